@@ -1,0 +1,282 @@
+"""The command line: parse, call a stage, report. No logic lives here.
+
+Each stage's options are made from the fields of its parameter class, so they are declared once,
+in :mod:`negmine.params`. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_type_hints
+
+import typer
+
+from negmine import __version__, log
+from negmine.errors import EXIT_INTERRUPTED, NegmineError
+from negmine.params import STAGES
+
+app = typer.Typer(
+    name="negmine",
+    help="Offline hard-negative mining: from (query, positive) pairs to denoised training "
+    "triplets, in five stages over Parquet files.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_EPILOG = {
+    "index": "Example: negmine index --corpus corpus.jsonl --encoder "
+    "minilm=sentence-transformers/all-MiniLM-L6-v2 -o work/index",
+    "retrieve": "Example: negmine retrieve work/index --queries queries.jsonl --qrels qrels.tsv "
+    "--source bm25 --source minilm -k 100 -o work/candidates",
+    "rerank": "Example: negmine rerank work/candidates --scorer "
+    "ce=cross-encoder/ms-marco-MiniLM-L12-v2 -o work/scored",
+    "filter": "Example: negmine filter work/scored --by ce --relative-margin 0.05 "
+    "--num-negatives 8 -o work/ledger",
+    "export": "Example: negmine export work/ledger --format triplet -o work/train.parquet",
+}
+
+_HELP = {
+    "index": "Store a corpus: documents, a Lucene BM25 index, and vectors per encoder.",
+    "retrieve": "Find candidates for every query with every source; positives are scored too.",
+    "rerank": "Score the candidates with cross-encoders or bi-encoders, a column each.",
+    "filter": "Drop false negatives by rule and choose negatives; every row is kept in the ledger.",
+    "export": "Write the training set: .parquet, .jsonl(.gz|.zst), a folder, or - for stdout.",
+}
+
+#: The positional input of each stage but the first: (name, help).
+_INPUT = {
+    "retrieve": ("index", "The index artifact."),
+    "rerank": ("candidates", "The candidates artifact, or a scored one to add scores to."),
+    "filter": ("scored", "The scored (or just retrieved) artifact."),
+    "export": ("ledger", "The ledger artifact."),
+}
+
+_EXIT_BROKEN_PIPE = 141
+
+LogFormat = Literal["text", "json"]
+_Config = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+    typer.Option(
+        "-c", "--config", metavar="RECIPE", help="Recipe whose table for this stage sets defaults."
+    ),
+]
+_Out = Annotated[str, typer.Option("-o", "--out", metavar="PATH", help="Where the result goes.")]
+_Force = Annotated[
+    bool, typer.Option("--force", help="Replace a result that was made with other settings.")
+]
+_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
+_Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
+_LogFormat = Annotated[LogFormat, typer.Option("--log-format", help="Log lines on stderr.")]
+
+
+def _field_parameter(field: Any, hint: Any) -> inspect.Parameter:
+    """A stage parameter as a Typer option; None means "not given"."""
+    metadata = field.metadata
+    flags = metadata["flags"] or (f"--{field.name.replace('_', '-')}",)
+    parts = [part for part in get_args(hint) if part is not type(None)] or [hint]
+    kind = list[str] if get_origin(parts[0]) is tuple else parts[0]
+    if get_origin(hint) is tuple:
+        kind = list[str]
+    elif get_origin(hint) is Literal:
+        kind = hint
+    help_text = metadata["help"]
+    if field.default not in (None, ()):
+        default = str(field.default)
+        if isinstance(field.default, bool):
+            default = flags[0].split("/")[0 if field.default else 1].removeprefix("--")
+        help_text = f"{help_text} [default: {default}]"
+    option = typer.Option(*flags, help=help_text, metavar=metadata["metavar"], show_default=False)
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Optional[kind], option],  # noqa: UP045
+    )
+
+
+def _stage_command(stage: str) -> None:
+    """Register ``negmine STAGE`` with the options of its parameter class."""
+    params_class = STAGES[stage]
+    hints = get_type_hints(params_class)
+    names = [field.name for field in fields(params_class)]
+
+    def command(**given: Any) -> None:
+        log.setup(
+            quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"]
+        )
+        from negmine import pipeline
+
+        flags = {name: given[name] for name in names if given[name] not in (None, [])}
+        _guarded(
+            lambda: pipeline.run_stage(
+                stage,
+                flags,
+                source=Path(given["artifact"]) if stage in _INPUT else None,
+                out=Path(given["out"]),
+                config=given["config"],
+                force=given["force"],
+            )
+        )
+
+    parameters = []
+    if stage in _INPUT:
+        metavar, help_text = _INPUT[stage]
+        argument = typer.Argument(metavar=metavar.upper(), help=help_text, show_default=False)
+        parameters.append(
+            inspect.Parameter(
+                "artifact", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str, argument]
+            )
+        )
+    parameters += [_field_parameter(field, hints[field.name]) for field in fields(params_class)]
+    for name, annotation, default in (
+        ("out", _Out, inspect.Parameter.empty),
+        ("config", _Config, None),
+        ("force", _Force, False),
+        ("quiet", _Quiet, False),
+        ("verbose", _Verbose, False),
+        ("log_format", _LogFormat, "text"),
+    ):
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+        )
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(stage, help=_HELP[stage], epilog=_EPILOG[stage])(command)
+
+
+for _stage in STAGES:
+    _stage_command(_stage)
+
+
+@app.command(epilog="Example: negmine run configs/demo.toml")
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")],
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("-o", "--out", metavar="DIR", help="Work folder; default: the recipe's."),
+    ] = None,
+    corpus: Annotated[
+        Optional[str], typer.Option(metavar="PATH", help="Corpus, instead of the recipe's.")  # noqa: UP045
+    ] = None,
+    queries: Annotated[
+        Optional[str], typer.Option(metavar="PATH", help="Queries, instead of the recipe's.")  # noqa: UP045
+    ] = None,
+    qrels: Annotated[
+        Optional[str], typer.Option(metavar="PATH", help="Qrels, instead of the recipe's.")  # noqa: UP045
+    ] = None,
+    pairs: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="PATH", help="(query, positive) pairs, instead of all three."),
+    ] = None,
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--set",
+            metavar="STAGE.KEY=VALUE",
+            help="Change one key of the recipe, e.g. filter.num-negatives=4 (repeatable).",
+        ),
+    ] = None,
+    force: _Force = False,
+    quiet: _Quiet = False,
+    verbose: _Verbose = False,
+    log_format: _LogFormat = "text",
+) -> None:
+    """Run all five stages of a recipe, skipping what is up to date."""
+    log.setup(quiet=quiet, verbose=verbose, log_format=log_format)
+    from negmine import pipeline
+
+    _guarded(
+        lambda: pipeline.run_recipe(
+            recipe,
+            out=out,
+            inputs={"corpus": corpus, "queries": queries, "qrels": qrels, "pairs": pairs},
+            changes=set_ or [],
+            force=force,
+        )
+    )
+
+
+@app.command(epilog="Example: negmine inspect work/ledger --rows 5")
+def inspect_(
+    artifact: Annotated[
+        str, typer.Argument(metavar="ARTIFACT", help="An artifact, or a work folder of them.")
+    ],
+    rows: Annotated[int, typer.Option(min=0, help="Joined rows to show.")] = 3,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the checksum of every file.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Show an artifact: schema, lineage, counts and a few rows with their texts."""
+    log.setup(quiet=quiet)
+    from negmine import inspection
+
+    _guarded(lambda: inspection.show(Path(artifact), rows=rows, verify=verify, as_json=json_))
+
+
+inspect_.__name__ = "inspect"
+app.registered_commands[-1].name = "inspect"
+
+
+@app.command(epilog="Example: negmine doctor")
+def doctor(
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what is installed, which device and arithmetic would be used, and what is missing."""
+    log.setup()
+    from negmine import doctor as checks
+
+    raise typer.Exit(checks.report(as_json=json_))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"negmine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take options that belong to no command."""
+
+
+def _guarded(call: Callable[[], Any]) -> None:
+    """Run a command; a user's mistake becomes one message and its exit code."""
+    try:
+        call()
+    except NegmineError as error:
+        log.event(f"error: {error}", level=40, error=type(error).__name__)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        log.event("interrupted: run the same command again to continue", level=40)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of our pipe went away (`| head`): nothing is left to say, or to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(_EXIT_BROKEN_PIPE) from None
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

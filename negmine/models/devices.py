@@ -1,0 +1,120 @@
+"""Where a model runs and in which number format."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from negmine.errors import MissingDependencyError, UsageError
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+# Without one of these the CPU emulates bfloat16 and is slower than in float32.
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The chosen device and number format, and why.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``float32``, ``bfloat16``, ``float16``; for an ONNX graph what it was exported in.
+        reason: one line for the manifest.
+    """
+
+    device: str
+    dtype: str
+    reason: str
+
+
+def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bfloat16 matrices in hardware."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not _BF16_FLAGS.isdisjoint(flags.group(1).split())
+
+
+def choose(
+    device: str = "auto", dtype: str = "auto", backend: Literal["torch", "onnx"] = "torch"
+) -> Placement:
+    """The placement for what the user asked for.
+
+    For an ONNX graph ``dtype`` stays as asked: the graph decides, and whoever opens it says so.
+
+    Raises:
+        UsageError: an unknown name, or a format the device cannot compute in.
+        MissingDependencyError: a GPU was asked for that the installed packages cannot drive.
+    """
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(
+            f"unknown device '{device}'", where="--device", hint="Known: auto, cpu, cuda, cuda:N."
+        )
+    if dtype not in DTYPES:
+        raise UsageError(
+            f"unknown dtype '{dtype}'", where="--dtype", hint=f"Known: {', '.join(DTYPES)}."
+        )
+    gpus = _gpu_count(backend)
+    if device == "auto":
+        device = "cuda" if gpus else "cpu"
+        why = "a GPU was found" if gpus else "no GPU was found"
+    else:
+        why = "asked for"
+    if device != "cpu":
+        _require_gpu(device, gpus, backend)
+    if backend == "onnx":
+        return Placement(device, dtype, f"{device}: {why}")
+    if device == "cpu" and dtype == "float16":
+        raise UsageError(
+            "float16 is not supported on a CPU: it is slow there and loses precision",
+            where="--dtype",
+            hint="Use --dtype float32, or bfloat16 on a CPU that has it.",
+        )
+    if dtype != "auto":
+        return Placement(device, dtype, f"{device}: {why}; {dtype}: asked for")
+    if device == "cpu":
+        fast = cpu_has_bfloat16()
+        dtype = "bfloat16" if fast else "float32"
+        has = "has" if fast else "has no"
+        return Placement(device, dtype, f"cpu: {why}; {dtype}: the CPU {has} bfloat16 unit")
+    dtype = "bfloat16" if _gpu_has_bfloat16() else "float16"
+    return Placement(device, dtype, f"{device}: {why}; {dtype}: the GPU's fastest half format")
+
+
+def _gpu_count(backend: Literal["torch", "onnx"]) -> int:
+    """GPUs the backend can drive; onnxruntime tells only whether there is a provider."""
+    if backend == "onnx":
+        import onnxruntime
+
+        return int("CUDAExecutionProvider" in onnxruntime.get_available_providers())
+    import torch
+
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
+def _require_gpu(device: str, gpus: int, backend: Literal["torch", "onnx"]) -> None:
+    if not gpus:
+        package = "onnxruntime-gpu" if backend == "onnx" else "torch with CUDA"
+        raise MissingDependencyError(
+            f"device '{device}' was asked for, but no usable GPU was found",
+            where="--device",
+            hint=f"Use --device cpu, or install {package} and its driver.",
+        )
+    number = int(device.partition(":")[2] or 0)
+    if backend == "torch" and number >= gpus:
+        raise UsageError(
+            f"device '{device}' does not exist: this machine has {gpus} GPU(s)",
+            where="--device",
+            hint=f"Use cuda:0 to cuda:{gpus - 1}.",
+        )
+
+
+def _gpu_has_bfloat16() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

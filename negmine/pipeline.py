@@ -1,0 +1,140 @@
+"""From parsed options to stages: one stage, or all five of a recipe."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from negmine import log, recipe
+from negmine.errors import UsageError, did_you_mean
+from negmine.params import STAGES, Params
+from negmine.stages.outcome import Outcome
+
+#: Folder of each stage's artifact inside the work folder of ``negmine run``.
+FOLDERS = {
+    "index": "index",
+    "retrieve": "candidates",
+    "rerank": "scored",
+    "filter": "ledger",
+}
+
+
+def run_stage(
+    stage: str,
+    flags: Mapping[str, Any],
+    *,
+    source: Path | None,
+    out: Path,
+    config: str | None,
+    force: bool,
+) -> Outcome:
+    """Run one stage from its command-line flags; the artifact's path goes to stdout."""
+    loaded = recipe.load(config)
+    where = f"{config} [{stage}]" if config else None
+    params = recipe.build(STAGES[stage], loaded.tables.get(stage, {}), flags, where=where)
+    params = _spooled(params)
+    outcome = _call(stage, params, source, out, force)
+    if str(out) != "-":
+        print(outcome.path, flush=True)
+    return outcome
+
+
+def _spooled(params: Params) -> Params:
+    """``params`` with standard input (``-``) replaced by a temporary copy of it."""
+    given = [
+        field.name
+        for field in fields(params)
+        if field.metadata["path"] and getattr(params, field.name) == "-"
+    ]
+    if len(given) > 1:
+        options = " and ".join(f"--{name}" for name in given)
+        raise UsageError(f"{options} cannot both read standard input")
+    from negmine.stages.inputs import copy_of_stdin
+
+    return replace(params, **{name: str(copy_of_stdin()) for name in given}) if given else params
+
+
+def run_recipe(
+    path: str,
+    *,
+    out: str | None,
+    inputs: Mapping[str, str | None],
+    changes: Sequence[str],
+    force: bool,
+) -> None:
+    """Run every stage of a recipe; the training set's path goes to stdout."""
+    loaded = recipe.load(path)
+    tables = {stage: dict(loaded.tables.get(stage, {})) for stage in STAGES}
+    if inputs.get("pairs"):
+        for stage, keys in (("index", ["corpus"]), ("retrieve", ["queries", "qrels"])):
+            for key in keys:
+                tables[stage].pop(key, None)
+    for key, value in inputs.items():
+        if value is None:
+            continue
+        for stage in ("index", "retrieve"):
+            if key in {field.name for field in fields(STAGES[stage])}:
+                tables[stage][key] = value
+    for change in changes:
+        _change(tables, change)
+    work = out or loaded.work
+    if work is None:
+        raise UsageError(
+            "no work folder", where=path, hint='Give -o DIR, or set work = "..." in the recipe.'
+        )
+    source: Path | None = None
+    for stage, params_class in STAGES.items():
+        if stage == "rerank" and not tables["rerank"].get("scorer"):
+            continue
+        params = recipe.build(params_class, tables[stage], {}, where=f"{path} [{stage}]")
+        target = Path(work) / FOLDERS.get(stage, loaded.output)
+        _call(stage, params, source, target, force)
+        source = target
+    print(source, flush=True)
+
+
+def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
+    """Apply ``STAGE.KEY=VALUE``; the value is TOML, or a bare string."""
+    import tomllib
+
+    name, separator, text = change.partition("=")
+    stage, dot, key = name.partition(".")
+    if not separator or not dot:
+        raise UsageError(
+            f"--set {change!r} is not STAGE.KEY=VALUE", hint="For example: --set retrieve.k=50"
+        )
+    if stage not in tables:
+        raise UsageError(f"--set: no stage '{stage}'", hint=did_you_mean(stage, tables))
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    known = {field.name for field in fields(STAGES[stage])}
+    plain = key.replace("-", "_")
+    if plain not in known:
+        names = sorted(name.replace("_", "-") for name in known)
+        raise UsageError(f"--set: [{stage}] has no key '{key}'", hint=did_you_mean(key, names))
+    tables[stage].pop(plain, None)
+    tables[stage].pop(plain.replace("_", "-"), None)
+    tables[stage][plain] = value
+
+
+def _call(stage: str, params: Any, source: Path | None, out: Path, force: bool) -> Outcome:
+    module = importlib.import_module(f"negmine.stages.{stage}")
+    arguments = (params, out) if source is None else (params, source, out)
+    outcome: Outcome = module.run(*arguments, force=force)
+    if outcome.up_to_date:
+        log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
+    else:
+        shown = ", ".join(f"{key} {_number(value)}" for key, value in outcome.counts.items())
+        log.event(f"{stage}: wrote {outcome.path} ({shown})", stage=stage, **outcome.counts)
+    return outcome
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} {_number(item)}" for key, item in value.items()) + "}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

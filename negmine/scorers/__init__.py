@@ -1,0 +1,47 @@
+"""Models that score (query, document) pairs into a column ``score_NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from negmine.models.resolve import ModelRef
+from negmine.params import RerankParams
+
+
+class Scorer(Protocol):
+    """One scoring model."""
+
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Score of each (query index, document index) pair: float32 [n] for int [n, 2]."""
+
+    def describe(self) -> dict[str, Any]:
+        """What was loaded and where it runs, for the manifest."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Texts put before queries and documents; None leaves the choice to the model."""
+
+    query: str | None = None
+    document: str | None = None
+
+
+def load_scorer(reference: ModelRef, params: RerankParams, prompts: Prompts) -> Scorer:
+    """Load a scorer; a bi-encoder scores by inner product, anything else as a cross-encoder."""
+    if reference.kind == "bi-encoder":
+        from negmine.scorers.bi_encoder import BiEncoderScorer
+
+        return BiEncoderScorer(reference, params, prompts)
+    from negmine.scorers.cross_encoder import CrossEncoderScorer
+
+    return CrossEncoderScorer(reference, params, prompts)

@@ -1,0 +1,61 @@
+"""A bi-encoder as a scorer: the inner product of the two vectors (GISTEmbed's guide model)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from negmine.models.encoders import EncoderSettings, load_encoder
+from negmine.models.resolve import ModelRef
+from negmine.params import RerankParams
+
+if TYPE_CHECKING:
+    from negmine.scorers import Prompts
+
+_PAIRS_AT_ONCE = 16_384
+
+
+class BiEncoderScorer:
+    """Encodes each distinct query and document once, then multiplies."""
+
+    def __init__(self, reference: ModelRef, params: RerankParams, prompts: Prompts) -> None:
+        self._encoder = load_encoder(
+            reference,
+            EncoderSettings(
+                query_prompt=prompts.query,
+                doc_prompt=prompts.document,
+                max_length=params.max_length,
+                batch_size=params.batch_size,
+                device=params.device,
+                dtype=params.dtype,
+                pooling=params.pooling,
+            ),
+        )
+
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Inner product of each pair, summed in float64 and rounded once."""
+        left = self._encoder.encode(queries, "query")
+        right = self._encoder.encode(documents, "document")
+        result = np.empty(len(pairs), dtype=np.float32)
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            chunk = pairs[start : start + _PAIRS_AT_ONCE]
+            result[start : start + len(chunk)] = np.einsum(
+                "ij,ij->i",
+                left[chunk[:, 0]].astype(np.float64),
+                right[chunk[:, 1]].astype(np.float64),
+            )
+            if progress is not None:
+                progress(len(chunk))
+        return result
+
+    def describe(self) -> dict[str, Any]:
+        """What was loaded and where it runs."""
+        return {"kind": "bi-encoder", **self._encoder.describe()}

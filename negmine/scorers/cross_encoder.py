@@ -1,0 +1,50 @@
+"""A cross-encoder as a scorer: one forward pass per (query, document) pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
+from negmine.models.resolve import ModelRef
+from negmine.params import RerankParams
+
+if TYPE_CHECKING:
+    from negmine.scorers import Prompts
+
+
+class CrossEncoderScorer:
+    """Reads query and document together."""
+
+    def __init__(self, reference: ModelRef, params: RerankParams, prompts: Prompts) -> None:
+        self._prompts = prompts
+        self._model = load_cross_encoder(
+            reference,
+            CrossEncoderSettings(
+                max_length=params.max_length,
+                batch_size=params.batch_size,
+                device=params.device,
+                dtype=params.dtype,
+                activation=params.activation,
+            ),
+        )
+
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """The model's score of each pair."""
+        if self._prompts.query:
+            queries = [self._prompts.query + query for query in queries]
+        if self._prompts.document:
+            documents = [self._prompts.document + document for document in documents]
+        return self._model.score(queries, documents, pairs, progress)
+
+    def describe(self) -> dict[str, Any]:
+        """What was loaded and where it runs."""
+        return {"kind": "cross-encoder", **self._model.describe()}

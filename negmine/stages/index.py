@@ -1,0 +1,287 @@
+"""``negmine index``: documents, a Lucene BM25 index and one vector set per encoder.
+
+The index is a folder of artifacts, each with its own fingerprint, so another encoder is added
+without touching the rest and an interrupted encoding continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine import log
+from negmine.errors import ConflictError, UsageError
+from negmine.models.resolve import ModelRef, resolve
+from negmine.params import IndexParams
+from negmine.recipe import named, per_name
+from negmine.stages.inputs import column_map, digest_input
+from negmine.stages.outcome import Outcome
+from negmine.table import artifact as artifacts
+from negmine.table.artifact import Artifact, Plan
+from negmine.table.documents import Documents, full_text, write_documents
+from negmine.table.ids import content_ids
+from negmine.table.readers import Problems, read_corpus, read_pairs
+
+DOCUMENTS_VERSION = 1
+BM25_VERSION = 1
+VECTORS_VERSION = 1
+
+
+def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
+    """Make or extend the index at ``out``.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    if params.corpus is None and params.pairs is None:
+        raise UsageError(
+            "nothing to index",
+            hint="Give --corpus FILE, or --pairs FILE to make the corpus from the positives.",
+        )
+    encoders = named(params.encoder, "--encoder")
+    prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
+    if not encoders and not params.bm25:
+        raise UsageError("--no-bm25 without --encoder leaves nothing to search with")
+    references = {name: resolve(model) for name, model in encoders.items()}
+    if out.is_dir() and any(out.iterdir()) and not (out / "documents").is_dir():
+        raise ConflictError(
+            "exists and is not a negmine index",
+            where=str(out),
+            hint="Choose another -o; negmine deletes only what it wrote.",
+        )
+
+    made = _Made(out, force)
+    documents, warnings = _documents(params, made)
+    children = {"documents": documents}
+    if params.bm25:
+        children["bm25"] = _bm25(params, made, documents)
+    for name, reference in references.items():
+        children[name] = _vectors(params, made, documents, name, reference, prompts.get(name))
+    return _finish(out, children, made.changed, warnings)
+
+
+class _Made:
+    """Begins child artifacts, and remembers whether anything had to be made."""
+
+    def __init__(self, out: Path, force: bool) -> None:
+        self.out, self.force, self.changed = out, force, False
+
+    def begin(self, folder: str, plan: Plan) -> artifacts.Writer | None:
+        writer = artifacts.begin(self.out / folder, plan, force=self.force)
+        if writer is not None and not self.changed:
+            self.changed = True
+            # The index is unfinished from here until all its parts are there.
+            (self.out / artifacts.MANIFEST).unlink(missing_ok=True)
+        return writer
+
+
+def _documents(params: IndexParams, made: _Made) -> tuple[Artifact, list[str]]:
+    folder = made.out / "documents"
+    files = {}
+    for role, path in (("corpus", params.corpus), ("pairs", params.pairs)):
+        if path is not None:
+            files.update(digest_input(path, role, folder))
+    settings = {
+        "column": list(params.column),
+        "limit": params.limit,
+        "on_error": params.on_error,
+    }
+    plan = Plan("index.documents", DOCUMENTS_VERSION, settings, files=files)
+    writer = made.begin("documents", plan)
+    if writer is None:
+        found = artifacts.open_artifact(folder)
+        return found, list(found.manifest["warnings"])
+    problems = Problems(params.on_error)
+    with writer:
+        with log.progress("reading the corpus", params.limit, " docs") as bar:
+            batches = _counted(_batches(params, problems), bar)
+            counts: dict[str, Any] = write_documents(batches, writer, params.limit)
+        counts["bad_records_skipped"] = problems.count
+        warnings = []
+        if counts["empty_documents"]:
+            warnings.append(f"{counts['empty_documents']} documents are empty")
+        if counts["duplicate_ids"]:
+            warnings.append(
+                f"{counts['duplicate_ids']} documents repeat an id with the same text: kept once"
+            )
+        if problems.count:
+            warnings.append(f"{problems.count} bad records were skipped, e.g. {problems.examples[0]}")
+        artifact = writer.commit(
+            counts, warnings=warnings, skipped=list(problems.examples)
+        )
+    log.event(f"documents: {counts['documents']:,}", **counts)
+    return artifact, warnings
+
+
+def _counted(batches: Iterator[pa.RecordBatch], bar: log.Progress) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        bar.update(batch.num_rows)
+
+
+def _batches(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch]:
+    """The corpus, then those positives of the pairs whose text the corpus does not hold."""
+    wanted: pa.Array | None = None
+    covered = pa.array([], pa.string())
+    if params.pairs is not None and params.corpus is not None:
+        wanted = pa.chunked_array(
+            [content_ids(b.column("positive")) for b in _pairs(params, problems)], pa.string()
+        ).unique()
+    if params.corpus is not None:
+        columns = column_map(params.column)
+        for batch in read_corpus(params.corpus, columns, problems):
+            if wanted is not None:
+                contents = content_ids(full_text(batch))
+                hits = contents.filter(pc.is_in(contents, value_set=wanted))
+                covered = pa.concat_arrays([covered, hits]).unique()
+            yield batch
+    if params.pairs is not None:
+        # The first pass has reported the bad records already.
+        again = problems if wanted is None else Problems("skip")
+        for batch in _pairs(params, again):
+            positives = batch.column("positive")
+            docids = content_ids(positives)
+            empty = pa.array([""] * len(docids), pa.string())
+            made = pa.RecordBatch.from_arrays(
+                [docids, empty, positives], names=["docid", "title", "text"]
+            )
+            made = made.filter(pc.invert(pc.is_in(docids, value_set=covered)))
+            yield _distinct(made)
+
+
+def _distinct(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows with the first appearance of each docid (a repeated positive is no repeated id)."""
+    ids = batch.column("docid")
+    first = pc.index_in(ids.unique(), value_set=ids)
+    return batch.take(first)
+
+
+def _pairs(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch]:
+    assert params.pairs is not None
+    columns = column_map(params.column) if params.corpus is None else {}
+    return iter(read_pairs(params.pairs, columns, problems))
+
+
+def _bm25(params: IndexParams, made: _Made, documents: Artifact) -> Artifact:
+    plan = Plan("index.bm25", BM25_VERSION, {}, artifacts={"documents": documents})
+    writer = made.begin("bm25", plan)
+    if writer is None:
+        return artifacts.open_artifact(made.out / "bm25")
+    from negmine.sources import bm25
+
+    corpus = Documents(documents)
+
+    def build(folder: Path) -> dict[str, int]:
+        with log.progress("indexing for BM25", len(corpus), " docs") as bar:
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                for _, part in corpus.parts():
+                    yield from part.to_batches()
+                    bar.update(part.num_rows)
+
+            return {
+                "indexed": bm25.build(
+                    batches(), folder, threads=os.cpu_count() or 1, memory_bytes=None
+                )
+            }
+
+    with writer:
+        if not writer.has("lucene"):
+            writer.add_folder("lucene", build)
+        counts = writer.stats("lucene")
+        artifact = writer.commit(counts)
+    log.event(f"bm25: {counts['indexed']:,} documents indexed", **counts)
+    return artifact
+
+
+def _vectors(
+    params: IndexParams,
+    made: _Made,
+    documents: Artifact,
+    name: str,
+    reference: ModelRef,
+    prompt: str | None,
+) -> Artifact:
+    settings = {
+        "doc_prompt": prompt,
+        "pooling": params.pooling,
+        "normalize": params.normalize,
+        "max_length": params.max_length,
+        "batch_size": params.batch_size,
+        "dtype": params.dtype,
+    }
+    plan = Plan(
+        "index.vectors",
+        VECTORS_VERSION,
+        settings,
+        artifacts={"documents": documents},
+        models={name: {"model": reference.spec, "revision": reference.revision}},
+    )
+    writer = made.begin(f"vectors/{name}", plan)
+    if writer is None:
+        return artifacts.open_artifact(made.out / "vectors" / name)
+    from negmine.models.encoders import EncoderSettings, load_encoder
+    from negmine.sources import dense
+
+    corpus = Documents(documents)
+    with writer:
+        encoder = load_encoder(
+            reference,
+            EncoderSettings(
+                doc_prompt=prompt,
+                pooling=params.pooling,
+                normalize=params.normalize,
+                max_length=params.max_length,
+                batch_size=params.batch_size,
+                device=params.device,
+                dtype=params.dtype,
+            ),
+        )
+        log.event(
+            f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
+            f"({encoder.placement.device}, {encoder.placement.dtype})"
+        )
+        with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
+            dense.build(corpus, writer, encoder, bar.update)
+        counts = {"vectors": len(corpus), "dimension": encoder.dimension}
+        return writer.commit(counts, encoder=encoder.describe())
+
+
+def _finish(
+    out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]
+) -> Outcome:
+    """Write the index's own manifest: its children, and those an earlier run added."""
+    documents = children["documents"]
+    folders = [out / "bm25", *sorted((out / "vectors").glob("*"))]
+    for folder in folders:
+        if folder.name in children or not (folder / artifacts.MANIFEST).is_file():
+            continue
+        found = artifacts.open_artifact(folder)
+        if found.manifest["inputs"]["documents"]["fingerprint"] == documents.fingerprint:
+            children[folder.name] = found
+        else:
+            warnings = [*warnings, f"{folder} belongs to another corpus and is left out"]
+    ordered = {name: children[name] for name in sorted(children, key=_documents_first)}
+    plan = Plan("index", 1, {}, artifacts=ordered)
+    counts: dict[str, Any] = {
+        "documents": documents.counts["documents"],
+        "bm25": "bm25" in children,
+        "encoders": [name for name in ordered if name not in ("documents", "bm25")],
+    }
+    path = out / artifacts.MANIFEST
+    current = path.is_file() and artifacts.open_artifact(out).fingerprint == plan.fingerprint
+    if not current:
+        artifacts.write_manifest(
+            path,
+            {**plan.identity(out), "counts": counts, "warnings": warnings, "files": {}, "run": {}},
+        )
+    return Outcome(out, counts, up_to_date=current and not changed, warnings=warnings)
+
+
+def _documents_first(name: str) -> tuple[bool, bool, str]:
+    return (name != "documents", name != "bm25", name)

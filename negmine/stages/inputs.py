@@ -1,0 +1,53 @@
+"""What stages share when they take a user's files."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from negmine.errors import UsageError
+from negmine.table import artifact as artifacts
+from negmine.table.readers import input_file
+
+
+def column_map(entries: tuple[str, ...]) -> dict[str, str]:
+    """``--column text=body`` as {"text": "body"}.
+
+    Raises:
+        UsageError: an entry without "=", or a target given twice.
+    """
+    result: dict[str, str] = {}
+    for entry in entries:
+        target, separator, source = entry.partition("=")
+        if not separator or not target or not source:
+            raise UsageError(
+                f"--column {entry!r} is not TARGET=SOURCE", hint="For example: --column text=body"
+            )
+        if target in result:
+            raise UsageError(f"--column names the target '{target}' twice")
+        result[target] = source
+    return result
+
+
+def digest_input(path: str, role: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Record of the file behind ``path``, for the fingerprint of the artifact in ``folder``."""
+    file = input_file(path, role)
+    return {role: artifacts.external_input(file, artifacts.recorded_file(folder, role))}
+
+
+def copy_of_stdin() -> Path:
+    """Standard input as a temporary JSONL file, so that it can be digested and read twice.
+
+    The copy is removed when the process ends.
+    """
+    with tempfile.NamedTemporaryFile(
+        prefix="negmine-stdin-", suffix=".jsonl", delete=False
+    ) as spooled:
+        copy = Path(spooled.name)
+        atexit.register(copy.unlink, missing_ok=True)
+        shutil.copyfileobj(sys.stdin.buffer, spooled)
+    return copy

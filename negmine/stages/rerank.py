@@ -1,0 +1,179 @@
+"""``negmine rerank``: one score column per model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine import log
+from negmine.errors import UsageError, did_you_mean
+from negmine.models.resolve import resolve
+from negmine.params import RerankParams, output_affecting
+from negmine.recipe import named, per_name
+from negmine.scorers import Prompts, Scorer, load_scorer
+from negmine.stages.outcome import Outcome, conserve
+from negmine.table import artifact as artifacts
+from negmine.table import schema as schemas
+from negmine.table.artifact import Artifact, Plan, Writer
+from negmine.table.documents import Documents
+from negmine.table.names import score_column
+
+VERSION = 1
+
+
+def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = False) -> Outcome:
+    """Score the candidates at ``candidates`` (or a scored artifact, to add columns) into ``out``.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    models = named(params.scorer, "--scorer")
+    if not models:
+        raise UsageError("no --scorer", hint="For example: --scorer ce=MODEL")
+    source = artifacts.open_artifact(
+        candidates, ["retrieve", "rerank"], purpose="the candidates"
+    )
+    schema = source.schema()
+    taken = schemas.score_names(schema)
+    for name in models:
+        if name in taken:
+            raise UsageError(
+                f"--scorer: the table has a score '{name}' already", hint="Choose another name."
+            )
+    if params.top_by is not None:
+        known = [*taken, "best"]
+        if params.top_by.removeprefix(score_column("")) not in known:
+            raise UsageError(
+                f"--top-by: no column '{params.top_by}'", hint=did_you_mean(params.top_by, known)
+            )
+    references = {name: resolve(model) for name, model in models.items()}
+    query_prompts = per_name(params.query_prompt, models, "--query-prompt")
+    doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
+    plan = Plan(
+        "rerank",
+        VERSION,
+        output_affecting(params),
+        artifacts={"candidates": source},
+        models={
+            name: {"model": reference.spec, "revision": reference.revision}
+            for name, reference in references.items()
+        },
+    )
+    writer = artifacts.begin(out, plan, force=force)
+    if writer is None:
+        found = artifacts.open_artifact(out)
+        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+    artifacts.reset_peak_memory()
+    with writer:
+        scorers = {
+            name: load_scorer(
+                reference, params, Prompts(query_prompts.get(name), doc_prompts.get(name))
+            )
+            for name, reference in references.items()
+        }
+        counts = _score(params, source, scorers, writer)
+        warnings = []
+        if counts["unscored"]:
+            warnings.append(
+                f"{counts['unscored']} candidates beyond --top {params.top} are left unscored"
+            )
+        writer.commit(
+            counts,
+            warnings=warnings,
+            scorers={name: scorer.describe() for name, scorer in scorers.items()},
+        )
+    return Outcome(out, counts, warnings=warnings)
+
+
+def _score(
+    params: RerankParams, source: Artifact, scorers: dict[str, Scorer], writer: Writer
+) -> dict[str, Any]:
+    documents = Documents(source.ancestor("index.documents"))
+    queries = source.ancestor("retrieve")
+    schema = schemas.with_scores(source.schema(), list(scorers))
+    total: Counter[str] = Counter()
+    rows = sum(source.rows(name) for name in source.parts)
+    with log.progress("scoring", rows * len(scorers), " pairs") as bar:
+        for name, table in _limited(source, params.limit):
+            if writer.has(name):
+                bar.update(table.num_rows * len(scorers))
+            else:
+                wanted = _wanted(table, params)
+                picked = table.filter(pa.array(wanted))
+                columns = {}
+                if picked.num_rows:
+                    docids = picked.column("docid").combine_chunks().unique()
+                    doc_texts = documents.texts(docids).to_pylist()
+                    query_table = queries.read(f"_queries/{name}")
+                    qids = query_table.column("qid").combine_chunks()
+                    pairs = np.stack(
+                        [
+                            pc.index_in(picked.column("qid"), value_set=qids).to_numpy(),
+                            pc.index_in(picked.column("docid"), value_set=docids).to_numpy(),
+                        ],
+                        axis=1,
+                    )
+                    query_texts = query_table.column("text").to_pylist()
+                    columns = {
+                        scorer_name: scorer.score(query_texts, doc_texts, pairs, bar.update)
+                        for scorer_name, scorer in scorers.items()
+                    }
+                for scorer_name in scorers:
+                    full = np.zeros(table.num_rows, dtype=np.float32)
+                    if picked.num_rows:
+                        full[wanted] = columns[scorer_name]
+                    column = pa.array(full, mask=~wanted, from_pandas=False)
+                    table = table.append_column(score_column(scorer_name), column)
+                stats = {
+                    "candidates": table.num_rows,
+                    "scored": int(wanted.sum()),
+                    "unscored": int((~wanted).sum()),
+                    "queries": len(pc.unique(table.column("qid"))),
+                }
+                writer.add_table(name, table, schema, stats)
+            total.update(writer.stats(name))
+    if params.limit is None:
+        conserve("candidate rows", rows, written=total["candidates"])
+    conserve(
+        "candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"]
+    )
+    return dict(total)
+
+
+def _limited(source: Artifact, limit: int | None) -> Iterator[tuple[str, pa.Table]]:
+    """The parts up to the first ``limit`` queries."""
+    left = limit
+    for name in source.parts:
+        if left is not None and left <= 0:
+            return
+        table = source.read(name)
+        if left is not None:
+            qids = table.column("qid").combine_chunks().unique()
+            table = table.filter(
+                pc.is_in(table.column("qid"), value_set=qids.slice(0, left))
+            )
+            left -= len(qids)
+        yield name, table
+
+
+def _wanted(table: pa.Table, params: RerankParams) -> np.ndarray:
+    """Rows to score: all, or positives and the ``--top`` best of each query."""
+    if params.top is None:
+        return np.ones(table.num_rows, dtype=bool)
+    query, _ = schemas.string_codes(table.column("qid"))
+    docid, _ = schemas.string_codes(table.column("docid"))
+    by = (params.top_by or "best").removeprefix(score_column(""))
+    if by == "best":
+        key = -schemas.best_rank(table).astype(np.float64)
+    else:
+        key = table.column(score_column(by)).to_numpy().astype(np.float64)
+    order = schemas.rank_order(query, key, docid)
+    keep = np.zeros(table.num_rows, dtype=bool)
+    keep[order[schemas.positions_in_group(query[order]) <= params.top]] = True
+    return keep | (table.column("label").to_numpy() == 1)

@@ -1,0 +1,504 @@
+"""``negmine retrieve``: the union of what every source finds, with the positives scored by all."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine import log
+from negmine.errors import InvalidDataError, UsageError, did_you_mean
+from negmine.params import RetrieveParams, output_affecting
+from negmine.recipe import per_name
+from negmine.sources import Hits, Source
+from negmine.stages.inputs import column_map, digest_input
+from negmine.stages.outcome import Outcome, conserve
+from negmine.table import artifact as artifacts
+from negmine.table import schema as schemas
+from negmine.table.artifact import Artifact, Plan, Writer
+from negmine.sources.union import Judgements, union
+from negmine.table.documents import Documents
+from negmine.table.ids import content_ids
+from negmine.table.names import rank_column
+from negmine.table.readers import (
+    QRELS_SCHEMA,
+    QUERIES_SCHEMA,
+    Problems,
+    read_pairs,
+    read_qrels,
+    read_queries,
+)
+
+VERSION = 1
+
+#: Rows of a part, about: the unit of every later stage's memory and of resuming.
+PART_ROWS = 50_000
+#: Hits held at once while searching: parts are searched together up to this many.
+GROUP_HITS = 4_000_000
+_NAMED_LOSSES = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """The queries to mine, in order, and what is judged about them.
+
+    Attributes:
+        qids: [n] query ids.
+        texts: [n] query texts.
+        judgements: all judged pairs, sorted by query.
+        counts: what was read and what was left out.
+        warnings: the losses in words.
+    """
+
+    qids: pa.Array
+    texts: list[str]
+    judgements: Judgements
+    counts: dict[str, int]
+    warnings: list[str]
+
+
+def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) -> Outcome:
+    """Make the candidates artifact at ``out`` from the index at ``index``.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    if params.pairs is None and (params.queries is None or params.qrels is None):
+        missing = "--queries" if params.queries is None else "--qrels"
+        raise UsageError(
+            f"{missing} is missing",
+            hint="Give --queries and --qrels, or --pairs FILE with (query, positive) texts.",
+        )
+    if params.pairs is not None and (params.queries or params.qrels):
+        raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
+    opened = artifacts.open_artifact(index, ["index"], purpose="the index")
+    available = [name for name in opened.manifest["inputs"] if name != "documents"]
+    sources = list(params.source) or available
+    for name in sources:
+        if name not in available:
+            raise UsageError(
+                f"--source: the index has no '{name}'", hint=did_you_mean(name, available)
+            )
+    if len(set(sources)) != len(sources):
+        raise UsageError("--source names one source twice")
+    documents = opened.input("documents")
+    children = {name: opened.input(name) for name in sources}
+    encoders = {name: name for name in sources if name != "bm25"}
+    prompts = per_name(params.query_prompt, encoders, "--query-prompt")
+
+    files: dict[str, Any] = {}
+    for role in ("queries", "qrels", "pairs"):
+        path = getattr(params, role)
+        if path is not None:
+            files.update(digest_input(path, role, out))
+    plan = Plan(
+        "retrieve",
+        VERSION,
+        {**output_affecting(params), "source": sources},
+        artifacts={"documents": documents, **children},
+        files=files,
+    )
+    writer = artifacts.begin(out, plan, force=force)
+    if writer is None:
+        found = artifacts.open_artifact(out)
+        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+    artifacts.reset_peak_memory()
+    with writer:
+        corpus = Documents(documents)
+        task = _read_task(params, corpus)
+        for warning in task.warnings:
+            log.event(warning, level=30)
+        retrievers = {
+            name: _open_source(name, children[name], corpus, params, prompts.get(name))
+            for name in sources
+        }
+        try:
+            tallies = _retrieve(task, retrievers, params.k, writer)
+        finally:
+            for retriever in retrievers.values():
+                retriever.close()
+        counts = {**task.counts, **tallies}
+        writer.commit(counts, warnings=task.warnings)
+    return Outcome(out, counts, warnings=task.warnings)
+
+
+def _open_source(
+    name: str, artifact: Artifact, corpus: Documents, params: RetrieveParams, prompt: str | None
+) -> Source:
+    if name == "bm25":
+        from negmine.sources.bm25 import Bm25Source
+
+        return Bm25Source(
+            artifact.file("lucene"), k1=params.k1, b=params.b, threads=os.cpu_count() or 1
+        )
+    from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
+    from negmine.models.resolve import resolve
+    from negmine.sources.dense import DenseSource, Vectors
+
+    made_with = artifact.manifest["params"]
+    model = artifact.manifest["models"][name]
+
+    def load() -> Encoder:
+        reference = resolve(model["model"])
+        if reference.revision != model["revision"]:
+            raise InvalidDataError(
+                f"the model {model['model']} is not the one that encoded the corpus "
+                f"({reference.revision} instead of {model['revision']})",
+                where=str(artifact.path),
+                hint="Bring back that model, or index again with --force.",
+            )
+        return load_encoder(
+            reference,
+            EncoderSettings(
+                query_prompt=prompt,
+                pooling=made_with["pooling"],
+                normalize=made_with["normalize"],
+                max_length=made_with["max_length"],
+                batch_size=params.batch_size,
+                device=params.device,
+                dtype=made_with["dtype"],
+            ),
+        )
+
+    return DenseSource(corpus, Vectors(artifact), load)
+
+
+# --- reading queries and judgements -----------------------------------------------------------
+
+
+def _read_task(params: RetrieveParams, corpus: Documents) -> Task:
+    problems = Problems(params.on_error)
+    columns = column_map(params.column)
+    if params.pairs is not None:
+        queries, judged, counts = _read_pairs(params.pairs, columns, problems, corpus)
+    else:
+        assert params.queries is not None
+        assert params.qrels is not None
+        queries, counts = _read_queries(params.queries, _for(columns, "queries"), problems)
+        judged, more = _read_qrels(params.qrels, _for(columns, "qrels"), problems, queries)
+        counts |= more
+    counts["bad_records_skipped"] = problems.count
+
+    in_corpus = corpus.rows(judged.column("docid").combine_chunks()) >= 0
+    positive = pc.greater_equal(judged.column("grade"), params.min_grade).to_numpy()
+    lost = judged.filter(pa.array(~in_corpus & positive))
+    counts["positives_missing_from_corpus"] = lost.num_rows
+    judged = judged.filter(pa.array(in_corpus))
+    positive = positive[in_corpus]
+
+    texts = queries.column("text").to_pylist()
+    empty = np.fromiter((not text.strip() for text in texts), dtype=bool, count=len(texts))
+    code = pc.index_in(judged.column("qid"), value_set=queries.column("qid").combine_chunks())
+    query = code.to_numpy().astype(np.int64)
+    labelled = np.zeros(len(texts), dtype=bool)
+    labelled[query[positive]] = True
+    keep = ~empty & (labelled | params.keep_unlabelled)
+    kept = np.flatnonzero(keep)
+    if params.limit is not None:
+        kept = kept[: params.limit]
+    counts["queries_empty"] = int(empty.sum())
+    counts["queries_without_positive"] = int((~empty & ~labelled).sum())
+    counts["queries_beyond_limit"] = int(keep.sum()) - len(kept)
+    counts["queries"] = len(kept)
+    conserve(
+        "queries read",
+        counts["queries_read"],
+        mined=len(kept),
+        duplicate=counts["queries_duplicate"],
+        empty=counts["queries_empty"],
+        dropped_unlabelled=int((~empty & ~keep).sum()),
+        beyond_limit=counts["queries_beyond_limit"],
+    )
+    if len(kept) == 0:
+        raise InvalidDataError(
+            "no query is left to mine: none has text and a positive in the corpus",
+            hint=f"Read: {counts}. Check that the ids of queries, qrels and corpus agree.",
+        )
+
+    position = np.full(len(texts), -1, dtype=np.int64)
+    position[kept] = np.arange(len(kept))
+    mined = np.flatnonzero(position[query] >= 0)
+    mined = mined[np.argsort(position[query[mined]], kind="stable")]
+    judgements = Judgements(
+        query=position[query[mined]].astype(np.int32),
+        docid=judged.column("docid").combine_chunks().take(pa.array(mined)),
+        grade=judged.column("grade").combine_chunks().take(pa.array(mined)).to_numpy(),
+        positive=positive[mined],
+    )
+    examples = lost.slice(0, _NAMED_LOSSES).to_pylist()
+    return Task(
+        qids=queries.column("qid").combine_chunks().take(pa.array(kept)),
+        texts=[texts[i] for i in kept.tolist()],
+        judgements=judgements,
+        counts=counts,
+        warnings=_losses(counts, examples, params),
+    )
+
+
+def _for(columns: Mapping[str, str], kind: str) -> dict[str, str]:
+    """``--column`` entries for one of two inputs: ``queries.text=body`` or plain ``text=body``."""
+    result = {}
+    valid = {"queries": {"qid", "text"}, "qrels": {"qid", "docid", "grade"}}
+    for target, source in columns.items():
+        file, dot, name = target.partition(".")
+        if dot:
+            if file not in valid:
+                raise UsageError(
+                    f"--column: unknown input '{file}'", hint=did_you_mean(file, valid)
+                )
+            if file == kind:
+                result[name] = source
+        elif target in valid[kind]:
+            result[target] = source
+        elif not any(target in names for names in valid.values()):
+            known = sorted(set.union(*valid.values()))
+            raise UsageError(
+                f"--column: unknown field '{target}'", hint=did_you_mean(target, known)
+            )
+    return result
+
+
+def _read_queries(
+    path: str, columns: Mapping[str, str], problems: Problems
+) -> tuple[pa.Table, dict[str, int]]:
+    table = pa.Table.from_batches(read_queries(path, columns, problems), QUERIES_SCHEMA)
+    distinct = table.group_by("qid", use_threads=False).aggregate([("text", "count_distinct")])
+    if distinct.num_rows < table.num_rows:
+        clashing = distinct.filter(pc.greater(distinct.column("text_count_distinct"), 1))
+        if clashing.num_rows:
+            qid = clashing.column("qid")[0].as_py()
+            raise InvalidDataError(
+                f"query id {qid!r} appears twice with different texts",
+                where=path,
+                hint="Query ids must be unique.",
+            )
+    qids = table.column("qid").combine_chunks()
+    first = pc.index_in(qids.unique(), value_set=qids)
+    counts = {
+        "queries_read": table.num_rows,
+        "queries_duplicate": table.num_rows - len(first),
+    }
+    return table.take(first), counts
+
+
+def _read_qrels(
+    path: str, columns: Mapping[str, str], problems: Problems, queries: pa.Table
+) -> tuple[pa.Table, dict[str, int]]:
+    table = pa.Table.from_batches(read_qrels(path, columns, problems), QRELS_SCHEMA)
+    known = pc.is_in(table.column("qid"), value_set=queries.column("qid").combine_chunks())
+    counts = {
+        "judgements_read": table.num_rows,
+        "judgements_of_unknown_queries": table.num_rows - pc.sum(known).as_py()
+        if table.num_rows
+        else 0,
+    }
+    merged, more = _distinct_judgements(table.filter(known))
+    return merged, counts | more
+
+
+def _distinct_judgements(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+    """Each pair once, with its highest grade."""
+    grouped = table.group_by(["qid", "docid"], use_threads=False).aggregate(
+        [("grade", "max"), ("grade", "count_distinct")]
+    )
+    counts = {
+        "judgements_duplicate": table.num_rows - grouped.num_rows,
+        "judgements_with_two_grades": pc.sum(
+            pc.greater(grouped.column("grade_count_distinct"), 1)
+        ).as_py()
+        or 0,
+    }
+    columns = ["qid", "docid", "grade_max"]
+    return grouped.select(columns).rename_columns(["qid", "docid", "grade"]), counts
+
+
+def _read_pairs(
+    path: str, columns: Mapping[str, str], problems: Problems, corpus: Documents
+) -> tuple[pa.Table, pa.Table, dict[str, int]]:
+    """Queries and judgements from (query, positive) texts.
+
+    Equal query texts are one query with several positives. Ids are content hashes; a positive
+    whose text a corpus document holds is that document.
+    """
+    texts: dict[str, None] = {}
+    qid_parts, content_parts = [], []
+    for batch in read_pairs(path, columns, problems):
+        texts.update(dict.fromkeys(batch.column("query").to_pylist()))
+        qid_parts.append(content_ids(batch.column("query")))
+        content_parts.append(content_ids(batch.column("positive")))
+    query_texts = pa.array(list(texts), pa.string())
+    queries = pa.table({"qid": content_ids(query_texts), "text": query_texts})
+    contents = pa.chunked_array(content_parts, pa.string()).combine_chunks()
+    distinct = contents.unique()
+    docids = distinct
+    unknown = corpus.rows(distinct) < 0
+    if unknown.any():
+        elsewhere = corpus.find_contents(distinct.filter(pa.array(unknown)))
+        found = np.array(distinct.to_pylist(), dtype=object)
+        found[unknown] = [
+            docid if docid is not None else content
+            for docid, content in zip(elsewhere.to_pylist(), found[unknown], strict=True)
+        ]
+        docids = pa.array(found, pa.string())
+    judged = pa.table(
+        {
+            "qid": pa.chunked_array(qid_parts, pa.string()),
+            "docid": pa.chunked_array([docids.take(pc.index_in(contents, value_set=distinct))]),
+            "grade": pa.chunked_array([pa.array(np.ones(len(contents), dtype=np.int32))]),
+        }
+    )
+    merged, more = _distinct_judgements(judged)
+    counts = {
+        "queries_read": len(query_texts),
+        "queries_duplicate": 0,
+        "judgements_read": len(contents),
+        "judgements_of_unknown_queries": 0,
+    }
+    return queries, merged, counts | more
+
+
+def _losses(
+    counts: Mapping[str, int], missing: list[dict[str, Any]], params: RetrieveParams
+) -> list[str]:
+    """What was left out, in words."""
+    told = []
+    if counts["queries_empty"]:
+        told.append(f"{counts['queries_empty']} queries are empty and left out")
+    if counts["queries_without_positive"]:
+        action = "kept without positives" if params.keep_unlabelled else "left out"
+        told.append(
+            f"{counts['queries_without_positive']} queries have no positive in the corpus: {action}"
+        )
+    if counts["positives_missing_from_corpus"]:
+        named = ", ".join(f"{row['docid']!r} (query {row['qid']!r})" for row in missing)
+        told.append(
+            f"{counts['positives_missing_from_corpus']} positives are not in the corpus, "
+            f"e.g. {named}"
+        )
+    if counts["judgements_of_unknown_queries"]:
+        told.append(
+            f"{counts['judgements_of_unknown_queries']} judgements are of queries that are not "
+            "among the queries"
+        )
+    if counts["judgements_with_two_grades"]:
+        told.append(
+            f"{counts['judgements_with_two_grades']} pairs are judged twice with different "
+            "grades: the higher one counts"
+        )
+    if counts["bad_records_skipped"]:
+        told.append(f"{counts['bad_records_skipped']} bad records were skipped")
+    return told
+
+
+# --- searching --------------------------------------------------------------------------------
+
+
+def _part_name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
+def _retrieve(task: Task, sources: Mapping[str, Source], k: int, writer: Writer) -> dict[str, Any]:
+    """Search part by part (several at a time), write the union; returns counts."""
+    queries_per_part = max(1, PART_ROWS // (k * len(sources)))
+    parts = [
+        range(start, min(start + queries_per_part, len(task.texts)))
+        for start in range(0, len(task.texts), queries_per_part)
+    ]
+    with log.progress("retrieving", len(task.texts), " queries") as bar:
+        pending = []
+        for number, part in enumerate(parts):
+            if writer.has(_part_name(number)):
+                bar.update(len(part))
+            else:
+                pending.append((number, part))
+        together = max(1, GROUP_HITS // (k * queries_per_part))
+        for start in range(0, len(pending), together):
+            group = pending[start : start + together]
+            for number, part, table in _search(task, sources, k, group):
+                name = _part_name(number)
+                texts = pa.table(
+                    {
+                        "qid": task.qids.slice(part.start, len(part)),
+                        "text": pa.array(task.texts[part.start : part.stop], pa.string()),
+                    }
+                )
+                writer.add_table(f"_queries/{name}", texts, schemas.QUERIES)
+                schema = schemas.candidates(list(sources))
+                writer.add_table(name, table, schema, _part_stats(table, sources))
+                bar.update(len(part))
+    total: Counter[str] = Counter()
+    for number in range(len(parts)):
+        total.update(writer.stats(_part_name(number)))
+    conserve(
+        "positives of the mined queries",
+        int(task.judgements.positive.sum()),
+        rows_labelled_1=total["positives"],
+    )
+    return dict(total)
+
+
+def _search(
+    task: Task, sources: Mapping[str, Source], k: int, group: Sequence[tuple[int, range]]
+) -> Iterator[tuple[int, range, pa.Table]]:
+    """Candidates of several parts, searched as one batch of queries."""
+    rows = np.concatenate([np.arange(part.start, part.stop) for _, part in group])
+    texts = [task.texts[i] for i in rows.tolist()]
+    place = np.full(len(task.texts), -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    judged = _select(task.judgements, place[task.judgements.query])
+    positives = np.flatnonzero(judged.positive)
+    hits: dict[str, Hits] = {}
+    scores: dict[str, np.ndarray] = {}
+    for name, source in sources.items():
+        hits[name] = source.search(texts, k)
+        scores[name] = source.score(
+            texts, judged.query[positives], judged.docid.take(pa.array(positives))
+        )
+    first = 0
+    for number, part in group:
+        last = first + len(part)
+        qids = task.qids.slice(part.start, len(part))
+        part_hits = {name: _slice_hits(found, first, last) for name, found in hits.items()}
+        shifted = np.where((judged.query >= first) & (judged.query < last), judged.query - first, -1)
+        part_judged = _select(judged, shifted)
+        inside = shifted[positives] >= 0
+        part_scores = {name: score[inside] for name, score in scores.items()}
+        yield number, part, union(qids, part_hits, part_judged, part_scores)
+        first = last
+
+
+def _select(judgements: Judgements, query: np.ndarray) -> Judgements:
+    """The judgements whose new query index is not negative, with that index."""
+    keep = np.flatnonzero(query >= 0)
+    return Judgements(
+        query=query[keep].astype(np.int32),
+        docid=judgements.docid.take(pa.array(keep)),
+        grade=judgements.grade[keep],
+        positive=judgements.positive[keep],
+    )
+
+
+def _slice_hits(hits: Hits, first: int, last: int) -> Hits:
+    low, high = np.searchsorted(hits.query, [first, last])
+    return Hits(
+        query=hits.query[low:high] - first,
+        docid=hits.docid.slice(low, high - low),
+        score=hits.score[low:high],
+    )
+
+
+def _part_stats(table: pa.Table, sources: Iterable[str]) -> dict[str, int]:
+    label = table.column("label").to_numpy()
+    stats = {"candidates": table.num_rows, "positives": int(label.sum())}
+    for source in sources:
+        found = table.column(rank_column(source)).is_valid().to_numpy()
+        stats[f"hits_{source}"] = int(found.sum())
+        stats[f"positives_found_{source}"] = int((found & (label == 1)).sum())
+    return stats

@@ -1,0 +1,868 @@
+"""Artifacts: folders of parts with a manifest. The only module that writes results.
+
+A run in progress keeps ``_journal.jsonl`` in the folder: its first line says what is being made
+(the fingerprint), each further line records one finished part with its digest and its counts. The
+file is locked while a process writes, so a second writer is told who holds it. ``_manifest.json``
+is written last, by rename, and is the completion marker; the journal is removed after it.
+
+A part is written under a hidden temporary name, flushed to disk, recorded in the journal and only
+then renamed, so that whatever moment a process dies at, every file with a final name is complete
+and a rerun continues behind the last one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from negmine import __version__
+from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
+from negmine.log import event
+from negmine.table import files
+from negmine.table import schema as schemas
+
+MANIFEST = "_manifest.json"
+JOURNAL = "_journal.jsonl"
+_HASHED_BLOCK = 1 << 22
+
+#: Stages and what a user types to make their artifact, for messages.
+_MADE_BY = {
+    "index": "negmine index",
+    "retrieve": "negmine retrieve",
+    "rerank": "negmine rerank",
+    "filter": "negmine filter",
+    "export": "negmine export",
+}
+
+
+# --- fingerprints -----------------------------------------------------------------------------
+
+
+def fingerprint(
+    stage: str, version: int, params: Mapping[str, Any], inputs: Mapping[str, str]
+) -> str:
+    """Hash of all that decides an artifact's content.
+
+    Args:
+        stage: which stage makes it.
+        version: the stage's own version, raised when its code changes what comes out.
+        params: output-affecting parameters.
+        inputs: fingerprint or content digest of each input.
+    """
+    identity = {
+        "stage": stage,
+        "schema": schemas.SCHEMA_VERSION,
+        "version": version,
+        "params": params,
+        "inputs": inputs,
+    }
+    canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Hex BLAKE2b-128 of a file's bytes."""
+    hasher = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_BLOCK):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def external_input(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Record of a user's file: path, size, time, content digest.
+
+    The digest of an earlier record is reused when inode, size and modification time are the
+    same, so that asking "is this up to date" of a large corpus does not read it.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise MissingInputError(
+            f"cannot read: {error.strerror}", where=str(path), hint="Check the path."
+        ) from error
+    record: dict[str, Any] = {
+        "path": os.path.abspath(path),
+        "bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "inode": status.st_ino,
+    }
+    if known is not None and all(known.get(key) == value for key, value in record.items()):
+        record["digest"] = known["digest"]
+        return record
+    try:
+        record["digest"] = digest(path)
+    except OSError as error:
+        raise MissingInputError(
+            f"cannot read: {error.strerror}", where=str(path), hint="Check its permissions."
+        ) from error
+    return record
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an artifact will be made from: enough to know whether it is there already.
+
+    Attributes:
+        stage: ``index.documents``, ``retrieve``, ...
+        version: version of the stage's code.
+        params: output-affecting parameters, as plain JSON values.
+        artifacts: input artifacts by role.
+        files: records of user files by role, from :func:`external_input`.
+        models: revision of each model by role.
+    """
+
+    stage: str
+    version: int
+    params: Mapping[str, Any]
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of stage, version, parameters and inputs."""
+        inputs = {role: artifact.fingerprint for role, artifact in self.artifacts.items()}
+        inputs |= {role: record["digest"] for role, record in self.files.items()}
+        return fingerprint(
+            self.stage, self.version, {**self.params, "models": self.models}, inputs
+        )
+
+    def identity(self, folder: Path) -> dict[str, Any]:
+        """The plan as JSON, paths of artifacts relative to ``folder``."""
+        inputs: dict[str, Any] = {
+            role: {
+                "path": os.path.relpath(artifact.path.resolve(), folder.resolve()),
+                "stage": artifact.stage,
+                "fingerprint": artifact.fingerprint,
+            }
+            for role, artifact in self.artifacts.items()
+        }
+        inputs |= {role: dict(record) for role, record in self.files.items()}
+        return {
+            "negmine": __version__,
+            "stage": self.stage,
+            "schema": schemas.SCHEMA_VERSION,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "params": dict(self.params),
+            "models": {role: dict(model) for role, model in self.models.items()},
+            "inputs": inputs,
+        }
+
+
+def recorded_file(folder: Path, role: str) -> Mapping[str, Any] | None:
+    """What an earlier run into ``folder`` recorded of a user's file, for :func:`external_input`."""
+    recorded = _load_json(folder / MANIFEST) or _journal_header(folder / JOURNAL)
+    if recorded is None:
+        return None
+    known = recorded.get("inputs", {}).get(role)
+    return known if isinstance(known, dict) and "digest" in known else None
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact, opened for reading.
+
+    Attributes:
+        path: its folder.
+        manifest: the parsed ``_manifest.json``.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def stage(self) -> str:
+        """The stage that made it."""
+        return str(self.manifest["stage"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decided its content."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """Row and loss counts."""
+        counts: Mapping[str, Any] = self.manifest["counts"]
+        return counts
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the Parquet parts, in order."""
+        return [
+            name
+            for name in self.manifest["files"]
+            if name.startswith("part-") and name.endswith(".parquet")
+        ]
+
+    def rows(self, name: str) -> int:
+        """Rows of a part."""
+        return int(self.manifest["files"][name]["rows"])
+
+    def schema(self) -> pa.Schema:
+        """Schema of the parts."""
+        return pq.read_schema(self.path / self.parts[0]).remove_metadata()
+
+    def file(self, name: str) -> Path:
+        """Path of a file of this artifact, its content checked against the manifest.
+
+        Raises:
+            InvalidDataError: it is missing, or its bytes changed after it was written.
+        """
+        path = self.path / name
+        record = self.manifest["files"][name]
+        if "files" in record:
+            for inner, inner_record in record["files"].items():
+                _verify(path / inner, inner_record, self)
+        else:
+            _verify(path, record, self)
+        return path
+
+    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One part as a table; ``columns`` projects."""
+        path = self.file(name)
+        try:
+            table = pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InvalidDataError(f"not a readable Parquet file: {error}", where=str(path)) from error
+        return table.replace_schema_metadata(None)
+
+    def input(self, role: str) -> Artifact:
+        """The artifact this one was made from.
+
+        Raises:
+            MissingInputError: it is no longer where it was.
+            ConflictError: another one is there now.
+        """
+        record = self.manifest["inputs"][role]
+        found = open_artifact((self.path / record["path"]), purpose=f"the {role} of {self.path}")
+        if found.fingerprint != record["fingerprint"]:
+            raise ConflictError(
+                f"{found.path} was remade with other settings after {self.path} was made from it",
+                hint=f"Run the stages after '{record['stage']}' again.",
+            )
+        return found
+
+    def ancestor(self, stage: str) -> Artifact:
+        """The nearest artifact of ``stage`` that this one descends from, or itself."""
+        artifact = self
+        while artifact.stage != stage:
+            roles = [r for r, record in artifact.manifest["inputs"].items() if "stage" in record]
+            if not roles:
+                raise InvalidDataError(f"does not descend from a {stage} artifact", where=str(self.path))
+            artifact = artifact.input(roles[0])
+        return artifact
+
+    def verify(self) -> int:
+        """Check every file's digest; returns how many files were read."""
+        for name in self.manifest["files"]:
+            self.file(name)
+        return len(self.manifest["files"])
+
+
+_verified: set[tuple[str, int, int, str]] = set()
+
+
+def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact) -> None:
+    """Compare a file with its record; once per process as long as size and time stay the same."""
+    hint = f"Make it again: {_MADE_BY.get(artifact.stage.split('.')[0], 'negmine')} ... --force"
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InvalidDataError("a part is missing", where=str(path), hint=hint) from error
+    key = (str(path), status.st_size, status.st_mtime_ns, record["digest"])
+    if key in _verified:
+        return
+    if status.st_size != record["bytes"] or digest(path) != record["digest"]:
+        raise InvalidDataError("changed since it was written (wrong checksum)", where=str(path), hint=hint)
+    _verified.add(key)
+
+
+def open_artifact(
+    path: str | Path, stages: Iterable[str] | None = None, *, purpose: str = "the input"
+) -> Artifact:
+    """Open a finished artifact.
+
+    Args:
+        path: its folder.
+        stages: the stages whose artifacts are acceptable; any when None.
+        purpose: what it is wanted for, for messages.
+
+    Raises:
+        MissingInputError: nothing is there, or the run that makes it has not finished.
+        InvalidDataError: its manifest is unreadable or of another schema version.
+        UsageError: it is an artifact of another stage.
+    """
+    path = Path(path)
+    expected = " or ".join(_MADE_BY.get(stage, stage) for stage in stages or ())
+    if not (path / MANIFEST).is_file():
+        if not path.is_dir():
+            what = "no such folder"
+        elif (path / JOURNAL).exists():
+            what = "unfinished: the run that makes it was interrupted or still goes on"
+        else:
+            what = f"not a negmine artifact (no {MANIFEST})"
+        hint = f"Make {purpose} with: {expected}" if expected else f"It should be {purpose}."
+        raise MissingInputError(what, where=str(path), hint=hint)
+    manifest = _load_json(path / MANIFEST)
+    if manifest is None or not {"stage", "fingerprint", "files", "inputs"} <= manifest.keys():
+        raise InvalidDataError("not a negmine manifest", where=str(path / MANIFEST))
+    if manifest.get("schema") != schemas.SCHEMA_VERSION:
+        raise InvalidDataError(
+            f"schema version {manifest.get('schema')}, this negmine ({__version__}) reads "
+            f"{schemas.SCHEMA_VERSION}",
+            where=str(path),
+            hint="Make it again with this version, or use the version that made it.",
+        )
+    if stages is not None and manifest["stage"] not in stages:
+        raise UsageError(
+            f"made by '{manifest['stage']}', expected an artifact of {' or '.join(stages)}",
+            where=str(path),
+            hint=f"Make {purpose} with: {expected}",
+        )
+    return Artifact(path, manifest)
+
+
+def _load_json(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes one artifact; made by :func:`begin`, used as a context manager.
+
+    Leaving the context without :meth:`commit` keeps the finished parts for the next run.
+    """
+
+    def __init__(self, path: Path, plan: Plan, journal: IO[str], done: dict[str, Any]) -> None:
+        self.path = path
+        self.plan = plan
+        self.resumed = len(done)
+        self._journal = journal
+        self._files = done
+        self._run = _Run()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._journal.close()
+
+    def has(self, name: str) -> bool:
+        """Whether an interrupted run has finished this file already."""
+        return name in self._files
+
+    def stats(self, name: str) -> dict[str, Any]:
+        """The counts recorded with a finished file."""
+        stats: dict[str, Any] = self._files[name]["stats"]
+        return stats
+
+    def add_table(
+        self, name: str, table: pa.Table, schema: pa.Schema, stats: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a Parquet part of exactly ``schema`` in one row group."""
+        schemas.check(table, schema, str(self.path / name))
+        self.add_tables(name, [table.cast(schema)], schema, stats)
+
+    def add_tables(
+        self,
+        name: str,
+        tables: Iterable[pa.Table],
+        schema: pa.Schema,
+        stats: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a Parquet part of one row group per table, holding one at a time."""
+        metadata = {"negmine.stage": self.plan.stage, "negmine.fingerprint": self.plan.fingerprint}
+        self._add(name, lambda path: files.write_parquet(path, tables, schema, metadata), stats)
+
+    def add_array(
+        self, name: str, array: np.ndarray, stats: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a NumPy ``.npy`` file (no pickle)."""
+
+        def write(path: Path) -> int:
+            with path.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+            return len(array)
+
+        self._add(name, write, stats)
+
+    def add_folder(
+        self,
+        name: str,
+        make: Callable[[Path], Mapping[str, Any]],
+    ) -> None:
+        """Let ``make`` fill a folder and record its files; its return value is the stats."""
+        target, hidden = self.path / name, self.path / f".{name}.tmp"
+        for path in (target, hidden):
+            shutil.rmtree(path, ignore_errors=True)
+        hidden.mkdir()
+        stats = make(hidden)
+        inner = {}
+        for path in sorted(hidden.iterdir()):
+            _flush(path)
+            inner[path.name] = {"bytes": path.stat().st_size, "digest": digest(path)}
+        _flush(hidden)
+        self._record(name, {"files": inner, "stats": dict(stats)})
+        os.rename(hidden, target)
+        _flush(self.path)
+
+    def _add(
+        self, name: str, write: Callable[[Path], int], stats: Mapping[str, Any] | None
+    ) -> None:
+        target = self.path / name
+        target.parent.mkdir(exist_ok=True)
+        hidden = _hidden(target)
+        rows = write(hidden)
+        _flush(hidden)
+        record = {
+            "rows": rows,
+            "bytes": hidden.stat().st_size,
+            "digest": digest(hidden),
+            "stats": dict(stats or {}),
+        }
+        self._record(name, record)
+        os.rename(hidden, target)
+        _flush(target.parent)
+
+    def _record(self, name: str, record: dict[str, Any]) -> None:
+        self._journal.write(json.dumps({"name": name, **record}) + "\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self._files[name] = record
+
+    def commit(
+        self, counts: Mapping[str, Any], *, warnings: Iterable[str] = (), **extra: Any
+    ) -> Artifact:
+        """Write the manifest, which makes the artifact finished.
+
+        Args:
+            counts: rows, queries and losses.
+            warnings: what the user was told.
+            extra: further top-level entries.
+        """
+        manifest = self.plan.identity(self.path)
+        manifest["counts"] = dict(counts)
+        manifest["warnings"] = list(warnings)
+        manifest.update(extra)
+        manifest["files"] = dict(sorted(self._files.items()))
+        manifest["run"] = {**self._run.facts(), "resumed_files": self.resumed}
+        _write_json(self.path / MANIFEST, manifest)
+        (self.path / JOURNAL).unlink()
+        _flush(self.path)
+        return Artifact(self.path, manifest)
+
+
+def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None:
+    """Start or resume an artifact.
+
+    Args:
+        path: its folder.
+        plan: what it is made from.
+        force: replace an artifact, or an unfinished run, of other settings.
+
+    Returns:
+        A writer, or None when the artifact is up to date.
+
+    Raises:
+        ConflictError: the folder holds something else, or another process is writing it.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ConflictError("exists and is not a folder", where=str(path))
+    manifest = _load_json(path / MANIFEST)
+    if manifest is not None and not force:
+        if manifest.get("fingerprint") == plan.fingerprint:
+            _check_complete(path, manifest)
+            if not _lock_is_held(path):
+                (path / JOURNAL).unlink(missing_ok=True)
+            return None
+        raise ConflictError(
+            f"holds an artifact made with other settings ({_differences(manifest, plan, path)})",
+            where=str(path),
+            hint="Choose another -o, or add --force to replace it.",
+        )
+    if (
+        manifest is None
+        and path.is_dir()
+        and not (path / JOURNAL).exists()
+        and any(path.iterdir())
+    ):
+        raise ConflictError(
+            "exists and is not a negmine artifact",
+            where=str(path),
+            hint="Choose another -o; negmine deletes only what it wrote.",
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    journal = _lock(path)
+    try:
+        lines = _journal_lines(path / JOURNAL)
+        header = lines[0] if lines else None
+        same = header is not None and header.get("fingerprint") == plan.fingerprint
+        if header is not None and not same and not force:
+            raise ConflictError(
+                "holds an unfinished run with other settings "
+                f"({_differences(header, plan, path)})",
+                where=str(path),
+                hint="Repeat that command to finish it, or add --force to start anew.",
+            )
+        if manifest is not None or not same:
+            _clear(path, [manifest or {}], lines)
+            journal.truncate(0)
+            journal.write(json.dumps(_header(plan, path)) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+            _flush(path)
+            return Writer(path, plan, journal, {})
+        done = _finished_files(path, lines[1:])
+        _remove_hidden(path)
+        journal.truncate(0)
+        journal.write(json.dumps(_header(plan, path)) + "\n")
+        for name, record in done.items():
+            journal.write(json.dumps({"name": name, **record}) + "\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+        if done:
+            event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
+        return Writer(path, plan, journal, done)
+    except BaseException:
+        journal.close()
+        raise
+
+
+class FileWriter:
+    """Writes one file (an export) with its manifest beside it; made by :func:`begin_file`."""
+
+    def __init__(self, path: Path, plan: Plan, lock: IO[bytes]) -> None:
+        self.path = path
+        self.hidden = _hidden(path)
+        self.plan = plan
+        self._lock = lock
+        self._run = _Run()
+
+    def __enter__(self) -> FileWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hidden.unlink(missing_ok=True)
+        self._lock.close()
+
+    def commit(self, counts: Mapping[str, Any], *, warnings: Iterable[str] = ()) -> None:
+        """Give the hidden file its name, then write the manifest."""
+        _flush(self.hidden)
+        record = {"bytes": self.hidden.stat().st_size, "digest": digest(self.hidden)}
+        manifest = self.plan.identity(self.path.parent)
+        manifest["counts"] = dict(counts)
+        manifest["warnings"] = list(warnings)
+        manifest["files"] = {self.path.name: record}
+        manifest["run"] = self._run.facts()
+        _manifest_of(self.path).unlink(missing_ok=True)
+        os.rename(self.hidden, self.path)
+        _write_json(_manifest_of(self.path), manifest)
+
+
+def begin_file(path: Path, plan: Plan, *, force: bool = False) -> FileWriter | None:
+    """Start an exported file; None when it is up to date.
+
+    Raises:
+        ConflictError: the file is there with other settings, or another process is writing it.
+    """
+    manifest = _load_json(_manifest_of(path))
+    if path.is_dir():
+        raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
+    if path.exists() and not force:
+        if manifest is None:
+            raise ConflictError(
+                "exists and was not made by negmine, or its export was interrupted",
+                where=str(path),
+                hint="Choose another -o, or add --force to replace it.",
+            )
+        if manifest.get("fingerprint") != plan.fingerprint:
+            raise ConflictError(
+                f"was exported with other settings ({_differences(manifest, plan, path.parent)})",
+                where=str(path),
+                hint="Choose another -o, or add --force to replace it.",
+            )
+        if path.stat().st_size != manifest["files"][path.name]["bytes"]:
+            raise InvalidDataError(
+                "changed since it was written",
+                where=str(path),
+                hint="Add --force to export it again.",
+            )
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _hidden(path).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ConflictError(
+            "another process is writing it", where=str(path), hint="Wait for it."
+        ) from error
+    return FileWriter(path, plan, lock)
+
+
+def file_manifest(path: Path) -> dict[str, Any]:
+    """The manifest beside an exported file.
+
+    Raises:
+        MissingInputError: there is none.
+    """
+    manifest = _load_json(_manifest_of(path))
+    if manifest is None:
+        raise MissingInputError("has no negmine manifest beside it", where=str(path))
+    return manifest
+
+
+def _hidden(path: Path) -> Path:
+    return path.parent / f".{path.name}.tmp"
+
+
+def _manifest_of(path: Path) -> Path:
+    # The leading underscore hides it from Parquet readers that are given the folder.
+    return path.parent / f"_{path.name}.manifest.json"
+
+
+class _Run:
+    """When a run began, and what it took."""
+
+    def __init__(self) -> None:
+        self._clock = time.monotonic()
+        self._started = time.time()
+
+    def facts(self) -> dict[str, Any]:
+        """Seconds, peak memory, machine and versions."""
+        return {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "seconds": round(time.monotonic() - self._clock, 3),
+            "peak_rss_bytes": peak_memory(),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "versions": library_versions(),
+        }
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest that describes other artifacts (the index's own, an export file's)."""
+    _write_json(path, manifest)
+
+
+def _header(plan: Plan, path: Path) -> dict[str, Any]:
+    return {**plan.identity(path), "pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _lock(path: Path) -> IO[str]:
+    """Open the journal for writing and lock it; the lock dies with the process."""
+    journal_path = path / JOURNAL
+    while True:
+        journal = journal_path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            journal.close()
+            holder = _journal_header(journal_path) or {}
+            raise ConflictError(
+                f"another process is writing it (pid {holder.get('pid', 'unknown')} on "
+                f"{holder.get('host', 'this machine')})",
+                where=str(path),
+                hint="Wait for it, or choose another -o.",
+            ) from error
+        try:
+            if os.fstat(journal.fileno()).st_ino == journal_path.stat().st_ino:
+                return journal
+        except FileNotFoundError:
+            pass
+        # The holder finished and removed the file between our open and our lock.
+        journal.close()
+
+
+def _lock_is_held(path: Path) -> bool:
+    try:
+        with (path / JOURNAL).open("r") as journal:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _journal_lines(path: Path) -> list[dict[str, Any]]:
+    """The journal's whole lines; a torn last line (a crash in mid-write) is left out."""
+    lines = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _journal_header(path: Path) -> dict[str, Any] | None:
+    try:
+        lines = _journal_lines(path)
+    except OSError:
+        return None
+    return lines[0] if lines else None
+
+
+def _finished_files(path: Path, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Files that the journal records and that are there, byte for byte."""
+    done = {}
+    for line in lines:
+        record = dict(line)
+        name = record.pop("name")
+        inner = record.get("files")
+        checks = {name: record} if inner is None else {f"{name}/{k}": v for k, v in inner.items()}
+        if all(
+            (path / file).is_file()
+            and (path / file).stat().st_size == expected["bytes"]
+            and digest(path / file) == expected["digest"]
+            for file, expected in checks.items()
+        ):
+            done[name] = record
+    return done
+
+
+def _check_complete(path: Path, manifest: Mapping[str, Any]) -> None:
+    for name, record in manifest["files"].items():
+        file = path / name
+        if not file.exists() or ("bytes" in record and file.stat().st_size != record["bytes"]):
+            raise InvalidDataError(
+                "a part is missing or was changed",
+                where=str(file),
+                hint="Add --force to make the artifact again.",
+            )
+
+
+def _clear(path: Path, manifests: list[dict[str, Any]], lines: list[dict[str, Any]]) -> None:
+    """Remove what an earlier run wrote, the completion marker first, and nothing else."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    _flush(path)
+    names = [name for manifest in manifests for name in manifest.get("files", {})]
+    names += [line["name"] for line in lines[1:]]
+    for name in names:
+        target = path / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+    _remove_hidden(path)
+
+
+def _remove_hidden(path: Path) -> None:
+    for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def _differences(recorded: Mapping[str, Any], plan: Plan, path: Path) -> str:
+    """Which parameters and inputs differ, for a message."""
+    planned = plan.identity(path)
+    found = []
+    if recorded.get("stage") != planned["stage"]:
+        return f"stage: {recorded.get('stage')} -> {planned['stage']}"
+    for key in sorted({*recorded.get("params", {}), *planned["params"]}):
+        old, new = recorded.get("params", {}).get(key), planned["params"].get(key)
+        if old != new:
+            found.append(f"{key.replace('_', '-')}: {old} -> {new}")
+    for group, mark in (("inputs", ("digest", "fingerprint")), ("models", ("revision",))):
+        old_group, new_group = recorded.get(group, {}), planned[group]
+        for key in sorted({*old_group, *new_group}):
+            old_mark = [old_group.get(key, {}).get(m) for m in mark]
+            if old_mark != [new_group.get(key, {}).get(m) for m in mark]:
+                found.append(f"{key} changed")
+    if recorded.get("version") != planned["version"]:
+        found.append(f"code version: {recorded.get('version')} -> {planned['version']}")
+    return "; ".join(found[:6]) or "its fingerprint differs"
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    hidden = _hidden(path)
+    hidden.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _flush(hidden)
+    os.rename(hidden, path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """fsync a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- facts about the run ----------------------------------------------------------------------
+
+
+def reset_peak_memory() -> None:
+    """Start counting this process's peak memory anew (Linux; elsewhere it counts from start)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory() -> int | None:
+    """Peak resident bytes of this process since :func:`reset_peak_memory`."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that can change what comes out."""
+    versions = {"negmine": __version__}
+    for package in (
+        "pyserini",
+        "torch",
+        "sentence-transformers",
+        "transformers",
+        "onnxruntime",
+        "tokenizers",
+        "faiss-cpu",
+        "pyarrow",
+        "numpy",
+    ):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

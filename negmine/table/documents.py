@@ -1,0 +1,246 @@
+"""The corpus on disk: written once by ``index``, read in parts by everything after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.errors import InvalidDataError
+from negmine.table.artifact import Artifact, Writer
+from negmine.table.ids import content_ids
+from negmine.table.schema import DOCUMENTS
+
+#: A part is closed at this many documents or bytes of text, whichever comes first. It is the unit
+#: of encoding and of resuming, and the most text that a stage holds at a time.
+PART_DOCUMENTS = 16_384
+PART_BYTES = 64 << 20
+
+
+def full_text(documents: pa.Table | pa.RecordBatch) -> pa.Array:
+    """What models and Lucene read of each document: title and text with a space between.
+
+    The BEIR convention. Documents without a title are their text.
+    """
+    title, text = documents.column("title"), documents.column("text")
+    joined = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
+    chosen = pc.if_else(pc.equal(title, ""), text, joined)
+    return chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
+
+
+class SeenIds:
+    """Finds repeated ids in a stream with 16 bytes per distinct id.
+
+    Only hashes are kept, in sorted runs that are merged as they grow (n log n in all).
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, ids: list[str], contents: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Record ids with their contents.
+
+        Returns:
+            Two masks over ``ids``: seen before with the same content; seen before with another.
+        """
+        keys = _hashes(ids)
+        values = _hashes(contents)
+        order = np.argsort(keys, kind="stable")
+        keys_sorted, values_sorted = keys[order], values[order]
+        first = np.searchsorted(keys_sorted, keys_sorted, side="left")
+        repeated = first != np.arange(len(keys_sorted))
+        same = repeated & (values_sorted == values_sorted[first])
+        other = repeated & ~same
+        for run_keys, run_values in self._runs:
+            at = np.minimum(np.searchsorted(run_keys, keys_sorted), len(run_keys) - 1)
+            hit = run_keys[at] == keys_sorted
+            equal = run_values[at] == values_sorted
+            same |= hit & equal & ~other
+            other |= hit & ~equal
+        fresh = ~(same | other)
+        self._push(keys_sorted[fresh], values_sorted[fresh])
+        result_same, result_other = np.empty_like(same), np.empty_like(other)
+        result_same[order], result_other[order] = same & ~other, other
+        return result_same, result_other
+
+    def _push(self, keys: np.ndarray, values: np.ndarray) -> None:
+        if len(keys) == 0:
+            return
+        self._runs.append((keys, values))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) <= 2 * len(self._runs[-1][0]):
+            last, previous = self._runs.pop(), self._runs.pop()
+            merged = np.concatenate([previous[0], last[0]])
+            order = np.argsort(merged, kind="stable")
+            self._runs.append((merged[order], np.concatenate([previous[1], last[1]])[order]))
+
+
+def _hashes(strings: list[str]) -> np.ndarray:
+    # Python's own string hash: 64 bits, and only compared within this process.
+    return np.fromiter(map(hash, strings), dtype=np.int64, count=len(strings))
+
+
+def write_documents(
+    batches: Iterable[pa.RecordBatch], writer: Writer, limit: int | None = None
+) -> dict[str, int]:
+    """Store a stream of documents in parts, repeated ids once.
+
+    Args:
+        batches: record batches of :data:`DOCUMENTS`, each at most a few thousand rows.
+        writer: where the parts go; parts that an interrupted run finished are kept.
+        limit: stop after this many documents.
+
+    Returns:
+        Counts: documents, duplicate_ids (same id, same text: kept once), empty_documents,
+        text_bytes (UTF-8 bytes of all full texts).
+
+    Raises:
+        InvalidDataError: one id with two texts, or no document at all.
+    """
+    seen = SeenIds()
+    counts = {"documents": 0, "duplicate_ids": 0, "empty_documents": 0, "text_bytes": 0}
+    pending: list[pa.RecordBatch] = []
+    rows = size = parts = 0
+
+    def flush() -> None:
+        nonlocal rows, size, parts
+        if rows:
+            name = f"part-{parts:05d}.parquet"
+            if not writer.has(name):
+                writer.add_table(name, pa.Table.from_batches(pending), DOCUMENTS)
+            parts += 1
+        pending.clear()
+        rows = size = 0
+
+    for batch in batches:
+        texts = full_text(batch)
+        same, other = seen.add(batch.column("docid").to_pylist(), texts.to_pylist())
+        if other.any():
+            docid = batch.column("docid")[int(np.flatnonzero(other)[0])].as_py()
+            raise InvalidDataError(
+                f"document id {docid!r} appears twice with different texts",
+                where="corpus",
+                hint="Ids must be unique: rename one, or drop one of the two documents.",
+            )
+        counts["duplicate_ids"] += int(same.sum())
+        if same.any():
+            batch = batch.filter(pa.array(~same))
+        if limit is not None:
+            batch = batch.slice(0, limit - counts["documents"])
+        if batch.num_rows == 0:
+            continue
+        counts["documents"] += batch.num_rows
+        texts = full_text(batch)
+        counts["text_bytes"] += pc.sum(pc.binary_length(texts)).as_py()
+        counts["empty_documents"] += pc.sum(
+            pc.equal(pc.utf8_trim_whitespace(texts), "")
+        ).as_py()
+        pending.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= PART_DOCUMENTS or size >= PART_BYTES:
+            flush()
+        if limit is not None and counts["documents"] >= limit:
+            break
+    flush()
+    if counts["documents"] == 0:
+        raise InvalidDataError("the corpus is empty", hint="Give a corpus with documents in it.")
+    return counts
+
+
+class Documents:
+    """The documents of an index, read part by part; rows are numbered through the parts."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.names = artifact.parts
+        self.offsets = np.concatenate(
+            ([0], np.cumsum([artifact.rows(name) for name in self.names]))
+        ).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def parts(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
+        """(first row, part) in order."""
+        for first, name in zip(self.offsets, self.names, strict=False):
+            yield int(first), self.artifact.read(name, columns)
+
+    def ids(self, rows: np.ndarray) -> pa.Array:
+        """Docids of row numbers, in the order asked for."""
+        distinct, inverse = np.unique(rows, return_inverse=True)
+        found = []
+        for first, part in self.parts(["docid"]):
+            low, high = np.searchsorted(distinct, [first, first + part.num_rows])
+            if high > low:
+                found.append(part.column("docid").take(pa.array(distinct[low:high] - first)))
+        if not found:
+            return pa.array([], pa.string())
+        return pa.chunked_array([c for f in found for c in f.chunks]).combine_chunks().take(
+            pa.array(inverse)
+        )
+
+    def rows(self, docids: pa.Array) -> np.ndarray:
+        """Row number of each docid, -1 where the corpus has no such document."""
+        distinct = docids.unique()
+        found = np.full(len(distinct), -1, dtype=np.int64)
+        for first, part in self.parts(["docid"]):
+            at = pc.index_in(part.column("docid").combine_chunks(), value_set=distinct)
+            local = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
+            found[at.drop_null().to_numpy()] = first + local
+        if len(distinct) == 0:
+            return np.empty(0, dtype=np.int64)
+        return found[pc.index_in(docids, value_set=distinct).to_numpy()]
+
+    def texts(self, docids: pa.Array) -> pa.Array:
+        """Full text of each of the distinct ``docids``, in that order.
+
+        One pass over the corpus; parts without a wanted document are read for their ids only.
+
+        Raises:
+            InvalidDataError: a docid is not in the corpus.
+        """
+        positions: list[np.ndarray] = []
+        chunks: list[pa.Array] = []
+        for name in self.names:
+            ids = self.artifact.read(name, ["docid"]).column("docid").combine_chunks()
+            at = pc.index_in(ids, value_set=docids)
+            mask = at.is_valid()
+            if not pc.any(mask).as_py():
+                continue
+            part = self.artifact.read(name).filter(mask)
+            chunks.append(full_text(part))
+            positions.append(at.drop_null().to_numpy())
+        where = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
+        order = np.full(len(docids), -1, dtype=np.int64)
+        order[where] = np.arange(len(where))
+        if (order < 0).any():
+            docid = docids[int(np.flatnonzero(order < 0)[0])].as_py()
+            raise InvalidDataError(
+                f"document {docid!r} is not in the corpus", where=str(self.artifact.path)
+            )
+        if not chunks:
+            return pa.array([], pa.large_string())
+        # 64-bit offsets: the wanted texts of a large part can exceed 2 GiB.
+        return pa.chunked_array([c.cast(pa.large_string()) for c in chunks]).combine_chunks().take(
+            pa.array(order)
+        )
+
+    def find_contents(self, contents: pa.Array) -> pa.Array:
+        """Docid of a document whose full text has each of the distinct content ids, or null.
+
+        Where several documents share a text the smallest docid is given.
+        """
+        best: dict[str, str] = {}
+        for _, part in self.parts():
+            ids = content_ids(full_text(part))
+            mask = pc.is_in(ids, value_set=contents)
+            for content, docid in zip(
+                ids.filter(mask).to_pylist(),
+                part.column("docid").filter(mask).to_pylist(),
+                strict=True,
+            ):
+                if content not in best or docid < best[content]:
+                    best[content] = docid
+        return pa.array([best.get(content) for content in contents.to_pylist()], pa.string())

@@ -1,0 +1,36 @@
+"""Names of the candidates table's columns."""
+
+from __future__ import annotations
+
+import re
+
+from negmine.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+RESERVED = frozenset({"bm25", "best"})
+
+
+def check_name(name: str, option: str) -> str:
+    """``name`` if it can name a column.
+
+    Raises:
+        UsageError: it holds anything but letters, digits and underscores, or is reserved.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{option}: '{name}' is no usable name",
+            hint="Use a letter, then letters, digits or underscores (it becomes a column name).",
+        )
+    if name in RESERVED:
+        raise UsageError(f"{option}: the name '{name}' is reserved", hint="Choose another name.")
+    return name
+
+
+def rank_column(source: str) -> str:
+    """Column with a source's retrieval rank."""
+    return f"rank_{source}"
+
+
+def score_column(name: str) -> str:
+    """Column with a source's or scorer's score."""
+    return f"score_{name}"

