@@ -109,9 +109,7 @@ def _stage_command(stage: str) -> None:
     names = [field.name for field in fields(params_class)]
 
     def command(**given: Any) -> None:
-        log.setup(
-            quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"]
-        )
+        log.setup(quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"])
         from negmine import pipeline
 
         flags = {name: given[name] for name in names if given[name] not in (None, [])}

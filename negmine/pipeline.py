@@ -54,7 +54,8 @@ def _spooled(params: Params) -> Params:
         raise UsageError(f"{options} cannot both read standard input")
     from negmine.stages.inputs import copy_of_stdin
 
-    return replace(params, **{name: str(copy_of_stdin()) for name in given}) if given else params
+    changes: dict[str, Any] = {name: str(copy_of_stdin()) for name in given}
+    return replace(params, **changes)
 
 
 def run_recipe(

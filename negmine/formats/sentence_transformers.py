@@ -55,9 +55,7 @@ def n_tuple(chosen: Chosen, options: Options) -> Examples:
         for i in range(n)
     ]
     if options.scores:
-        scores = np.column_stack(
-            [chosen.positive_score[positive], chosen.negative_score[negative]]
-        )
+        scores = np.column_stack([chosen.positive_score[positive], chosen.negative_score[negative]])
         columns.append(_fixed_lists("scores", scores))
     if options.ids:
         columns += [
@@ -116,12 +114,18 @@ def labeled_list(chosen: Chosen, options: Options) -> Examples:
     is_positive = within == 0
     negative = np.searchsorted(chosen.negative_query, query)[example] + within - 1
     negative[is_positive] = 0
-    document = np.where(
-        is_positive, chosen.positive_doc[positive][example], chosen.negative_doc[negative]
-    ) if len(negative) else np.empty(0, dtype=np.int64)
-    score = np.where(
-        is_positive, chosen.positive_score[positive][example], chosen.negative_score[negative]
-    ) if len(negative) else np.empty(0)
+    document = (
+        np.where(is_positive, chosen.positive_doc[positive][example], chosen.negative_doc[negative])
+        if len(negative)
+        else np.empty(0, dtype=np.int64)
+    )
+    score = (
+        np.where(
+            is_positive, chosen.positive_score[positive][example], chosen.negative_score[negative]
+        )
+        if len(negative)
+        else np.empty(0)
+    )
     columns = [
         Column("anchor", "query_text", query),
         Column("documents", "doc_text", document, offsets),

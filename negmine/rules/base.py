@@ -72,9 +72,7 @@ def view(
         starts=starts,
         positive=positive,
         score=score,
-        positive_score=np.repeat(
-            positive_scores(score, positive, starts, against), lengths
-        ),
+        positive_score=np.repeat(positive_scores(score, positive, starts, against), lengths),
         rank=rank,
         docid=schemas.string_codes(table.column("docid"))[0],
     )

@@ -57,9 +57,7 @@ class Vectors:
             yield int(first), np.load(self.artifact.file(name), mmap_mode="r", allow_pickle=False)
 
 
-def search(
-    vectors: Vectors, queries: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def search(vectors: Vectors, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Top-k rows by inner product, exactly, holding one part at a time.
 
     Args:
@@ -117,9 +115,7 @@ def score_pairs(
 class DenseSource:
     """Candidates by inner product with one encoder's vectors."""
 
-    def __init__(
-        self, documents: Documents, vectors: Vectors, load: Callable[[], Encoder]
-    ) -> None:
+    def __init__(self, documents: Documents, vectors: Vectors, load: Callable[[], Encoder]) -> None:
         if len(vectors) != len(documents):
             raise InvalidDataError(
                 f"{len(vectors)} vectors for {len(documents)} documents",
@@ -180,13 +176,9 @@ class DenseSource:
         rows = self._documents.rows(docids)
         known = rows >= 0
         result = np.full(len(rows), np.nan, dtype=np.float32)
-        result[known] = score_pairs(
-            self._vectors, self._encode(queries), query[known], rows[known]
-        )
+        result[known] = score_pairs(self._vectors, self._encode(queries), query[known], rows[known])
         return result
 
     def close(self) -> None:
         """Let go of the model."""
         self._encoder = self._encoded = None
-
-

@@ -1,1 +1,1 @@
-
+"""The five stages: each one function over (parameters, artifacts)."""

@@ -108,9 +108,7 @@ def _export_file(maker: _Maker, plan: Plan, out: Path, suffix: str, force: bool)
 class _Maker:
     """Turns the ledger's parts into examples, and counts them."""
 
-    def __init__(
-        self, params: ExportParams, ledger: Artifact, by: str, options: Options
-    ) -> None:
+    def __init__(self, params: ExportParams, ledger: Artifact, by: str, options: Options) -> None:
         self._ledger = ledger
         self._options = options
         self._by = score_column(by)
@@ -142,9 +140,7 @@ class _Maker:
         """Each named part's examples; texts are fetched for several parts at a time."""
         documents = Documents(self._ledger.ancestor("index.documents"))
         queries = self._ledger.ancestor("retrieve")
-        mean_bytes = max(
-            1, documents.artifact.counts["text_bytes"] // max(1, len(documents))
-        )
+        mean_bytes = max(1, documents.artifact.counts["text_bytes"] // max(1, len(documents)))
         left = self._limit
         with log.progress("exporting", len(names), " parts") as bar:
             for group in self._groups(names, GROUP_BYTES // mean_bytes):
@@ -174,9 +170,7 @@ class _Maker:
         columns = ["qid", "docid", "label", self._by, "selected"]
         for name in names:
             table = self._ledger.read(name, columns)
-            used = pc.or_(
-                pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected"))
-            )
+            used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
             # A query without a chosen row still counts as a query, so its first row is kept.
             qid = table.column("qid")
             first = np.zeros(table.num_rows, dtype=bool)

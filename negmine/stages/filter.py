@@ -143,7 +143,6 @@ def _warnings(counts: dict[str, Any], params: FilterParams, by: str) -> list[str
         )
     if counts["queries_without_positive_score"]:
         told.append(
-            f"{counts['queries_without_positive_score']} queries have no positive with a "
-            f"score_{by}"
+            f"{counts['queries_without_positive_score']} queries have no positive with a score_{by}"
         )
     return told

@@ -110,10 +110,10 @@ def _documents(params: IndexParams, made: _Made) -> tuple[Artifact, list[str]]:
                 f"{counts['duplicate_ids']} documents repeat an id with the same text: kept once"
             )
         if problems.count:
-            warnings.append(f"{problems.count} bad records were skipped, e.g. {problems.examples[0]}")
-        artifact = writer.commit(
-            counts, warnings=warnings, skipped=list(problems.examples)
-        )
+            warnings.append(
+                f"{problems.count} bad records were skipped, e.g. {problems.examples[0]}"
+            )
+        artifact = writer.commit(counts, warnings=warnings, skipped=list(problems.examples))
     log.event(f"documents: {counts['documents']:,}", **counts)
     return artifact, warnings
 

@@ -36,9 +36,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
     models = named(params.scorer, "--scorer")
     if not models:
         raise UsageError("no --scorer", hint="For example: --scorer ce=MODEL")
-    source = artifacts.open_artifact(
-        candidates, ["retrieve", "rerank"], purpose="the candidates"
-    )
+    source = artifacts.open_artifact(candidates, ["retrieve", "rerank"], purpose="the candidates")
     schema = source.schema()
     taken = schemas.score_names(schema)
     for name in models:
@@ -140,9 +138,7 @@ def _score(
             total.update(writer.stats(name))
     if params.limit is None:
         conserve("candidate rows", rows, written=total["candidates"])
-    conserve(
-        "candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"]
-    )
+    conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
     return dict(total)
 
 
@@ -155,9 +151,7 @@ def _limited(source: Artifact, limit: int | None) -> Iterator[tuple[str, pa.Tabl
         table = source.read(name)
         if left is not None:
             qids = table.column("qid").combine_chunks().unique()
-            table = table.filter(
-                pc.is_in(table.column("qid"), value_set=qids.slice(0, left))
-            )
+            table = table.filter(pc.is_in(table.column("qid"), value_set=qids.slice(0, left)))
             left -= len(qids)
         yield name, table
 

@@ -18,12 +18,12 @@ from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.params import RetrieveParams, output_affecting
 from negmine.recipe import per_name
 from negmine.sources import Hits, Source
+from negmine.sources.union import Judgements, union
 from negmine.stages.inputs import column_map, digest_input
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact, Plan, Writer
-from negmine.sources.union import Judgements, union
 from negmine.table.documents import Documents
 from negmine.table.ids import content_ids
 from negmine.table.names import rank_column
@@ -466,7 +466,9 @@ def _search(
         last = first + len(part)
         qids = task.qids.slice(part.start, len(part))
         part_hits = {name: _slice_hits(found, first, last) for name, found in hits.items()}
-        shifted = np.where((judged.query >= first) & (judged.query < last), judged.query - first, -1)
+        shifted = np.where(
+            (judged.query >= first) & (judged.query < last), judged.query - first, -1
+        )
         part_judged = _select(judged, shifted)
         inside = shifted[positives] >= 0
         part_scores = {name: score[inside] for name, score in scores.items()}

@@ -142,9 +142,7 @@ class Plan:
         """Hash of stage, version, parameters and inputs."""
         inputs = {role: artifact.fingerprint for role, artifact in self.artifacts.items()}
         inputs |= {role: record["digest"] for role, record in self.files.items()}
-        return fingerprint(
-            self.stage, self.version, {**self.params, "models": self.models}, inputs
-        )
+        return fingerprint(self.stage, self.version, {**self.params, "models": self.models}, inputs)
 
     def identity(self, folder: Path) -> dict[str, Any]:
         """The plan as JSON, paths of artifacts relative to ``folder``."""
@@ -247,7 +245,9 @@ class Artifact:
         try:
             table = pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
         except (pa.ArrowInvalid, OSError) as error:
-            raise InvalidDataError(f"not a readable Parquet file: {error}", where=str(path)) from error
+            raise InvalidDataError(
+                f"not a readable Parquet file: {error}", where=str(path)
+            ) from error
         return table.replace_schema_metadata(None)
 
     def input(self, role: str) -> Artifact:
@@ -272,7 +272,9 @@ class Artifact:
         while artifact.stage != stage:
             roles = [r for r, record in artifact.manifest["inputs"].items() if "stage" in record]
             if not roles:
-                raise InvalidDataError(f"does not descend from a {stage} artifact", where=str(self.path))
+                raise InvalidDataError(
+                    f"does not descend from a {stage} artifact", where=str(self.path)
+                )
             artifact = artifact.input(roles[0])
         return artifact
 
@@ -297,7 +299,9 @@ def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact) -> None:
     if key in _verified:
         return
     if status.st_size != record["bytes"] or digest(path) != record["digest"]:
-        raise InvalidDataError("changed since it was written (wrong checksum)", where=str(path), hint=hint)
+        raise InvalidDataError(
+            "changed since it was written (wrong checksum)", where=str(path), hint=hint
+        )
     _verified.add(key)
 
 
@@ -511,12 +515,7 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
             where=str(path),
             hint="Choose another -o, or add --force to replace it.",
         )
-    if (
-        manifest is None
-        and path.is_dir()
-        and not (path / JOURNAL).exists()
-        and any(path.iterdir())
-    ):
+    if manifest is None and path.is_dir() and not (path / JOURNAL).exists() and any(path.iterdir()):
         raise ConflictError(
             "exists and is not a negmine artifact",
             where=str(path),
@@ -530,8 +529,7 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
         same = header is not None and header.get("fingerprint") == plan.fingerprint
         if header is not None and not same and not force:
             raise ConflictError(
-                "holds an unfinished run with other settings "
-                f"({_differences(header, plan, path)})",
+                f"holds an unfinished run with other settings ({_differences(header, plan, path)})",
                 where=str(path),
                 hint="Repeat that command to finish it, or add --force to start anew.",
             )
@@ -641,6 +639,11 @@ def file_manifest(path: Path) -> dict[str, Any]:
     if manifest is None:
         raise MissingInputError("has no negmine manifest beside it", where=str(path))
     return manifest
+
+
+def has_file_manifest(path: Path) -> bool:
+    """Whether ``path`` is an exported file."""
+    return _manifest_of(path).is_file()
 
 
 def _hidden(path: Path) -> Path:

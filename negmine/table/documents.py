@@ -133,9 +133,7 @@ def write_documents(
         counts["documents"] += batch.num_rows
         texts = full_text(batch)
         counts["text_bytes"] += pc.sum(pc.binary_length(texts)).as_py()
-        counts["empty_documents"] += pc.sum(
-            pc.equal(pc.utf8_trim_whitespace(texts), "")
-        ).as_py()
+        counts["empty_documents"] += pc.sum(pc.equal(pc.utf8_trim_whitespace(texts), "")).as_py()
         pending.append(batch)
         rows += batch.num_rows
         size += batch.nbytes
@@ -177,8 +175,10 @@ class Documents:
                 found.append(part.column("docid").take(pa.array(distinct[low:high] - first)))
         if not found:
             return pa.array([], pa.string())
-        return pa.chunked_array([c for f in found for c in f.chunks]).combine_chunks().take(
-            pa.array(inverse)
+        return (
+            pa.chunked_array([c for f in found for c in f.chunks])
+            .combine_chunks()
+            .take(pa.array(inverse))
         )
 
     def rows(self, docids: pa.Array) -> np.ndarray:
@@ -223,8 +223,10 @@ class Documents:
         if not chunks:
             return pa.array([], pa.large_string())
         # 64-bit offsets: the wanted texts of a large part can exceed 2 GiB.
-        return pa.chunked_array([c.cast(pa.large_string()) for c in chunks]).combine_chunks().take(
-            pa.array(order)
+        return (
+            pa.chunked_array([c.cast(pa.large_string()) for c in chunks])
+            .combine_chunks()
+            .take(pa.array(order))
         )
 
     def find_contents(self, contents: pa.Array) -> pa.Array:

@@ -107,9 +107,7 @@ def check(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
         InvalidDataError: it does not.
     """
     if table.schema.names != schema.names:
-        raise InvalidDataError(
-            f"columns are {table.schema.names}, not {schema.names}", where=where
-        )
+        raise InvalidDataError(f"columns are {table.schema.names}, not {schema.names}", where=where)
     for field, column in zip(schema, table.columns, strict=True):
         if column.type != field.type and not (
             pa.types.is_dictionary(column.type) and column.type.value_type == field.type

