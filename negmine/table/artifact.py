@@ -367,8 +367,16 @@ class Writer:
     Leaving the context without :meth:`commit` keeps the finished parts for the next run.
     """
 
-    def __init__(self, path: Path, plan: Plan, journal: IO[str], done: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        journal: IO[str],
+        done: dict[str, Any],
+        created: Iterable[Path] = (),
+    ) -> None:
         self.path = path
+        self._created = list(created)
         self.plan = plan
         self.resumed = len(done)
         self._journal = journal
@@ -379,6 +387,15 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        journal = self.path / JOURNAL
+        if not self._files and not (self.path / MANIFEST).exists():
+            # Nothing was made, so nothing is left behind: a mistake costs no --force.
+            journal.unlink(missing_ok=True)
+            _remove_hidden(self.path)
+            for folder in self._created:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
         self._journal.close()
 
     def has(self, name: str) -> bool:
@@ -521,13 +538,14 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
             where=str(path),
             hint="Choose another -o; negmine deletes only what it wrote.",
         )
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     journal = _lock(path)
     try:
         lines = _journal_lines(path / JOURNAL)
         header = lines[0] if lines else None
         same = header is not None and header.get("fingerprint") == plan.fingerprint
-        if header is not None and not same and not force:
+        if header is not None and not same and len(lines) > 1 and not force:
             raise ConflictError(
                 f"holds an unfinished run with other settings ({_differences(header, plan, path)})",
                 where=str(path),
@@ -540,7 +558,7 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
             journal.flush()
             os.fsync(journal.fileno())
             _flush(path)
-            return Writer(path, plan, journal, {})
+            return Writer(path, plan, journal, {}, created)
         done = _finished_files(path, lines[1:])
         _remove_hidden(path)
         journal.truncate(0)

