@@ -19,7 +19,7 @@ import typer
 
 from negmine import __version__, log
 from negmine.errors import EXIT_INTERRUPTED, NegmineError
-from negmine.params import STAGES
+from negmine.params import STAGES, AuditParams, FilterParams
 
 app = typer.Typer(
     name="negmine",
@@ -75,6 +75,16 @@ _Force = Annotated[
 _Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
 _LogFormat = Annotated[LogFormat, typer.Option("--log-format", help="Log lines on stderr.")]
+
+#: Options that every command with a result has: (name, annotation, default).
+_COMMON: tuple[tuple[str, Any, Any], ...] = (
+    ("out", _Out, inspect.Parameter.empty),
+    ("config", _Config, None),
+    ("force", _Force, False),
+    ("quiet", _Quiet, False),
+    ("verbose", _Verbose, False),
+    ("log_format", _LogFormat, "text"),
+)
 
 
 def _field_parameter(field: Any, hint: Any) -> inspect.Parameter:
@@ -134,14 +144,7 @@ def _stage_command(stage: str) -> None:
             )
         )
     parameters += [_field_parameter(field, hints[field.name]) for field in fields(params_class)]
-    for name, annotation, default in (
-        ("out", _Out, inspect.Parameter.empty),
-        ("config", _Config, None),
-        ("force", _Force, False),
-        ("quiet", _Quiet, False),
-        ("verbose", _Verbose, False),
-        ("log_format", _LogFormat, "text"),
-    ):
+    for name, annotation, default in _COMMON:
         parameters.append(
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
@@ -236,6 +239,67 @@ def doctor(
     from negmine import doctor as checks
 
     raise typer.Exit(checks.report(as_json=json_))
+
+
+def _audit_command() -> None:
+    """Register ``negmine audit``: all options of ``filter``, and its own."""
+    classes = (FilterParams, AuditParams)
+
+    def command(**given: Any) -> None:
+        log.setup(quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"])
+        from negmine import pipeline
+
+        flags = {name: value for name, value in given.items() if value not in (None, [])}
+        _guarded(
+            lambda: pipeline.run_audit(
+                {field.name: flags.get(field.name) for field in fields(FilterParams)},
+                {field.name: flags.get(field.name) for field in fields(AuditParams)},
+                scored=Path(given["scored"]),
+                out=Path(given["out"]),
+                config=given["config"],
+                force=given["force"],
+            )
+        )
+
+    argument = typer.Argument(metavar="SCORED", help=_INPUT["filter"][1], show_default=False)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("scored", keyword, annotation=Annotated[str, argument])]
+    for params_class in classes:
+        hints = get_type_hints(params_class)
+        parameters += [_field_parameter(field, hints[field.name]) for field in fields(params_class)]
+    parameters += [
+        inspect.Parameter(name, keyword, default=default, annotation=annotation)
+        for name, annotation, default in _COMMON
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(
+        "audit",
+        help="Measure a filter's false negatives: hide known positives, filter, count.",
+        epilog="Example: negmine audit work/scored --relative-margin 0.05 --sweep auto -o "
+        "work/audit",
+    )(command)
+
+
+_audit_command()
+
+
+@app.command(epilog="Example: negmine explain work/ledger 42")
+def explain(
+    ledger: Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger artifact.")],
+    qid: Annotated[str, typer.Argument(metavar="QID", help="The query's id.")],
+    rows: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, metavar="N", help="Show only the first N candidates."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Show every candidate of a query, its scores, and the rule that dropped it."""
+    log.setup(quiet=quiet)
+    from negmine import explain as explaining
+
+    _guarded(lambda: explaining.show(Path(ledger), qid, rows=rows, as_json=json_))
 
 
 def _version(wanted: bool) -> None:

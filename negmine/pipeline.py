@@ -10,7 +10,7 @@ from typing import Any
 
 from negmine import log, recipe
 from negmine.errors import UsageError, did_you_mean
-from negmine.params import STAGES, Params
+from negmine.params import STAGES, AuditParams, FilterParams, Params
 from negmine.stages.outcome import Outcome
 
 #: Folder of each stage's artifact inside the work folder of ``negmine run``.
@@ -39,6 +39,29 @@ def run_stage(
     outcome = _call(stage, params, source, out, force)
     if str(out) != "-":
         print(outcome.path, flush=True)
+    return outcome
+
+
+def run_audit(
+    filter_flags: Mapping[str, Any],
+    audit_flags: Mapping[str, Any],
+    *,
+    scored: Path,
+    out: Path,
+    config: str | None,
+    force: bool,
+) -> Outcome:
+    """Audit the filter that the flags and the recipe's ``[filter]`` table describe."""
+    loaded = recipe.load(config)
+    where = f"{config} [filter]" if config else None
+    params = recipe.build(FilterParams, loaded.tables.get("filter", {}), filter_flags, where=where)
+    audit = recipe.build(AuditParams, {}, audit_flags)
+    from negmine import audit as auditing
+
+    outcome = auditing.run(params, audit, scored, out, force=force)
+    if outcome.up_to_date:
+        log.event(f"audit: {outcome.path} is up to date", stage="audit", up_to_date=True)
+    print(outcome.path, flush=True)
     return outcome
 
 

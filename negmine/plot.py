@@ -101,13 +101,13 @@ def _panel(panel: Panel, colours: dict[str, str]) -> list[str]:
     lines.append(_text(14, middle, panel.y_label, "middle", turn))
     for series in panel.series:
         colour = colours[series.name]
-        at = [place(point.x, point.y) for point in series.points]
-        if len(at) > 1:
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+        places = [place(point.x, point.y) for point in series.points]
+        if len(places) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             lines.append(
                 f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
             )
-        for point, (x, y) in zip(series.points, at, strict=True):
+        for point, (x, y) in zip(series.points, places, strict=True):
             if point.low is not None and point.high is not None:
                 bottom, top = place(point.x, point.low)[1], place(point.x, point.high)[1]
                 lines.append(_line(x, bottom, x, top, colour, 'stroke-opacity="0.35"'))
@@ -117,8 +117,8 @@ def _panel(panel: Panel, colours: dict[str, str]) -> list[str]:
                 f"<title>{escape(told)}</title></circle>"
             )
         # Only the ends are named on the picture: the rest is in the tooltips and the table.
-        for index in dict.fromkeys((0, len(at) - 1)) if at else ():
-            x, y = at[index]
+        for index in dict.fromkeys((0, len(places) - 1)) if places else ():
+            x, y = places[index]
             lines.append(
                 _text(x + 5, y - 5, series.points[index].label, "start", f'fill="{colour}"')
             )
@@ -148,6 +148,4 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str, extra: str = 
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", extra: str = "") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(text)}</text>'
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(text)}</text>'

