@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements-demo.txt
 env: $(VENV)/.installed ## Make the environment
 
 demo: env ## Mine hard negatives from Bible verses and show some triplets
-	@$(BIN)/python scripts/make_verses.py --verses 300 --corpus-verses 2000 $(WORK)/verses
+	@$(BIN)/python scripts/make_verses.py --verses 150 --corpus-verses 1000 $(WORK)/verses
 	@$(BIN)/negmine run configs/demo.toml --out $(WORK)/demo
 	@$(BIN)/python scripts/show_demo.py $(WORK)/demo $(WORK)/verses/qrels.tsv
 

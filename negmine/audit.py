@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from negmine import estimates, log, plot, recipe, rules, samplers
 from negmine.errors import InvalidDataError, InvariantError, NegmineError, UsageError, did_you_mean
 from negmine.params import AuditParams, FilterParams, output_affecting
-from negmine.rules.base import positive_scores
+from negmine.rules.base import UNRANKED, positive_scores, read_rank, read_score
 from negmine.stages import filter as filtering
 from negmine.stages.outcome import Outcome
 from negmine.table import artifact as artifacts
@@ -38,10 +38,9 @@ from negmine.table.artifact import Artifact, Plan
 from negmine.table.names import rank_column, score_column
 
 VERSION = 1
-REPORT = "report"
+REPORT = "audit.json"
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _RANDOM, _HELD_OUT = "random", "held-out"
-_UNRANKED = np.iinfo(np.int32).max
 _SEPARATOR = "\x1f"
 
 
@@ -132,11 +131,12 @@ def run(
         report, warnings = measure(source, settings, audit, teacher)
         counts = {"settings": len(settings), **report["queries"]}
         if isinstance(writer, artifacts.FileWriter):
-            writer.hidden.write_text(_json(report), encoding="utf-8")
-            writer.commit(counts, warnings=warnings)
+            writer.add_text(_json(report))
         else:
-            writer.add_folder(REPORT, lambda folder: _write(report, folder))
-            writer.commit(counts, warnings=warnings)
+            for name, text in _files_of(report).items():
+                if not writer.has(name):
+                    writer.add_text(name, text)
+        writer.commit(counts, warnings=warnings)
     log.event(table(report), report=report["rows"])
     for warning in warnings:
         log.event(warning, level=30)
@@ -177,7 +177,8 @@ def measure(
     ):
         for scheme in schemes:
             for seed in range(scheme.runs):
-                masked, hidden = _hide(source, Path(folder) / "scored", scheme, audit.keep, seed)
+                path = Path(folder) / "scored"
+                hidden = mask(source, path, scheme, audit.keep, seed)
                 for number, setting in enumerate(settings):
                     key = (number, scheme.name)
                     tally = tallies.setdefault(key, Tally(len(positives), sources))
@@ -185,7 +186,7 @@ def measure(
                     if isinstance(tally, NegmineError):
                         continue
                     try:
-                        _try(setting.params, masked, hidden, qids, tally, teacher, seed)
+                        _try(setting.params, path, hidden, qids, tally, teacher, seed)
                     except NegmineError as error:
                         # One value of a sweep may be impossible; the others are still wanted.
                         if setting.sweep is None:
@@ -208,6 +209,7 @@ def measure(
         "sources": sources,
         "confidence": estimates.CONFIDENCE,
         "keep": audit.keep,
+        "held_out": not several,
         "queries": {
             "queries": len(positives),
             "queries_audited": several or int((positives > 0).sum()),
@@ -288,25 +290,38 @@ def _value(text: str) -> Any:
 
 def _auto_values(params: FilterParams, source: Artifact) -> dict[str, list[Any]]:
     """Values per rule for ``--sweep auto``; score units come from the known positives' scores."""
-    column = score_column(schemas.pick_score(source.schema(), params.by, "--by"))
-    found = []
-    for name in source.parts:
-        part = source.read(name, ["label", column])
-        found.append(part.filter(pc.equal(part.column("label"), 1)).column(column).to_numpy())
-    scores = np.concatenate(found).astype(np.float64)
-    scores = scores[~np.isnan(scores)]
-    if len(scores) == 0:
-        raise InvalidDataError(f"no positive has a {column}", where=str(source.path))
+    scores = _positive_scores(params, source)
     spread = float(np.subtract(*np.quantile(scores, (0.75, 0.25))))
     values: dict[str, list[Any]] = {
         "relative_margin": [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7],
         "absolute_margin": [_short(spread * k) for k in (0, 0.125, 0.25, 0.5, 0.75, 1, 1.5)],
         "max_score": [_short(np.quantile(scores, q)) for q in (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)],
-        "range_min": [1, 5, 10, 20, 30, 40],
+        "percentile": [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05],
         "max_fn_rate": [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01],
+        "range_min": [1, 5, 10, 20, 30, 40],
+        "skip_survivors": [1, 2, 4, 8, 16],
     }
     known = {field.name for field in fields(FilterParams)}
     return {name: list(dict.fromkeys(tried)) for name, tried in values.items() if name in known}
+
+
+def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
+    """Scores of the known positives as the rules read them."""
+    schema = source.schema()
+    if params.by is not None and params.by.removeprefix(score_column("")) == filtering.P_RELEVANT:
+        # Made by the filter, so not in the table yet: a probability.
+        return np.linspace(0, 1, 101)
+    name = schemas.pick_score(schema, params.by, "--by")
+    found = []
+    for part in source.parts:
+        table = source.read(part, ["label", score_column(name)])
+        known = table.filter(pc.equal(table.column("label"), 1))
+        found.append(read_score(known, name, params.transform))
+    scores = np.concatenate(found)
+    scores = scores[~np.isnan(scores)]
+    if len(scores) == 0:
+        raise InvalidDataError(f"no positive has a score '{name}'", where=str(source.path))
+    return scores
 
 
 def _short(number: float) -> float:
@@ -363,8 +378,7 @@ def hide(table: pa.Table, scheme: Scheme, keep: int, seed: int) -> tuple[pa.Tabl
         if scheme.source is None:
             key = samplers.draws(table.column("qid"), table.column("docid"), seed)
         else:
-            rank = table.column(rank_column(scheme.source)).fill_null(_UNRANKED).to_numpy()
-            key = -rank.astype(np.float64)
+            key = -read_rank(table, scheme.source).astype(np.float64)
         docid, _ = schemas.string_codes(table.column("docid"))
         order = rows[schemas.rank_order(query[rows], key[rows], docid[rows])]
         hidden[order[schemas.positions_in_group(query[order]) > keep]] = True
@@ -384,10 +398,12 @@ class Hidden:
     qids: pa.Array
 
 
-def _hide(
-    source: Artifact, folder: Path, scheme: Scheme, keep: int, seed: int
-) -> tuple[Path, dict[str, Hidden]]:
-    """The whole table with labels hidden, as an artifact that the filter takes."""
+def mask(source: Artifact, folder: Path, scheme: Scheme, keep: int, seed: int) -> dict[str, Hidden]:
+    """Write the whole table with labels hidden into ``folder``, as ``filter`` takes it.
+
+    Returns:
+        What was hidden, per part.
+    """
     plan = Plan(
         "rerank",
         VERSION,
@@ -406,10 +422,10 @@ def _hide(
                 pairs=_keys(table.filter(mask)),
                 qids=table.column("qid").filter(mask).combine_chunks().unique(),
             )
-            table = table.filter(pa.array(~hidden | (schemas.best_rank(table) < _UNRANKED)))
+            table = table.filter(pa.array(~hidden | (schemas.best_rank(table) < UNRANKED)))
             writer.add_table(name, table, source.schema())
         writer.commit({})
-    return folder, found
+    return found
 
 
 def _keys(pairs: pa.Table) -> pa.Array:
@@ -494,7 +510,7 @@ class Tally:
             found.append(np.where(np.isnan(rank), np.inf, rank)[taken])
         codes, _ = schemas.string_codes(ledger.column("qid"))
         starts = schemas.group_starts(codes)
-        score = ledger.column(score_column(teacher)).to_numpy().astype(np.float64)
+        score = read_score(ledger, teacher)
         label = ledger.column("label").to_numpy() == 1
         anchor = positive_scores(score, label, starts, params.against)
         lengths = np.diff(np.append(starts, len(codes)))
@@ -557,7 +573,7 @@ def _number(value: float) -> float | None:
 
 def _try(
     params: FilterParams,
-    masked: Path,
+    scored: Path,
     hidden: dict[str, Hidden],
     qids: pa.Array,
     tally: Tally,
@@ -568,7 +584,7 @@ def _try(
     with tempfile.TemporaryDirectory(prefix="negmine-audit-") as folder:
         out = Path(folder) / "ledger"
         # Each run samples anew, so that the interval covers the sampler's luck too.
-        filtering.run(replace(params, seed=params.seed + seed), masked, out)
+        filtering.run(replace(params, seed=params.seed + seed), scored, out)
         ledger = artifacts.open_artifact(out)
         columns = ["qid", "docid", "label", "dropped_by", "selected", score_column(teacher)]
         columns += [c for c in map(rank_column, tally.rank) if c not in columns]
@@ -616,22 +632,25 @@ def _json(report: dict[str, Any]) -> str:
     return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
 
-def _write(report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    (folder / "audit.json").write_text(_json(report), encoding="utf-8")
-    (folder / "audit.txt").write_text(table(report), encoding="utf-8")
+def _files_of(report: dict[str, Any]) -> dict[str, str]:
+    """The report's files: JSON, table, and a picture per scheme where something was swept."""
+    texts = {REPORT: _json(report), "audit.txt": table(report)}
     for scheme in dict.fromkeys(row["hidden"] for row in report["rows"]):
         picture = curves(report, scheme)
         if picture is not None:
-            (folder / f"{scheme.replace(':', '-')}.svg").write_text(picture, encoding="utf-8")
-    return {}
+            texts[f"{scheme.replace(':', '-')}.svg"] = picture
+    return texts
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as a table in plain text."""
     queries = report["queries"]
+    how = "the only positive hidden of half of them at a time"
+    if not report["held_out"]:
+        how = f"{report['keep']} positive{'s' * (report['keep'] > 1)} of each revealed"
     lines = [
-        f"{queries['queries_audited']} of {queries['queries']} queries audited, "
-        f"{report['keep']} positive(s) of each revealed; hardness in score '{report['teacher']}'; "
+        f"{queries['queries_audited']} of {queries['queries']} queries audited, {how}; "
+        f"hardness in score '{report['teacher']}'; "
         f"[..] are {round(100 * report['confidence'])}% intervals over queries",
         "",
     ]

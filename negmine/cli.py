@@ -7,18 +7,19 @@ in :mod:`negmine.params`. Nothing heavy is imported before a command runs.
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Optional, get_args, get_origin, get_type_hints
 
 import typer
 
 from negmine import __version__, log
-from negmine.errors import EXIT_INTERRUPTED, NegmineError
+from negmine.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, NegmineError, machine_error
 from negmine.params import STAGES, AuditParams, FilterParams
 
 app = typer.Typer(
@@ -323,8 +324,7 @@ def _guarded(call: Callable[[], Any]) -> None:
     try:
         call()
     except NegmineError as error:
-        log.event(f"error: {error}", level=40, error=type(error).__name__)
-        raise typer.Exit(error.exit_code) from None
+        _fail(error)
     except KeyboardInterrupt:
         log.event("interrupted: run the same command again to continue", level=40)
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -332,13 +332,28 @@ def _guarded(call: Callable[[], Any]) -> None:
         # The reader of our pipe went away (`| head`): nothing is left to say, or to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(_EXIT_BROKEN_PIPE) from None
+    except (OSError, MemoryError) as error:
+        known = machine_error(error)
+        if known is None:
+            raise
+        log.logger.debug("raised here", exc_info=True)
+        _fail(known)
+
+
+def _fail(error: NegmineError) -> NoReturn:
+    log.event(f"error: {error}", level=40, error=type(error).__name__)
+    raise typer.Exit(error.exit_code) from None
 
 
 def _terminate(signum: int, frame: object) -> None:
-    raise SystemExit(128 + signum)
+    log.event("terminated: run the same command again to continue", level=40)
+    raise SystemExit(EXIT_TERMINATED)
 
 
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path goes out with the bytes that it came in with, whether they are UTF-8 or not.
+        sys.stdout.reconfigure(errors="surrogateescape")
     app()

@@ -7,6 +7,8 @@ three and never a traceback. Anything that is not a :class:`NegmineError` is a b
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 
@@ -70,7 +72,43 @@ class ConflictError(NegmineError):
     exit_code = 6
 
 
+class MachineError(NegmineError):
+    """The machine does not let negmine go on: disk full, no permission, out of memory."""
+
+    exit_code = 7
+
+
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+_MACHINE_HINTS = {
+    errno.ENOSPC: "Free some space, then run the same command again: it continues.",
+    errno.EDQUOT: "Free some space, then run the same command again: it continues.",
+    errno.EFBIG: "Raise the limit on file sizes (ulimit -f), then run the same command again.",
+    errno.EROFS: "Choose an -o on a file system that can be written.",
+    errno.EACCES: "Check the permissions, or choose another -o.",
+    errno.EPERM: "Check the permissions, or choose another -o.",
+    errno.ENOTDIR: "Choose another -o: a part of this path is a file.",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n).",
+}
+
+
+def machine_error(error: OSError | MemoryError) -> MachineError | None:
+    """What the operating system refused, as a message; None where it is not its doing."""
+    if isinstance(error, MemoryError):
+        return MachineError(
+            "out of memory",
+            hint="Lower --batch-size or free memory, then run the same command again.",
+        )
+    # Libraries raise OSError for mistakes of other kinds too, but then without a number.
+    if error.errno is None:
+        return None
+    name = error.filename
+    return MachineError(
+        os.strerror(error.errno),
+        where=os.fsdecode(name) if isinstance(name, (str, bytes)) else None,
+        hint=_MACHINE_HINTS.get(error.errno, "Mend the cause, then run the same command again."),
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from negmine.errors import MissingInputError
 from negmine.log import printable
 from negmine.params import FilterParams
-from negmine.rules.base import positive_scores
+from negmine.rules.base import positive_scores, read_score
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
@@ -51,9 +51,8 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
     """
     name, table = _find(ledger, qid)
     params = ledger.manifest["params"]
-    scored = score_column(params["by"])
     docid, _ = schemas.string_codes(table.column("docid"))
-    score = table.column(scored).to_numpy().astype(np.float64)
+    score = read_score(table, params["by"])
     order = schemas.rank_order(np.zeros(len(score), dtype=np.int64), score, docid)
     table = table.take(pa.array(order))
     docids = table.column("docid").combine_chunks()
@@ -90,34 +89,51 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
         "qid": qid,
         "query": text,
         "by": params["by"],
+        "transform": params.get("transform", "none"),
         "positives": [c["docid"] for c in candidates if c["label"] == 1],
-        "thresholds": thresholds(table, params),
+        "thresholds": thresholds(table, ledger.manifest),
         "rules": _rules(params, ledger.manifest),
         "counts": _counts(candidates),
         "candidates": candidates,
     }
 
 
-def thresholds(table: pa.Table, params: Mapping[str, Any]) -> dict[str, float | None]:
-    """What a candidate's score was compared with: the positive's score, and each margin's limit.
+def thresholds(table: pa.Table, manifest: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a candidate's score was compared with: the positive's score, and each rule's limit.
 
     Args:
         table: the rows of one query.
-        params: the ledger's settings.
+        manifest: the ledger's.
     """
-    score = table.column(score_column(params["by"])).to_numpy().astype(np.float64)
+    params = manifest["params"]
     label = table.column("label").to_numpy() == 1
     against = params.get("against", "min")
-    anchor = float(positive_scores(score, label, np.array([0]), against)[0])
-    found: dict[str, float | None] = {f"positive ({against})": _number(anchor)}
-    if params.get("absolute_margin") is not None:
-        found["absolute_margin"] = _number(anchor - params["absolute_margin"])
-    if params.get("relative_margin") is not None:
-        found["relative_margin"] = _number(anchor - params["relative_margin"] * abs(anchor))
+
+    def of_positives(name: str, transform: str) -> float:
+        score = read_score(table, name, transform)
+        return float(positive_scores(score, label, np.array([0]), against)[0])
+
+    anchor = of_positives(params["by"], params.get("transform", "none"))
+    found = {f"positive ({against})": anchor}
+    below = {
+        "absolute_margin": 1.0,
+        "relative_margin": abs(anchor),
+        "margin_pos": 1.0,
+    }
+    for name, unit in below.items():
+        if params.get(name) is not None:
+            found[name] = anchor - params[name] * unit
+    if params.get("perc_pos") is not None:
+        found["perc_pos"] = anchor - (1 - params["perc_pos"]) * abs(anchor)
     for name in ("min_score", "max_score"):
         if params.get(name) is not None:
             found[name] = float(params[name])
-    return found
+    bound = manifest.get("calibration", {})
+    if "threshold" in bound:
+        found["max_fn_rate"] = bound["threshold"] + (anchor if bound["form"] == "margin" else 0.0)
+    if params.get("guide") is not None:
+        found[f"positive of guide {params['guide']}"] = of_positives(params["guide"], "none")
+    return {name: _number(value) for name, value in found.items()}
 
 
 def _number(value: float) -> float | None:
@@ -181,12 +197,17 @@ def _find(ledger: Artifact, qid: str) -> tuple[str, pa.Table]:
 def readable(report: dict[str, Any]) -> str:
     """The report for a terminal, texts shortened to one line."""
     lines = [f"query {report['qid']}: {_short(report['query'], 2 * _TEXT_WIDTH)}"]
+    after = "" if report["transform"] == "none" else f" after {report['transform']}"
+    lines.append(f"limits in score_{report['by']}{after}:")
     for name, value in report["thresholds"].items():
         told = "unknown (a positive has no score)" if value is None else f"{value:.6g}"
-        lines.append(f"  {name}: {told}  [score_{report['by']}]")
+        lines.append(f"  {name}: {told}")
+    lines.append("settings:")
     for name, value in report["rules"].items():
         lines.append(f"  {name}: {value}")
-    lines.append("  " + ", ".join(f"{name} {count}" for name, count in report["counts"].items()))
+    lines.append(
+        "candidates: " + ", ".join(f"{name} {count}" for name, count in report["counts"].items())
+    )
     lines.append("")
     candidates = report["candidates"]
     if candidates:

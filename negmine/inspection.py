@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negmine.errors import MissingInputError
-from negmine.log import printable
+from negmine.log import printable, printable_json
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import JOURNAL, MANIFEST, Artifact
 from negmine.table.documents import Documents
@@ -26,7 +25,7 @@ def show(path: Path, *, rows: int, verify: bool, as_json: bool) -> None:
         MissingInputError: nothing is there.
         InvalidDataError: with ``verify``, a file does not match its checksum.
     """
-    found = list(_artifacts(path))
+    found = list(_artifacts(path, verify))
     if not found:
         raise MissingInputError(
             "holds no negmine artifact",
@@ -36,7 +35,7 @@ def show(path: Path, *, rows: int, verify: bool, as_json: bool) -> None:
     reports = [_report(artifact, rows, verify) for artifact in found]
     if as_json:
         shown = reports[0] if len(reports) == 1 else reports
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print(printable_json(shown, indent=2))
         return
     for number, report in enumerate(reports):
         if number:
@@ -44,8 +43,13 @@ def show(path: Path, *, rows: int, verify: bool, as_json: bool) -> None:
         _print(report)
 
 
-def _artifacts(path: Path) -> Iterator[Artifact]:
-    """The artifact at ``path``; else those below it, nearest first."""
+def _artifacts(path: Path, unfinished: bool) -> Iterator[Artifact]:
+    """The artifact at ``path``; else those below it, nearest first.
+
+    Args:
+        path: an artifact, an exported file, or a folder of such.
+        unfinished: an unfinished artifact on the way is an error, and is not passed over.
+    """
     if (path / MANIFEST).is_file() or (path / JOURNAL).is_file():
         opened = artifacts.open_artifact(path)
         yield opened
@@ -57,8 +61,9 @@ def _artifacts(path: Path) -> Iterator[Artifact]:
         yield Artifact(path.parent, artifacts.file_manifest(path))
         return
     for child in sorted(path.iterdir()) if path.is_dir() else []:
-        if (child / MANIFEST).is_file():
-            yield from _artifacts(child)
+        if child.is_dir() and not child.name.startswith("."):
+            if unfinished or not (child / JOURNAL).is_file() or (child / MANIFEST).is_file():
+                yield from _artifacts(child, unfinished)
         elif child.is_file() and artifacts.has_file_manifest(child):
             yield Artifact(path, artifacts.file_manifest(child))
 
@@ -77,12 +82,12 @@ def _report(artifact: Artifact, rows: int, verify: bool) -> dict[str, Any]:
         "warnings": manifest["warnings"],
         "run": {k: v for k, v in manifest["run"].items() if k != "versions"},
     }
-    tables = [name for name in manifest["files"] if name.endswith(".parquet")]
-    if tables:
-        schema = pq.read_schema(artifact.path / tables[0])
-        report["schema"] = {field.name: str(field.type) for field in schema}
     if verify:
         report["verified_files"] = artifact.verify()
+    tables = [name for name in manifest["files"] if name.endswith(".parquet")]
+    if tables:
+        schema = pq.read_schema(artifact.file(tables[0]))
+        report["schema"] = {field.name: str(field.type) for field in schema}
     if rows and artifact.stage in ("retrieve", "rerank", "filter"):
         report["rows"] = _joined(artifact, rows)
     return report

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ class _JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         event.update(getattr(record, "fields", {}))
-        return json.dumps(event, ensure_ascii=False, default=str)
+        return printable_json(event)
 
 
 class _TextFormatter(logging.Formatter):
@@ -48,10 +48,30 @@ def event(message: str, level: int = logging.INFO, **fields: Any) -> None:
     logger.log(level, message, extra={"fields": fields})
 
 
+def warn(messages: Iterable[str]) -> None:
+    """Log each message as a warning."""
+    for message in messages:
+        event(message, logging.WARNING)
+
+
 def printable(text: str) -> str:
     """``text`` with terminal control characters escaped, so that data cannot drive a terminal."""
     return "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def printable_json(value: Any, indent: int | None = None) -> str:
+    """``value`` as JSON with every terminal control character escaped, as JSON escapes them."""
+    text = json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+    # JSON's own rule stops at U+001F: DEL, C1 controls and bidirectional overrides pass it.
+    return "".join(
+        char
+        if char.isprintable() or char == "\n"
+        else json.dumps(char)[1:-1]
+        if ord(char) > 0x7F
+        else f"\\u{ord(char):04x}"
         for char in text
     )
 

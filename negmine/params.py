@@ -133,6 +133,13 @@ class RetrieveParams:
         "the index has.",
         metavar="NAME",
     )
+    run: tuple[str, ...] = opt(
+        (),
+        "Candidates and scores that another engine found, as the source NAME: a TREC run, or a "
+        "table with qid, docid and score (repeatable).",
+        metavar="NAME=FILE",
+        path=True,
+    )
     k: int = opt(
         100, "Candidates per query and source.", flags=("-k", "--k"), metavar="K", minimum=1
     )
@@ -205,49 +212,239 @@ class FilterParams:
 
     by: str | None = opt(
         None,
-        "Score column that the rules read: the NAME of a scorer or source; default: the last "
-        "scorer, else the first source.",
+        "Score column that the rules read: the NAME of a scorer or source, or p_relevant (learned "
+        "from all of them); default: the last scorer, else the first source.",
         metavar="NAME",
+    )
+    transform: Literal["none", "sigmoid"] = opt(
+        "none", "Applied to the score of --by before the rules read it; sigmoid is for logits."
     )
     rank_by: str | None = opt(
         None,
-        "Source whose retrieval rank --range-min/--range-max read; default: the best rank over "
-        "the sources.",
+        "Source whose retrieval rank --range-min/--range-max, --shift and the like read; default: "
+        "the best rank over the sources.",
         metavar="NAME",
     )
     range_min: int | None = opt(
         None, "Drop candidates retrieved above this rank (ranks start at 1).", minimum=1
     )
     range_max: int | None = opt(None, "Drop candidates retrieved below this rank.", minimum=1)
+    shift: int | None = opt(
+        None,
+        "Drop the first N non-positives of the retrieval ranking (NV-Retriever's shifted top-k); "
+        "see also --skip-survivors.",
+        metavar="N",
+        minimum=1,
+    )
+    skip_survivors: int | None = opt(
+        None,
+        "Drop the N best-scoring of those that survive all other rules, by --sample-by "
+        "(sentence-transformers' range_min).",
+        metavar="N",
+        minimum=1,
+    )
+    query_min_rank: int | None = opt(
+        None,
+        "Drop all candidates of a query whose best positive scores below the candidate at rank N "
+        "of --rank-by (KaLM-Embedding).",
+        metavar="N",
+        minimum=1,
+    )
     min_score: float | None = opt(None, "Drop candidates that score below this.")
     max_score: float | None = opt(None, "Drop candidates that score above this.")
     absolute_margin: float | None = opt(
-        None, "Drop candidates that score above positive - MARGIN.", metavar="MARGIN"
+        None,
+        "Drop candidates that score above positive - MARGIN; a negative MARGIN drops only what "
+        "beats the positive by that much.",
+        metavar="MARGIN",
     )
     relative_margin: float | None = opt(
         None,
         "Drop candidates that score above positive - MARGIN * |positive|.",
         metavar="MARGIN",
     )
+    margin_pos: float | None = opt(
+        None,
+        "Keep only candidates that score strictly below positive - MARGIN (NV-Retriever "
+        "TopK-MarginPos).",
+        metavar="MARGIN",
+    )
+    perc_pos: float | None = opt(
+        None,
+        "Keep only candidates that score strictly below this share of the positive's score "
+        "(NV-Retriever TopK-PercPos, 0.95); refuses logits.",
+        metavar="SHARE",
+    )
+    percentile: float | None = opt(
+        None,
+        "Keep only candidates whose quantile among all positives' scores is at most this share of "
+        "their positive's quantile, or at most --percentile-floor.",
+        metavar="SHARE",
+        minimum=0,
+    )
+    percentile_floor: float = opt(
+        0.005, "Quantile that --percentile always allows.", metavar="QUANTILE", minimum=0
+    )
+    guide: str | None = opt(
+        None,
+        "Drop candidates that this other score puts above the query's positive (GISTEmbed).",
+        metavar="NAME",
+    )
+    guide_margin: float = opt(
+        0.0, "With --guide: drop already above positive - MARGIN (see --guide-margin-form)."
+    )
+    guide_margin_form: Literal["absolute", "relative"] = opt(
+        "absolute", "--guide-margin is a difference, or a share of the positive's guide score."
+    )
+    closer_than_positive: tuple[str, ...] = opt(
+        (),
+        "Keep only candidates nearer to the query than the positive is, and nearer to it than to "
+        "the positive, by the index's vectors NAME; several NAMEs are averaged.",
+        metavar="NAME",
+    )
+    max_fn_rate: float | None = opt(
+        None,
+        "Share of positives that may pass as negatives: a threshold on --by is calibrated on the "
+        "known positives so that the bound holds (conformal).",
+        metavar="ALPHA",
+        minimum=0,
+    )
+    fn_form: Literal["auto", "score", "margin"] = opt(
+        "auto",
+        "--max-fn-rate bounds the score, or its margin to the query's positive (needs queries "
+        "with two), or whichever keeps more candidates.",
+    )
+    calibrate_by: str | None = opt(
+        None,
+        "--max-fn-rate holds within each value of COLUMN; a rank_ column counts in powers of ten.",
+        metavar="COLUMN",
+    )
     against: Literal["min", "mean", "max"] = opt(
         "min", "Which of a query's positive scores the margins use."
     )
+    same_text: bool = opt(
+        True,
+        "Drop candidates whose text, letters and digits only, is a positive's of the query.",
+        flags=("--same-text/--no-same-text",),
+    )
+    query_text: bool = opt(
+        True,
+        "Drop candidates whose text is the query's own.",
+        flags=("--query-text/--no-query-text",),
+    )
+    near_duplicates: bool = opt(
+        True,
+        "Drop near-duplicates of the query's positives (MinHash).",
+        flags=("--near-duplicates/--no-near-duplicates",),
+    )
+    near_duplicate_at: float = opt(
+        0.8, "Share of common word triples that makes a near-duplicate.", metavar="JACCARD"
+    )
+    near_duplicate_cosine: tuple[str, ...] = opt(
+        (),
+        "Drop candidates whose cosine with a positive of the query reaches this, by the index's "
+        "vectors NAME (repeatable).",
+        metavar="NAME=COSINE",
+    )
+    chunk_suffix: str | None = opt(
+        None,
+        "Drop chunks of a positive's document: what is left of a docid without this ending (a "
+        "regular expression such as '#[0-9]+') names the document.",
+        metavar="REGEX",
+    )
+    duplicate_queries: bool = opt(
+        True,
+        "Drop the positives of near-duplicate queries (MinHash over words).",
+        flags=("--duplicate-queries/--no-duplicate-queries",),
+    )
+    duplicate_query_at: float = opt(
+        0.9, "Share of common words that makes two queries near-duplicates.", metavar="JACCARD"
+    )
+    exclude: str | None = opt(
+        None,
+        "Never take these documents: a file with a docid per line, or qrels of an evaluation set.",
+        metavar="PATH",
+        path=True,
+    )
+    max_reuse: int | None = opt(
+        None, "A document serves at most N queries as a negative.", metavar="N", minimum=1
+    )
     num_negatives: int = opt(8, "Negatives chosen per query, at most.", metavar="N", minimum=1)
-    sampler: Literal["top", "random"] = opt(
-        "top", "How negatives are chosen among the survivors: best score first, or at random."
+    sampler: Literal[
+        "top", "random", "rank", "bottom", "simans", "simans-code", "simans-abs", "stratified"
+    ] = opt(
+        "top",
+        "How negatives are chosen among the survivors: best score first, at random, best retrieval "
+        "rank first, worst score first (surest within a rank window), near the positive's score "
+        "(SimANS: the paper's formula, its code's, or its code's for MS MARCO), or evenly over "
+        "the scores.",
     )
     sample_by: str | None = opt(
         None, "Score column that orders the survivors; default: the one of --by.", metavar="NAME"
     )
-    seed: int = opt(42, "Seed of the random sampler.")
+    simans_a: float = opt(
+        0.5, "SimANS: how fast the weight falls with distance; simans-abs has 3.", minimum=0
+    )
+    simans_b: float = opt(0.0, "SimANS: where the weight peaks, relative to the positive.")
+    prefer_judged: bool = opt(
+        False,
+        "Take candidates that were judged not relevant (a grade below --min-grade) first.",
+        flags=("--prefer-judged/--no-prefer-judged",),
+    )
+    fill_beyond: int | None = opt(
+        None,
+        "Where too few survive, fill at random from ranks beyond N, whatever their score; marked "
+        "in the column filled (RocketQA).",
+        metavar="N",
+        minimum=1,
+    )
+    pseudo_positive: float | None = opt(
+        None,
+        "A query without positives takes its best candidate as one if it scores above this; "
+        "marked (RocketQA).",
+        metavar="SCORE",
+    )
+    difficulty: bool = opt(
+        False,
+        "Add a column: the quantile of the margin to the positive among all candidates, 1 = "
+        "hardest.",
+        flags=("--difficulty/--no-difficulty",),
+    )
+    order: Literal["hard-first", "easy-first"] = opt(
+        "hard-first", "How the chosen of a query are numbered."
+    )
+    weight: Literal["none", "dclr", "gcse", "p-relevant", "cet"] = opt(
+        "none", "Add a weight column: how much each row should count as a negative."
+    )
+    weight_by: str | None = opt(
+        None, "Score of the second model that dclr and gcse ask.", metavar="NAME"
+    )
+    weight_student: str | None = opt(
+        None, "gcse: the trained model's own cosines; default: --sample-by.", metavar="NAME"
+    )
+    weight_above: float = opt(0.9, "dclr: cosines above this weigh nothing.", metavar="COSINE")
+    weight_sigma: float = opt(0.17, "gcse: width of the Gaussian.", minimum=0)
+    weight_temperature: float = opt(0.05, "gcse: both cosines are divided by this.", minimum=0)
+    tau_plus: float | None = opt(
+        None,
+        "Add a constant column tau_plus: the share of false negatives that a debiased "
+        "contrastive loss corrects for (0.1 in the paper).",
+        metavar="SHARE",
+        minimum=0,
+    )
+    seed: int = opt(42, "Seed of all random choices.")
 
 
 @dataclass(frozen=True)
 class ExportParams:
     """``negmine export``: the chosen negatives with their texts, in a trainer's own format."""
 
-    format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = opt(
-        "triplet", "Layout of the training examples, as sentence-transformers defines it."
+    format: str = opt(
+        "triplet",
+        "Layout of the examples: triplet, n-tuple, labeled-pair or labeled-list "
+        "(sentence-transformers), flagembedding, tevatron, pylate-kd, msmarco, trec-run, "
+        "trec-qrels, or a plug-in's.",
+        metavar="NAME",
     )
     scores: bool = opt(
         False, "Add the scores of positives and negatives.", flags=("--scores/--no-scores",)
@@ -256,6 +453,60 @@ class ExportParams:
         None, "Score column to export; default: the one the ledger was filtered by.", metavar="NAME"
     )
     ids: bool = opt(False, "Add qid and docid columns.", flags=("--ids/--no-ids",))
+    texts: bool = opt(
+        True,
+        "Write the texts; without them the examples are told by ids alone.",
+        flags=("--texts/--no-texts",),
+    )
+    prompt: str | None = opt(
+        None, "Instruction that goes out with every query (flagembedding).", metavar="TEXT"
+    )
+    split: float | None = opt(
+        None,
+        "Hold out this share of the queries, by a hash of their ids, in FILE.heldout.SUFFIX or "
+        "FOLDER/_heldout.",
+        metavar="SHARE",
+        minimum=0,
+    )
+    shuffle: int | None = opt(
+        None, "Put the examples in a random order, the same for the same SEED.", metavar="SEED"
+    )
+    max_shard_size: str | None = opt(
+        None,
+        "Cut a folder into parts of about this much text, such as 500MB.",
+        metavar="SIZE",
+    )
+    card: bool = opt(
+        False,
+        "Put a data set card (README.md) into a folder, for load_dataset and the hub; pandas and "
+        "pyarrow then need the parts named. Always there with --split and pylate-kd.",
+        flags=("--card/--no-card",),
+    )
+    batcher: Literal["tas-balanced", "ngame", "b3"] | None = opt(
+        None,
+        "Order the examples into batches of queries that are hard for each other, numbered in the "
+        "column batch; no document of an example is a positive of another query of its batch.",
+    )
+    batch_size: int = opt(32, "Examples of a batch.", metavar="N", minimum=2)
+    batch_by: str | None = opt(
+        None,
+        "Encoder of the index whose vectors the batcher compares; default: the first.",
+        metavar="NAME",
+    )
+    clusters: int | None = opt(
+        None,
+        "Clusters of queries (tas-balanced); default: one per 200 queries, as in the paper.",
+        metavar="N",
+        minimum=1,
+    )
+    cluster_size: int = opt(
+        32, "Queries of a cluster, of which batches are made (ngame, b3).", metavar="N", minimum=1
+    )
+    rounds: int = opt(
+        1, "Times that every query is drawn, an example each (tas-balanced).", minimum=1
+    )
+    seed: int = opt(42, "Seed of the batcher.")
+    device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)
 
 

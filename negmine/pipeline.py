@@ -109,6 +109,12 @@ def run_recipe(
         raise UsageError(
             "no work folder", where=path, hint='Give -o DIR, or set work = "..." in the recipe.'
         )
+    if Path(loaded.output).is_absolute() or ".." in Path(loaded.output).parts:
+        raise UsageError(
+            f"output = {loaded.output!r} is not inside the work folder",
+            where=path,
+            hint="Name a file or folder, such as train.parquet.",
+        )
     source: Path | None = None
     for stage, params_class in STAGES.items():
         if stage == "rerank" and not tables["rerank"].get("scorer"):
@@ -153,12 +159,15 @@ def _call(stage: str, params: Any, source: Path | None, out: Path, force: bool) 
     if outcome.up_to_date:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:
-        shown = ", ".join(f"{key} {_number(value)}" for key, value in outcome.counts.items())
+        shown = ", ".join(
+            f"{key} {_number(value)}" for key, value in outcome.counts.items() if value
+        )
         log.event(f"{stage}: wrote {outcome.path} ({shown})", stage=stage, **outcome.counts)
     return outcome
 
 
 def _number(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} {_number(item)}" for key, item in value.items()) + "}"
+        shown = [f"{key} {_number(item)}" for key, item in value.items() if item]
+        return "{" + ", ".join(shown) + "}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,4 +1,8 @@
-"""Which survivors are taken: pure functions from survivors to positions, 1 = first choice."""
+"""Which survivors are taken: pure functions.
+
+A sampler is an order of preference: a number per row, the greatest of a query taken first. What is
+taken then follows from how many are wanted and, with ``--max-reuse``, from what other queries take.
+"""
 
 from __future__ import annotations
 
@@ -7,55 +11,135 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
+from negmine.calibration import ReuseCut
 from negmine.table import schema as schemas
 
 
-def top(
-    query: np.ndarray, score: np.ndarray, docid: np.ndarray, survivors: np.ndarray, n: int
+def positions(
+    query: np.ndarray, preference: np.ndarray, docid: np.ndarray, survivors: np.ndarray
 ) -> np.ndarray:
-    """The n best-scoring survivors of each query.
+    """1, 2, 3, ... for each query's survivors by falling preference, int64 [rows]; 0 for others.
 
     Args:
         query: query number of each row, ascending.
-        score: what to order by; NaN comes last.
+        preference: what to order by; NaN comes last.
         docid: codes that break ties.
         survivors: True for rows that may be taken.
-        n: how many per query, at most.
-
-    Returns:
-        int32 [rows]: 1..n for the chosen, 0 for the others.
     """
     rows = np.flatnonzero(survivors)
-    order = rows[schemas.rank_order(query[rows], score[rows], docid[rows])]
-    position = schemas.positions_in_group(query[order])
-    chosen = np.zeros(len(query), dtype=np.int32)
-    chosen[order] = np.where(position <= n, position, 0)
-    return chosen
+    order = rows[schemas.rank_order(query[rows], preference[rows], docid[rows])]
+    found = np.zeros(len(query), dtype=np.int64)
+    found[order] = schemas.positions_in_group(query[order])
+    return found
 
 
-def random(
+def numbered(
+    query: np.ndarray, by: np.ndarray, docid: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """The chosen rows of each query numbered by falling ``by``, int32 [rows]; 0 for the others."""
+    return positions(query, by, docid, chosen).astype(np.int32)
+
+
+def simans(
+    score: np.ndarray, positive: np.ndarray, draw: np.ndarray, *, a: float, b: float, form: str
+) -> np.ndarray:
+    """Preference that draws without replacement with SimANS's weights (arXiv 2210.11773).
+
+    ``simans`` is the paper's ``exp(-a * (s - p - b)^2)``, peak at s = p + b. ``simans-code`` is
+    the public code's ``exp(-a * (s - p + b)^2)``, peak at p - b (it matters for NQ, b = 1).
+    ``simans-abs`` is the code for MS MARCO passages, ``exp(-a * |s - p|)`` with a = 3. a is in
+    1 / unit of the score squared (1 / unit for the last), b in units of the score.
+
+    Drawing one after another with these weights is taking the greatest ``log w - log(-log u)``
+    (Gumbel's trick), with u uniform in (0, 1): the weights' logarithms never underflow.
+
+    Args:
+        score: s of each row.
+        positive: p of each row's query.
+        draw: a uniform number per row.
+        a: sharpness.
+        b: shift of the peak.
+        form: which of the three.
+    """
+    gap = score - positive
+    if form == "simans-abs":
+        log_weight = -a * np.abs(gap)
+    else:
+        log_weight = -a * (gap + b if form == "simans-code" else gap - b) ** 2
+    uniform = np.clip(draw, 2.0**-54, 1 - 2.0**-53)
+    return log_weight - np.log(-np.log(uniform))
+
+
+def stratified(
     query: np.ndarray,
     score: np.ndarray,
     docid: np.ndarray,
     survivors: np.ndarray,
-    n: int,
     draw: np.ndarray,
+    n: int,
 ) -> np.ndarray:
-    """n survivors of each query uniformly at random, numbered by score.
+    """Preference that covers each query's whole score range: one row of every bin, then the next.
+
+    After stratified distillation sampling; that the n bins hold the same number of survivors is
+    our choice. Within a bin rows come at random.
 
     Args:
         query: query number of each row, ascending.
-        score: what to number the chosen by.
+        score: what is stratified.
         docid: codes that break ties.
         survivors: True for rows that may be taken.
-        n: how many per query, at most.
-        draw: a pseudo-random number per row (:func:`draws`); the smallest are taken.
-
-    Returns:
-        int32 [rows]: 1..n for the chosen, 0 for the others.
+        draw: a uniform number per row.
+        n: how many bins.
     """
-    lucky = top(query, -draw, docid, survivors, n) > 0
-    return top(query, score, docid, lucky, n)
+    place = positions(query, score, docid, survivors)
+    size = np.bincount(query[survivors], minlength=int(query[-1]) + 1 if len(query) else 0)
+    bins = np.where(survivors, (place - 1) * n // np.maximum(size[query], 1), 0)
+    turn = positions(query * n + bins, -draw, docid, survivors)
+    return -(turn * n + bins).astype(np.float64)
+
+
+def reuse_cut(
+    query: np.ndarray,
+    doc: np.ndarray,
+    place: np.ndarray,
+    draw: np.ndarray,
+    *,
+    wanted: int,
+    limit: int,
+) -> ReuseCut:
+    """Let no document serve more than ``limit`` queries, each query getting its next choice.
+
+    Deferred acceptance (Gale and Shapley 1962): each query claims its first ``wanted`` documents,
+    a document keeps the ``limit`` claims with the smallest draws, refused queries claim the next
+    on their list, until nothing is refused. The outcome does not depend on the order in which
+    queries or parts come.
+
+    Args:
+        query: query number of each survivor.
+        doc: digest of its document.
+        place: its place in the query's preference, 1 = first.
+        draw: the document's preference for this query, smallest first; distinct per pair.
+        wanted: negatives per query.
+        limit: queries per document.
+    """
+    order = np.lexsort((place, query))
+    query, doc, draw = query[order], doc[order], draw[order]
+    docs, code = np.unique(doc, return_inverse=True)
+    cutoff = np.full(len(docs), np.inf)
+    starts = schemas.group_starts(query)
+    lengths = np.diff(np.append(starts, len(query)))
+    while True:
+        free = draw < cutoff[code]
+        before: np.ndarray = np.cumsum(free) - free
+        nth: np.ndarray = before - np.repeat(before[starts], lengths)
+        claims = np.flatnonzero(free & (nth < wanted))
+        crowded = claims[np.bincount(code[claims], minlength=len(docs))[code[claims]] > limit]
+        if len(crowded) == 0:
+            refusing = np.isfinite(cutoff)
+            return ReuseCut(docs[refusing], cutoff[refusing])
+        crowded = crowded[np.lexsort((draw[crowded], code[crowded]))]
+        refused = crowded[schemas.positions_in_group(code[crowded]) == limit + 1]
+        cutoff[code[refused]] = draw[refused]
 
 
 def draws(qids: pa.ChunkedArray, docids: pa.ChunkedArray, seed: int) -> np.ndarray:
@@ -67,13 +151,13 @@ def draws(qids: pa.ChunkedArray, docids: pa.ChunkedArray, seed: int) -> np.ndarr
     left, distinct_qids = schemas.string_codes(qids)
     right, distinct_docids = schemas.string_codes(docids)
     with np.errstate(over="ignore"):
-        mixed = _splitmix(_digests(distinct_qids, seed)[left])
-        mixed = _splitmix(mixed ^ _digests(distinct_docids, seed)[right])
+        mixed = splitmix(digests(distinct_qids, seed)[left])
+        mixed = splitmix(mixed ^ digests(distinct_docids, seed)[right])
     return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
-def _digests(strings: pa.Array, seed: int) -> np.ndarray:
-    """64 bits per distinct string, the same in every process and on every machine."""
+def digests(strings: pa.Array, seed: int = 0) -> np.ndarray:
+    """64 bits per string, the same in every process and on every machine."""
     key = seed.to_bytes(16, "little", signed=True)
     joined = b"".join(
         hashlib.blake2b(string.encode(), digest_size=8, key=key).digest()
@@ -82,9 +166,10 @@ def _digests(strings: pa.Array, seed: int) -> np.ndarray:
     return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
 
 
-def _splitmix(x: np.ndarray) -> np.ndarray:
+def splitmix(x: np.ndarray) -> np.ndarray:
     """Steele, Lea and Flood's SplitMix64 finaliser (OOPSLA 2014)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    with np.errstate(over="ignore"):
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

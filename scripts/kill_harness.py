@@ -1,6 +1,6 @@
 """Kill negmine at every write, rename and fsync, and at random moments; resume; compare.
 
-    python scripts/kill_harness.py OUT --kills 400            # every stage, some minutes
+    python scripts/kill_harness.py OUT --kills 400 --full 100 --interrupts 60    # half an hour
     python scripts/kill_harness.py OUT --stages filter,export-file --kills 20
 
 A stage (or the whole chain, ``run``) is started in a process group of its own, which is killed
@@ -16,6 +16,10 @@ while they resume. Then the same command runs to its end, and
 * a part that the killed run had finished is the same file still: not made again;
 * right after a kill every file under a final name is whole.
 
+With ``--full`` the n-th call that needs space, and every one after it, fails with ENOSPC: one
+message and exit code 7 are expected; with ``--interrupts`` SIGINT and SIGTERM come at random
+moments (exit codes 130 and 143). Both end with the same resumption and comparison.
+
 The product is not told: what differs from a user's run are the part sizes, lowered from here so
 that a small collection has many parts, and that the process is forked from one that has imported
 everything already, as an import of torch takes longer than the stage.
@@ -28,6 +32,7 @@ import ctypes
 import hashlib
 import importlib
 import json
+import math
 import os
 import pkgutil
 import random
@@ -48,6 +53,8 @@ ALL = (*STAGES, "run", *(f"{stage}-force" for stage in STAGES))
 #: Share of the kills that come at a random moment, and of the trials killed twice.
 RANDOM_SHARE = 0.25
 TWICE_SHARE = 0.3
+#: Stages that start Java each time, which takes seconds, get fewer of the kills than others (3).
+WEIGHTS = {"index": 2, "retrieve": 2, "run": 2, "export-file": 1}
 #: No run takes longer: a hang is a failure.
 PATIENCE = 180
 
@@ -62,6 +69,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="scratch folder, made when missing")
     parser.add_argument("--kills", type=int, default=400, help="how many kills, about")
+    parser.add_argument("--full", type=int, default=0, help="how many times the disk is full")
+    parser.add_argument("--interrupts", type=int, default=0, help="how many SIGINT and SIGTERM")
     parser.add_argument("--stages", default=",".join(ALL), help="which, between commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, help="write the counts here as JSON")
@@ -73,7 +82,8 @@ def main() -> int:
         return _again_with_library(given.out)
     harness = Harness(given.out.resolve(), given.seed)
     harness.prepare()
-    report = harness.run(given.stages.split(","), given.kills)
+    wanted = {"kills": given.kills, "full": given.full, "interrupts": given.interrupts}
+    report = harness.run(given.stages.split(","), wanted)
     print(json.dumps(report, indent=2))
     if given.report:
         given.report.write_text(json.dumps(report, indent=2) + "\n")
@@ -123,6 +133,8 @@ class Tally:
     kills_at_boundaries: int = 0
     kills_at_random_moments: int = 0
     kills_while_resuming: int = 0
+    disks_full: int = 0
+    interrupts: int = 0
     trials: int = 0
     parts_kept: int = 0
     files_compared: int = 0
@@ -234,6 +246,7 @@ ids = true
         mode: str = "c",
         at: int = 0,
         after: float | None = None,
+        signum: int = signal.SIGKILL,
     ) -> Ended:
         """Run a command in a forked process group, armed to die at a call or after a time."""
         said = self.base / "said.txt"
@@ -244,20 +257,19 @@ ids = true
         if child == 0:
             self._become(command, work, mode, at, said, counted)
         deadline = started + (PATIENCE if after is None else after)
-        killed_here = False
+        sent = False
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
                 break
             if time.monotonic() >= deadline:
-                killed_here = True
-                os.killpg(child, signal.SIGKILL)
-                _, status = os.waitpid(child, 0)
-                break
+                if sent or after is None:
+                    os.killpg(child, signal.SIGKILL)
+                    raise SystemExit(f"{command} hangs:\n{said.read_text()}")
+                os.killpg(child, signum)
+                sent, deadline = True, time.monotonic() + PATIENCE
             time.sleep(0.002)
         seconds = time.monotonic() - started
-        if killed_here and after is None:
-            raise SystemExit(f"{command} hangs:\n{said.read_text()}")
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         code = os.waitstatus_to_exitcode(status)
         calls = int(counted.read_text()) if counted.exists() else 0
@@ -274,6 +286,8 @@ ids = true
             os.dup2(output, 1)
             os.dup2(output, 2)
             sys.argv = ["negmine", *command]
+            # A background job of a shell that has no job control ignores it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             from negmine import cli
             from negmine.stages import retrieve
             from negmine.table import documents, readers
@@ -299,7 +313,7 @@ ids = true
 
     # --- trials -------------------------------------------------------------------------------
 
-    def run(self, stages: list[str], kills: int) -> dict[str, Any]:
+    def run(self, stages: list[str], wanted: dict[str, int]) -> dict[str, Any]:
         """All trials; the report."""
         started = time.monotonic()
         tallies = {stage: Tally() for stage in stages}
@@ -312,19 +326,27 @@ ids = true
             tallies[stage].boundaries = whole.calls
             times[stage] = whole.seconds
             self._compare(stage, fresh, tallies[stage], "uninterrupted")
-        total_boundaries = sum(tally.boundaries for tally in tallies.values())
+        weights = sum(WEIGHTS.get(stage.removesuffix("-force"), 3) for stage in stages)
         for stage in stages:
             tally = tallies[stage]
-            # By the stage's number of boundaries, and none without a fair number of kills.
-            share = kills * (0.5 * tally.boundaries / total_boundaries + 0.5 / len(stages))
-            at_random = max(1, round(share * RANDOM_SHARE))
-            at_calls = min(tally.boundaries, max(1, round(share * (1 - RANDOM_SHARE))))
-            points = [1 + i * tally.boundaries // at_calls for i in range(at_calls)]
-            for number, point in enumerate(points):
+            share = WEIGHTS.get(stage.removesuffix("-force"), 3) / weights
+            # A trial that is killed twice stands for two.
+            trials = share * wanted["kills"] / (1 + TWICE_SHARE)
+            for number, point in enumerate(self._points(tally, trials * (1 - RANDOM_SHARE))):
                 self._trial(stage, tally, mode="kt"[number % 2], at=point)
-            for _ in range(at_random):
+            for _ in range(math.ceil(trials * RANDOM_SHARE)):
                 self._trial(stage, tally, after=self.random.uniform(0, times[stage]))
-            print(f"{stage}: {tally.kills} kills, {len(tally.losses)} losses", file=sys.stderr)
+            for point in self._points(tally, share * wanted["full"]):
+                self._full_disk(stage, tally, point)
+            for number in range(math.ceil(share * wanted["interrupts"])):
+                signum = (signal.SIGINT, signal.SIGTERM)[number % 2]
+                self._interrupt(stage, tally, signum, self.random.uniform(0.1, times[stage]))
+            spent = time.monotonic() - started
+            print(
+                f"{stage}: {tally.kills} kills at {tally.boundaries} boundaries and at random, "
+                f"{len(tally.losses)} losses, {spent:.0f} s so far",
+                file=sys.stderr,
+            )
         sums: Counter[str] = Counter()
         for tally in tallies.values():
             for name, value in vars(tally).items():
@@ -339,6 +361,12 @@ ids = true
                 for name, tally in tallies.items()
             },
         }
+
+    def _points(self, tally: Tally, count: float) -> list[int]:
+        """Calls to be hit, at most ``count`` (rounded up) and spread over the whole run."""
+        number = min(tally.boundaries, math.ceil(count))
+        step = tally.boundaries / max(1, number)
+        return [1 + int((i + self.random.random()) * step) for i in range(number)]
 
     def _command_of(self, stage: str) -> list[str]:
         command = self.command(stage.removesuffix("-force"), self.base / "trial" / "work")
@@ -377,8 +405,40 @@ ids = true
                 tally.kills_at_boundaries += 1
             else:
                 tally.kills_at_random_moments += 1
+        self._resume(stage, work, tally, told)
+
+    def _full_disk(self, stage: str, tally: Tally, at: int) -> None:
+        """From call ``at`` on there is no space; then there is."""
+        work = self._begin(stage)
+        told = f"disk full from call {at}"
+        ended = self.start(self._command_of(stage), work, mode="e", at=at)
+        tally.trials += 1
+        tally.disks_full += 1
+        # Past the last write there is nothing to refuse.
+        if ended.code not in (7, 0) or (ended.code == 7) != ("error: " in ended.output):
+            tally.losses.append(f"{told}: exit {ended.code} {ended.output[-2000:]}")
+        if "Traceback" in ended.output or ended.output.count("error: ") > 1:
+            tally.losses.append(f"{told}: not one message: {ended.output[-2000:]}")
+        self._resume(stage, work, tally, told, twice=False)
+
+    def _interrupt(self, stage: str, tally: Tally, signum: int, after: float) -> None:
+        """Ctrl-C, or what a scheduler sends."""
+        work = self._begin(stage)
+        told = f"signal {signum} after {after:.2f} s"
+        ended = self.start(self._command_of(stage), work, after=after, signum=signum)
+        tally.trials += 1
+        tally.interrupts += 1
+        if ended.code not in (0, 128 + signum) or "Traceback" in ended.output:
+            tally.losses.append(f"{told}: exit {ended.code} {ended.output[-2000:]}")
+        self._resume(stage, work, tally, told, twice=False)
+
+    def _resume(
+        self, stage: str, work: Path, tally: Tally, told: str, *, twice: bool = True
+    ) -> None:
+        """Look at what a run left, perhaps kill the next one too, finish, compare."""
+        command = self._command_of(stage)
         kept = self._finished(stage, work, tally, told)
-        if self.random.random() < TWICE_SHARE:
+        if twice and self.random.random() < TWICE_SHARE:
             again = self.random.randint(1, max(1, tally.boundaries))
             told += f", again at call {again}"
             ended = self.start(command, work, mode=self.random.choice("kt"), at=again)
@@ -491,6 +551,9 @@ def _marks(path: Path) -> tuple[int, int]:
 
 def _mine(journal: Path, reference: Path, work: Path) -> bool:
     """Whether a journal is of the settings that the trial runs with, and not of the others."""
+    if (journal.parent / "_manifest.json").is_file():
+        # Finished but for the journal: another --force makes all of it again.
+        return False
     header = json.loads(journal.read_bytes().split(b"\n")[0])
     manifest = reference / journal.parent.relative_to(work) / "_manifest.json"
     expected = json.loads(manifest.read_text())["fingerprint"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from negmine.formats.base import Chosen, Column, Examples, Options
+from negmine.formats.base import Chosen, Column, Examples, Format, Options
+from negmine.formats.rows import counts, left_out
 
 
 def triplet(chosen: Chosen, options: Options) -> Examples:
@@ -32,7 +33,7 @@ def triplet(chosen: Chosen, options: Options) -> Examples:
             Column("positive_docid", "doc_id", chosen.positive_doc[positive]),
             Column("negative_docid", "doc_id", chosen.negative_doc[negative]),
         ]
-    return Examples(columns, len(positive), _left_out(chosen, query))
+    return Examples(columns, len(positive), left_out(chosen, query))
 
 
 def n_tuple(chosen: Chosen, options: Options) -> Examples:
@@ -41,7 +42,7 @@ def n_tuple(chosen: Chosen, options: Options) -> Examples:
     ``scores`` adds ``scores`` = [positive score, negative_1's, ..., negative_n's].
     """
     n = options.num_negatives
-    available = _counts(chosen, chosen.negative_query)
+    available = counts(chosen, chosen.negative_query)
     positive = np.flatnonzero(available[chosen.positive_query] == n)
     query = chosen.positive_query[positive]
     first = np.searchsorted(chosen.negative_query, query)
@@ -66,7 +67,7 @@ def n_tuple(chosen: Chosen, options: Options) -> Examples:
             Column(f"negative_{i + 1}_docid", "doc_id", chosen.negative_doc[negative[:, i]])
             for i in range(n)
         ]
-    return Examples(columns, len(positive), _left_out(chosen, query))
+    return Examples(columns, len(positive), left_out(chosen, query))
 
 
 def labeled_pair(chosen: Chosen, options: Options) -> Examples:
@@ -79,8 +80,8 @@ def labeled_pair(chosen: Chosen, options: Options) -> Examples:
     label = np.repeat([1, 0], [len(chosen.positive_query), len(chosen.negative_query)])
     score = np.concatenate([chosen.positive_score, chosen.negative_score])
     # A query that has only negatives, or only positives, teaches nothing as labelled pairs of it.
-    complete = (_counts(chosen, chosen.positive_query) > 0) & (
-        _counts(chosen, chosen.negative_query) > 0
+    complete = (counts(chosen, chosen.positive_query) > 0) & (
+        counts(chosen, chosen.negative_query) > 0
     )
     order = np.argsort(query, kind="stable")
     order = order[complete[query[order]]]
@@ -96,7 +97,7 @@ def labeled_pair(chosen: Chosen, options: Options) -> Examples:
             Column("qid", "query_id", query[order]),
             Column("docid", "doc_id", document[order]),
         ]
-    return Examples(columns, len(order), _left_out(chosen, query[order]))
+    return Examples(columns, len(order), left_out(chosen, query[order]))
 
 
 def labeled_list(chosen: Chosen, options: Options) -> Examples:
@@ -104,7 +105,7 @@ def labeled_list(chosen: Chosen, options: Options) -> Examples:
 
     ``scores`` puts ``scores`` in the place of ``labels``.
     """
-    available = _counts(chosen, chosen.negative_query)
+    available = counts(chosen, chosen.negative_query)
     positive = np.flatnonzero(available[chosen.positive_query] > 0)
     query = chosen.positive_query[positive]
     length = available[query] + 1
@@ -138,16 +139,12 @@ def labeled_list(chosen: Chosen, options: Options) -> Examples:
             Column("qid", "query_id", query),
             Column("docids", "doc_id", document, offsets),
         ]
-    return Examples(columns, len(positive), _left_out(chosen, query))
-
-
-def _counts(chosen: Chosen, query: np.ndarray) -> np.ndarray:
-    return np.bincount(query, minlength=len(chosen.qids))
+    return Examples(columns, len(positive), left_out(chosen, query))
 
 
 def _cross(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
     """Index pairs of every positive with every negative of its query, in order."""
-    available = _counts(chosen, chosen.negative_query)
+    available = counts(chosen, chosen.negative_query)
     repeat = available[chosen.positive_query]
     positive = np.repeat(np.arange(len(chosen.positive_query)), repeat)
     within = np.arange(len(positive)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
@@ -160,5 +157,7 @@ def _fixed_lists(name: str, matrix: np.ndarray) -> Column:
     return Column(name, "score", matrix.ravel(), np.arange(rows + 1) * width)
 
 
-def _left_out(chosen: Chosen, used: np.ndarray) -> int:
-    return len(chosen.qids) - len(np.unique(used))
+TRIPLET = Format(triplet)
+N_TUPLE = Format(n_tuple, needs="a positive and all {n} negatives")
+LABELED_PAIR = Format(labeled_pair)
+LABELED_LIST = Format(labeled_list)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import expit
 
+from negmine.calibration import Fit
 from negmine.params import FilterParams
 from negmine.table import schema as schemas
 from negmine.table.names import rank_column, score_column
+
+#: Rank of a row that no source retrieved.
+UNRANKED = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
@@ -22,20 +26,32 @@ class View:
         query: number of the row's query within the part, 0, 1, 2, ... in table order.
         starts: first row of each query.
         positive: True for known positives.
+        pseudo: True for positives that the filter itself chose.
         score: the score that rules read; NaN where the scorer did not see the row.
         positive_score: the score of the row's query's positives (their minimum, mean or
             maximum); NaN where the query has no positive, or a positive without a score.
         rank: retrieval rank, 1 = best; int32's maximum where no source retrieved the row.
         docid: codes that compare as the docids do.
+        guide: the guide's score; NaN where it did not see the row or there is none.
+        positive_guide: the guide's score of the query's positives, like ``positive_score``.
+        flags: per rule, rows about which texts, vectors or other parts have something to say.
+        group: the row's group in the calibration.
+        fit: what was learned from the whole table.
     """
 
     query: np.ndarray
     starts: np.ndarray
     positive: np.ndarray
+    pseudo: np.ndarray
     score: np.ndarray
     positive_score: np.ndarray
     rank: np.ndarray
     docid: np.ndarray
+    guide: np.ndarray
+    positive_guide: np.ndarray
+    flags: Mapping[str, np.ndarray]
+    group: np.ndarray
+    fit: Fit = field(default_factory=Fit)
 
 
 @dataclass(frozen=True)
@@ -46,40 +62,95 @@ class Rule:
         name: what ``dropped_by`` says.
         active: whether the parameters ask for it.
         drop: True for the rows it drops; pure and vectorised.
+        hard: rows it drops cannot be negatives at all, so ``--fill-beyond`` leaves them out too.
     """
 
     name: str
     active: Callable[[FilterParams], bool]
     drop: Callable[[View, FilterParams], np.ndarray]
+    hard: bool = False
+
+
+def always(params: FilterParams) -> bool:
+    """Active with any settings."""
+    return True
+
+
+def read_score(table: pa.Table, name: str, transform: str = "none") -> np.ndarray:
+    """A score column as float64, NaN where it is null.
+
+    Args:
+        table: a part.
+        name: the score's name.
+        transform: ``sigmoid`` maps logits to (0, 1).
+    """
+    score = table.column(score_column(name)).to_numpy().astype(np.float64)
+    return expit(score) if transform == "sigmoid" else score
+
+
+def read_rank(table: pa.Table, source: str | None) -> np.ndarray:
+    """A source's retrieval rank, or the best over all; :data:`UNRANKED` where there is none."""
+    if source is None:
+        return schemas.best_rank(table)
+    return table.column(rank_column(source)).fill_null(UNRANKED).to_numpy()
 
 
 def view(
-    table: pa.Table, by: str, rank_by: str | None, against: Literal["min", "mean", "max"]
+    table: pa.Table,
+    params: FilterParams,
+    by: str,
+    rank_by: str | None,
+    *,
+    pseudo: np.ndarray | None = None,
+    flags: Mapping[str, np.ndarray] | None = None,
+    group: np.ndarray | None = None,
+    fit: Fit | None = None,
 ) -> View:
-    """The arrays of one part."""
+    """The arrays of one part.
+
+    Args:
+        table: rows grouped by query.
+        params: settings.
+        by: the score that rules read.
+        rank_by: the source whose rank they read; None = the best over all.
+        pseudo: rows that the filter itself labelled positive.
+        flags: see :class:`View`.
+        group: see :class:`View`.
+        fit: see :class:`View`.
+    """
     codes, _ = schemas.string_codes(table.column("qid"))
     starts = schemas.group_starts(codes)
     lengths = np.diff(np.append(starts, len(codes)))
     positive = table.column("label").to_numpy() == 1
-    score = table.column(score_column(by)).to_numpy().astype(np.float64)
-    if rank_by is None:
-        rank = schemas.best_rank(table)
-    else:
-        column = table.column(rank_column(rank_by))
-        rank = column.fill_null(np.iinfo(np.int32).max).to_numpy()
+    score = read_score(table, by, params.transform)
+    unknown = np.full(len(codes), np.nan)
+    guide = unknown if params.guide is None else read_score(table, params.guide)
+
+    def of_positives(values: np.ndarray) -> np.ndarray:
+        return np.repeat(positive_scores(values, positive, starts, params.against), lengths)
+
     return View(
         query=np.repeat(np.arange(len(starts)), lengths),
         starts=starts,
         positive=positive,
+        pseudo=np.zeros(len(codes), dtype=bool) if pseudo is None else pseudo,
         score=score,
-        positive_score=np.repeat(positive_scores(score, positive, starts, against), lengths),
-        rank=rank,
+        positive_score=of_positives(score),
+        rank=read_rank(table, rank_by),
         docid=schemas.string_codes(table.column("docid"))[0],
+        guide=guide,
+        positive_guide=unknown if params.guide is None else of_positives(guide),
+        flags=flags or {},
+        group=np.zeros(len(codes), dtype=np.int64) if group is None else group,
+        fit=fit or Fit(),
     )
 
 
 def positive_scores(
-    score: np.ndarray, positive: np.ndarray, starts: np.ndarray, against: str
+    score: np.ndarray,
+    positive: np.ndarray,
+    starts: np.ndarray,
+    against: str,
 ) -> np.ndarray:
     """Minimum, mean or maximum score of each query's positives, float64 [queries].
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from negmine.params import FilterParams
-from negmine.rules.base import Rule, View
+from negmine.rules.base import UNRANKED, Rule, View
+from negmine.table import schema as schemas
 
 
 def range_min(view: View, params: FilterParams) -> np.ndarray:
     """Retrieved above rank ``range_min``.
 
-    The rank is the retriever's and counts positives too; sentence-transformers' ``range_min``
-    counts what is left after filtering instead.
+    The rank is the retriever's and counts positives too; :func:`shift` counts non-positives only,
+    and sentence-transformers' ``range_min`` is ``skip_survivors``.
     """
     assert params.range_min is not None
     return view.rank < params.range_min
@@ -24,6 +25,20 @@ def range_max(view: View, params: FilterParams) -> np.ndarray:
     return view.rank > params.range_max
 
 
+def shift(view: View, params: FilterParams) -> np.ndarray:
+    """Among the first N non-positives of the retrieval ranking.
+
+    NV-Retriever's "Top-K shifted by N" (arXiv 2407.15831; N = 10). Equal best ranks of several
+    sources go by docid.
+    """
+    assert params.shift is not None
+    rows = np.flatnonzero(~view.positive & (view.rank < UNRANKED))
+    order = rows[schemas.rank_order(view.query[rows], -view.rank[rows], view.docid[rows])]
+    dropped = np.zeros(len(view.query), dtype=bool)
+    dropped[order] = schemas.positions_in_group(view.query[order]) <= params.shift
+    return dropped
+
+
 def min_score(view: View, params: FilterParams) -> np.ndarray:
     """Scores below ``min_score``."""
     assert params.min_score is not None
@@ -31,7 +46,7 @@ def min_score(view: View, params: FilterParams) -> np.ndarray:
 
 
 def max_score(view: View, params: FilterParams) -> np.ndarray:
-    """Scores above ``max_score`` (NV-Retriever's TopK-Abs, arXiv 2407.15831)."""
+    """``s > max_score``: NV-Retriever's TopK-Abs (arXiv 2407.15831; 0.7 on cosines)."""
     assert params.max_score is not None
     return view.score > params.max_score
 
@@ -39,6 +54,7 @@ def max_score(view: View, params: FilterParams) -> np.ndarray:
 RULES = (
     Rule("range_min", lambda p: p.range_min is not None, range_min),
     Rule("range_max", lambda p: p.range_max is not None, range_max),
+    Rule("shift", lambda p: p.shift is not None, shift),
     Rule("min_score", lambda p: p.min_score is not None, min_score),
     Rule("max_score", lambda p: p.max_score is not None, max_score),
 )

@@ -18,6 +18,8 @@ no query finds it, and its pair score is 0.0, while that of an unknown document 
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from base64 import b64decode
 from collections import deque
@@ -33,7 +35,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import jvm
-from negmine.errors import InvalidDataError, MissingInputError, NegmineError
+from negmine.errors import InvalidDataError, MachineError, MissingInputError, NegmineError
 from negmine.sources.base import Hits
 
 #: Lucene's limit on a term, and an id is one term.
@@ -51,6 +53,12 @@ _TASK_QUERIES = 64
 _TASK_HITS = 50_000
 _IDS_PER_PAGE = 50_000
 _MAX_CLAUSES = 1 << 20
+
+#: What the operating system refuses, in the words that Java passes on.
+_REFUSALS = (
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)),
+    *("java.lang.OutOfMemoryError", "Java heap space"),
+)
 
 _HITS_SCHEMA = pa.schema(
     [("scoreDocs", pa.list_(pa.struct([("doc", pa.int32()), ("score", pa.float64())])))]
@@ -518,4 +526,12 @@ def _lucene_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except JavaException as error:
-        raise NegmineError(f"Lucene failed: {jvm.message(error)}", where=str(folder)) from error
+        text = jvm.message(error)
+        refused = next((reason for reason in _REFUSALS if reason in text), None)
+        if refused is not None:
+            raise MachineError(
+                f"Lucene failed: {refused}",
+                where=str(folder),
+                hint="Mend the cause, then run the same command again: it continues.",
+            ) from error
+        raise NegmineError(f"Lucene failed: {text}", where=str(folder)) from error

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.errors import InvalidDataError
-from negmine.models.encoders import Encoder
+from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
+from negmine.models.resolve import resolve
 from negmine.sources.base import Hits
 from negmine.table.artifact import Artifact, Writer
 from negmine.table.documents import Documents, full_text
@@ -55,6 +56,51 @@ class Vectors:
         """(first row, matrix) in order; the matrix is a memory map."""
         for first, name in zip(self.offsets, self.names, strict=False):
             yield int(first), np.load(self.artifact.file(name), mmap_mode="r", allow_pickle=False)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of row numbers, float32, in the order asked for."""
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        found: np.ndarray | None = None
+        for first, part in self.parts():
+            if found is None:
+                found = np.empty((len(rows), part.shape[1]), dtype=np.float32)
+            low, high = np.searchsorted(ordered, [first, first + len(part)])
+            found[order[low:high]] = part[ordered[low:high] - first]
+        assert found is not None, "an index has at least one document"
+        return found
+
+
+def load_query_encoder(
+    vectors: Artifact, name: str, *, query_prompt: str | None, batch_size: int, device: str
+) -> Encoder:
+    """The encoder that made the vectors ``name`` of an index, for queries.
+
+    Raises:
+        InvalidDataError: the model is not the one that encoded the corpus.
+    """
+    made_with = vectors.manifest["params"]
+    model = vectors.manifest["models"][name]
+    reference = resolve(model["model"])
+    if reference.revision != model["revision"]:
+        raise InvalidDataError(
+            f"the model {model['model']} is not the one that encoded the corpus "
+            f"({reference.revision} instead of {model['revision']})",
+            where=str(vectors.path),
+            hint="Bring back that model, or index again with --force.",
+        )
+    return load_encoder(
+        reference,
+        EncoderSettings(
+            query_prompt=query_prompt,
+            pooling=made_with["pooling"],
+            normalize=made_with["normalize"],
+            max_length=made_with["max_length"],
+            batch_size=batch_size,
+            device=device,
+            dtype=made_with["dtype"],
+        ),
+    )
 
 
 def search(vectors: Vectors, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

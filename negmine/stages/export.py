@@ -2,74 +2,147 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from negmine import formats, log
 from negmine.errors import UsageError
-from negmine.formats.base import Chosen, Examples, Options, tables
+from negmine.formats import card
+from negmine.formats.base import Examples, Options, nothing, tables
 from negmine.params import ExportParams, output_affecting
+from negmine.stages import batching
+from negmine.stages.examples import (
+    GROUP_BYTES,
+    Choices,
+    Piece,
+    Side,
+    lay_out,
+    pieces,
+    rows_per_piece,
+    stats_of,
+    with_texts,
+)
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table import files
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact, Plan
+from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents
-from negmine.table.names import score_column
 
-VERSION = 1
+VERSION = 2
 
-#: Document text held at once: the corpus is read once per this much wanted text.
-GROUP_BYTES = 256 << 20
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_HELD_OUT = "_heldout"
 
 
 def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -> Outcome:
     """Write the training set to ``out``.
 
-    ``out`` is a file (``.parquet``, ``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``), a folder of
-    Parquet parts (no suffix), or ``-`` for JSON lines on standard output.
+    ``out`` is a file with a suffix of the format (``.parquet``, ``.jsonl``, ...), a folder of parts
+    (no suffix), or ``-`` for lines on standard output.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
+    layout = formats.load(params.format)
+    suffix = _suffix(params, layout, out)
+    _check(params, layout, out, suffix)
     source = artifacts.open_artifact(ledger, ["filter"], purpose="the ledger")
     by = schemas.pick_score(
         source.schema(), params.score_by or source.manifest["params"]["by"], "--score-by"
     )
-    options = Options(
-        scores=params.scores,
-        ids=params.ids,
-        num_negatives=int(source.manifest["params"]["num_negatives"]),
-    )
+    maker = _Maker(params, layout, source, by, suffix or layout.suffixes[0])
     plan = Plan(
         "export",
         VERSION,
         {**output_affecting(params), "score_by": by},
         artifacts={"ledger": source},
     )
-    maker = _Maker(params, source, by, options)
     if str(out) == "-":
-        files.write_jsonl(sys.stdout.buffer, maker.all_tables())
+        write = files.write_fields if suffix in files.FIELD_SUFFIXES else files.write_jsonl
+        write(sys.stdout.buffer, maker.tables("all"))
         sys.stdout.flush()
-        return Outcome(out, maker.finish(), warnings=maker.warnings())
-    suffix = files.suffix_of(out)
-    if suffix is None and out.suffix and not out.is_dir():
-        raise UsageError(
-            f"cannot write {out.suffix} files",
-            where=str(out),
-            hint=f"Known: {', '.join(files.SUFFIXES)}, or no suffix for a folder of parts.",
-        )
+        return Outcome(out, maker.counts("all"), warnings=maker.warnings("all"))
     artifacts.reset_peak_memory()
     if suffix is None:
         return _export_folder(maker, plan, out, force)
-    return _export_file(maker, plan, out, suffix, force)
+    if params.split is None:
+        return _export_file(maker, plan, out, "all", force)
+    beside = out.with_name(f"{out.name.removesuffix(suffix)}.heldout{suffix}")
+    held_out = _export_file(maker, _sided(plan, "heldout"), beside, "heldout", force)
+    outcome = _export_file(maker, _sided(plan, "train"), out, "train", force)
+    return replace(
+        outcome,
+        counts={**outcome.counts, "heldout": held_out.counts},
+        up_to_date=outcome.up_to_date and held_out.up_to_date,
+    )
+
+
+def _suffix(params: ExportParams, layout: formats.Format, out: Path) -> str | None:
+    """The suffix of the file to write; None for a folder."""
+    if str(out) == "-":
+        fields = layout.suffixes[0] in files.FIELD_SUFFIXES
+        return layout.suffixes[0] if fields else ".jsonl"
+    suffix = files.suffix_of(out)
+    if suffix is None and (out.is_dir() or not out.suffix):
+        return None
+    if suffix not in layout.suffixes:
+        raise UsageError(
+            f"cannot write {suffix or out.suffix} files of the format {params.format}",
+            where=str(out),
+            hint=f"Known: {', '.join(layout.suffixes)}, or no suffix for a folder of parts.",
+        )
+    return suffix
+
+
+def _check(params: ExportParams, layout: formats.Format, out: Path, suffix: str | None) -> None:
+    """Refuse settings that contradict each other."""
+    if params.split is not None and not 0 < params.split < 1:
+        raise UsageError(f"--split must lie between 0 and 1, not {params.split}")
+    if params.split is not None and str(out) == "-":
+        raise UsageError("--split writes two files", hint="Give -o a file or a folder.")
+    if params.max_shard_size is not None and suffix is not None:
+        raise UsageError(
+            "--max-shard-size cuts a folder into parts",
+            where=str(out),
+            hint="Give -o a folder: a name without a suffix.",
+        )
+    if params.card and suffix is not None:
+        raise UsageError(
+            "--card belongs to a folder", where=str(out), hint="Give -o a name without a suffix."
+        )
+    if params.batcher is not None and not layout.trains:
+        raise UsageError(f"--batcher: {params.format} holds no training examples")
+    if params.batcher is not None and params.shuffle is not None:
+        raise UsageError(
+            "--shuffle would undo --batcher", hint="Batches are in random order; see --seed."
+        )
+
+
+def _sided(plan: Plan, side: Side) -> Plan:
+    return replace(plan, params={**plan.params, "side": side})
+
+
+def shard_bytes(size: str) -> int:
+    """Bytes of a size such as ``500MB``, ``2G`` or ``100000``.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?\s*", size, re.IGNORECASE)
+    if found is None or float(found[1]) == 0:
+        raise UsageError(
+            f"--max-shard-size '{size}' is no size", hint="For example: --max-shard-size 500MB"
+        )
+    return max(1, int(float(found[1]) * _UNITS[found[2].upper()]))
 
 
 def _export_folder(maker: _Maker, plan: Plan, out: Path, force: bool) -> Outcome:
@@ -77,182 +150,246 @@ def _export_folder(maker: _Maker, plan: Plan, out: Path, force: bool) -> Outcome
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+    sides: list[Side] = ["all"] if maker.params.split is None else ["train", "heldout"]
     with writer:
-        for name in maker.names:
-            if writer.has(name):
-                maker.add(writer.stats(name))
-        pending = [name for name in maker.names if not writer.has(name)]
-        for name, examples, chosen, stats in maker.parts(pending):
-            writer.add_tables(name, tables(examples, chosen), examples.schema, stats)
-            maker.add(stats)
-        counts = maker.finish()
-        writer.commit(counts, warnings=maker.warnings())
-    return Outcome(out, counts, warnings=maker.warnings())
+        for side in sides:
+            _write_parts(maker, writer, side)
+        counts, warnings = maker.counts(sides[0]), maker.warnings(sides[0])
+        if maker.layout.sidecars:
+            _write_sidecars(maker, writer)
+        if len(sides) > 1:
+            counts["heldout"] = maker.counts("heldout")
+        # Without its card `load_dataset` would take what is held out, and the texts, for examples.
+        carded = maker.params.card or len(sides) > 1 or maker.layout.sidecars
+        if carded and not writer.has("README.md"):
+            held_out = f"{_HELD_OUT}/part-*" if len(sides) > 1 else None
+            facts = _facts(maker, counts)
+            sidecars = maker.layout.sidecars
+            text = card.text(facts, held_out=held_out, sidecars=sidecars, suffix=maker.suffix)
+            writer.add_text("README.md", text)
+        writer.commit(counts, warnings=warnings)
+    return Outcome(out, counts, warnings=warnings)
 
 
-def _export_file(maker: _Maker, plan: Plan, out: Path, suffix: str, force: bool) -> Outcome:
+def _write_parts(maker: _Maker, writer: Writer, side: Side) -> None:
+    """Write one side's parts, keeping those that an interrupted run finished."""
+    prefix = f"{_HELD_OUT}/" if side == "heldout" else ""
+    done: dict[str, dict[str, int]] = {}
+
+    def skip(name: str) -> bool:
+        if writer.has(prefix + name):
+            done[name] = writer.stats(prefix + name)
+        return writer.has(prefix + name)
+
+    for piece in maker.pieces(side, skip):
+        writer.add_tables(
+            prefix + piece.name,
+            tables(piece.examples, piece.chosen),
+            piece.examples.schema,
+            piece.stats,
+        )
+    for stats in done.values():
+        maker.add(side, stats)
+
+
+def _write_sidecars(maker: _Maker, writer: Writer) -> None:
+    """Write the texts of the queries and documents in use, by id."""
+    schemas_ = {
+        "_queries/part-00000.parquet": pa.schema(
+            [("query_id", pa.string()), ("text", pa.string())]
+        ),
+        "_documents/part-00000.parquet": pa.schema(
+            [("document_id", pa.string()), ("text", pa.string())]
+        ),
+    }
+    for name, schema in schemas_.items():
+        if writer.has(name):
+            continue
+        slices = maker.queries() if name.startswith("_queries") else maker.documents_in_use()
+        writer.add_tables(
+            name,
+            (pa.table([ids, texts.cast(pa.string())], schema) for ids, texts in slices),
+            schema,
+        )
+
+
+def _export_file(maker: _Maker, plan: Plan, out: Path, side: Side, force: bool) -> Outcome:
     writer = artifacts.begin_file(out, plan, force=force)
     if writer is None:
         found = artifacts.file_manifest(out)
         return Outcome(out, dict(found["counts"]), True, list(found["warnings"]))
     with writer:
         rows = files.write_tables(
-            writer.hidden, suffix, maker.all_tables(), maker.empty_examples().schema
+            writer.hidden, maker.suffix, maker.tables(side), maker.no_examples().schema
         )
-        counts = maker.finish()
+        counts = maker.counts(side)
         conserve("examples", counts["examples"], rows_written=rows)
-        writer.commit(counts, warnings=maker.warnings())
-    return Outcome(out, counts, warnings=maker.warnings())
+        writer.commit(counts, warnings=maker.warnings(side))
+    return Outcome(out, counts, warnings=maker.warnings(side))
 
 
-class _Maker:
-    """Turns the ledger's parts into examples, and counts them."""
-
-    def __init__(self, params: ExportParams, ledger: Artifact, by: str, options: Options) -> None:
-        self._ledger = ledger
-        self._options = options
-        self._by = score_column(by)
-        self._layout = formats.load(params.format)
-        self._format = params.format
-        self._limit = params.limit
-        self._total: Counter[str] = Counter()
-        self.names = list(ledger.parts)
-        if params.limit is not None:
-            left, kept = params.limit, []
-            for name in self.names:
-                if left <= 0:
-                    break
-                kept.append(name)
-                left -= len(pc.unique(ledger.read(name, ["qid"]).column("qid")))
-            self.names = kept
-
-    def add(self, stats: dict[str, int]) -> None:
-        """Count a finished part."""
-        self._total.update(stats)
-
-    def all_tables(self) -> Iterator[pa.Table]:
-        """Every example, counted as it goes out."""
-        for _, examples, chosen, stats in self.parts(self.names):
-            yield from tables(examples, chosen)
-            self.add(stats)
-
-    def parts(self, names: list[str]) -> Iterator[tuple[str, Examples, Chosen, dict[str, int]]]:
-        """Each named part's examples; texts are fetched for several parts at a time."""
-        documents = Documents(self._ledger.ancestor("index.documents"))
-        queries = self._ledger.ancestor("retrieve")
-        mean_bytes = max(1, documents.artifact.counts["text_bytes"] // max(1, len(documents)))
-        left = self._limit
-        with log.progress("exporting", len(names), " parts") as bar:
-            for group in self._groups(names, GROUP_BYTES // mean_bytes):
-                wanted = pa.chunked_array(
-                    [table.column("docid").combine_chunks() for _, table in group], pa.string()
-                ).unique()
-                texts = documents.texts(wanted)
-                for name, table in group:
-                    if left is not None:
-                        qids = table.column("qid").combine_chunks().unique()
-                        table = table.filter(
-                            pc.is_in(table.column("qid"), value_set=qids.slice(0, left))
-                        )
-                        left -= min(left, len(qids))
-                    query_table = queries.read(f"_queries/{name}")
-                    chosen = _chosen(table, query_table, wanted, texts, self._by)
-                    examples = self._layout(chosen, self._options)
-                    yield name, examples, chosen, _stats(examples, chosen)
-                    bar.update(1)
-
-    def _groups(
-        self, names: list[str], documents_at_once: int
-    ) -> Iterator[list[tuple[str, pa.Table]]]:
-        """Parts whose wanted documents fit in memory together."""
-        group: list[tuple[str, pa.Table]] = []
-        rows = 0
-        columns = ["qid", "docid", "label", self._by, "selected"]
-        for name in names:
-            table = self._ledger.read(name, columns)
-            used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
-            # A query without a chosen row still counts as a query, so its first row is kept.
-            qid = table.column("qid")
-            first = np.zeros(table.num_rows, dtype=bool)
-            first[schemas.group_starts(schemas.string_codes(qid)[0])] = True
-            table = table.filter(pc.or_(used, pa.chunked_array([pa.array(first)])))
-            if group and rows + table.num_rows > documents_at_once:
-                yield group
-                group, rows = [], 0
-            group.append((name, table))
-            rows += table.num_rows
-        if group:
-            yield group
-
-    def empty_examples(self) -> Examples:
-        """No example, for the schema."""
-        none = np.empty(0, dtype=np.int64)
-        nothing = pa.array([], pa.string())
-        return self._layout(
-            Chosen(
-                nothing, nothing, nothing, nothing, none, none, none * 1.0, none, none, none * 1.0
-            ),
-            self._options,
-        )
-
-    def finish(self) -> dict[str, Any]:
-        """The counts; whether they agree with the ledger's has been checked."""
-        if self._limit is None:
-            conserve(
-                "negatives selected in the ledger",
-                self._ledger.counts["selected"],
-                read_for_export=self._total["selected"],
-            )
-        return dict(self._total)
-
-    def warnings(self) -> list[str]:
-        """Queries that gave no example, in words."""
-        left_out = self._total["queries_left_out"]
-        if not left_out:
-            return []
-        need = (
-            f"all {self._options.num_negatives} negatives"
-            if self._format == "n-tuple"
-            else "a positive and a negative"
-        )
-        return [
-            f"{left_out} of {self._total['queries']} queries gave no example "
-            f"({self._format} needs {need})"
-        ]
-
-
-def _chosen(
-    table: pa.Table, queries: pa.Table, docids: pa.Array, texts: pa.Array, by: str
-) -> Chosen:
-    """The positives and the selected rows of one part, as indices."""
-    qids = table.column("qid").combine_chunks().unique()
-    query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
-    doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
-    score = table.column(by).to_numpy().astype(np.float64)
-    positive = np.flatnonzero(table.column("label").to_numpy() == 1)
-    position = pc.fill_null(table.column("selected"), 0).to_numpy()
-    negative = np.flatnonzero(position > 0)
-    negative = negative[np.lexsort((position[negative], query[negative]))]
-    at = pc.index_in(qids, value_set=queries.column("qid").combine_chunks())
-    return Chosen(
-        qids=qids,
-        query_texts=queries.column("text").combine_chunks().take(at),
-        docids=docids,
-        doc_texts=texts,
-        positive_query=query[positive],
-        positive_doc=doc[positive],
-        positive_score=score[positive],
-        negative_query=query[negative],
-        negative_doc=doc[negative],
-        negative_score=score[negative],
+def _facts(maker: _Maker, counts: dict[str, Any]) -> card.Facts:
+    """What the data set card tells."""
+    ledger = maker.choices.ledger
+    return card.Facts(
+        format=maker.params.format,
+        counts=counts,
+        columns={field.name: str(field.type) for field in maker.no_examples().schema},
+        settings={
+            "filter": {k: v for k, v in ledger.manifest["params"].items() if v not in (None, [])},
+            "export": {
+                k: v for k, v in output_affecting(maker.params).items() if v not in (None, [])
+            },
+        },
+        made_with=str(ledger.manifest["negmine"]),
     )
 
 
-def _stats(examples: Examples, chosen: Chosen) -> dict[str, int]:
-    return {
-        "examples": examples.count,
-        "queries": len(chosen.qids),
-        "queries_left_out": examples.queries_left_out,
-        "positives": len(chosen.positive_query),
-        "selected": len(chosen.negative_query),
-    }
+class _Maker:
+    """Turns the ledger's choices into examples, and counts them."""
+
+    def __init__(
+        self, params: ExportParams, layout: formats.Format, ledger: Artifact, by: str, suffix: str
+    ) -> None:
+        self.params = params
+        self.layout = layout
+        self.suffix = suffix
+        self.choices = Choices(
+            ledger, by, ranks=layout.ranks, limit=params.limit, split=params.split
+        )
+        self._documents = Documents(ledger.ancestor("index.documents"))
+        self._options = Options(
+            scores=params.scores,
+            # Without texts, ids are all there is to tell the examples by.
+            ids=params.ids or not params.texts,
+            num_negatives=int(ledger.manifest["params"]["num_negatives"]),
+            prompt=params.prompt,
+            integer_ids=layout.ranks and self.choices.integer_ids(),
+        )
+        self._total: dict[Side, Counter[str]] = {}
+        self._facts: dict[Side, dict[str, Any]] = {}
+
+    @property
+    def _global(self) -> bool:
+        """Whether the examples' order needs all of them at once, as indices."""
+        params = self.params
+        return bool(
+            params.batcher is not None
+            or params.shuffle is not None
+            or params.max_shard_size is not None
+        )
+
+    def add(self, side: Side, stats: dict[str, int]) -> None:
+        """Count a finished part."""
+        self._total.setdefault(side, Counter()).update(stats)
+
+    def tables(self, side: Side) -> Iterator[pa.Table]:
+        """Every example of a side, counted as it goes out."""
+        for piece in self.pieces(side, lambda name: False):
+            yield from tables(piece.examples, piece.chosen)
+
+    def pieces(self, side: Side, skip: Any) -> Iterator[Piece]:
+        """A side's examples with their texts, but for the pieces to skip."""
+        found = self._ordered(side, skip) if self._global else self._streamed(side, skip)
+        count = None if self._global else len(self.choices.names)
+        with log.progress("exporting", count, " parts") as bar:
+            for piece in with_texts(found, self._documents):
+                yield piece
+                self.add(side, piece.stats)
+                bar.update(1)
+
+    def _streamed(self, side: Side, skip: Any) -> Iterator[Piece]:
+        """A piece per part of the ledger, in its order."""
+        for part in self.choices.names:
+            name = part.removesuffix(".parquet") + self.suffix
+            if skip(name):
+                continue
+            chosen, elsewhere = self.choices.part(part, side)
+            examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+            yield Piece(name, examples, chosen, stats_of(examples, chosen, elsewhere))
+
+    def _ordered(self, side: Side, skip: Any) -> Iterator[Piece]:
+        """All examples, put in order and cut into pieces."""
+        chosen, elsewhere = self.choices.whole(side)
+        examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+        stats = stats_of(examples, chosen, elsewhere)
+        if self.params.shuffle is not None:
+            order = np.random.default_rng(self.params.shuffle).permutation(examples.count)
+            examples = examples.take(order)
+        elif self.params.batcher is not None and side != "heldout":
+            examples, facts = batching.batched(examples, chosen, self.params, self.choices)
+            self._facts[side] = facts
+            stats["examples_not_batched"] = stats["examples"] - examples.count
+        elif self.params.batcher is not None:
+            examples = batching.numbered(examples, np.full(examples.count, -1))
+        size = self.params.max_shard_size
+        rows = rows_per_piece(
+            examples, self._documents, GROUP_BYTES if size is None else shard_bytes(size)
+        )
+        for name, order, counts in pieces(examples, chosen, stats, rows, self.suffix):
+            if not skip(name):
+                yield Piece(name, examples.take(order), chosen, counts)
+
+    def queries(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Ids and texts of the queries, a part at a time."""
+        for name in self.choices.names:
+            chosen, _ = self.choices.part(name, "all")
+            yield chosen.qids, chosen.query_texts
+
+    def documents_in_use(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Ids and texts of the positives and chosen negatives, each document once."""
+        docids = self.choices.whole("all")[0].docids
+        step = max(1, GROUP_BYTES // max(1, self._mean_bytes()))
+        for start in range(0, max(1, len(docids)), step):
+            wanted = docids.slice(start, step)
+            yield wanted, self._documents.texts(wanted)
+
+    def _mean_bytes(self) -> int:
+        counts = self._documents.artifact.counts
+        return int(counts.get("text_bytes", 0) // max(1, len(self._documents)))
+
+    def no_examples(self) -> Examples:
+        """No example, for the schema."""
+        chosen = nothing(self.choices.sources)
+        examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+        if self.params.batcher is not None:
+            examples = batching.numbered(examples, np.empty(0, dtype=np.int64))
+        return examples
+
+    def counts(self, side: Side) -> dict[str, Any]:
+        """The counts; whether they agree with the ledger's has been checked."""
+        total = self._total.get(side, Counter())
+        ledger = self.choices.ledger
+        if self.params.limit is None and "selected" in ledger.counts:
+            conserve(
+                "negatives selected in the ledger",
+                ledger.counts["selected"],
+                read_for_export=total["selected"],
+                on_the_other_side=total["selected_other_side"],
+            )
+        optional = ("selected_other_side", "scores_unknown")
+        counts = {k: v for k, v in total.items() if v or k not in optional}
+        return {**counts, **self._facts.get(side, {})}
+
+    def warnings(self, side: Side) -> list[str]:
+        """What the user should know, in words."""
+        total = self._total.get(side, Counter())
+        told = []
+        if total["queries_left_out"]:
+            need = self.layout.needs.format(n=self._options.num_negatives)
+            told.append(
+                f"{total['queries_left_out']} of {total['queries']} queries gave no example "
+                f"({self.params.format} needs {need})"
+            )
+        if total["scores_unknown"]:
+            told.append(
+                f"{total['scores_unknown']} of the exported scores are null: the scorer did not "
+                "see those rows, and trainers may refuse them"
+            )
+        if total["examples_not_batched"]:
+            told.append(
+                f"{total['examples_not_batched']} of "
+                f"{total['examples_not_batched'] + total['examples']} examples are in no full "
+                "batch and left out"
+            )
+        return told

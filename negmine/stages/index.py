@@ -20,7 +20,7 @@ from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
 from negmine.stages.inputs import column_map, digest_input
-from negmine.stages.outcome import Outcome
+from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
 from negmine.table.documents import Documents, full_text, write_documents
@@ -101,11 +101,19 @@ def _documents(params: IndexParams, made: _Made) -> tuple[Artifact, list[str]]:
         with log.progress("reading the corpus", params.limit, " docs") as bar:
             batches = _counted(_batches(params, problems), bar)
             counts: dict[str, Any] = write_documents(batches, writer, params.limit)
+        if params.limit is None:
+            conserve(
+                "documents read",
+                bar.done,
+                kept=counts["documents"],
+                repeated=counts["duplicate_ids"],
+            )
+        conserve("documents", counts["documents"], written=writer.rows())
         counts["bad_records_skipped"] = problems.count
         warnings = []
         if counts["empty_documents"]:
             warnings.append(f"{counts['empty_documents']} documents are empty")
-        if counts["duplicate_ids"]:
+        if counts["duplicate_ids"] and params.pairs is None:
             warnings.append(
                 f"{counts['duplicate_ids']} documents repeat an id with the same text: kept once"
             )
@@ -114,6 +122,7 @@ def _documents(params: IndexParams, made: _Made) -> tuple[Artifact, list[str]]:
                 f"{problems.count} bad records were skipped, e.g. {problems.examples[0]}"
             )
         artifact = writer.commit(counts, warnings=warnings, skipped=list(problems.examples))
+    log.warn(warnings)
     log.event(f"documents: {counts['documents']:,}", **counts)
     return artifact, warnings
 
@@ -194,6 +203,7 @@ def _bm25(params: IndexParams, made: _Made, documents: Artifact) -> Artifact:
         if not writer.has("lucene"):
             writer.add_folder("lucene", build)
         counts = writer.stats("lucene")
+        conserve("documents", len(corpus), indexed=counts["indexed"])
         artifact = writer.commit(counts)
     log.event(f"bm25: {counts['indexed']:,} documents indexed", **counts)
     return artifact
@@ -248,7 +258,8 @@ def _vectors(
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
             dense.build(corpus, writer, encoder, bar.update)
-        counts = {"vectors": len(corpus), "dimension": encoder.dimension}
+        counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
+        conserve("documents", len(corpus), encoded=counts["vectors"])
         return writer.commit(counts, encoder=encoder.describe())
 
 

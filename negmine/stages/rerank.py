@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from negmine.table.documents import Documents
 from negmine.table.names import score_column
 
 VERSION = 1
+
+#: Document text held at once: the corpus is read once per this much wanted text.
+GROUP_BYTES = 256 << 20
 
 
 def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = False) -> Outcome:
@@ -86,6 +90,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
             warnings=warnings,
             scorers={name: scorer.describe() for name, scorer in scorers.items()},
         )
+    log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
 
 
@@ -98,48 +103,92 @@ def _score(
     total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
     with log.progress("scoring", rows * len(scorers), " pairs") as bar:
-        for name, table in _limited(source, params.limit):
-            if writer.has(name):
-                bar.update(table.num_rows * len(scorers))
-            else:
-                wanted = _wanted(table, params)
-                picked = table.filter(pa.array(wanted))
-                columns = {}
-                if picked.num_rows:
-                    docids = picked.column("docid").combine_chunks().unique()
-                    doc_texts = documents.texts(docids).to_pylist()
-                    query_table = queries.read(f"_queries/{name}")
-                    qids = query_table.column("qid").combine_chunks()
-                    pairs = np.stack(
-                        [
-                            pc.index_in(picked.column("qid"), value_set=qids).to_numpy(),
-                            pc.index_in(picked.column("docid"), value_set=docids).to_numpy(),
-                        ],
-                        axis=1,
-                    )
-                    query_texts = query_table.column("text").to_pylist()
-                    columns = {
-                        scorer_name: scorer.score(query_texts, doc_texts, pairs, bar.update)
-                        for scorer_name, scorer in scorers.items()
-                    }
-                for scorer_name in scorers:
-                    full = np.zeros(table.num_rows, dtype=np.float32)
-                    if picked.num_rows:
-                        full[wanted] = columns[scorer_name]
-                    column = pa.array(full, mask=~wanted, from_pandas=False)
-                    table = table.append_column(score_column(scorer_name), column)
+
+        def unfinished() -> Iterator[tuple[str, pa.Table]]:
+            for name, table in _limited(source, params.limit):
+                if writer.has(name):
+                    bar.update(table.num_rows * len(scorers))
+                    total.update(writer.stats(name))
+                else:
+                    yield name, table
+
+        for group in _groups(unfinished(), params, documents.fitting(GROUP_BYTES)):
+            docids = pa.chunked_array(
+                [part.table.column("docid").filter(pa.array(part.wanted)) for part in group]
+            ).unique()
+            texts = documents.texts(docids)
+            for part in group:
+                table = _scored(
+                    part, queries.read(f"_queries/{part.name}"), docids, texts, scorers, bar
+                )
                 stats = {
                     "candidates": table.num_rows,
-                    "scored": int(wanted.sum()),
-                    "unscored": int((~wanted).sum()),
+                    "scored": int(part.wanted.sum()),
+                    "unscored": int((~part.wanted).sum()),
                     "queries": len(pc.unique(table.column("qid"))),
                 }
-                writer.add_table(name, table, schema, stats)
-            total.update(writer.stats(name))
+                writer.add_table(part.name, table, schema, stats)
+                total.update(stats)
     if params.limit is None:
         conserve("candidate rows", rows, written=total["candidates"])
     conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
     return dict(total)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part to score, and which of its rows."""
+
+    name: str
+    table: pa.Table
+    wanted: np.ndarray
+
+
+def _groups(
+    parts: Iterator[tuple[str, pa.Table]], params: RerankParams, documents_at_once: int
+) -> Iterator[list[_Part]]:
+    """Parts whose documents fit in memory together: the corpus is read once for each group."""
+    group: list[_Part] = []
+    size = 0
+    for name, table in parts:
+        part = _Part(name, table, _wanted(table, params))
+        count = int(part.wanted.sum())
+        if group and size + count > documents_at_once:
+            yield group
+            group, size = [], 0
+        group.append(part)
+        size += count
+    if group:
+        yield group
+
+
+def _scored(
+    part: _Part,
+    queries: pa.Table,
+    docids: pa.Array,
+    texts: pa.Array,
+    scorers: dict[str, Scorer],
+    bar: log.Progress,
+) -> pa.Table:
+    """One part with its new columns; scorers see only this part's texts."""
+    picked = part.table.filter(pa.array(part.wanted))
+    mine = picked.column("docid").combine_chunks().unique()
+    documents = texts.take(pc.index_in(mine, value_set=docids)).to_pylist()
+    pairs = np.stack(
+        [
+            pc.index_in(picked.column("qid"), value_set=queries.column("qid").combine_chunks()),
+            pc.index_in(picked.column("docid"), value_set=mine),
+        ],
+        axis=1,
+    )
+    table = part.table
+    for name, scorer in scorers.items():
+        column = np.zeros(table.num_rows, dtype=np.float32)
+        column[part.wanted] = scorer.score(
+            queries.column("text").to_pylist(), documents, pairs, bar.update
+        )
+        table = table.append_column(score_column(name), pa.array(column, mask=~part.wanted))
+    return table
 
 
 def _limited(source: Artifact, limit: int | None) -> Iterator[tuple[str, pa.Table]]:

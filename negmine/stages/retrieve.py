@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from negmine import log
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.params import RetrieveParams, output_affecting
-from negmine.recipe import per_name
+from negmine.recipe import named, per_name
 from negmine.sources import Hits, Source
+from negmine.sources.run_file import RunFile, open_run
 from negmine.sources.union import Judgements, union
 from negmine.stages.inputs import column_map, digest_input
 from negmine.stages.outcome import Outcome, conserve
@@ -31,6 +32,7 @@ from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
     Problems,
+    input_file,
     read_pairs,
     read_qrels,
     read_queries,
@@ -38,8 +40,9 @@ from negmine.table.readers import (
 
 VERSION = 1
 
-#: Rows of a part, about: the unit of every later stage's memory and of resuming.
-PART_ROWS = 50_000
+#: Rows of a part, about: the unit of every later stage's memory and of resuming. A slow scorer on a
+#: slow machine does ten pairs a second, so this is the most that a kill costs: some minutes.
+PART_ROWS = 8_192
 #: Hits held at once while searching: parts are searched together up to this many.
 GROUP_HITS = 4_000_000
 _NAMED_LOSSES = 5
@@ -80,17 +83,25 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
     available = [name for name in opened.manifest["inputs"] if name != "documents"]
-    sources = list(params.source) or available
-    for name in sources:
-        if name not in available:
+    runs = named(params.run, "--run")
+    for name in runs:
+        if name in available:
             raise UsageError(
-                f"--source: the index has no '{name}'", hint=did_you_mean(name, available)
+                f"--run: the index has a source '{name}' already", hint="Choose another name."
+            )
+    sources = list(params.source) or [*available, *runs]
+    sources += [name for name in runs if name not in sources]
+    for name in sources:
+        if name not in available and name not in runs:
+            raise UsageError(
+                f"--source: the index has no '{name}'",
+                hint=did_you_mean(name, [*available, *runs]),
             )
     if len(set(sources)) != len(sources):
         raise UsageError("--source names one source twice")
     documents = opened.input("documents")
-    children = {name: opened.input(name) for name in sources}
-    encoders = {name: name for name in sources if name != "bm25"}
+    children = {name: opened.input(name) for name in sources if name not in runs}
+    encoders = {name: name for name in children if name != "bm25"}
     prompts = per_name(params.query_prompt, encoders, "--query-prompt")
 
     files: dict[str, Any] = {}
@@ -98,6 +109,11 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         path = getattr(params, role)
         if path is not None:
             files.update(digest_input(path, role, out))
+    for name, path in runs.items():
+        record = artifacts.external_input(
+            input_file(path, "run"), artifacts.recorded_file(out, f"run {name}")
+        )
+        files[f"run {name}"] = record
     plan = Plan(
         "retrieve",
         VERSION,
@@ -113,10 +129,15 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
     with writer:
         corpus = Documents(documents)
         task = _read_task(params, corpus)
-        for warning in task.warnings:
-            log.event(warning, level=30)
-        retrievers = {
-            name: _open_source(name, children[name], corpus, params, prompts.get(name))
+        found_by_runs = {name: open_run(path, task.qids, corpus) for name, path in runs.items()}
+        for name, found_by_run in found_by_runs.items():
+            task.counts.update({f"{name}_{k}": n for k, n in found_by_run.counts.items()})
+            task.warnings.extend(f"--run {name}: {told}" for told in found_by_run.warnings)
+        log.warn(task.warnings)
+        retrievers: dict[str, Source] = {
+            name: found_by_runs[name]
+            if name in runs
+            else _open_source(name, children[name], corpus, params, prompts.get(name))
             for name in sources
         }
         try:
@@ -125,6 +146,9 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
             for retriever in retrievers.values():
                 retriever.close()
         counts = {**task.counts, **tallies}
+        if lost := counts["queries_without_candidates"]:
+            task.warnings.append(f"{lost} queries have no candidate: later stages do not see them")
+            log.warn(task.warnings[-1:])
         writer.commit(counts, warnings=task.warnings)
     return Outcome(out, counts, warnings=task.warnings)
 
@@ -138,36 +162,19 @@ def _open_source(
         return Bm25Source(
             artifact.file("lucene"), k1=params.k1, b=params.b, threads=os.cpu_count() or 1
         )
-    from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
-    from negmine.models.resolve import resolve
-    from negmine.sources.dense import DenseSource, Vectors
+    from negmine.sources.dense import DenseSource, Vectors, load_query_encoder
 
-    made_with = artifact.manifest["params"]
-    model = artifact.manifest["models"][name]
-
-    def load() -> Encoder:
-        reference = resolve(model["model"])
-        if reference.revision != model["revision"]:
-            raise InvalidDataError(
-                f"the model {model['model']} is not the one that encoded the corpus "
-                f"({reference.revision} instead of {model['revision']})",
-                where=str(artifact.path),
-                hint="Bring back that model, or index again with --force.",
-            )
-        return load_encoder(
-            reference,
-            EncoderSettings(
-                query_prompt=prompt,
-                pooling=made_with["pooling"],
-                normalize=made_with["normalize"],
-                max_length=made_with["max_length"],
-                batch_size=params.batch_size,
-                device=params.device,
-                dtype=made_with["dtype"],
-            ),
-        )
-
-    return DenseSource(corpus, Vectors(artifact), load)
+    return DenseSource(
+        corpus,
+        Vectors(artifact),
+        lambda: load_query_encoder(
+            artifact,
+            name,
+            query_prompt=prompt,
+            batch_size=params.batch_size,
+            device=params.device,
+        ),
+    )
 
 
 # --- reading queries and judgements -----------------------------------------------------------
@@ -412,16 +419,19 @@ def _retrieve(task: Task, sources: Mapping[str, Source], k: int, writer: Writer)
         for start in range(0, len(task.texts), queries_per_part)
     ]
     with log.progress("retrieving", len(task.texts), " queries") as bar:
-        pending = []
-        for number, part in enumerate(parts):
-            if writer.has(_part_name(number)):
-                bar.update(len(part))
-            else:
-                pending.append((number, part))
+        numbered = list(enumerate(parts))
         together = max(1, GROUP_HITS // (k * queries_per_part))
-        for start in range(0, len(pending), together):
-            group = pending[start : start + together]
+        for start in range(0, len(parts), together):
+            group = numbered[start : start + together]
+            missing = {number for number, _ in group if not writer.has(_part_name(number))}
+            bar.update(sum(len(part) for number, part in group if number not in missing))
+            if not missing:
+                continue
+            # Always the whole group, some of it being finished or not: what else a model has in its
+            # batch shows in the last digits of a score.
             for number, part, table in _search(task, sources, k, group):
+                if number not in missing:
+                    continue
                 name = _part_name(number)
                 texts = pa.table(
                     {
@@ -429,7 +439,8 @@ def _retrieve(task: Task, sources: Mapping[str, Source], k: int, writer: Writer)
                         "text": pa.array(task.texts[part.start : part.stop], pa.string()),
                     }
                 )
-                writer.add_table(f"_queries/{name}", texts, schemas.QUERIES)
+                if not writer.has(f"_queries/{name}"):
+                    writer.add_table(f"_queries/{name}", texts, schemas.QUERIES)
                 schema = schemas.candidates(list(sources))
                 writer.add_table(name, table, schema, _part_stats(table, sources))
                 bar.update(len(part))
@@ -441,6 +452,9 @@ def _retrieve(task: Task, sources: Mapping[str, Source], k: int, writer: Writer)
         int(task.judgements.positive.sum()),
         rows_labelled_1=total["positives"],
     )
+    conserve("candidates", total["candidates"], written=writer.rows())
+    # Later stages see rows only: a query without any is lost to them, so it is told here.
+    total["queries_without_candidates"] = len(task.texts) - total.pop("queries_with_candidates")
     return dict(total)
 
 
@@ -450,6 +464,7 @@ def _search(
     """Candidates of several parts, searched as one batch of queries."""
     rows = np.concatenate([np.arange(part.start, part.stop) for _, part in group])
     texts = [task.texts[i] for i in rows.tolist()]
+    qids = task.qids.take(pa.array(rows)).to_pylist()
     place = np.full(len(task.texts), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     judged = _select(task.judgements, place[task.judgements.query])
@@ -457,14 +472,15 @@ def _search(
     hits: dict[str, Hits] = {}
     scores: dict[str, np.ndarray] = {}
     for name, source in sources.items():
-        hits[name] = source.search(texts, k)
+        asked = qids if isinstance(source, RunFile) else texts
+        hits[name] = source.search(asked, k)
         scores[name] = source.score(
-            texts, judged.query[positives], judged.docid.take(pa.array(positives))
+            asked, judged.query[positives], judged.docid.take(pa.array(positives))
         )
     first = 0
     for number, part in group:
         last = first + len(part)
-        qids = task.qids.slice(part.start, len(part))
+        part_qids = task.qids.slice(part.start, len(part))
         part_hits = {name: _slice_hits(found, first, last) for name, found in hits.items()}
         shifted = np.where(
             (judged.query >= first) & (judged.query < last), judged.query - first, -1
@@ -472,7 +488,7 @@ def _search(
         part_judged = _select(judged, shifted)
         inside = shifted[positives] >= 0
         part_scores = {name: score[inside] for name, score in scores.items()}
-        yield number, part, union(qids, part_hits, part_judged, part_scores)
+        yield number, part, union(part_qids, part_hits, part_judged, part_scores)
         first = last
 
 
@@ -498,7 +514,11 @@ def _slice_hits(hits: Hits, first: int, last: int) -> Hits:
 
 def _part_stats(table: pa.Table, sources: Iterable[str]) -> dict[str, int]:
     label = table.column("label").to_numpy()
-    stats = {"candidates": table.num_rows, "positives": int(label.sum())}
+    stats = {
+        "candidates": table.num_rows,
+        "positives": int(label.sum()),
+        "queries_with_candidates": len(pc.unique(table.column("qid"))),
+    }
     for source in sources:
         found = table.column(rank_column(source)).is_valid().to_numpy()
         stats[f"hits_{source}"] = int(found.sum())

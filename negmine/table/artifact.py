@@ -12,6 +12,7 @@ and a rerun continues behind the last one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -72,7 +73,7 @@ def fingerprint(
         "inputs": inputs,
     }
     canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(_bytes(canonical), digest_size=16).hexdigest()
 
 
 def digest(path: Path) -> str:
@@ -143,6 +144,22 @@ class Plan:
         inputs = {role: artifact.fingerprint for role, artifact in self.artifacts.items()}
         inputs |= {role: record["digest"] for role, record in self.files.items()}
         return fingerprint(self.stage, self.version, {**self.params, "models": self.models}, inputs)
+
+    def check_files(self) -> None:
+        """See whether the users' files are still those that the fingerprint stands for.
+
+        Raises:
+            MissingInputError: one is gone.
+            InvalidDataError: one has another content.
+        """
+        for record in self.files.values():
+            path = Path(record["path"])
+            if external_input(path, record)["digest"] != record["digest"]:
+                raise InvalidDataError(
+                    "changed while it was read",
+                    where=str(path),
+                    hint="Run the command again, with --force, when the file is complete.",
+                )
 
     def identity(self, folder: Path) -> dict[str, Any]:
         """The plan as JSON, paths of artifacts relative to ``folder``."""
@@ -222,7 +239,7 @@ class Artifact:
 
     def schema(self) -> pa.Schema:
         """Schema of the parts."""
-        return pq.read_schema(self.path / self.parts[0]).remove_metadata()
+        return pq.read_schema(self.file(self.parts[0])).remove_metadata()
 
     def file(self, name: str) -> Path:
         """Path of a file of this artifact, its content checked against the manifest.
@@ -279,9 +296,22 @@ class Artifact:
         return artifact
 
     def verify(self) -> int:
-        """Check every file's digest; returns how many files were read."""
+        """Check every file's digest; returns how many files were read.
+
+        Raises:
+            InvalidDataError: a file is missing or changed, or there is a part too many.
+        """
         for name in self.manifest["files"]:
             self.file(name)
+        if (self.path / MANIFEST).is_file():
+            for path in sorted(self.path.glob("part-*")):
+                # Whoever reads the folder as a table would read it too.
+                if path.name not in self.manifest["files"]:
+                    raise InvalidDataError(
+                        "is not a part of this artifact",
+                        where=str(path),
+                        hint="Remove it, unless it is yours.",
+                    )
         return len(self.manifest["files"])
 
 
@@ -377,6 +407,7 @@ class Writer:
     ) -> None:
         self.path = path
         self._created = list(created)
+        self._subfolders: list[Path] = []
         self.plan = plan
         self.resumed = len(done)
         self._journal = journal
@@ -386,21 +417,36 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        journal = self.path / JOURNAL
+    def __exit__(self, _: object = None, error: BaseException | None = None, *__: object) -> None:
+        _name_place(error, self.path)
         if not self._files and not (self.path / MANIFEST).exists():
-            # Nothing was made, so nothing is left behind: a mistake costs no --force.
-            journal.unlink(missing_ok=True)
-            _remove_hidden(self.path)
-            for folder in self._created:
-                if any(folder.iterdir()):
-                    break
-                folder.rmdir()
+            self._leave_nothing()
         self._journal.close()
+
+    def _leave_nothing(self) -> None:
+        """Remove the traces of a run that made nothing: a mistake costs no --force."""
+        _remove_hidden(self.path)
+        for folder in self._subfolders:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        # Where something else lies, the journal tells the next run that the folder is negmine's.
+        if [path.name for path in self.path.iterdir()] != [JOURNAL]:
+            return
+        (self.path / JOURNAL).unlink()
+        for folder in self._created:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
 
     def has(self, name: str) -> bool:
         """Whether an interrupted run has finished this file already."""
         return name in self._files
+
+    def rows(self) -> int:
+        """Rows of the finished parts together."""
+        return sum(
+            record["rows"] for name, record in self._files.items() if name.startswith("part-")
+        )
 
     def stats(self, name: str) -> dict[str, Any]:
         """The counts recorded with a finished file."""
@@ -421,9 +467,17 @@ class Writer:
         schema: pa.Schema,
         stats: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a Parquet part of one row group per table, holding one at a time."""
+        """Write a part in the format of its suffix, holding one table at a time.
+
+        In Parquet a table is one row group.
+        """
         metadata = {"negmine.stage": self.plan.stage, "negmine.fingerprint": self.plan.fingerprint}
-        self._add(name, lambda path: files.write_parquet(path, tables, schema, metadata), stats)
+        suffix = files.suffix_of(Path(name)) or ".parquet"
+        self._add(
+            name,
+            lambda path: files.write_tables(path, suffix, tables, schema, metadata),
+            stats,
+        )
 
     def add_array(
         self, name: str, array: np.ndarray, stats: Mapping[str, Any] | None = None
@@ -436,6 +490,15 @@ class Writer:
             return len(array)
 
         self._add(name, write, stats)
+
+    def add_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 text file: a report, a picture."""
+
+        def write(path: Path) -> int:
+            path.write_text(text, encoding="utf-8")
+            return text.count("\n")
+
+        self._add(name, write, None)
 
     def add_folder(
         self,
@@ -461,7 +524,9 @@ class Writer:
         self, name: str, write: Callable[[Path], int], stats: Mapping[str, Any] | None
     ) -> None:
         target = self.path / name
-        target.parent.mkdir(exist_ok=True)
+        if not target.parent.exists():
+            target.parent.mkdir()
+            self._subfolders.append(target.parent)
         hidden = _hidden(target)
         rows = write(hidden)
         _flush(hidden)
@@ -476,9 +541,7 @@ class Writer:
         _flush(target.parent)
 
     def _record(self, name: str, record: dict[str, Any]) -> None:
-        self._journal.write(json.dumps({"name": name, **record}) + "\n")
-        self._journal.flush()
-        os.fsync(self._journal.fileno())
+        _append(self._journal, {"name": name, **record})
         self._files[name] = record
 
     def commit(
@@ -491,6 +554,7 @@ class Writer:
             warnings: what the user was told.
             extra: further top-level entries.
         """
+        self.plan.check_files()
         manifest = self.plan.identity(self.path)
         manifest["counts"] = dict(counts)
         manifest["warnings"] = list(warnings)
@@ -520,19 +584,17 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise ConflictError("exists and is not a folder", where=str(path))
-    manifest = _load_json(path / MANIFEST)
-    if manifest is not None and not force:
-        if manifest.get("fingerprint") == plan.fingerprint:
-            _check_complete(path, manifest)
-            if not _lock_is_held(path):
-                (path / JOURNAL).unlink(missing_ok=True)
-            return None
-        raise ConflictError(
-            f"holds an artifact made with other settings ({_differences(manifest, plan, path)})",
-            where=str(path),
-            hint="Choose another -o, or add --force to replace it.",
-        )
-    if manifest is None and path.is_dir() and not (path / JOURNAL).exists() and any(path.iterdir()):
+    if _is_made(path, plan, force):
+        if not _lock_is_held(path):
+            (path / JOURNAL).unlink(missing_ok=True)
+        return None
+    # In this order: a run that finishes meanwhile writes its manifest, then removes its journal.
+    if (
+        path.is_dir()
+        and not (path / JOURNAL).exists()
+        and any(path.iterdir())
+        and _load_json(path / MANIFEST) is None
+    ):
         raise ConflictError(
             "exists and is not a negmine artifact",
             where=str(path),
@@ -540,33 +602,40 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
         )
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    journal = _lock(path)
+    journal = _lock(path / JOURNAL, path)
     try:
-        lines = _journal_lines(path / JOURNAL)
-        header = lines[0] if lines else None
-        same = header is not None and header.get("fingerprint") == plan.fingerprint
-        if header is not None and not same and len(lines) > 1 and not force:
+        # Another process may have finished between the first look and the lock.
+        if _is_made(path, plan, force):
+            (path / JOURNAL).unlink()
+            journal.close()
+            return None
+        manifest = _load_json(path / MANIFEST)
+        lines, whole = _journal_lines(path / JOURNAL)
+        journal.truncate(whole)
+        header = lines[0] if lines and "fingerprint" in lines[0] else None
+        stale = [name for line in lines for name in line.get("stale", ())]
+        same = header is not None and header["fingerprint"] == plan.fingerprint and not stale
+        finished = [line for line in lines if "name" in line]
+        if header is not None and not same and not stale and finished and not force:
             raise ConflictError(
                 f"holds an unfinished run with other settings ({_differences(header, plan, path)})",
                 where=str(path),
                 hint="Repeat that command to finish it, or add --force to start anew.",
             )
         if manifest is not None or not same:
-            _clear(path, [manifest or {}], lines)
+            if manifest is not None:
+                stale += manifest.get("files", {})
+                # Were the removal cut short, the next run would find here what is to be removed.
+                _append(journal, {"stale": stale})
+            _clear(path, [*stale, *(line["name"] for line in finished)])
             journal.truncate(0)
-            journal.write(json.dumps(_header(plan, path)) + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+            _append(journal, _header(plan, path))
             _flush(path)
             return Writer(path, plan, journal, {}, created)
-        done = _finished_files(path, lines[1:])
+        # The records stay as they are: rewriting them could lose them.
+        _append(journal, _process())
+        done = _finished_files(path, finished)
         _remove_hidden(path)
-        journal.truncate(0)
-        journal.write(json.dumps(_header(plan, path)) + "\n")
-        for name, record in done.items():
-            journal.write(json.dumps({"name": name, **record}) + "\n")
-        journal.flush()
-        os.fsync(journal.fileno())
         if done:
             event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
         return Writer(path, plan, journal, done)
@@ -575,25 +644,52 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
         raise
 
 
+def _is_made(path: Path, plan: Plan, force: bool) -> bool:
+    """Whether the folder holds this very artifact, finished.
+
+    Raises:
+        ConflictError: it holds one of other settings, which may not be replaced.
+        InvalidDataError: a part is missing or has another size.
+    """
+    manifest = _load_json(path / MANIFEST)
+    if manifest is None or force:
+        return False
+    if manifest.get("fingerprint") != plan.fingerprint:
+        raise ConflictError(
+            f"holds an artifact made with other settings ({_differences(manifest, plan, path)})",
+            where=str(path),
+            hint="Choose another -o, or add --force to replace it.",
+        )
+    _check_complete(path, manifest)
+    return True
+
+
 class FileWriter:
     """Writes one file (an export) with its manifest beside it; made by :func:`begin_file`."""
 
-    def __init__(self, path: Path, plan: Plan, lock: IO[bytes]) -> None:
+    def __init__(self, path: Path, plan: Plan, lock: IO[str]) -> None:
         self.path = path
         self.hidden = _hidden(path)
         self.plan = plan
         self._lock = lock
+        self._committed = False
         self._run = _Run()
 
     def __enter__(self) -> FileWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.hidden.unlink(missing_ok=True)
+    def __exit__(self, _: object = None, error: BaseException | None = None, *__: object) -> None:
+        _name_place(error, self.path)
+        if not self._committed:
+            self.hidden.unlink(missing_ok=True)
         self._lock.close()
 
+    def add_text(self, text: str) -> None:
+        """Fill the hidden file with UTF-8 text."""
+        self.hidden.write_text(text, encoding="utf-8")
+
     def commit(self, counts: Mapping[str, Any], *, warnings: Iterable[str] = ()) -> None:
-        """Give the hidden file its name, then write the manifest."""
+        """Write the manifest, then give the hidden file its name, which makes it finished."""
         _flush(self.hidden)
         record = {"bytes": self.hidden.stat().st_size, "digest": digest(self.hidden)}
         manifest = self.plan.identity(self.path.parent)
@@ -601,9 +697,12 @@ class FileWriter:
         manifest["warnings"] = list(warnings)
         manifest["files"] = {self.path.name: record}
         manifest["run"] = self._run.facts()
-        _manifest_of(self.path).unlink(missing_ok=True)
-        os.rename(self.hidden, self.path)
+        # A file of other settings goes first, so that no manifest ever stands beside another file.
+        self.path.unlink(missing_ok=True)
         _write_json(_manifest_of(self.path), manifest)
+        os.rename(self.hidden, self.path)
+        self._committed = True
+        _flush(self.path.parent)
 
 
 def begin_file(path: Path, plan: Plan, *, force: bool = False) -> FileWriter | None:
@@ -612,39 +711,53 @@ def begin_file(path: Path, plan: Plan, *, force: bool = False) -> FileWriter | N
     Raises:
         ConflictError: the file is there with other settings, or another process is writing it.
     """
-    manifest = _load_json(_manifest_of(path))
     if path.is_dir():
         raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
-    if path.exists() and not force:
-        if manifest is None:
-            raise ConflictError(
-                "exists and was not made by negmine, or its export was interrupted",
-                where=str(path),
-                hint="Choose another -o, or add --force to replace it.",
-            )
-        if manifest.get("fingerprint") != plan.fingerprint:
-            raise ConflictError(
-                f"was exported with other settings ({_differences(manifest, plan, path.parent)})",
-                where=str(path),
-                hint="Choose another -o, or add --force to replace it.",
-            )
-        if path.stat().st_size != manifest["files"][path.name]["bytes"]:
-            raise InvalidDataError(
-                "changed since it was written",
-                where=str(path),
-                hint="Add --force to export it again.",
-            )
+    if _is_exported(path, plan, force):
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _hidden(path).open("ab")
+    lock = _lock(_hidden(path), path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        # Another process may have finished between the first look and the lock.
+        if _is_exported(path, plan, force):
+            _hidden(path).unlink()
+            lock.close()
+            return None
+        return FileWriter(path, plan, lock)
+    except BaseException:
         lock.close()
+        raise
+
+
+def _is_exported(path: Path, plan: Plan, force: bool) -> bool:
+    """Whether the file is there, made with this plan.
+
+    Raises:
+        ConflictError: it is of other settings or of someone else, and may not be replaced.
+        InvalidDataError: its size is another one.
+    """
+    if not path.exists() or force:
+        return False
+    manifest = _load_json(_manifest_of(path))
+    if manifest is None:
         raise ConflictError(
-            "another process is writing it", where=str(path), hint="Wait for it."
-        ) from error
-    return FileWriter(path, plan, lock)
+            "exists and was not made by negmine",
+            where=str(path),
+            hint="Choose another -o, or add --force to replace it.",
+        )
+    if manifest.get("fingerprint") != plan.fingerprint:
+        raise ConflictError(
+            f"was exported with other settings ({_differences(manifest, plan, path.parent)})",
+            where=str(path),
+            hint="Choose another -o, or add --force to replace it.",
+        )
+    if path.stat().st_size != manifest["files"][path.name]["bytes"]:
+        raise InvalidDataError(
+            "changed since it was written",
+            where=str(path),
+            hint="Add --force to export it again.",
+        )
+    return True
 
 
 def file_manifest(path: Path) -> dict[str, Any]:
@@ -662,6 +775,13 @@ def file_manifest(path: Path) -> dict[str, Any]:
 def has_file_manifest(path: Path) -> bool:
     """Whether ``path`` is an exported file."""
     return _manifest_of(path).is_file()
+
+
+def _name_place(error: BaseException | None, path: Path) -> None:
+    """Say where there was no space: Arrow's errors do not name the file that it was writing."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    if isinstance(error, OSError) and error.filename is None and error.errno in full:
+        error.filename = str(path)
 
 
 def _hidden(path: Path) -> Path:
@@ -698,32 +818,59 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _header(plan: Plan, path: Path) -> dict[str, Any]:
-    return {**plan.identity(path), "pid": os.getpid(), "host": socket.gethostname()}
+    return {**plan.identity(path), **_process()}
 
 
-def _lock(path: Path) -> IO[str]:
-    """Open the journal for writing and lock it; the lock dies with the process."""
-    journal_path = path / JOURNAL
+def _process() -> dict[str, Any]:
+    """Who writes, for those who find the artifact locked."""
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _append(journal: IO[str], line: Mapping[str, Any]) -> None:
+    """Add a line to the journal; it is on the disk when this returns."""
+    journal.write(json.dumps(line) + "\n")
+    journal.flush()
+    os.fsync(journal.fileno())
+
+
+def _lock(file: Path, target: Path) -> IO[str]:
+    """Open ``file`` and lock it for writing ``target``; the lock dies with the process."""
     while True:
-        journal = journal_path.open("a+", encoding="utf-8")
+        opened = file.open("a+", encoding="utf-8")
         try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            journal.close()
-            holder = _journal_header(journal_path) or {}
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(file, os.fstat(opened.fileno()).st_ino)
+            opened.close()
             raise ConflictError(
-                f"another process is writing it (pid {holder.get('pid', 'unknown')} on "
-                f"{holder.get('host', 'this machine')})",
-                where=str(path),
+                f"another process is writing it ({holder})",
+                where=str(target),
                 hint="Wait for it, or choose another -o.",
             ) from error
         try:
-            if os.fstat(journal.fileno()).st_ino == journal_path.stat().st_ino:
-                return journal
+            if os.fstat(opened.fileno()).st_ino == file.stat().st_ino:
+                return opened
         except FileNotFoundError:
             pass
-        # The holder finished and removed the file between our open and our lock.
-        journal.close()
+        # The holder finished and moved the file between our open and our lock.
+        opened.close()
+
+
+def _holder(file: Path, inode: int) -> str:
+    """Who holds the lock of ``file``: as its journal says, else as the kernel does."""
+    if file.name == JOURNAL:
+        told = [line for line in _journal_lines(file)[0] if "pid" in line]
+        if told:
+            return f"pid {told[-1]['pid']} on {told[-1]['host']}"
+    try:
+        for line in Path("/proc/locks").read_text().splitlines():
+            # 1: FLOCK  ADVISORY  WRITE 4711 fd:00:786436 0 EOF
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+                return f"pid {fields[4]}"
+    except (OSError, IndexError):
+        pass
+    return "pid unknown"
 
 
 def _lock_is_held(path: Path) -> bool:
@@ -737,20 +884,21 @@ def _lock_is_held(path: Path) -> bool:
     return False
 
 
-def _journal_lines(path: Path) -> list[dict[str, Any]]:
-    """The journal's whole lines; a torn last line (a crash in mid-write) is left out."""
-    lines = []
+def _journal_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The journal's whole lines and their bytes; a torn last one (a crash in mid-write) is not."""
+    lines, whole = [], 0
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
             lines.append(json.loads(line))
         except ValueError:
             break
-    return lines
+        whole += len(line) + 1
+    return lines, whole
 
 
 def _journal_header(path: Path) -> dict[str, Any] | None:
     try:
-        lines = _journal_lines(path)
+        lines, _ = _journal_lines(path)
     except OSError:
         return None
     return lines[0] if lines else None
@@ -785,12 +933,10 @@ def _check_complete(path: Path, manifest: Mapping[str, Any]) -> None:
             )
 
 
-def _clear(path: Path, manifests: list[dict[str, Any]], lines: list[dict[str, Any]]) -> None:
+def _clear(path: Path, names: Iterable[str]) -> None:
     """Remove what an earlier run wrote, the completion marker first, and nothing else."""
     (path / MANIFEST).unlink(missing_ok=True)
     _flush(path)
-    names = [name for manifest in manifests for name in manifest.get("files", {})]
-    names += [line["name"] for line in lines[1:]]
     for name in names:
         target = path / name
         if target.is_dir():
@@ -831,10 +977,15 @@ def _differences(recorded: Mapping[str, Any], plan: Plan, path: Path) -> str:
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     hidden = _hidden(path)
-    hidden.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    hidden.write_bytes(_bytes(json.dumps(data, indent=2, ensure_ascii=False) + "\n"))
     _flush(hidden)
     os.rename(hidden, path)
     _flush(path.parent)
+
+
+def _bytes(text: str) -> bytes:
+    """JSON text as UTF-8. A file name may hold any bytes: those that are no UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _flush(path: Path) -> None:

@@ -159,6 +159,11 @@ class Documents:
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
+    def fitting(self, size: int) -> int:
+        """How many documents' texts are about ``size`` bytes; at least one."""
+        mean = self.artifact.counts["text_bytes"] / max(1, len(self))
+        return max(1, int(size / max(1.0, mean)))
+
     def parts(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(first row, part) in order."""
         for first, name in zip(self.offsets, self.names, strict=False):

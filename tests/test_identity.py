@@ -1,0 +1,90 @@
+"""The identity guard: same and nearly the same texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from negmine import identity
+
+pytest.importorskip("rensa")
+
+WORDS = [f"w{i}" for i in range(60)]
+
+
+def test_normalise() -> None:
+    texts = pa.array(["  The Cat,\n sat! ", "the cat sat", "ﬁne—ÉTÉ", "...", ""])
+    assert identity.normalise(texts).to_pylist() == [
+        "the cat sat",
+        "the cat sat",
+        "fine été",
+        "",
+        "",
+    ]
+
+
+def jaccard(a: list[str], b: list[str], n: int = 3) -> float:
+    left = {tuple(a[i : i + n]) for i in range(len(a) - n + 1)}
+    right = {tuple(b[i : i + n]) for i in range(len(b) - n + 1)}
+    return len(left & right) / len(left | right)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 10, 30])
+def test_minhash_estimates_the_jaccard_similarity_of_word_triples(cut: int) -> None:
+    other = WORDS[cut:]
+    texts = pa.array([" ".join(WORDS), " ".join(other)])
+    described = identity.describe(pa.array(["a", "b"]), texts, signatures=True)
+    assert described.signature is not None
+    assert described.size.tolist() == [58, 58 - cut]
+    found = identity.similarity(described.signature, np.array([0]), np.array([1]))
+    assert found[0] == pytest.approx(jaccard(WORDS, other), abs=0.13)
+
+
+def test_short_and_empty_texts() -> None:
+    described = identity.describe(
+        pa.array(["a", "b", "c", "d"]), pa.array(["one", "one", "", "two words"]), signatures=True
+    )
+    assert described.size.tolist() == [1, 1, 0, 1]
+    assert described.signature is not None
+    assert (described.signature[0] == described.signature[1]).all()
+    query, positive = np.zeros(4, dtype=int), np.array([True, False, False, False])
+    found = identity.near_duplicate(
+        query, positive, np.arange(4), described.size, described.signature, 0.8
+    )
+    assert found.tolist() == [False, True, False, False]
+    # Two empty texts are not each other's duplicates.
+    found = identity.near_duplicate(
+        query, positive, np.array([2, 2, 2, 2]), described.size, described.signature, 0.8
+    )
+    assert not found.any()
+
+
+def test_positive_pairs_stay_within_the_query() -> None:
+    query = np.array([0, 0, 0, 1, 1, 2])
+    positive = np.array([True, False, True, False, False, True])
+    left, right = identity.positive_pairs(query, positive)
+    assert list(zip(left.tolist(), right.tolist(), strict=True)) == [(1, 0), (1, 2)]
+
+
+def test_clusters_of_queries() -> None:
+    texts = [
+        "What is the boundary layer of a flat plate?",
+        "something else entirely",
+        "what is the boundary layer of a flat plate",
+        "the plate boundary flat layer of a what is",
+        "what is the pressure of a flat disc",
+        "",
+        "",
+    ]
+    found = identity.clusters(pa.array(texts), 0.9)
+    assert found[0] == found[2] == found[3] >= 0
+    assert found[[1, 4, 5, 6]].tolist() == [-1, -1, -1, -1]
+
+
+def test_siblings() -> None:
+    query = np.array([0, 0, 0, 0, 1])
+    positive = np.array([True, False, False, False, False])
+    docids = pa.chunked_array([["p#1", "p#2", "p2#1", "p", "p#3"]])
+    found = identity.siblings(query, positive, docids, "#[0-9]+")
+    assert found.tolist() == [False, True, False, True, False]

@@ -1,0 +1,136 @@
+"""Every recipe loads, says what it is, and its filter runs end to end on a small table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from negmine import recipe
+from negmine.params import STAGES, FilterParams, RerankParams, RetrieveParams
+from negmine.stages import filter as filtering
+from negmine.table import artifact as artifacts
+from negmine.table import schema as schemas
+from negmine.table.artifact import Plan
+from tests.conftest import ROOT
+from tests.tables import make_scored
+
+pytest.importorskip("rensa")
+
+RECIPES = sorted((ROOT / "configs").glob("*.toml"))
+#: Demo and methods whose own tests run them, for they need their own sources.
+CLASSIC = [path for path in RECIPES if path.stem != "demo"]
+QUERIES, DEPTH = 60, 110
+
+
+def rows(sources: list[str], scorers: list[str]) -> list[dict[str, Any]]:
+    """Queries with two positives among the first ranks; scores of the kind each model gives."""
+    rng = np.random.default_rng(0)
+    made = []
+    for q in range(QUERIES):
+        relevance = rng.normal(size=DEPTH) - np.arange(DEPTH) / 20
+        # Two rows are positives, which models tell from others most of the time.
+        relevance[:2] += 3
+        ranks = {s: (-relevance + rng.normal(0, 0.3, DEPTH)).argsort().argsort() for s in sources}
+        for d in range(DEPTH):
+            one: dict[str, Any] = {"qid": f"q{q:02d}", "docid": f"d{q}x{d}", "label": int(d < 2)}
+            # Some rows are judged irrelevant, some queries have no label at all.
+            one["grade"] = 3 if d < 2 else (0 if d % 10 == 5 else None)
+            for source in sources:
+                rank = int(ranks[source][d]) + 1
+                one[f"rank_{source}"] = rank if rank <= 100 else None
+                score = 20 - rank / 10 if source == "bm25" else 0.8 - rank / 200
+                one[f"score_{source}"] = score if rank <= 100 or d < 2 else None
+            for scorer in scorers:
+                cosine = scorer in ("guide", "second")
+                one[f"score_{scorer}"] = (
+                    0.5 + relevance[d] / 20 if cosine else 3 * relevance[d] - 2
+                ) + rng.normal(0, 0.01)
+            made.append(one)
+    return made
+
+
+def add_vectors(folder: Path, name: str) -> Path:
+    """The scored artifact with its candidates' lineage holding unit vectors, as ``index`` does."""
+    scored = artifacts.open_artifact(folder / "scored")
+    candidates = scored.ancestor("retrieve")
+    documents = scored.ancestor("index.documents")
+    rng = np.random.default_rng(1)
+    array = rng.normal(size=(documents.rows(documents.parts[0]), 8)).astype(np.float32)
+    array /= np.linalg.norm(array, axis=1, keepdims=True)
+    writer = artifacts.begin(
+        folder / name,
+        Plan("index.vectors", 1, {"normalize": True}, artifacts={"documents": documents}),
+    )
+    assert writer is not None
+    with writer:
+        writer.add_array("part-00000.npy", array)
+        vectors = writer.commit({})
+    plans = (
+        (candidates, "retrieve", {"documents": documents, name: vectors}),
+        (scored, "rerank", {}),
+    )
+    made = None
+    for artifact, stage, inputs in plans:
+        target = folder / f"{stage}-with-vectors"
+        inputs = inputs if made is None else {"candidates": made}
+        writer = artifacts.begin(target, Plan(stage, 1, {}, artifacts=inputs))
+        assert writer is not None
+        with writer:
+            for part in artifact.parts:
+                writer.add_table(part, artifact.read(part), artifact.schema())
+                if stage == "retrieve":
+                    asked = artifact.read(f"_queries/{part}")
+                    writer.add_table(f"_queries/{part}", asked, schemas.QUERIES)
+            made = writer.commit({})
+    return folder / "rerank-with-vectors"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_loads_and_says_what_it_is(path: Path) -> None:
+    loaded = recipe.load(path)
+    assert loaded.work == f"work/{path.stem}"
+    for stage, params_class in STAGES.items():
+        recipe.build(params_class, loaded.tables[stage], {})
+    comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert len(comment) >= 2
+    said = " ".join(comment)
+    if path.stem not in ("demo", "default", "p-relevant", "identity-guard", "marginmse"):
+        assert any(mark in said for mark in ("[read", "[2nd]", "[abstract]")), said
+
+
+@pytest.mark.parametrize("path", CLASSIC, ids=lambda path: path.stem)
+def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
+    loaded = recipe.load(path)
+    retrieve = recipe.build(RetrieveParams, loaded.tables["retrieve"], {})
+    rerank = recipe.build(RerankParams, loaded.tables["rerank"], {})
+    params = recipe.build(FilterParams, loaded.tables["filter"], {})
+    sources = list(retrieve.source)
+    if not set(sources) <= {"bm25", "minilm"}:
+        pytest.skip("needs its own sources")
+    scorers = list(recipe.named(rerank.scorer, "--scorer"))
+    table = rows(sources, scorers)
+    if retrieve.keep_unlabelled:
+        for one in table[: 10 * DEPTH]:
+            one["label"] = 0
+    scored = make_scored(
+        tmp_path, [table[: 30 * DEPTH], table[30 * DEPTH :]], sources=sources, scorers=scorers
+    )
+    if params.near_duplicate_cosine or params.closer_than_positive:
+        scored = add_vectors(tmp_path, "minilm")
+    outcome = filtering.run(params, scored, tmp_path / "ledger")
+    counts = outcome.counts
+    assert counts["candidates"] == len(table)
+    assert counts["survivors"] + sum(counts["dropped"].values()) == len(table)
+    assert counts["selected"] > 0
+    ledger = artifacts.open_artifact(tmp_path / "ledger")
+    found = pa.concat_tables(ledger.read(name) for name in ledger.parts)
+    chosen = found.filter(found.column("selected").is_valid())
+    assert 0 not in chosen.column("selected").to_pylist()
+    assert max(chosen.column("selected").to_pylist()) <= params.num_negatives
+    assert set(chosen.column("label").to_pylist()) == {0}
+    # Once more is up to date, not made again.
+    assert filtering.run(params, scored, tmp_path / "ledger").up_to_date
