@@ -13,11 +13,11 @@ help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # The environment is rebuilt only when what it is made from changes.
-$(VENV)/.installed: pyproject.toml constraints.txt requirements-demo.txt
+$(VENV)/.installed: pyproject.toml constraints.txt requirements-demo.txt requirements-consumers.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-demo.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-demo.txt -r requirements-consumers.txt
 	touch $@
 
 env: $(VENV)/.installed ## Make the environment

@@ -8,7 +8,7 @@ the command line.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pyarrow as pa
 
 from negmine import recipe
-from negmine.errors import UsageError, did_you_mean
+from negmine.errors import ConflictError, UsageError, did_you_mean
 from negmine.params import (
     STAGES,
     ExportParams,
@@ -28,6 +28,7 @@ from negmine.params import (
 )
 from negmine.stages import export, index, rerank, retrieve
 from negmine.stages import filter as filtering
+from negmine.stages.outcome import Outcome
 from negmine.table import files
 from negmine.table.documents import PART_DOCUMENTS
 from negmine.table.ids import content_ids
@@ -172,17 +173,27 @@ def _run(
     indexing, retrieving = built(IndexParams, "index"), built(RetrieveParams, "retrieve")
     scoring, filters = built(RerankParams, "rerank"), built(FilterParams, "filter")
     exporting = built(ExportParams, "export")
-    # A work folder is asked with other settings again and again: what they change is made anew.
-    index.run(indexing, work / "index", force=True)
-    source = work / "candidates"
-    retrieve.run(retrieving, work / "index", source, force=True)
+    source, out = work / "candidates", work / "train.parquet"
+    _remade(index.run, indexing, work / "index")
+    _remade(retrieve.run, retrieving, work / "index", source)
     if scoring.scorer:
-        rerank.run(scoring, source, work / "scored", force=True)
+        _remade(rerank.run, scoring, source, work / "scored")
         source = work / "scored"
-    filtering.run(filters, source, work / "ledger", force=True)
-    out = work / "train.parquet"
-    export.run(exporting, work / "ledger", out, force=True)
+    _remade(filtering.run, filters, source, work / "ledger")
+    _remade(export.run, exporting, work / "ledger", out)
     return out
+
+
+def _remade(run: Callable[..., Outcome], *arguments: Any) -> None:
+    """Run a stage; what another call left in the work folder is kept if it is the same.
+
+    Raises:
+        NegmineError: see the stage.
+    """
+    try:
+        run(*arguments, force=False)
+    except ConflictError:
+        run(*arguments, force=True)
 
 
 def _without(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ PERMUTATIONS = 128
 #: 16 bands of 8 rows: a pair at similarity 0.9 shares a band with probability 0.9999.
 _BANDS = 16
 _DOCUMENT_WORDS = 3
+#: Texts taken apart at a time: their words take many times the room of the text.
+_TEXTS_AT_ONCE = 8192
 #: Pairs whose signatures are compared at a time (64 MiB).
 _PAIRS_AT_ONCE = 65_536
 _SEED = 1
@@ -50,14 +52,22 @@ def normalise(texts: pa.Array) -> pa.Array:
 
 
 def describe(docids: pa.Array, texts: pa.Array, *, signatures: bool) -> Texts:
-    """The features of documents."""
-    normal = normalise(texts)
-    tokens, offsets = _shingles(normal, _DOCUMENT_WORDS)
+    """The features of documents; without signatures ``size`` only tells empty texts."""
+    content, size, rows = [], [], []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        normal = normalise(texts.slice(start, _TEXTS_AT_ONCE))
+        content.append(digests(normal))
+        if signatures:
+            tokens, offsets = _shingles(normal, _DOCUMENT_WORDS)
+            rows.append(minhash(tokens, offsets))
+            size.append(np.diff(offsets))
+        else:
+            size.append(pc.not_equal(normal, "").to_numpy(zero_copy_only=False).astype(np.int64))
     return Texts(
         docids=docids,
-        content=digests(normal),
-        size=np.diff(offsets),
-        signature=minhash(tokens, offsets) if signatures else None,
+        content=np.concatenate(content) if content else np.empty(0, dtype=np.uint64),
+        size=np.concatenate(size) if size else np.empty(0, dtype=np.int64),
+        signature=np.concatenate(rows) if rows else None,
     )
 
 

@@ -28,6 +28,7 @@ everything already, as an import of torch takes longer than the stage.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import importlib
@@ -256,6 +257,9 @@ ids = true
         child = os.fork()
         if child == 0:
             self._become(command, work, mode, at, said, counted)
+        # Here too, whichever comes first: a group that is not there yet cannot be killed.
+        with contextlib.suppress(OSError):
+            os.setpgid(child, child)
         deadline = started + (PATIENCE if after is None else after)
         sent = False
         while True:
@@ -266,7 +270,8 @@ ids = true
                 if sent or after is None:
                     os.killpg(child, signal.SIGKILL)
                     raise SystemExit(f"{command} hangs:\n{said.read_text()}")
-                os.killpg(child, signum)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child, signum)
                 sent, deadline = True, time.monotonic() + PATIENCE
             time.sleep(0.002)
         seconds = time.monotonic() - started
@@ -281,13 +286,14 @@ ids = true
         """In the forked process: be ``negmine COMMAND``."""
         code = 98
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
             sys.argv = ["negmine", *command]
-            # A background job of a shell that has no job control ignores it.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            # What comes before negmine listens ends as a process does that has just been started.
+            signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
             from negmine import cli
             from negmine.stages import retrieve
             from negmine.table import documents, readers
@@ -297,6 +303,7 @@ ids = true
             retrieve.PART_ROWS = QUERY_COLUMN_ROWS
             retrieve.GROUP_HITS = 2 * QUERY_COLUMN_ROWS
             self.library.killpoint_arm(str(work).encode(), mode.encode(), at)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             try:
                 cli.main()
             except SystemExit as exit_:
@@ -342,6 +349,8 @@ ids = true
                 signum = (signal.SIGINT, signal.SIGTERM)[number % 2]
                 self._interrupt(stage, tally, signum, self.random.uniform(0.1, times[stage]))
             spent = time.monotonic() - started
+            for loss in tally.losses:
+                print(f"{stage}: {loss}", file=sys.stderr)
             print(
                 f"{stage}: {tally.kills} kills at {tally.boundaries} boundaries and at random, "
                 f"{len(tally.losses)} losses, {spent:.0f} s so far",

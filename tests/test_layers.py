@@ -24,6 +24,8 @@ ALLOWED = {
     "sources": {"errors", "log", "models", "table", "jvm"},
     "scorers": {"errors", "models", "params"},
     "formats": {"errors", "params", "table"},
+    "batchers": {"table"},
+    "samplers": {"table"},
 }
 
 
