@@ -119,9 +119,9 @@ def _panel(panel: Panel, colours: dict[str, str]) -> list[str]:
         # Only the ends are named on the picture: the rest is in the tooltips and the table.
         for index in dict.fromkeys((0, len(places) - 1)) if places else ():
             x, y = places[index]
-            lines.append(
-                _text(x + 5, y - 5, series.points[index].label, "start", f'fill="{colour}"')
-            )
+            inward = x > _WIDTH - _RIGHT - 40
+            x, anchor = (x - 5, "end") if inward else (x + 5, "start")
+            lines.append(_text(x, y - 5, series.points[index].label, anchor, f'fill="{colour}"'))
     return lines
 
 

@@ -115,8 +115,8 @@ def as_margins(positives: Positives) -> Positives:
 
 
 def splits(
-    positives: Positives, count: int, seed: int
-) -> Iterator[tuple[Positives, Positives, np.random.Generator]]:
+    positives: Positives, count: int, seed: int, single: bool
+) -> Iterator[tuple[Positives, Positives]]:
     """A random fifth of the queries is tested, the others calibrate; each fifth in turn.
 
     The turns balance: what one fifth has too much of, the others lack.
@@ -126,8 +126,9 @@ def splits(
         rng = np.random.default_rng([seed, number // FOLDS])
         fold = np.arange(len(queries))
         fold[rng.permutation(len(queries))] = np.arange(len(queries)) % FOLDS
-        test = np.isin(positives.query, queries[fold == number % FOLDS])
-        yield positives.take(~test), positives.take(test), rng
+        chosen = one_per_query(positives, rng) if single else positives
+        test = np.isin(chosen.query, queries[fold == number % FOLDS])
+        yield chosen.take(~test), chosen.take(test)
 
 
 def measure(
@@ -135,11 +136,10 @@ def measure(
 ) -> Row:
     """One line: mean survival over the splits."""
     found, impossible, size = [], 0, 0
-    for calibration, test, rng in splits(positives, count, seed):
+    single = variant == "one per query" and not biased
+    for calibration, test in splits(positives, count, seed, single):
         if biased:
             calibration, test = best_half(calibration), worst_half(test)
-        if variant == "one per query":
-            calibration, test = one_per_query(calibration, rng), one_per_query(test, rng)
         size = len(np.unique(calibration.query))
         limit = threshold(calibration.score, calibration.query, alpha)
         if limit is None:
@@ -195,7 +195,9 @@ def run(
     """All variants at all levels, and what they were measured on."""
     positives, name = read(scored, by, biased)
     several = as_margins(positives)
-    variants = [("score", positives), ("one per query", positives)]
+    variants = [("score", positives)]
+    if biased is None:
+        variants.append(("one per query", positives))
     if len(np.unique(several.query)) >= 4:
         variants.append(("margin", several))
     rows = [

@@ -15,7 +15,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -34,15 +33,15 @@ PACKAGES = (
 )
 
 
-def measured(arguments: list[str]) -> tuple[float, float]:
-    """(seconds, peak MiB) of one negmine command."""
+def measured(arguments: list[str]) -> tuple[float, float, float]:
+    """(seconds, CPU seconds, peak MiB) of one negmine command."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "negmine", *arguments])
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if status:
         raise SystemExit(f"negmine {' '.join(arguments)} failed")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def cpu() -> str:
@@ -110,11 +109,9 @@ def main() -> int:
         f"{candidates['candidates']:,} candidates, {scored['scored']:,} pairs scored, "
         f"{exported['examples']:,} triplets\n"
     )
-    print("| stage | seconds | peak MiB |\n|---|---|---|")
-    for name, seconds, peak in rows:
-        print(f"| {name} | {seconds:.1f} | {peak:.0f} |")
-    own = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"\nCPU seconds in all: {own.ru_utime + own.ru_stime:.0f}")
+    print("| stage | seconds | CPU seconds | peak MiB |\n|---|---|---|---|")
+    for name, seconds, cpu_seconds, peak in rows:
+        print(f"| {name} | {seconds:.1f} | {cpu_seconds:.1f} | {peak:.0f} |")
     return 0
 
 

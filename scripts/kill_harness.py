@@ -454,7 +454,9 @@ ids = true
             if ended.killed:
                 tally.kills += 1
                 tally.kills_while_resuming += 1
-                kept |= self._finished(stage, work, tally, told)
+                again_kept = self._finished(stage, work, tally, told)
+                # Were it through but for its journal, another --force makes all of it again.
+                kept = again_kept if stage.endswith("-force") else {**kept, **again_kept}
         ended = self.start(command, work, mode="c")
         if ended.code != 0:
             tally.losses.append(f"{told}: cannot be resumed: exit {ended.code} {ended.output}")

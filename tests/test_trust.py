@@ -153,7 +153,7 @@ def test_a_pickled_vector_file_is_not_loaded(tmp_path: Path) -> None:
     np.save(file, np.array([Trap()], dtype=object), allow_pickle=True)
     path = tmp_path / "part-00000.npy"
     path.write_bytes(file.getvalue())
-    with pytest.raises(ValueError, match="allow_pickle|Python objects"):
+    with pytest.raises(ValueError, match=r"allow_pickle|Python objects"):
         np.load(path, mmap_mode="r", allow_pickle=False)
     assert not ran.exists()
     # The trap is a real one.

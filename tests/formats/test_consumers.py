@@ -21,8 +21,6 @@ from negmine.params import ExportParams
 from negmine.stages import export
 from tests.formats.conftest import make_ledger
 
-pytest_plugins = ["tests.models.conftest"]
-
 
 def needs(package: str) -> Any:
     return pytest.mark.skipif(

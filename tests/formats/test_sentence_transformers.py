@@ -13,8 +13,6 @@ import pytest
 from negmine import formats
 from negmine.formats.base import Chosen, Options, nothing, tables
 
-pytest_plugins = ["tests.models.conftest"]
-
 
 def rows(name: str, chosen: Chosen, n: int = 2, **options: Any) -> list[dict[str, Any]]:
     settings = Options(

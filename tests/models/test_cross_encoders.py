@@ -17,8 +17,7 @@ from negmine.models.cross_encoders import CrossEncoder, CrossEncoderSettings, lo
 from negmine.models.encoders import is_plain_text_model
 from negmine.models.pairs import longest_first, pair_tokenizer
 from negmine.models.resolve import resolve
-
-from .conftest import texts
+from tests.tiny_models import texts
 
 CPU = CrossEncoderSettings(device="cpu", dtype="float32", batch_size=8)
 QUERIES = texts(6, seed=1, longest=100)

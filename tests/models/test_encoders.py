@@ -19,8 +19,7 @@ from negmine.models.encoders import (
     load_encoder,
 )
 from negmine.models.resolve import resolve
-
-from .conftest import texts
+from tests.tiny_models import texts
 
 CPU = EncoderSettings(device="cpu", dtype="float32", batch_size=8)
 
