@@ -7,7 +7,6 @@ in :mod:`negmine.params`. Nothing heavy is imported before a command runs.
 from __future__ import annotations
 
 import inspect
-import io
 import os
 import signal
 import sys
@@ -353,7 +352,4 @@ def _terminate(signum: int, frame: object) -> None:
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _terminate)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A path goes out with the bytes that it came in with, whether they are UTF-8 or not.
-        sys.stdout.reconfigure(errors="surrogateescape")
     app()

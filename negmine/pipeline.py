@@ -152,7 +152,24 @@ def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
     tables[stage][plain] = value
 
 
+def _check_paths(params: Params, source: Path | None, out: Path) -> None:
+    """Refuse file names that Arrow and Java could not open.
+
+    Raises:
+        UsageError: a name holds bytes that are no UTF-8.
+    """
+    given = [getattr(params, field.name) for field in fields(params) if field.metadata["path"]]
+    for path in (*given, source, out):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                "this name is not valid UTF-8", where=str(path), hint="Rename it, or link to it."
+            ) from None
+
+
 def _call(stage: str, params: Any, source: Path | None, out: Path, force: bool) -> Outcome:
+    _check_paths(params, source, out)
     module = importlib.import_module(f"negmine.stages.{stage}")
     arguments = (params, out) if source is None else (params, source, out)
     outcome: Outcome = module.run(*arguments, force=force)

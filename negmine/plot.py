@@ -51,7 +51,8 @@ def svg(panels: Sequence[Panel]) -> str:
     """The panels side by side, with one legend below them."""
     names = list(dict.fromkeys(series.name for panel in panels for series in panel.series))
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
-    columns = max(1, len(panels) * 2)
+    # Long names take a row each.
+    columns = max(1, len(panels) * (2 if max(map(len, names), default=0) < 30 else 1))
     rows = math.ceil(len(names) / columns)
     width, height = _WIDTH * len(panels), _HEIGHT + rows * _ROW + 12
     lines = [

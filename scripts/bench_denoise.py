@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import string
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pyarrow as pa
 
-from negmine import audit, log, recipe
+from negmine import audit, log, plot, recipe
 from negmine.params import FilterParams, IndexParams, RerankParams, RetrieveParams
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact
@@ -69,6 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--no-peer", action="store_true", help="leave sentence-transformers out")
     parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser.add_argument("--svg", type=Path, help="draw contamination against hardness here")
     given = parser.parse_args()
     log.setup(quiet=True)
     work = given.work / (given.name or given.folder.resolve().name)
@@ -104,6 +106,8 @@ def main() -> None:
         print(f"seed {seed} is done", file=sys.stderr)
     told = table(results, collection, given)
     print(told)
+    if given.svg:
+        given.svg.write_text(picture(results, given.folder.name))
     if given.json:
         report = {
             "folder": str(given.folder),
@@ -379,6 +383,20 @@ class Peer:
         }
         ordered = np.array(sorted(pairs), dtype=int).reshape(-1, 2)
         return ordered[:, 0], ordered[:, 1]
+
+
+def picture(results: Mapping[str, list[dict[str, float]]], name: str) -> str:
+    """Contamination against hardness, a point per method with the range over seeds."""
+    series = []
+    for letter, (method, runs) in zip(string.ascii_uppercase, results.items(), strict=False):
+        false = [run["contamination"] for run in runs]
+        rank = float(np.mean([run["median_dense_rank"] for run in runs]))
+        count = np.mean([run["per_query"] for run in runs])
+        point = plot.Point(rank, float(np.mean(false)), letter, min(false), max(false))
+        series.append(plot.Series(f"{letter}: {method} ({count:.1f} per query)", [point]))
+    title = f"{name}, one positive revealed"
+    x_label = "median dense rank (left is harder)"
+    return plot.svg([plot.Panel(title, x_label, "contamination", series, y_percent=True)])
 
 
 def table(

@@ -43,6 +43,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,12 @@ def main() -> int:
     harness = Harness(given.out.resolve(), given.seed)
     harness.prepare()
     wanted = {"kills": given.kills, "full": given.full, "interrupts": given.interrupts}
-    report = harness.run(given.stages.split(","), wanted)
+    report: dict[str, Any] = {}
+    # After every stage, so that a run that is stopped has told what it knew.
+    for report in harness.run(given.stages.split(","), wanted):
+        if given.report:
+            given.report.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
-    if given.report:
-        given.report.write_text(json.dumps(report, indent=2) + "\n")
     return 1 if report["losses"] else 0
 
 
@@ -320,8 +323,8 @@ ids = true
 
     # --- trials -------------------------------------------------------------------------------
 
-    def run(self, stages: list[str], wanted: dict[str, int]) -> dict[str, Any]:
-        """All trials; the report."""
+    def run(self, stages: list[str], wanted: dict[str, int]) -> Iterator[dict[str, Any]]:
+        """All trials; the report so far after each stage."""
         started = time.monotonic()
         tallies = {stage: Tally() for stage in stages}
         times = dict.fromkeys(stages, 0.0)
@@ -356,20 +359,7 @@ ids = true
                 f"{len(tally.losses)} losses, {spent:.0f} s so far",
                 file=sys.stderr,
             )
-        sums: Counter[str] = Counter()
-        for tally in tallies.values():
-            for name, value in vars(tally).items():
-                if name != "losses":
-                    sums[name] += value
-        return {
-            **sums,
-            "losses": [f"{name}: {loss}" for name, t in tallies.items() for loss in t.losses],
-            "seconds": round(time.monotonic() - started),
-            "stages": {
-                name: {**vars(tally), "losses": len(tally.losses)}
-                for name, tally in tallies.items()
-            },
-        }
+            yield _report(tallies, started)
 
     def _points(self, tally: Tally, count: float) -> list[int]:
         """Calls to be hit, at most ``count`` (rounded up) and spread over the whole run."""
@@ -455,7 +445,6 @@ ids = true
                 tally.kills += 1
                 tally.kills_while_resuming += 1
                 again_kept = self._finished(stage, work, tally, told)
-                # Were it through but for its journal, another --force makes all of it again.
                 kept = again_kept if stage.endswith("-force") else {**kept, **again_kept}
         ended = self.start(command, work, mode="c")
         if ended.code != 0:
@@ -477,6 +466,9 @@ ids = true
         reference = self.base / "reference" / "work"
         found = {}
         for journal in work.rglob("_journal.jsonl"):
+            if stage.endswith("-force") and (journal.parent / "_manifest.json").exists():
+                # It is finished but for its journal, and --force makes finished things again.
+                continue
             lines = journal.read_bytes().split(b"\n")[:-1]
             for line in lines:
                 name = json.loads(line).get("name")
@@ -534,6 +526,20 @@ ids = true
             tally.files_compared += 1
             if _digest(part) != _digest(scratch / "candidates" / part.name):
                 tally.losses.append(f"{told}: another Lucene result in {part.name}")
+
+
+def _report(tallies: dict[str, Tally], started: float) -> dict[str, Any]:
+    sums: Counter[str] = Counter()
+    for tally in tallies.values():
+        sums.update({name: count for name, count in vars(tally).items() if name != "losses"})
+    return {
+        **sums,
+        "losses": [f"{name}: {loss}" for name, t in tallies.items() for loss in t.losses],
+        "seconds": round(time.monotonic() - started),
+        "stages": {
+            name: {**vars(tally), "losses": len(tally.losses)} for name, tally in tallies.items()
+        },
+    }
 
 
 def _results(stage: str) -> tuple[str, ...]:

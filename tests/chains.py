@@ -118,7 +118,7 @@ def spawn(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
         cwd=ROOT,
         env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
     )

@@ -25,7 +25,7 @@ ALLOWED = {
     "scorers": {"errors", "models", "params"},
     "formats": {"errors", "params", "table"},
     "batchers": {"table"},
-    "samplers": {"table"},
+    "samplers": {"table", "calibration"},
 }
 
 
