@@ -446,6 +446,9 @@ ids = true
                 tally.kills_while_resuming += 1
                 again_kept = self._finished(stage, work, tally, told)
                 kept = again_kept if stage.endswith("-force") else {**kept, **again_kept}
+            elif stage.endswith("-force"):
+                # It ran to its end before that call, and another --force makes all of it again.
+                kept = {}
         ended = self.start(command, work, mode="c")
         if ended.code != 0:
             tally.losses.append(f"{told}: cannot be resumed: exit {ended.code} {ended.output}")

@@ -252,6 +252,21 @@ def test_margins_of_single_positives_are_refused_with_what_is_needed(
     assert not (tmp_path / "x.json").exists()
 
 
+def test_what_is_learned_from_labels_is_learned_without_the_hidden_ones(tmp_path: Path) -> None:
+    """The calibration's facts count the positives that are left: one per query of three."""
+    source = artifacts.open_artifact(make_scored(tmp_path, random_rows(60)))
+    settings = [
+        audit.Setting(FilterParams(by="ce", max_fn_rate=0.2)),
+        audit.Setting(FilterParams(by="p_relevant", max_fn_rate=0.2), "max_fn_rate", 0.2),
+    ]
+    report, warnings = audit.measure(source, settings, AuditParams(seeds=3, bias=("bm25",)), "ce")
+    assert warnings == []
+    for found in report["rows"]:
+        if found["hidden"] == "random":
+            # Labels missing at random: the bound holds, but for the luck of 60 queries.
+            assert found["survival"]["low"] <= 0.2, found["setting"]
+
+
 def test_a_setting_of_a_sweep_that_fails_leaves_the_others(tmp_path: Path) -> None:
     source = artifacts.open_artifact(make_scored(tmp_path, singles()))
     base = FilterParams(by="ce")

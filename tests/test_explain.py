@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,26 @@ def test_only_a_ledger_can_be_explained(ledger: Path, invoke: Invoke) -> None:
     result = invoke("explain", ledger.parent / "scored", "q1")
     assert result.exit_code == 2
     assert "negmine filter" in result.stderr
+
+
+def test_a_calibrated_threshold_is_told(tmp_path: Path, invoke: Invoke) -> None:
+    rows = [
+        row
+        for q in range(20)
+        for row in (
+            candidate(f"q{q:02d}", f"p{q}", 1, float(q), 1),
+            candidate(f"q{q:02d}", f"n{q}", 0, q - 2.0, 2),
+        )
+    ]
+    scored = make_scored(tmp_path, [rows], sources=("bm25",))
+    out = tmp_path / "ledger"
+    options = ["--by", "ce", "--max-fn-rate", 0.2, "--transform", "sigmoid", "-o", out]
+    result = invoke("filter", scored, *options)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(invoke("explain", out, "q19", "--json").stdout)
+    # floor(0.2 * 21) = 4: the fourth-smallest positive scores 3.
+    assert report["thresholds"]["max_fn_rate"] == pytest.approx(1 / (1 + math.exp(-3)), abs=1e-6)
+    assert report["thresholds"]["positive (min)"] == pytest.approx(1.0, abs=1e-6)
+    assert report["transform"] == "sigmoid"
+    assert report["rules"]["calibration"]["queries"] == 20
+    assert "after sigmoid" in invoke("explain", out, "q19").stdout
