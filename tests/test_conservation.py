@@ -116,7 +116,7 @@ def test_a_candidate_that_vanishes_in_rerank(
     class Reference:
         spec, revision = "none", "1"
 
-    real = rerank_stage._limited
+    real = rerank_stage.limited
 
     def lossy(*arguments: Any) -> Any:
         for name, table in real(*arguments):
@@ -124,7 +124,7 @@ def test_a_candidate_that_vanishes_in_rerank(
 
     monkeypatch.setattr(rerank_stage, "resolve", lambda _: Reference())
     monkeypatch.setattr(rerank_stage, "load_scorer", lambda *_: Scorer())
-    monkeypatch.setattr(rerank_stage, "_limited", lossy)
+    monkeypatch.setattr(rerank_stage, "limited", lossy)
     out = tmp_path / "scored"
     command = ["rerank", made / "work" / "candidates", "--scorer", "ce=none", "-o", out]
     fails(*command, what="candidate rows", out=out)

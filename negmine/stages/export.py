@@ -6,7 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,56 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _HELD_OUT = "_heldout"
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a run reads and writes, its parameters checked.
+
+    Attributes:
+        layout: the format of the examples.
+        suffix: suffix of the file to write; None for a folder.
+        source: the ledger.
+        by: the score that goes out.
+    """
+
+    layout: formats.Format
+    suffix: str | None
+    source: Artifact
+    by: str
+
+
+def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
+    """Check the parameters against the ledger and the name of the output.
+
+    Raises:
+        UsageError: options that contradict each other, or a suffix that the format has not.
+        MissingInputError: there is no ledger.
+    """
+    layout = formats.load(params.format)
+    suffix = _suffix(params, layout, out)
+    _check(params, layout, out, suffix)
+    source = artifacts.open_artifact(ledger, ["filter"], purpose="the ledger")
+    by = schemas.pick_score(
+        source.schema(), params.score_by or source.manifest["params"]["by"], "--score-by"
+    )
+    return Setup(layout, suffix, source, by)
+
+
+def plan(params: ExportParams, setup: Setup, side: Side = "all") -> Plan:
+    """What a training set, or one side of its split, is made from."""
+    whole = Plan(
+        "export",
+        VERSION,
+        {**output_affecting(params), "score_by": setup.by},
+        artifacts={"ledger": setup.source},
+    )
+    return whole if side == "all" else replace(whole, params={**whole.params, "side": side})
+
+
+def held_out_file(out: Path, suffix: str) -> Path:
+    """The file beside ``out`` for the queries that a split holds out."""
+    return out.with_name(f"{out.name.removesuffix(suffix)}.heldout{suffix}")
+
+
 def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -> Outcome:
     """Write the training set to ``out``.
 
@@ -52,20 +102,9 @@ def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    layout = formats.load(params.format)
-    suffix = _suffix(params, layout, out)
-    _check(params, layout, out, suffix)
-    source = artifacts.open_artifact(ledger, ["filter"], purpose="the ledger")
-    by = schemas.pick_score(
-        source.schema(), params.score_by or source.manifest["params"]["by"], "--score-by"
-    )
-    maker = _Maker(params, layout, source, by, suffix or layout.suffixes[0])
-    plan = Plan(
-        "export",
-        VERSION,
-        {**output_affecting(params), "score_by": by},
-        artifacts={"ledger": source},
-    )
+    setup = set_up(params, ledger, out)
+    suffix = setup.suffix
+    maker = Maker(params, setup)
     if str(out) == "-":
         write = files.write_fields if suffix in files.FIELD_SUFFIXES else files.write_jsonl
         write(sys.stdout.buffer, maker.tables("all"))
@@ -73,12 +112,12 @@ def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -
         return Outcome(out, maker.counts("all"), warnings=maker.warnings("all"))
     artifacts.reset_peak_memory()
     if suffix is None:
-        return _export_folder(maker, plan, out, force)
+        return _export_folder(maker, plan(params, setup), out, force)
     if params.split is None:
-        return _export_file(maker, plan, out, "all", force)
-    beside = out.with_name(f"{out.name.removesuffix(suffix)}.heldout{suffix}")
-    held_out = _export_file(maker, _sided(plan, "heldout"), beside, "heldout", force)
-    outcome = _export_file(maker, _sided(plan, "train"), out, "train", force)
+        return _export_file(maker, plan(params, setup), out, "all", force)
+    beside = held_out_file(out, suffix)
+    held_out = _export_file(maker, plan(params, setup, "heldout"), beside, "heldout", force)
+    outcome = _export_file(maker, plan(params, setup, "train"), out, "train", force)
     return replace(
         outcome,
         counts={**outcome.counts, "heldout": held_out.counts},
@@ -127,10 +166,6 @@ def _check(params: ExportParams, layout: formats.Format, out: Path, suffix: str 
         )
 
 
-def _sided(plan: Plan, side: Side) -> Plan:
-    return replace(plan, params={**plan.params, "side": side})
-
-
 def shard_bytes(size: str) -> int:
     """Bytes of a size such as ``500MB``, ``2G`` or ``100000``.
 
@@ -145,7 +180,7 @@ def shard_bytes(size: str) -> int:
     return max(1, int(float(found[1]) * _UNITS[found[2].upper()]))
 
 
-def _export_folder(maker: _Maker, plan: Plan, out: Path, force: bool) -> Outcome:
+def _export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
     writer = artifacts.begin(out, plan, force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
@@ -171,7 +206,7 @@ def _export_folder(maker: _Maker, plan: Plan, out: Path, force: bool) -> Outcome
     return Outcome(out, counts, warnings=warnings)
 
 
-def _write_parts(maker: _Maker, writer: Writer, side: Side) -> None:
+def _write_parts(maker: Maker, writer: Writer, side: Side) -> None:
     """Write one side's parts, keeping those that an interrupted run finished."""
     prefix = f"{_HELD_OUT}/" if side == "heldout" else ""
     done: dict[str, dict[str, int]] = {}
@@ -192,7 +227,7 @@ def _write_parts(maker: _Maker, writer: Writer, side: Side) -> None:
         maker.add(side, stats)
 
 
-def _write_sidecars(maker: _Maker, writer: Writer) -> None:
+def _write_sidecars(maker: Maker, writer: Writer) -> None:
     """Write the texts of the queries and documents in use, by id."""
     schemas_ = {
         "_queries/part-00000.parquet": pa.schema(
@@ -213,7 +248,7 @@ def _write_sidecars(maker: _Maker, writer: Writer) -> None:
         )
 
 
-def _export_file(maker: _Maker, plan: Plan, out: Path, side: Side, force: bool) -> Outcome:
+def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, force: bool) -> Outcome:
     writer = artifacts.begin_file(out, plan, force=force)
     if writer is None:
         found = artifacts.file_manifest(out)
@@ -228,7 +263,7 @@ def _export_file(maker: _Maker, plan: Plan, out: Path, side: Side, force: bool) 
     return Outcome(out, counts, warnings=maker.warnings(side))
 
 
-def _facts(maker: _Maker, counts: dict[str, Any]) -> card.Facts:
+def _facts(maker: Maker, counts: dict[str, Any]) -> card.Facts:
     """What the data set card tells."""
     ledger = maker.choices.ledger
     return card.Facts(
@@ -245,15 +280,14 @@ def _facts(maker: _Maker, counts: dict[str, Any]) -> card.Facts:
     )
 
 
-class _Maker:
+class Maker:
     """Turns the ledger's choices into examples, and counts them."""
 
-    def __init__(
-        self, params: ExportParams, layout: formats.Format, ledger: Artifact, by: str, suffix: str
-    ) -> None:
+    def __init__(self, params: ExportParams, setup: Setup) -> None:
+        layout, ledger, by = setup.layout, setup.source, setup.by
         self.params = params
         self.layout = layout
-        self.suffix = suffix
+        self.suffix = setup.suffix or layout.suffixes[0]
         self.choices = Choices(
             ledger, by, ranks=layout.ranks, limit=params.limit, split=params.split
         )

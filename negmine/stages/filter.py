@@ -20,7 +20,7 @@ from negmine.stages.guard import Guard, excluded_file
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact, Plan
+from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.names import rank_column, score_column
 
 VERSION = 2
@@ -33,56 +33,68 @@ _OTHER_DRAW = 1_000_003
 Flags = Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a run reads, its parameters checked.
+
+    Attributes:
+        params: the parameters, columns' names in full.
+        names: {by, sample_by, rank_by}.
+        source: the scored candidates.
+    """
+
+    params: FilterParams
+    names: dict[str, Any]
+    source: Artifact
+
+
+def set_up(params: FilterParams, scored: Path) -> Setup:
+    """Check the parameters against the scored (or just retrieved) table at ``scored``.
+
+    Raises:
+        UsageError: an unknown column, or options that contradict each other.
+        MissingInputError: there is no such artifact.
+    """
+    source = artifacts.open_artifact(
+        scored, ["retrieve", "rerank"], purpose="the scored candidates"
+    )
+    params, names = resolve(params, source.schema())
+    return Setup(params, names, source)
+
+
+def plan(setup: Setup, out: Path) -> Plan:
+    """What the ledger at ``out`` is made from."""
+    params = setup.params
+    files = {}
+    if params.exclude is not None:
+        known = artifacts.recorded_file(out, "exclude")
+        files["exclude"] = artifacts.external_input(excluded_file(params.exclude), known)
+    return Plan(
+        "filter",
+        VERSION,
+        {**output_affecting(params), **setup.names, "rules": rules.VERSION},
+        artifacts={"scored": setup.source},
+        files=files,
+    )
+
+
 def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -> Outcome:
     """Filter and sample the scored (or just retrieved) table at ``scored`` into ``out``.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    source = artifacts.open_artifact(
-        scored, ["retrieve", "rerank"], purpose="the scored candidates"
-    )
-    params, names = resolve(params, source.schema())
-    guard = Guard(params, source)
-    files = {}
-    if params.exclude is not None:
-        known = artifacts.recorded_file(out, "exclude")
-        files["exclude"] = artifacts.external_input(excluded_file(params.exclude), known)
-    plan = Plan(
-        "filter",
-        VERSION,
-        {**output_affecting(params), **names, "rules": rules.VERSION},
-        artifacts={"scored": source},
-        files=files,
-    )
-    writer = artifacts.begin(out, plan, force=force)
+    setup = set_up(params, scored)
+    params = setup.params
+    guard = Guard(params, setup.source)
+    writer = artifacts.begin(out, plan(setup, out), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
     artifacts.reset_peak_memory()
-    total: Counter[str] = Counter()
-    rows = sum(source.rows(name) for name in source.parts)
     with writer:
-        fit = _fit(params, source, guard, **names)
-        ledger_schema = _ledger_schema(source.schema(), params, **names)
-        with log.progress("filtering", rows, " rows") as bar:
-            pending = [name for name in source.parts if not writer.has(name)]
-            for name, part, flags in _flagged(params, source, guard, fit, pending, **names):
-                table, stats = judge(part, params, **names, fit=fit, flags=flags)
-                writer.add_table(name, table, ledger_schema, stats)
-                bar.update(table.num_rows)
-        for name in source.parts:
-            total.update(writer.stats(name))
-        counts = _counts(total)
-        dropped: dict[str, int] = counts["dropped"]
-        conserve("candidate rows", rows, read=counts["candidates"])
-        conserve(
-            "candidates",
-            counts["candidates"],
-            survivors=counts["survivors"],
-            **{f"dropped_by_{name}": count for name, count in dropped.items()},
-        )
-        warnings = _warnings(counts, params, names["by"])
+        counts, fit = judge_all(setup, guard, writer)
+        warnings = _warnings(counts, params, setup.names["by"])
         extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
         if fit.relevance is not None:
             extra["p_relevant"] = dict(fit.relevance.facts)
@@ -90,6 +102,37 @@ def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -
     for warning in warnings:
         log.event(warning, level=30)
     return Outcome(out, counts, warnings=warnings)
+
+
+def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any], Fit]:
+    """Write every part of the table with the ledger's columns.
+
+    Returns:
+        (counts, what was learned from the whole table).
+    """
+    params, names, source = setup.params, setup.names, setup.source
+    total: Counter[str] = Counter()
+    rows = sum(source.rows(name) for name in source.parts)
+    fit = _fit(params, source, guard, **names)
+    ledger_schema = _ledger_schema(source.schema(), params, **names)
+    with log.progress("filtering", rows, " rows") as bar:
+        pending = [name for name in source.parts if not writer.has(name)]
+        for name, part, flags in _flagged(params, source, guard, fit, pending, **names):
+            table, stats = judge(part, params, **names, fit=fit, flags=flags)
+            writer.add_table(name, table, ledger_schema, stats)
+            bar.update(table.num_rows)
+    for name in source.parts:
+        total.update(writer.stats(name))
+    counts = _counts(total)
+    dropped: dict[str, int] = counts["dropped"]
+    conserve("candidate rows", rows, read=counts["candidates"])
+    conserve(
+        "candidates",
+        counts["candidates"],
+        survivors=counts["survivors"],
+        **{f"dropped_by_{name}": count for name, count in dropped.items()},
+    )
+    return counts, fit
 
 
 # --- what the options mean for this table -----------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,9 @@ from negmine.table.artifact import Artifact, Plan
 from negmine.table.documents import Documents, full_text, write_documents
 from negmine.table.ids import content_ids
 from negmine.table.readers import Problems, read_corpus, read_pairs
+
+if TYPE_CHECKING:
+    from negmine.models.encoders import EncoderSettings
 
 DOCUMENTS_VERSION = 1
 BM25_VERSION = 1
@@ -55,23 +58,24 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
             hint="Choose another -o; negmine deletes only what it wrote.",
         )
 
-    made = _Made(out, force)
-    documents, warnings = _documents(params, made)
+    made = Made(out, force)
+    documents, warnings = make_documents(params, made)
     children = {"documents": documents}
     if params.bm25:
-        children["bm25"] = _bm25(params, made, documents)
+        children["bm25"] = make_bm25(made, documents)
     for name, reference in references.items():
         children[name] = _vectors(params, made, documents, name, reference, prompts.get(name))
-    return _finish(out, children, made.changed, warnings)
+    return finish(out, children, made.changed, warnings)
 
 
-class _Made:
+class Made:
     """Begins child artifacts, and remembers whether anything had to be made."""
 
-    def __init__(self, out: Path, force: bool) -> None:
+    def __init__(self, out: Path, force: bool = False) -> None:
         self.out, self.force, self.changed = out, force, False
 
     def begin(self, folder: str, plan: Plan) -> artifacts.Writer | None:
+        """Begin the child in ``folder``; None when it is up to date."""
         writer = artifacts.begin(self.out / folder, plan, force=self.force)
         if writer is not None and not self.changed:
             self.changed = True
@@ -80,8 +84,8 @@ class _Made:
         return writer
 
 
-def _documents(params: IndexParams, made: _Made) -> tuple[Artifact, list[str]]:
-    folder = made.out / "documents"
+def documents_plan(params: IndexParams, folder: Path) -> Plan:
+    """What the documents in ``folder`` are made from; reads the input files to digest them."""
     files = {}
     for role, path in (("corpus", params.corpus), ("pairs", params.pairs)):
         if path is not None:
@@ -91,8 +95,13 @@ def _documents(params: IndexParams, made: _Made) -> tuple[Artifact, list[str]]:
         "limit": params.limit,
         "on_error": params.on_error,
     }
-    plan = Plan("index.documents", DOCUMENTS_VERSION, settings, files=files)
-    writer = made.begin("documents", plan)
+    return Plan("index.documents", DOCUMENTS_VERSION, settings, files=files)
+
+
+def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]]:
+    """Store the corpus; returns it and what the user should know."""
+    folder = made.out / "documents"
+    writer = made.begin("documents", documents_plan(params, folder))
     if writer is None:
         found = artifacts.open_artifact(folder)
         return found, list(found.manifest["warnings"])
@@ -176,9 +185,14 @@ def _pairs(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch]:
     return iter(read_pairs(params.pairs, columns, problems))
 
 
-def _bm25(params: IndexParams, made: _Made, documents: Artifact) -> Artifact:
-    plan = Plan("index.bm25", BM25_VERSION, {}, artifacts={"documents": documents})
-    writer = made.begin("bm25", plan)
+def bm25_plan(documents: Artifact) -> Plan:
+    """What a BM25 index is made from."""
+    return Plan("index.bm25", BM25_VERSION, {}, artifacts={"documents": documents})
+
+
+def make_bm25(made: Made, documents: Artifact) -> Artifact:
+    """Build the Lucene index, unless it is there."""
+    writer = made.begin("bm25", bm25_plan(documents))
     if writer is None:
         return artifacts.open_artifact(made.out / "bm25")
     from negmine.sources import bm25
@@ -209,14 +223,10 @@ def _bm25(params: IndexParams, made: _Made, documents: Artifact) -> Artifact:
     return artifact
 
 
-def _vectors(
-    params: IndexParams,
-    made: _Made,
-    documents: Artifact,
-    name: str,
-    reference: ModelRef,
-    prompt: str | None,
-) -> Artifact:
+def vectors_plan(
+    params: IndexParams, documents: Artifact, name: str, reference: ModelRef, prompt: str | None
+) -> Plan:
+    """What the vectors ``name`` are made from."""
     settings = {
         "doc_prompt": prompt,
         "pooling": params.pooling,
@@ -225,33 +235,48 @@ def _vectors(
         "batch_size": params.batch_size,
         "dtype": params.dtype,
     }
-    plan = Plan(
+    return Plan(
         "index.vectors",
         VECTORS_VERSION,
         settings,
         artifacts={"documents": documents},
         models={name: {"model": reference.spec, "revision": reference.revision}},
     )
+
+
+def encoder_settings(params: IndexParams, prompt: str | None) -> EncoderSettings:
+    """How the documents are encoded."""
+    from negmine.models.encoders import EncoderSettings
+
+    return EncoderSettings(
+        doc_prompt=prompt,
+        pooling=params.pooling,
+        normalize=params.normalize,
+        max_length=params.max_length,
+        batch_size=params.batch_size,
+        device=params.device,
+        dtype=params.dtype,
+    )
+
+
+def _vectors(
+    params: IndexParams,
+    made: Made,
+    documents: Artifact,
+    name: str,
+    reference: ModelRef,
+    prompt: str | None,
+) -> Artifact:
+    plan = vectors_plan(params, documents, name, reference, prompt)
     writer = made.begin(f"vectors/{name}", plan)
     if writer is None:
         return artifacts.open_artifact(made.out / "vectors" / name)
-    from negmine.models.encoders import EncoderSettings, load_encoder
+    from negmine.models.encoders import load_encoder
     from negmine.sources import dense
 
     corpus = Documents(documents)
     with writer:
-        encoder = load_encoder(
-            reference,
-            EncoderSettings(
-                doc_prompt=prompt,
-                pooling=params.pooling,
-                normalize=params.normalize,
-                max_length=params.max_length,
-                batch_size=params.batch_size,
-                device=params.device,
-                dtype=params.dtype,
-            ),
-        )
+        encoder = load_encoder(reference, encoder_settings(params, prompt))
         log.event(
             f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
             f"({encoder.placement.device}, {encoder.placement.dtype})"
@@ -263,9 +288,7 @@ def _vectors(
         return writer.commit(counts, encoder=encoder.describe())
 
 
-def _finish(
-    out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]
-) -> Outcome:
+def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]) -> Outcome:
     """Write the index's own manifest: its children, and those an earlier run added."""
     documents = children["documents"]
     folders = [out / "bm25", *sorted((out / "vectors").glob("*"))]

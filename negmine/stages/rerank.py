@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from negmine import log
 from negmine.errors import UsageError, did_you_mean
-from negmine.models.resolve import resolve
+from negmine.models.resolve import ModelRef, resolve
 from negmine.params import RerankParams, output_affecting
 from negmine.recipe import named, per_name
 from negmine.scorers import Prompts, Scorer, load_scorer
@@ -31,11 +31,31 @@ VERSION = 1
 GROUP_BYTES = 256 << 20
 
 
-def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = False) -> Outcome:
-    """Score the candidates at ``candidates`` (or a scored artifact, to add columns) into ``out``.
+@dataclass(frozen=True)
+class Setup:
+    """What a run reads, its parameters checked.
+
+    Attributes:
+        source: the candidates.
+        references: the model of each scorer.
+        prompts: what each scorer puts before its texts.
+    """
+
+    source: Artifact
+    references: dict[str, ModelRef]
+    prompts: dict[str, Prompts]
+
+    def load(self, name: str, params: RerankParams) -> Scorer:
+        """Load a scorer."""
+        return load_scorer(self.references[name], params, self.prompts[name])
+
+
+def set_up(params: RerankParams, candidates: Path) -> Setup:
+    """Check the parameters against the candidates (or a scored artifact, to add columns).
 
     Raises:
-        NegmineError: see the exit codes in :mod:`negmine.errors`.
+        UsageError: an unknown column, or a name that is taken.
+        MissingInputError: there are no candidates, or no such model.
     """
     models = named(params.scorer, "--scorer")
     if not models:
@@ -57,29 +77,39 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
     references = {name: resolve(model) for name, model in models.items()}
     query_prompts = per_name(params.query_prompt, models, "--query-prompt")
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
-    plan = Plan(
+    prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}
+    return Setup(source, references, prompts)
+
+
+def plan(params: RerankParams, setup: Setup) -> Plan:
+    """What a scored artifact is made from."""
+    return Plan(
         "rerank",
         VERSION,
         output_affecting(params),
-        artifacts={"candidates": source},
+        artifacts={"candidates": setup.source},
         models={
             name: {"model": reference.spec, "revision": reference.revision}
-            for name, reference in references.items()
+            for name, reference in setup.references.items()
         },
     )
-    writer = artifacts.begin(out, plan, force=force)
+
+
+def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = False) -> Outcome:
+    """Score the candidates at ``candidates`` (or a scored artifact, to add columns) into ``out``.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    setup = set_up(params, candidates)
+    writer = artifacts.begin(out, plan(params, setup), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
     artifacts.reset_peak_memory()
     with writer:
-        scorers = {
-            name: load_scorer(
-                reference, params, Prompts(query_prompts.get(name), doc_prompts.get(name))
-            )
-            for name, reference in references.items()
-        }
-        counts = _score(params, source, scorers, writer)
+        scorers = {name: setup.load(name, params) for name in setup.references}
+        counts = score(params, setup.source, scorers, writer)
         warnings = []
         if counts["unscored"]:
             warnings.append(
@@ -94,9 +124,10 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
     return Outcome(out, counts, warnings=warnings)
 
 
-def _score(
-    params: RerankParams, source: Artifact, scorers: dict[str, Scorer], writer: Writer
+def score(
+    params: RerankParams, source: Artifact, scorers: Mapping[str, Scorer], writer: Writer
 ) -> dict[str, Any]:
+    """Write every part of the candidates with its scores; returns counts."""
     documents = Documents(source.ancestor("index.documents"))
     queries = source.ancestor("retrieve")
     schema = schemas.with_scores(source.schema(), list(scorers))
@@ -105,7 +136,7 @@ def _score(
     with log.progress("scoring", rows * len(scorers), " pairs") as bar:
 
         def unfinished() -> Iterator[tuple[str, pa.Table]]:
-            for name, table in _limited(source, params.limit):
+            for name, table in limited(source, params.limit):
                 if writer.has(name):
                     bar.update(table.num_rows * len(scorers))
                     total.update(writer.stats(name))
@@ -151,7 +182,7 @@ def _groups(
     group: list[_Part] = []
     size = 0
     for name, table in parts:
-        part = _Part(name, table, _wanted(table, params))
+        part = _Part(name, table, wanted(table, params))
         count = int(part.wanted.sum())
         if group and size + count > documents_at_once:
             yield group
@@ -167,7 +198,7 @@ def _scored(
     queries: pa.Table,
     docids: pa.Array,
     texts: pa.Array,
-    scorers: dict[str, Scorer],
+    scorers: Mapping[str, Scorer],
     bar: log.Progress,
 ) -> pa.Table:
     """One part with its new columns; scorers see only this part's texts."""
@@ -191,7 +222,7 @@ def _scored(
     return table
 
 
-def _limited(source: Artifact, limit: int | None) -> Iterator[tuple[str, pa.Table]]:
+def limited(source: Artifact, limit: int | None) -> Iterator[tuple[str, pa.Table]]:
     """The parts up to the first ``limit`` queries."""
     left = limit
     for name in source.parts:
@@ -205,7 +236,7 @@ def _limited(source: Artifact, limit: int | None) -> Iterator[tuple[str, pa.Tabl
         yield name, table
 
 
-def _wanted(table: pa.Table, params: RerankParams) -> np.ndarray:
+def wanted(table: pa.Table, params: RerankParams) -> np.ndarray:
     """Rows to score: all, or positives and the ``--top`` best of each query."""
     if params.top is None:
         return np.ones(table.num_rows, dtype=bool)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -67,11 +67,41 @@ class Task:
     warnings: list[str]
 
 
-def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) -> Outcome:
-    """Make the candidates artifact at ``out`` from the index at ``index``.
+class Corpus(Protocol):
+    """What is asked of the documents while judgements are read."""
+
+    def rows(self, docids: pa.Array) -> np.ndarray:
+        """Row number of each docid, -1 where there is no such document."""
+
+    def find_contents(self, contents: pa.Array) -> pa.Array:
+        """Docid of a document with each content id, or null."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run reads, its parameters checked.
+
+    Attributes:
+        documents: the corpus.
+        sources: names of all sources, in table order.
+        children: the index's artifact of each source that has one.
+        runs: the file of each other source.
+        prompts: the query prompt of each encoder that was given one.
+    """
+
+    documents: Artifact
+    sources: list[str]
+    children: dict[str, Artifact]
+    runs: dict[str, str]
+    prompts: dict[str, str]
+
+
+def set_up(params: RetrieveParams, index: Path) -> Setup:
+    """Check the parameters against the index at ``index``.
 
     Raises:
-        NegmineError: see the exit codes in :mod:`negmine.errors`.
+        UsageError: options that contradict each other, or a source that the index has not.
+        MissingInputError: there is no index.
     """
     if params.pairs is None and (params.queries is None or params.qrels is None):
         missing = "--queries" if params.queries is None else "--qrels"
@@ -103,45 +133,49 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
     children = {name: opened.input(name) for name in sources if name not in runs}
     encoders = {name: name for name in children if name != "bm25"}
     prompts = per_name(params.query_prompt, encoders, "--query-prompt")
+    return Setup(documents, sources, children, runs, prompts)
 
+
+def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
+    """What the candidates at ``out`` are made from; reads the input files to digest them."""
     files: dict[str, Any] = {}
     for role in ("queries", "qrels", "pairs"):
         path = getattr(params, role)
         if path is not None:
             files.update(digest_input(path, role, out))
-    for name, path in runs.items():
+    for name, path in setup.runs.items():
         record = artifacts.external_input(
             input_file(path, "run"), artifacts.recorded_file(out, f"run {name}")
         )
         files[f"run {name}"] = record
-    plan = Plan(
+    return Plan(
         "retrieve",
         VERSION,
-        {**output_affecting(params), "source": sources},
-        artifacts={"documents": documents, **children},
+        {**output_affecting(params), "source": setup.sources},
+        artifacts={"documents": setup.documents, **setup.children},
         files=files,
     )
-    writer = artifacts.begin(out, plan, force=force)
+
+
+def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) -> Outcome:
+    """Make the candidates artifact at ``out`` from the index at ``index``.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    setup = set_up(params, index)
+    writer = artifacts.begin(out, plan(params, setup, out), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
     artifacts.reset_peak_memory()
     with writer:
-        corpus = Documents(documents)
-        task = _read_task(params, corpus)
-        found_by_runs = {name: open_run(path, task.qids, corpus) for name, path in runs.items()}
-        for name, found_by_run in found_by_runs.items():
-            task.counts.update({f"{name}_{k}": n for k, n in found_by_run.counts.items()})
-            task.warnings.extend(f"--run {name}: {told}" for told in found_by_run.warnings)
+        corpus = Documents(setup.documents)
+        task = read_task(params, corpus)
+        retrievers = open_sources(params, setup, task, corpus)
         log.warn(task.warnings)
-        retrievers: dict[str, Source] = {
-            name: found_by_runs[name]
-            if name in runs
-            else _open_source(name, children[name], corpus, params, prompts.get(name))
-            for name in sources
-        }
         try:
-            tallies = _retrieve(task, retrievers, params.k, writer)
+            tallies = mine(task, retrievers, params.k, writer)
         finally:
             for retriever in retrievers.values():
                 retriever.close()
@@ -151,6 +185,22 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
             log.warn(task.warnings[-1:])
         writer.commit(counts, warnings=task.warnings)
     return Outcome(out, counts, warnings=task.warnings)
+
+
+def open_sources(
+    params: RetrieveParams, setup: Setup, task: Task, corpus: Documents
+) -> dict[str, Source]:
+    """Every source by name, in table order; what is to be told of runs goes to the task."""
+    found_by_runs = {name: open_run(path, task.qids, corpus) for name, path in setup.runs.items()}
+    for name, found_by_run in found_by_runs.items():
+        task.counts.update({f"{name}_{k}": n for k, n in found_by_run.counts.items()})
+        task.warnings.extend(f"--run {name}: {told}" for told in found_by_run.warnings)
+    return {
+        name: found_by_runs[name]
+        if name in setup.runs
+        else _open_source(name, setup.children[name], corpus, params, setup.prompts.get(name))
+        for name in setup.sources
+    }
 
 
 def _open_source(
@@ -180,7 +230,8 @@ def _open_source(
 # --- reading queries and judgements -----------------------------------------------------------
 
 
-def _read_task(params: RetrieveParams, corpus: Documents) -> Task:
+def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
+    """The queries that can be mined, and what is judged about documents of the corpus."""
     problems = Problems(params.on_error)
     columns = column_map(params.column)
     if params.pairs is not None:
@@ -327,7 +378,7 @@ def _distinct_judgements(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
 
 
 def _read_pairs(
-    path: str, columns: Mapping[str, str], problems: Problems, corpus: Documents
+    path: str, columns: Mapping[str, str], problems: Problems, corpus: Corpus
 ) -> tuple[pa.Table, pa.Table, dict[str, int]]:
     """Queries and judgements from (query, positive) texts.
 
@@ -411,16 +462,21 @@ def _part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def _retrieve(task: Task, sources: Mapping[str, Source], k: int, writer: Writer) -> dict[str, Any]:
+def queries_per_part(k: int, sources: int) -> int:
+    """Queries whose candidates make a part."""
+    return max(1, PART_ROWS // (k * sources))
+
+
+def mine(task: Task, sources: Mapping[str, Source], k: int, writer: Writer) -> dict[str, Any]:
     """Search part by part (several at a time), write the union; returns counts."""
-    queries_per_part = max(1, PART_ROWS // (k * len(sources)))
+    size = queries_per_part(k, len(sources))
     parts = [
-        range(start, min(start + queries_per_part, len(task.texts)))
-        for start in range(0, len(task.texts), queries_per_part)
+        range(start, min(start + size, len(task.texts)))
+        for start in range(0, len(task.texts), size)
     ]
     with log.progress("retrieving", len(task.texts), " queries") as bar:
         numbered = list(enumerate(parts))
-        together = max(1, GROUP_HITS // (k * queries_per_part))
+        together = max(1, GROUP_HITS // (k * size))
         for start in range(0, len(parts), together):
             group = numbered[start : start + together]
             missing = {number for number, _ in group if not writer.has(_part_name(number))}

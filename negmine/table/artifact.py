@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -588,18 +588,7 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
         if not _lock_is_held(path):
             (path / JOURNAL).unlink(missing_ok=True)
         return None
-    # In this order: a run that finishes meanwhile writes its manifest, then removes its journal.
-    if (
-        path.is_dir()
-        and not (path / JOURNAL).exists()
-        and any(path.iterdir())
-        and _load_json(path / MANIFEST) is None
-    ):
-        raise ConflictError(
-            "exists and is not a negmine artifact",
-            where=str(path),
-            hint="Choose another -o; negmine deletes only what it wrote.",
-        )
+    _refuse_foreign(path)
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     journal = _lock(path / JOURNAL, path)
@@ -612,17 +601,9 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
         manifest = _load_json(path / MANIFEST)
         lines, whole = _journal_lines(path / JOURNAL)
         journal.truncate(whole)
-        header = lines[0] if lines and "fingerprint" in lines[0] else None
         stale = [name for line in lines for name in line.get("stale", ())]
-        same = header is not None and header["fingerprint"] == plan.fingerprint and not stale
         finished = [line for line in lines if "name" in line]
-        if header is not None and not same and not stale and finished and not force:
-            raise ConflictError(
-                f"holds an unfinished run with other settings ({_differences(header, plan, path)})",
-                where=str(path),
-                hint="Repeat that command to finish it, or add --force to start anew.",
-            )
-        if manifest is not None or not same:
+        if manifest is not None or not _continues(path, lines, plan, force):
             if manifest is not None:
                 stale += manifest.get("files", {})
                 # Were the removal cut short, the next run would find here what is to be removed.
@@ -642,6 +623,102 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
     except BaseException:
         journal.close()
         raise
+
+
+@dataclass(frozen=True)
+class State:
+    """What :func:`begin` would do.
+
+    Attributes:
+        kind: ``made`` (up to date), ``resume``, ``start`` or ``refused``.
+        done: names of the files that an interrupted run has finished.
+        reason: why it would be refused, and how to mend it.
+    """
+
+    kind: Literal["made", "resume", "start", "refused"]
+    done: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
+    """Tell what :func:`begin` would do, and change nothing.
+
+    The files of an interrupted run are counted as their journal records them; ``begin`` checks
+    their digests too.
+    """
+    try:
+        if path.exists() and not path.is_dir():
+            raise ConflictError("exists and is not a folder", where=str(path))
+        if _is_made(path, plan, force):
+            return State("made")
+        _refuse_foreign(path)
+        if _lock_is_held(path):
+            # Raises: the lock is held.
+            _lock(path / JOURNAL, path).close()
+        if not (path / JOURNAL).exists():
+            return State("start")
+        lines, _ = _journal_lines(path / JOURNAL)
+        replaced = _load_json(path / MANIFEST) is not None
+        if replaced or not _continues(path, lines, plan, force):
+            return State("start")
+        done = [line["name"] for line in lines if "name" in line and (path / line["name"]).exists()]
+        return State("resume" if done else "start", tuple(done))
+    except (ConflictError, InvalidDataError) as error:
+        return State("refused", reason=str(error))
+
+
+def state_of_file(path: Path, plan: Plan, *, force: bool = False) -> State:
+    """Tell what :func:`begin_file` would do, and change nothing."""
+    try:
+        if path.is_dir():
+            raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
+        return State("made" if _is_exported(path, plan, force) else "start")
+    except (ConflictError, InvalidDataError) as error:
+        return State("refused", reason=str(error))
+
+
+def is_begun(path: Path) -> bool:
+    """Whether something lies at ``path`` that a plan would have to be compared with."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a folder that holds something else than an artifact, finished or not.
+
+    Raises:
+        ConflictError: it does.
+    """
+    # In this order: a run that finishes meanwhile writes its manifest, then removes its journal.
+    if (
+        path.is_dir()
+        and not (path / JOURNAL).exists()
+        and any(path.iterdir())
+        and _load_json(path / MANIFEST) is None
+    ):
+        raise ConflictError(
+            "exists and is not a negmine artifact",
+            where=str(path),
+            hint="Choose another -o; negmine deletes only what it wrote.",
+        )
+
+
+def _continues(path: Path, lines: list[dict[str, Any]], plan: Plan, force: bool) -> bool:
+    """Whether a journal's run is of this plan, so that its files can stay.
+
+    Raises:
+        ConflictError: it is of another plan, and may not be replaced.
+    """
+    header = lines[0] if lines and "fingerprint" in lines[0] else None
+    stale = any(line.get("stale") for line in lines)
+    same = header is not None and header["fingerprint"] == plan.fingerprint and not stale
+    finished = any("name" in line for line in lines)
+    if header is not None and not same and not stale and finished and not force:
+        raise ConflictError(
+            f"holds an unfinished run with other settings ({_differences(header, plan, path)})",
+            where=str(path),
+            hint="Repeat that command to finish it, or add --force to start anew.",
+        )
+    return same
 
 
 def _is_made(path: Path, plan: Plan, force: bool) -> bool:
