@@ -442,8 +442,8 @@ class ExportParams:
     format: str = opt(
         "triplet",
         "Layout of the examples: triplet, n-tuple, labeled-pair or labeled-list "
-        "(sentence-transformers), flagembedding, tevatron, pylate-kd, msmarco, trec-run, "
-        "trec-qrels, or a plug-in's.",
+        "(sentence-transformers), flagembedding, tevatron, pylate-kd, colbert, colbert-triples, "
+        "swift-embedding, swift-reranker, nemo, msmarco, trec-run, trec-qrels, or a plug-in's.",
         metavar="NAME",
     )
     scores: bool = opt(
@@ -451,6 +451,18 @@ class ExportParams:
     )
     score_by: str | None = opt(
         None, "Score column to export; default: the one the ledger was filtered by.", metavar="NAME"
+    )
+    extra: tuple[str, ...] = opt(
+        (),
+        "Add this column of the ledger for every document of an example, as --scores does: "
+        "weight, difficulty, filled, tau_plus, grade, a rank_ or score_ column; or promoted, "
+        "which is true for positives that --pseudo-positive chose (repeatable).",
+        metavar="COLUMN",
+    )
+    promoted: Literal["use", "leave-out"] = opt(
+        "use",
+        "Positives that the filter chose itself (--pseudo-positive): positives like others, or "
+        "none at all.",
     )
     ids: bool = opt(False, "Add qid and docid columns.", flags=("--ids/--no-ids",))
     texts: bool = opt(
@@ -478,8 +490,8 @@ class ExportParams:
     )
     card: bool = opt(
         False,
-        "Put a data set card (README.md) into a folder, for load_dataset and the hub; pandas and "
-        "pyarrow then need the parts named. Always there with --split and pylate-kd.",
+        "Put a data set card into a folder: _README.md, so that whoever reads the folder as one "
+        "table passes over it; rename it README.md for the hub.",
         flags=("--card/--no-card",),
     )
     batcher: Literal["tas-balanced", "ngame", "b3"] | None = opt(

@@ -24,7 +24,11 @@ Kind = Literal[
     "score",
     "label",
     "constant",
+    "real",
+    "flag",
+    "integer",
     "struct",
+    "nested",
 ]
 
 #: Text gathered at a time.
@@ -40,10 +44,31 @@ _TYPES: dict[str, pa.DataType] = {
     "score": pa.float32(),
     "label": pa.int64(),
     "constant": pa.string(),
+    "real": pa.float32(),
+    "flag": pa.bool_(),
+    "integer": pa.int64(),
 }
+_COMPOUND = ("struct", "nested")
 _TEXTS = ("query_text", "doc_text")
 _QUERIES = ("query_text", "query_id", "query_number")
 _DOCUMENTS = ("doc_text", "doc_id", "doc_number")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that the ledger has for every row: a score, a weight, a rank, a mark.
+
+    Attributes:
+        name: its name.
+        kind: ``score``, ``real``, ``flag`` or ``integer``.
+        positive: the positives' values, NaN = none [p].
+        negative: the chosen negatives' values, NaN = none [m].
+    """
+
+    name: str
+    kind: Kind
+    positive: np.ndarray
+    negative: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,6 +88,7 @@ class Chosen:
         negative_score: its score, NaN = none [m].
         negative_ranks: per source, the negative's retrieval rank, 0 = not retrieved [m]; empty
             unless the format asks for ranks.
+        extras: columns of the ledger that go out too.
     """
 
     qids: pa.Array
@@ -76,6 +102,14 @@ class Chosen:
     negative_doc: np.ndarray
     negative_score: np.ndarray
     negative_ranks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    extras: tuple[Measure, ...] = ()
+
+    def measures(self, scores: str | None) -> list[Measure]:
+        """What stands beside every document: the scores, if they have a name, and the extras."""
+        if scores is None:
+            return list(self.extras)
+        known = Measure(scores, "score", self.positive_score, self.negative_score)
+        return [known, *self.extras]
 
 
 @dataclass(frozen=True)
@@ -103,7 +137,7 @@ class Column:
 
     Attributes:
         name: its name.
-        kind: what its values are.
+        kind: what its values are; ``nested`` items are those of its only field, which are lists.
         values: indices of queries or documents, or the scores or labels themselves; unused where
             the column has fields.
         offsets: where each example's list begins and the last ends, for a list column.
@@ -123,6 +157,8 @@ class Column:
         """Arrow type of the column."""
         if self.kind == "struct":
             item = pa.struct([pa.field(part.name, part.type) for part in self.fields])
+        elif self.kind == "nested":
+            item = self.fields[0].type
         else:
             item = _TYPES[self.kind]
         return item if self.offsets is None else pa.list_(item)
@@ -137,13 +173,13 @@ class Column:
         return replace(self._items(shift + np.arange(offsets[-1])), offsets=offsets)
 
     def _items(self, order: np.ndarray) -> Column:
-        if self.kind == "struct":
+        if self.kind in _COMPOUND:
             return replace(self, fields=tuple(part.take(order) for part in self.fields))
         return replace(self, values=self.values[order])
 
     def leaves(self) -> Iterator[Column]:
         """The columns inside that hold values: itself, or its fields' leaves."""
-        if self.kind == "struct":
+        if self.kind in _COMPOUND:
             for part in self.fields:
                 yield from part.leaves()
         else:
@@ -153,6 +189,14 @@ class Column:
 def struct(name: str, fields: Sequence[Column], offsets: np.ndarray | None = None) -> Column:
     """A struct column, or with ``offsets`` a list of structs."""
     return Column(name, "struct", np.empty(0), offsets, tuple(fields))
+
+
+def wrapped(name: str, item: Column, offsets: np.ndarray) -> Column:
+    """A list column whose items are lists themselves, of one value of ``item`` each."""
+    count = int(offsets[-1])
+    return Column(
+        name, "nested", np.empty(0), offsets, (replace(item, offsets=np.arange(count + 1)),)
+    )
 
 
 @dataclass(frozen=True)
@@ -218,6 +262,9 @@ class Format:
         trains: False where the rows are no training examples, so that batches make no sense.
         ranks: the layout reads ``negative_ranks``.
         sidecars: a folder also gets tables of the queries and the documents by id.
+        numbered: queries and documents are told by their lines in ``queries.tsv`` and
+            ``collection.tsv``, which a folder gets.
+        closed: no further column can stand beside its own (``batch``, ``--extra``).
     """
 
     layout: Callable[[Chosen, Options], Examples]
@@ -226,14 +273,18 @@ class Format:
     trains: bool = True
     ranks: bool = False
     sidecars: bool = False
+    numbered: bool = False
+    closed: bool = False
 
 
-def nothing(sources: Sequence[str] = ()) -> Chosen:
+def nothing(sources: Sequence[str] = (), extras: Mapping[str, Kind] | None = None) -> Chosen:
     """No example's raw material, for the schema."""
     none = np.empty(0, dtype=np.int64)
     empty = pa.array([], pa.string())
     ranks = dict.fromkeys(sources, none)
-    return Chosen(empty, empty, empty, empty, none, none, none * 1.0, none, none, none * 1.0, ranks)
+    real = none * 1.0
+    measures = tuple(Measure(name, kind, real, real) for name, kind in (extras or {}).items())
+    return Chosen(empty, empty, empty, empty, none, none, real, none, none, real, ranks, measures)
 
 
 def localise(examples: Examples, chosen: Chosen) -> tuple[Examples, Chosen]:
@@ -279,7 +330,7 @@ def _distinct(examples: Examples, kinds: tuple[str, ...]) -> np.ndarray:
 
 
 def _remapped(column: Column, queries: np.ndarray, documents: np.ndarray) -> Column:
-    if column.kind == "struct":
+    if column.kind in _COMPOUND:
         fields = tuple(_remapped(part, queries, documents) for part in column.fields)
         return replace(column, fields=fields)
     if column.kind in _QUERIES:
@@ -292,17 +343,19 @@ def _remapped(column: Column, queries: np.ndarray, documents: np.ndarray) -> Col
 def _textless(column: Column) -> Column | None:
     if column.kind in _TEXTS:
         return None
-    if column.kind != "struct":
+    if column.kind not in _COMPOUND:
         return column
     kept = [_textless(part) for part in column.fields]
     fields = tuple(part for part in kept if part is not None)
-    return replace(column, fields=fields) if fields else None
+    # A constant says something about the text beside it, and nothing without.
+    empty = all(part.kind == "constant" for part in fields)
+    return None if empty else replace(column, fields=fields)
 
 
 def _bytes(column: Column, lengths: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     """Bytes of text per example (or per item of a struct's field)."""
     items = count if column.offsets is None else int(column.offsets[-1])
-    if column.kind == "struct":
+    if column.kind in _COMPOUND:
         each = np.zeros(items, dtype=np.int64)
         for part in column.fields:
             each += _bytes(part, lengths, items)
@@ -322,6 +375,8 @@ def _gather(column: Column, chosen: Chosen) -> pa.Array:
             [_gather(part, chosen) for part in column.fields],
             fields=[pa.field(part.name, part.type) for part in column.fields],
         )
+    elif column.kind == "nested":
+        items = _gather(column.fields[0], chosen)
     else:
         items = _values(column, chosen)
     if column.offsets is None:
@@ -341,8 +396,12 @@ def _values(column: Column, chosen: Chosen) -> pa.Array:
             gathered = chosen.doc_texts.take(pa.array(values))
         case "doc_id" | "doc_number":
             gathered = chosen.docids.take(pa.array(values))
-        case "score":
+        case "score" | "real":
             gathered = pa.array(values, pa.float32(), mask=np.isnan(values))
+        case "flag" | "integer":
+            unknown = np.isnan(values)
+            plain = np.where(unknown, 0, values).astype(bool if column.kind == "flag" else int)
+            gathered = pa.array(plain, mask=unknown)
         case "constant":
             gathered = pa.repeat(pa.scalar(column.constant), len(values))
         case _:

@@ -27,11 +27,12 @@ class Facts:
     made_with: str
 
 
-def text(facts: Facts, *, held_out: str | None, sidecars: bool, suffix: str) -> str:
-    """The card as Markdown, with the metadata that ``datasets.load_dataset`` reads.
+def metadata(*, held_out: str | None, sidecars: bool, suffix: str) -> str:
+    """What ``datasets.load_dataset`` reads of a folder, as YAML.
+
+    Without it what is held out, and the texts by id, would be taken for examples.
 
     Args:
-        facts: what it tells.
         held_out: pattern of the held-out files, without their suffix.
         sidecars: queries and documents lie beside the examples.
         suffix: suffix of the files.
@@ -44,16 +45,19 @@ def text(facts: Facts, *, held_out: str | None, sidecars: bool, suffix: str) -> 
         configs += [
             (name, [("train", f"_{name}/part-*.parquet")]) for name in ("queries", "documents")
         ]
-    lines = ["---", "task_categories:", "- sentence-similarity", "configs:"]
+    lines = ["task_categories:", "- sentence-similarity", "tags:", "- hard-negatives", "- negmine"]
+    lines.append("configs:")
     for name, patterns in configs:
         lines += [f"- config_name: {name}", "  data_files:"]
         for part, pattern in patterns:
             lines += [f"  - split: {part}", f"    path: {json.dumps(pattern)}"]
-    lines += [
-        "tags:",
-        "- hard-negatives",
-        "- negmine",
-        "---",
+    return "\n".join(lines) + "\n"
+
+
+def text(facts: Facts, metadata: str) -> str:
+    """The card as Markdown, headed by the metadata as the hub wants it."""
+    lines = [
+        f"---\n{metadata}---",
         "",
         f"# Hard negatives, as `{facts.format}`",
         "",

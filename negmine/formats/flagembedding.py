@@ -21,10 +21,10 @@ def flagembedding(chosen: Chosen, options: Options) -> Examples:
         Column("pos", "doc_text", positive, first),
         Column("neg", "doc_text", negative, second),
     ]
-    if options.scores:
+    for m in chosen.measures("scores" if options.scores else None):
         columns += [
-            Column("pos_scores", "score", chosen.positive_score[rows.positive], first),
-            Column("neg_scores", "score", chosen.negative_score[rows.negative], second),
+            Column(f"pos_{m.name}", m.kind, m.positive[rows.positive], first),
+            Column(f"neg_{m.name}", m.kind, m.negative[rows.negative], second),
         ]
     if options.prompt is not None:
         columns.append(Column("prompt", "constant", rows.query, constant=options.prompt))

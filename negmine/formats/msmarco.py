@@ -46,4 +46,6 @@ def msmarco(chosen: Chosen, options: Options) -> Examples:
     return Examples(columns, len(rows.query), left_out(chosen, rows.query))
 
 
-MSMARCO = Format(msmarco, suffixes=(".jsonl.gz", ".jsonl", ".jsonl.zst", ".parquet"), ranks=True)
+MSMARCO = Format(
+    msmarco, suffixes=(".jsonl.gz", ".jsonl", ".jsonl.zst", ".parquet"), ranks=True, closed=True
+)

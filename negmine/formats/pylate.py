@@ -22,12 +22,19 @@ def pylate_kd(chosen: Chosen, options: Options) -> Examples:
     first = np.searchsorted(chosen.negative_query, query)
     negative = first[:, None] + np.arange(n)
     document = np.column_stack([chosen.positive_doc[positive], chosen.negative_doc[negative]])
-    score = np.column_stack([chosen.positive_score[positive], chosen.negative_score[negative]])
     offsets = np.arange(len(positive) + 1) * (n + 1)
     columns = [
         Column("query", "query_text", query),
         Column("documents", "doc_text", document.ravel(), offsets),
-        Column("scores", "score", score.ravel(), offsets),
+    ]
+    columns += [
+        Column(
+            m.name,
+            m.kind,
+            np.column_stack([m.positive[positive], m.negative[negative]]).ravel(),
+            offsets,
+        )
+        for m in chosen.measures("scores")
     ]
     if options.ids:
         columns += [

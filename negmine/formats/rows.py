@@ -11,14 +11,14 @@ from negmine.formats.base import Chosen
 
 @dataclass(frozen=True)
 class PerQuery:
-    """The queries that have a positive and enough negatives, each with its rows.
+    """Examples of a query each, with the rows of their positives and negatives.
 
     Attributes:
-        query: the queries, ascending [e].
-        positive: rows of their positives, query after query.
-        positive_offsets: where each query's positives begin and the last end [e + 1].
+        query: the query of each example, ascending [e].
+        positive: rows of their positives, example after example.
+        positive_offsets: where each example's positives begin and the last end [e + 1].
         negative: rows of their negatives, in the order chosen.
-        negative_offsets: where each query's negatives begin and the last end [e + 1].
+        negative_offsets: where each example's negatives begin and the last end [e + 1].
     """
 
     query: np.ndarray
@@ -38,11 +38,11 @@ def left_out(chosen: Chosen, used: np.ndarray) -> int:
     return len(chosen.qids) - len(np.unique(used))
 
 
-def per_query(chosen: Chosen, fewest_negatives: int = 1) -> PerQuery:
-    """The rows of every query with a positive and at least so many negatives."""
+def per_query(chosen: Chosen) -> PerQuery:
+    """An example per query with a positive and a negative, of all their rows."""
     positives = counts(chosen, chosen.positive_query)
     negatives = counts(chosen, chosen.negative_query)
-    complete = (positives > 0) & (negatives >= fewest_negatives)
+    complete = (positives > 0) & (negatives > 0)
     query = np.flatnonzero(complete)
     return PerQuery(
         query=query,
@@ -50,6 +50,23 @@ def per_query(chosen: Chosen, fewest_negatives: int = 1) -> PerQuery:
         positive_offsets=offsets(positives[query]),
         negative=np.flatnonzero(complete[chosen.negative_query]),
         negative_offsets=offsets(negatives[query]),
+    )
+
+
+def per_positive(chosen: Chosen) -> PerQuery:
+    """An example per positive of a query with a negative: that one, and all the negatives."""
+    negatives = counts(chosen, chosen.negative_query)
+    positive = np.flatnonzero(negatives[chosen.positive_query] > 0)
+    query = chosen.positive_query[positive]
+    length = negatives[query]
+    ends = offsets(length)
+    within = np.arange(ends[-1]) - np.repeat(ends[:-1], length)
+    return PerQuery(
+        query=query,
+        positive=positive,
+        positive_offsets=np.arange(len(positive) + 1),
+        negative=np.repeat(np.searchsorted(chosen.negative_query, query), length) + within,
+        negative_offsets=ends,
     )
 
 

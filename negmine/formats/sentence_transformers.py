@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from negmine.formats.base import Chosen, Column, Examples, Format, Options
+from negmine.formats.base import Chosen, Column, Examples, Format, Measure, Options
 from negmine.formats.rows import counts, left_out
 
 
@@ -17,16 +17,17 @@ def triplet(chosen: Chosen, options: Options) -> Examples:
 
     ``scores`` adds ``scores`` = [positive score, negative score].
     """
-    positive, negative = _cross(chosen)
+    positive, negative = cross(chosen)
     query = chosen.positive_query[positive]
     columns = [
         Column("anchor", "query_text", query),
         Column("positive", "doc_text", chosen.positive_doc[positive]),
         Column("negative", "doc_text", chosen.negative_doc[negative]),
     ]
-    if options.scores:
-        pair = np.stack([chosen.positive_score[positive], chosen.negative_score[negative]], axis=1)
-        columns.append(_fixed_lists("scores", pair))
+    columns += [
+        _fixed_lists(m, np.stack([m.positive[positive], m.negative[negative]], axis=1))
+        for m in chosen.measures("scores" if options.scores else None)
+    ]
     if options.ids:
         columns += [
             Column("qid", "query_id", query),
@@ -55,9 +56,10 @@ def n_tuple(chosen: Chosen, options: Options) -> Examples:
         Column(f"negative_{i + 1}", "doc_text", chosen.negative_doc[negative[:, i]])
         for i in range(n)
     ]
-    if options.scores:
-        scores = np.column_stack([chosen.positive_score[positive], chosen.negative_score[negative]])
-        columns.append(_fixed_lists("scores", scores))
+    columns += [
+        _fixed_lists(m, np.column_stack([m.positive[positive], m.negative[negative]]))
+        for m in chosen.measures("scores" if options.scores else None)
+    ]
     if options.ids:
         columns += [
             Column("qid", "query_id", query),
@@ -78,7 +80,6 @@ def labeled_pair(chosen: Chosen, options: Options) -> Examples:
     query = np.concatenate([chosen.positive_query, chosen.negative_query])
     document = np.concatenate([chosen.positive_doc, chosen.negative_doc])
     label = np.repeat([1, 0], [len(chosen.positive_query), len(chosen.negative_query)])
-    score = np.concatenate([chosen.positive_score, chosen.negative_score])
     # A query that has only negatives, or only positives, teaches nothing as labelled pairs of it.
     complete = (counts(chosen, chosen.positive_query) > 0) & (
         counts(chosen, chosen.negative_query) > 0
@@ -88,9 +89,12 @@ def labeled_pair(chosen: Chosen, options: Options) -> Examples:
     columns = [
         Column("anchor", "query_text", query[order]),
         Column("document", "doc_text", document[order]),
-        Column("score", "score", score[order])
-        if options.scores
-        else Column("label", "label", label[order]),
+    ]
+    if not options.scores:
+        columns.append(Column("label", "label", label[order]))
+    columns += [
+        Column(m.name, m.kind, np.concatenate([m.positive, m.negative])[order])
+        for m in chosen.measures("score" if options.scores else None)
     ]
     if options.ids:
         columns += [
@@ -115,24 +119,22 @@ def labeled_list(chosen: Chosen, options: Options) -> Examples:
     is_positive = within == 0
     negative = np.searchsorted(chosen.negative_query, query)[example] + within - 1
     negative[is_positive] = 0
-    document = (
-        np.where(is_positive, chosen.positive_doc[positive][example], chosen.negative_doc[negative])
-        if len(negative)
-        else np.empty(0, dtype=np.int64)
-    )
-    score = (
-        np.where(
-            is_positive, chosen.positive_score[positive][example], chosen.negative_score[negative]
-        )
-        if len(negative)
-        else np.empty(0)
-    )
+
+    def listed(of_positives: np.ndarray, of_negatives: np.ndarray) -> np.ndarray:
+        if not len(negative):
+            return of_negatives[:0]
+        return np.where(is_positive, of_positives[positive][example], of_negatives[negative])
+
+    document = listed(chosen.positive_doc, chosen.negative_doc)
     columns = [
         Column("anchor", "query_text", query),
         Column("documents", "doc_text", document, offsets),
-        Column("scores", "score", score, offsets)
-        if options.scores
-        else Column("labels", "label", is_positive.astype(np.int64), offsets),
+    ]
+    if not options.scores:
+        columns.append(Column("labels", "label", is_positive.astype(np.int64), offsets))
+    columns += [
+        Column(m.name, m.kind, listed(m.positive, m.negative), offsets)
+        for m in chosen.measures("scores" if options.scores else None)
     ]
     if options.ids:
         columns += [
@@ -142,7 +144,7 @@ def labeled_list(chosen: Chosen, options: Options) -> Examples:
     return Examples(columns, len(positive), left_out(chosen, query))
 
 
-def _cross(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
+def cross(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
     """Index pairs of every positive with every negative of its query, in order."""
     available = counts(chosen, chosen.negative_query)
     repeat = available[chosen.positive_query]
@@ -152,9 +154,9 @@ def _cross(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
     return positive, first[positive] + within
 
 
-def _fixed_lists(name: str, matrix: np.ndarray) -> Column:
+def _fixed_lists(measure: Measure, matrix: np.ndarray) -> Column:
     rows, width = matrix.shape
-    return Column(name, "score", matrix.ravel(), np.arange(rows + 1) * width)
+    return Column(measure.name, measure.kind, matrix.ravel(), np.arange(rows + 1) * width)
 
 
 TRIPLET = Format(triplet)

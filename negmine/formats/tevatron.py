@@ -25,9 +25,9 @@ def tevatron(chosen: Chosen, options: Options) -> Examples:
         Column("docid", "doc_id", chosen.negative_doc[rows.negative]),
         Column("text", "doc_text", chosen.negative_doc[rows.negative]),
     ]
-    if options.scores:
-        positive.append(Column("score", "score", chosen.positive_score[rows.positive]))
-        negative.append(Column("score", "score", chosen.negative_score[rows.negative]))
+    for m in chosen.measures("score" if options.scores else None):
+        positive.append(Column(m.name, m.kind, m.positive[rows.positive]))
+        negative.append(Column(m.name, m.kind, m.negative[rows.negative]))
     columns = [
         Column("query_id", "query_id", rows.query),
         Column("query", "query_text", rows.query),

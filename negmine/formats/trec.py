@@ -52,10 +52,13 @@ def _rows(chosen: Chosen) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     return query[order], document[order], score[order], label[order]
 
 
-RUN = Format(trec_run, needs="a scored row", suffixes=(".trec", ".run", ".txt"), trains=False)
+RUN = Format(
+    trec_run, needs="a scored row", suffixes=(".trec", ".run", ".txt"), trains=False, closed=True
+)
 QRELS = Format(
     trec_qrels,
     needs="a positive or a negative",
     suffixes=(".qrels", ".trec", ".txt"),
     trains=False,
+    closed=True,
 )

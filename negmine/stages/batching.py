@@ -24,15 +24,18 @@ _QUERIES_PER_CLUSTER = 200
 _B3_FIRST, _B3_COUNT = 30, 100
 
 
-def numbered(examples: Examples, batch: np.ndarray) -> Examples:
-    """The examples with a column ``batch``."""
+def numbered(examples: Examples, batch_size: int | None) -> Examples:
+    """The examples with a column ``batch``: 0, 1, 2, ... in their order, or -1 for all."""
+    batch = np.full(examples.count, -1)
+    if batch_size is not None:
+        batch = np.arange(examples.count) // batch_size
     return replace(examples, columns=[*examples.columns, Column("batch", "label", batch)])
 
 
 def batched(
     examples: Examples, chosen: Chosen, params: ExportParams, choices: Choices
 ) -> tuple[Examples, dict[str, Any]]:
-    """The examples in batches, in order, with the column ``batch``.
+    """The examples in batches, in order; what fits in no full batch is left out.
 
     Returns:
         The examples, and how hard the batches are beside random ones.
@@ -42,7 +45,7 @@ def batched(
     """
     query = examples.queries()
     if len(query) == 0:
-        return numbered(examples, query), {"batches": 0}
+        return examples, {"batches": 0}
     items = Items(query, _documents(examples), _positives(chosen))
     active, inverse = np.unique(query, return_inverse=True)
     query_vectors, positive_vectors = _vectors(
@@ -72,8 +75,7 @@ def batched(
         "in_batch_hardness": round(batchers.hardness(left, right, batches), 4),
         "in_batch_hardness_of_random": round(batchers.hardness(left, right, usual), 4),
     }
-    number = np.repeat(np.arange(len(batches)), params.batch_size)
-    return numbered(examples.take(batches.ravel()), number), facts
+    return examples.take(batches.ravel()), facts
 
 
 def _tas(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.formats.base import Chosen, Examples, Format, Options, localise, nothing
+from negmine.errors import UsageError, did_you_mean
+from negmine.formats.base import (
+    Chosen,
+    Examples,
+    Format,
+    Kind,
+    Measure,
+    Options,
+    localise,
+    nothing,
+)
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
@@ -21,6 +31,8 @@ from negmine.table.names import rank_column, score_column
 GROUP_BYTES = 256 << 20
 
 Side = Literal["all", "train", "heldout"]
+#: The extra column that the ledger does not hold: which positives the filter chose itself.
+PROMOTED = "promoted"
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,13 @@ class Choices:
         ledger: the ledger.
         by: name of the score that goes out.
         ranks: read the sources' ranks of the negatives.
+        extras: columns that go out beside the documents.
+        promoted: False leaves out the positives that the filter chose itself.
         limit: only the first so many queries.
         split: share of the queries that is held out.
+
+    Raises:
+        UsageError: the ledger has no such extra column, or it holds text.
     """
 
     def __init__(
@@ -50,11 +67,15 @@ class Choices:
         by: str,
         *,
         ranks: bool = False,
+        extras: Sequence[str] = (),
+        promoted: bool = True,
         limit: int | None = None,
         split: float | None = None,
     ) -> None:
         self.ledger = ledger
         self.sources = schemas.source_names(ledger.schema()) if ranks else []
+        self.extras = _kinds(ledger.schema(), extras)
+        self._promoted = promoted
         self._by = score_column(by)
         self._split = split
         self._queries = ledger.ancestor("retrieve")
@@ -78,9 +99,10 @@ class Choices:
         Returns:
             The choices, and how many selected rows lie on the other side.
         """
-        columns = ["qid", "docid", "label", self._by, "selected"]
+        columns = ["qid", "docid", "label", "grade", self._by, "selected"]
         columns += [rank_column(source) for source in self.sources]
-        table = self.ledger.read(name, columns)
+        columns += [extra for extra in self.extras if extra != PROMOTED]
+        table = self.ledger.read(name, list(dict.fromkeys(columns)))
         used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
         # A query without a chosen row still counts as a query, so its first row is kept.
         first = np.zeros(table.num_rows, dtype=bool)
@@ -108,7 +130,10 @@ class Choices:
         query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
         doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
         score = table.column(self._by).to_numpy().astype(np.float64)
-        positive = np.flatnonzero(table.column("label").to_numpy() == 1)
+        # A positive that nobody judged is the filter's own.
+        labelled = table.column("label").to_numpy() == 1
+        own = labelled & table.column("grade").is_null().to_numpy()
+        positive = np.flatnonzero(labelled if self._promoted else labelled & ~own)
         position = pc.fill_null(table.column("selected"), 0).to_numpy()
         negative = np.flatnonzero(position > 0)
         negative = negative[np.lexsort((position[negative], query[negative]))]
@@ -128,12 +153,22 @@ class Choices:
                 source: pc.fill_null(table.column(rank_column(source)), 0).to_numpy()[negative]
                 for source in self.sources
             },
+            extras=tuple(
+                Measure(name, kind, values[positive], values[negative])
+                for name, kind in self.extras.items()
+                for values in [own.astype(float) if name == PROMOTED else _floats(table, name)]
+            ),
         )
 
     def whole(self, side: Side) -> tuple[Chosen, int]:
         """The choices of all parts; see :meth:`part`. Holds the chosen rows, but no text."""
         found = [self.part(name, side) for name in self.names]
-        return _joined([chosen for chosen, _ in found], self.sources), sum(n for _, n in found)
+        joined = _joined([chosen for chosen, _ in found], self.nothing())
+        return joined, sum(n for _, n in found)
+
+    def nothing(self) -> Chosen:
+        """No choice, for the schema."""
+        return nothing(self.sources, self.extras)
 
     def integer_ids(self) -> bool:
         """Whether every id of the ledger is an integer, written as one."""
@@ -154,10 +189,34 @@ def qids_held_out(qids: pa.Array, share: float) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.float64) / 2.0**64 < share
 
 
-def _joined(parts: list[Chosen], sources: list[str]) -> Chosen:
+def _kinds(schema: pa.Schema, extras: Sequence[str]) -> dict[str, Kind]:
+    """What the values of each extra column are."""
+    numbers = [field.name for field in schema if not pa.types.is_string(field.type)]
+    kinds: dict[str, Kind] = {PROMOTED: "flag"}
+    for name in numbers:
+        if pa.types.is_boolean(schema.field(name).type):
+            kinds[name] = "flag"
+        else:
+            kinds[name] = "real" if pa.types.is_floating(schema.field(name).type) else "integer"
+    for name in extras:
+        if name not in kinds:
+            missing = "holds text" if name in schema.names else "is not in the ledger"
+            raise UsageError(f"--extra: '{name}' {missing}", hint=did_you_mean(name, kinds))
+    return {name: kinds[name] for name in extras}
+
+
+def _floats(table: pa.Table, name: str) -> np.ndarray:
+    """A column of numbers or marks as float64, NaN where it is null."""
+    column = table.column(name)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    return column.cast(pa.float64()).to_numpy()
+
+
+def _joined(parts: list[Chosen], empty: Chosen) -> Chosen:
     """Parts as one; no query spans two parts, but documents do."""
     if not parts:
-        return replace(nothing(sources), doc_texts=None)
+        return replace(empty, doc_texts=None)
     docids = pa.chunked_array([part.docids for part in parts], pa.string()).unique()
     doc_code = [pc.index_in(part.docids, value_set=docids).to_numpy() for part in parts]
     first = np.cumsum([0, *(len(part.qids) for part in parts)])
@@ -178,7 +237,15 @@ def _joined(parts: list[Chosen], sources: list[str]) -> Chosen:
         negative_query=join(p.negative_query + first[i] for i, p in enumerate(parts)),
         negative_doc=join(doc_code[i][p.negative_doc] for i, p in enumerate(parts)),
         negative_score=join(p.negative_score for p in parts),
-        negative_ranks={s: join(p.negative_ranks[s] for p in parts) for s in sources},
+        negative_ranks={s: join(p.negative_ranks[s] for p in parts) for s in empty.negative_ranks},
+        extras=tuple(
+            replace(
+                measure,
+                positive=join(p.extras[i].positive for p in parts),
+                negative=join(p.extras[i].negative for p in parts),
+            )
+            for i, measure in enumerate(empty.extras)
+        ),
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine import formats, log
 from negmine.errors import UsageError
 from negmine.formats import card
-from negmine.formats.base import Examples, Options, nothing, tables
+from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params import ExportParams, output_affecting
 from negmine.stages import batching
 from negmine.stages.examples import (
@@ -37,10 +38,14 @@ from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents
 
-VERSION = 2
+VERSION = 3
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _HELD_OUT = "_heldout"
+#: What ``load_dataset`` reads of a folder; the dot hides it from readers of the folder as a table.
+_METADATA = ".huggingface.yaml"
+#: The card for people; the underscore hides it in the same way.
+_CARD = "_README.md"
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,14 @@ def _check(params: ExportParams, layout: formats.Format, out: Path, suffix: str 
         raise UsageError(
             "--card belongs to a folder", where=str(out), hint="Give -o a name without a suffix."
         )
+    if layout.numbered and suffix is not None:
+        raise UsageError(
+            f"{params.format} tells documents by their lines in a collection.tsv beside it",
+            where=str(out),
+            hint="Give -o a folder: a name without a suffix.",
+        )
+    if layout.closed and params.extra:
+        raise UsageError(f"--extra: {params.format} has no place for further columns")
     if params.batcher is not None and not layout.trains:
         raise UsageError(f"--batcher: {params.format} holds no training examples")
     if params.batcher is not None and params.shuffle is not None:
@@ -192,16 +205,21 @@ def _export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
         counts, warnings = maker.counts(sides[0]), maker.warnings(sides[0])
         if maker.layout.sidecars:
             _write_sidecars(maker, writer)
+        if maker.layout.numbered:
+            _write_numbered(maker, writer)
         if len(sides) > 1:
             counts["heldout"] = maker.counts("heldout")
-        # Without its card `load_dataset` would take what is held out, and the texts, for examples.
-        carded = maker.params.card or len(sides) > 1 or maker.layout.sidecars
-        if carded and not writer.has("README.md"):
-            held_out = f"{_HELD_OUT}/part-*" if len(sides) > 1 else None
-            facts = _facts(maker, counts)
-            sidecars = maker.layout.sidecars
-            text = card.text(facts, held_out=held_out, sidecars=sidecars, suffix=maker.suffix)
-            writer.add_text("README.md", text)
+        metadata = card.metadata(
+            held_out=f"{_HELD_OUT}/part-*" if len(sides) > 1 else None,
+            sidecars=maker.layout.sidecars,
+            suffix=maker.suffix,
+        )
+        # `load_dataset` reads neither arrays nor fields between spaces, whatever it is told.
+        loads = not maker.layout.numbered and maker.suffix not in files.FIELD_SUFFIXES
+        if loads and not writer.has(_METADATA):
+            writer.add_text(_METADATA, metadata)
+        if maker.params.card and not writer.has(_CARD):
+            writer.add_text(_CARD, card.text(_facts(maker, counts), metadata))
         writer.commit(counts, warnings=warnings)
     return Outcome(out, counts, warnings=warnings)
 
@@ -248,6 +266,33 @@ def _write_sidecars(maker: Maker, writer: Writer) -> None:
         )
 
 
+def _write_numbered(maker: Maker, writer: Writer) -> None:
+    """Write the texts whose lines the examples name, and which id stands on which line."""
+    text = pa.schema([("number", pa.int64()), ("text", pa.string())])
+    kinds = {
+        "queries.tsv": ("_queries/part-00000.parquet", "query_id", maker.queries),
+        "collection.tsv": ("_documents/part-00000.parquet", "document_id", maker.documents_in_use),
+    }
+    for name, (ids_name, id_column, slices) in kinds.items():
+        if not writer.has(name):
+            writer.add_tables(name, _numbered_lines(slices(), text), text)
+        if not writer.has(ids_name):
+            schema = pa.schema([("number", pa.int64()), (id_column, pa.string())])
+            swapped = ((ids, ids) for ids, _ in slices(texts=False))
+            writer.add_tables(ids_name, _numbered_lines(swapped, schema), schema)
+
+
+def _numbered_lines(
+    slices: Iterator[tuple[pa.Array, pa.Array]], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Number and value of each line, 0, 1, 2, ..."""
+    start = 0
+    for _, values in slices:
+        numbers = np.arange(start, start + len(values))
+        start += len(values)
+        yield pa.table([numbers, values.cast(pa.string())], schema)
+
+
 def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, force: bool) -> Outcome:
     writer = artifacts.begin_file(out, plan, force=force)
     if writer is None:
@@ -289,7 +334,13 @@ class Maker:
         self.layout = layout
         self.suffix = setup.suffix or layout.suffixes[0]
         self.choices = Choices(
-            ledger, by, ranks=layout.ranks, limit=params.limit, split=params.split
+            ledger,
+            by,
+            ranks=layout.ranks,
+            extras=params.extra,
+            promoted=params.promoted == "use",
+            limit=params.limit,
+            split=params.split,
         )
         self._documents = Documents(ledger.ancestor("index.documents"))
         self._options = Options(
@@ -311,6 +362,8 @@ class Maker:
             params.batcher is not None
             or params.shuffle is not None
             or params.max_shard_size is not None
+            # Its readers take one file.
+            or self.layout.numbered
         )
 
     def add(self, side: Side, stats: dict[str, int]) -> None:
@@ -352,31 +405,54 @@ class Maker:
             examples = examples.take(order)
         elif self.params.batcher is not None and side != "heldout":
             examples, facts = batching.batched(examples, chosen, self.params, self.choices)
+            if not self.layout.closed:
+                examples = batching.numbered(examples, self.params.batch_size)
             self._facts[side] = facts
             stats["examples_not_batched"] = stats["examples"] - examples.count
-        elif self.params.batcher is not None:
-            examples = batching.numbered(examples, np.full(examples.count, -1))
+        elif self.params.batcher is not None and not self.layout.closed:
+            examples = batching.numbered(examples, None)
         size = self.params.max_shard_size
-        rows = rows_per_piece(
-            examples, self._documents, GROUP_BYTES if size is None else shard_bytes(size)
-        )
+        if size is None and self.layout.numbered:
+            rows = max(1, examples.count)
+        else:
+            rows = rows_per_piece(
+                examples, self._documents, GROUP_BYTES if size is None else shard_bytes(size)
+            )
+        if self.layout.numbered:
+            chosen = self._numbered(chosen)
         for name, order, counts in pieces(examples, chosen, stats, rows, self.suffix):
             if not skip(name):
                 yield Piece(name, examples.take(order), chosen, counts)
 
-    def queries(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+    def _numbered(self, chosen: Chosen) -> Chosen:
+        """The choices with the numbers of their queries and documents in the place of their ids."""
+        everything = self.choices.whole("all")[0]
+
+        def numbers(ids: pa.Array, among: pa.Array) -> pa.Array:
+            return pc.index_in(ids, value_set=among).cast(pa.string())
+
+        return replace(
+            chosen,
+            qids=numbers(chosen.qids, everything.qids),
+            docids=numbers(chosen.docids, everything.docids),
+        )
+
+    def queries(self, texts: bool = True) -> Iterator[tuple[pa.Array, pa.Array]]:
         """Ids and texts of the queries, a part at a time."""
         for name in self.choices.names:
             chosen, _ = self.choices.part(name, "all")
             yield chosen.qids, chosen.query_texts
 
-    def documents_in_use(self) -> Iterator[tuple[pa.Array, pa.Array]]:
-        """Ids and texts of the positives and chosen negatives, each document once."""
+    def documents_in_use(self, texts: bool = True) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Ids and texts of the positives and chosen negatives, each document once.
+
+        Without ``texts`` the ids stand in their place.
+        """
         docids = self.choices.whole("all")[0].docids
         step = max(1, GROUP_BYTES // max(1, self._mean_bytes()))
         for start in range(0, max(1, len(docids)), step):
             wanted = docids.slice(start, step)
-            yield wanted, self._documents.texts(wanted)
+            yield wanted, self._documents.texts(wanted) if texts else wanted
 
     def _mean_bytes(self) -> int:
         counts = self._documents.artifact.counts
@@ -384,10 +460,9 @@ class Maker:
 
     def no_examples(self) -> Examples:
         """No example, for the schema."""
-        chosen = nothing(self.choices.sources)
-        examples = lay_out(chosen, self.layout, self._options, self.params.texts)
-        if self.params.batcher is not None:
-            examples = batching.numbered(examples, np.empty(0, dtype=np.int64))
+        examples = lay_out(self.choices.nothing(), self.layout, self._options, self.params.texts)
+        if self.params.batcher is not None and not self.layout.closed:
+            examples = batching.numbered(examples, None)
         return examples
 
     def counts(self, side: Side) -> dict[str, Any]:

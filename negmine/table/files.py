@@ -15,8 +15,16 @@ from negmine.errors import InvalidDataError
 
 #: Suffixes of files with fields between spaces, as TREC's tools read them.
 FIELD_SUFFIXES = (".trec", ".run", ".qrels", ".txt")
-#: Suffixes that :func:`write_tables` knows.
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", *FIELD_SUFFIXES)
+#: Suffixes that :func:`write_tables` knows; of two that fit, the first counts.
+SUFFIXES = (
+    ".parquet",
+    ".colbert.jsonl",
+    ".jsonl",
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".tsv",
+    *FIELD_SUFFIXES,
+)
 
 
 def suffix_of(path: Path) -> str | None:
@@ -49,6 +57,45 @@ def write_jsonl(file: BinaryIO | pa.NativeFile, tables: Iterable[pa.Table]) -> i
     for table in tables:
         for batch in table.to_batches(max_chunksize=4096):
             file.write(b"".join(orjson.dumps(row) + b"\n" for row in batch.to_pylist()))
+            rows += batch.num_rows
+    return rows
+
+
+def write_arrays(file: BinaryIO | pa.NativeFile, tables: Iterable[pa.Table]) -> int:
+    """Write one JSON array per row, of its values; an object among them is an array of its own.
+
+    Returns:
+        The rows written.
+    """
+    rows = 0
+    for table in tables:
+        for batch in table.to_batches(max_chunksize=4096):
+            columns = [
+                zip(*(part.to_pylist() for part in column.flatten()), strict=True)
+                if pa.types.is_struct(column.type)
+                else column.to_pylist()
+                for column in batch.columns
+            ]
+            lines = zip(*columns, strict=True)
+            file.write(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+            rows += batch.num_rows
+    return rows
+
+
+def write_tsv(file: BinaryIO | pa.NativeFile, tables: Iterable[pa.Table]) -> int:
+    """Write one line per row, its values between tabs; returns the rows written.
+
+    Tabs and line ends inside a value become spaces: the format has no way to tell them.
+    """
+    rows = 0
+    for table in tables:
+        for batch in table.to_batches(max_chunksize=65_536):
+            columns = [
+                pc.replace_substring_regex(column.cast(pa.string()), r"[\t\r\n]+", " ")
+                for column in batch.columns
+            ]
+            lines = pc.binary_join_element_wise(*columns, "\t").to_pylist()
+            file.write("".join(f"{line}\n" for line in lines).encode())
             rows += batch.num_rows
     return rows
 
@@ -88,5 +135,8 @@ def write_tables(
     if suffix == ".parquet":
         return write_parquet(path, tables, schema, metadata)
     compression = {".jsonl.gz": "gzip", ".jsonl.zst": "zstd"}.get(suffix)
+    write = {".colbert.jsonl": write_arrays, ".tsv": write_tsv}.get(suffix, write_jsonl)
+    if suffix in FIELD_SUFFIXES:
+        write = write_fields
     with pa.output_stream(str(path), compression=compression) as stream:
-        return (write_fields if suffix in FIELD_SUFFIXES else write_jsonl)(stream, tables)
+        return write(stream, tables)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,10 @@ import pytest
 
 from negmine import formats
 from negmine.errors import UsageError
-from negmine.formats.base import Chosen, Options, tables
+from negmine.formats.base import Chosen, Measure, Options, tables
 from negmine.params import ExportParams
 from negmine.stages import export
+from negmine.table import files
 from tests.formats.conftest import make_ledger
 
 
@@ -126,6 +131,84 @@ def test_trec_rows(chosen: Chosen) -> None:
     ]
 
 
+def test_colbert_lines_are_numbers(chosen: Chosen) -> None:
+    numbered = replace(
+        chosen, qids=pa.array(["0", "1", "2", "3"]), docids=pa.array(["0", "1", "2", "3", "4"])
+    )
+    assert made(numbered, "colbert-triples") == [
+        {"qid": q, "positive": p, "negative_1": n}
+        for q, p, n in [(0, 0, 3), (0, 0, 4), (0, 1, 3), (0, 1, 4), (1, 2, 0)]
+    ]
+    assert made(numbered, "colbert", n=2, scores=True) == [
+        {
+            "qid": 0,
+            "positive": {"positive": pid, "score": score},
+            "negative_1": {"negative_1": 3, "score": 5.0},
+            "negative_2": {"negative_2": 4, "score": 4.0},
+        }
+        for pid, score in [(0, 9.0), (1, 8.0)]
+    ]
+
+
+def said(role: str, text: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": text}]
+
+
+def test_swift_lines_are_conversations(chosen: Chosen) -> None:
+    assert made(chosen, "swift-embedding") == [
+        {
+            "messages": said("user", query),
+            "positive_messages": [said("user", positive)],
+            "negative_messages": [said("user", text) for text in negatives],
+        }
+        for query, positive, negatives in [
+            ("one?", "A", "DE"),
+            ("one?", "B", "DE"),
+            ("two?", "C", "A"),
+        ]
+    ]
+    first, second = made(chosen, "swift-reranker", ids=True)
+    assert first == {
+        "messages": said("user", "one?"),
+        "positive_messages": [said("assistant", "A"), said("assistant", "B")],
+        "negative_messages": [said("assistant", "D"), said("assistant", "E")],
+        "query_id": "q1",
+        "pos_id": ["a", "b"],
+        "neg_id": ["d", "e"],
+    }
+    assert second["negative_messages"] == [said("assistant", "A")]
+
+
+def test_nemo_lines_have_one_positive(chosen: Chosen) -> None:
+    assert made(chosen, "nemo") == [
+        {"query": "one?", "pos_doc": ["A"], "neg_doc": ["D", "E"]},
+        {"query": "one?", "pos_doc": ["B"], "neg_doc": ["D", "E"]},
+        {"query": "two?", "pos_doc": ["C"], "neg_doc": ["A"]},
+    ]
+
+
+WEIGHT = Measure("weight", "real", np.full(4, np.nan), np.array([0.5, 0.25, 1.0, 0.0]))
+FILLED = Measure("filled", "flag", np.zeros(4), np.array([0.0, 1.0, 0.0, 0.0]))
+
+
+def test_extra_columns_stand_beside_every_document(chosen: Chosen) -> None:
+    chosen = replace(chosen, extras=(WEIGHT, FILLED))
+    assert [row["weight"] for row in made(chosen, "triplet")][:2] == [[None, 0.5], [None, 0.25]]
+    assert made(chosen, "n-tuple", n=2)[0]["filled"] == [False, False, True]
+    assert [row["weight"] for row in made(chosen, "labeled-pair")] == [
+        *(None, None, 0.5, 0.25),
+        *(None, 1.0),
+    ]
+    assert made(chosen, "labeled-list")[1]["weight"] == [None, 0.5, 0.25]
+    assert made(chosen, "pylate-kd", n=2)[0]["weight"] == [None, 0.5, 0.25]
+    assert made(chosen, "flagembedding")[0]["neg_weight"] == [0.5, 0.25]
+    assert made(chosen, "flagembedding")[0]["pos_filled"] == [False, False]
+    assert made(chosen, "nemo")[1]["neg_filled"] == [False, True]
+    assert made(chosen, "swift-reranker")[0]["neg_weight"] == [0.5, 0.25]
+    passages = made(chosen, "tevatron")[0]["negative_passages"]
+    assert passages[1] == {"docid": "e", "text": "E", "weight": 0.25, "filled": True}
+
+
 # --- their loaders ----------------------------------------------------------------------------
 
 
@@ -230,6 +313,137 @@ def test_tevatron_takes_examples(ledger: Path, tmp_path: Path, minilm: Path) -> 
     assert tokenizer.decode(example["positives"][0]) == "passage 1001 of the heart therapy"
 
 
+def colbert_folder(out: Path) -> tuple[list[list[Any]], dict[int, str], list[str]]:
+    """What colbert-ai sees of a folder: its examples, queries and collection."""
+    from colbert.data import Collection, Examples, Queries
+
+    return (
+        Examples.cast(str(out / "part-00000.colbert.jsonl")).tolist(),
+        Queries.cast(str(out / "queries.tsv")).data,
+        Collection.cast(str(out / "collection.tsv")).data,
+    )
+
+
+@needs("colbert")
+@pytest.mark.parametrize("name", ["colbert-triples", "colbert"])
+def test_colbert_loads_a_folder(ledger: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "colbert"
+    params = ExportParams(format=name, scores=name == "colbert", split=0.3, shuffle=3)
+    counts = export.run(params, ledger, out).counts
+    examples, queries, collection = colbert_folder(out)
+    assert len(examples) == counts["examples"]
+    assert len(queries) == 6
+    asked = set()
+    for qid, *documents in examples:
+        number = int(re.findall("number ([0-9]+)", queries[qid])[0])
+        asked.add(number)
+        if name == "colbert":
+            documents, scores = zip(*documents, strict=True)
+            assert scores[0] > max(scores[1:])
+        texts = [collection[pid] for pid in documents]
+        assert texts[0] in {f"passage {n + number} of the heart therapy" for n in (1000, 2000)}
+        assert all(re.match("passage 3", text) for text in texts[1:])
+        assert len(texts) == (4 if name == "colbert" else 2)
+    held_out = (out / "_heldout" / "part-00000.colbert.jsonl").read_text().splitlines()
+    elsewhere = {json.loads(line)[0] for line in held_out}
+    assert elsewhere
+    assert elsewhere.isdisjoint({qid for qid, *_ in examples})
+    ids = pq.read_table(out / "_documents").to_pylist()
+    assert [row["number"] for row in ids] == list(range(len(collection)))
+    assert all(f"passage {row['document_id']} " in collection[row["number"]] for row in ids)
+
+
+def test_tabs_and_line_ends_in_a_text_do_not_break_a_tsv(tmp_path: Path) -> None:
+    table = pa.table({"number": [0, 1], "text": ["a\tb\r\nc", "d\u2028e"]})
+    with (tmp_path / "x.tsv").open("wb") as file:
+        assert files.write_tsv(file, [table]) == 2
+    assert (tmp_path / "x.tsv").read_bytes().decode() == "0\ta b c\n1\td\u2028e\n"
+
+
+SWIFT = """
+import json, sys
+from datasets import Dataset
+from swift.dataset.preprocessor import AutoPreprocessor
+from swift.template.template_inputs import TemplateInputs
+
+rows = [json.loads(line) for line in open(sys.argv[1])]
+# Rows with --ids: the preprocessor drops what it does not know.
+loaded = AutoPreprocessor()(Dataset.from_list(rows), load_from_cache_file=False, strict=True)
+assert set(loaded.column_names) >= {"messages", "positive_messages", "negative_messages"}
+seen = []
+for row in loaded:
+    row = {key: value for key, value in row.items() if value is not None}
+    inputs = TemplateInputs.from_dict(row)
+    seen.append(
+        [
+            [(m["role"], m["content"]) for m in one.messages]
+            for one in [inputs.chosen, *inputs.positive, *inputs.negative]
+        ]
+    )
+print("SEEN", json.dumps(seen))
+"""
+
+
+@needs("swift")
+@pytest.mark.real
+def test_swift_takes_the_lines(ledger: Path, tmp_path: Path) -> None:
+    """In a process of its own: importing ms-swift changes parts of `datasets` for all."""
+    out = tmp_path / "train.jsonl"
+    export.run(ExportParams(format="swift-embedding", ids=True), ledger, out)
+    environment = {**os.environ, "MODELSCOPE_CACHE": str(tmp_path / "cache")}
+    ended = subprocess.run(
+        [sys.executable, "-c", SWIFT, str(out)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    seen = json.loads(ended.stdout.split("SEEN ", 1)[1])
+    assert len(seen) == 9
+    for query, positive, *negatives in seen:
+        number = int(re.findall("number ([0-9]+)", query[0][1])[0])
+        assert query[0][0] == "user"
+        found = re.match("passage ([12])00([0-9]) of", positive[0][1])
+        assert found is not None
+        assert int(found[2]) == number
+        assert len(negatives) == 3
+
+
+@needs("nemo_automodel")
+@pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
+def test_nemo_loads_a_file(ledger: Path, tmp_path: Path, kind: str) -> None:
+    path = "components/datasets/llm/retrieval_dataset_inline.py"
+    loader = module_of_package("nemo_automodel", path)
+    out = tmp_path / "train.jsonl"
+    export.run(ExportParams(format="nemo"), ledger, out)
+    data = loader.make_retrieval_dataset(str(out), model_type=kind, n_passages=4)
+    assert len(data) == 9
+    rows = data[0:9]
+    if kind == "cross_encoder":
+        assert len(rows["doc_text"]) == len(rows["question"]) == 36
+        return
+    for question, texts in zip(rows["question"], rows["doc_text"], strict=True):
+        number = int(re.findall("number ([0-9]+)", question)[0])
+        assert texts[0] in {f"passage {n + number} of the heart therapy" for n in (1000, 2000)}
+        assert len(texts) == 4
+
+
+def module_of_package(package: str, path: str) -> Any:
+    """One module of a package whose ``__init__`` wants more than is installed."""
+    found = importlib.util.find_spec(package)
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    file = Path(found.submodule_search_locations[0], path)
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[file.stem] = module
+    specification.loader.exec_module(module)
+    return module
+
+
 def test_msmarco_lines_have_integer_ids(ledger: Path, tmp_path: Path) -> None:
     """As the training script of that data set reads them: ids are keys of integer dictionaries."""
     out = tmp_path / "hard-negatives.jsonl.gz"
@@ -288,7 +502,8 @@ def test_every_reader_of_parquet_reads_every_artifact(ledger: Path) -> None:
     duckdb, polars = pytest.importorskip("duckdb"), pytest.importorskip("polars")
     import pandas as pd
 
-    export.run(ExportParams(), ledger, ledger.parent / "train")
+    # With a card, a held-out side and a shuffle: the folder is still one table.
+    export.run(ExportParams(split=0.3, card=True), ledger, ledger.parent / "train")
     for artifact in ("documents", "candidates", "scored", "ledger", "train"):
         folder = ledger.parent / artifact
         rows = pq.read_table(folder).num_rows
@@ -297,21 +512,30 @@ def test_every_reader_of_parquet_reads_every_artifact(ledger: Path) -> None:
         assert len(polars.read_parquet(folder / "*.parquet")) == rows
         counted = duckdb.sql(f"select count(*) from '{folder}/*.parquet'").fetchall()
         assert counted == [(rows,)]
+    parts = sorted((ledger.parent / "train").glob("part-*"))
+    assert rows == sum(pq.read_table(part).num_rows for part in parts)
 
 
 def test_datasets_loads_files_a_folder_and_its_card(ledger: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
 
     out, cache = tmp_path / "train", str(tmp_path / "cache")
-    outcome = export.run(ExportParams(split=0.4), ledger, out)
+    outcome = export.run(ExportParams(split=0.4, card=True), ledger, out)
     by_files = load_dataset("parquet", data_files=f"{out}/part-*.parquet", cache_dir=cache)
     by_card = load_dataset(str(out), cache_dir=cache)
     assert by_card["train"].num_rows == by_files["train"].num_rows == outcome.counts["examples"]
     assert by_card["validation"].num_rows == outcome.counts["heldout"]["examples"] > 0
     assert by_card["train"].column_names == ["anchor", "positive", "negative"]
-    card = (out / "README.md").read_text()
+    card = (out / "_README.md").read_text()
     assert "Hard negatives, as `triplet`" in card
     assert not re.search(r"^path: /", card, re.MULTILINE)
+    # As it lies on the hub, where the card says how to load.
+    (out / ".huggingface.yaml").unlink()
+    (out / "_README.md").rename(out / "README.md")
+    on_the_hub = load_dataset(str(out), cache_dir=str(tmp_path / "another"))
+    assert {k: v.num_rows for k, v in on_the_hub.items()} == {
+        k: v.num_rows for k, v in by_card.items()
+    }
 
 
 # --- one step of training ---------------------------------------------------------------------

@@ -10,10 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine.errors import UsageError
-from negmine.params import ExportParams
+from negmine.params import ExportParams, FilterParams
 from negmine.stages import export
+from negmine.stages import filter as filtering
+from negmine.table.artifact import Writer
 from tests.conftest import MINILM, Invoke, require_packages
-from tests.formats.conftest import make_ledger
+from tests.formats.conftest import make_ledger, row
+from tests.tables import make_scored
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,7 @@ def test_a_limit_counts_queries_before_the_split(ledger: Path, tmp_path: Path) -
         ({"split": 1.5}, "a.parquet", "--split must lie between 0 and 1"),
         ({"split": 0.5}, "-", "--split writes two files"),
         ({"max_shard_size": "1MB"}, "a.jsonl", "--max-shard-size cuts a folder"),
+        ({"format": "colbert"}, "a.colbert.jsonl", "tells documents by their lines"),
         ({"card": True}, "a.jsonl", "--card belongs to a folder"),
         ({"batcher": "ngame", "format": "trec-run"}, "a.trec", "no training examples"),
         ({"batcher": "ngame", "shuffle": 1}, "a.parquet", "--shuffle would undo --batcher"),
@@ -251,3 +255,129 @@ def test_a_sequential_sampler_sees_the_batches(mined: Path, tmp_path: Path) -> N
         list(range(start, start + 4)) for start in range(0, len(data), 4)
     ]
     assert trainer.train().global_step == 1
+
+
+# --- columns of the ledger --------------------------------------------------------------------
+
+
+def test_columns_of_the_ledger_go_out_on_request(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path, difficulty=True, tau_plus=0.1, fill_beyond=3)
+    extra = ("difficulty", "tau_plus", "filled", "rank_bm25", "grade")
+    params = ExportParams(format="labeled-pair", ids=True, extra=extra)
+    export.run(params, ledger, tmp_path / "train.parquet")
+    made = {(row["qid"], row["docid"]): row for row in rows(tmp_path / "train.parquet")}
+    schema = pq.read_schema(tmp_path / "train.parquet")
+    assert [str(schema.field(name).type) for name in extra] == [
+        *("float", "float", "bool", "int64", "int64")
+    ]
+    kept = [row for row in rows(ledger) if row["label"] == 1 or row["selected"] is not None]
+    assert len(kept) == len(made)
+    for row in kept:
+        out = made[row["qid"], row["docid"]]
+        assert {name: out[name] for name in extra} == {name: row[name] for name in extra}
+    # The other orders: in parts, and all at once.
+    shuffled = ExportParams(format="labeled-pair", ids=True, extra=extra, shuffle=1)
+    export.run(shuffled, ledger, tmp_path / "again.parquet")
+    again = {(row["qid"], row["docid"]): row for row in rows(tmp_path / "again.parquet")}
+    assert again == made
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "words"),
+    [
+        ("triplet", "wieght", "'wieght' is not in the ledger"),
+        ("triplet", "dropped_by", "'dropped_by' holds text"),
+        ("trec-run", "grade", "no place for further columns"),
+        ("colbert", "grade", "no place for further columns"),
+    ],
+)
+def test_a_column_that_cannot_go_out_is_refused(
+    ledger: Path, tmp_path: Path, name: str, extra: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        export.run(ExportParams(format=name, extra=(extra,)), ledger, tmp_path / "out")
+
+
+def unlabelled_ledger(folder: Path) -> Path:
+    """q0 has a judged positive; q1 has none, and its best candidate is promoted."""
+    judged = [row("q0", "a", 1, 9.0, 1), row("q0", "b", 0, 2.0, 2)]
+    promoted = [row("q1", "c", 0, 8.0, 1), row("q1", "d", 0, 1.0, 2)]
+    scored = make_scored(
+        folder,
+        [judged + promoted],
+        sources=("bm25",),
+        scorers=("ce",),
+        doc_texts={name: f"passage {name}" for name in "abcd"},
+        query_texts={"q0": "first", "q1": "second"},
+    )
+    settings = FilterParams(
+        pseudo_positive=5.0, same_text=False, near_duplicates=False, duplicate_queries=False
+    )
+    filtering.run(settings, scored, folder / "ledger")
+    return folder / "ledger"
+
+
+def test_promoted_positives_are_marked_or_left_out(tmp_path: Path) -> None:
+    ledger = unlabelled_ledger(tmp_path)
+    marked = ExportParams(format="labeled-pair", ids=True, extra=("promoted",))
+    export.run(marked, ledger, tmp_path / "marked.parquet")
+    told = [(r["docid"], r["label"], r["promoted"]) for r in rows(tmp_path / "marked.parquet")]
+    assert told == [("a", 1, False), ("b", 0, False), ("c", 1, True), ("d", 0, False)]
+    strict = ExportParams(ids=True, promoted="leave-out")
+    counts = export.run(strict, ledger, tmp_path / "strict.parquet").counts
+    assert [r["positive_docid"] for r in rows(tmp_path / "strict.parquet")] == ["a"]
+    assert counts["queries_left_out"] == 1
+
+
+# --- killed and run again ---------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """Stands for a kill between two parts."""
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"ids": True, "shuffle": 5, "max_shard_size": "60", "split": 0.3, "card": True},
+        {"format": "pylate-kd", "texts": False, "shuffle": 5, "max_shard_size": "100"},
+        {"format": "colbert-triples", "max_shard_size": "100"},
+        {"format": "n-tuple", "scores": True},
+    ],
+    ids=["shuffled", "pylate", "colbert", "streamed"],
+)
+def test_a_killed_export_goes_on_and_gives_the_same_bytes(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]
+) -> None:
+    """Killed after every file once, then let through: no byte differs from an export at once."""
+    settings = ExportParams(**params)
+    at_once = export.run(settings, ledger, tmp_path / "at_once")
+    out, kills = tmp_path / "killed", 0
+    add = Writer._add
+
+    def add_and_die(self: Writer, *arguments: Any) -> None:
+        add(self, *arguments)
+        raise Killed
+
+    outcome = None
+    while outcome is None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "_add", add_and_die)
+            try:
+                outcome = export.run(settings, ledger, out)
+            except Killed:
+                kills += 1
+        assert kills < 50, "no file is kept"
+
+    def files(folder: Path) -> dict[str, bytes]:
+        found = [path for path in folder.rglob("*") if path.is_file()]
+        return {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in found
+            if path.name != "_manifest.json"
+        }
+
+    made = files(out)
+    assert kills == len(made) >= 3
+    assert made == files(tmp_path / "at_once")
+    assert outcome.counts == at_once.counts
