@@ -15,7 +15,8 @@ from negmine.stages import export
 from negmine.stages import filter as filtering
 from negmine.table.artifact import Writer
 from tests.conftest import MINILM, Invoke, require_packages
-from tests.formats.conftest import make_ledger, row
+from tests.formats.conftest import make_ledger
+from tests.formats.conftest import row as ledger_row
 from tests.tables import make_scored
 
 
@@ -300,8 +301,8 @@ def test_a_column_that_cannot_go_out_is_refused(
 
 def unlabelled_ledger(folder: Path) -> Path:
     """q0 has a judged positive; q1 has none, and its best candidate is promoted."""
-    judged = [row("q0", "a", 1, 9.0, 1), row("q0", "b", 0, 2.0, 2)]
-    promoted = [row("q1", "c", 0, 8.0, 1), row("q1", "d", 0, 1.0, 2)]
+    judged = [ledger_row("q0", "a", 1, 9.0, 1), ledger_row("q0", "b", 0, 2.0, 2)]
+    promoted = [ledger_row("q1", "c", 0, 8.0, 1), ledger_row("q1", "d", 0, 1.0, 2)]
     scored = make_scored(
         folder,
         [judged + promoted],
