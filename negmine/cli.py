@@ -187,6 +187,10 @@ def run(
             help="Change one key of the recipe, e.g. filter.num-negatives=4 (repeatable).",
         ),
     ] = None,
+    memory: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SIZE", help="Most memory of the process in every stage, e.g. 2GB."),
+    ] = None,
     force: _Force = False,
     quiet: _Quiet = False,
     verbose: _Verbose = False,
@@ -202,6 +206,7 @@ def run(
             out=out,
             inputs={"corpus": corpus, "queries": queries, "qrels": qrels, "pairs": pairs},
             changes=set_ or [],
+            memory=memory,
             force=force,
         )
     )

@@ -51,6 +51,10 @@ def opt(
 _COLUMN_HELP = "Read field TARGET from column SOURCE of the input (repeatable)."
 _ON_ERROR_HELP = "A bad record stops the run (fail) or is skipped, counted and listed (skip)."
 _DEVICE_HELP = "Where models run: auto, cpu, cuda, cuda:1, ..."
+_MEMORY_HELP = (
+    "Most memory of the process, such as 2GB: decides how much is held at a time, not what comes "
+    "out; default: half of what is free."
+)
 _DTYPE_HELP = (
     "Arithmetic of the models; auto takes bfloat16 where the hardware has it, else float32."
 )
@@ -99,6 +103,7 @@ class IndexParams:
     )
     batch_size: int = opt(128, "Most texts in one model call.", minimum=1)
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
+    memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     dtype: Dtype = opt("auto", _DTYPE_HELP)
     limit: int | None = opt(None, "Read only the first N documents.", metavar="N", minimum=1)
     on_error: OnError = opt("fail", _ON_ERROR_HELP)
@@ -159,6 +164,7 @@ class RetrieveParams:
     )
     batch_size: int = opt(128, "Most queries in one model call.", minimum=1)
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
+    memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     limit: int | None = opt(
         None, "Mine only the first N queries that can be mined.", metavar="N", minimum=1
     )
@@ -202,6 +208,7 @@ class RerankParams:
     )
     batch_size: int = opt(64, "Most pairs in one model call.", minimum=1)
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
+    memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     dtype: Dtype = opt("auto", _DTYPE_HELP)
     limit: int | None = opt(None, "Score only the first N queries.", metavar="N", minimum=1)
 
@@ -433,6 +440,7 @@ class FilterParams:
         minimum=0,
     )
     seed: int = opt(42, "Seed of all random choices.")
+    memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
 
 
 @dataclass(frozen=True)
@@ -519,6 +527,7 @@ class ExportParams:
     )
     seed: int = opt(42, "Seed of the batcher.")
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
+    memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)
 
 

@@ -87,6 +87,7 @@ def run_recipe(
     out: str | None,
     inputs: Mapping[str, str | None],
     changes: Sequence[str],
+    memory: str | None,
     force: bool,
 ) -> None:
     """Run every stage of a recipe; the training set's path goes to stdout."""
@@ -104,6 +105,9 @@ def run_recipe(
                 tables[stage][key] = value
     for change in changes:
         _change(tables, change)
+    if memory is not None:
+        for table in tables.values():
+            table["memory"] = memory
     work = out or loaded.work
     if work is None:
         raise UsageError(

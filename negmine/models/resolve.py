@@ -101,6 +101,19 @@ def onnx_file(folder: Path) -> Path:
     )
 
 
+def weight_bytes(ref: ModelRef) -> int:
+    """Bytes of a model's weights on disk; 0 where they are not on this machine yet."""
+    folder = Path(ref.location)
+    if not folder.is_dir():
+        return 0
+    if ref.backend == "onnx":
+        graph = onnx_file(folder)
+        return sum(path.stat().st_size for path in graph.parent.glob(f"{graph.name}*"))
+    files = [path for path in folder.rglob("*") if _TORCH_WEIGHTS.fullmatch(path.name)]
+    safe = [path for path in files if path.suffix == ".safetensors"]
+    return sum(path.stat().st_size for path in safe or files)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A model's JSON file; an empty one where there is none."""
     try:

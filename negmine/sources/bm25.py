@@ -123,6 +123,7 @@ class Bm25Source:
         k1: term frequency saturation.
         b: length normalisation.
         threads: queries searched at a time.
+        memory_bytes: the ceiling of the Java heap, where Java is not running yet.
     """
 
     def __init__(
@@ -132,10 +133,11 @@ class Bm25Source:
         k1: float = 0.9,
         b: float = 0.4,
         threads: int = 1,
+        memory_bytes: int | None = None,
         _ids_expected: bool = True,
     ) -> None:
         """Open the index; Java is started when it does not run yet."""
-        jvm.start()
+        jvm.start(memory_bytes)
         from jnius import cast
 
         self._folder = folder

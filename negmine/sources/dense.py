@@ -1,13 +1,22 @@
-"""Exact dense retrieval: vectors on disk, one file per part of the corpus, searched in a stream."""
+"""Exact dense retrieval: vectors on disk, one file per part of the corpus, searched in a stream.
+
+The corpus is read once for each group of queries. A block of vectors is multiplied with a block of
+queries in float32, and what exceeds a query's k-th best so far is kept; the kept are then scored
+again in float64, and that score alone decides the order and the cut.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from negmine.errors import InvalidDataError
+from negmine.memory import MIB
 from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
 from negmine.models.resolve import resolve
 from negmine.sources.base import Hits
@@ -15,14 +24,17 @@ from negmine.table.artifact import Artifact, Writer
 from negmine.table.documents import Documents, full_text
 from negmine.table.schema import positions_in_group, rank_order, string_codes
 
-#: Pairs scored at a time: bounds the gathered float64 rows (16k x 768 dims = 100 MB).
-_PAIRS_AT_ONCE = 16_384
-#: Fetched beyond k, so that the order at the cut is decided by exact scores and docids.
+#: Fetched beyond k, so that the cut is decided by exact scores and docids.
 _SLACK = 16
-#: A query whose cut stays tied is searched again deeper, up to this depth.
-_DEEPEST = 16_384
-#: Relative error of a float32 dot product between unit vectors is well below this.
+#: Relative error of a float32 inner product, in the two vectors' lengths, is well below this.
 _SEARCH_ERROR = 1e-5
+#: Vectors multiplied at a time with a block of queries: their scores stay in the cache.
+_BLOCK_ROWS = 1024
+_BLOCK_QUERIES = 1024
+#: Bytes of the gathered pairs that are multiplied in float64.
+_PAIR_BYTES = 32 * MIB
+#: Bytes of a dense search where nobody says how many.
+_MEMORY = 512 * MIB
 
 
 def build(
@@ -40,7 +52,7 @@ def build(
 
 
 class Vectors:
-    """The vectors of a corpus, memory-mapped part by part."""
+    """The vectors of a corpus, read part by part; rows are numbered through the parts."""
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
@@ -48,14 +60,45 @@ class Vectors:
         self.offsets = np.concatenate(
             ([0], np.cumsum([artifact.rows(name) for name in self.names]))
         ).astype(np.int64)
+        self._longest: float | None = None
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
     def parts(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, matrix) in order; the matrix is a memory map."""
+        """(first row, matrix as stored) in order; the matrix is a memory map."""
         for first, name in zip(self.offsets, self.names, strict=False):
-            yield int(first), np.load(self.artifact.file(name), mmap_mode="r", allow_pickle=False)
+            yield int(first), self._part(name)
+
+    def _part(self, name: str) -> np.ndarray:
+        matrix: np.ndarray = np.load(self.artifact.file(name), mmap_mode="r", allow_pickle=False)
+        return matrix
+
+    def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, float32 matrix of about ``size`` bytes at most) in order.
+
+        The next block is read, checked and converted while the caller works on one.
+        """
+
+        def read(first: int, name: str, start: int, rows: int) -> tuple[int, np.ndarray]:
+            return first + start, float32(self._part(name)[start : start + rows])
+
+        def asked() -> Iterator[tuple[int, str, int, int]]:
+            for first, name in zip(self.offsets, self.names, strict=False):
+                shape = self._part(name).shape
+                rows = max(_BLOCK_ROWS, size // max(1, 4 * shape[1]) // _BLOCK_ROWS * _BLOCK_ROWS)
+                for start in range(0, shape[0], rows):
+                    yield int(first), name, start, rows
+
+        with ThreadPoolExecutor(1, thread_name_prefix="vectors") as pool:
+            ahead = None
+            for block in asked():
+                following = pool.submit(read, *block)
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = following
+            if ahead is not None:
+                yield ahead.result()
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of row numbers, float32, in the order asked for."""
@@ -69,6 +112,17 @@ class Vectors:
             found[order[low:high]] = part[ordered[low:high] - first]
         assert found is not None, "an index has at least one document"
         return found
+
+    @property
+    def longest(self) -> float:
+        """Length of the longest vector."""
+        if self._longest is None:
+            if self.artifact.manifest["params"].get("normalize"):
+                self._longest = 1.0
+            else:
+                squares = (np.einsum("ij,ij->i", b, b).max() for _, b in self.blocks(_PAIR_BYTES))
+                self._longest = float(np.sqrt(max(squares)))
+        return self._longest
 
 
 def load_query_encoder(
@@ -103,65 +157,223 @@ def load_query_encoder(
     )
 
 
-def search(vectors: Vectors, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Top-k rows by inner product, exactly, holding one part at a time.
+def float32(part: np.ndarray) -> np.ndarray:
+    """Rows of stored vectors in float32, C-contiguous."""
+    if part.dtype != np.float16 or part.shape[1] == 0:
+        return np.ascontiguousarray(part, dtype=np.float32)
+    import faiss
+
+    # The same values as NumPy's conversion, several times as fast.
+    coder = faiss.IndexScalarQuantizer(part.shape[1], faiss.ScalarQuantizer.QT_fp16)
+    return coder.sa_decode(np.ascontiguousarray(part).view(np.uint8))
+
+
+@dataclass
+class _Best:
+    """The best rows of every query so far: a reservoir of the size ``2 * depth`` each.
+
+    Attributes:
+        depth: rows wanted.
+        score: float32 [queries, room], -inf where there is none.
+        row: row numbers, int32 or int64 [queries, room].
+        count: rows in use of each reservoir.
+        limit: what does not exceed this is not among the best ``depth``.
+    """
+
+    depth: int
+    score: np.ndarray
+    row: np.ndarray
+    count: np.ndarray
+    limit: np.ndarray
+
+    @staticmethod
+    def room(depth: int) -> int:
+        """Places of a reservoir."""
+        return max(2 * depth, 128)
+
+    @classmethod
+    def empty(cls, queries: int, depth: int, rows: int) -> _Best:
+        """Nothing found yet, in a corpus of so many rows."""
+        room = cls.room(depth)
+        kind = np.int32 if rows <= np.iinfo(np.int32).max else np.int64
+        return cls(
+            depth,
+            np.full((queries, room), -np.inf, dtype=np.float32),
+            np.zeros((queries, room), dtype=kind),
+            np.zeros(queries, dtype=np.int64),
+            np.full(queries, -np.inf, dtype=np.float32),
+        )
+
+    def add(self, low: int, scores: np.ndarray, above: np.ndarray, first: int) -> None:
+        """Take what exceeds the limits.
+
+        Args:
+            low: the first query of this block.
+            scores: float32 [block of queries, block of rows].
+            above: a buffer for booleans, of that shape.
+            first: the row of the first column.
+        """
+        high = low + len(scores)
+        np.greater(scores, self.limit[low:high, None], out=above)
+        hit = np.flatnonzero(above)
+        if len(hit) == 0:
+            return
+        query, column = np.divmod(hit, scores.shape[1])
+        more = np.bincount(query, minlength=len(scores))
+        full = self.count[low:high] + more > self.score.shape[1]
+        if full.any():
+            self._shrink(low, np.flatnonzero(full), scores, first)
+            stays = ~full[query]
+            hit, query, column = hit[stays], query[stays], column[stays]
+            more[full] = 0
+        place = np.arange(len(query)) - np.repeat(np.cumsum(more) - more, more)
+        place += self.count[low + query]
+        self.score[low + query, place] = scores.ravel()[hit]
+        self.row[low + query, place] = column + first
+        self.count[low:high] += more
+
+    def _shrink(self, low: int, full: np.ndarray, scores: np.ndarray, first: int) -> None:
+        """Keep the best ``depth`` of the reservoirs that would overflow and of their scores."""
+        at = low + full
+        width = self.score.shape[1]
+        every = np.concatenate([self.score[at], scores[full]], axis=1)
+        keep = np.argpartition(every, every.shape[1] - self.depth, axis=1)[:, -self.depth :]
+        kept = np.take_along_axis(every, keep, axis=1)
+        rows = np.take_along_axis(self.row[at], np.minimum(keep, width - 1), axis=1)
+        rows = np.where(keep < width, rows, keep - width + first)
+        self.score[at] = -np.inf
+        self.score[at, : self.depth] = kept
+        self.row[at, : self.depth] = rows
+        # More than the room, so more than depth, were seen: no kept place is empty.
+        self.count[at] = self.depth
+        self.limit[at] = kept.min(axis=1)
+
+    def sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """(scores float32, rows int64) [queries, depth], best first."""
+        scores = np.empty((len(self.score), self.depth), dtype=np.float32)
+        rows = np.empty((len(self.score), self.depth), dtype=np.int64)
+        for low in range(0, len(self.score), _BLOCK_QUERIES):
+            some = slice(low, low + _BLOCK_QUERIES)
+            order = np.argsort(-self.score[some], axis=1, kind="stable")[:, : self.depth]
+            scores[some] = np.take_along_axis(self.score[some], order, axis=1)
+            rows[some] = np.take_along_axis(self.row[some], order, axis=1)
+        return scores, rows
+
+
+def search(
+    vectors: Vectors, queries: np.ndarray, k: int, *, memory: int = _MEMORY
+) -> tuple[np.ndarray, np.ndarray]:
+    """Top-k rows by inner product in float32, in one pass over the corpus per group of queries.
 
     Args:
         vectors: the corpus.
         queries: float32 [n, dim].
         k: rows wanted per query; at most the corpus size is returned.
+        memory: bytes for what is held beside the queries and the answer.
 
     Returns:
         (scores float32 [n, k], rows int64 [n, k]), best first; ties in no particular order.
     """
-    import faiss
-
     k = min(k, len(vectors))
-    best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
-    best_rows = np.full((len(queries), 0), -1, dtype=np.int64)
-    for first, part in vectors.parts():
-        block = np.ascontiguousarray(part, dtype=np.float32)
-        scores, rows = faiss.knn(
-            queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-        )
-        best_scores = np.concatenate([best_scores, scores], axis=1)
-        best_rows = np.concatenate([best_rows, rows + first], axis=1)
-        if best_scores.shape[1] > k:
-            keep = np.argpartition(-best_scores, k - 1, axis=1)[:, :k]
-            best_scores = np.take_along_axis(best_scores, keep, axis=1)
-            best_rows = np.take_along_axis(best_rows, keep, axis=1)
-    order = np.argsort(-best_scores, axis=1, kind="stable")
-    return (
-        np.take_along_axis(best_scores, order, axis=1),
-        np.take_along_axis(best_rows, order, axis=1),
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    scores = np.empty((len(queries), k), dtype=np.float32)
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    # Half for the reservoirs; two blocks of vectors are there at a time, one being read.
+    at_once = max(64, memory // 2 // (8 * _Best.room(k)))
+    for start in range(0, len(queries), at_once):
+        some = slice(start, start + at_once)
+        best = _Best.empty(len(queries[some]), k, len(vectors))
+        _fill(best, vectors, queries[some], memory // 8)
+        scores[some], rows[some] = best.sorted()
+    return scores, rows
+
+
+def _fill(best: _Best, vectors: Vectors, queries: np.ndarray, size: int) -> None:
+    """One pass over the corpus; blocks of queries are spread over the threads."""
+    with _threads() as threads:
+        height = min(_BLOCK_QUERIES, max(64, -(-len(queries) // threads)))
+
+        def work(low: int, first: int, block: np.ndarray) -> None:
+            some = queries[low : low + height]
+            scores = np.empty(len(some) * _BLOCK_ROWS, dtype=np.float32)
+            above = np.empty(len(some) * _BLOCK_ROWS, dtype=bool)
+            for start in range(0, len(block), _BLOCK_ROWS):
+                rows = block[start : start + _BLOCK_ROWS]
+                shape = (len(some), len(rows))
+                product = scores[: shape[0] * shape[1]].reshape(shape)
+                np.matmul(some, rows.T, out=product)
+                best.add(low, product, above[: product.size].reshape(shape), first + start)
+
+        with ThreadPoolExecutor(threads, thread_name_prefix="search") as pool:
+            for first, block in vectors.blocks(size):
+                tasks = [
+                    pool.submit(work, low, first, block) for low in range(0, len(queries), height)
+                ]
+                for task in tasks:
+                    task.result()
+
+
+@contextmanager
+def _threads() -> Iterator[int]:
+    """How many threads NumPy's products would take; inside, each product takes one."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    threads = max(
+        (pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"),
+        default=1,
     )
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield threads
+
+
+def products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Inner product of each pair of rows, float32 [n].
+
+    Summed in float64 and rounded once, so a pair's score does not depend on which other pairs,
+    blocks or threads it was computed with.
+    """
+    result = np.empty(len(left), dtype=np.float32)
+    result[:] = np.einsum("ij,ij->i", left.astype(np.float64), right.astype(np.float64))
+    return result
 
 
 def score_pairs(
     vectors: Vectors, queries: np.ndarray, query: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Inner product of each (query index, row) pair.
-
-    Summed in float64 and rounded once, so a pair's score does not depend on which other pairs,
-    blocks or threads it was computed with.
-    """
+    """Inner product of each (query index, row) pair, float32 [n]; see :func:`products`."""
     result = np.empty(len(rows), dtype=np.float32)
+    at_once = max(1, _PAIR_BYTES // (24 * max(1, queries.shape[1])))
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     for first, part in vectors.parts():
         low, high = np.searchsorted(ordered, [first, first + len(part)])
-        for start in range(low, high, _PAIRS_AT_ONCE):
-            chosen = order[start : min(start + _PAIRS_AT_ONCE, high)]
-            left = queries[query[chosen]].astype(np.float64)
-            right = np.asarray(part[rows[chosen] - first], dtype=np.float64)
-            result[chosen] = np.einsum("ij,ij->i", left, right)
+        for start in range(low, high, at_once):
+            chosen = order[start : min(start + at_once, high)]
+            result[chosen] = products(queries[query[chosen]], part[rows[chosen] - first])
     return result
 
 
 class DenseSource:
-    """Candidates by inner product with one encoder's vectors."""
+    """Candidates by inner product with one encoder's vectors.
 
-    def __init__(self, documents: Documents, vectors: Vectors, load: Callable[[], Encoder]) -> None:
+    Args:
+        documents: the corpus.
+        vectors: its vectors.
+        load: loads the encoder of queries.
+        memory: bytes for a search, beside the queries' vectors and the answer.
+        together: queries encoded together: what else is in a model's batch shows in the last
+            digits of a vector, so this must not depend on how many are searched together.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        vectors: Vectors,
+        load: Callable[[], Encoder],
+        *,
+        memory: int = _MEMORY,
+        together: int = 4096,
+    ) -> None:
         if len(vectors) != len(documents):
             raise InvalidDataError(
                 f"{len(vectors)} vectors for {len(documents)} documents",
@@ -171,6 +383,8 @@ class DenseSource:
         self._documents = documents
         self._vectors = vectors
         self._load = load
+        self._memory = memory
+        self._together = together
         self._encoder: Encoder | None = None
         self._encoded: tuple[Sequence[str], np.ndarray] | None = None
 
@@ -179,43 +393,97 @@ class DenseSource:
         if self._encoded is None or self._encoded[0] is not queries:
             if self._encoder is None:
                 self._encoder = self._load()
-            self._encoded = (queries, self._encoder.encode(queries, "query"))
+            pieces = [
+                self._encoder.encode(queries[start : start + self._together], "query")
+                for start in range(0, max(1, len(queries)), self._together)
+            ]
+            self._encoded = (queries, np.concatenate(pieces))
         return self._encoded[1]
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """The k best documents of each query, by (-score, docid)."""
         encoded = self._encode(queries)
         k = min(k, len(self._vectors))
-        pending = np.arange(len(queries))
-        depth = k + _SLACK
-        query_parts, row_parts, score_parts = [], [], []
-        while len(pending):
-            depth = min(depth, len(self._vectors))
-            found, rows = search(self._vectors, encoded[pending], depth)
-            query = np.repeat(pending, depth)
-            exact = score_pairs(self._vectors, encoded, query, rows.ravel())
-            cut = -np.sort(-exact.reshape(len(pending), depth), axis=1)[:, k - 1]
-            # A document that was not fetched scores at most the last fetched one's.
-            open_ = cut <= found[:, -1] + _SEARCH_ERROR
-            if depth >= min(len(self._vectors), _DEEPEST):
-                open_[:] = False
-            keep = np.repeat(~open_, depth)
-            query_parts.append(query[keep])
-            row_parts.append(rows.ravel()[keep])
-            score_parts.append(exact[keep])
-            pending = pending[open_]
-            depth *= 4
-        query = np.concatenate(query_parts) if query_parts else np.empty(0, dtype=np.int64)
-        rows = np.concatenate(row_parts) if row_parts else np.empty(0, dtype=np.int64)
-        score = np.concatenate(score_parts) if score_parts else np.empty(0, dtype=np.float32)
-        docids = self._documents.ids(rows)
-        order = rank_order(query, score, string_codes(docids)[0])
-        order = order[positions_in_group(query[order]) <= k]
-        return Hits(
-            query=query[order].astype(np.int32),
-            docid=docids.take(pa.array(order)),
-            score=score[order],
+        depth = min(k + _SLACK, len(self._vectors))
+        # The reservoirs' places, and a pair's query, row, score and place in several orders.
+        at_once = max(64, self._memory // (8 * _Best.room(depth) + 80 * depth))
+        found = [
+            self._search(encoded, np.arange(start, min(start + at_once, len(queries))), k, depth)
+            for start in range(0, len(queries), at_once)
+        ]
+        if not found:
+            return Hits(
+                np.empty(0, dtype=np.int32),
+                pa.array([], pa.string()),
+                np.empty(0, dtype=np.float32),
+            )
+        query, rows, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Hits(query.astype(np.int32), self._documents.ids(rows), score)
+
+    def _search(
+        self, encoded: np.ndarray, chosen: np.ndarray, k: int, depth: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(query, row, score) of the best k of some queries, in order."""
+        mine = encoded[chosen]
+        found, rows = search(self._vectors, mine, depth, memory=self._memory)
+        query = np.repeat(np.arange(len(chosen)), depth)
+        rows = rows.ravel()
+        exact = score_pairs(self._vectors, mine, query, rows)
+        floor = -np.partition(-exact.reshape(len(chosen), depth), k - 1, axis=1)[:, k - 1]
+        error = _SEARCH_ERROR * self._vectors.longest * np.linalg.norm(mine, axis=1)
+        # A document that was not fetched scores at most the last fetched one's.
+        tied = (floor <= found[:, -1] + error) & (depth < len(self._vectors))
+        settled = ~tied[query]
+        pairs = [(query[settled], rows[settled], exact[settled])]
+        # One more pass takes all that may reach the cut of the queries that are still open.
+        open_ = np.flatnonzero(tied)
+        for start in range(0, len(open_), _BLOCK_QUERIES):
+            some = open_[start : start + _BLOCK_QUERIES]
+            number, more, score = self._reaching(mine[some], floor[some], error[some], k)
+            pairs.append((some[number], more, score))
+        query, rows, exact = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        query, rows, exact = self._ranked(query, rows, exact, k)
+        return chosen[query], rows, exact
+
+    def _reaching(
+        self, queries: np.ndarray, floor: np.ndarray, error: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(query, row, score) of the best k of queries whose k-th best scores ``floor`` or more."""
+        kept = (
+            np.empty(0, dtype=np.int64),
+            np.empty(0, dtype=np.int64),
+            np.empty(0, dtype=np.float32),
         )
+        most = 2 * k * len(queries) + self._memory // 200
+        size = max(1, _PAIR_BYTES // (24 * max(1, queries.shape[1])))
+        for first, block in self._vectors.blocks(self._memory // 8):
+            for start in range(0, len(block), _BLOCK_ROWS):
+                rows = block[start : start + _BLOCK_ROWS]
+                near = queries @ rows.T >= (floor - error)[:, None]
+                query, row = np.nonzero(near)
+                for low in range(0, len(query), size):
+                    some = slice(low, low + size)
+                    exact = products(queries[query[some]], rows[row[some]])
+                    reach = exact >= floor[query[some]]
+                    new = (query[some][reach], row[some][reach] + first + start, exact[reach])
+                    kept = tuple(map(np.concatenate, zip(kept, new, strict=True)))
+                if len(kept[0]) > most:
+                    kept = self._ranked(*kept, k)
+        return kept
+
+    def _ranked(
+        self, query: np.ndarray, rows: np.ndarray, score: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best k of each query by (-score, docid), in order; only ties ask for docids."""
+        order = np.lexsort((-score, query))
+        query, rows, score = query[order], rows[order], score[order]
+        same = (query[1:] == query[:-1]) & (score[1:] == score[:-1])
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        code = np.zeros(len(query), dtype=np.int64)
+        code[tied] = string_codes(self._documents.ids(rows[tied]))[0]
+        order = rank_order(query, score, code) if len(tied) else np.arange(len(query))
+        order = order[positions_in_group(query[order]) <= k]
+        return query[order], rows[order], score[order]
 
     def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair; NaN where the corpus has no such document."""

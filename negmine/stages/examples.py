@@ -27,8 +27,8 @@ from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
 from negmine.table.names import rank_column, score_column
 
-#: Document text held at once: the corpus is read once per this much wanted text.
-GROUP_BYTES = 256 << 20
+#: A part of a folder whose examples are ordered as a whole holds about this much text.
+PIECE_BYTES = 256 << 20
 
 Side = Literal["all", "train", "heldout"]
 #: The extra column that the ledger does not hold: which positives the filter chose itself.
@@ -297,9 +297,9 @@ def rows_per_piece(examples: Examples, documents: Documents, size: int) -> int:
     return max(1, int(size / max(1.0, mean * used / max(1, examples.count))))
 
 
-def with_texts(found: Iterable[Piece], documents: Documents) -> Iterator[Piece]:
-    """The pieces with the texts of their documents, fetched for several pieces at a time."""
-    mean = max(1, documents.artifact.counts.get("text_bytes", 0) // max(1, len(documents)))
+def with_texts(found: Iterable[Piece], documents: Documents, size: int) -> Iterator[Piece]:
+    """The pieces with the texts of their documents, about ``size`` bytes fetched at a time."""
+    at_once = documents.fitting(size)
     group: list[Piece] = []
     wanted = 0
     for piece in found:
@@ -310,7 +310,7 @@ def with_texts(found: Iterable[Piece], documents: Documents) -> Iterator[Piece]:
         ):
             yield local
             continue
-        if group and (wanted + len(chosen.docids)) * mean > GROUP_BYTES:
+        if group and wanted + len(chosen.docids) > at_once:
             yield from _filled(group, documents)
             group, wanted = [], 0
         group.append(local)

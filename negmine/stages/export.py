@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import formats, log
+from negmine import formats, log, memory
 from negmine.errors import UsageError
 from negmine.formats import card
 from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params import ExportParams, output_affecting
 from negmine.stages import batching
 from negmine.stages.examples import (
-    GROUP_BYTES,
+    PIECE_BYTES,
     Choices,
     Piece,
     Side,
@@ -40,7 +39,6 @@ from negmine.table.documents import Documents
 
 VERSION = 3
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _HELD_OUT = "_heldout"
 #: What ``load_dataset`` reads of a folder; the dot hides it from readers of the folder as a table.
 _METADATA = ".huggingface.yaml"
@@ -179,20 +177,6 @@ def _check(params: ExportParams, layout: formats.Format, out: Path, suffix: str 
         )
 
 
-def shard_bytes(size: str) -> int:
-    """Bytes of a size such as ``500MB``, ``2G`` or ``100000``.
-
-    Raises:
-        UsageError: it is no size.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?\s*", size, re.IGNORECASE)
-    if found is None or float(found[1]) == 0:
-        raise UsageError(
-            f"--max-shard-size '{size}' is no size", hint="For example: --max-shard-size 500MB"
-        )
-    return max(1, int(float(found[1]) * _UNITS[found[2].upper()]))
-
-
 def _export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
     writer = artifacts.begin(out, plan, force=force)
     if writer is None:
@@ -220,7 +204,7 @@ def _export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
             writer.add_text(_METADATA, metadata)
         if maker.params.card and not writer.has(_CARD):
             writer.add_text(_CARD, card.text(_facts(maker, counts), metadata))
-        writer.commit(counts, warnings=warnings)
+        writer.commit(counts, warnings=warnings, ceiling=maker.ceiling)
     return Outcome(out, counts, warnings=warnings)
 
 
@@ -304,7 +288,7 @@ def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, force: bool) -
         )
         counts = maker.counts(side)
         conserve("examples", counts["examples"], rows_written=rows)
-        writer.commit(counts, warnings=maker.warnings(side))
+        writer.commit(counts, warnings=maker.warnings(side), ceiling=maker.ceiling)
     return Outcome(out, counts, warnings=maker.warnings(side))
 
 
@@ -332,6 +316,9 @@ class Maker:
         layout, ledger, by = setup.layout, setup.source, setup.by
         self.params = params
         self.layout = layout
+        self._budget = memory.budget(
+            params.memory, torch=memory.TORCH if params.batcher is not None else 0
+        )
         self.suffix = setup.suffix or layout.suffixes[0]
         self.choices = Choices(
             ledger,
@@ -353,6 +340,11 @@ class Maker:
         )
         self._total: dict[Side, Counter[str]] = {}
         self._facts: dict[Side, dict[str, Any]] = {}
+
+    @property
+    def ceiling(self) -> int:
+        """Bytes that the process may take."""
+        return self._budget.ceiling
 
     @property
     def _global(self) -> bool:
@@ -380,7 +372,7 @@ class Maker:
         found = self._ordered(side, skip) if self._global else self._streamed(side, skip)
         count = None if self._global else len(self.choices.names)
         with log.progress("exporting", count, " parts") as bar:
-            for piece in with_texts(found, self._documents):
+            for piece in with_texts(found, self._documents, self._budget.texts):
                 yield piece
                 self.add(side, piece.stats)
                 bar.update(1)
@@ -416,7 +408,9 @@ class Maker:
             rows = max(1, examples.count)
         else:
             rows = rows_per_piece(
-                examples, self._documents, GROUP_BYTES if size is None else shard_bytes(size)
+                examples,
+                self._documents,
+                PIECE_BYTES if size is None else memory.parse(size, "--max-shard-size"),
             )
         if self.layout.numbered:
             chosen = self._numbered(chosen)
@@ -449,14 +443,10 @@ class Maker:
         Without ``texts`` the ids stand in their place.
         """
         docids = self.choices.whole("all")[0].docids
-        step = max(1, GROUP_BYTES // max(1, self._mean_bytes()))
+        step = self._documents.fitting(self._budget.texts)
         for start in range(0, max(1, len(docids)), step):
             wanted = docids.slice(start, step)
             yield wanted, self._documents.texts(wanted) if texts else wanted
-
-    def _mean_bytes(self) -> int:
-        counts = self._documents.artifact.counts
-        return int(counts.get("text_bytes", 0) // max(1, len(self._documents)))
 
     def no_examples(self) -> Examples:
         """No example, for the schema."""

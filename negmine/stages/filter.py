@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from negmine import fitting, log, rules, samplers, weights
+from negmine import fitting, log, memory, rules, samplers, weights
 from negmine.calibration import Fit
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import FilterParams, output_affecting
@@ -86,7 +86,8 @@ def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -
     """
     setup = set_up(params, scored)
     params = setup.params
-    guard = Guard(params, setup.source)
+    budget = memory.budget(params.memory)
+    guard = Guard(params, setup.source, budget.shingles)
     writer = artifacts.begin(out, plan(setup, out), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
@@ -98,7 +99,7 @@ def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -
         extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
         if fit.relevance is not None:
             extra["p_relevant"] = dict(fit.relevance.facts)
-        writer.commit(counts, warnings=warnings, **extra)
+        writer.commit(counts, warnings=warnings, ceiling=budget.ceiling, **extra)
     for warning in warnings:
         log.event(warning, level=30)
     return Outcome(out, counts, warnings=warnings)

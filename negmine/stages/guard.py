@@ -26,8 +26,6 @@ from negmine.table.documents import Documents
 from negmine.table.names import score_column
 from negmine.table.readers import Problems, input_file, read_qrels
 
-#: Document text whose features are made at once.
-_GROUP_BYTES = 128 << 20
 #: Corpora up to these sizes are described whole, once per process: an audit filters many times.
 _WHOLE_BYTES = 32 << 20
 _WHOLE_DOCUMENTS = 50_000
@@ -54,13 +52,15 @@ class Guard:
     Args:
         params: which answers are wanted.
         source: the scored artifact.
+        at_once: bytes of document text whose features are made together.
 
     Raises:
         UsageError: vectors are asked for that the candidates were not retrieved with.
     """
 
-    def __init__(self, params: FilterParams, source: Artifact) -> None:
+    def __init__(self, params: FilterParams, source: Artifact, at_once: int) -> None:
         self._params = params
+        self._at_once = at_once
         self._source = source
         self._signatures = params.near_duplicates
         self._texts = params.same_text or params.query_text or params.near_duplicates
@@ -139,7 +139,7 @@ class Guard:
             for part in parts:
                 yield [part], texts
             return
-        at_once = max(1, _GROUP_BYTES * len(documents) // max(1, size))
+        at_once = documents.fitting(self._at_once)
         group: list[Labelled] = []
         wanted = pa.array([], pa.string())
         for part in parts:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log
+from negmine import log, memory
 from negmine.errors import ConflictError, UsageError
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
-from negmine.stages.inputs import column_map, digest_input
+from negmine.stages.inputs import column_map, digest_input, models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
@@ -58,7 +58,12 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
             hint="Choose another -o; negmine deletes only what it wrote.",
         )
 
-    made = Made(out, force)
+    budget = memory.budget(
+        params.memory,
+        Java=memory.JAVA + memory.LEAST_HEAP if params.bm25 else 0,
+        **models_memory(references.values()),
+    )
+    made = Made(out, force, budget)
     documents, warnings = make_documents(params, made)
     children = {"documents": documents}
     if params.bm25:
@@ -71,8 +76,11 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
 class Made:
     """Begins child artifacts, and remembers whether anything had to be made."""
 
-    def __init__(self, out: Path, force: bool = False) -> None:
+    def __init__(
+        self, out: Path, force: bool = False, budget: memory.Budget | None = None
+    ) -> None:
         self.out, self.force, self.changed = out, force, False
+        self.budget = budget or memory.budget(None)
 
     def begin(self, folder: str, plan: Plan) -> artifacts.Writer | None:
         """Begin the child in ``folder``; None when it is up to date."""
@@ -81,6 +89,8 @@ class Made:
             self.changed = True
             # The index is unfinished from here until all its parts are there.
             (self.out / artifacts.MANIFEST).unlink(missing_ok=True)
+        if writer is not None:
+            artifacts.reset_peak_memory()
         return writer
 
 
@@ -130,7 +140,12 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
             warnings.append(
                 f"{problems.count} bad records were skipped, e.g. {problems.examples[0]}"
             )
-        artifact = writer.commit(counts, warnings=warnings, skipped=list(problems.examples))
+        artifact = writer.commit(
+            counts,
+            warnings=warnings,
+            ceiling=made.budget.ceiling,
+            skipped=list(problems.examples),
+        )
     log.warn(warnings)
     log.event(f"documents: {counts['documents']:,}", **counts)
     return artifact, warnings
@@ -209,7 +224,7 @@ def make_bm25(made: Made, documents: Artifact) -> Artifact:
 
             return {
                 "indexed": bm25.build(
-                    batches(), folder, threads=os.cpu_count() or 1, memory_bytes=None
+                    batches(), folder, threads=os.cpu_count() or 1, memory_bytes=made.budget.heap
                 )
             }
 
@@ -218,7 +233,7 @@ def make_bm25(made: Made, documents: Artifact) -> Artifact:
             writer.add_folder("lucene", build)
         counts = writer.stats("lucene")
         conserve("documents", len(corpus), indexed=counts["indexed"])
-        artifact = writer.commit(counts)
+        artifact = writer.commit(counts, ceiling=made.budget.ceiling)
     log.event(f"bm25: {counts['indexed']:,} documents indexed", **counts)
     return artifact
 
@@ -285,7 +300,7 @@ def _vectors(
             dense.build(corpus, writer, encoder, bar.update)
         counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
         conserve("documents", len(corpus), encoded=counts["vectors"])
-        return writer.commit(counts, encoder=encoder.describe())
+        return writer.commit(counts, ceiling=made.budget.ceiling, encoder=encoder.describe())
 
 
 def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]) -> Outcome:

@@ -6,10 +6,13 @@ import atexit
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from negmine import memory
 from negmine.errors import UsageError
+from negmine.models.resolve import ModelRef, weight_bytes
 from negmine.table import artifact as artifacts
 from negmine.table.readers import input_file
 
@@ -37,6 +40,17 @@ def digest_input(path: str, role: str, folder: Path) -> dict[str, dict[str, Any]
     """Record of the file behind ``path``, for the fingerprint of the artifact in ``folder``."""
     file = input_file(path, role)
     return {role: artifacts.external_input(file, artifacts.recorded_file(folder, role))}
+
+
+def models_memory(references: Iterable[ModelRef]) -> dict[str, int]:
+    """What models take whatever the blocks, for :func:`negmine.memory.budget`."""
+    references = list(references)
+    backends = {reference.backend for reference in references}
+    return {
+        "torch": memory.TORCH if "torch" in backends else 0,
+        "onnxruntime": memory.ONNX if "onnx" in backends else 0,
+        "the_models": sum(map(weight_bytes, references)),
+    }
 
 
 def copy_of_stdin() -> Path:

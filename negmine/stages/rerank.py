@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log
+from negmine import log, memory
 from negmine.errors import UsageError, did_you_mean
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import RerankParams, output_affecting
 from negmine.recipe import named, per_name
 from negmine.scorers import Prompts, Scorer, load_scorer
+from negmine.stages.inputs import models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
@@ -26,9 +27,6 @@ from negmine.table.documents import Documents
 from negmine.table.names import score_column
 
 VERSION = 1
-
-#: Document text held at once: the corpus is read once per this much wanted text.
-GROUP_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
     setup = set_up(params, candidates)
+    budget = memory.budget(params.memory, **models_memory(setup.references.values()))
     writer = artifacts.begin(out, plan(params, setup), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
@@ -109,7 +108,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
     artifacts.reset_peak_memory()
     with writer:
         scorers = {name: setup.load(name, params) for name in setup.references}
-        counts = score(params, setup.source, scorers, writer)
+        counts = score(params, setup.source, scorers, writer, budget.texts)
         warnings = []
         if counts["unscored"]:
             warnings.append(
@@ -118,6 +117,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
         writer.commit(
             counts,
             warnings=warnings,
+            ceiling=budget.ceiling,
             scorers={name: scorer.describe() for name, scorer in scorers.items()},
         )
     log.warn(warnings)
@@ -125,9 +125,16 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
 
 
 def score(
-    params: RerankParams, source: Artifact, scorers: Mapping[str, Scorer], writer: Writer
+    params: RerankParams,
+    source: Artifact,
+    scorers: Mapping[str, Scorer],
+    writer: Writer,
+    size: int,
 ) -> dict[str, Any]:
-    """Write every part of the candidates with its scores; returns counts."""
+    """Write every part of the candidates with its scores; returns counts.
+
+    About ``size`` bytes of document text are fetched at a time.
+    """
     documents = Documents(source.ancestor("index.documents"))
     queries = source.ancestor("retrieve")
     schema = schemas.with_scores(source.schema(), list(scorers))
@@ -143,7 +150,7 @@ def score(
                 else:
                     yield name, table
 
-        for group in _groups(unfinished(), params, documents.fitting(GROUP_BYTES)):
+        for group in _groups(unfinished(), params, documents.fitting(size)):
             docids = pa.chunked_array(
                 [part.table.column("docid").filter(pa.array(part.wanted)) for part in group]
             ).unique()

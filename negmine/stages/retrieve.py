@@ -13,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log
+from negmine import log, memory
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
+from negmine.models.resolve import resolve
 from negmine.params import RetrieveParams, output_affecting
 from negmine.recipe import named, per_name
 from negmine.sources import Hits, Source
 from negmine.sources.run_file import RunFile, open_run
 from negmine.sources.union import Judgements, union
-from negmine.stages.inputs import column_map, digest_input
+from negmine.stages.inputs import column_map, digest_input, models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
@@ -38,13 +39,17 @@ from negmine.table.readers import (
     read_queries,
 )
 
-VERSION = 1
+VERSION = 2
 
 #: Rows of a part, about: the unit of every later stage's memory and of resuming. A slow scorer on a
 #: slow machine does ten pairs a second, so this is the most that a kill costs: some minutes.
 PART_ROWS = 8_192
-#: Hits held at once while searching: parts are searched together up to this many.
-GROUP_HITS = 4_000_000
+#: Parts up to so many hits of a source, and so many queries, are encoded together: a few full
+#: batches of a model, whatever the memory.
+GROUP_HITS = 400_000
+GROUP_QUERIES = 4096
+#: Bytes of a hit while a source's hits are ranked, and while those of the others are held.
+_RANKED_HIT, _HELD_HIT = 160, 50
 _NAMED_LOSSES = 5
 
 
@@ -61,7 +66,7 @@ class Task:
     """
 
     qids: pa.Array
-    texts: list[str]
+    texts: pa.Array
     judgements: Judgements
     counts: dict[str, int]
     warnings: list[str]
@@ -94,6 +99,16 @@ class Setup:
     children: dict[str, Artifact]
     runs: dict[str, str]
     prompts: dict[str, str]
+
+    def budget(self, size: str | None) -> memory.Budget:
+        """What a run with ``--memory SIZE`` may hold."""
+        encoders = {name: child for name, child in self.children.items() if name != "bm25"}
+        models = [child.manifest["models"][name]["model"] for name, child in encoders.items()]
+        return memory.budget(
+            size,
+            Java=memory.JAVA + memory.LEAST_HEAP if "bm25" in self.children else 0,
+            **models_memory(map(resolve, models)),
+        )
 
 
 def set_up(params: RetrieveParams, index: Path) -> Setup:
@@ -170,12 +185,13 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
     artifacts.reset_peak_memory()
     with writer:
+        budget = setup.budget(params.memory)
         corpus = Documents(setup.documents)
         task = read_task(params, corpus)
-        retrievers = open_sources(params, setup, task, corpus)
+        retrievers = open_sources(params, setup, task, corpus, budget)
         log.warn(task.warnings)
         try:
-            tallies = mine(task, retrievers, params.k, writer)
+            tallies = mine(task, retrievers, params.k, writer, budget.hits)
         finally:
             for retriever in retrievers.values():
                 retriever.close()
@@ -183,12 +199,12 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         if lost := counts["queries_without_candidates"]:
             task.warnings.append(f"{lost} queries have no candidate: later stages do not see them")
             log.warn(task.warnings[-1:])
-        writer.commit(counts, warnings=task.warnings)
+        writer.commit(counts, warnings=task.warnings, ceiling=budget.ceiling)
     return Outcome(out, counts, warnings=task.warnings)
 
 
 def open_sources(
-    params: RetrieveParams, setup: Setup, task: Task, corpus: Documents
+    params: RetrieveParams, setup: Setup, task: Task, corpus: Documents, budget: memory.Budget
 ) -> dict[str, Source]:
     """Every source by name, in table order; what is to be told of runs goes to the task."""
     found_by_runs = {name: open_run(path, task.qids, corpus) for name, path in setup.runs.items()}
@@ -198,19 +214,37 @@ def open_sources(
     return {
         name: found_by_runs[name]
         if name in setup.runs
-        else _open_source(name, setup.children[name], corpus, params, setup.prompts.get(name))
+        else _open_source(
+            name,
+            setup.children[name],
+            corpus,
+            params,
+            setup.prompts.get(name),
+            budget,
+            len(setup.sources),
+        )
         for name in setup.sources
     }
 
 
 def _open_source(
-    name: str, artifact: Artifact, corpus: Documents, params: RetrieveParams, prompt: str | None
+    name: str,
+    artifact: Artifact,
+    corpus: Documents,
+    params: RetrieveParams,
+    prompt: str | None,
+    budget: memory.Budget,
+    sources: int,
 ) -> Source:
     if name == "bm25":
         from negmine.sources.bm25 import Bm25Source
 
         return Bm25Source(
-            artifact.file("lucene"), k1=params.k1, b=params.b, threads=os.cpu_count() or 1
+            artifact.file("lucene"),
+            k1=params.k1,
+            b=params.b,
+            threads=os.cpu_count() or 1,
+            memory_bytes=budget.heap,
         )
     from negmine.sources.dense import DenseSource, Vectors, load_query_encoder
 
@@ -224,6 +258,8 @@ def _open_source(
             batch_size=params.batch_size,
             device=params.device,
         ),
+        memory=budget.search,
+        together=queries_per_part(params.k, sources) * parts_together(params.k, sources),
     )
 
 
@@ -251,8 +287,8 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     judged = judged.filter(pa.array(in_corpus))
     positive = positive[in_corpus]
 
-    texts = queries.column("text").to_pylist()
-    empty = np.fromiter((not text.strip() for text in texts), dtype=bool, count=len(texts))
+    texts = queries.column("text").combine_chunks()
+    empty = np.fromiter((not text.as_py().strip() for text in texts), dtype=bool, count=len(texts))
     code = pc.index_in(judged.column("qid"), value_set=queries.column("qid").combine_chunks())
     query = code.to_numpy().astype(np.int64)
     labelled = np.zeros(len(texts), dtype=bool)
@@ -293,7 +329,7 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     examples = lost.slice(0, _NAMED_LOSSES).to_pylist()
     return Task(
         qids=queries.column("qid").combine_chunks().take(pa.array(kept)),
-        texts=[texts[i] for i in kept.tolist()],
+        texts=texts.take(pa.array(kept)),
         judgements=judgements,
         counts=counts,
         warnings=_losses(counts, examples, params),
@@ -467,24 +503,33 @@ def queries_per_part(k: int, sources: int) -> int:
     return max(1, PART_ROWS // (k * sources))
 
 
-def mine(task: Task, sources: Mapping[str, Source], k: int, writer: Writer) -> dict[str, Any]:
-    """Search part by part (several at a time), write the union; returns counts."""
+def parts_together(k: int, sources: int) -> int:
+    """Parts whose queries are encoded together."""
+    return max(1, min(GROUP_QUERIES, GROUP_HITS // k) // queries_per_part(k, sources))
+
+
+def mine(
+    task: Task, sources: Mapping[str, Source], k: int, writer: Writer, memory_bytes: int
+) -> dict[str, Any]:
+    """Search some parts at a time, as hits fit the memory; write the union; returns counts."""
     size = queries_per_part(k, len(sources))
+    together = parts_together(k, len(sources))
     parts = [
         range(start, min(start + size, len(task.texts)))
         for start in range(0, len(task.texts), size)
     ]
     with log.progress("retrieving", len(task.texts), " queries") as bar:
         numbered = list(enumerate(parts))
-        together = max(1, GROUP_HITS // (k * size))
-        for start in range(0, len(parts), together):
-            group = numbered[start : start + together]
-            missing = {number for number, _ in group if not writer.has(_part_name(number))}
-            bar.update(sum(len(part) for number, part in group if number not in missing))
-            if not missing:
-                continue
-            # Always the whole group, some of it being finished or not: what else a model has in its
-            # batch shows in the last digits of a score.
+        missing = {number for number, _ in numbered if not writer.has(_part_name(number))}
+        bar.update(sum(len(part) for number, part in numbered if number not in missing))
+        # Always all that is encoded together, some of it being finished or not: what else a model
+        # has in its batch shows in the last digits of a score.
+        batches = [numbered[start : start + together] for start in range(0, len(parts), together)]
+        batches = [batch for batch in batches if any(number in missing for number, _ in batch)]
+        bytes_of_query = k * (_RANKED_HIT + _HELD_HIT * len(sources))
+        at_once = max(1, memory_bytes // (bytes_of_query * size * together))
+        for start in range(0, len(batches), at_once):
+            group = [part for batch in batches[start : start + at_once] for part in batch]
             for number, part, table in _search(task, sources, k, group):
                 if number not in missing:
                     continue
@@ -492,7 +537,7 @@ def mine(task: Task, sources: Mapping[str, Source], k: int, writer: Writer) -> d
                 texts = pa.table(
                     {
                         "qid": task.qids.slice(part.start, len(part)),
-                        "text": pa.array(task.texts[part.start : part.stop], pa.string()),
+                        "text": task.texts.slice(part.start, len(part)),
                     }
                 )
                 if not writer.has(f"_queries/{name}"):
@@ -519,7 +564,7 @@ def _search(
 ) -> Iterator[tuple[int, range, pa.Table]]:
     """Candidates of several parts, searched as one batch of queries."""
     rows = np.concatenate([np.arange(part.start, part.stop) for _, part in group])
-    texts = [task.texts[i] for i in rows.tolist()]
+    texts = task.texts.take(pa.array(rows)).to_pylist()
     qids = task.qids.take(pa.array(rows)).to_pylist()
     place = np.full(len(task.texts), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))

@@ -33,7 +33,8 @@ import pyarrow.parquet as pq
 
 from negmine import __version__
 from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
-from negmine.log import event
+from negmine.log import event, warn
+from negmine.memory import exceeded
 from negmine.table import files
 from negmine.table import schema as schemas
 
@@ -545,22 +546,29 @@ class Writer:
         self._files[name] = record
 
     def commit(
-        self, counts: Mapping[str, Any], *, warnings: Iterable[str] = (), **extra: Any
+        self,
+        counts: Mapping[str, Any],
+        *,
+        warnings: Iterable[str] = (),
+        ceiling: int | None = None,
+        **extra: Any,
     ) -> Artifact:
         """Write the manifest, which makes the artifact finished.
 
         Args:
             counts: rows, queries and losses.
             warnings: what the user was told.
+            ceiling: bytes that the process was to take at most.
             extra: further top-level entries.
         """
         self.plan.check_files()
         manifest = self.plan.identity(self.path)
         manifest["counts"] = dict(counts)
-        manifest["warnings"] = list(warnings)
+        facts, exceeded = self._run.facts(ceiling)
+        manifest["warnings"] = [*warnings, *exceeded]
         manifest.update(extra)
         manifest["files"] = dict(sorted(self._files.items()))
-        manifest["run"] = {**self._run.facts(), "resumed_files": self.resumed}
+        manifest["run"] = {**facts, "resumed_files": self.resumed}
         _write_json(self.path / MANIFEST, manifest)
         (self.path / JOURNAL).unlink()
         _flush(self.path)
@@ -765,15 +773,22 @@ class FileWriter:
         """Fill the hidden file with UTF-8 text."""
         self.hidden.write_text(text, encoding="utf-8")
 
-    def commit(self, counts: Mapping[str, Any], *, warnings: Iterable[str] = ()) -> None:
+    def commit(
+        self,
+        counts: Mapping[str, Any],
+        *,
+        warnings: Iterable[str] = (),
+        ceiling: int | None = None,
+    ) -> None:
         """Write the manifest, then give the hidden file its name, which makes it finished."""
         _flush(self.hidden)
         record = {"bytes": self.hidden.stat().st_size, "digest": digest(self.hidden)}
         manifest = self.plan.identity(self.path.parent)
         manifest["counts"] = dict(counts)
-        manifest["warnings"] = list(warnings)
+        facts, exceeded = self._run.facts(ceiling)
+        manifest["warnings"] = [*warnings, *exceeded]
         manifest["files"] = {self.path.name: record}
-        manifest["run"] = self._run.facts()
+        manifest["run"] = facts
         # A file of other settings goes first, so that no manifest ever stands beside another file.
         self.path.unlink(missing_ok=True)
         _write_json(_manifest_of(self.path), manifest)
@@ -877,16 +892,21 @@ class _Run:
         self._clock = time.monotonic()
         self._started = time.time()
 
-    def facts(self) -> dict[str, Any]:
-        """Seconds, peak memory, machine and versions."""
-        return {
+    def facts(self, ceiling: int | None) -> tuple[dict[str, Any], list[str]]:
+        """Seconds, peak memory, machine and versions; and a warning if memory was exceeded."""
+        peak = peak_memory()
+        told = exceeded(peak, ceiling)
+        warn([told] if told else [])
+        facts = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
             "seconds": round(time.monotonic() - self._clock, 3),
-            "peak_rss_bytes": peak_memory(),
+            "peak_rss_bytes": peak,
+            "memory_ceiling_bytes": ceiling,
             "python": platform.python_version(),
             "machine": platform.machine(),
             "versions": library_versions(),
         }
+        return facts, [told] if told else []
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

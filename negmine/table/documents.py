@@ -161,7 +161,7 @@ class Documents:
 
     def fitting(self, size: int) -> int:
         """How many documents' texts are about ``size`` bytes; at least one."""
-        mean = self.artifact.counts["text_bytes"] / max(1, len(self))
+        mean = self.artifact.counts.get("text_bytes", 0) / max(1, len(self))
         return max(1, int(size / max(1.0, mean)))
 
     def parts(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:

@@ -96,19 +96,6 @@ def test_shards_are_cut_by_size_and_resumed(ledger: Path, tmp_path: Path) -> Non
     assert [key(row) for name in names for row in rows(out / name)] == straight
 
 
-@pytest.mark.parametrize(
-    ("text", "size"), [("500MB", 500 << 20), ("2g", 2 << 30), ("1.5 KiB", 1536), ("77", 77)]
-)
-def test_sizes(text: str, size: int) -> None:
-    assert export.shard_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "0", "big", "-5MB", "5TB"])
-def test_no_sizes(text: str) -> None:
-    with pytest.raises(UsageError, match="max-shard-size"):
-        export.shard_bytes(text)
-
-
 @pytest.mark.parametrize("name", ["triplet", "labeled-list", "flagembedding", "tevatron"])
 def test_without_texts_only_ids_are_left(ledger: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "train.parquet"

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from negmine import memory
 from negmine.errors import MissingInputError, UsageError
 from negmine.params import FilterParams
 from negmine.stages import filter as filtering
@@ -139,7 +140,7 @@ def test_texts_in_groups_give_what_they_give_at_once(
     whole, _ = ledger(tmp_path, rows, texts=texts)
     assert whole.column("dropped_by").to_pylist().count("same_text") > 0
     monkeypatch.setattr(guard, "_WHOLE_DOCUMENTS", 0)
-    monkeypatch.setattr(guard, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(memory.Budget, "shingles", 1)
     grouped, _ = ledger(tmp_path, rows)
     assert grouped.equals(whole)
 

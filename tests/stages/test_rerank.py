@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from negmine import memory
 from negmine.stages import rerank, retrieve
 from tests.conftest import Invoke, write_jsonl
 
@@ -97,7 +98,7 @@ def test_every_row_is_scored_from_its_own_texts(
     monkeypatch: pytest.MonkeyPatch,
     group_bytes: int,
 ) -> None:
-    monkeypatch.setattr(rerank, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(memory.Budget, "texts", group_bytes)
     result = invoke("rerank", candidates, "--scorer", f"ce={model(tmp_path)}", "-o", tmp_path / "s")
     assert result.exit_code == 0, result.output
     rows = pq.read_table(tmp_path / "s").to_pylist()
