@@ -349,8 +349,17 @@ def score_pairs(
         low, high = np.searchsorted(ordered, [first, first + len(part)])
         for start in range(low, high, at_once):
             chosen = order[start : min(start + at_once, high)]
-            result[chosen] = products(queries[query[chosen]], part[rows[chosen] - first])
+            result[chosen] = products(queries[query[chosen]], float32(part[rows[chosen] - first]))
     return result
+
+
+#: Query numbers, rows and scores of pairs.
+_Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _joined(parts: Sequence[_Pairs]) -> _Pairs:
+    query, rows, score = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return query, rows, score
 
 
 class DenseSource:
@@ -417,12 +426,10 @@ class DenseSource:
                 pa.array([], pa.string()),
                 np.empty(0, dtype=np.float32),
             )
-        query, rows, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        query, rows, score = _joined(found)
         return Hits(query.astype(np.int32), self._documents.ids(rows), score)
 
-    def _search(
-        self, encoded: np.ndarray, chosen: np.ndarray, k: int, depth: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _search(self, encoded: np.ndarray, chosen: np.ndarray, k: int, depth: int) -> _Pairs:
         """(query, row, score) of the best k of some queries, in order."""
         mine = encoded[chosen]
         found, rows = search(self._vectors, mine, depth, memory=self._memory)
@@ -441,15 +448,14 @@ class DenseSource:
             some = open_[start : start + _BLOCK_QUERIES]
             number, more, score = self._reaching(mine[some], floor[some], error[some], k)
             pairs.append((some[number], more, score))
-        query, rows, exact = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-        query, rows, exact = self._ranked(query, rows, exact, k)
+        query, rows, exact = self._ranked(*_joined(pairs), k)
         return chosen[query], rows, exact
 
     def _reaching(
         self, queries: np.ndarray, floor: np.ndarray, error: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> _Pairs:
         """(query, row, score) of the best k of queries whose k-th best scores ``floor`` or more."""
-        kept = (
+        kept: _Pairs = (
             np.empty(0, dtype=np.int64),
             np.empty(0, dtype=np.int64),
             np.empty(0, dtype=np.float32),
@@ -466,14 +472,12 @@ class DenseSource:
                     exact = products(queries[query[some]], rows[row[some]])
                     reach = exact >= floor[query[some]]
                     new = (query[some][reach], row[some][reach] + first + start, exact[reach])
-                    kept = tuple(map(np.concatenate, zip(kept, new, strict=True)))
+                    kept = _joined([kept, new])
                 if len(kept[0]) > most:
                     kept = self._ranked(*kept, k)
         return kept
 
-    def _ranked(
-        self, query: np.ndarray, rows: np.ndarray, score: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _ranked(self, query: np.ndarray, rows: np.ndarray, score: np.ndarray, k: int) -> _Pairs:
         """The best k of each query by (-score, docid), in order; only ties ask for docids."""
         order = np.lexsort((-score, query))
         query, rows, score = query[order], rows[order], score[order]

@@ -76,9 +76,7 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
 class Made:
     """Begins child artifacts, and remembers whether anything had to be made."""
 
-    def __init__(
-        self, out: Path, force: bool = False, budget: memory.Budget | None = None
-    ) -> None:
+    def __init__(self, out: Path, force: bool = False, budget: memory.Budget | None = None) -> None:
         self.out, self.force, self.changed = out, force, False
         self.budget = budget or memory.budget(None)
 

@@ -508,6 +508,11 @@ def parts_together(k: int, sources: int) -> int:
     return max(1, min(GROUP_QUERIES, GROUP_HITS // k) // queries_per_part(k, sources))
 
 
+def queries_at_once(k: int, sources: int, memory_bytes: int) -> int:
+    """Queries whose hits take so much memory while they are ranked; at least one."""
+    return max(1, memory_bytes // (k * (_RANKED_HIT + _HELD_HIT * sources)))
+
+
 def mine(
     task: Task, sources: Mapping[str, Source], k: int, writer: Writer, memory_bytes: int
 ) -> dict[str, Any]:
@@ -526,8 +531,7 @@ def mine(
         # has in its batch shows in the last digits of a score.
         batches = [numbered[start : start + together] for start in range(0, len(parts), together)]
         batches = [batch for batch in batches if any(number in missing for number, _ in batch)]
-        bytes_of_query = k * (_RANKED_HIT + _HELD_HIT * len(sources))
-        at_once = max(1, memory_bytes // (bytes_of_query * size * together))
+        at_once = max(1, queries_at_once(k, len(sources), memory_bytes) // (size * together))
         for start in range(0, len(batches), at_once):
             group = [part for batch in batches[start : start + at_once] for part in batch]
             for number, part, table in _search(task, sources, k, group):

@@ -261,7 +261,8 @@ class Artifact:
         """One part as a table; ``columns`` projects."""
         path = self.file(name)
         try:
-            table = pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
+            # Not read_table(): that imports pyarrow.dataset, and with it pandas.
+            table = pq.ParquetFile(path, memory_map=True).read(columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise InvalidDataError(
                 f"not a readable Parquet file: {error}", where=str(path)
