@@ -85,8 +85,9 @@ def expected(
 
 @pytest.mark.parametrize("part_rows", [3, 50, 1000])
 @pytest.mark.parametrize("k", [1, 10, 500])
+@pytest.mark.parametrize("memory", [1, 1 << 29])
 def test_search_equals_brute_force(
-    tmp_path: Path, random: np.random.Generator, part_rows: int, k: int
+    tmp_path: Path, random: np.random.Generator, part_rows: int, k: int, memory: int
 ) -> None:
     vectors = random.standard_normal((211, DIMENSION)).astype(np.float32)
     ids = [f"d{i}" for i in random.permutation(211)]
@@ -94,7 +95,7 @@ def test_search_equals_brute_force(
     queries = random.standard_normal((9, DIMENSION)).astype(np.float32)
     texts = [f"q{i}" for i in range(len(queries))]
     encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
-    source = dense.DenseSource(documents, stored, lambda: encoder)
+    source = dense.DenseSource(documents, stored, lambda: encoder, memory=memory)
     found = source.search(texts, k)
     want = expected(queries, vectors, ids, k)
     for number in range(len(queries)):
@@ -128,6 +129,71 @@ def test_ties_at_the_cut_are_decided_by_docid_whatever_the_order_of_the_corpus(
         source = dense.DenseSource(documents, stored, lambda encoder=encoder: encoder)
         answers.append(source.search(["q"], 5).docid.to_pylist())
     assert answers[0] == answers[1] == ["t000", "t001", "t002", "t003", "t004"]
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 29])
+def test_many_ties_in_many_blocks_are_settled_exactly(
+    tmp_path: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    # Every vector comes 60 times, scattered, of any length: most cuts fall among equals, and a
+    # float32 product tells equal vectors apart by its rounding.
+    monkeypatch.setattr(dense, "_BLOCK_ROWS", 32)
+    monkeypatch.setattr(dense, "_BLOCK_QUERIES", 4)
+    unique = random.standard_normal((10, DIMENSION)).astype(np.float32) * 30
+    vectors = np.repeat(unique, 60, axis=0)[random.permutation(600)]
+    ids = [f"d{i:03d}" for i in random.permutation(600)]
+    documents, stored = collection(tmp_path, vectors, ids, 130)
+    queries = random.standard_normal((11, DIMENSION)).astype(np.float32) * 7
+    texts = [f"q{i}" for i in range(len(queries))]
+    encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
+    source = dense.DenseSource(documents, stored, lambda: encoder, memory=memory)
+    for k in (1, 17, 100):
+        found = source.search(texts, k)
+        want = expected(queries, vectors, ids, k)
+        assert found.docid.to_pylist() == [docid for row in want for docid, _ in row]
+
+
+def test_reservoirs_keep_the_best_of_many_blocks(random: np.random.Generator) -> None:
+    scores = random.standard_normal((6, 4000)).astype(np.float32)
+    # Rising scores overflow a reservoir at every block.
+    scores[0] = np.linspace(-1, 1, 4000)
+    best = dense._Best.empty(6, 40, 4000)
+    for low in (0, 4):
+        for first in range(0, 4000, 700):
+            block = np.ascontiguousarray(scores[low : low + 4, first : first + 700])
+            best.add(low, block, np.empty(block.shape, dtype=bool), first)
+    found, rows = best.sorted()
+    np.testing.assert_array_equal(found, -np.sort(-scores, axis=1)[:, :40])
+    np.testing.assert_array_equal(np.take_along_axis(scores, rows, axis=1), found)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_stored_vectors_are_read_as_float32_of_the_same_value(dtype: Any) -> None:
+    rows = np.random.default_rng(1).standard_normal((50, 12)).astype(dtype)
+    rows[0, :4] = [0, -0.0, 6e-8, 65504]
+    read = dense.float32(rows)
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, rows.astype(np.float32))
+
+
+def test_queries_are_encoded_in_groups_of_their_own(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    vectors = random.standard_normal((30, DIMENSION)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    documents, stored = collection(tmp_path, vectors, [f"d{i}" for i in range(30)], 7)
+    asked: list[list[str]] = []
+
+    class Counting(LookupEncoder):
+        def encode(self, texts: Sequence[str], side: Any, progress: Any = None) -> np.ndarray:
+            asked.append(list(texts))
+            return super().encode(texts, side, progress)
+
+    texts = [str(i) for i in range(10)]
+    encoder = Counting(dict(zip(texts, vectors[:10], strict=True)))
+    source = dense.DenseSource(documents, stored, lambda: encoder, together=4)
+    assert source.search(texts, 1).docid.to_pylist() == [f"d{i}" for i in range(10)]
+    assert asked == [texts[:4], texts[4:8], texts[8:]]
 
 
 def test_pairs_are_scored_as_search_scores_them(
