@@ -114,7 +114,7 @@ def run(
         {
             "filter": output_affecting(params),
             "audit": output_affecting(audit),
-            "code": [rules.VERSION, filtering.VERSION],
+            "code": [rules.VERSION, filtering.VERSION, *rules.identities(params)],
         },
         artifacts={"scored": source},
         files=_files(params),

@@ -135,7 +135,7 @@ class RetrieveParams:
     source: tuple[str, ...] = opt(
         (),
         "Where candidates come from: bm25 or an encoder's NAME (repeatable); default: all that "
-        "the index has.",
+        "the index has. NAME=plugin:SOURCE is another package's (entry point negmine.sources).",
         metavar="NAME",
     )
     run: tuple[str, ...] = opt(
@@ -178,7 +178,8 @@ class RerankParams:
     scorer: tuple[str, ...] = opt(
         (),
         "Score (query, document) pairs with MODEL into column score_NAME (repeatable). MODEL is "
-        "a cross-encoder or a bi-encoder: a hub id, a folder, or pkg:PACKAGE/PATH.",
+        "a cross-encoder or a bi-encoder: a hub id, a folder, or pkg:PACKAGE/PATH; or "
+        "plugin:SCORER of another package (entry point negmine.scorers).",
         metavar="NAME=MODEL",
     )
     top: int | None = opt(
@@ -372,6 +373,12 @@ class FilterParams:
         "Never take these documents: a file with a docid per line, or qrels of an evaluation set.",
         metavar="PATH",
         path=True,
+    )
+    rule: tuple[str, ...] = opt(
+        (),
+        "Ask also a rule of another package (entry point negmine.rules), after all others "
+        "(repeatable).",
+        metavar="NAME[=VALUE]",
     )
     max_reuse: int | None = opt(
         None, "A document serves at most N queries as a negative.", metavar="N", minimum=1

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 
-from negmine.errors import MissingDependencyError, UsageError, did_you_mean
+from negmine import plugins
+from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Format
 
 #: Layout -> "module:FORMAT"; modules are imported only when asked for.
@@ -27,14 +27,15 @@ FORMATS = {
     "trec-qrels": "negmine.formats.trec:QRELS",
 }
 
-#: Entry-point group in which other packages name their formats.
-ENTRY_POINTS = "negmine.formats"
+
+def known() -> list[str]:
+    """Every format's name, those of other packages included."""
+    return [*FORMATS, *(name for name in plugins.installed("format") if name not in FORMATS)]
 
 
-def known() -> dict[str, str]:
-    """Every format's name and where it is defined, those of other packages included."""
-    plugged = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    return {point.name: point.value for point in plugged} | FORMATS
+def plugged(name: str) -> plugins.Plugin | None:
+    """The plug-in that brings the format, or None where it is negmine's own."""
+    return None if name in FORMATS else plugins.installed("format").get(name)
 
 
 def load(name: str) -> Format:
@@ -44,23 +45,19 @@ def load(name: str) -> Format:
         UsageError: there is none, or another package's is no :class:`Format`.
         MissingDependencyError: the package that defines it does not import.
     """
-    formats = known()
-    if name not in formats:
-        raise UsageError(f"--format: no format '{name}'", hint=did_you_mean(name, formats))
-    module, _, attribute = formats[name].partition(":")
-    try:
-        loaded = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise MissingDependencyError(
-            f"--format: '{name}' cannot be loaded: {error}",
-            where=formats[name],
-            hint=f"It is a plug-in ({ENTRY_POINTS}): install or mend its package.",
-        ) from error
+    if name in FORMATS:
+        module, _, attribute = FORMATS[name].partition(":")
+        found: Format = getattr(importlib.import_module(module), attribute)
+        return found
+    plugin = plugged(name)
+    if plugin is None:
+        raise UsageError(f"--format: no format '{name}'", hint=did_you_mean(name, known()))
+    loaded = plugin.load()
     if not isinstance(loaded, Format):
         raise UsageError(
-            f"--format: '{name}' is no negmine.formats.base.Format", where=formats[name]
+            f"--format: '{name}' is no negmine.formats.base.Format", where=plugin.value
         )
     return loaded
 
 
-__all__ = ["ENTRY_POINTS", "FORMATS", "Format", "known", "load"]
+__all__ = ["FORMATS", "Format", "known", "load", "plugged"]

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from negmine.models.resolve import ModelRef
+from negmine import plugins
+from negmine.models.resolve import ModelRef, resolve
 from negmine.params import RerankParams
 
 
@@ -36,8 +37,28 @@ class Prompts:
     document: str | None = None
 
 
+def refer(spec: str) -> ModelRef:
+    """The model that ``spec`` names, or another package's scorer (``plugin:NAME[/ARGUMENT]``).
+
+    Raises:
+        UsageError: no installed package brings that scorer.
+        NegmineError: there is no such model; see :func:`negmine.models.resolve.resolve`.
+    """
+    if not spec.startswith(plugins.PREFIX):
+        return resolve(spec)
+    plugin, argument = plugins.parse("scorer", spec, "--scorer")
+    return ModelRef(spec, argument or "", "plugin", "unknown", plugin.identity)
+
+
 def load_scorer(reference: ModelRef, params: RerankParams, prompts: Prompts) -> Scorer:
-    """Load a scorer; a bi-encoder scores by inner product, anything else as a cross-encoder."""
+    """Load a scorer; a bi-encoder scores by inner product, anything else as a cross-encoder.
+
+    A plug-in is called with its argument (or None), the parameters and the prompts.
+    """
+    if reference.backend == "plugin":
+        plugin, argument = plugins.parse("scorer", reference.spec, "--scorer")
+        made: Scorer = plugin.load()(argument, params, prompts)
+        return made
     if reference.kind == "bi-encoder":
         from negmine.scorers.bi_encoder import BiEncoderScorer
 

@@ -85,7 +85,7 @@ def plan(params: ExportParams, setup: Setup, side: Side = "all") -> Plan:
     whole = Plan(
         "export",
         VERSION,
-        {**output_affecting(params), "score_by": setup.by},
+        {**output_affecting(params), **_plugged(params), "score_by": setup.by},
         artifacts={"ledger": setup.source},
     )
     return whole if side == "all" else replace(whole, params={**whole.params, "side": side})
@@ -126,6 +126,12 @@ def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -
         counts={**outcome.counts, "heldout": held_out.counts},
         up_to_date=outcome.up_to_date and held_out.up_to_date,
     )
+
+
+def _plugged(params: ExportParams) -> dict[str, str]:
+    """The code of another package's format."""
+    plugin = formats.plugged(params.format)
+    return {} if plugin is None else {"plugin": plugin.identity}
 
 
 def _suffix(params: ExportParams, layout: formats.Format, out: Path) -> str | None:

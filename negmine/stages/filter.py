@@ -59,6 +59,7 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
         scored, ["retrieve", "rerank"], purpose="the scored candidates"
     )
     params, names = resolve(params, source.schema())
+    rules.plugged(params)
     return Setup(params, names, source)
 
 
@@ -72,7 +73,12 @@ def plan(setup: Setup, out: Path) -> Plan:
     return Plan(
         "filter",
         VERSION,
-        {**output_affecting(params), **setup.names, "rules": rules.VERSION},
+        {
+            **output_affecting(params),
+            **setup.names,
+            "rules": rules.VERSION,
+            **({"plugins": rules.identities(params)} if params.rule else {}),
+        },
         artifacts={"scored": setup.source},
         files=files,
     )

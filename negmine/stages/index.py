@@ -49,7 +49,7 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
     encoders = named(params.encoder, "--encoder")
     prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
     if not encoders and not params.bm25:
-        raise UsageError("--no-bm25 without --encoder leaves nothing to search with")
+        log.event("the index has documents only: retrieve needs a --run, or a plug-in's --source")
     references = {name: resolve(model) for name, model in encoders.items()}
     if out.is_dir() and any(out.iterdir()) and not (out / "documents").is_dir():
         raise ConflictError(

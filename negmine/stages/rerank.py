@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from negmine import log, memory
 from negmine.errors import UsageError, did_you_mean
-from negmine.models.resolve import ModelRef, resolve
+from negmine.models.resolve import ModelRef
 from negmine.params import RerankParams, output_affecting
 from negmine.recipe import named, per_name
-from negmine.scorers import Prompts, Scorer, load_scorer
+from negmine.scorers import Prompts, Scorer, load_scorer, refer
 from negmine.stages.inputs import models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
@@ -72,7 +72,7 @@ def set_up(params: RerankParams, candidates: Path) -> Setup:
             raise UsageError(
                 f"--top-by: no column '{params.top_by}'", hint=did_you_mean(params.top_by, known)
             )
-    references = {name: resolve(model) for name, model in models.items()}
+    references = {name: refer(model) for name, model in models.items()}
     query_prompts = per_name(params.query_prompt, models, "--query-prompt")
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
     prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}

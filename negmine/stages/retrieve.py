@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log, memory
+from negmine import log, memory, plugins
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.models.resolve import resolve
 from negmine.params import RetrieveParams, output_affecting
+from negmine.plugins import Plugin
 from negmine.recipe import named, per_name
 from negmine.sources import Hits, Source
 from negmine.sources.run_file import RunFile, open_run
@@ -28,7 +29,7 @@ from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents
 from negmine.table.ids import content_ids
-from negmine.table.names import rank_column
+from negmine.table.names import check_name, rank_column
 from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
@@ -90,7 +91,8 @@ class Setup:
         documents: the corpus.
         sources: names of all sources, in table order.
         children: the index's artifact of each source that has one.
-        runs: the file of each other source.
+        runs: the file of each source that another engine ran.
+        plugged: other packages' sources, each with its argument.
         prompts: the query prompt of each encoder that was given one.
     """
 
@@ -98,6 +100,7 @@ class Setup:
     sources: list[str]
     children: dict[str, Artifact]
     runs: dict[str, str]
+    plugged: dict[str, tuple[Plugin, str | None]]
     prompts: dict[str, str]
 
     def budget(self, size: str | None) -> memory.Budget:
@@ -134,21 +137,43 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
             raise UsageError(
                 f"--run: the index has a source '{name}' already", hint="Choose another name."
             )
-    sources = list(params.source) or [*available, *runs]
+    asked = [entry.partition("=") for entry in params.source]
+    plugged = {
+        name: _plugged(name, spec, [*available, *runs]) for name, equals, spec in asked if equals
+    }
+    sources = [name for name, _, _ in asked] or [*available, *runs]
     sources += [name for name in runs if name not in sources]
     for name in sources:
-        if name not in available and name not in runs:
+        if name not in available and name not in runs and name not in plugged:
             raise UsageError(
                 f"--source: the index has no '{name}'",
                 hint=did_you_mean(name, [*available, *runs]),
             )
     if len(set(sources)) != len(sources):
         raise UsageError("--source names one source twice")
+    if not sources:
+        raise UsageError(
+            "the index has documents and nothing to search with",
+            hint="Give --run NAME=FILE or --source NAME=plugin:SOURCE, or index with an encoder.",
+        )
     documents = opened.input("documents")
-    children = {name: opened.input(name) for name in sources if name not in runs}
+    children = {name: opened.input(name) for name in sources if name in available}
     encoders = {name: name for name in children if name != "bm25"}
     prompts = per_name(params.query_prompt, encoders, "--query-prompt")
-    return Setup(documents, sources, children, runs, prompts)
+    return Setup(documents, sources, children, runs, plugged, prompts)
+
+
+def _plugged(name: str, spec: str, taken: Sequence[str]) -> tuple[Plugin, str | None]:
+    """Another package's source, and its argument."""
+    check_name(name, "--source")
+    if name in taken:
+        raise UsageError(f"--source: there is a source '{name}' already", hint="Choose another.")
+    if not spec.startswith(plugins.PREFIX):
+        raise UsageError(
+            f"--source: '{name}={spec}' is no plug-in",
+            hint=f"Write --source {name}={plugins.PREFIX}SOURCE, or --run {name}=FILE for a run.",
+        )
+    return plugins.parse("source", spec, "--source")
 
 
 def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
@@ -166,10 +191,22 @@ def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
     return Plan(
         "retrieve",
         VERSION,
-        {**output_affecting(params), "source": setup.sources},
+        {
+            **output_affecting(params),
+            "source": setup.sources,
+            **_identities(setup),
+        },
         artifacts={"documents": setup.documents, **setup.children},
         files=files,
     )
+
+
+def _identities(setup: Setup) -> dict[str, Any]:
+    """What stands for the plug-ins' code in the fingerprint."""
+    found = {
+        name: [plugin.identity, argument] for name, (plugin, argument) in setup.plugged.items()
+    }
+    return {"plugins": found} if found else {}
 
 
 def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) -> Outcome:
@@ -211,10 +248,15 @@ def open_sources(
     for name, found_by_run in found_by_runs.items():
         task.counts.update({f"{name}_{k}": n for k, n in found_by_run.counts.items()})
         task.warnings.extend(f"--run {name}: {told}" for told in found_by_run.warnings)
-    return {
-        name: found_by_runs[name]
-        if name in setup.runs
-        else _open_source(
+
+    def opened(name: str) -> Source:
+        if name in setup.runs:
+            return found_by_runs[name]
+        if name in setup.plugged:
+            plugin, argument = setup.plugged[name]
+            made: Source = plugin.load()(argument, corpus, params)
+            return made
+        return _open_source(
             name,
             setup.children[name],
             corpus,
@@ -223,8 +265,8 @@ def open_sources(
             budget,
             len(setup.sources),
         )
-        for name in setup.sources
-    }
+
+    return {name: opened(name) for name in setup.sources}
 
 
 def _open_source(
