@@ -159,9 +159,17 @@ for _stage in STAGES:
     _stage_command(_stage)
 
 
-@app.command(epilog="Example: negmine run configs/demo.toml")
+@app.command(
+    epilog="Example: negmine run default --corpus corpus.jsonl --queries queries.jsonl "
+    "--qrels qrels.tsv"
+)
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="The recipe: a TOML file, or the name of one of negmine's."
+        ),
+    ],
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("-o", "--out", metavar="DIR", help="Work folder; default: the recipe's."),

@@ -43,11 +43,14 @@ def load(path: str | Path | None) -> Recipe:
     """
     if path is None:
         return Recipe()
-    path = Path(path)
+    path = find(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingInputError("no such recipe", where=str(path)) from error
+        hint = None
+        if path.name == str(path):
+            hint = f"Not a file, and no recipe of negmine's. {did_you_mean(path.stem, shipped())}"
+        raise MissingInputError("no such recipe", where=str(path), hint=hint) from error
     except UnicodeDecodeError as error:
         raise InvalidDataError("not UTF-8 text", where=str(path)) from error
     try:
@@ -70,6 +73,23 @@ def load(path: str | Path | None) -> Recipe:
         output=data.get("output", "train.parquet"),
         tables={stage: data.get(stage, {}) for stage in STAGES},
     )
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with negmine, by name."""
+    here = Path(__file__).resolve().parent
+    # A wheel holds them in the package; a checkout beside it.
+    folders = [here / "configs", here.parent / "configs"]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find(path: str | Path) -> Path:
+    """The recipe's file: ``path`` itself, or else the recipe of negmine's that it names."""
+    path = Path(path)
+    if not path.exists() and path.name == str(path) and not path.suffix:
+        return shipped().get(path.name, path)
+    return path
 
 
 def build(
