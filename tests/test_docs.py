@@ -208,7 +208,8 @@ def test_the_makefile_example_runs(tmp_path: Path) -> None:
         tmp_path / "queries.jsonl",
         [{"_id": f"q{i}", "text": row["query"]} for i, row in enumerate(PAIRS)],
     )
-    (tmp_path / "qrels.tsv").write_text("".join(f"q{i}\td{i}\t1\n" for i in range(len(PAIRS))))
+    judged = "".join(f"q{i}\td{i}\t1\n" for i in range(len(PAIRS)))
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     (bin_ / "negmine").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m negmine "$@"\n')
