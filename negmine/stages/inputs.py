@@ -44,7 +44,8 @@ def digest_input(path: str, role: str, folder: Path) -> dict[str, dict[str, Any]
 
 def models_memory(references: Iterable[ModelRef]) -> dict[str, int]:
     """What models take whatever the blocks, for :func:`negmine.memory.budget`."""
-    references = list(references)
+    # What other packages' scorers take is not known.
+    references = [reference for reference in references if reference.backend != "plugin"]
     backends = {reference.backend for reference in references}
     return {
         "torch": memory.TORCH if "torch" in backends else 0,
