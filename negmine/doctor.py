@@ -9,7 +9,7 @@ import platform
 import shutil
 from typing import Any
 
-from negmine import __version__
+from negmine import __version__, plugins
 from negmine.errors import NegmineError
 
 #: Package -> what it is needed for.
@@ -55,6 +55,11 @@ def examine() -> tuple[dict[str, Any], list[str]]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "free_disk_bytes": shutil.disk_usage(".").free,
         "packages": packages,
+        "plug-ins": {
+            f"{kind} {name}": f"{plugin.package} {plugin.version}"
+            for kind in plugins.GROUPS
+            for name, plugin in plugins.installed(kind).items()
+        },
     }
     try:
         from negmine.jvm import java_info

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import negmine
-from negmine import recipe
+from negmine import formats, recipe
 from negmine.params import STAGES
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
 
@@ -161,6 +161,31 @@ def test_every_argument_of_the_function_that_is_left_has_a_row() -> None:
 
 def names(cell: str) -> list[str]:
     return re.findall(r"`(\w+)`", cell)
+
+
+def test_the_table_of_consumers_names_tests_and_versions_that_exist() -> None:
+    text = (DOCS / "formats.md").read_text("utf-8")
+    table = text.split("| `--format` |")[1].split("\n\n")[0]
+    tests = (ROOT / "tests" / "formats" / "test_consumers.py").read_text("utf-8")
+    named = re.findall(r"`(test_\w+)`", table)
+    assert len(named) >= 14
+    for name in named:
+        assert f"\ndef {name}(" in tests
+    pins = (ROOT / "constraints.txt").read_text() + (
+        ROOT / "requirements-consumers.txt"
+    ).read_text()
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", pins, re.MULTILINE))
+    cells = [line.split("|")[2] for line in table.splitlines()[2:]]
+    told = [pair for cell in cells for pair in re.findall(r"([\w-]+) (\d+\.[\d.]+\d)", cell)]
+    assert len(told) >= 13
+    for package, version in told:
+        assert pinned[package] == version
+    layouts = [name for line in table.splitlines()[2:] for name in backticked(line.split("|")[1])]
+    assert sorted(layouts) == sorted(formats.FORMATS)
+
+
+def backticked(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
 
 
 def test_every_recipe_is_in_the_table() -> None:

@@ -102,6 +102,12 @@ def test_the_example_plug_in_brings_all_four(
     assert scored["models"]["j"]["revision"] == identity + "load_scorer"
 
 
+def test_doctor_lists_the_plug_ins(example: dict[str, Any], invoke: Invoke) -> None:
+    told = json.loads(invoke("doctor", "--json").stdout)["plug-ins"]
+    assert told["rule outlier"] == f"{example['name']} {example['version']}"
+    assert {name.split()[0] for name in told} == {"format", "rule", "scorer", "source"}
+
+
 def test_another_version_of_a_plug_in_is_another_artifact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

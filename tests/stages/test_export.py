@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from negmine.params import ExportParams, FilterParams
 from negmine.stages import export
 from negmine.stages import filter as filtering
 from negmine.table.artifact import Writer
-from tests.conftest import MINILM, Invoke, require_packages
+from tests.conftest import MINILM, ROOT, Invoke, require_packages
 from tests.formats.conftest import make_ledger
 from tests.formats.conftest import row as ledger_row
 from tests.tables import make_scored
@@ -197,44 +198,27 @@ def test_batches_are_full_hard_and_without_false_negatives(
     assert again.counts["in_batch_hardness"] == counts["in_batch_hardness"]
 
 
-def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> Any:
-    """Batches as they stand in the file."""
-    from torch.utils.data import BatchSampler, SequentialSampler
-
-    return BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
-
-
 @pytest.mark.real
-def test_a_sequential_sampler_sees_the_batches(mined: Path, tmp_path: Path) -> None:
-    """The recipe of docs/formats.md: sentence-transformers trains on the batches as they stand."""
-    from datasets import load_dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
+def test_a_sequential_sampler_sees_the_batches(
+    mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of docs/formats.md, run as they are: the batches are trained on as they stand."""
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     from negmine.models.resolve import resolve
 
     params = ExportParams(batcher="ngame", batch_size=4, cluster_size=4)
     export.run(params, mined / "ledger", tmp_path / "train.parquet")
-    data = load_dataset(
-        "parquet",
-        data_files=str(tmp_path / "train.parquet"),
-        split="train",
-        cache_dir=str(tmp_path / "cache"),
-    ).remove_columns("batch")
-
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    (lines,) = (b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "in_order" in b)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    named: dict[str, Any] = {}
+    exec(lines.replace("train_batch_size=32", "train_batch_size=4, use_cpu=True"), named)
+    data, arguments = named["data"], named["arguments"]
+    arguments.max_steps, arguments.report_to = 1, []
     model = SentenceTransformer(resolve(MINILM).location, device="cpu")
-    arguments = SentenceTransformerTrainingArguments(
-        str(tmp_path / "out"),
-        max_steps=1,
-        per_device_train_batch_size=4,
-        batch_sampler=in_order,
-        report_to=[],
-        use_cpu=True,
-    )
     trainer = SentenceTransformerTrainer(
         model, arguments, train_dataset=data, loss=MultipleNegativesRankingLoss(model)
     )
