@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -214,9 +215,12 @@ def test_a_sequential_sampler_sees_the_batches(
     (lines,) = (b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "in_order" in b)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    named: dict[str, Any] = {}
-    exec(lines.replace("train_batch_size=32", "train_batch_size=4, use_cpu=True"), named)
-    data, arguments = named["data"], named["arguments"]
+    # As a module: the trainer pickles the sampler with its arguments.
+    script = lines.replace("train_batch_size=32", "train_batch_size=4, use_cpu=True")
+    (tmp_path / "trained_in_order.py").write_text(script)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = importlib.import_module("trained_in_order")
+    data, arguments = recipe.data, recipe.arguments
     arguments.max_steps, arguments.report_to = 1, []
     model = SentenceTransformer(resolve(MINILM).location, device="cpu")
     trainer = SentenceTransformerTrainer(
