@@ -38,7 +38,7 @@ import pyarrow.parquet as pq
 
 from negmine.errors import NegmineError
 from negmine.table import readers
-from negmine.table.readers import Problems
+from negmine.table.readers import Problems, limits
 
 KINDS: dict[str, tuple[Callable[..., Iterator[pa.RecordBatch]], pa.Schema, tuple[str, ...]]] = {
     "corpus": (readers.read_corpus, readers.CORPUS_SCHEMA, ("_id", "title", "text")),
@@ -89,14 +89,14 @@ def run(cases: int, seed: int, only: str | None = None, keep: Path | None = None
     failures: list[str] = []
     started = time.monotonic()
     # Several blocks and batches per file need small ones.
-    sizes = readers._BLOCK_BYTES, readers.MAX_BATCH_ROWS, readers.MAX_BATCH_BYTES
+    sizes = limits.BLOCK_BYTES, limits.MAX_BATCH_ROWS, limits.MAX_BATCH_BYTES
     try:
         with tempfile.TemporaryDirectory() as folder:
             for number in range(cases):
                 rng = random.Random(f"{seed}/{number}")
-                readers._BLOCK_BYTES = rng.choice((sizes[0], 64, 4096))
-                readers.MAX_BATCH_ROWS = rng.choice((sizes[1], 3))
-                readers.MAX_BATCH_BYTES = rng.choice((sizes[2], 200))
+                limits.BLOCK_BYTES = rng.choice((sizes[0], 64, 4096))
+                limits.MAX_BATCH_ROWS = rng.choice((sizes[1], 3))
+                limits.MAX_BATCH_BYTES = rng.choice((sizes[2], 200))
                 case = make(rng, Path(folder), only)
                 try:
                     outcome = check(case)
@@ -109,7 +109,7 @@ def run(cases: int, seed: int, only: str | None = None, keep: Path | None = None
                         (keep / f"{number}-{case.path.name}").write_bytes(case.path.read_bytes())
                 case.path.unlink()
     finally:
-        readers._BLOCK_BYTES, readers.MAX_BATCH_ROWS, readers.MAX_BATCH_BYTES = sizes
+        limits.BLOCK_BYTES, limits.MAX_BATCH_ROWS, limits.MAX_BATCH_BYTES = sizes
     return {
         "cases": cases,
         "seconds": round(time.monotonic() - started, 1),

@@ -299,10 +299,11 @@ ids = true
             signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
             from negmine import cli
             from negmine.stages import retrieve
-            from negmine.table import documents, readers
+            from negmine.table import documents
+            from negmine.table.readers import limits
 
             documents.PART_DOCUMENTS = PART_DOCUMENTS
-            readers.MAX_BATCH_ROWS = BATCH_ROWS
+            limits.MAX_BATCH_ROWS = BATCH_ROWS
             retrieve.PART_ROWS = QUERY_COLUMN_ROWS
             retrieve.GROUP_HITS = 2 * QUERY_COLUMN_ROWS
             self.library.killpoint_arm(str(work).encode(), mode.encode(), at)

@@ -26,10 +26,14 @@ from negmine.table import readers
 from negmine.table.readers import (
     Problems,
     file_digest,
+    limits,
     read_corpus,
     read_pairs,
     read_qrels,
     read_queries,
+)
+from negmine.table.readers import (
+    lines as reading,
 )
 
 Reader = Callable[[str, Mapping[str, str], Problems], Iterator[pa.RecordBatch]]
@@ -45,7 +49,7 @@ def rows(
     found: list[Row] = []
     for batch in reader(str(path), columns or {}, problems or Problems("fail")):
         batch.validate(full=True)
-        assert 0 < batch.num_rows <= readers.MAX_BATCH_ROWS
+        assert 0 < batch.num_rows <= limits.MAX_BATCH_ROWS
         found += batch.to_pylist()
     return found
 
@@ -292,7 +296,7 @@ def test_pairs_parquet_lists(tmp_path: Path) -> None:
 
 
 def test_expanded_pairs_stay_in_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_BATCH_BYTES", 10_000)
+    monkeypatch.setattr(limits, "MAX_BATCH_BYTES", 10_000)
     path = jsonl(tmp_path / "p.jsonl", {"query": "q" * 1000, "positive": ["p"] * 500})
     batches = list(read_pairs(str(path), {}, Problems("fail")))
     assert sum(batch.num_rows for batch in batches) == 500
@@ -405,7 +409,7 @@ def test_parquet_strings_that_are_not_utf8(tmp_path: Path) -> None:
 def test_parquet_batches_are_bounded_by_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "MAX_BATCH_BYTES", 100_000)
+    monkeypatch.setattr(limits, "MAX_BATCH_BYTES", 100_000)
     texts = [f"{n}" * 1000 for n in range(1000)] + ["x" * 500_000] + ["y"] * 3000
     table = pa.table({"id": range(len(texts)), "text": texts})
     pq.write_table(table, tmp_path / "c.parquet", compression="zstd", row_group_size=1500)
@@ -573,8 +577,8 @@ def test_problems_keep_twenty_examples() -> None:
 
 
 def test_line_numbers_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "_BLOCK_BYTES", 64)
-    monkeypatch.setattr(readers, "MAX_BATCH_ROWS", 3)
+    monkeypatch.setattr(limits, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(limits, "MAX_BATCH_ROWS", 3)
     records = [json.dumps({"_id": n, "text": "x" * (n % 150)}) for n in range(500)]
     path = write(tmp_path / "c.jsonl", "\n".join(records))
     assert [row["docid"] for row in rows(read_corpus, path)] == [str(n) for n in range(500)]
@@ -600,7 +604,7 @@ def test_many_rows_and_large_documents(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "tsv", "csv"])
 def test_endless_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 10 << 20)
+    monkeypatch.setattr(limits, "MAX_LINE_BYTES", 10 << 20)
     bomb = gzip.compress(b"\n\n" + b"0" * (20 << 20), 1)
     error = fails(read_corpus, write(tmp_path / f"c.{suffix}.gz", bomb))
     assert error.where == f"{tmp_path}/c.{suffix}.gz:3"
@@ -703,7 +707,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(readers.pa, "input_stream", refuse)
+    monkeypatch.setattr(reading.pa, "input_stream", refuse)
     with pytest.raises(MissingInputError, match="cannot be read: Permission denied"):
         rows(read_corpus, path)
 

@@ -1,0 +1,111 @@
+"""The users' files as Arrow record batches: streamed, bounded in memory, every error exact.
+
+Formats, by suffix: JSON lines (``.jsonl``, ``.ndjson``, ``.json``), ``.csv``, ``.tsv`` and
+``.parquet``; a text format may also be compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``). ``-`` is
+JSON lines on stdin. A directory is one in BEIR's layout (see :func:`read_qrels` for its qrels).
+
+What a record may hold:
+
+* An id is a string or an integer (``7`` is ``"7"``). A JSON or Parquet float counts where its value
+  is integral and exact (``3.0`` is ``"3"``: what pandas makes of integers next to a null); the
+  text ``3.0`` in a CSV file stays as it is. Spaces are kept. An empty id, one with a NUL, a null, a
+  boolean, a list or an object is an error.
+* A text is a string, possibly empty. A missing ``title``, or a null one, is ``""``.
+* A grade is an integer, or a decimal with an integral value (``1.0``).
+* A score is a finite number.
+
+CSV follows RFC 4180. TSV knows no quoting, as in MS MARCO and BEIR: one line is one record, and
+``"`` is a character like any other. Both need a header line and as many fields in every record.
+JSON lines take their columns from the first record. Blank lines are skipped, but counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+
+from negmine.table.readers.dispatch import read
+from negmine.table.readers.kinds import (
+    CORPUS,
+    CORPUS_SCHEMA,
+    PAIRS,
+    PAIRS_SCHEMA,
+    QRELS,
+    QRELS_SCHEMA,
+    QUERIES,
+    QUERIES_SCHEMA,
+    RUN,
+    RUN_SCHEMA,
+)
+from negmine.table.readers.layouts import file_digest, input_file
+from negmine.table.readers.problems import Problems
+
+__all__ = [
+    "CORPUS_SCHEMA",
+    "PAIRS_SCHEMA",
+    "QRELS_SCHEMA",
+    "QUERIES_SCHEMA",
+    "RUN_SCHEMA",
+    "Problems",
+    "file_digest",
+    "input_file",
+    "read_corpus",
+    "read_pairs",
+    "read_qrels",
+    "read_queries",
+    "read_run",
+]
+
+
+def read_corpus(
+    path: str, columns: Mapping[str, str], problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    """The documents of ``path``: ``docid``, ``title`` (``""`` where absent) and ``text``.
+
+    Args:
+        path: a file, ``-``, or a directory that holds ``corpus.*``.
+        columns: target to source column, for files that use other names.
+        problems: told of every bad record.
+    """
+    return read(CORPUS, path, columns, problems)
+
+
+def read_queries(
+    path: str, columns: Mapping[str, str], problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    """The queries of ``path``: ``qid`` and ``text``; see :func:`read_corpus`."""
+    return read(QUERIES, path, columns, problems)
+
+
+def read_qrels(
+    path: str, columns: Mapping[str, str], problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    """The judgements of ``path``: ``qid``, ``docid`` and ``grade`` (1 without such a column).
+
+    Without a header line, the four columns of TREC are recognised (``qid 0 docid grade``, tabs or
+    spaces) in ``.tsv``, ``.txt``, ``.trec`` and ``.qrels`` files: the first line has exactly four
+    fields, the last one an integer, and ``columns`` is empty. In a directory they are ``qrels.*``
+    or the only file in ``qrels/``: where that holds several splits one has to be named, as test
+    queries do not belong in a training set.
+    """
+    return read(QRELS, path, columns, problems)
+
+
+def read_run(path: str, columns: Mapping[str, str], problems: Problems) -> Iterator[pa.RecordBatch]:
+    """A retrieval run: ``qid``, ``docid`` and ``score``.
+
+    Without a header line, the six columns of TREC (``qid Q0 docid rank score tag``, tabs or spaces)
+    are recognised as :func:`read_qrels` recognises its four.
+    """
+    return read(RUN, path, columns, problems)
+
+
+def read_pairs(
+    path: str, columns: Mapping[str, str], problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    """The training pairs of ``path``: ``query`` and ``positive``.
+
+    A JSON or Parquet list of positives gives one row each; an empty list is an error.
+    """
+    return read(PAIRS, path, columns, problems)

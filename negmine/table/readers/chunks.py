@@ -1,0 +1,72 @@
+"""What a format hands to the checks: some records with their places, and which column is which."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from negmine.errors import InvalidDataError, did_you_mean
+from negmine.table.readers.kinds import Input, Target
+
+MISSING: Any = object()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some records: for each target its values, as Python objects or as a checked Arrow array."""
+
+    columns: dict[str, Any]
+    #: The source column of each target; the absent optional ones are left out.
+    sources: dict[str, str]
+    #: Where each record begins: a line number, or a row number in a Parquet file.
+    lines: Sequence[int]
+    place: str = "{path}:{line}"
+
+    def where(self, path: str, index: int) -> str:
+        """The place of one of the records, for messages."""
+        return self.place.format(path=path, line=self.lines[index])
+
+
+def resolve(
+    kind: Input, path: str, header: Sequence[str], columns: Mapping[str, str], hint: str = ""
+) -> dict[str, str]:
+    """The source column of each target; a required or asked-for one that is absent is an error."""
+    sources: dict[str, str] = {}
+    shown = [short(name) for name in header]
+    for target in kind.targets:
+        wanted = columns.get(target.name)
+        if wanted is not None and wanted not in header:
+            raise InvalidDataError(
+                f"no column '{wanted}' (asked for as '{target.name}')",
+                where=path,
+                hint=did_you_mean(wanted, shown) + hint,
+            )
+        found = wanted or next((name for name in target.aliases if name in header), None)
+        if found is None:
+            if target.optional:
+                continue
+            raise InvalidDataError(
+                f"no column for '{target.name}': none of {', '.join(target.aliases)}",
+                where=path,
+                hint=f"Columns of the file: {', '.join(shown) or '(none)'}. "
+                f"Name the right one with --column {target.name}={_near(target, header)}.{hint}",
+            )
+        if list(header).count(found) > 1:
+            raise InvalidDataError(f"column '{found}' occurs more than once", where=path)
+        sources[target.name] = found
+    return sources
+
+
+def _near(target: Target, header: Sequence[str]) -> str:
+    """The column of the file that looks most like one of the names a target is known by."""
+    for name in header:
+        if difflib.get_close_matches(name.lower(), target.aliases, n=1, cutoff=0.75):
+            return short(name)
+    return "COLUMN"
+
+
+def short(name: str) -> str:
+    """``name``, cut where it is too long to show."""
+    return name if len(name) <= 40 else name[:40] + "..."

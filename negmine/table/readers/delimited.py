@@ -1,0 +1,148 @@
+"""CSV and TSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+from negmine.errors import InvalidDataError
+from negmine.table.readers import limits
+from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.kinds import Input
+from negmine.table.readers.lines import line_blocks, line_text
+from negmine.table.readers.problems import Problems
+from negmine.table.readers.trec import TREC_HEADERS, Splitter, split_tabs, trec_splitter
+
+
+def tsv_chunks(
+    kind: Input,
+    path: str,
+    compression: str | None,
+    columns: Mapping[str, str],
+    problems: Problems,
+) -> Iterator[Chunk]:
+    """Lines of fields between tabs, or TREC's qrels."""
+    header: list[str] | None = None
+    sources: dict[str, str] = {}
+    split: Splitter = split_tabs
+    for first, lines in line_blocks(path, compression):
+        rows: list[list[str]] = []
+        numbers: list[int] = []
+        for number, line in enumerate(map(line_text, lines), first):
+            if not line:
+                continue
+            if header is None:
+                trec = None if columns else trec_splitter(kind, line)
+                header = TREC_HEADERS[kind.name][0] if trec else split(line)
+                sources = resolve(
+                    kind, path, header, columns, " The first line must name the columns."
+                )
+                if trec is None:
+                    continue
+                split = trec
+            rows.append(split(line))
+            numbers.append(number)
+        if header is not None:
+            yield from _table_chunk(
+                path,
+                header,
+                sources,
+                rows,
+                numbers,
+                problems,
+                "A .tsv is read without quoting, one record per line; "
+                "write texts with tabs or newlines as .csv or .jsonl.",
+            )
+
+
+def csv_chunks(
+    kind: Input,
+    path: str,
+    compression: str | None,
+    columns: Mapping[str, str],
+    problems: Problems,
+) -> Iterator[Chunk]:
+    """RFC 4180; a quoted field may span lines, and a record is named by its first one."""
+    # The csv module has one limit for the whole process, too low for documents.
+    csv.field_size_limit(max(csv.field_size_limit(), limits.MAX_CSV_FIELD_CHARS))
+    fed = 0
+
+    def lines() -> Iterator[Iterable[str]]:
+        nonlocal fed
+        for _, block in line_blocks(path, compression):
+            fed += 1
+            yield [line.decode("utf-8", "surrogateescape") + "\n" for line in block]
+
+    reader = csv.reader(chain.from_iterable(lines()), strict=True)
+    header: list[str] | None = None
+    sources: dict[str, str] = {}
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    block = number = 0
+    while True:
+        number = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            if header is None:
+                raise InvalidDataError(
+                    f"not a valid CSV header: {error}", where=f"{path}:{number}"
+                ) from error
+            problems.report(
+                f"{path}:{number}",
+                f"not valid CSV: {error}",
+                'Quote a field that holds a comma, a quote or a newline; double its quotes: "".',
+            )
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = row
+            sources = resolve(kind, path, header, columns, " The first line must name the columns.")
+            block = fed
+            continue
+        rows.append(row)
+        numbers.append(number)
+        # One block of lines, or what of it begins here, bounds both the rows and the bytes.
+        if fed != block or len(rows) >= limits.MAX_BATCH_ROWS:
+            block = fed
+            yield from _table_chunk(path, header, sources, rows, numbers, problems)
+            rows, numbers = [], []
+    if header is not None:
+        yield from _table_chunk(path, header, sources, rows, numbers, problems)
+
+
+def _table_chunk(
+    path: str,
+    header: list[str],
+    sources: dict[str, str],
+    rows: list[list[str]],
+    numbers: list[int],
+    problems: Problems,
+    hint: str | None = None,
+) -> Iterator[Chunk]:
+    """The wanted columns of rows of fields."""
+    width = len(header)
+    if set(map(len, rows)) - {width}:
+        good: list[int] = []
+        for index, row in enumerate(rows):
+            if len(row) == width:
+                good.append(index)
+            else:
+                problems.report(
+                    f"{path}:{numbers[index]}",
+                    f"{len(row)} fields where the header has {width}",
+                    hint,
+                )
+        rows = [rows[index] for index in good]
+        numbers = [numbers[index] for index in good]
+    if rows:
+        places = {name: header.index(source) for name, source in sources.items()}
+        yield Chunk(
+            {name: [row[place] for row in rows] for name, place in places.items()},
+            sources,
+            numbers,
+        )

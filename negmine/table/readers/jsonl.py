@@ -1,0 +1,103 @@
+"""JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from negmine.table.readers.chunks import MISSING, Chunk, resolve
+from negmine.table.readers.kinds import Input, Target
+from negmine.table.readers.lines import line_blocks, shown
+from negmine.table.readers.problems import Problems
+from negmine.table.readers.values import type_name
+
+
+def json_chunks(
+    kind: Input,
+    path: str,
+    compression: str | None,
+    columns: Mapping[str, str],
+    problems: Problems,
+) -> Iterator[Chunk]:
+    """JSON lines; the first record decides which field is which."""
+    sources: dict[str, str] | None = None
+    for first, lines in line_blocks(path, compression):
+        rows, numbers = _json_rows(path, first, lines, problems)
+        if not rows:
+            continue
+        if sources is None:
+            sources = resolve(kind, shown(path), list(rows[0]), columns)
+        found: dict[str, Any] = {}
+        for target in kind.targets:
+            source = sources.get(target.name) or _late_field(target, rows)
+            if source is None:
+                continue
+            if target.kind == "title":
+                sources[target.name] = source
+                found[target.name] = [row.get(source) for row in rows]
+            else:
+                try:
+                    found[target.name] = [row[source] for row in rows]
+                except KeyError:
+                    found[target.name] = [row.get(source, MISSING) for row in rows]
+        yield Chunk(found, sources, numbers)
+
+
+def _late_field(target: Target, rows: list[dict[str, Any]]) -> str | None:
+    """An optional field that the first record lacks and one of these has.
+
+    A title may come and go. A grade may not: without its place in ``sources`` it is refused.
+    """
+    return next((name for name in target.aliases if any(name in row for row in rows)), None)
+
+
+def _json_rows(
+    path: str, first: int, lines: list[bytes], problems: Problems
+) -> tuple[list[dict[str, Any]], Sequence[int]]:
+    """The objects in ``lines`` and their line numbers."""
+    try:
+        rows = list(map(orjson.loads, lines))
+        if set(map(type, rows)) == {dict}:
+            return rows, range(first, first + len(rows))
+    except orjson.JSONDecodeError:
+        pass
+    rows, numbers = [], []
+    for number, line in enumerate(lines, first):
+        if not line.strip():
+            continue
+        where = f"{shown(path)}:{number}"
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            problems.report(where, *_json_message(line, error))
+            continue
+        if not isinstance(row, dict):
+            problems.report(
+                where,
+                f"expected a JSON object, found {type_name(row)}",
+                "Each line must hold one object; jq -c '.[]' turns an array into such lines.",
+            )
+            continue
+        rows.append(row)
+        numbers.append(number)
+    return rows, numbers
+
+
+def _json_message(line: bytes, error: json.JSONDecodeError) -> tuple[str, str | None]:
+    """What is wrong with a line that orjson refused, and how to mend it."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as wrong:
+        return (
+            f"not valid UTF-8: byte 0x{line[wrong.start]:02x} at column {wrong.start + 1}",
+            "Save the file as UTF-8.",
+        )
+    if "surrogate" in error.msg:
+        return f"a lone surrogate is no character (column {error.colno})", None
+    return (
+        f"not valid JSON: {error.msg} (column {error.colno})",
+        "Each line must hold one JSON object.",
+    )

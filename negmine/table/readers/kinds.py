@@ -1,0 +1,87 @@
+"""The kinds of input: their schemas, and the names under which their columns are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+CORPUS_SCHEMA = pa.schema([("docid", pa.string()), ("title", pa.string()), ("text", pa.string())])
+QUERIES_SCHEMA = pa.schema([("qid", pa.string()), ("text", pa.string())])
+QRELS_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("grade", pa.int32())])
+RUN_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("score", pa.float32())])
+PAIRS_SCHEMA = pa.schema([("query", pa.string()), ("positive", pa.string())])
+ValueKind = Literal["id", "text", "title", "grade", "passages", "score"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A column to produce, and the source columns it is looked for in, in this order."""
+
+    name: str
+    kind: ValueKind
+    aliases: tuple[str, ...]
+
+    @property
+    def optional(self) -> bool:
+        """Whether a file may lack it."""
+        return self.kind in ("title", "grade")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One kind of input."""
+
+    name: str
+    schema: pa.Schema
+    targets: tuple[Target, ...]
+
+
+CORPUS = Input(
+    "corpus",
+    CORPUS_SCHEMA,
+    (
+        Target("docid", "id", ("_id", "id", "docid", "doc_id", "pid")),
+        Target("title", "title", ("title",)),
+        Target("text", "text", ("text", "contents", "body", "passage", "document")),
+    ),
+)
+QUERIES = Input(
+    "queries",
+    QUERIES_SCHEMA,
+    (
+        Target("qid", "id", ("_id", "id", "qid", "query_id")),
+        Target("text", "text", ("text", "query", "question")),
+    ),
+)
+QRELS = Input(
+    "qrels",
+    QRELS_SCHEMA,
+    (
+        Target("qid", "id", ("query-id", "qid", "query_id")),
+        Target("docid", "id", ("corpus-id", "corpus_id", "docid", "doc_id", "pid")),
+        Target("grade", "grade", ("score", "grade", "relevance", "label")),
+    ),
+)
+RUN = Input(
+    "run",
+    RUN_SCHEMA,
+    (
+        Target("qid", "id", ("qid", "query-id", "query_id")),
+        Target("docid", "id", ("docid", "corpus-id", "corpus_id", "doc_id", "pid")),
+        Target("score", "score", ("score",)),
+    ),
+)
+PAIRS = Input(
+    "pairs",
+    PAIRS_SCHEMA,
+    (
+        Target("query", "text", ("query", "anchor", "question")),
+        Target(
+            "positive",
+            "passages",
+            ("positive", "positives", "pos", "answer", "passage", "document", "response"),
+        ),
+    ),
+)

@@ -1,0 +1,33 @@
+"""Bad records: the first one stops the run, or all are counted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from negmine.errors import InvalidDataError
+
+MAX_EXAMPLES = 20
+
+
+class Problems:
+    """What becomes of a bad record: the first one stops the run, or all are counted and skipped.
+
+    Args:
+        mode: ``"fail"`` raises at the first bad record, ``"skip"`` leaves it out.
+    """
+
+    def __init__(self, mode: Literal["fail", "skip"]) -> None:
+        """Start with no problem."""
+        self.mode = mode
+        #: How many records were skipped.
+        self.count = 0
+        #: The first of their messages.
+        self.examples: list[str] = []
+
+    def report(self, where: str, message: str, hint: str | None = None) -> None:
+        """Note a bad record, or raise :class:`InvalidDataError` in fail mode."""
+        if self.mode == "fail":
+            raise InvalidDataError(message, where=where, hint=hint)
+        self.count += 1
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(f"{where}: {message}")

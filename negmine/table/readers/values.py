@@ -1,0 +1,244 @@
+"""The checks: whole columns at once, value by value only to name a culprit."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.table.readers import limits
+from negmine.table.readers.chunks import MISSING, Chunk, short
+from negmine.table.readers.kinds import PAIRS, Input, Target
+from negmine.table.readers.problems import Problems
+
+_GRADE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+#: Integers beyond this are not exact as floats, so such a float names no id.
+_EXACT_FLOAT = 1 << 53
+
+
+def batches(
+    kind: Input, chunks: Iterator[Chunk], path: str, problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    """Checked record batches: whole columns at once, row by row only to name a culprit."""
+    for chunk in chunks:
+        arrays = []
+        for target in kind.targets:
+            array = _whole_column(target, chunk)
+            if array is None:
+                yield from _row_by_row(kind, chunk, path, problems)
+                break
+            arrays.append(array)
+        else:
+            yield from _bounded(pa.RecordBatch.from_arrays(arrays, schema=kind.schema))
+
+
+def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """``batch``, in pieces where a few long texts make it too large."""
+    if batch.num_rows > 1 and batch.nbytes > limits.MAX_BATCH_BYTES:
+        half = batch.num_rows // 2
+        yield from _bounded(batch.slice(0, half))
+        yield from _bounded(batch.slice(half))
+    elif batch.num_rows:
+        yield batch
+
+
+def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
+    """The column as an array if every value is good, else None."""
+    values = chunk.columns.get(target.name)
+    if values is None:
+        return _default(target, len(chunk.lines))
+    if target.name not in chunk.sources and target.kind == "grade":
+        return None
+    if isinstance(values, list):
+        types = set(map(type, values))
+        if target.kind == "id" and types <= {str, int}:
+            values = list(map(str, values)) if int in types else values
+        elif target.kind == "title" and types <= {str, type(None)}:
+            values = [value or "" for value in values] if type(None) in types else values
+        elif target.kind == "grade":
+            if types != {int}:
+                return None
+        elif target.kind == "score":
+            return _scores(values, types)
+        elif types != {str}:
+            return None
+        try:
+            array = pa.array(values, pa.int32() if target.kind == "grade" else pa.string())
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
+            return None
+    else:
+        array = values
+    return None if target.kind == "id" and _has_bad_id(array) else array
+
+
+def _scores(values: list[Any], types: set[type]) -> pa.Array | None:
+    """Scores as numbers, if all of them are finite ones."""
+    if not types <= {int, float, str}:
+        return None
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except (ValueError, OverflowError):
+        return None
+    with np.errstate(over="ignore"):
+        scores = numbers.astype(np.float32)
+    return pa.array(scores) if np.isfinite(scores).all() else None
+
+
+def _default(target: Target, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(1, pa.int32()) if target.kind == "grade" else pa.scalar(""), rows)
+
+
+def _has_bad_id(ids: pa.Array) -> bool:
+    return bool(
+        pc.any(pc.equal(pc.binary_length(ids), 0)).as_py()
+        or pc.any(pc.match_substring(ids, "\0")).as_py()
+    )
+
+
+class _BadValueError(Exception):
+    """A value that its target cannot take."""
+
+
+def _row_by_row(
+    kind: Input, chunk: Chunk, path: str, problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    """The good records of a chunk in which something needs a closer look."""
+    kept: list[tuple[Any, ...]] = []
+    size = 0
+    names = [target.name for target in kind.targets if target.name in chunk.columns]
+    columns = [
+        values if isinstance(values, list) else values.to_pylist()
+        for values in (chunk.columns[name] for name in names)
+    ]
+    for index, values in enumerate(zip(*columns, strict=True)):
+        given = dict(zip(names, values, strict=True))
+        try:
+            record = [_value(target, given, chunk.sources) for target in kind.targets]
+        except _BadValueError as error:
+            problems.report(chunk.where(path, index), str(error))
+            continue
+        for row in _expanded(kind, record):
+            kept.append(row)
+            size += sum(len(value) for value in row if isinstance(value, str))
+            # Lists of positives repeat their query: what was bounded as read may grow here.
+            if len(kept) >= limits.MAX_BATCH_ROWS or size >= limits.MAX_BATCH_BYTES:
+                yield from _bounded(_from_rows(kind, kept))
+                kept, size = [], 0
+    if kept:
+        yield from _bounded(_from_rows(kind, kept))
+
+
+def _from_rows(kind: Input, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True)
+    arrays = [
+        pa.array(list(column), field.type)
+        for column, field in zip(columns, kind.schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=kind.schema)
+
+
+def _expanded(kind: Input, record: list[Any]) -> Iterator[tuple[Any, ...]]:
+    if kind is PAIRS:
+        query, positives = record
+        yield from ((query, positive) for positive in positives)
+    else:
+        yield tuple(record)
+
+
+def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> Any:
+    """A target's value in one record, or what is wrong with it."""
+    source = sources.get(target.name)
+    value = given.get(target.name, MISSING)
+    if source is None:
+        if value is not MISSING:
+            raise _BadValueError(
+                f"a {target.name} where the first record has none: all must have it, or none"
+            )
+        return 1 if target.kind == "grade" else ""
+    if value is MISSING:
+        raise _BadValueError(f"field '{source}' is missing")
+    if target.kind == "id":
+        return _id_value(value, source)
+    if target.kind == "grade":
+        return _grade_value(value, source)
+    if target.kind == "score":
+        return _score_value(value, source)
+    if target.kind == "title" and value is None:
+        return ""
+    if target.kind == "passages":
+        if not isinstance(value, list):
+            return [_text_value(value, source)]
+        if not value:
+            raise _BadValueError(f"field '{source}' is an empty list")
+        return [_text_value(item, f"{source}[{at}]") for at, item in enumerate(value)]
+    return _text_value(value, source)
+
+
+def _text_value(value: Any, source: str) -> str:
+    if not isinstance(value, str):
+        raise _BadValueError(f"field '{source}' must be a string, found {type_name(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _BadValueError(f"field '{source}' is not valid UTF-8") from error
+    return value
+
+
+def _id_value(value: Any, source: str) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        if not (abs(value) < _EXACT_FLOAT and value == math.floor(value)):
+            raise _BadValueError(f"field '{source}' must be a string or an integer, found {value}")
+        return str(int(value))
+    if not isinstance(value, str):
+        raise _BadValueError(
+            f"field '{source}' must be a string or an integer, found {type_name(value)}"
+        )
+    if not value:
+        raise _BadValueError(f"field '{source}' is empty: an id is needed")
+    if "\0" in value:
+        raise _BadValueError(f"field '{source}' has a NUL character: not allowed in an id")
+    return _text_value(value, source)
+
+
+def _grade_value(value: Any, source: str) -> int:
+    grade: int | None = None
+    if isinstance(value, str):
+        grade = int(value.partition(".")[0]) if _GRADE.fullmatch(value) else None
+        found = f"'{short(value)}'"
+    elif isinstance(value, float):
+        grade = int(value) if value.is_integer() else None
+        found = str(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        grade = value
+        found = str(value)
+    else:
+        found = type_name(value)
+    if grade is None or not -(1 << 31) <= grade < 1 << 31:
+        raise _BadValueError(f"field '{source}' must be an integer, found {found}")
+    return grade
+
+
+def _score_value(value: Any, source: str) -> float:
+    scores = None
+    if not isinstance(value, bool):
+        scores = _scores([value], {type(value)})
+    if scores is None:
+        found = repr(value) if isinstance(value, (str, float)) else type_name(value)
+        raise _BadValueError(f"field '{source}' must be a finite number, found {found}")
+    score: float = scores[0].as_py()
+    return score
+
+
+def type_name(value: Any) -> str:
+    """What JSON calls the type of a value."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
+    return names.get(type(value), "an object")
