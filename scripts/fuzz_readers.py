@@ -3,7 +3,8 @@
     python scripts/fuzz_readers.py --cases 100000 --seed 1        # some minutes
     python scripts/fuzz_readers.py --only csv --cases 2000
 
-Each case makes a small file of one format and one kind of input out of good and bad records,
+Each case makes a small file of one format (JSONL, CSV, TSV, Parquet, Arrow, TREC qrels and topics,
+MS MARCO without a header line) and one kind of input out of good and bad records,
 often damages its bytes as well, and reads it with ``--on-error fail`` and ``skip``. Checked:
 
 * nothing but a :class:`negmine.errors.NegmineError` is raised, and it names the file (for a bad
@@ -32,6 +33,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,7 +48,7 @@ KINDS: dict[str, tuple[Callable[..., Iterator[pa.RecordBatch]], pa.Schema, tuple
     "qrels": (readers.read_qrels, readers.QRELS_SCHEMA, ("query-id", "corpus-id", "score")),
     "pairs": (readers.read_pairs, readers.PAIRS_SCHEMA, ("query", "positive")),
 }
-FORMATS = ("jsonl", "csv", "tsv", "parquet", "trec")
+FORMATS = ("jsonl", "csv", "tsv", "parquet", "trec", "arrow", "topics", "xml", "msmarco")
 COMPRESSIONS = ("", "", "", ".gz", ".zst", ".bz2", ".xz")
 
 STRINGS = (
@@ -129,7 +131,13 @@ def _short_trace() -> str:
 def make(rng: random.Random, folder: Path, only: str | None = None) -> Case:
     """A file of some kind and format."""
     format_ = only or rng.choice(FORMATS)
-    kind = "qrels" if format_ == "trec" else rng.choice(tuple(KINDS))
+    kinds = {
+        "trec": ("qrels",),
+        "topics": ("queries",),
+        "xml": ("queries",),
+        "msmarco": ("corpus", "queries"),
+    }
+    kind = rng.choice(kinds.get(format_, tuple(KINDS)))
     names = list(KINDS[kind][2])
     if rng.random() < 0.1:
         names.append(rng.choice(("extra", "id", "title", "text", "score", names[0])))
@@ -138,9 +146,10 @@ def make(rng: random.Random, folder: Path, only: str | None = None) -> Case:
     # Mostly good records, or no case would get past its first one.
     badness = rng.choice((0.0, 0.0, 0.05, 0.5))
     rows = [_record(rng, names, badness) for _ in range(rng.choice((0, 1, 3, 8, 20)))]
-    if format_ == "parquet":
-        return _parquet(rng, folder, kind, names, rows)
-    writer = {"jsonl": _jsonl, "csv": _csv, "tsv": _tsv, "trec": _trec}[format_]
+    if format_ in ("parquet", "arrow"):
+        return _columns(rng, folder, kind, names, rows, format_)
+    writers = {"jsonl": _jsonl, "csv": _csv, "tsv": _tsv, "trec": _trec}
+    writer = (writers | {"topics": _topics, "xml": _xml, "msmarco": _msmarco})[format_]
     data, records = writer(rng, names, rows)
     if rng.random() < 0.1:
         data = b"\xef\xbb\xbf" + data
@@ -150,7 +159,12 @@ def make(rng: random.Random, folder: Path, only: str | None = None) -> Case:
     data = _compressed(data, suffix)
     if suffix and rng.random() < 0.2:
         data, records = _damaged(rng, data), None
-    extension = {"trec": rng.choice(("txt", "trec", "tsv"))}.get(format_, format_)
+    extensions = {
+        "trec": ("txt", "trec", "tsv"),
+        "topics": ("topics", "txt", "trec"),
+        "msmarco": ("tsv",),
+    }
+    extension = rng.choice(extensions.get(format_, (format_,)))
     path = folder / f"{kind}.{extension}{suffix}"
     path.write_bytes(data)
     return Case(kind, path, records)
@@ -246,10 +260,61 @@ def _trec(
     return "\n".join(lines).encode("utf-8", "surrogatepass"), None
 
 
-def _parquet(
-    rng: random.Random, folder: Path, kind: str, names: list[str], rows: list[dict[str, Any]]
+def _topics(
+    rng: random.Random, names: list[str], rows: list[dict[str, Any]]
+) -> tuple[bytes, int | None]:
+    closed = rng.random() < 0.3
+    blocks = []
+    for row in rows:
+        fields = dict(zip(names, _fields(names, row), strict=True))
+        lines = [
+            f"<{tag}> {label}{fields[name]}{f'</{tag}>' if closed else ''}"
+            for tag, label, name in (("num", "Number: ", "_id"), ("title", "", "text"))
+            if name in fields and (name in row or rng.random() < 0.5)
+        ]
+        blocks.append("\n".join(("<top>", *lines, "</top>")))
+    # A tag in a text may begin a field or end the topic.
+    plain = not any("<" in field for row in rows for field in _fields(names, row))
+    end = rng.choice(("\n", "\n\n", "\r\n"))
+    return end.join(blocks).encode("utf-8", "surrogatepass"), len(rows) if plain else None
+
+
+def _xml(
+    rng: random.Random, names: list[str], rows: list[dict[str, Any]]
+) -> tuple[bytes, int | None]:
+    topics = []
+    for row in rows:
+        fields = dict(zip(names, _fields(names, row), strict=True))
+        number, text = (
+            escape(fields.get("_id", ""), {'"': "&quot;"}),
+            escape(fields.get("text", "")),
+        )
+        inner = rng.choice(("<title>{}</title>", "<query>{}</query>", "{}", "<title>{}</title>"))
+        topics.append(f'<topic number="{number}">{inner.format(text)}</topic>')
+    data = f"<topics>{rng.choice(('', chr(10))).join(topics)}</topics>"
+    return data.encode(rng.choice(("utf-8", "utf-8", "utf-16")), "surrogatepass"), len(rows)
+
+
+def _msmarco(
+    rng: random.Random, names: list[str], rows: list[dict[str, Any]]
+) -> tuple[bytes, int | None]:
+    lines = []
+    for row in rows:
+        text = str(row.get("text", "")).replace("\n", " ").replace("\r", " ")
+        lines.append(f"{rng.choice((rng.randrange(9), row.get('_id', 7)))}\t{text}".encode())
+    # Whether the first line is a record or a header decides how all are read.
+    return b"\n".join(lines), None
+
+
+def _columns(
+    rng: random.Random,
+    folder: Path,
+    kind: str,
+    names: list[str],
+    rows: list[dict[str, Any]],
+    format_: str,
 ) -> Case:
-    path = folder / f"{kind}.parquet"
+    path = folder / f"{kind}.{format_}"
     arrays, given = [], []
     for name in dict.fromkeys(names):
         values = [row.get(name) for row in rows]
@@ -259,13 +324,21 @@ def _parquet(
         arrays.append(arrays[0])
         given.append(given[0])
     table = pa.Table.from_arrays(arrays, names=given)
-    pq.write_table(
-        table,
-        path,
-        row_group_size=rng.choice((1, 4, 1000)),
-        compression=rng.choice(("none", "snappy", "zstd")),
-        use_dictionary=rng.random() < 0.5,
-    )
+    if format_ == "parquet":
+        pq.write_table(
+            table,
+            path,
+            row_group_size=rng.choice((1, 4, 1000)),
+            compression=rng.choice(("none", "snappy", "zstd")),
+            use_dictionary=rng.random() < 0.5,
+        )
+    else:
+        make = rng.choice((pa.ipc.new_stream, pa.ipc.new_stream, pa.ipc.new_file))
+        options = pa.ipc.IpcWriteOptions(
+            compression=rng.choice((None, None, "zstd", "lz4")), emit_dictionary_deltas=True
+        )
+        with make(path, table.schema, options=options) as sink:
+            sink.write_table(table, max_chunksize=rng.choice((1, 4, 1000)))
     records: int | None = table.num_rows
     if kind == "pairs" and any(isinstance(row.get("positive"), list) for row in rows):
         records = None

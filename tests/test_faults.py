@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from negmine.errors import MachineError, NegmineError, machine_error
-from negmine.stages import index as index_stage
+from negmine.stages.inputs import Inputs
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import JOURNAL, MANIFEST
 from tests.chains import (
@@ -172,14 +172,13 @@ def test_what_the_system_refuses_is_told_from_a_bug() -> None:
 
 def vanishing(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """``change(path)`` happens to the corpus between its digest and its reading."""
-    real = index_stage.digest_input
+    real = Inputs.add
 
-    def digest_then_change(path: str, role: str, folder: Path) -> Any:
-        record = real(path, role, folder)
-        change(Path(path))
-        return record
+    def digest_then_change(self: Inputs, spec: str, kind: str, role: str | None = None) -> None:
+        real(self, spec, kind, role)
+        change(Path(spec))
 
-    monkeypatch.setattr(index_stage, "digest_input", digest_then_change)
+    monkeypatch.setattr(Inputs, "add", digest_then_change)
 
 
 def test_a_corpus_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

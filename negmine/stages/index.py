@@ -19,7 +19,7 @@ from negmine.errors import ConflictError, UsageError
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
-from negmine.stages.inputs import column_map, digest_input, models_memory
+from negmine.stages.inputs import Inputs, column_map, models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
@@ -94,16 +94,18 @@ class Made:
 
 def documents_plan(params: IndexParams, folder: Path) -> Plan:
     """What the documents in ``folder`` are made from; reads the input files to digest them."""
-    files = {}
+    inputs = Inputs(folder)
     for role, path in (("corpus", params.corpus), ("pairs", params.pairs)):
         if path is not None:
-            files.update(digest_input(path, role, folder))
+            inputs.add(path, role)
     settings = {
         "column": list(params.column),
         "limit": params.limit,
         "on_error": params.on_error,
     }
-    return Plan("index.documents", DOCUMENTS_VERSION, settings, files=files)
+    return Plan(
+        "index.documents", DOCUMENTS_VERSION, settings, files=inputs.files, again=inputs.again
+    )
 
 
 def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]]:

@@ -6,7 +6,8 @@ import atexit
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from negmine import memory
 from negmine.errors import UsageError
 from negmine.models.resolve import ModelRef, weight_bytes
 from negmine.table import artifact as artifacts
-from negmine.table.readers import input_file
+from negmine.table.readers import origin
 
 
 def column_map(entries: tuple[str, ...]) -> dict[str, str]:
@@ -36,10 +37,24 @@ def column_map(entries: tuple[str, ...]) -> dict[str, str]:
     return result
 
 
-def digest_input(path: str, role: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """Record of the file behind ``path``, for the fingerprint of the artifact in ``folder``."""
-    file = input_file(path, role)
-    return {role: artifacts.external_input(file, artifacts.recorded_file(folder, role))}
+@dataclass
+class Inputs:
+    """The users' inputs of the artifact in ``folder``, for its plan.
+
+    Attributes:
+        files: their records by role, for ``Plan.files``.
+        again: what takes their digests anew, for ``Plan.again``.
+    """
+
+    folder: Path
+    files: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    again: dict[str, Callable[[], str]] = field(default_factory=dict)
+
+    def add(self, spec: str, kind: str, role: str | None = None) -> None:
+        """Record what ``spec`` holds now; ``role`` is its name where that is not its kind."""
+        role = role or kind
+        found = origin(spec, kind, artifacts.recorded_file(self.folder, role))
+        self.files[role], self.again[role] = found.record, found.again
 
 
 def models_memory(references: Iterable[ModelRef]) -> dict[str, int]:

@@ -22,7 +22,7 @@ from negmine.recipe import named, per_name
 from negmine.sources import Hits, Source
 from negmine.sources.run_file import RunFile, open_run
 from negmine.sources.union import Judgements, union
-from negmine.stages.inputs import column_map, digest_input, models_memory
+from negmine.stages.inputs import Inputs, column_map, models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
@@ -34,7 +34,6 @@ from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
     Problems,
-    input_file,
     read_pairs,
     read_qrels,
     read_queries,
@@ -178,16 +177,13 @@ def _plugged(name: str, spec: str, taken: Sequence[str]) -> tuple[Plugin, str | 
 
 def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
     """What the candidates at ``out`` are made from; reads the input files to digest them."""
-    files: dict[str, Any] = {}
+    inputs = Inputs(out)
     for role in ("queries", "qrels", "pairs"):
         path = getattr(params, role)
         if path is not None:
-            files.update(digest_input(path, role, out))
+            inputs.add(path, role)
     for name, path in setup.runs.items():
-        record = artifacts.external_input(
-            input_file(path, "run"), artifacts.recorded_file(out, f"run {name}")
-        )
-        files[f"run {name}"] = record
+        inputs.add(path, "run", f"run {name}")
     return Plan(
         "retrieve",
         VERSION,
@@ -197,7 +193,8 @@ def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
             **_identities(setup),
         },
         artifacts={"documents": setup.documents, **setup.children},
-        files=files,
+        files=inputs.files,
+        again=inputs.again,
     )
 
 

@@ -130,6 +130,7 @@ class Plan:
         artifacts: input artifacts by role.
         files: records of user files by role, from :func:`external_input`.
         models: revision of each model by role.
+        again: by role, what takes the digest anew of an input that is no single local file.
     """
 
     stage: str
@@ -138,6 +139,7 @@ class Plan:
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    again: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -153,12 +155,14 @@ class Plan:
             MissingInputError: one is gone.
             InvalidDataError: one has another content.
         """
-        for record in self.files.values():
-            path = Path(record["path"])
-            if external_input(path, record)["digest"] != record["digest"]:
+        for role, record in self.files.items():
+            path = record["path"]
+            again = self.again.get(role)
+            digest = again() if again else external_input(Path(path), record)["digest"]
+            if digest != record["digest"]:
                 raise InvalidDataError(
                     "changed while it was read",
-                    where=str(path),
+                    where=path,
                     hint="Run the command again, with --force, when the file is complete.",
                 )
 

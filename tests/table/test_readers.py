@@ -25,7 +25,6 @@ from negmine.errors import InvalidDataError, MissingInputError, NegmineError, Us
 from negmine.table import readers
 from negmine.table.readers import (
     Problems,
-    file_digest,
     limits,
     read_corpus,
     read_pairs,
@@ -759,28 +758,6 @@ def test_directory_without_the_input(tmp_path: Path) -> None:
     assert isinstance(error, MissingInputError)
     assert error.where == str(tmp_path)
     assert "Expected corpus.jsonl" in str(error.hint)
-
-
-def test_file_digest(tmp_path: Path) -> None:
-    path = write(tmp_path / "f", b"abc")
-    assert file_digest(str(path)) == (
-        "blake2b:bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319"
-    )
-    with pytest.raises(MissingInputError, match="no such file"):
-        file_digest(str(tmp_path / "none"))
-    with pytest.raises(MissingInputError, match="no corpus"):
-        file_digest(str(tmp_path))
-    with pytest.raises(UsageError, match="stdin"):
-        file_digest("-")
-
-
-def test_directory_digest(tmp_path: Path) -> None:
-    folder = beir(tmp_path)
-    before = file_digest(str(folder))
-    write(folder / "notes.txt", "anything")
-    assert file_digest(str(folder)) == before
-    write(folder / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\nq\t1\t2\n")
-    assert file_digest(str(folder)) != before
 
 
 # --- Round trips ----------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ from negmine.table.readers.kinds import (
     RUN,
     RUN_SCHEMA,
 )
-from negmine.table.readers.layouts import file_digest, input_file
+from negmine.table.readers.layouts import input_file
+from negmine.table.readers.origins import Origin, origin
 from negmine.table.readers.problems import Problems
 
 __all__ = [
@@ -47,9 +48,10 @@ __all__ = [
     "QRELS_SCHEMA",
     "QUERIES_SCHEMA",
     "RUN_SCHEMA",
+    "Origin",
     "Problems",
-    "file_digest",
     "input_file",
+    "origin",
     "read_corpus",
     "read_pairs",
     "read_qrels",

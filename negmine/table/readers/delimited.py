@@ -9,43 +9,45 @@ from itertools import chain
 from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.headerless import Splitter, headerless, positions, split_tabs
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.lines import line_blocks, line_text
+from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
-from negmine.table.readers.trec import TREC_HEADERS, Splitter, split_tabs, trec_splitter
 
 
 def tsv_chunks(
     kind: Input,
-    path: str,
+    file: Place,
     compression: str | None,
     columns: Mapping[str, str],
     problems: Problems,
 ) -> Iterator[Chunk]:
-    """Lines of fields between tabs, or TREC's qrels."""
+    """Lines of fields between tabs, with or without a header line."""
     header: list[str] | None = None
     sources: dict[str, str] = {}
     split: Splitter = split_tabs
-    for first, lines in line_blocks(path, compression):
+    for first, lines in line_blocks(file, compression):
         rows: list[list[str]] = []
         numbers: list[int] = []
         for number, line in enumerate(map(line_text, lines), first):
             if not line:
                 continue
             if header is None:
-                trec = None if columns else trec_splitter(kind, line)
-                header = TREC_HEADERS[kind.name][0] if trec else split(line)
-                sources = resolve(
-                    kind, path, header, columns, " The first line must name the columns."
-                )
-                if trec is None:
+                found = None if columns else headerless(kind, line)
+                by_position = positions(columns, split(line))
+                if found is not None:
+                    header, split = found
+                else:
+                    header = by_position or split(line)
+                sources = resolve(kind, file.name, header, columns, _header_hint(kind))
+                if found is None and by_position is None:
                     continue
-                split = trec
             rows.append(split(line))
             numbers.append(number)
         if header is not None:
             yield from _table_chunk(
-                path,
+                file.name,
                 header,
                 sources,
                 rows,
@@ -58,7 +60,7 @@ def tsv_chunks(
 
 def csv_chunks(
     kind: Input,
-    path: str,
+    file: Place,
     compression: str | None,
     columns: Mapping[str, str],
     problems: Problems,
@@ -70,7 +72,7 @@ def csv_chunks(
 
     def lines() -> Iterator[Iterable[str]]:
         nonlocal fed
-        for _, block in line_blocks(path, compression):
+        for _, block in line_blocks(file, compression):
             fed += 1
             yield [line.decode("utf-8", "surrogateescape") + "\n" for line in block]
 
@@ -89,10 +91,10 @@ def csv_chunks(
         except csv.Error as error:
             if header is None:
                 raise InvalidDataError(
-                    f"not a valid CSV header: {error}", where=f"{path}:{number}"
+                    f"not a valid CSV header: {error}", where=f"{file.name}:{number}"
                 ) from error
             problems.report(
-                f"{path}:{number}",
+                f"{file.name}:{number}",
                 f"not valid CSV: {error}",
                 'Quote a field that holds a comma, a quote or a newline; double its quotes: "".',
             )
@@ -100,19 +102,21 @@ def csv_chunks(
         if not row:
             continue
         if header is None:
-            header = row
-            sources = resolve(kind, path, header, columns, " The first line must name the columns.")
+            by_position = positions(columns, row)
+            header = by_position or row
+            sources = resolve(kind, file.name, header, columns, _header_hint(kind))
             block = fed
-            continue
+            if by_position is None:
+                continue
         rows.append(row)
         numbers.append(number)
         # One block of lines, or what of it begins here, bounds both the rows and the bytes.
         if fed != block or len(rows) >= limits.MAX_BATCH_ROWS:
             block = fed
-            yield from _table_chunk(path, header, sources, rows, numbers, problems)
+            yield from _table_chunk(file.name, header, sources, rows, numbers, problems)
             rows, numbers = [], []
     if header is not None:
-        yield from _table_chunk(path, header, sources, rows, numbers, problems)
+        yield from _table_chunk(file.name, header, sources, rows, numbers, problems)
 
 
 def _table_chunk(
@@ -146,3 +150,10 @@ def _table_chunk(
             sources,
             numbers,
         )
+
+
+def _header_hint(kind: Input) -> str:
+    return (
+        " The first line must name the columns; if there is no such line, name them by number: "
+        f"--column {kind.targets[0].name}=#1."
+    )

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 
-from negmine.errors import MissingInputError, UsageError, did_you_mean
+from negmine.errors import UsageError, did_you_mean
+from negmine.table.readers import catalogues
+from negmine.table.readers.arrow_files import arrow_chunks
+from negmine.table.readers.chunks import Chunk
 from negmine.table.readers.delimited import csv_chunks, tsv_chunks
 from negmine.table.readers.jsonl import json_chunks
 from negmine.table.readers.kinds import Input
-from negmine.table.readers.layouts import format_of, pick
+from negmine.table.readers.layouts import Found, find
 from negmine.table.readers.parquet import parquet_chunks
+from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.topics import topic_chunks, topic_or_line_chunks
 from negmine.table.readers.values import batches
+
+_Reader = Callable[[Input, Place, str | None, Mapping[str, str], Problems], Iterator[Chunk]]
+
+#: Formats of lines, and their readers.
+_TEXT: dict[str, _Reader] = {
+    "jsonl": json_chunks,
+    "csv": csv_chunks,
+    "tsv": tsv_chunks,
+    "topics": topic_chunks,
+    "topics or lines": topic_or_line_chunks,
+}
+#: Formats of columns.
+_BINARY = {"parquet": parquet_chunks, "arrow": arrow_chunks}
 
 
 def read(
-    kind: Input, path: str, columns: Mapping[str, str], problems: Problems
+    kind: Input, spec: str, columns: Mapping[str, str], problems: Problems
 ) -> Iterator[pa.RecordBatch]:
     """Check what can be checked without reading, at the call and not at the first batch."""
     names = [target.name for target in kind.targets]
@@ -29,16 +46,20 @@ def read(
                 where=f"--column {target}={columns[target]}",
                 hint=did_you_mean(target, names),
             )
-    if path == "-":
-        return batches(kind, json_chunks(kind, path, None, columns, problems), "stdin", problems)
-    source = Path(path)
-    if source.is_dir():
-        source = pick(source, kind)
-    file = str(source)
-    format_, compression = format_of(file, kind)
-    if not source.exists():
-        raise MissingInputError("no such file", where=file)
-    if format_ == "parquet":
-        return batches(kind, parquet_chunks(kind, file, columns), file, problems)
-    make = {"jsonl": json_chunks, "csv": csv_chunks, "tsv": tsv_chunks}[format_]
-    return batches(kind, make(kind, file, compression, columns, problems), file, problems)
+    found = find(kind, spec)
+    if found.format == "catalogue":
+        catalogues.check(kind, spec)
+        chunks = catalogues.catalogue_chunks(kind, spec, columns, problems)
+        return batches(kind, chunks, spec, problems)
+    return _files(kind, found, columns, problems)
+
+
+def _files(
+    kind: Input, found: Found, columns: Mapping[str, str], problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    for file in found.files:
+        if found.format in _BINARY:
+            chunks = _BINARY[found.format](kind, file, columns)
+        else:
+            chunks = _TEXT[found.format](kind, file, found.compression, columns, problems)
+        yield from batches(kind, chunks, file.name, problems)

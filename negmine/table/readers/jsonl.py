@@ -10,26 +10,27 @@ import orjson
 
 from negmine.table.readers.chunks import MISSING, Chunk, resolve
 from negmine.table.readers.kinds import Input, Target
-from negmine.table.readers.lines import line_blocks, shown
+from negmine.table.readers.lines import line_blocks
+from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.values import type_name
 
 
 def json_chunks(
     kind: Input,
-    path: str,
+    file: Place,
     compression: str | None,
     columns: Mapping[str, str],
     problems: Problems,
 ) -> Iterator[Chunk]:
     """JSON lines; the first record decides which field is which."""
     sources: dict[str, str] | None = None
-    for first, lines in line_blocks(path, compression):
-        rows, numbers = _json_rows(path, first, lines, problems)
+    for first, lines in line_blocks(file, compression):
+        rows, numbers = _json_rows(file.name, first, lines, problems)
         if not rows:
             continue
         if sources is None:
-            sources = resolve(kind, shown(path), list(rows[0]), columns)
+            sources = resolve(kind, file.name, list(rows[0]), columns)
         found: dict[str, Any] = {}
         for target in kind.targets:
             source = sources.get(target.name) or _late_field(target, rows)
@@ -68,7 +69,7 @@ def _json_rows(
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
-        where = f"{shown(path)}:{number}"
+        where = f"{path}:{number}"
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError as error:

@@ -4,56 +4,43 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 import pyarrow as pa
 
-from negmine.errors import InvalidDataError, MissingInputError
+from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
+from negmine.table.readers.places import Place, file_errors
 
 _BOM = b"\xef\xbb\xbf"
 
 
 @contextmanager
-def file_errors(path: str) -> Iterator[None]:
-    """What opening or decompressing a file raises, as the user's mistake that it is."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise MissingInputError("no such file", where=path) from error
-    except (PermissionError, IsADirectoryError) as error:
-        raise MissingInputError(f"cannot be read: {error.strerror}", where=path) from error
-    except (
-        # Arrow raises UnicodeDecodeError for damaged column names, and others of its own.
-        *(OSError, EOFError, zlib.error, lzma.LZMAError),
-        *(pa.ArrowException, UnicodeDecodeError),
-    ) as error:
-        raise InvalidDataError(
-            f"the file is damaged or cut short: {error}",
-            where=path,
-            hint="Fetch or write it again; the suffix must tell its compression.",
-        ) from error
-
-
-@contextmanager
-def open_bytes(path: str, compression: str | None) -> Iterator[IO[bytes]]:
+def open_bytes(file: Place, compression: str | None) -> Iterator[IO[bytes]]:
     """The decompressed bytes of a file or of stdin."""
-    if path == "-":
-        yield sys.stdin.buffer
+    if file.fs is None and not file.is_stdin:
+        # By its name: Arrow reads a local file without Python in between.
+        with _decompressed(file.path, file, compression) as stream:
+            yield stream
         return
+    with file.open() as raw:
+        if compression is None:
+            yield raw
+            return
+        with _decompressed(raw, file, compression) as stream:
+            yield stream
+
+
+def _decompressed(source: Any, file: Place, compression: str | None) -> Any:
     opener = {"bz2": bz2.BZ2File, "xz": lzma.LZMAFile}.get(compression or "")
-    with file_errors(path):
+    with file_errors(file):
         # Arrow reads gzip faster than Python does, and Python 3.11 has no zstd.
-        stream: Any = opener(path) if opener else pa.input_stream(path, compression=compression)
-    with stream:
-        yield stream
+        return opener(source) if opener else pa.input_stream(source, compression=compression)
 
 
-def line_blocks(path: str, compression: str | None) -> Iterator[tuple[int, list[bytes]]]:
+def line_blocks(file: Place, compression: str | None) -> Iterator[tuple[int, list[bytes]]]:
     """Blocks of whole lines without their newlines, and the number of each block's first line.
 
     A block has at most ``MAX_BATCH_ROWS`` lines and about ``BLOCK_BYTES`` bytes (see
@@ -62,8 +49,8 @@ def line_blocks(path: str, compression: str | None) -> Iterator[tuple[int, list[
     """
     number = 1
     pending: list[bytes] = []
-    with open_bytes(path, compression) as stream:
-        for index, chunk in enumerate(_blocks(stream, path)):
+    with open_bytes(file, compression) as stream:
+        for index, chunk in enumerate(blocks(stream, file)):
             if index == 0:
                 chunk = chunk.removeprefix(_BOM)
             end = chunk.rfind(b"\n")
@@ -72,7 +59,7 @@ def line_blocks(path: str, compression: str | None) -> Iterator[tuple[int, list[
                 if sum(map(len, pending)) > limits.MAX_LINE_BYTES:
                     raise InvalidDataError(
                         f"a line is longer than {limits.MAX_LINE_BYTES:,} bytes",
-                        where=f"{shown(path)}:{number}",
+                        where=f"{file.name}:{number}",
                         hint="Each line must hold one record.",
                     )
                 continue
@@ -85,19 +72,14 @@ def line_blocks(path: str, compression: str | None) -> Iterator[tuple[int, list[
         yield number, [last]
 
 
-def _blocks(stream: IO[bytes], path: str) -> Iterator[bytes]:
+def blocks(stream: IO[bytes], file: Place) -> Iterator[bytes]:
     """The bytes of ``stream`` in blocks; only the reading, not the use, may find it damaged."""
     while True:
-        with file_errors(shown(path)):
+        with file_errors(file):
             block = stream.read(limits.BLOCK_BYTES)
         if not block:
             return
         yield block
-
-
-def shown(path: str) -> str:
-    """What messages call a path."""
-    return "stdin" if path == "-" else path
 
 
 def line_text(line: bytes) -> str:

@@ -1,45 +1,46 @@
-"""Parquet, and what any Arrow column needs to become a column of ours."""
+"""Parquet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-import pyarrow as pa
-
-from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
+from negmine.table.readers.arrow_columns import check_type, column_values
 from negmine.table.readers.chunks import Chunk, resolve
-from negmine.table.readers.kinds import Input, Target
-from negmine.table.readers.lines import file_errors
+from negmine.table.readers.kinds import Input
+from negmine.table.readers.places import Place, file_errors
 
 
-def parquet_chunks(kind: Input, path: str, columns: Mapping[str, str]) -> Iterator[Chunk]:
+def parquet_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterator[Chunk]:
     """Parquet, a row group at a time and each in batches sized by its average row."""
     import pyarrow.parquet as pq
 
     # Without pre_buffer a column chunk is read as it is decoded: row groups may be huge.
-    with file_errors(path):
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-    with file:
-        schema = file.schema_arrow
-        sources = resolve(kind, path, schema.names, columns)
+    with ExitStack() as stack:
+        source: Any = file.path if file.fs is None else stack.enter_context(file.open())
+        with file_errors(file):
+            parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+        stack.enter_context(parquet)
+        schema = parquet.schema_arrow
+        sources = resolve(kind, file.name, schema.names, columns)
         for target in kind.targets:
             if target.name in sources:
-                _check_type(target, schema.field(sources[target.name]), path)
+                check_type(target, schema.field(sources[target.name]), file.name)
         row = 1
-        for group in range(file.num_row_groups):
-            with file_errors(path):
-                size = _batch_rows(file.metadata.row_group(group), set(sources.values()))
-                batches = file.iter_batches(size, [group], list(sources.values()))
+        for group in range(parquet.num_row_groups):
+            with file_errors(file):
+                size = _batch_rows(parquet.metadata.row_group(group), set(sources.values()))
+                batches = parquet.iter_batches(size, [group], list(sources.values()))
             while True:
-                with file_errors(path):
+                with file_errors(file):
                     batch = next(batches, None)
                 if batch is None:
                     break
                 yield Chunk(
                     {
-                        target.name: _parquet_values(target, batch.column(sources[target.name]))
+                        target.name: column_values(target, batch.column(sources[target.name]))
                         for target in kind.targets
                         if target.name in sources
                     },
@@ -59,74 +60,3 @@ def _batch_rows(group: Any, names: set[str]) -> int:
     )
     rows: int = group.num_rows
     return max(1, min(limits.MAX_BATCH_ROWS, limits.MAX_BATCH_BYTES * rows // max(1, size)))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_string_view(kind)
-        # Some writers leave out the mark that says UTF-8.
-        or types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_binary_view(kind)
-        or types.is_null(kind)
-    )
-
-
-def _check_type(target: Target, field: pa.Field, path: str) -> None:
-    """Refuse a Parquet column of which no value could be right."""
-    types = pa.types
-    kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-    fits = _is_text(kind)
-    if target.kind in ("id", "grade", "score"):
-        fits = fits or types.is_integer(kind) or types.is_floating(kind)
-    elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
-        fits = _is_text(kind.value_type)
-    if not fits:
-        wanted = {
-            "id": "strings or integers",
-            "grade": "integers",
-            "score": "numbers",
-            "passages": "strings or lists of strings",
-        }.get(target.kind, "strings")
-        raise InvalidDataError(
-            f"column '{field.name}' is of type {field.type}, '{target.name}' needs {wanted}",
-            where=path,
-        )
-
-
-def _parquet_values(target: Target, column: pa.Array) -> Any:
-    """A string or int32 array where all values are fit for it, else Python objects to check."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if column.null_count:
-        return _python_values(column)
-    try:
-        if target.kind == "score":
-            return _python_values(column)
-        if target.kind == "grade":
-            return (
-                column.cast(pa.int32())
-                if pa.types.is_integer(column.type)
-                else _python_values(column)
-            )
-        if _is_text(column.type) or pa.types.is_integer(column.type):
-            strings = column.cast(pa.string())
-            # Reading Parquet takes the writer's word for it that strings are UTF-8.
-            strings.validate(full=True)
-            return strings
-    except pa.ArrowInvalid:
-        pass
-    return _python_values(column)
-
-
-def _python_values(column: pa.Array) -> list[Any]:
-    if _is_text(column.type) and not pa.types.is_null(column.type):
-        raw = column.cast(pa.large_binary()).to_pylist()
-        return [
-            value if value is None else value.decode("utf-8", "surrogateescape") for value in raw
-        ]
-    values: list[Any] = column.to_pylist()
-    return values

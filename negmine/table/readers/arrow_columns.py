@@ -1,0 +1,81 @@
+"""Arrow columns, of Parquet or of Arrow files, as values of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from negmine.errors import InvalidDataError
+from negmine.table.readers.kinds import Target
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_string_view(kind)
+        # Some writers leave out the mark that says UTF-8.
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+        or types.is_null(kind)
+    )
+
+
+def check_type(target: Target, field: pa.Field, path: str) -> None:
+    """Refuse a column of which no value could be right."""
+    types = pa.types
+    kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+    fits = _is_text(kind)
+    if target.kind in ("id", "grade", "score"):
+        fits = fits or types.is_integer(kind) or types.is_floating(kind)
+    elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
+        fits = _is_text(kind.value_type)
+    if not fits:
+        wanted = {
+            "id": "strings or integers",
+            "grade": "integers",
+            "score": "numbers",
+            "passages": "strings or lists of strings",
+        }.get(target.kind, "strings")
+        raise InvalidDataError(
+            f"column '{field.name}' is of type {field.type}, '{target.name}' needs {wanted}",
+            where=path,
+        )
+
+
+def column_values(target: Target, column: pa.Array) -> Any:
+    """A string or int32 array where all values are fit for it, else Python objects to check."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if column.null_count:
+        return _python_values(column)
+    try:
+        if target.kind == "score":
+            return _python_values(column)
+        if target.kind == "grade":
+            return (
+                column.cast(pa.int32())
+                if pa.types.is_integer(column.type)
+                else _python_values(column)
+            )
+        if _is_text(column.type) or pa.types.is_integer(column.type):
+            strings = column.cast(pa.string())
+            # Reading Parquet takes the writer's word for it that strings are UTF-8.
+            strings.validate(full=True)
+            return strings
+    except pa.ArrowInvalid:
+        pass
+    return _python_values(column)
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    if _is_text(column.type) and not pa.types.is_null(column.type):
+        raw = column.cast(pa.large_binary()).to_pylist()
+        return [
+            value if value is None else value.decode("utf-8", "surrogateescape") for value in raw
+        ]
+    values: list[Any] = column.to_pylist()
+    return values

@@ -1,0 +1,85 @@
+"""Arrow files: alone, or as the shards of a data set saved by Hugging Face ``datasets``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pyarrow as pa
+
+from negmine.errors import InvalidDataError
+from negmine.table.readers import limits
+from negmine.table.readers.arrow_columns import check_type, column_values
+from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.kinds import Input
+from negmine.table.readers.places import Place, file_errors
+
+_FILE_MAGIC = b"ARROW1"
+#: What ends a stream. (Before Arrow 0.15 it was four zeros, which data may end with as well.)
+_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+def arrow_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterator[Chunk]:
+    """An Arrow file or stream, a record batch at a time and each in pieces of bounded size."""
+    with ExitStack() as stack:
+        with file_errors(file):
+            if file.fs is None:
+                # Mapped, so that a large record batch is paged in and out, not held.
+                source: Any = stack.enter_context(pa.memory_map(file.path))
+            else:
+                source = pa.PythonFile(stack.enter_context(file.open()), mode="r")
+            batches, schema = _open(source, file)
+        sources = resolve(kind, file.name, schema.names, columns)
+        for target in kind.targets:
+            if target.name in sources:
+                check_type(target, schema.field(sources[target.name]), file.name)
+        row = 1
+        while True:
+            with file_errors(file):
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                batch = batch.select(list(dict.fromkeys(sources.values())))
+                # The offsets come from the file: checked before anything is looked up by them.
+                batch.validate(full=True)
+            size = max(
+                1,
+                min(
+                    limits.MAX_BATCH_ROWS,
+                    limits.MAX_BATCH_BYTES * batch.num_rows // max(1, batch.nbytes),
+                ),
+            )
+            for start in range(0, batch.num_rows, size):
+                piece = batch.slice(start, size)
+                yield Chunk(
+                    {
+                        target.name: column_values(target, piece.column(sources[target.name]))
+                        for target in kind.targets
+                        if target.name in sources
+                    },
+                    sources,
+                    range(row, row + piece.num_rows),
+                    "{path}: row {line}",
+                )
+                row += piece.num_rows
+
+
+def _open(source: Any, file: Place) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+    """The record batches of either form of file, known to be complete."""
+    size = source.size()
+    if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
+        source.seek(0)
+        reader = pa.ipc.open_file(source)
+        return (reader.get_batch(at) for at in range(reader.num_record_batches)), reader.schema
+    source.seek(max(0, size - 8))
+    if source.read(8) != _STREAM_END:
+        # Arrow takes the end of the file for the end of the stream.
+        raise InvalidDataError(
+            "the file is damaged or cut short: the stream has no end mark",
+            where=file.name,
+            hint="Save the data set again, with a current version of its library.",
+        )
+    source.seek(0)
+    stream = pa.ipc.open_stream(source)
+    return iter(stream), stream.schema

@@ -1,0 +1,75 @@
+"""Files without a header line: TREC's qrels and runs, MS MARCO's collections and queries.
+
+A file counts as one of them only where its first line cannot be a header, so nothing is guessed.
+``#N`` in a column mapping names the N-th field of any other file that has no header.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from negmine.table.readers.kinds import Input
+
+Splitter = Callable[[str], list[str]]
+#: Suffixes of TREC's files besides those that every input may have.
+TREC_SUFFIXES = (".txt", ".trec", ".qrels", ".run")
+#: The fields of TREC's files, and a number among them to know them by.
+_TREC = {
+    "qrels": (["qid", "iteration", "docid", "grade"], 3, "[+-]?[0-9]+"),
+    "run": (
+        ["qid", "iteration", "docid", "rank", "score", "tag"],
+        4,
+        r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
+    ),
+}
+#: MS MARCO's fields between tabs, and what each of the first line's must look like.
+_MSMARCO = {
+    "corpus": (
+        (["docid", "text"], ["[0-9]+", ".*"]),
+        (["docid", "url", "title", "text"], ["D?[0-9]+", "https?://.*", ".*", ".*"]),
+    ),
+    "queries": ((["qid", "text"], ["[0-9]+", ".*"]),),
+}
+_POSITION = re.compile("#[1-9][0-9]*")
+
+
+def headerless(kind: Input, line: str) -> tuple[list[str], Splitter] | None:
+    """The fields' names and how to split, if a file's first line is a record and no header."""
+    if kind.name in _TREC:
+        header, number, pattern = _TREC[kind.name]
+        known = {alias for target in kind.targets for alias in target.aliases}
+        for split in (split_tabs, _split_blanks):
+            fields = split(line)
+            if (
+                len(fields) == len(header)
+                and re.fullmatch(pattern, fields[number])
+                and known.isdisjoint(fields)
+            ):
+                return header, split
+    fields = split_tabs(line)
+    for header, patterns in _MSMARCO.get(kind.name, ()):
+        if len(fields) == len(header) and all(
+            re.fullmatch(pattern, text, re.DOTALL)
+            for pattern, text in zip(patterns, fields, strict=True)
+        ):
+            return header, split_tabs
+    return None
+
+
+def positions(columns: Mapping[str, str], fields: list[str]) -> list[str] | None:
+    """``["#1", "#2", ...]`` as the header where a mapping asks for fields by their number."""
+    asked = [source for source in columns.values() if _POSITION.fullmatch(source)]
+    if not asked or any(source in fields for source in asked):
+        return None
+    return [f"#{number}" for number in range(1, len(fields) + 1)]
+
+
+def split_tabs(line: str) -> list[str]:
+    """The fields between tabs."""
+    return line.split("\t")
+
+
+def _split_blanks(line: str) -> list[str]:
+    # Not str.split(), which would also split at the blanks that only Unicode knows.
+    return re.split("[ \t]+", line.strip(" \t"))
