@@ -159,6 +159,36 @@ for _stage in STAGES:
     _stage_command(_stage)
 
 
+@app.command(epilog="Example: negmine init pairs.jsonl && negmine run recipe.toml")
+def init(
+    inputs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="[FILES]...",
+            help="Pairs; or corpus, queries and qrels; or a folder with them. Default: what lies "
+            "in the current folder.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="PATH", help="The recipe; - for stdout.")
+    ] = "recipe.toml",
+    encoder: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="[NAME=]MODEL", help="Encoder of the recipe; default: one that is installed."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing recipe.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Look at your files, say what they seem to be, and write a recipe for them."""
+    log.setup(quiet=quiet)
+    from negmine import starter
+
+    _guarded(lambda: starter.run(inputs or [], out, encoder=encoder, force=force))
+
+
 @app.command(
     epilog="Example: negmine run default --corpus corpus.jsonl --queries queries.jsonl "
     "--qrels qrels.tsv"
@@ -167,7 +197,8 @@ def run(
     recipe: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE", help="The recipe: a TOML file, or the name of one of negmine's."
+            metavar="RECIPE",
+            help="The recipe: a TOML file, the name of one of negmine's, or - for stdin.",
         ),
     ],
     out: Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -84,7 +85,10 @@ class Progress:
         self.done = 0
         self._started = self._last = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO) and not _json_logs():
+        # A dumb terminal cannot go back to the beginning of a line.
+        dumb = os.environ.get("TERM") == "dumb"
+        shown = sys.stderr.isatty() and not dumb and logger.isEnabledFor(logging.INFO)
+        if shown and not _json_logs():
             from tqdm import tqdm
 
             self._bar = tqdm(

@@ -67,18 +67,45 @@ def run_audit(
 
 def _spooled(params: Params) -> Params:
     """``params`` with standard input (``-``) replaced by a temporary copy of it."""
-    given = [
-        field.name
+    values = {
+        field.name: getattr(params, field.name)
         for field in fields(params)
-        if field.metadata["path"] and getattr(params, field.name) == "-"
+        if field.metadata["path"] and getattr(params, field.name)
+    }
+    given = [
+        name
+        for name, value in values.items()
+        for entry in ([value] if isinstance(value, str) else value)
+        if entry.rpartition("=")[2] == "-"
     ]
+    if not given:
+        return params
     if len(given) > 1:
         options = " and ".join(f"--{name}" for name in given)
         raise UsageError(f"{options} cannot both read standard input")
     from negmine.stages.inputs import copy_of_stdin
 
-    changes: dict[str, Any] = {name: str(copy_of_stdin()) for name in given}
+    copy = str(copy_of_stdin(given[0]))
+    value = values[given[0]]
+    changes: dict[str, Any] = {given[0]: copy}
+    if not isinstance(value, str):
+        changes[given[0]] = tuple(
+            f"{entry.rpartition('=')[0]}={copy}" if entry.rpartition("=")[2] == "-" else entry
+            for entry in value
+        )
     return replace(params, **changes)
+
+
+def _spooled_inputs(recipe_path: str, inputs: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """``inputs`` with standard input replaced by a copy: more than one stage reads it."""
+    given = [name for name, value in inputs.items() if value == "-"]
+    if len(given) + (recipe_path == "-") > 1:
+        raise UsageError("only one of the recipe and its inputs can be read from standard input")
+    if not given:
+        return inputs
+    from negmine.stages.inputs import copy_of_stdin
+
+    return {**inputs, given[0]: str(copy_of_stdin(given[0]))}
 
 
 def run_recipe(
@@ -92,6 +119,7 @@ def run_recipe(
 ) -> None:
     """Run every stage of a recipe; the training set's path goes to stdout."""
     loaded = recipe.load(path)
+    inputs = _spooled_inputs(path, inputs)
     tables = {stage: dict(loaded.tables.get(stage, {})) for stage in STAGES}
     if inputs.get("pairs"):
         for stage, keys in (("index", ["corpus"]), ("retrieve", ["queries", "qrels"])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tomllib
 import types
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ class Recipe:
     """A parsed recipe file.
 
     Attributes:
-        path: the file, or None for the empty recipe.
+        path: the file (- is standard input), or None for the empty recipe.
         work: the folder its artifacts go to, relative to the current directory.
         output: name of the exported file or folder inside ``work``.
         tables: per stage, the keys the file sets.
@@ -45,7 +46,7 @@ def load(path: str | Path | None) -> Recipe:
         return Recipe()
     path = find(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
     except (FileNotFoundError, IsADirectoryError) as error:
         hint = None
         if path.name == str(path):
@@ -90,6 +91,12 @@ def find(path: str | Path) -> Path:
     if not path.exists() and path.name == str(path) and not path.suffix:
         return shipped().get(path.name, path)
     return path
+
+
+def _text(path: Path) -> str:
+    if str(path) == "-":
+        return sys.stdin.buffer.read().decode("utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def build(

@@ -19,7 +19,7 @@ from negmine.errors import ConflictError, UsageError
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
-from negmine.stages.inputs import Inputs, column_map, models_memory
+from negmine.stages.inputs import Inputs, column_map, columns_for, models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
@@ -166,7 +166,7 @@ def _batches(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch
             [content_ids(b.column("positive")) for b in _pairs(params, problems)], pa.string()
         ).unique()
     if params.corpus is not None:
-        columns = column_map(params.column)
+        columns = columns_for(column_map(params.column), "corpus", "corpus")
         for batch in read_corpus(params.corpus, columns, problems):
             if wanted is not None:
                 contents = content_ids(full_text(batch))
@@ -196,7 +196,8 @@ def _distinct(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _pairs(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch]:
     assert params.pairs is not None
-    columns = column_map(params.column) if params.corpus is None else {}
+    plain = "pairs" if params.corpus is None else "corpus"
+    columns = columns_for(column_map(params.column), "pairs", plain)
     return iter(read_pairs(params.pairs, columns, problems))
 
 

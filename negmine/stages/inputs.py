@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from negmine import memory
-from negmine.errors import UsageError
+from negmine.errors import UsageError, did_you_mean
 from negmine.models.resolve import ModelRef, weight_bytes
 from negmine.table import artifact as artifacts
 from negmine.table.readers import origin
+
+#: How much of standard input is looked at to tell what it is.
+_SNIFFED = 4096
+
+#: Bytes of standard input that tell what it is.
+_LOOKED_AT = 1 << 16
 
 
 def column_map(entries: tuple[str, ...]) -> dict[str, str]:
@@ -35,6 +41,29 @@ def column_map(entries: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--column names the target '{target}' twice")
         result[target] = source
     return result
+
+
+def columns_for(columns: Mapping[str, str], kind: str, plain: str) -> dict[str, str]:
+    """The part of a column map that concerns one of the inputs ``corpus`` and ``pairs``.
+
+    Args:
+        columns: from :func:`column_map`; a target may be written ``pairs.query``.
+        kind: the input.
+        plain: the input that targets without a prefix belong to.
+
+    Raises:
+        UsageError: a prefix names no input.
+    """
+    found = {}
+    for target, source in columns.items():
+        name, dot, rest = target.partition(".")
+        if dot and name not in ("corpus", "pairs"):
+            raise UsageError(
+                f"--column: unknown input '{name}'", hint=did_you_mean(name, ["corpus", "pairs"])
+            )
+        if (name if dot else plain) == kind:
+            found[rest if dot else target] = source
+    return found
 
 
 @dataclass
@@ -69,15 +98,34 @@ def models_memory(references: Iterable[ModelRef]) -> dict[str, int]:
     }
 
 
-def copy_of_stdin() -> Path:
-    """Standard input as a temporary JSONL file, so that it can be digested and read twice.
+def _suffix(head: bytes, option: str) -> str:
+    """The suffix of the format that standard input begins like."""
+    if head.startswith(b"PAR1"):
+        return ".parquet"
+    if option == "exclude":
+        return ".txt"
+    first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
+    if not first or first[:1] in b"{[":
+        return ".jsonl"
+    if first[:1] == b"<":
+        return ".topics"
+    if option in ("corpus", "queries", "pairs") and b"\t" not in first and b"," in first:
+        return ".csv"
+    return ".tsv"
 
-    The copy is removed when the process ends.
+
+def copy_of_stdin(option: str) -> Path:
+    """Standard input as a temporary file, so that it can be digested and read twice.
+
+    Its beginning tells what it is: JSON lines, Parquet, topics, CSV, or else fields between tabs
+    (TREC's between blanks); for ``exclude`` it may be a plain list. The copy is removed when the
+    process ends.
     """
-    with tempfile.NamedTemporaryFile(
-        prefix="negmine-stdin-", suffix=".jsonl", delete=False
-    ) as spooled:
-        copy = Path(spooled.name)
-        atexit.register(copy.unlink, missing_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="negmine-stdin-", delete=False) as spooled:
+        unnamed = Path(spooled.name)
+        atexit.register(unnamed.unlink, missing_ok=True)
         shutil.copyfileobj(sys.stdin.buffer, spooled)
-    return copy
+    with unnamed.open("rb") as stream:
+        copy = unnamed.with_name(unnamed.name + _suffix(stream.read(_LOOKED_AT), option))
+    atexit.register(copy.unlink, missing_ok=True)
+    return unnamed.rename(copy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from negmine.errors import InvalidDataError
+from negmine.errors import ConflictError, InvalidDataError
 
 #: Suffixes of files with fields between spaces, as TREC's tools read them.
 FIELD_SUFFIXES = (".trec", ".run", ".qrels", ".txt")
@@ -140,3 +141,26 @@ def write_tables(
         write = write_fields
     with pa.output_stream(str(path), compression=compression) as stream:
         return write(stream, tables)
+
+
+def write_new_text(path: Path, text: str, *, replace: bool) -> None:
+    """Write a small text file whole or not at all.
+
+    Raises:
+        ConflictError: it exists and ``replace`` is False.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        if replace:
+            temporary.replace(path)
+            return
+        try:
+            # Unlike a rename, a link does not replace what came in between.
+            os.link(temporary, path)
+        except FileExistsError:
+            raise ConflictError(
+                "exists already", where=str(path), hint="Give --force, or another -o."
+            ) from None
+    finally:
+        temporary.unlink(missing_ok=True)

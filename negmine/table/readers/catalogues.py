@@ -15,7 +15,6 @@ from negmine.errors import (
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import Chunk, resolve
 from negmine.table.readers.kinds import Input
-from negmine.table.readers.problems import Problems
 
 PREFIX = "ir_datasets:"
 _ENTITY = {"corpus": "docs", "queries": "queries", "qrels": "qrels", "run": "scoreddocs"}
@@ -71,9 +70,7 @@ def check(kind: Input, spec: str) -> Any:
     return data
 
 
-def catalogue_chunks(
-    kind: Input, spec: str, columns: Mapping[str, str], problems: Problems
-) -> Iterator[Chunk]:
+def catalogue_chunks(kind: Input, spec: str, columns: Mapping[str, str]) -> Iterator[Chunk]:
     """The records of a data set, some at a time."""
     data = check(kind, spec)
     entity = _ENTITY[kind.name]

@@ -29,6 +29,18 @@ class Chunk:
         return self.place.format(path=path, line=self.lines[index])
 
 
+class NoColumnError(InvalidDataError):
+    """A file lacks a column.
+
+    Attributes:
+        header: the columns that it has.
+    """
+
+    def __init__(self, what: str, *, where: str, hint: str, header: Sequence[str]) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.header = list(header)
+
+
 def resolve(
     kind: Input, path: str, header: Sequence[str], columns: Mapping[str, str], hint: str = ""
 ) -> dict[str, str]:
@@ -38,20 +50,22 @@ def resolve(
     for target in kind.targets:
         wanted = columns.get(target.name)
         if wanted is not None and wanted not in header:
-            raise InvalidDataError(
+            raise NoColumnError(
                 f"no column '{wanted}' (asked for as '{target.name}')",
                 where=path,
                 hint=did_you_mean(wanted, shown) + hint,
+                header=header,
             )
         found = wanted or next((name for name in target.aliases if name in header), None)
         if found is None:
             if target.optional:
                 continue
-            raise InvalidDataError(
+            raise NoColumnError(
                 f"no column for '{target.name}': none of {', '.join(target.aliases)}",
                 where=path,
                 hint=f"Columns of the file: {', '.join(shown) or '(none)'}. "
                 f"Name the right one with --column {target.name}={_near(target, header)}.{hint}",
+                header=header,
             )
         if list(header).count(found) > 1:
             raise InvalidDataError(f"column '{found}' occurs more than once", where=path)

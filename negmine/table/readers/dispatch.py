@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.table.readers import catalogues
 from negmine.table.readers.arrow_files import arrow_chunks
-from negmine.table.readers.chunks import Chunk
+from negmine.table.readers.chunks import Chunk, NoColumnError
 from negmine.table.readers.delimited import csv_chunks, tsv_chunks
 from negmine.table.readers.jsonl import json_chunks
-from negmine.table.readers.kinds import Input
+from negmine.table.readers.kinds import KINDS, Input, Target
 from negmine.table.readers.layouts import Found, find
 from negmine.table.readers.parquet import parquet_chunks
 from negmine.table.readers.places import Place
@@ -49,17 +50,80 @@ def read(
     found = find(kind, spec)
     if found.format == "catalogue":
         catalogues.check(kind, spec)
-        chunks = catalogues.catalogue_chunks(kind, spec, columns, problems)
-        return batches(kind, chunks, spec, problems)
-    return _files(kind, found, columns, problems)
+    return _checked(kind, _parts(kind, spec, found, columns, problems), problems)
 
 
-def _files(
-    kind: Input, found: Found, columns: Mapping[str, str], problems: Problems
-) -> Iterator[pa.RecordBatch]:
+def sample(role: str, spec: str, columns: Mapping[str, str], rows: int = 200) -> Sample:
+    """The first good records of an input, and the columns that they come from.
+
+    Args:
+        role: what it is read as: corpus, queries, qrels, run or pairs.
+        spec: what a user would name.
+        columns: target to source column.
+        rows: how many records, at most.
+
+    Raises:
+        NoColumnError: it has other columns.
+        NegmineError: it is not there, or no input of negmine's.
+    """
+    kind = KINDS[role]
+    parts = _parts(kind, spec, find(kind, spec), columns, Problems("skip"))
+    for name, chunks in parts:
+        for chunk in chunks:
+            found = batches(kind, iter([chunk]), name, Problems("skip"))
+            table = pa.Table.from_batches(list(found), kind.schema).slice(0, rows)
+            return Sample(dict(chunk.sources), len(chunk.lines), table)
+    return Sample({}, 0, kind.schema.empty_table())
+
+
+def header(role: str, spec: str) -> list[str]:
+    """The columns of an input, or the fields of its first line.
+
+    Raises:
+        NegmineError: it is not there, or no input of negmine's.
+    """
+    kind = KINDS[role]
+    # Nothing has a column of this name, and who says so says which there are.
+    asked = replace(kind, targets=(Target("any", "id", ("\0",)),))
+    for _, chunks in _parts(asked, spec, find(kind, spec), {}, Problems("skip")):
+        try:
+            return list(next(chunks, Chunk({}, {}, [])).sources.values())
+        except NoColumnError as error:
+            return error.header
+    return []
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of an input.
+
+    Attributes:
+        sources: the column that each target is read from.
+        seen: records looked at.
+        table: the good ones among them, as they are read.
+    """
+
+    sources: dict[str, str]
+    seen: int
+    table: pa.Table
+
+
+def _parts(
+    kind: Input, spec: str, found: Found, columns: Mapping[str, str], problems: Problems
+) -> Iterator[tuple[str, Iterator[Chunk]]]:
+    """The name of each file of an input, and what its reader gives."""
+    if found.format == "catalogue":
+        yield spec, catalogues.catalogue_chunks(kind, spec, columns)
     for file in found.files:
         if found.format in _BINARY:
-            chunks = _BINARY[found.format](kind, file, columns)
+            yield file.name, _BINARY[found.format](kind, file, columns)
         else:
-            chunks = _TEXT[found.format](kind, file, found.compression, columns, problems)
-        yield from batches(kind, chunks, file.name, problems)
+            reader = _TEXT[found.format]
+            yield file.name, reader(kind, file, found.compression, columns, problems)
+
+
+def _checked(
+    kind: Input, parts: Iterator[tuple[str, Iterator[Chunk]]], problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    for name, chunks in parts:
+        yield from batches(kind, chunks, name, problems)

