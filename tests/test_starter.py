@@ -179,7 +179,7 @@ def test_a_recipe_is_not_replaced(invoke: Invoke) -> None:
     assert "--force" in result.stderr
     assert Path("recipe.toml").read_text() == "mine"
     assert invoke("init", name, "--force").exit_code == 0
-    assert recipe.load("recipe.toml").work == "work"
+    assert recipe.load("recipe.toml").work == "work/mine"
     assert sorted(path.name for path in Path().iterdir()) == ["p.jsonl", "recipe.toml"]
 
 
@@ -239,5 +239,5 @@ def test_the_recipe_runs_from_a_pipe(invoke: Invoke) -> None:
     made = text.replace("\nencoder =", "\n# encoder =").replace("\nby =", "\n# by =")
     result = CliRunner().invoke(app, ["run", "-"], input=made)
     assert result.exit_code == 0, result.output
-    assert result.stdout == "work/train.parquet\n"
-    assert pq.read_table("work/train.parquet").num_rows > 0
+    assert result.stdout == "work/mine/train.parquet\n"
+    assert pq.read_table("work/mine/train.parquet").num_rows > 0

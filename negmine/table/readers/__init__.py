@@ -1,8 +1,9 @@
 """The users' files as Arrow record batches: streamed, bounded in memory, every error exact.
 
-Formats, by suffix: JSON lines (``.jsonl``, ``.ndjson``, ``.json``), ``.csv``, ``.tsv`` and
-``.parquet``; a text format may also be compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``). ``-`` is
-JSON lines on stdin. A directory is one in BEIR's layout (see :func:`read_qrels` for its qrels).
+Which layouts there are, and how each is recognised, is told in ``docs/inputs.md``. A spec, as a
+user writes it, is a path, ``-``, a URL or ``ir_datasets:ID``. :mod:`.places` opens it,
+:mod:`.layouts` finds the files and their format, a module per format gives chunks of raw values,
+and :mod:`.values` checks them and makes record batches.
 
 What a record may hold:
 
@@ -15,7 +16,8 @@ What a record may hold:
 * A score is a finite number.
 
 CSV follows RFC 4180. TSV knows no quoting, as in MS MARCO and BEIR: one line is one record, and
-``"`` is a character like any other. Both need a header line and as many fields in every record.
+``"`` is a character like any other. Both need a header line, or one of the layouts that are known
+without (:mod:`.headerless`), and as many fields in every record.
 JSON lines take their columns from the first record. Blank lines are skipped, but counted.
 """
 
