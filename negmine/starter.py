@@ -115,11 +115,15 @@ def _look(spec: str) -> list[Guess]:
             raise MissingInputError("no such file", where=place.name)
         guess = _file(spec)
         if guess is None:
+            columns = _header(spec)
+            if not columns:
+                # Where it cannot be read at all, this says why.
+                sample("pairs", spec, {})
             raise InvalidDataError(
                 "neither pairs, corpus, queries nor judgements",
                 where=place.name,
-                hint=f"Its columns: {', '.join(_header(spec)) or '(none)'}. A pair needs two texts;"
-                " a document or a query an id and a text.",
+                hint=f"Its columns: {', '.join(columns) or '(none)'}. A pair needs two texts; a "
+                "document or a query an id and a text.",
             )
         return [guess]
     names = place.files()
@@ -157,6 +161,10 @@ def _saved(spec: str) -> list[Guess]:
     try:
         guess = _file(spec)
     except SeveralError as error:
+        named = {choice.rsplit("/", 1)[-1]: choice for choice in error.choices}
+        if {"corpus", "queries"} <= set(named):
+            found = {role: _fitting(role, named[role]) for role in _ROLES if role in named}
+            return [_known(role, named[role], got) for role, got in found.items() if got]
         choice = _preferred(error.choices)
         guess = _file(choice)
         if guess is not None:

@@ -140,6 +140,16 @@ def test_a_saved_data_set_with_splits(invoke: Invoke) -> None:
     assert "its splits: test, train" in said
 
 
+def test_a_saved_data_set_of_a_corpus_and_queries(invoke: Invoke) -> None:
+    datasets = pytest.importorskip("datasets")
+    texts = datasets.Dataset.from_dict({"_id": ["1"], "text": [LONG]})
+    datasets.DatasetDict({"corpus": texts, "queries": texts}).save_to_disk("saved")
+    documents("qrels.jsonl", {"qid": 1, "docid": 1})
+    made, _ = written(invoke, "saved", "qrels.jsonl")
+    assert made["index"]["corpus"] == "saved/corpus"
+    assert made["retrieve"]["queries"] == "saved/queries"
+
+
 def test_pairs_with_a_corpus_of_other_names(invoke: Invoke) -> None:
     documents("corpus.jsonl", {"key": "1", "body text": LONG})
     documents("p.jsonl", {"frage": "what is it", "antwort": LONG})
@@ -156,6 +166,7 @@ def test_pairs_with_a_corpus_of_other_names(invoke: Invoke) -> None:
     ("files", "told"),
     [
         ({"corpus.jsonl": {"_id": 1, "text": "x"}}, "no queries and no qrels"),
+        ({"x.docx": {"n": 1}}, "unknown suffix '.docx'"),
         ({"x.jsonl": {"n": 1}}, "neither pairs, corpus, queries nor judgements"),
         ({}, "no such file"),
     ],

@@ -8,6 +8,8 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -636,6 +638,42 @@ def test_secrets_do_not_come_back_in_errors(monkeypatch: pytest.MonkeyPatch) -> 
     assert error.where == "https://host/c.jsonl"
     assert "ValueError" in error.what
     assert not any(secret in str(error) for secret in ("s3cr3t", "t0k%3D3n", "t0k=3n"))
+
+
+def test_over_http(tmp_path: Path) -> None:
+    """From a server that knows neither folders nor ranges; the file is fetched once."""
+    pytest.importorskip("aiohttp")
+    asked: list[str] = []
+    write(tmp_path / "c.jsonl.gz", gzip.compress(CORPUS))
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_request(self, *_: object) -> None:
+            asked.append(self.command)
+
+        def log_error(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert len(rows(read_corpus, f"{url}/c.jsonl.gz?token=s3cr3t")) == 2
+        assert asked.count("GET") <= 2, asked
+        record = origin(f"{url}/c.jsonl.gz?token=s3cr3t", "corpus").record
+        assert record["path"] == f"{url}/c.jsonl.gz"
+        assert "s3cr3t" not in json.dumps(record)
+        assert fails(read_corpus, f"{url}/none.jsonl?token=s3cr3t").what == "no such file"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_file_that_is_named_like_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("a::b.jsonl"), CORPUS)
+    assert len(rows(read_corpus, "a::b.jsonl")) == 2
 
 
 def test_an_unknown_kind_of_address() -> None:

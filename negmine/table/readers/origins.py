@@ -26,7 +26,10 @@ from negmine.table.readers.places import Place, file_errors
 _CHECKSUMS = ("sha256", "md5Hash", "xet_hash", "blob_id")
 #: What tells that a remote file at one address is another one now.
 _MARKS = ("ETag", "etag", "VersionId", "generation")
-_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+_TIMES = (
+    *("LastModified", "Last-Modified", "last_modified"),
+    *("updated", "mtime", "modified", "created"),
+)
 
 
 @dataclass(frozen=True)

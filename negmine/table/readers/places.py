@@ -80,6 +80,9 @@ class Place:
         """Whether it is a folder."""
         if self.fs is None:
             return os.path.isdir(self.path)
+        if _protocols(self.fs) & {"http", "https"}:
+            # There are no folders there, and to look for one fsspec would fetch the whole file.
+            return False
         with file_errors(self):
             return bool(self.fs.isdir(self.path))
 
@@ -135,7 +138,7 @@ def place(spec: str) -> Place:
     """
     if spec == "-":
         return Place("stdin", "-")
-    if not is_url(spec):
+    if not is_url(spec) or os.path.exists(spec):
         return Place(spec, spec)
     name, secrets = redacted(spec), _secrets(spec)
     protocol = re.split("://|::", spec, maxsplit=1)[0].lower()
@@ -174,6 +177,10 @@ def place(spec: str) -> Place:
 def is_url(spec: str) -> bool:
     """Whether ``spec`` is an address of fsspec's and no local path."""
     return _URL.match(spec) is not None
+
+
+def _protocols(fs: Any) -> set[str]:
+    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
 
 
 def redacted(url: str) -> str:
