@@ -49,6 +49,7 @@ def mine(
     anchor_column_name: str | None = None,
     positive_column_name: str | None = None,
     k: int = 100,
+    range_min: int = 0,
     bm25: bool = False,
     max_score: float | None = None,
     min_score: float | None = None,
@@ -69,10 +70,8 @@ def mine(
 
     Every argument that ``sentence_transformers.util.mine_hard_negatives`` has under the same name
     means the same here. What differs: the model is called ``encoder``; ``range_max`` is ``k``, and
-    counts before anything is dropped; ``range_min`` is
-    ``options={"filter": {"skip-survivors": N}}`` (theirs counts survivors) or ``range-min`` (a
-    retrieval rank); the cross-encoder's scores count wherever there is one, with or without a
-    margin; the rules that the command line has on by default are on here too.
+    counts before anything is dropped; the cross-encoder's scores count wherever there is one, with
+    or without a margin; the rules that the command line has on by default are on here too.
 
     Args:
         pairs: a ``datasets.Dataset``, a file (JSON lines, CSV, TSV, Parquet), or (anchor, positive)
@@ -84,6 +83,8 @@ def mine(
         anchor_column_name: column of the anchors; default: the first.
         positive_column_name: column of the positives; default: the second.
         k: candidates per query and source.
+        range_min: skip so many of the best that pass the other rules (``--skip-survivors``); to
+            skip retrieval ranks, ``options={"filter": {"shift": N}}``.
         bm25: take candidates from BM25 too.
         max_score: negatives score at most this.
         min_score: negatives score at least this.
@@ -143,6 +144,7 @@ def mine(
                 "absolute_margin": absolute_margin,
                 "relative_margin": relative_margin,
                 "num_negatives": num_negatives,
+                "skip_survivors": range_min or None,
                 "sampler": sampling_strategy,
             },
             "export": {"format": output_format, "scores": output_scores, "device": device},

@@ -65,6 +65,18 @@ def test_a_missing_or_broken_file(tmp_path: Path) -> None:
         recipe.load(broken)
 
 
+def test_a_recipe_of_negmines_is_called_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recipe.load("default").work == "work/default"
+    (tmp_path / "default").write_text("work = 'mine'\n")
+    assert recipe.load("default").work == "mine", "a file of that name goes first"
+    with pytest.raises(MissingInputError) as raised:
+        recipe.load("simans-cod")
+    assert "Did you mean 'simans-code'" in str(raised.value)
+
+
 def test_every_parameter_has_help_and_a_default() -> None:
     for params_class in STAGES.values():
         params = params_class()
