@@ -692,6 +692,31 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error.hint == "pip install 'negmine[s3]'"
 
 
+@pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.tsv", "c.parquet", "c.arrow", "c.xml"])
+def test_every_reader_suggests_the_nearest_column(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    table = pa.table({"_id": ["1"], "content": ["x"]})
+    if name.endswith("parquet"):
+        pq.write_table(table, path)
+    elif name.endswith("arrow"):
+        with pa.ipc.new_file(path, table.schema) as sink:
+            sink.write_table(table)
+    else:
+        write(
+            path,
+            {
+                "c.jsonl": '{"_id": "1", "content": "x"}\n',
+                "c.csv": "_id,content\n1,x\n",
+                "c.tsv": "_id\tcontent\n1\tx\n",
+                "c.xml": "<topics><topic><num>1</num><content>x</content></topic></topics>",
+            }[name],
+        )
+    error = fails(read_queries, path, text="contnet")
+    assert isinstance(error, InvalidDataError)
+    assert "Did you mean 'content'?" in str(error.hint)
+    assert "content" in str(fails(read_queries, path).hint)
+
+
 def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against moto's server, where it and s3fs are installed."""
     pytest.importorskip("s3fs")
