@@ -19,7 +19,7 @@ import typer
 
 from negmine import __version__, log
 from negmine.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, NegmineError, machine_error
-from negmine.params import STAGES, AuditParams, FilterParams
+from negmine.params import STAGES, AuditParams, FilterParams, ReportParams
 
 app = typer.Typer(
     name="negmine",
@@ -326,6 +326,57 @@ def _audit_command() -> None:
 
 
 _audit_command()
+
+
+def _report_command() -> None:
+    """Register ``negmine report`` with the options of its parameter class."""
+
+    def command(**given: Any) -> None:
+        log.setup(quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"])
+        from negmine import pipeline
+
+        names = [field.name for field in fields(ReportParams)]
+        _guarded(
+            lambda: pipeline.run_report(
+                {name: given[name] for name in names if given[name] is not None},
+                ledger=Path(given["ledger"]),
+                other=Path(given["other"]) if given["other"] is not None else None,
+                out=Path(given["out"]),
+                force=given["force"],
+            )
+        )
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    ledger = typer.Argument(metavar="LEDGER", help="The ledger artifact.", show_default=False)
+    other = typer.Argument(
+        metavar="OTHER", help="A second ledger, to compare with.", show_default=False
+    )
+    parameters = [
+        inspect.Parameter("ledger", keyword, annotation=Annotated[str, ledger]),
+        inspect.Parameter(
+            "other",
+            keyword,
+            default=None,
+            annotation=Annotated[Optional[str], other],  # noqa: UP045
+        ),
+    ]
+    hints = get_type_hints(ReportParams)
+    parameters += [_field_parameter(field, hints[field.name]) for field in fields(ReportParams)]
+    parameters += [
+        inspect.Parameter(name, keyword, default=default, annotation=annotation)
+        for name, annotation, default in _COMMON
+        if name != "config"
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(
+        "report",
+        help="Show a ledger as one page to look at, or two ledgers side by side.",
+        epilog="Example: negmine report work/ledger -o work/report.html",
+    )(command)
+
+
+_report_command()
 
 
 @app.command(epilog="Example: negmine explain work/ledger 42")

@@ -569,7 +569,31 @@ class AuditParams:
     )
 
 
-Params = IndexParams | RetrieveParams | RerankParams | FilterParams | ExportParams | AuditParams
+@dataclass(frozen=True)
+class ReportParams:
+    """``negmine report``: a ledger, or two, as one page."""
+
+    audit: str | None = opt(
+        None,
+        "Show this audit; default: those beside the ledger that audited the same scores.",
+        metavar="PATH",
+        path=True,
+    )
+    examples: int = opt(
+        3, "Examples to read of every kind; 0 leaves all texts out.", metavar="N", minimum=0
+    )
+    seed: int = opt(42, "Seed of the random sample of candidates.")
+
+
+Params = (
+    IndexParams
+    | RetrieveParams
+    | RerankParams
+    | FilterParams
+    | ExportParams
+    | AuditParams
+    | ReportParams
+)
 
 STAGES: dict[str, type[Params]] = {
     "index": IndexParams,

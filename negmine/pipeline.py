@@ -10,7 +10,7 @@ from typing import Any
 
 from negmine import log, recipe
 from negmine.errors import UsageError, did_you_mean
-from negmine.params import STAGES, AuditParams, FilterParams, Params
+from negmine.params import STAGES, AuditParams, FilterParams, Params, ReportParams
 from negmine.stages.outcome import Outcome
 
 #: Folder of each stage's artifact inside the work folder of ``negmine run``.
@@ -62,6 +62,24 @@ def run_audit(
     if outcome.up_to_date:
         log.event(f"audit: {outcome.path} is up to date", stage="audit", up_to_date=True)
     print(outcome.path, flush=True)
+    return outcome
+
+
+def run_report(
+    flags: Mapping[str, Any], *, ledger: Path, other: Path | None, out: Path, force: bool
+) -> Outcome:
+    """Make the page of one ledger, or of two side by side."""
+    params = recipe.build(ReportParams, {}, flags)
+    _check_paths(params, ledger, out)
+    if other is not None:
+        _check_paths(params, other, out)
+    from negmine.report import build
+
+    outcome = build.run(params, ledger, other, out, force=force)
+    if outcome.up_to_date:
+        log.event(f"report: {outcome.path} is up to date", stage="report", up_to_date=True)
+    if str(out) != "-":
+        print(outcome.path, flush=True)
     return outcome
 
 

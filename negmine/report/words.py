@@ -1,0 +1,113 @@
+"""Numbers and names as the page tells them, and texts made safe to look at."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+#: What each reason in ``dropped_by`` means, in a few words.
+RULES = {
+    "positive": "known positives",
+    "pseudo_positive": "taken as positives of queries without any",
+    "same_text": "same letters and digits as a positive",
+    "query_text": "the query's own text",
+    "near_duplicate": "near-duplicate of a positive",
+    "near_duplicate_cosine": "vector close to a positive's",
+    "sibling": "chunk of a positive's document",
+    "duplicate_query": "positive of a near-duplicate query",
+    "excluded": "on the list of excluded documents",
+    "query_min_rank": "query given up: its positive scores too low",
+    "unscored": "not seen by the scorer",
+    "range_min": "retrieved above the rank window",
+    "range_max": "retrieved below the rank window",
+    "shift": "among the first of the ranking",
+    "min_score": "scores too low",
+    "max_score": "scores too high",
+    "no_positive_score": "query's positive has no score",
+    "absolute_margin": "too near to the positive's score, or above it",
+    "relative_margin": "too near to the positive's score, or above it",
+    "margin_pos": "too near to the positive's score, or above it",
+    "perc_pos": "too near to the positive's score, or above it",
+    "percentile": "too high among all positives' scores",
+    "unscored_guide": "not seen by the guide",
+    "guide": "the guide puts it above the positive",
+    "max_fn_rate": "above the calibrated threshold",
+    "closer_than_positive": "not nearer to the query than the positive",
+    "skip_survivors": "among the best-scoring survivors",
+    "max_reuse": "document serves enough queries already",
+}
+
+_BIDI = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+
+
+def safe(text: str, most: int | None = None) -> str:
+    """``text`` without characters that act on what shows it, cut after ``most`` of them.
+
+    Control characters and marks that turn the direction of their surroundings are written as
+    escapes; letters of any script stay. Escaping for HTML is the template's work.
+    """
+    cut = most is not None and len(text) > most
+    shown = "".join(
+        char if char in "\n\t" or not _acts(char) else char.encode("unicode_escape").decode()
+        for char in (text[:most] if cut else text)
+    )
+    return shown.rstrip() + "…" if cut else shown
+
+
+def _acts(char: str) -> bool:
+    code = ord(char)
+    kind = unicodedata.category(char)
+    noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    return kind in ("Cc", "Cs", "Zl", "Zp") or code in _BIDI or code == 0xFEFF or noncharacter
+
+
+def number(value: float | int | None) -> str:
+    """A count with separators, another number with four significant digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    shown = f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return shown.replace("-", "−")
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in percent; a share too small to show is not told as none."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "< 0.1%"
+    if 99.9 < share < 100:
+        return "> 99.9%"
+    return f"{share:.1f}%"
+
+
+def size(count: float | None) -> str:
+    """Bytes as people say them."""
+    if count is None:
+        return "–"
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def plural(count: int, word: str) -> str:
+    """``1 query``, ``2 queries``."""
+    if count == 1:
+        return f"1 {word}"
+    many = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{count:,} {many}"
+
+
+def setting(value: Any) -> str:
+    """A parameter's value."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
