@@ -16,7 +16,8 @@ from negmine.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED
 from negmine.report.words import number, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_CELLS = 40
+#: Cells of a drawn histogram, and of one with few rows.
+_CELLS, _FEW_CELLS, _FEW = 40, 24, 500
 #: The share of a distribution that may lie beyond an axis, on each side.
 _BEYOND = 0.002
 #: A bucket with fewer rows has no quartiles worth a mark.
@@ -139,7 +140,8 @@ def _edges(histograms: Sequence[Histogram], others: Sequence[float]) -> np.ndarr
     near = [value for value in others if low - span < value < high + span]
     low, high = min([low, *near]), max([high, *near])
     pad = 0.02 * max(high - low, 1e-6)
-    return np.linspace(low - pad, high + pad, _CELLS + 1)
+    few = min(h.total() for h in histograms if h.total()) < _FEW
+    return np.linspace(low - pad, high + pad, (_FEW_CELLS if few else _CELLS) + 1)
 
 
 def fates_by_rank(ranks: Ranks, ident: str) -> Chart | None:

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.report.collect import Facts
-from negmine.report.slices import FATES, Reader, Slice
+from negmine.report.slices import FATES, UNJUDGED, Reader, Slice
 from negmine.rules.borders import Border, borders
 from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
 from negmine.table.names import rank_column, score_column
 
-#: Rows without a score or without anything to compare: there is nothing to read about them.
-_UNTOLD = {"positive", "pseudo_positive", "unscored", "unscored_guide", "no_positive_score"}
+#: There is nothing to read about a row that no rule judged.
+_UNTOLD = {"positive", "pseudo_positive", *UNJUDGED}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from negmine.report.charts import Chart
 from negmine.report.collect import Facts
 from negmine.report.compare import Comparison
 from negmine.report.examples import Group
-from negmine.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED
+from negmine.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
 from negmine.table.artifact import Artifact
 
 #: Most letters of a text in an example, and in a list.
@@ -120,6 +120,7 @@ def one(
         sources=_found_by(facts),
         retrieved=facts.ledger.ancestor("retrieve").counts,
         funnel=funnel,
+        unjudged=sum(facts.dropped[name].rows for name in UNJUDGED if name in facts.dropped),
         silent=silent,
         distributions=distributions,
         by_rank=by_rank,

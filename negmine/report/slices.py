@@ -22,6 +22,9 @@ from negmine.table.names import score_column
 POSITIVE, DROPPED, SURVIVED, SELECTED = range(4)
 FATES = ("positive", "dropped", "survived", "selected")
 
+#: Reasons of rows that had nothing to be judged by.
+UNJUDGED = ("unscored", "unscored_guide", "no_positive_score")
+
 #: A random sample has at most about this many rows.
 SAMPLED_ROWS = 20_000
 #: Added to the seed, so that the sample is not what ``--sampler random`` took.
@@ -78,10 +81,14 @@ class Slice:
     def group(self, name: str) -> np.ndarray:
         """True for the rows of ``positive``, ``dropped``, ``survived``, ``selected``, ``random``.
 
-        ``dropped`` leaves out rows that were dropped for having no score.
+        ``dropped`` leaves out rows that no rule judged, for want of a score.
         """
         if name == "random":
             return self.random
+        if name == "dropped":
+            reasons = self.table.column("dropped_by")
+            unjudged = pc.is_in(reasons, value_set=pa.array(UNJUDGED)).to_numpy()
+            return (self.fate == DROPPED) & ~unjudged
         return self.fate == FATES.index(name)
 
     def measure(self, measure: Measure) -> np.ndarray:
