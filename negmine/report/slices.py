@@ -198,13 +198,12 @@ def open_reader(ledger: Artifact, seed: int) -> Reader:
 def filter_params(recorded: Mapping[str, Any]) -> FilterParams:
     """The settings that a ledger's manifest records."""
     known = {field.name for field in fields(FilterParams)}
-    return FilterParams(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in recorded.items()
-            if name in known
-        }
-    )
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in recorded.items()
+        if name in known
+    }
+    return FilterParams(**given)
 
 
 def _bound(manifest: Mapping[str, Any]) -> Bound | None:
