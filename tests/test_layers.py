@@ -109,6 +109,7 @@ def test_only_the_table_package_writes_files() -> None:
                 "init",
                 "run",
                 "inspect",
+                "report",
                 "doctor",
             )
         ),
