@@ -116,8 +116,8 @@ def _beside(ledger: Artifact) -> Iterator[tuple[Path, Artifact]]:
                 yield child, artifacts.open_artifact(child)
             elif child.is_file() and artifacts.has_file_manifest(child):
                 yield child, Artifact(folder, artifacts.file_manifest(child))
-        except NegmineError:
-            # Of another version, or damaged: nothing that this report was asked for.
+        except (NegmineError, OSError):
+            # Of another version, damaged, or not ours: nothing that this report was asked for.
             continue
 
 
