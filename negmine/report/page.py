@@ -27,8 +27,8 @@ from negmine.table.artifact import Artifact
 #: Most letters of a text in an example, and in a list.
 TEXT, SNIPPET = 900, 160
 _COMBINATIONS = 12
-#: A rule's own options, told apart from all others in the lineage.
-_NO_SETTINGS = ("rules", "side", "column")
+#: Parameters that are no settings, or are told as models.
+_NO_SETTINGS = ("rules", "side", "column", "encoder", "scorer")
 
 
 @dataclass(frozen=True)
@@ -292,14 +292,14 @@ def _found_by(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _ancestors(ledger: Artifact) -> list[Artifact]:
-    """The ledger and everything it descends from, nearest first, each once."""
+    """Everything that the ledger descends from, each once and before what it went into, and it."""
     found: dict[str, Artifact] = {}
 
     def walk(artifact: Artifact) -> None:
-        found.setdefault(artifact.fingerprint, artifact)
         for role, record in artifact.manifest["inputs"].items():
             if "stage" in record and record["fingerprint"] not in found:
                 walk(artifact.input(role))
+        found[artifact.fingerprint] = artifact
 
     walk(ledger)
     return list(found.values())
@@ -308,7 +308,7 @@ def _ancestors(ledger: Artifact) -> list[Artifact]:
 def _warnings(ledger: Artifact) -> list[Warned]:
     return [
         Warned(artifact.stage, str(text))
-        for artifact in reversed(_ancestors(ledger))
+        for artifact in _ancestors(ledger)
         for text in artifact.manifest["warnings"]
     ]
 
@@ -331,7 +331,7 @@ def _settings(artifact: Artifact) -> list[tuple[str, str]]:
 def _lineage(ledger: Artifact) -> list[Made]:
     """How everything was made, in the order in which it was."""
     made = []
-    for artifact in reversed(_ancestors(ledger)):
+    for artifact in _ancestors(ledger):
         manifest = artifact.manifest
         models = [
             (name, str(model.get("model", "")), str(model.get("revision", "")))
