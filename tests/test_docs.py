@@ -100,7 +100,16 @@ def test_the_readmes_commands_run(
     monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
     ran = run_all(README, invoke)
-    assert ran == "index retrieve rerank filter export report inspect inspect".split()
+    assert ran == [
+        "index",
+        "retrieve",
+        "rerank",
+        "filter",
+        "export",
+        "report",
+        "inspect",
+        "inspect",
+    ]
     assert pq.read_schema("work/train.parquet").names == ["anchor", "positive", "negative"]
 
 
