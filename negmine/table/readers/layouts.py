@@ -8,6 +8,7 @@ sets (``dataset_dict.json``) the split called like the input is taken, or the on
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,16 @@ _SUFFIXES: dict[str, dict[str, str]] = {
 }
 _STATE = "state.json"
 _SPLITS = "dataset_dict.json"
+_SPLIT_ORDER = ("train", "training", "dev", "validation")
+
+
+def preferred(choices: Sequence[str]) -> str:
+    """The choice for training, else the first: test queries do not belong in a training set."""
+    for wanted in _SPLIT_ORDER:
+        for choice in choices:
+            if choice.rsplit("/", 1)[-1].split(".")[0] == wanted:
+                return choice
+    return choices[0]
 
 
 class SeveralError(UsageError):
@@ -53,7 +64,7 @@ class SeveralError(UsageError):
     """
 
     def __init__(self, what: str, *, where: str, choices: list[str]) -> None:
-        super().__init__(what, where=where, hint=f"Name one of them, e.g. {choices[-1]}.")
+        super().__init__(what, where=where, hint=f"Name one of them, e.g. {preferred(choices)}.")
         self.choices = choices
 
 
