@@ -26,6 +26,7 @@ demo: env ## Mine hard negatives from Bible verses and show some triplets
 	@$(BIN)/python scripts/make_verses.py --verses 150 --corpus-verses 1000 $(WORK)/verses
 	@$(BIN)/negmine run configs/demo.toml --out $(WORK)/demo
 	@$(BIN)/python scripts/show_demo.py $(WORK)/demo $(WORK)/verses/qrels.tsv
+	@$(BIN)/negmine report $(WORK)/demo/ledger --force --quiet -o $(WORK)/demo/report.html
 
 test: env ## Run all tests
 	$(BIN)/python -m pytest -q

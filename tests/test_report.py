@@ -629,6 +629,30 @@ def test_ledgers_without_a_query_in_common_cannot_be_compared(
     assert "share no query" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"path": "/home/someone/corpus.jsonl", "bytes": 2048}, ("corpus.jsonl", "2 KiB")),
+        (
+            {"path": "/data/beir/", "files": {"a": {"bytes": 5}, "b": {"bytes": 7}}},
+            ("beir", "12 B"),
+        ),
+        ({"path": "ir_datasets:x/y", "version": "0.5"}, ("ir_datasets:x/y", "0.5")),
+        ({"path": "s3://bucket/a/b.jsonl", "bytes": 1}, ("s3://bucket/a/b.jsonl", "1 B")),
+        ({"path": "hf://a/b"}, ("hf://a/b", "")),
+    ],
+)
+def test_inputs_are_named_without_the_readers_folders(
+    record: dict[str, Any], told: tuple[str, str]
+) -> None:
+    from negmine.report import page
+
+    manifest = {"stage": "index.documents", "fingerprint": "f", "params": {}, "negmine": "0"}
+    manifest |= {"inputs": {"corpus": record}}
+    (made,) = page._lineage(artifacts.Artifact(Path(), manifest))
+    assert made.inputs == [("corpus", *told)]
+
+
 # --- words and marks --------------------------------------------------------------------------
 
 

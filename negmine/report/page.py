@@ -7,7 +7,7 @@ browser so (Content-Security-Policy).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -338,9 +338,9 @@ def _lineage(ledger: Artifact) -> list[Made]:
             for name, model in manifest.get("models", {}).items()
         ]
         inputs = [
-            (role, str(record["path"]).rsplit("/", 1)[-1], words.size(record["bytes"]))
+            (role, *_told(record))
             for role, record in manifest["inputs"].items()
-            if "bytes" in record
+            if "stage" not in record
         ]
         run = manifest.get("run", {})
         made.append(
@@ -357,6 +357,18 @@ def _lineage(ledger: Artifact) -> list[Made]:
             )
         )
     return made
+
+
+def _told(record: Mapping[str, Any]) -> tuple[str, str]:
+    """(name, size or version) of a user's input; of a local path only its last part."""
+    path = str(record["path"])
+    name = path.rstrip("/").rsplit("/", 1)[-1] if path.startswith("/") else path
+    if "bytes" in record:
+        return name, words.size(record["bytes"])
+    files = record.get("files", {}).values()
+    if files and all("bytes" in one for one in files):
+        return name, words.size(sum(one["bytes"] for one in files))
+    return name, str(record.get("version", ""))
 
 
 def _audit(number: int, name: str, report: dict[str, Any], differs: list[str]) -> dict[str, Any]:
