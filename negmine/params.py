@@ -48,7 +48,10 @@ def opt(
     return field(default=default, metadata=metadata)
 
 
-_COLUMN_HELP = "Read field TARGET from column SOURCE of the input (repeatable)."
+_COLUMN_HELP = (
+    "Read field TARGET from column SOURCE of the input, or from #N, the N-th field of a file "
+    "without a header line (repeatable)."
+)
 _ON_ERROR_HELP = "A bad record stops the run (fail) or is skipped, counted and listed (skip)."
 _DEVICE_HELP = "Where models run: auto, cpu, cuda, cuda:1, ..."
 _MEMORY_HELP = (
