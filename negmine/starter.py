@@ -75,6 +75,11 @@ def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> 
         raise ConflictError("exists already", where=out, hint="Give --force, or another -o.")
     guesses: list[Guess] = []
     for spec in specs or ["."]:
+        if spec == "-":
+            raise UsageError(
+                "standard input cannot stand in a recipe",
+                hint="Name a file; negmine run recipe.toml --pairs - puts another in its place.",
+            )
         if places.is_url(spec) and places.redacted(spec) != spec:
             raise UsageError(
                 "the address holds a password or a key, which would stand in the recipe",

@@ -217,6 +217,12 @@ def test_without_any_encoder(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) ->
     assert "BM25 finds the candidates alone" in said
 
 
+def test_standard_input_is_no_file(invoke: Invoke) -> None:
+    result = invoke("init", "-")
+    assert result.exit_code == UsageError.exit_code
+    assert "--pairs -" in result.stderr
+
+
 def test_secrets_do_not_enter_a_recipe(invoke: Invoke) -> None:
     result = invoke("init", "https://me:s3cr3t@host/pairs.jsonl")
     assert result.exit_code == UsageError.exit_code

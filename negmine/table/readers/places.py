@@ -232,7 +232,7 @@ def file_errors(file: Place) -> Iterator[None]:
     except FileNotFoundError:
         raise MissingInputError("no such file", where=file.name) from None
     except (PermissionError, IsADirectoryError) as error:
-        reason = error.strerror or _cleaned(str(error), file.secrets) or "permission denied"
+        reason = _cleaned(error.strerror or str(error), file.secrets) or "permission denied"
         raise MissingInputError(f"cannot be read: {reason}", where=file.name) from None
     except (
         # Arrow raises UnicodeDecodeError for damaged column names, and others of its own.
