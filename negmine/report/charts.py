@@ -97,11 +97,7 @@ def distribution(found: Distribution, ident: str) -> Chart | None:
     told += [f"limit of {limit.rule}: {number(limit.value)}" for limit in found.limits]
     rows = [_quantile_row(name, found.groups[name]) for name in names]
     rows += [
-        [
-            f"limit: {limit.rule}",
-            *(["", "", number(limit.low), number(limit.value), number(limit.high), ""]),
-            "",
-        ]
+        [f"limit: {limit.rule}", "", "", *map(number, (limit.low, limit.value, limit.high)), "", ""]
         for limit in found.limits
     ]
     return Chart(

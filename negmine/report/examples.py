@@ -175,14 +175,10 @@ def _example(part: Slice, reader: Reader, row: int, line: Border | None = None) 
     score = view.score
     positive = positive_score = None
     if len(positives):
-        known = np.nan_to_num(score[positives], nan=np.inf)
-        # With "mean" none of them is the one; the lowest is what the strictest rule would read.
-        worst = reader.params.against != "max"
-        at = int(
-            positives[
-                np.argmin(known) if worst else np.argmax(np.where(np.isinf(known), -np.inf, known))
-            ]
-        )
+        # With "mean" none of them is the one: the lowest, as with "min".
+        sign = -1.0 if reader.params.against == "max" else 1.0
+        known = sign * score[positives]
+        at = int(positives[np.argmin(np.where(np.isnan(known), np.inf, known))])
         positive = part.table.column("docid")[at].as_py()
         positive_score = _known(score[at])
     return Example(
