@@ -13,11 +13,21 @@ from negmine.errors import UsageError
 
 TOKENS_PER_ROW = 256
 """The longest padded length at which a batch still holds all its rows."""
+CPU_TOKENS = 1024
+"""Most padded tokens of a batch on a CPU: what a layer makes of them stays in the cache.
+
+Larger batches are slower there: a matrix product of so many rows is at full speed already, while
+each result beyond the cache is written to and read from memory, in pages fetched anew every time.
+"""
 
 
-def token_budget(batch_size: int) -> int:
-    """Padded tokens in one batch: ``batch_size`` rows of 256 tokens, fewer rows when longer."""
-    return batch_size * TOKENS_PER_ROW
+def token_budget(batch_size: int, device: str) -> int:
+    """Padded tokens in one batch: ``batch_size`` rows of 256 tokens, fewer rows when longer.
+
+    On a CPU at most :data:`CPU_TOKENS`.
+    """
+    budget = batch_size * TOKENS_PER_ROW
+    return min(budget, CPU_TOKENS) if device == "cpu" else budget
 
 
 def length_batches(
@@ -32,11 +42,11 @@ def length_batches(
         lengths: tokens per row.
         batch_size: most rows in a batch.
         budget: most padded tokens (rows times the longest row) in a batch; one row longer than
-            that is a batch of its own. ``None`` is ``token_budget(batch_size)``.
+            that is a batch of its own. ``None`` is :func:`token_budget` of a CPU.
     """
     if batch_size < 1:
         raise UsageError(f"batch size must be at least 1, got {batch_size}", where="--batch-size")
-    limit = token_budget(batch_size) if budget is None else budget
+    limit = token_budget(batch_size, "cpu") if budget is None else budget
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     batches = []
     start = 0

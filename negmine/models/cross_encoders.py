@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from negmine.errors import UsageError
 from negmine.models import onnx_graph
-from negmine.models.batching import length_batches
+from negmine.models.batching import length_batches, token_budget
 from negmine.models.devices import Placement, choose
 from negmine.models.encoders import (
     autocast,
@@ -120,6 +120,10 @@ class _TorchCrossEncoder:
     activation_name: str
     tokenizer: PairTokenizer | None
 
+    @property
+    def _budget(self) -> int:
+        return token_budget(self.settings.batch_size, self.placement.device)
+
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
         return {
@@ -172,7 +176,7 @@ class _TorchCrossEncoder:
         lengths = made.lengths
         names = self.model.tokenizer.model_input_names
         left = self.model.tokenizer.padding_side == "left"
-        for rows in length_batches(lengths, self.settings.batch_size):
+        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
             ids, types = made.batch(rows, self.model.tokenizer.pad_token_id or 0, left)
             features: dict[str, Any] = {
                 "input_ids": torch.from_numpy(ids),
@@ -192,7 +196,8 @@ class _TorchCrossEncoder:
             + characters(documents, self.max_length)[pairs[:, 1]]
         )
         prompt = default_prompt(self.model)
-        for rows in length_batches(np.minimum(lengths, self.max_length), self.settings.batch_size):
+        lengths = np.minimum(lengths, self.max_length)
+        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
             batch = [(queries[q], documents[d]) for q, d in pairs[rows].tolist()]
             yield rows, self.model.preprocess(batch, prompt=prompt)
 
@@ -273,6 +278,10 @@ class _OnnxCrossEncoder:
         """Tokens of a pair; the longer text is cut first."""
         return self.tokenizer.max_length
 
+    @property
+    def _budget(self) -> int:
+        return self.graph.token_budget(self.settings.batch_size)
+
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
         return {
@@ -298,7 +307,7 @@ class _OnnxCrossEncoder:
             return out
         made = self.tokenizer.rows(queries, documents, pairs)
         lengths = made.lengths
-        for rows in length_batches(lengths, self.settings.batch_size):
+        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
             ids, types = made.batch(rows, self.pad_id)
             logits = self.graph.run(self.output, ids, types, lengths[rows], _one_logit)
             check_finite(logits, self.ref)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
 from negmine.models import onnx_graph
-from negmine.models.batching import length_batches
+from negmine.models.batching import length_batches, token_budget
 from negmine.models.devices import Placement, choose
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.tokens import Ints, Ragged, attention_mask, concatenate, from_lists
@@ -112,6 +112,10 @@ class _TorchEncoder:
     max_length: int
     pooling: str
 
+    @property
+    def _budget(self) -> int:
+        return token_budget(self.settings.batch_size, self.placement.device)
+
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
         return {
@@ -195,7 +199,7 @@ class _TorchEncoder:
         left = tokenizer.padding_side == "left"
         fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
         lengths = tokens["input_ids"].lengths
-        for rows in length_batches(lengths, self.settings.batch_size):
+        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
             arrays = {
                 name: column.pad(rows, fill.get(name) or 0, left=left)
                 for name, column in tokens.items()
@@ -208,7 +212,8 @@ class _TorchEncoder:
         self, texts: Sequence[str], side: Side
     ) -> Iterator[tuple[Ints, dict[str, Any]]]:
         """Batches that the model makes itself, sorted by characters."""
-        for rows in length_batches(characters(texts, self.max_length), self.settings.batch_size):
+        lengths = characters(texts, self.max_length)
+        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
             batch = [texts[row] for row in rows]
             yield rows, self.model.preprocess(batch, prompt=self._prompt(side), task=side)
 
@@ -377,6 +382,10 @@ class _OnnxEncoder:
         """Where it runs, in which format."""
         return self.graph.placement
 
+    @property
+    def _budget(self) -> int:
+        return self.graph.token_budget(self.settings.batch_size)
+
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
         return {
@@ -402,7 +411,7 @@ class _OnnxEncoder:
             types.append(from_lists([encoding.type_ids for encoding in encodings]))
         tokens, token_types = concatenate(ids), concatenate(types)
         lengths = tokens.lengths
-        for rows in length_batches(lengths, self.settings.batch_size):
+        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
             vectors = self.graph.run(
                 self.output,
                 tokens.pad(rows, self.pad_id),

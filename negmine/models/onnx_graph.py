@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from negmine.errors import InvalidDataError, MissingDependencyError, UsageError
+from negmine.models.batching import token_budget
 from negmine.models.devices import Placement, choose
 from negmine.models.resolve import read_json
 from negmine.models.tokens import Ints, attention_mask
@@ -69,6 +70,13 @@ class Graph:
             return reduce(self.session.run([output], feeds)[0], length)
 
         return np.concatenate(list(self.pool.map(one, range(len(ids)))))
+
+    def token_budget(self, batch_size: int) -> int:
+        """Padded tokens in one call of :meth:`run`.
+
+        Rows that run alone have no common memory to keep small, and many keep the threads busy.
+        """
+        return token_budget(batch_size, "" if self.row_by_row else self.placement.device)
 
     def _feeds(self, ids: Ints, types: Ints, mask: Ints) -> dict[str, Ints]:
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}

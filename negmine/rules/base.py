@@ -118,22 +118,20 @@ def view(
         group: see :class:`View`.
         fit: see :class:`View`.
     """
-    codes, _ = schemas.string_codes(table.column("qid"))
-    starts = schemas.group_starts(codes)
-    lengths = np.diff(np.append(starts, len(codes)))
+    query, starts = schemas.query_numbers(table.column("qid"))
     positive = table.column("label").to_numpy() == 1
     score = read_score(table, by, params.transform)
-    unknown = np.full(len(codes), np.nan)
+    unknown = np.full(len(query), np.nan)
     guide = unknown if params.guide is None else read_score(table, params.guide)
 
     def of_positives(values: np.ndarray) -> np.ndarray:
-        return np.repeat(positive_scores(values, positive, starts, params.against), lengths)
+        return positive_scores(values, positive, starts, params.against)[query]
 
     return View(
-        query=np.repeat(np.arange(len(starts)), lengths),
+        query=query,
         starts=starts,
         positive=positive,
-        pseudo=np.zeros(len(codes), dtype=bool) if pseudo is None else pseudo,
+        pseudo=np.zeros(len(query), dtype=bool) if pseudo is None else pseudo,
         score=score,
         positive_score=of_positives(score),
         rank=read_rank(table, rank_by),
@@ -141,7 +139,7 @@ def view(
         guide=guide,
         positive_guide=unknown if params.guide is None else of_positives(guide),
         flags=flags or {},
-        group=np.zeros(len(codes), dtype=np.int64) if group is None else group,
+        group=np.zeros(len(query), dtype=np.int64) if group is None else group,
         fit=fit or Fit(),
     )
 

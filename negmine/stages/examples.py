@@ -106,7 +106,7 @@ class Choices:
         used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
         # A query without a chosen row still counts as a query, so its first row is kept.
         first = np.zeros(table.num_rows, dtype=bool)
-        first[schemas.group_starts(schemas.string_codes(table.column("qid"))[0])] = True
+        first[schemas.query_numbers(table.column("qid"))[1]] = True
         table = table.filter(pc.or_(used, pa.chunked_array([pa.array(first)])))
         qids = table.column("qid").combine_chunks().unique()
         most = self._most[name]

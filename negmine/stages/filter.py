@@ -16,6 +16,7 @@ from negmine.calibration import Fit
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import FilterParams, output_affecting
 from negmine.rules.base import UNRANKED, View, read_rank, read_score
+from negmine.stages.behind import behind
 from negmine.stages.guard import Guard, excluded_file
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
@@ -122,11 +123,14 @@ def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any
     rows = sum(source.rows(name) for name in source.parts)
     fit = _fit(params, source, guard, **names)
     ledger_schema = _ledger_schema(source.schema(), params, **names)
-    with log.progress("filtering", rows, " rows") as bar:
+    with (
+        log.progress("filtering", rows, " rows") as bar,
+        behind(writer.add_table) as add_table,
+    ):
         pending = [name for name in source.parts if not writer.has(name)]
         for name, part, flags in _flagged(params, source, guard, fit, pending, **names):
             table, stats = judge(part, params, **names, fit=fit, flags=flags)
-            writer.add_table(name, table, ledger_schema, stats)
+            add_table(name, table, ledger_schema, stats)
             bar.update(table.num_rows)
     for name in source.parts:
         total.update(writer.stats(name))
@@ -523,7 +527,10 @@ def judge(
     by_score = decided.by if params.sampler != "rank" else -view.rank.astype(np.float64)
     if params.order == "easy-first":
         by_score = -decided.by
-    selected = samplers.numbered(view.query, by_score, view.docid, chosen)
+    if _walks_by_score(params):
+        selected = np.where(chosen, place, 0).astype(np.int32)
+    else:
+        selected = samplers.numbered(view.query, by_score, view.docid, chosen)
     dropped_by = pa.DictionaryArray.from_arrays(
         pa.array(reason, mask=survivors), pa.array(names, pa.string())
     ).cast(pa.string())
@@ -542,6 +549,16 @@ def judge(
     for name in _optional(params):
         table = table.append_column(name, columns[name]())
     return table, _stats(view, reason, names, selected, filled, params)
+
+
+def _walks_by_score(params: FilterParams) -> bool:
+    """Whether the order in which rows were chosen is the order in which they are numbered."""
+    return (
+        params.sampler == "top"
+        and params.order == "hard-first"
+        and not params.prefer_judged
+        and params.fill_beyond is None
+    )
 
 
 def _fill(

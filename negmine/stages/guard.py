@@ -284,10 +284,7 @@ def _not_closer(
 
 
 def _queries(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    codes, _ = schemas.string_codes(table.column("qid"))
-    starts = schemas.group_starts(codes)
-    lengths = np.diff(np.append(starts, len(codes)))
-    return np.repeat(np.arange(len(starts)), lengths), table.column("label").to_numpy() == 1
+    return schemas.query_numbers(table.column("qid"))[0], table.column("label").to_numpy() == 1
 
 
 def digests_of(strings: pa.ChunkedArray) -> np.ndarray:

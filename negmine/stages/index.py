@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS_VERSION = 1
 BM25_VERSION = 1
-VECTORS_VERSION = 1
+VECTORS_VERSION = 2
 
 
 def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:

@@ -26,7 +26,7 @@ from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents
 from negmine.table.names import score_column
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from negmine.table.readers import (
     read_queries,
 )
 
-VERSION = 2
+VERSION = 3
 
 #: Rows of a part, about: the unit of every later stage's memory and of resuming. A slow scorer on a
 #: slow machine does ten pairs a second, so this is the most that a kill costs: some minutes.

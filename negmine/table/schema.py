@@ -164,7 +164,22 @@ def rank_order(group: np.ndarray, score: np.ndarray, tie_break: np.ndarray) -> n
     This is the only ranking in negmine; NaN scores (unknown) come last in their group.
     """
     descending = np.where(np.isnan(score), np.inf, -score)
-    return np.lexsort((tie_break, descending, group))
+    # One fast sort by score, a stable one by group (a counting sort where the numbers are small),
+    # and the tie break only where there is a tie: a third of the time of one sort by three keys.
+    order = np.argsort(descending)
+    groups = group[order]
+    if len(group) and groups.min() >= 0 and groups.max() < 1 << 16:
+        groups = groups.astype(np.uint16)
+    order = order[np.argsort(groups, kind="stable")]
+    sorted_group, sorted_score = group[order], descending[order]
+    tied = (sorted_group[1:] == sorted_group[:-1]) & (sorted_score[1:] == sorted_score[:-1])
+    if tied.any():
+        run = np.concatenate(([0], np.cumsum(~tied)))
+        inside = np.concatenate((tied, [False])) | np.concatenate(([False], tied))
+        rows = order[inside]
+        # Equal rows stay in table order: the fast sort is not stable.
+        order[inside] = rows[np.lexsort((rows, tie_break[rows], run[inside]))]
+    return order
 
 
 def positions_in_group(sorted_group: np.ndarray) -> np.ndarray:
@@ -181,6 +196,20 @@ def group_starts(group: np.ndarray) -> np.ndarray:
     if len(group) == 0:
         return np.empty(0, dtype=np.int64)
     return np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1])))
+
+
+def query_numbers(qids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a column whose equal values are neighbours, as ``qid`` is in every part.
+
+    Returns:
+        (number of each row's query 0, 1, 2, ... in table order, first row of each query).
+    """
+    column = qids.combine_chunks()
+    if len(column) == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    changes = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+    first = np.concatenate(([True], changes.to_numpy(zero_copy_only=False)))
+    return np.cumsum(first) - 1, np.flatnonzero(first)
 
 
 def best_rank(table: pa.Table) -> np.ndarray:

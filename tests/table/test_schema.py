@@ -40,6 +40,31 @@ def test_codes_compare_as_utf8_bytes_do(strings: list[str]) -> None:
 scores = st.one_of(st.floats(-3, 3, width=32), st.just(float("nan")))
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.0, float("nan")]))),
+    st.booleans(),
+)
+def test_rows_that_nothing_tells_apart_stay_in_order(
+    rows: list[tuple[int, float]], many: bool
+) -> None:
+    # Many groups take the way around the counting sort.
+    group = np.array([row[0] * (100_000 if many else 1) for row in rows], dtype=np.int64)
+    score = np.array([row[1] for row in rows])
+    descending = np.where(np.isnan(score), np.inf, -score)
+    same = np.zeros(len(rows), dtype=np.int64)
+    expected = np.lexsort((same, descending, group))
+    assert schemas.rank_order(group, score, same).tolist() == expected.tolist()
+
+
+@given(st.lists(st.tuples(st.text(max_size=2), st.integers(1, 4)), unique_by=lambda row: row[0]))
+def test_query_numbers_count_runs(runs: list[tuple[str, int]]) -> None:
+    qids = [qid for qid, length in runs for _ in range(length)]
+    column = pa.chunked_array([qids[:3], qids[3:]], pa.string())
+    number, starts = schemas.query_numbers(column)
+    assert number.tolist() == [n for n, (_, length) in enumerate(runs) for _ in range(length)]
+    assert starts.tolist() == [qids.index(qid) for qid, _ in runs]
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), scores, st.integers(0, 9))))
 def test_rank_order_is_by_group_then_falling_score_then_tie_break(
     rows: list[tuple[int, float, int]],

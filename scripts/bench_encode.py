@@ -1,0 +1,127 @@
+"""Encoding: negmine against ``SentenceTransformer.encode`` as shipped (float32, batch size 32).
+
+Both encode the same texts with the same model on all cores, each in a process of its own, in
+turns; seconds begin after the model is loaded and include tokenising. What comes out is compared:
+the largest difference of a vector's entry, and the ten nearest neighbours of some texts among all::
+
+    python scripts/bench_encode.py DATA/medquad --limit 2000
+
+``--dtype auto`` (the default) takes bfloat16 only where the processor multiplies it in hardware.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import _bench
+import numpy as np
+
+_NEIGHBOURS = 10
+_ASKED = 1000
+
+
+def main() -> int:
+    """Run both sides in turns and print the table; or be one side."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("data", type=Path, help="folder in BEIR layout; its corpus is encoded")
+    parser.add_argument("--limit", type=int, help="only so many documents, at even distances")
+    parser.add_argument("--model", default=_bench.MINILM)
+    parser.add_argument("--onnx", help="the same model as an ONNX folder: a third side")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--batch-size", type=int, default=128, help="negmine's (its default: 128)")
+    parser.add_argument("--threads", type=int, help="of the models; default: all cores")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--worker", choices=("peer", "negmine", "onnx"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        _work(options)
+        return 0
+    sides = ["peer", "negmine", *(["onnx"] if options.onnx else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+        for _ in range(options.rounds):
+            for side in sides:
+                out = Path(folder) / f"{side}.npy"
+                arguments = [*sys.argv[1:], "--out", str(out)]
+                runs[side].append(_bench.worker(__file__, side, *arguments))
+        vectors = {side: np.load(Path(folder) / f"{side}.npy") for side in sides}
+    count = len(vectors["peer"])
+    packages = ("torch", "sentence-transformers", "transformers", "onnxruntime")
+    print(_bench.machine(*packages))
+    print(f"{count:,} texts of {options.data.name}, {runs['peer'][0]['tokens']:,} tokens\n")
+    peer = _bench.median(runs["peer"])
+    rows = []
+    for side in sides:
+        seconds = _bench.median(runs[side])
+        apart = float(np.abs(vectors[side] - vectors["peer"]).max())
+        rows.append(
+            (
+                {"peer": "SentenceTransformer.encode", "onnx": "negmine, ONNX"}.get(side, side),
+                runs[side][0]["how"],
+                f"{seconds:.1f} ({_bench.spread(runs[side])})",
+                f"{count / seconds:.1f}",
+                f"{peer / seconds:.2f}",
+                f"{_bench.median(runs[side], 'work'):.1f}",
+                f"{_bench.median(runs['peer'], 'work') / _bench.median(runs[side], 'work'):.2f}",
+                f"{_agreement(vectors['peer'], vectors[side]):.2%}",
+                f"{apart:.1e}",
+                f"{max(run['peak'] for run in runs[side]):.0f}",
+            )
+        )
+    head = ("side", "how", "seconds (least to most)", "texts/s", "times the peer")
+    head += ("CPU seconds", "times the peer's")
+    print(_bench.table((*head, "top-10 agreement", "largest difference", "peak MiB"), rows))
+    return 0
+
+
+def _work(options: argparse.Namespace) -> None:
+    _, texts = _bench.corpus(options.data, options.limit)
+    if options.worker == "peer":
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(_bench.model_folder(options.model), device="cpu")
+        torch.set_num_threads(options.threads or torch.get_num_threads())
+        model.encode(texts[:8], show_progress_bar=False)
+        with _bench.timed() as spent:
+            vectors = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+        features = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)
+        tokens = sum(map(len, features["input_ids"]))
+        how = "torch, float32"
+    else:
+        from negmine.models.encoders import EncoderSettings, load_encoder
+        from negmine.models.resolve import resolve
+
+        spec = options.onnx if options.worker == "onnx" else options.model
+        settings = EncoderSettings(
+            batch_size=options.batch_size, dtype=options.dtype, threads=options.threads
+        )
+        encoder = load_encoder(resolve(spec), settings)
+        encoder.encode(texts[:8], "document")
+        with _bench.timed() as spent:
+            vectors = encoder.encode(texts, "document")
+        tokens = 0
+        how = f"{encoder.describe()['backend']}, {encoder.placement.dtype}"
+    np.save(options.out, vectors)
+    _bench.tell(**spent, tokens=tokens, how=how)
+
+
+def _agreement(left: np.ndarray, right: np.ndarray) -> float:
+    """Share of the ten nearest neighbours that both sides' vectors name, over some texts."""
+    rows = np.asarray(_bench.evenly(list(range(len(left))), _ASKED))
+    found = []
+    for vectors in (left, right):
+        scores = vectors[rows] @ vectors.T
+        scores[np.arange(len(rows)), rows] = -np.inf
+        found.append(np.argpartition(-scores, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS])
+    same = [len(np.intersect1d(a, b)) for a, b in zip(*found, strict=True)]
+    return float(np.mean(same)) / _NEIGHBOURS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from negmine.stages.behind import behind
+
+
+def test_calls_are_made_in_order_by_one_other_thread_and_all_at_the_end() -> None:
+    made: list[tuple[int, int]] = []
+    with behind(lambda number: made.append((number, threading.get_ident()))) as call:
+        for number in range(50):
+            call(number)
+    assert [number for number, _ in made] == list(range(50))
+    assert {thread for _, thread in made} != {threading.get_ident()}
+    assert len({thread for _, thread in made}) == 1
+
+
+def test_no_more_than_two_calls_wait_while_one_is_made() -> None:
+    begun, go, given = threading.Event(), threading.Event(), []
+
+    def slow(number: int) -> None:
+        begun.set()
+        go.wait(10)
+
+    def give() -> None:
+        with behind(slow) as call:
+            for number in range(4):
+                call(number)
+                given.append(number)
+
+    giver = threading.Thread(target=give)
+    giver.start()
+    assert begun.wait(10)
+    giver.join(0.3)
+    held = list(given)
+    go.set()
+    giver.join(10)
+    assert held == [0, 1]
+    assert given == [0, 1, 2, 3]
+
+
+def test_what_a_call_raises_reaches_the_caller() -> None:
+    def fail(number: int) -> None:
+        if number == 1:
+            raise OSError("disk full")
+
+    def give(*numbers: int) -> None:
+        with behind(fail) as call:
+            for number in numbers:
+                call(number)
+
+    with pytest.raises(OSError, match="disk full"):
+        give(*range(9))
+    with pytest.raises(OSError, match="disk full"):
+        give(1)
+
+
+def test_the_block_s_own_error_wins_and_the_calls_are_made() -> None:
+    made: list[int] = []
+
+    def give() -> None:
+        with behind(made.append) as call:
+            call(1)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        give()
+    assert made == [1]
