@@ -109,6 +109,11 @@ class IndexParams:
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     dtype: Dtype = opt("auto", _DTYPE_HELP)
+    vectors: Literal["auto", "float16", "float32"] = opt(
+        "auto",
+        "How vectors are stored; auto takes float16 where a sample of the corpus finds the same "
+        "neighbours with it.",
+    )
     limit: int | None = opt(None, "Read only the first N documents.", metavar="N", minimum=1)
     on_error: OnError = opt("fail", _ON_ERROR_HELP)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from negmine.errors import InvalidDataError
 from negmine.memory import MIB
 from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
 from negmine.models.resolve import resolve
+from negmine.sources import torch_search
 from negmine.sources.base import Hits
 from negmine.table.artifact import Artifact, Writer
 from negmine.table.documents import Documents, full_text
@@ -33,22 +35,101 @@ _BLOCK_ROWS = 1024
 _BLOCK_QUERIES = 1024
 #: Bytes of the gathered pairs that are multiplied in float64.
 _PAIR_BYTES = 32 * MIB
+#: How float16 is tried: queries, neighbours of each, the share that must stay, and how far below
+#: the cut, relative to the vectors' lengths, what takes the place of a neighbour may score.
+_SAMPLED, _SAMPLE_K, _SAME_NEIGHBOURS, _NEAR_TIE = 256, 100, 0.999, 1e-3
 #: Bytes of a dense search where nobody says how many.
 _MEMORY = 512 * MIB
 
 
+Stored = Literal["auto", "float16", "float32"]
+
+
 def build(
-    documents: Documents, writer: Writer, encoder: Encoder, progress: Callable[[int], None]
-) -> None:
-    """Encode every part of the corpus into ``part-NNNNN.npy`` (float32, row per document)."""
+    documents: Documents,
+    writer: Writer,
+    encoder: Encoder,
+    progress: Callable[[int], None],
+    stored: Stored = "auto",
+) -> dict[str, Any]:
+    """Encode every part of the corpus into ``part-NNNNN.npy``, a row per document.
+
+    Args:
+        documents: the corpus.
+        writer: where the parts go; those that an interrupted run finished are kept.
+        encoder: the model.
+        progress: told how many more documents are done.
+        stored: number format; auto takes float16 where :func:`rounding` finds no loss in the
+            first part.
+
+    Returns:
+        The format, and what was found of the loss.
+    """
+    facts: dict[str, Any] = {} if stored == "auto" else {"dtype": stored, "reason": "asked for"}
     for name in documents.names:
         target = name.replace(".parquet", ".npy")
         rows = documents.artifact.rows(name)
         if writer.has(target):
             progress(rows)
+            facts = facts or writer.stats(target)
             continue
         texts = full_text(documents.artifact.read(name)).to_pylist()
-        writer.add_array(target, encoder.encode(texts, "document", progress))
+        vectors = encoder.encode(texts, "document", progress)
+        facts = facts or rounding(vectors)
+        if facts["dtype"] == "float16":
+            _refuse_overflow(vectors, name)
+        # Told with the first part: a run that was cut short goes on in its format.
+        told = facts if name == documents.names[0] else None
+        writer.add_array(target, vectors.astype(facts["dtype"]), told)
+    return facts
+
+
+def rounding(vectors: np.ndarray) -> dict[str, Any]:
+    """Whether float16 would lose neighbours: top-k of a sample, vectors rounded and not.
+
+    Some of the vectors are the queries, all are the corpus. float16 is chosen where at least
+    99.9% of the neighbours are the same, and those that are not score, before rounding, within
+    a thousandth of the k-th best (of the product of the lengths): near-ties at the cut.
+
+    Args:
+        vectors: float32 [n, dim].
+
+    Returns:
+        ``dtype``, ``reason`` and the numbers.
+    """
+    if np.abs(vectors).max(initial=0) > np.finfo(np.float16).max:
+        return {"dtype": "float32", "reason": "values beyond float16"}
+    rounded = vectors.astype(np.float16).astype(np.float32)
+    chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), _SAMPLED)).astype(np.int64)
+    k = min(_SAMPLE_K, max(1, len(vectors) // 2))
+    exact = vectors[chosen] @ vectors.T
+    near = vectors[chosen] @ rounded.T
+    cut = -np.partition(-exact, k - 1, axis=1)[:, k - 1 : k]
+    found = np.argpartition(-near, k - 1, axis=1)[:, :k]
+    # What was found instead of a neighbour scores below the k-th best; a tie with it is none lost.
+    lost = (cut - np.take_along_axis(exact, found, axis=1)).clip(min=0)
+    lengths = np.linalg.norm(vectors, axis=1)
+    worst = float((lost / np.maximum(lengths[chosen, None] * lengths.max(), 1e-30)).max())
+    same = float((lost == 0).mean())
+    fits = same >= _SAME_NEIGHBOURS and worst <= _NEAR_TIE
+    return {
+        "dtype": "float16" if fits else "float32",
+        "reason": "no loss in a sample" if fits else "float16 would lose neighbours",
+        "sampled_queries": len(chosen),
+        "sampled_documents": len(vectors),
+        "k": k,
+        "same_neighbours": round(same, 6),
+        "largest_loss": round(worst, 8),
+    }
+
+
+def _refuse_overflow(vectors: np.ndarray, name: str) -> None:
+    if np.abs(vectors).max(initial=0) > np.finfo(np.float16).max:
+        raise InvalidDataError(
+            "a vector holds values beyond float16",
+            where=name,
+            hint="Index again with --vectors float32.",
+        )
 
 
 class Vectors:
@@ -370,6 +451,7 @@ class DenseSource:
         vectors: its vectors.
         load: loads the encoder of queries.
         memory: bytes for a search, beside the queries' vectors and the answer.
+        device: where models run; the search goes where the encoder does.
         together: queries encoded together: what else is in a model's batch shows in the last
             digits of a vector, so this must not depend on how many are searched together.
     """
@@ -381,6 +463,7 @@ class DenseSource:
         load: Callable[[], Encoder],
         *,
         memory: int = _MEMORY,
+        device: str = "auto",
         together: int = 4096,
     ) -> None:
         if len(vectors) != len(documents):
@@ -393,6 +476,7 @@ class DenseSource:
         self._vectors = vectors
         self._load = load
         self._memory = memory
+        self._device = device
         self._together = together
         self._encoder: Encoder | None = None
         self._encoded: tuple[Sequence[str], np.ndarray] | None = None
@@ -432,7 +516,12 @@ class DenseSource:
     def _search(self, encoded: np.ndarray, chosen: np.ndarray, k: int, depth: int) -> _Pairs:
         """(query, row, score) of the best k of some queries, in order."""
         mine = encoded[chosen]
-        found, rows = search(self._vectors, mine, depth, memory=self._memory)
+        assert self._encoder is not None, "the queries are encoded"
+        devices = torch_search.devices(self._device, self._encoder.placement.device)
+        if devices:
+            found, rows = torch_search.search(self._vectors.parts(), mine, depth, devices)
+        else:
+            found, rows = search(self._vectors, mine, depth, memory=self._memory)
         query = np.repeat(np.arange(len(chosen)), depth)
         rows = rows.ravel()
         exact = score_pairs(self._vectors, mine, query, rows)

@@ -250,6 +250,7 @@ def vectors_plan(
         "max_length": params.max_length,
         "batch_size": params.batch_size,
         "dtype": params.dtype,
+        "vectors": params.vectors,
     }
     return Plan(
         "index.vectors",
@@ -298,10 +299,13 @@ def _vectors(
             f"({encoder.placement.device}, {encoder.placement.dtype})"
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
-            dense.build(corpus, writer, encoder, bar.update)
+            stored = dense.build(corpus, writer, encoder, bar.update, params.vectors)
         counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
         conserve("documents", len(corpus), encoded=counts["vectors"])
-        return writer.commit(counts, ceiling=made.budget.ceiling, encoder=encoder.describe())
+        log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)
+        return writer.commit(
+            counts, ceiling=made.budget.ceiling, encoder=encoder.describe(), stored=stored
+        )
 
 
 def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]) -> Outcome:

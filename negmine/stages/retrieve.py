@@ -298,6 +298,7 @@ def _open_source(
             device=params.device,
         ),
         memory=budget.search,
+        device=params.device,
         together=queries_per_part(params.k, sources) * parts_together(params.k, sources),
     )
 

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from negmine.errors import InvalidDataError
 from negmine.models.devices import Placement
-from negmine.sources import dense
+from negmine.sources import dense, torch_search
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Plan
 from negmine.table.documents import Documents
@@ -40,7 +41,11 @@ class LookupEncoder:
 
 
 def collection(
-    folder: Path, vectors: np.ndarray, ids: Sequence[str], part_rows: int
+    folder: Path,
+    vectors: np.ndarray,
+    ids: Sequence[str],
+    part_rows: int,
+    stored: dense.Stored = "float32",
 ) -> tuple[Documents, dense.Vectors]:
     """A corpus whose document i has the text "i" and row i of ``vectors``."""
     writer = artifacts.begin(folder / "documents", Plan("index.documents", 1, {}))
@@ -62,10 +67,10 @@ def collection(
     assert vector_writer is not None
     seen: list[int] = []
     with vector_writer:
-        dense.build(documents, vector_writer, encoder, seen.append)
-        stored = dense.Vectors(vector_writer.commit({}))
+        dense.build(documents, vector_writer, encoder, seen.append, stored)
+        written = dense.Vectors(vector_writer.commit({}))
     assert sum(seen) == len(ids)
-    return documents, stored
+    return documents, written
 
 
 @pytest.fixture
@@ -165,6 +170,93 @@ def test_reservoirs_keep_the_best_of_many_blocks(random: np.random.Generator) ->
     found, rows = best.sorted()
     np.testing.assert_array_equal(found, -np.sort(-scores, axis=1)[:, :40])
     np.testing.assert_array_equal(np.take_along_axis(scores, rows, axis=1), found)
+
+
+def test_scores_are_products_of_the_stored_vectors_in_search_and_for_pairs(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    vectors = random.standard_normal((300, DIMENSION)).astype(np.float32)
+    ids = [f"d{i:03d}" for i in range(300)]
+    documents, stored = collection(tmp_path, vectors, ids, 130, "float16")
+    assert {part.dtype for _, part in stored.parts()} == {np.dtype(np.float16)}
+    queries = random.standard_normal((5, DIMENSION)).astype(np.float32)
+    texts = [f"q{i}" for i in range(5)]
+    encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
+    source = dense.DenseSource(documents, stored, lambda: encoder)
+    found = source.search(texts, 20)
+    want = expected(queries, vectors.astype(np.float16), ids, 20)
+    assert found.docid.to_pylist() == [docid for row in want for docid, _ in row]
+    np.testing.assert_allclose(found.score, [s for row in want for _, s in row], atol=1e-6)
+    np.testing.assert_array_equal(source.score(texts, found.query, found.docid), found.score)
+    # And they are not those of the vectors before rounding.
+    assert (
+        np.abs(found.score - [s for r in expected(queries, vectors, ids, 20) for _, s in r])
+    ).max() > 1e-5
+
+
+def test_float16_is_chosen_where_a_sample_keeps_its_neighbours(
+    random: np.random.Generator,
+) -> None:
+    fine = random.standard_normal((2000, 64)).astype(np.float32)
+    facts = dense.rounding(fine)
+    assert facts["dtype"] == "float16"
+    assert facts["same_neighbours"] >= 0.999
+    assert facts["largest_loss"] < 1e-3
+    # What tells these apart is smaller than float16's steps at 100.
+    close = 100 + random.standard_normal((2000, 64)).astype(np.float32) / 100
+    facts = dense.rounding(close)
+    assert facts["dtype"] == "float32"
+    assert facts["same_neighbours"] < 0.9
+    assert dense.rounding(fine * 1e5)["dtype"] == "float32"
+    assert dense.rounding(fine[:1])["dtype"] == "float16"
+    # Copies are ties: taking one for another loses nothing.
+    assert dense.rounding(np.repeat(fine[:20], 50, axis=0))["same_neighbours"] == 1
+
+
+def test_float16_that_was_asked_for_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
+    vectors = np.full((3, DIMENSION), 1e5, dtype=np.float32)
+    with pytest.raises(InvalidDataError, match="beyond float16"):
+        collection(tmp_path, vectors, ["a", "b", "c"], 2, "float16")
+
+
+@pytest.mark.parametrize("on", [["cpu"], ["cpu", "cpu", "cpu"]])
+@pytest.mark.parametrize("memory", [1, 1 << 20, None])
+@pytest.mark.parametrize("stored", ["float16", "float32"])
+def test_search_with_torch_finds_the_same(
+    tmp_path: Path,
+    random: np.random.Generator,
+    on: list[str],
+    memory: int | None,
+    stored: dense.Stored,
+) -> None:
+    vectors = random.standard_normal((211, DIMENSION)).astype(np.float32)
+    _, written = collection(tmp_path, vectors, [f"d{i}" for i in range(211)], 60, stored)
+    queries = random.standard_normal((9, DIMENSION)).astype(np.float32)
+    for k in (1, 40, 211):
+        scores, rows = torch_search.search(written.parts(), queries, k, on, memory)
+        want = queries @ vectors.astype(stored).astype(np.float32).T
+        np.testing.assert_allclose(scores, -np.sort(-want, axis=1)[:, :k], atol=1e-5)
+        np.testing.assert_allclose(np.take_along_axis(want, rows, axis=1), scores, atol=1e-5)
+        assert all(len(set(row)) == k for row in rows.tolist())
+
+
+def test_the_search_goes_where_the_encoder_does(
+    tmp_path: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert torch_search.devices("auto", "cpu") == []
+    assert torch_search.devices("cuda:1", "cuda:1") == ["cuda:1"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert torch_search.devices("auto", "cuda") == ["cuda:0", "cuda:1"]
+    # All of a search, but with torch: the same hits and, scored in float64, the same scores.
+    vectors = np.repeat(random.standard_normal((40, DIMENSION)).astype(np.float32), 3, axis=0)
+    documents, stored = collection(tmp_path, vectors, [f"d{i:03d}" for i in range(120)], 50)
+    encoder = LookupEncoder({"q": vectors[0], "r": vectors[7]})
+    found = []
+    for devices in ([], ["cpu", "cpu"]):
+        monkeypatch.setattr(torch_search, "devices", lambda asked, used, devices=devices: devices)
+        found.append(dense.DenseSource(documents, stored, lambda: encoder).search(["q", "r"], 10))
+    assert found[0].docid.equals(found[1].docid)
+    np.testing.assert_array_equal(found[0].score, found[1].score)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
