@@ -29,7 +29,7 @@ THEIRS = {
         "near-duplicates": False,
         "duplicate-queries": False,
         "query-text": False,
-    }
+    },
 }
 
 
