@@ -131,9 +131,13 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    tokens, offsets = _shingles(normalise(texts), 1)
-    signature = minhash(tokens, offsets)
-    told = np.flatnonzero(np.diff(offsets) > 0)
+    signature = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
+    size = np.empty(len(texts), dtype=np.int64)
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = slice(start, start + _TEXTS_AT_ONCE)
+        tokens, offsets = _shingles(normalise(texts.slice(start, _TEXTS_AT_ONCE)), 1)
+        signature[some], size[some] = minhash(tokens, offsets), np.diff(offsets)
+    told = np.flatnonzero(size > 0)
     width = PERMUTATIONS // _BANDS
     pairs = []
     for band in range(_BANDS):
@@ -147,7 +151,8 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
         lengths = np.diff(np.append(first, len(order)))
         heads = np.repeat(order[first], lengths)
         pairs.append(np.stack([order[:-1][same], order[1:][same]]))
-        pairs.append(np.stack([heads, order]))
+        others = heads != order
+        pairs.append(np.stack([heads[others], order[others]]))
     linked = np.unique(np.concatenate(pairs, axis=1), axis=1) if pairs else np.empty((2, 0), int)
     linked = told[linked[:, linked[0] != linked[1]]]
     linked = linked[:, similarity(signature, linked[0], linked[1]) >= at]

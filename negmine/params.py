@@ -114,6 +114,12 @@ class IndexParams:
         "How vectors are stored; auto takes float16 where a sample of the corpus finds the same "
         "neighbours with it.",
     )
+    ann: str | None = opt(
+        None,
+        "Build also an approximate FAISS index of every encoder's vectors, by its factory string "
+        "such as IVF4096,Flat or HNSW32, for corpora where exact search is too slow.",
+        metavar="FACTORY",
+    )
     limit: int | None = opt(None, "Read only the first N documents.", metavar="N", minimum=1)
     on_error: OnError = opt("fail", _ON_ERROR_HELP)
 
@@ -174,6 +180,12 @@ class RetrieveParams:
     batch_size: int = opt(128, "Most queries in one model call.", minimum=1)
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
+    ann: str | None = opt(
+        None,
+        "Search the approximate indexes that index --ann built, with these FAISS settings such as "
+        "nprobe=32 or efSearch=128, instead of exactly; the recall on a sample is told.",
+        metavar="SETTINGS",
+    )
     limit: int | None = opt(
         None, "Mine only the first N queries that can be mined.", metavar="N", minimum=1
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -434,6 +434,16 @@ def score_pairs(
     return result
 
 
+class Approximate(Protocol):
+    """An index that may miss some of the best."""
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(query index, row) of what is found for each query, at most ``k``."""
+
+    def recall(self, vectors: Vectors, queries: np.ndarray, k: int, memory: int) -> dict[str, Any]:
+        """What share of the exact best ``k`` is found, and how it was measured."""
+
+
 #: Query numbers, rows and scores of pairs.
 _Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -446,11 +456,15 @@ def _joined(parts: Sequence[_Pairs]) -> _Pairs:
 class DenseSource:
     """Candidates by inner product with one encoder's vectors.
 
+    Attributes:
+        recall: of an approximate index, what was measured with the first queries searched.
+
     Args:
         documents: the corpus.
         vectors: its vectors.
         load: loads the encoder of queries.
         memory: bytes for a search, beside the queries' vectors and the answer.
+        ann: an approximate index of the vectors, instead of the exact search.
         device: where models run; the search goes where the encoder does.
         together: queries encoded together: what else is in a model's batch shows in the last
             digits of a vector, so this must not depend on how many are searched together.
@@ -463,6 +477,7 @@ class DenseSource:
         load: Callable[[], Encoder],
         *,
         memory: int = _MEMORY,
+        ann: Approximate | None = None,
         device: str = "auto",
         together: int = 4096,
     ) -> None:
@@ -476,6 +491,8 @@ class DenseSource:
         self._vectors = vectors
         self._load = load
         self._memory = memory
+        self._ann = ann
+        self.recall: dict[str, Any] | None = None
         self._device = device
         self._together = together
         self._encoder: Encoder | None = None
@@ -516,6 +533,13 @@ class DenseSource:
     def _search(self, encoded: np.ndarray, chosen: np.ndarray, k: int, depth: int) -> _Pairs:
         """(query, row, score) of the best k of some queries, in order."""
         mine = encoded[chosen]
+        if self._ann is not None:
+            if self.recall is None:
+                self.recall = self._ann.recall(self._vectors, mine, k, self._memory)
+            query, rows = self._ann.search(mine, depth)
+            exact = score_pairs(self._vectors, mine, query, rows)
+            query, rows, exact = self._ranked(query, rows, exact, k)
+            return chosen[query], rows, exact
         assert self._encoder is not None, "the queries are encoded"
         devices = torch_search.devices(self._device, self._encoder.placement.device)
         if devices:

@@ -25,6 +25,7 @@ from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
 from negmine.table.documents import Documents, full_text, write_documents
 from negmine.table.ids import content_ids
+from negmine.table.names import ANN_PREFIX
 from negmine.table.readers import Problems, read_corpus, read_pairs
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 DOCUMENTS_VERSION = 1
 BM25_VERSION = 1
 VECTORS_VERSION = 2
+ANN_VERSION = 1
 
 
 def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
@@ -70,6 +72,8 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
         children["bm25"] = make_bm25(made, documents)
     for name, reference in references.items():
         children[name] = _vectors(params, made, documents, name, reference, prompts.get(name))
+        if params.ann is not None:
+            children[ann_role(name)] = _ann(params.ann, made, children[name], name)
     return finish(out, children, made.changed, warnings)
 
 
@@ -308,6 +312,29 @@ def _vectors(
         )
 
 
+def ann_role(name: str) -> str:
+    """What the approximate index of an encoder's vectors is called among an index's children."""
+    return f"{ANN_PREFIX}{name}"
+
+
+def _ann(factory: str, made: Made, vectors: Artifact, name: str) -> Artifact:
+    from negmine.sources import ann
+    from negmine.sources.dense import Vectors
+
+    plan = Plan("index.ann", ANN_VERSION, {"factory": factory}, artifacts={"vectors": vectors})
+    writer = made.begin(f"ann/{name}", plan)
+    if writer is None:
+        return artifacts.open_artifact(made.out / "ann" / name)
+    log.event(f"{name}: building the approximate index {factory}")
+    stored = Vectors(vectors)
+    with writer:
+        if not writer.has(ann.FILE):
+            writer.add_file(ann.FILE, lambda path: ann.build(stored, factory, path))
+        counts = {"vectors": writer.file_rows(ann.FILE)}
+        conserve("vectors", len(stored), added=counts["vectors"])
+        return writer.commit(counts, ceiling=made.budget.ceiling)
+
+
 def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]) -> Outcome:
     """Write the index's own manifest: its children, and those an earlier run added."""
     documents = children["documents"]
@@ -320,12 +347,26 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
             children[folder.name] = found
         else:
             warnings = [*warnings, f"{folder} belongs to another corpus and is left out"]
+    for folder in sorted((out / "ann").glob("*")):
+        role = ann_role(folder.name)
+        if role in children or not (folder / artifacts.MANIFEST).is_file():
+            continue
+        found = artifacts.open_artifact(folder)
+        made_from = found.manifest["inputs"]["vectors"]["fingerprint"]
+        if folder.name in children and made_from == children[folder.name].fingerprint:
+            children[role] = found
+        else:
+            warnings = [*warnings, f"{folder} belongs to other vectors and is left out"]
     ordered = {name: children[name] for name in sorted(children, key=_documents_first)}
     plan = Plan("index", 1, {}, artifacts=ordered)
     counts: dict[str, Any] = {
         "documents": documents.counts["documents"],
         "bm25": "bm25" in children,
-        "encoders": [name for name in ordered if name not in ("documents", "bm25")],
+        "encoders": [
+            name
+            for name in ordered
+            if name not in ("documents", "bm25") and not name.startswith(ANN_PREFIX)
+        ],
     }
     path = out / artifacts.MANIFEST
     current = path.is_file() and artifacts.open_artifact(out).fingerprint == plan.fingerprint

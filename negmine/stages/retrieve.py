@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents
 from negmine.table.ids import content_ids
-from negmine.table.names import check_name, rank_column
+from negmine.table.names import ANN_PREFIX, check_name, rank_column
 from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
@@ -93,6 +93,7 @@ class Setup:
         runs: the file of each source that another engine ran.
         plugged: other packages' sources, each with its argument.
         prompts: the query prompt of each encoder that was given one.
+        approximate: the approximate index of each encoder's vectors, where one is to be searched.
     """
 
     documents: Artifact
@@ -101,6 +102,7 @@ class Setup:
     runs: dict[str, str]
     plugged: dict[str, tuple[Plugin, str | None]]
     prompts: dict[str, str]
+    approximate: dict[str, Artifact] = field(default_factory=dict)
 
     def budget(self, size: str | None) -> memory.Budget:
         """What a run with ``--memory SIZE`` may hold."""
@@ -109,6 +111,11 @@ class Setup:
         return memory.budget(
             size,
             Java=memory.JAVA + memory.LEAST_HEAP if "bm25" in self.children else 0,
+            approximate_indexes=sum(
+                record["bytes"]
+                for artifact in self.approximate.values()
+                for record in artifact.manifest["files"].values()
+            ),
             **models_memory(map(resolve, models)),
         )
 
@@ -129,7 +136,8 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     if params.pairs is not None and (params.queries or params.qrels):
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
-    available = [name for name in opened.manifest["inputs"] if name != "documents"]
+    held = list(opened.manifest["inputs"])
+    available = [name for name in held if name != "documents" and not name.startswith(ANN_PREFIX)]
     runs = named(params.run, "--run")
     for name in runs:
         if name in available:
@@ -159,7 +167,19 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     children = {name: opened.input(name) for name in sources if name in available}
     encoders = {name: name for name in children if name != "bm25"}
     prompts = per_name(params.query_prompt, encoders, "--query-prompt")
-    return Setup(documents, sources, children, runs, plugged, prompts)
+    approximate: dict[str, Artifact] = {}
+    if params.ann is not None:
+        for name in encoders:
+            if ANN_PREFIX + name not in held:
+                raise UsageError(
+                    f"--ann: the index holds no approximate index of the vectors '{name}'",
+                    where=str(index),
+                    hint="Build it with: negmine index ... --ann FACTORY",
+                )
+            approximate[name] = opened.input(ANN_PREFIX + name)
+        if not encoders:
+            raise UsageError("--ann: no source searches vectors")
+    return Setup(documents, sources, children, runs, plugged, prompts, approximate)
 
 
 def _plugged(name: str, spec: str, taken: Sequence[str]) -> tuple[Plugin, str | None]:
@@ -192,7 +212,11 @@ def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
             "source": setup.sources,
             **_identities(setup),
         },
-        artifacts={"documents": setup.documents, **setup.children},
+        artifacts={
+            "documents": setup.documents,
+            **setup.children,
+            **{ANN_PREFIX + name: found for name, found in setup.approximate.items()},
+        },
         files=inputs.files,
         again=inputs.again,
     )
@@ -233,8 +257,23 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         if lost := counts["queries_without_candidates"]:
             task.warnings.append(f"{lost} queries have no candidate: later stages do not see them")
             log.warn(task.warnings[-1:])
-        writer.commit(counts, warnings=task.warnings, ceiling=budget.ceiling)
+        extra = _recalls(retrievers)
+        writer.commit(counts, warnings=task.warnings, ceiling=budget.ceiling, **extra)
     return Outcome(out, counts, warnings=task.warnings)
+
+
+def _recalls(retrievers: Mapping[str, Source]) -> dict[str, Any]:
+    """What approximate searches missed, for the manifest; it is told on stderr, too."""
+    found = {name: getattr(retriever, "recall", None) for name, retriever in retrievers.items()}
+    told = {name: recall for name, recall in found.items() if recall is not None}
+    for name, recall in told.items():
+        log.event(
+            f"{name}: the approximate search finds {recall['recall']:.1%} of the exact best "
+            f"{recall['k']} ({recall['queries']} queries, {recall['factory']}, "
+            f"{recall['search'] or 'its own settings'})",
+            **recall,
+        )
+    return {"ann": told} if told else {}
 
 
 def open_sources(
@@ -261,6 +300,7 @@ def open_sources(
             setup.prompts.get(name),
             budget,
             len(setup.sources),
+            setup.approximate.get(name),
         )
 
     return {name: opened(name) for name in setup.sources}
@@ -274,6 +314,7 @@ def _open_source(
     prompt: str | None,
     budget: memory.Budget,
     sources: int,
+    approximate: Artifact | None,
 ) -> Source:
     if name == "bm25":
         from negmine.sources.bm25 import Bm25Source
@@ -287,6 +328,12 @@ def _open_source(
         )
     from negmine.sources.dense import DenseSource, Vectors, load_query_encoder
 
+    opened = None
+    if approximate is not None:
+        from negmine.sources.ann import open_index
+
+        opened = open_index(approximate, params.ann or "")
+
     return DenseSource(
         corpus,
         Vectors(artifact),
@@ -298,6 +345,7 @@ def _open_source(
             device=params.device,
         ),
         memory=budget.search,
+        ann=opened,
         device=params.device,
         together=queries_per_part(params.k, sources) * parts_together(params.k, sources),
     )

@@ -454,6 +454,10 @@ class Writer:
             record["rows"] for name, record in self._files.items() if name.startswith("part-")
         )
 
+    def file_rows(self, name: str) -> int:
+        """Rows of a finished file."""
+        return int(self._files[name]["rows"])
+
     def stats(self, name: str) -> dict[str, Any]:
         """The counts recorded with a finished file."""
         stats: dict[str, Any] = self._files[name]["stats"]
@@ -505,6 +509,10 @@ class Writer:
             return text.count("\n")
 
         self._add(name, write, None)
+
+    def add_file(self, name: str, make: Callable[[Path], int]) -> None:
+        """Let ``make`` write a file at the path it is given; it returns the file's rows."""
+        self._add(name, make, None)
 
     def add_folder(
         self,

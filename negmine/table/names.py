@@ -1,4 +1,4 @@
-"""Names of the candidates table's columns."""
+"""Names of the candidates table's columns, and of an index's children."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from negmine.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+#: What an index calls the approximate index of an encoder's vectors: this, then the encoder's name.
+#: The space keeps it from being any encoder's.
+ANN_PREFIX = "ann "
 RESERVED = frozenset({"bm25", "best"})
 
 
