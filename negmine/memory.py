@@ -82,17 +82,17 @@ class Budget:
     @property
     def hits(self) -> int:
         """Bytes of hits that are ranked and joined at once."""
-        return self.share(1 / 3, 2 << 30, 8 * MIB)
+        return self.share(1 / 4, 2 << 30, 8 * MIB)
 
     @property
     def search(self) -> int:
         """Bytes of a dense search: queries, best rows, and blocks of vectors and scores."""
-        return self.share(1 / 3, 4 << 30, 8 * MIB)
+        return self.share(1 / 4, 4 << 30, 8 * MIB)
 
     @property
     def heap(self) -> int:
-        """Java's heap: half of what is left, at most what Lucene has a use for."""
-        return self.share(1 / 2, 4 << 30, LEAST_HEAP)
+        """Java's heap: a third of what is left, at most what Lucene has a use for."""
+        return self.share(1 / 3, 4 << 30, LEAST_HEAP)
 
 
 def budget(size: str | None, **fixed: int) -> Budget:
