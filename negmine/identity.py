@@ -138,6 +138,8 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
         tokens, offsets = _shingles(normalise(texts.slice(start, _TEXTS_AT_ONCE)), 1)
         signature[some], size[some] = minhash(tokens, offsets), np.diff(offsets)
     told = np.flatnonzero(size > 0)
+    if len(told) == 0:
+        return np.full(len(texts), -1, dtype=np.int64)
     width = PERMUTATIONS // _BANDS
     pairs = []
     for band in range(_BANDS):
@@ -150,12 +152,13 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
         first = np.flatnonzero(np.concatenate(([True], ~same)))
         lengths = np.diff(np.append(first, len(order)))
         heads = np.repeat(order[first], lengths)
-        pairs.append(np.stack([order[:-1][same], order[1:][same]]))
         others = heads != order
-        pairs.append(np.stack([heads[others], order[others]]))
-    linked = np.unique(np.concatenate(pairs, axis=1), axis=1) if pairs else np.empty((2, 0), int)
-    linked = told[linked[:, linked[0] != linked[1]]]
-    linked = linked[:, similarity(signature, linked[0], linked[1]) >= at]
+        left = told[np.concatenate([order[:-1][same], heads[others]])]
+        right = told[np.concatenate([order[1:][same], order[others]])]
+        # Band by band: what merely shares one is dropped before the next is looked at.
+        near = similarity(signature, left, right) >= at
+        pairs.append(np.stack([left[near], right[near]]))
+    linked = np.concatenate(pairs, axis=1)
     graph = coo_array(
         (np.ones(linked.shape[1], dtype=np.int8), (linked[0], linked[1])),
         shape=(len(texts), len(texts)),

@@ -88,3 +88,8 @@ def test_siblings() -> None:
     docids = pa.chunked_array([["p#1", "p#2", "p2#1", "p", "p#3"]])
     found = identity.siblings(query, positive, docids, "#[0-9]+")
     assert found.tolist() == [False, True, False, True, False]
+
+
+def test_texts_without_a_letter_are_alone() -> None:
+    texts = pa.array(["???", "", "..."])
+    assert identity.clusters(texts, 0.9).tolist() == [-1, -1, -1]
