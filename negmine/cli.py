@@ -74,6 +74,15 @@ _Force = Annotated[
 ]
 _Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Write nothing: tell what would be read, written, held and how long it would take, "
+        "from a few seconds of trials on samples.",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")]
 _LogFormat = Annotated[LogFormat, typer.Option("--log-format", help="Log lines on stderr.")]
 
 #: Options that every command with a result has: (name, annotation, default).
@@ -85,6 +94,9 @@ _COMMON: tuple[tuple[str, Any, Any], ...] = (
     ("verbose", _Verbose, False),
     ("log_format", _LogFormat, "text"),
 )
+
+#: Options that the stages have besides.
+_TRIAL: tuple[tuple[str, Any, Any], ...] = (("dry_run", _DryRun, False), ("json_", _Json, False))
 
 
 def _field_parameter(field: Any, hint: Any) -> inspect.Parameter:
@@ -123,16 +135,17 @@ def _stage_command(stage: str) -> None:
         from negmine import pipeline
 
         flags = {name: given[name] for name in names if given[name] not in (None, [])}
-        _guarded(
-            lambda: pipeline.run_stage(
-                stage,
-                flags,
-                source=Path(given["artifact"]) if stage in _INPUT else None,
-                out=Path(given["out"]),
-                config=given["config"],
-                force=given["force"],
-            )
-        )
+        where: dict[str, Any] = {
+            "source": Path(given["artifact"]) if stage in _INPUT else None,
+            "out": Path(given["out"]),
+            "config": given["config"],
+            "force": given["force"],
+        }
+        if given["dry_run"]:
+            as_json = given["json_"] or given["log_format"] == "json"
+            _guarded(lambda: pipeline.estimate_stage(stage, flags, **where, as_json=as_json))
+        else:
+            _guarded(lambda: pipeline.run_stage(stage, flags, **where))
 
     parameters = []
     if stage in _INPUT:
@@ -144,7 +157,7 @@ def _stage_command(stage: str) -> None:
             )
         )
     parameters += [_field_parameter(field, hints[field.name]) for field in fields(params_class)]
-    for name, annotation, default in _COMMON:
+    for name, annotation, default in (*_COMMON, *_TRIAL):
         parameters.append(
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
@@ -234,21 +247,25 @@ def run(
     quiet: _Quiet = False,
     verbose: _Verbose = False,
     log_format: _LogFormat = "text",
+    dry_run: _DryRun = False,
+    json_: _Json = False,
 ) -> None:
     """Run all five stages of a recipe, skipping what is up to date."""
     log.setup(quiet=quiet, verbose=verbose, log_format=log_format)
     from negmine import pipeline
 
-    _guarded(
-        lambda: pipeline.run_recipe(
-            recipe,
-            out=out,
-            inputs={"corpus": corpus, "queries": queries, "qrels": qrels, "pairs": pairs},
-            changes=set_ or [],
-            memory=memory,
-            force=force,
-        )
-    )
+    given: dict[str, Any] = {
+        "out": out,
+        "inputs": {"corpus": corpus, "queries": queries, "qrels": qrels, "pairs": pairs},
+        "changes": set_ or [],
+        "memory": memory,
+        "force": force,
+    }
+    if dry_run:
+        as_json = json_ or log_format == "json"
+        _guarded(lambda: pipeline.estimate_recipe(recipe, **given, as_json=as_json))
+    else:
+        _guarded(lambda: pipeline.run_recipe(recipe, **given))
 
 
 @app.command(epilog="Example: negmine inspect work/ledger --rows 5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -32,14 +33,32 @@ def run_stage(
     force: bool,
 ) -> Outcome:
     """Run one stage from its command-line flags; the artifact's path goes to stdout."""
-    loaded = recipe.load(config)
-    where = f"{config} [{stage}]" if config else None
-    params = recipe.build(STAGES[stage], loaded.tables.get(stage, {}), flags, where=where)
-    params = _spooled(params)
+    params = _stage_params(stage, flags, config)
     outcome = _call(stage, params, source, out, force)
     if str(out) != "-":
         print(outcome.path, flush=True)
     return outcome
+
+
+def estimate_stage(
+    stage: str,
+    flags: Mapping[str, Any],
+    *,
+    source: Path | None,
+    out: Path,
+    config: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Tell on stdout what :func:`run_stage` would cost, and write nothing."""
+    params = _stage_params(stage, flags, config)
+    _estimate([(stage, params, out)], source, force, as_json)
+
+
+def _stage_params(stage: str, flags: Mapping[str, Any], config: str | None) -> Params:
+    loaded = recipe.load(config)
+    where = f"{config} [{stage}]" if config else None
+    return _spooled(recipe.build(STAGES[stage], loaded.tables.get(stage, {}), flags, where=where))
 
 
 def run_audit(
@@ -136,6 +155,50 @@ def run_recipe(
     force: bool,
 ) -> None:
     """Run every stage of a recipe; the training set's path goes to stdout."""
+    source: Path | None = None
+    for stage, params, target in _recipe_steps(path, out, inputs, changes, memory):
+        _call(stage, params, source, target, force)
+        source = target
+    print(source, flush=True)
+
+
+def estimate_recipe(
+    path: str,
+    *,
+    out: str | None,
+    inputs: Mapping[str, str | None],
+    changes: Sequence[str],
+    memory: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Tell on stdout what :func:`run_recipe` would cost, and write nothing."""
+    _estimate(_recipe_steps(path, out, inputs, changes, memory), None, force, as_json)
+
+
+def _estimate(
+    steps: Sequence[tuple[str, Params, Path]], source: Path | None, force: bool, as_json: bool
+) -> None:
+    for _, params, out in steps:
+        _check_paths(params, source, out)
+    # The stages are imported with it, as a run would import them.
+    started = time.perf_counter()
+    from negmine import estimate
+    from negmine.estimate import report
+
+    imported = time.perf_counter() - started
+    costs = estimate.estimate([estimate.Step(*step) for step in steps], source, force, imported)
+    print(report.as_json(costs) if as_json else report.as_table(costs), flush=True)
+
+
+def _recipe_steps(
+    path: str,
+    out: str | None,
+    inputs: Mapping[str, str | None],
+    changes: Sequence[str],
+    memory: str | None,
+) -> list[tuple[str, Params, Path]]:
+    """The stages of a recipe with their parameters, and where their results go."""
     loaded = recipe.load(path)
     inputs = _spooled_inputs(path, inputs)
     tables = {stage: dict(loaded.tables.get(stage, {})) for stage in STAGES}
@@ -165,15 +228,13 @@ def run_recipe(
             where=path,
             hint="Name a file or folder, such as train.parquet.",
         )
-    source: Path | None = None
+    steps: list[tuple[str, Params, Path]] = []
     for stage, params_class in STAGES.items():
         if stage == "rerank" and not tables["rerank"].get("scorer"):
             continue
         params = recipe.build(params_class, tables[stage], {}, where=f"{path} [{stage}]")
-        target = Path(work) / FOLDERS.get(stage, loaded.output)
-        _call(stage, params, source, target, force)
-        source = target
-    print(source, flush=True)
+        steps.append((stage, params, Path(work) / FOLDERS.get(stage, loaded.output)))
+    return steps
 
 
 def _change(tables: dict[str, dict[str, Any]], change: str) -> None:

@@ -59,6 +59,13 @@ def test_dependencies_run_one_way(name: str) -> None:
         assert not forbidden, f"{path.relative_to(PACKAGE)} imports {sorted(forbidden)}"
 
 
+def test_nothing_but_the_pipeline_knows_of_dry_runs() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        relative = path.relative_to(PACKAGE)
+        if relative.parts[0] != "estimate" and relative.name != "pipeline.py":
+            assert "estimate" not in set(map(layer, imports(path))), relative
+
+
 def test_stages_do_not_import_each_other() -> None:
     stages = {"index", "retrieve", "rerank", "filter", "export"}
     for stage in stages:

@@ -71,6 +71,11 @@ class CrossEncoder(Protocol):
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
 
+    def lengths(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: npt.NDArray[np.integer]
+    ) -> Ints:
+        """Tokens of each pair as the model reads it, by which batches are cut."""
+
     def score(
         self,
         queries: Sequence[str],
@@ -161,6 +166,22 @@ class _TorchCrossEncoder:
                     progress(len(rows))
         return out
 
+    def lengths(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: npt.NDArray[np.integer]
+    ) -> Ints:
+        """Tokens of each pair as the model reads it, by which batches are cut."""
+        pairs = _checked(pairs)
+        if self.tokenizer is None:
+            return self._characters(queries, documents, pairs)
+        return self.tokenizer.rows(queries, documents, pairs).lengths
+
+    def _characters(self, queries: Sequence[str], documents: Sequence[str], pairs: Ints) -> Ints:
+        lengths = (
+            characters(queries, self.max_length)[pairs[:, 0]]
+            + characters(documents, self.max_length)[pairs[:, 1]]
+        )
+        return np.minimum(lengths, self.max_length)
+
     def _token_batches(
         self,
         tokenizer: PairTokenizer,
@@ -191,10 +212,7 @@ class _TorchCrossEncoder:
         self, queries: Sequence[str], documents: Sequence[str], pairs: Ints
     ) -> Iterator[tuple[Ints, dict[str, Any]]]:
         """Batches that the model makes itself (chat templates, prompts), sorted by characters."""
-        lengths = (
-            characters(queries, self.max_length)[pairs[:, 0]]
-            + characters(documents, self.max_length)[pairs[:, 1]]
-        )
+        lengths = self._characters(queries, documents, pairs)
         prompt = default_prompt(self.model)
         lengths = np.minimum(lengths, self.max_length)
         for rows in length_batches(lengths, self.settings.batch_size, self._budget):
@@ -292,6 +310,12 @@ class _OnnxCrossEncoder:
             "dtype": self.placement.dtype,
             "batch_size": 1 if self.graph.row_by_row else self.settings.batch_size,
         }
+
+    def lengths(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: npt.NDArray[np.integer]
+    ) -> Ints:
+        """Tokens of each pair as the model reads it, by which batches are cut."""
+        return self.tokenizer.rows(queries, documents, _checked(pairs)).lengths
 
     def score(
         self,

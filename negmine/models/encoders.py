@@ -80,6 +80,9 @@ class Encoder(Protocol):
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
 
+    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
+        """Tokens of each text as the model reads it, by which batches are cut."""
+
     def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
         """One C-contiguous float32 row per text, in the order of the texts."""
 
@@ -130,14 +133,18 @@ class _TorchEncoder:
             "batch_size": self.settings.batch_size,
         }
 
+    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
+        """Tokens of each text as the model reads it, by which batches are cut."""
+        made = self._tokens(texts, side)
+        return characters(texts, self.max_length) if made is None else made[0]["input_ids"].lengths
+
     def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
         """One C-contiguous float32 row per text, in the order of the texts."""
         import torch
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        batches = self._token_batches(texts, side)
-        if batches is None:
-            batches = self._text_batches(texts, side)
+        made = self._tokens(texts, side)
+        batches = self._text_batches(texts, side) if made is None else self._padded(*made)
         # One autocast over all batches: it keeps the weights it has converted.
         with torch.inference_mode(), autocast(self.placement):
             for rows, features in batches:
@@ -163,15 +170,16 @@ class _TorchEncoder:
                 return prompts[name]
         return prompts.get(self.model.default_prompt_name)
 
-    def _token_batches(
+    def _tokens(
         self, texts: Sequence[str], side: Side
-    ) -> Iterator[tuple[Ints, dict[str, Any]]] | None:
-        """Batches padded here from texts tokenised once; ``None`` where the model's own way to
-        make features is more than a tokenizer (images, chat templates, routes, static vectors).
+    ) -> tuple[dict[str, Ragged], dict[str, Any]] | None:
+        """Features of texts tokenised once, to be padded here, and those that are no columns.
+
+        ``None`` where the model's own way to make features is more than a tokenizer (images,
+        chat templates, routes, static vectors).
         """
         if not texts or not is_plain_text_model(self.model):
             return None
-        tokenizer = self.model.tokenizer
         columns: dict[str, list[Ragged]] = {}
         constants: dict[str, Any] = {}
         for chunk in _chunks(texts):
@@ -188,14 +196,14 @@ class _TorchEncoder:
                     columns.setdefault(name, []).append(from_lists(value))
                 else:
                     constants[name] = value
-        tokens = {name: concatenate(parts) for name, parts in columns.items()}
-        return self._padded(tokens, constants, tokenizer)
+        return {name: concatenate(parts) for name, parts in columns.items()}, constants
 
     def _padded(
-        self, tokens: dict[str, Ragged], constants: dict[str, Any], tokenizer: Any
+        self, tokens: dict[str, Ragged], constants: dict[str, Any]
     ) -> Iterator[tuple[Ints, dict[str, Any]]]:
         import torch
 
+        tokenizer = self.model.tokenizer
         left = tokenizer.padding_side == "left"
         fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
         lengths = tokens["input_ids"].lengths
@@ -403,13 +411,7 @@ class _OnnxEncoder:
     def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
         """One C-contiguous float32 row per text, in the order of the texts."""
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        prompt = self.prompts[side]
-        ids, types = [], []
-        for chunk in _chunks(texts):
-            encodings = self.tokenizer.encode_batch_fast([prompt + text for text in chunk])
-            ids.append(from_lists([encoding.ids for encoding in encodings]))
-            types.append(from_lists([encoding.type_ids for encoding in encodings]))
-        tokens, token_types = concatenate(ids), concatenate(types)
+        tokens, token_types = self._tokens(texts, side)
         lengths = tokens.lengths
         for rows in length_batches(lengths, self.settings.batch_size, self._budget):
             vectors = self.graph.run(
@@ -424,6 +426,20 @@ class _OnnxEncoder:
             if progress:
                 progress(len(rows))
         return out
+
+    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
+        """Tokens of each text as the model reads it, by which batches are cut."""
+        return self._tokens(texts, side)[0].lengths
+
+    def _tokens(self, texts: Sequence[str], side: Side) -> tuple[Ragged, Ragged]:
+        """Token ids and token types of each text."""
+        prompt = self.prompts[side]
+        ids, types = [], []
+        for chunk in _chunks(texts):
+            encodings = self.tokenizer.encode_batch_fast([prompt + text for text in chunk])
+            ids.append(from_lists([encoding.ids for encoding in encodings]))
+            types.append(from_lists([encoding.type_ids for encoding in encodings]))
+        return concatenate(ids), concatenate(types)
 
     def _pool(self, output: npt.NDArray[Any], lengths: Ints) -> Vectors:
         hidden = output.astype(np.float32, copy=False)

@@ -10,6 +10,7 @@ import numpy as np
 from negmine.models.encoders import EncoderSettings, load_encoder
 from negmine.models.resolve import ModelRef
 from negmine.params import RerankParams
+from negmine.scorers.rows import ModelRows
 
 if TYPE_CHECKING:
     from negmine.scorers import Prompts
@@ -55,6 +56,19 @@ class BiEncoderScorer:
             if progress is not None:
                 progress(len(chunk))
         return result
+
+    def model_rows(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray, most: int
+    ) -> ModelRows:
+        """One row per distinct document; the queries, few and short, are left out."""
+        used = np.unique(pairs[:, 1])
+        some = [documents[i] for i in used[:: max(1, len(used) // most)].tolist()]
+        return ModelRows(
+            lengths=self._encoder.lengths(some, "document"),
+            batch_size=int(str(self._encoder.describe()["batch_size"])),
+            per_pair=len(used) / max(1, len(pairs)),
+            run=lambda rows: self._encoder.encode([some[i] for i in rows.tolist()], "document"),
+        )
 
     def describe(self) -> dict[str, Any]:
         """What was loaded and where it runs."""

@@ -10,6 +10,7 @@ import numpy as np
 from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
 from negmine.models.resolve import ModelRef
 from negmine.params import RerankParams
+from negmine.scorers.rows import ModelRows
 
 if TYPE_CHECKING:
     from negmine.scorers import Prompts
@@ -39,11 +40,30 @@ class CrossEncoderScorer:
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """The model's score of each pair."""
+        queries, documents = self._prompted(queries, documents)
+        return self._model.score(queries, documents, pairs, progress)
+
+    def model_rows(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray, most: int
+    ) -> ModelRows:
+        """One row per pair."""
+        asked, found = self._prompted(queries, documents)
+        some = pairs[:: max(1, len(pairs) // most)]
+        return ModelRows(
+            lengths=self._model.lengths(asked, found, some),
+            batch_size=int(str(self._model.describe()["batch_size"])),
+            per_pair=1.0,
+            run=lambda rows: self.score(queries, documents, some[rows]),
+        )
+
+    def _prompted(
+        self, queries: Sequence[str], documents: Sequence[str]
+    ) -> tuple[Sequence[str], Sequence[str]]:
         if self._prompts.query:
             queries = [self._prompts.query + query for query in queries]
         if self._prompts.document:
             documents = [self._prompts.document + document for document in documents]
-        return self._model.score(queries, documents, pairs, progress)
+        return queries, documents
 
     def describe(self) -> dict[str, Any]:
         """What was loaded and where it runs."""

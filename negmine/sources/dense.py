@@ -498,17 +498,25 @@ class DenseSource:
         self._encoder: Encoder | None = None
         self._encoded: tuple[Sequence[str], np.ndarray] | None = None
 
+    def _loaded(self) -> Encoder:
+        if self._encoder is None:
+            self._encoder = self._load()
+        return self._encoder
+
     def _encode(self, queries: Sequence[str]) -> np.ndarray:
         # search() and score() are asked about the same list one after the other.
         if self._encoded is None or self._encoded[0] is not queries:
-            if self._encoder is None:
-                self._encoder = self._load()
+            encoder = self._loaded()
             pieces = [
-                self._encoder.encode(queries[start : start + self._together], "query")
+                encoder.encode(queries[start : start + self._together], "query")
                 for start in range(0, max(1, len(queries)), self._together)
             ]
             self._encoded = (queries, np.concatenate(pieces))
         return self._encoded[1]
+
+    def tokens(self, queries: Sequence[str]) -> int:
+        """Tokens that the encoder reads for these queries."""
+        return int(self._loaded().lengths(queries, "query").sum())
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """The k best documents of each query, by (-score, docid)."""

@@ -105,7 +105,11 @@ def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    setup = set_up(params, ledger, out)
+    return make(params, set_up(params, ledger, out), out, force=force)
+
+
+def make(params: ExportParams, setup: Setup, out: Path, *, force: bool = False) -> Outcome:
+    """Write what was set up; see :func:`run`."""
     suffix = setup.suffix
     maker = Maker(params, setup)
     if str(out) == "-":

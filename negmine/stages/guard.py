@@ -134,7 +134,7 @@ class Guard:
             return
         documents = Documents(self._source.ancestor("index.documents"))
         size = int(documents.artifact.counts.get("text_bytes", 0))
-        if size <= _WHOLE_BYTES and len(documents) <= _WHOLE_DOCUMENTS:
+        if describes_whole(size, len(documents)):
             texts = self._whole(documents)
             for part in parts:
                 yield [part], texts
@@ -250,6 +250,11 @@ class Guard:
         if len(distinct) == 0:
             return np.empty(0)
         return score_pairs(vectors, np.concatenate(pieces), inverse, row[left]).astype(np.float64)
+
+
+def describes_whole(text_bytes: int, documents: int) -> bool:
+    """Whether a corpus is small enough for all its texts to be described at once."""
+    return text_bytes <= _WHOLE_BYTES and documents <= _WHOLE_DOCUMENTS
 
 
 def _not_closer(

@@ -7,7 +7,7 @@ without touching the rest and an interrupted encoding continues where it stopped
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +60,7 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
             hint="Choose another -o; negmine deletes only what it wrote.",
         )
 
-    budget = memory.budget(
-        params.memory,
-        Java=memory.JAVA + memory.LEAST_HEAP if params.bm25 else 0,
-        **models_memory(references.values()),
-    )
-    made = Made(out, force, budget)
+    made = Made(out, force, budget(params, references))
     documents, warnings = make_documents(params, made)
     children = {"documents": documents}
     if params.bm25:
@@ -75,6 +70,15 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
         if params.ann is not None:
             children[ann_role(name)] = _ann(params.ann, made, children[name], name)
     return finish(out, children, made.changed, warnings)
+
+
+def budget(params: IndexParams, references: Mapping[str, ModelRef]) -> memory.Budget:
+    """What a run with these models may hold."""
+    return memory.budget(
+        params.memory,
+        Java=memory.JAVA + memory.LEAST_HEAP if params.bm25 else 0,
+        **models_memory(references.values()),
+    )
 
 
 class Made:
