@@ -128,6 +128,8 @@ def main() -> int:
     parser.add_argument("--encoder", default=MINILM)
     parser.add_argument("--scorer", default=RERANKER)
     parser.add_argument("-k", default="100", help="candidates per query and source")
+    parser.add_argument("--documents", help="recipe: only the first N documents")
+    parser.add_argument("--queries", help="recipe: only the first N queries")
     parser.add_argument("--limit", default="100", help="rerank: queries")
     parser.add_argument("--top", default="20", help="rerank: the best N of each query")
     arguments = parser.parse_args()
@@ -142,8 +144,10 @@ def main() -> int:
             f"work = {json.dumps(str(work))}\n"
             f"[index]\ncorpus = {json.dumps(arguments.data)}\n"
             f"encoder = {{ minilm = {json.dumps(arguments.encoder)} }}\n"
+            f"{f'limit = {arguments.documents}' if arguments.documents else ''}\n"
             f"[retrieve]\nqueries = {json.dumps(arguments.data)}\n"
             f"qrels = {json.dumps(arguments.qrels or arguments.data)}\nk = {arguments.k}\n"
+            f"{f'limit = {arguments.queries}' if arguments.queries else ''}\n"
             "[filter]\nby = 'minilm'\nrelative-margin = 0.05\n[export]\nformat = 'triplet'\n"
         )
         told, took = estimated("run", str(recipe))
