@@ -182,16 +182,15 @@ def measure(
                 for number, setting in enumerate(settings):
                     key = (number, scheme.name)
                     tally = tallies.setdefault(key, Tally(len(positives), sources))
-                    bar.update(1)
-                    if isinstance(tally, NegmineError):
-                        continue
                     try:
-                        _try(setting.params, path, hidden, qids, tally, teacher, seed)
+                        if not isinstance(tally, NegmineError):
+                            _try(setting.params, path, hidden, qids, tally, teacher, seed)
                     except NegmineError as error:
                         # One value of a sweep may be impossible; the others are still wanted.
                         if setting.sweep is None:
                             raise
                         tallies[key] = error
+                    bar.update(1)
     rows = []
     for number, setting in enumerate(settings):
         for scheme in schemes:

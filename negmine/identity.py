@@ -8,6 +8,7 @@ estimate's standard error is at most 0.044. Texts shorter than a triple count as
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,13 @@ def normalise(texts: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"[^\p{L}\p{N}]+", " "))
 
 
-def describe(docids: pa.Array, texts: pa.Array, *, signatures: bool) -> Texts:
+def describe(
+    docids: pa.Array,
+    texts: pa.Array,
+    *,
+    signatures: bool,
+    progress: Callable[[int], None] | None = None,
+) -> Texts:
     """The features of documents; without signatures ``size`` only tells empty texts."""
     content, size, rows = [], [], []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
@@ -63,6 +70,8 @@ def describe(docids: pa.Array, texts: pa.Array, *, signatures: bool) -> Texts:
             size.append(np.diff(offsets))
         else:
             size.append(pc.not_equal(normal, "").to_numpy(zero_copy_only=False).astype(np.int64))
+        if progress is not None:
+            progress(len(normal))
     return Texts(
         docids=docids,
         content=np.concatenate(content) if content else np.empty(0, dtype=np.uint64),

@@ -77,22 +77,48 @@ def printable_json(value: Any, indent: int | None = None) -> str:
     )
 
 
+#: Seconds until a bar or the first event is shown, and between two events.
+_DELAY, _EVERY = 1.0, 5.0
+
+
 class Progress:
-    """A counter shown as a tqdm bar on a terminal and as events in JSON logs."""
+    """A counter shown as a tqdm bar on a terminal and as events in JSON logs.
+
+    What takes less than a second is not shown, and neither is anything under ``--quiet`` or, in
+    text logs, where stderr is no terminal. Whether it is shown is decided when it is made.
+
+    Attributes:
+        what: the work, for people.
+        total: units in all; None = not known.
+        unit: what is counted, with a leading space.
+        done: units finished.
+    """
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
-        self._started = self._last = time.monotonic()
+        self._part: tuple[int, int] | None = None
+        self._started = time.monotonic()
+        self._last: float | None = None
+        shown = logger.isEnabledFor(logging.INFO)
+        self._events = shown and _json_logs()
         self._bar: Any = None
         # A dumb terminal cannot go back to the beginning of a line.
         dumb = os.environ.get("TERM") == "dumb"
-        shown = sys.stderr.isatty() and not dumb and logger.isEnabledFor(logging.INFO)
-        if shown and not _json_logs():
+        if shown and not self._events and sys.stderr.isatty() and not dumb:
             from tqdm import tqdm
 
+            # Batches come seldom and differ in cost: every one redraws, and the rate is the mean.
             self._bar = tqdm(
-                total=total, desc=what, unit=unit, unit_scale=True, delay=1, leave=False
+                total=total,
+                desc=what,
+                unit=unit,
+                unit_scale=True,
+                delay=_DELAY,
+                miniters=1,
+                smoothing=0,
+                leave=False,
+                file=sys.stderr,
             )
 
     def update(self, count: int) -> None:
@@ -100,23 +126,44 @@ class Progress:
         self.done += count
         if self._bar is not None:
             self._bar.update(count)
-            return
-        now = time.monotonic()
-        if _json_logs() and now - self._last >= 5:
-            self._last = now
-            event(
-                self.what,
-                event="progress",
-                done=self.done,
-                total=self.total,
-                unit=self.unit,
-                per_second=round(self.done / (now - self._started), 3),
-            )
+        elif self._events:
+            now = time.monotonic()
+            if now - self._started >= _DELAY and (self._last is None or now - self._last >= _EVERY):
+                self._tell(now)
+
+    def part(self, number: int, of: int) -> None:
+        """Say which part is worked on: 1, 2, ... ``of``."""
+        self._part = (number, of)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"part {number}/{of}", refresh=False)
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Remove the bar; where events were due, a last one says how far it came."""
         if self._bar is not None:
             self._bar.close()
+        elif self._events and time.monotonic() - self._started >= _DELAY:
+            self._tell(time.monotonic())
+        self._bar, self._events = None, False
+
+    def _tell(self, now: float) -> None:
+        self._last = now
+        rate = self.done / max(now - self._started, 1e-9)
+        left = None if self.total is None else max(0, self.total - self.done)
+        fields: dict[str, Any] = {
+            "event": "progress",
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit.strip(),
+            "rate": round(rate, 3),
+            "eta": round(left / rate, 1) if left is not None and rate else None,
+        }
+        if self._part is not None:
+            fields["part"], fields["parts"] = self._part
+        # Past the level: an audit silences the stages that it runs, but not its own progress.
+        record = logger.makeRecord(
+            logger.name, logging.INFO, "", 0, self.what, (), None, extra={"fields": fields}
+        )
+        logger.handle(record)
 
 
 def _json_logs() -> bool:

@@ -51,6 +51,7 @@ def build(
     encoder: Encoder,
     progress: Callable[[int], None],
     stored: Stored = "auto",
+    part: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Encode every part of the corpus into ``part-NNNNN.npy``, a row per document.
 
@@ -61,12 +62,15 @@ def build(
         progress: told how many more documents are done.
         stored: number format; auto takes float16 where :func:`rounding` finds no loss in the
             first part.
+        part: told the number of each part and how many there are.
 
     Returns:
         The format, and what was found of the loss.
     """
     facts: dict[str, Any] = {} if stored == "auto" else {"dtype": stored, "reason": "asked for"}
-    for name in documents.names:
+    for number, name in enumerate(documents.names, 1):
+        if part is not None:
+            part(number, len(documents.names))
         target = name.replace(".parquet", ".npy")
         rows = documents.artifact.rows(name)
         if writer.has(target):

@@ -128,7 +128,10 @@ def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any
         behind(writer.add_table) as add_table,
     ):
         pending = [name for name in source.parts if not writer.has(name)]
+        bar.update(rows - sum(map(source.rows, pending)))
+        number = {name: place for place, name in enumerate(source.parts, 1)}
         for name, part, flags in _flagged(params, source, guard, fit, pending, **names):
+            bar.part(number[name], len(number))
             table, stats = judge(part, params, **names, fit=fit, flags=flags)
             add_table(name, table, ledger_schema, stats)
             bar.update(table.num_rows)
@@ -276,8 +279,8 @@ def _fit(
     """Everything that must be known of the whole table before a part can be judged."""
 
     def plain() -> Iterator[pa.Table]:
-        for name in source.parts:
-            yield source.read(name)
+        for _, table in source.tables("learning from the table"):
+            yield table
 
     relevance = None
     if _wants_relevance(params, by, sample_by):

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import identity
+from negmine import identity, log
 from negmine.errors import MissingInputError, UsageError, did_you_mean
 from negmine.identity import Texts
 from negmine.params import FilterParams
@@ -155,7 +155,10 @@ class Guard:
 
     def _describe(self, documents: Documents, docids: pa.Array) -> Texts:
         texts = documents.texts(docids)
-        return identity.describe(docids, texts, signatures=self._signatures)
+        with log.progress("describing texts", len(docids), " docs") as bar:
+            return identity.describe(
+                docids, texts, signatures=self._signatures, progress=bar.update
+            )
 
     def _whole(self, documents: Documents) -> Texts:
         key = (str(documents.artifact.path), documents.artifact.fingerprint, self._signatures)
@@ -169,8 +172,7 @@ class Guard:
     def _find_duplicates(self) -> _Duplicates:
         """Clusters of near-duplicate queries over all parts, with their known positives."""
         qids, texts, owner, docs = [], [], [], []
-        for name in self._source.parts:
-            table = self._source.read(name, ["qid", "docid", "label"])
+        for name, table in self._source.tables("reading queries", ["qid", "docid", "label"]):
             known = table.filter(pc.equal(table.column("label"), 1))
             qids.append(table.column("qid").combine_chunks().unique())
             asked = self._queries(name)

@@ -140,7 +140,12 @@ def score(
     schema = schemas.with_scores(source.schema(), list(scorers))
     total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
-    with log.progress("scoring", rows * len(scorers), " pairs") as bar:
+    number = {name: place for place, name in enumerate(source.parts, 1)}
+    asked = rows
+    if params.limit is not None:
+        # Which rows those are is known only when they are read.
+        asked = round(rows * min(1.0, params.limit / max(1, int(source.counts["queries"]))))
+    with log.progress("scoring", asked * len(scorers), " pairs") as bar:
 
         def unfinished() -> Iterator[tuple[str, pa.Table]]:
             for name, table in limited(source, params.limit):
@@ -156,6 +161,7 @@ def score(
             ).unique()
             texts = documents.texts(docids)
             for part in group:
+                bar.part(number[part.name], len(number))
                 table = _scored(
                     part, queries.read(f"_queries/{part.name}"), docids, texts, scorers, bar
                 )
@@ -225,6 +231,7 @@ def _scored(
         column[part.wanted] = scorer.score(
             queries.column("text").to_pylist(), documents, pairs, bar.update
         )
+        bar.update(int((~part.wanted).sum()))
         table = table.append_column(score_column(name), pa.array(column, mask=~part.wanted))
     return table
 

@@ -625,6 +625,7 @@ def mine(
             for number, part, table in _search(task, sources, k, group):
                 if number not in missing:
                     continue
+                bar.part(number + 1, len(parts))
                 name = _part_name(number)
                 texts = pa.table(
                     {

@@ -22,7 +22,7 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 
 from negmine import __version__
 from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
-from negmine.log import event, warn
+from negmine.log import event, progress, warn
 from negmine.memory import exceeded
 from negmine.table import files
 from negmine.table import schema as schemas
@@ -272,6 +272,15 @@ class Artifact:
                 f"not a readable Parquet file: {error}", where=str(path)
             ) from error
         return table.replace_schema_metadata(None)
+
+    def tables(self, what: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """(name, part) in order, with a progress bar that says ``what`` is done."""
+        with progress(what, sum(map(self.rows, self.parts)), " rows") as bar:
+            for number, name in enumerate(self.parts, 1):
+                bar.part(number, len(self.parts))
+                table = self.read(name, columns)
+                yield name, table
+                bar.update(table.num_rows)
 
     def input(self, role: str) -> Artifact:
         """The artifact this one was made from.
