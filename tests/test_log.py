@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,8 +45,14 @@ def logger_as_before() -> Iterator[None]:
 def on_a_terminal(*arguments: str) -> str:
     """What a terminal gets on stderr."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     try:
-        process = subprocess.Popen([sys.executable, "-c", WORK, *arguments], stderr=slave)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORK, *arguments],
+            stderr=slave,
+            # Draw every update, however soon it comes after the last one.
+            env={**os.environ, "TQDM_MININTERVAL": "0"},
+        )
         os.close(slave)
         shown = b""
         # Reading a terminal that nobody writes to any more is an error on Linux.
