@@ -51,7 +51,7 @@ def on_a_terminal(*arguments: str) -> str:
             [sys.executable, "-c", WORK, *arguments],
             stderr=slave,
             # Draw every update, however soon it comes after the last one.
-            env={**os.environ, "TQDM_MININTERVAL": "0"},
+            env={**os.environ, "TQDM_MININTERVAL": "0", "TERM": "xterm"},
         )
         os.close(slave)
         shown = b""

@@ -209,7 +209,7 @@ def _documents(chain: Chain, params: IndexParams, out: Path, cost: Cost, state: 
         path = getattr(params, role)
         if path is not None:
             found = sample(path, role, chain.folder)
-            changes[role] = str(found.path)
+            changes[role] = found.spec
             share = found.share if role == "corpus" or params.corpus is None else share
     watch = Watch()
     artifacts.reset_peak_memory()

@@ -11,7 +11,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negmine.table.readers import format_of, input_file
+from negmine.table.readers.kinds import KINDS
+from negmine.table.readers.layouts import find
 
 #: Files up to this size are taken whole.
 WHOLE_BYTES = 16 << 20
@@ -20,27 +21,31 @@ _SLICES = 8
 _PARQUET_ROWS = 4096
 
 
+_SAMPLED = ("jsonl", "csv", "tsv", "parquet")
+
+
 @dataclass(frozen=True)
 class Sample:
-    """A file that any reader takes for the input.
+    """An input that any reader takes.
 
     Attributes:
-        path: the sample, or the input itself where that is small.
+        spec: the sample, or the input itself where that is small.
         share: how much of the input it holds, 1.0 = all.
     """
 
-    path: Path
+    spec: str
     share: float
 
 
-def sample(path: str, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sample:
-    """About ``most`` bytes of the input ``path``, written into ``folder`` where it has more.
+def sample(spec: str, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sample:
+    """About ``most`` bytes of an input, written into ``folder`` where it has more.
 
     JSON lines and TSV files are cut at even distances; CSV files (whose fields may hold newlines),
-    compressed and Parquet files at their beginning.
+    compressed and Parquet files at their beginning. What is no single local file of these formats
+    is left whole.
 
     Args:
-        path: a file or a folder in BEIR layout.
+        spec: what a user would name.
         role: corpus, queries, qrels, run or pairs.
         folder: where the sample may be written.
         most: bytes of text wanted.
@@ -48,17 +53,21 @@ def sample(path: str, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sampl
     Raises:
         MissingInputError: there is no such file.
     """
-    file = input_file(path, role)
-    format_, compression = format_of(str(file), role)
+    found = find(KINDS[role], spec)
+    if found.format not in _SAMPLED or len(found.files) != 1 or found.files[0].fs is not None:
+        return Sample(spec, 1.0)
+    file, format_, compression = Path(found.files[0].path), found.format, found.compression
     size = file.stat().st_size
     if size <= (most if compression is None and format_ != "parquet" else most // 4):
-        return Sample(file, 1.0)
+        return Sample(spec, 1.0)
     target = folder / f"{role}-sample{'.parquet' if format_ == 'parquet' else f'.{format_}'}"
     if format_ == "parquet":
-        return Sample(target, _parquet(file, target, most))
-    if compression is None and format_ != "csv":
-        return Sample(target, _slices(file, target, size, most))
-    return Sample(target, _beginning(file, target, size, compression, most))
+        share = _parquet(file, target, most)
+    elif compression is None and format_ != "csv":
+        share = _slices(file, target, size, most)
+    else:
+        share = _beginning(file, target, size, compression, most)
+    return Sample(str(target), share)
 
 
 def _parquet(file: Path, target: Path, most: int) -> float:
