@@ -149,6 +149,8 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     small = _small(chain, corpus)
     budget = index.budget(params, references)
     made = index.Made(chain.trial("index"), budget=budget)
+    if params.ann is not None:
+        cost.guesses.append("the approximate index (--ann) is not counted")
     children = {"documents": small.artifact}
     if params.bm25:
         children["bm25"] = _bm25(chain, small, made, cost, states["bm25"])
@@ -294,7 +296,10 @@ def _vectors(
         lengths = encoder.lengths(texts, "document")
         size = _batch_size(encoder.describe(), params.batch_size)
         speed = measure(
-            lengths, size, lambda rows: encoder.encode([texts[i] for i in rows], "document")
+            lengths,
+            size,
+            encoder.batch_tokens,
+            lambda rows: encoder.encode([texts[i] for i in rows], "document"),
         )
         held = resident_bytes()
         count = round(chain.documents * share)
@@ -303,11 +308,11 @@ def _vectors(
             lengths, min(count, PART_DOCUMENTS, max(1, int(PART_BYTES / max(1, mean))))
         )
         cost.add(f"load {name}", watch.seconds)
-        cost.add(f"encode {name}", speed.of_call(part, size) * count / max(1, len(part)))
+        cost.add(f"encode {name}", speed.of_call(part) * count / max(1, len(part)))
         cost.tokens += int(lengths.mean() * count)
         # A part is held as text, as Python's strings, as tokens and as vectors.
         around = len(part) * (3 * mean + 4 * encoder.dimension) + 12 * int(part.sum())
-        needed = held + speed.memory_of_call(part, size) + int(around)
+        needed = held + speed.memory_of_call(part) + int(around)
         cost.memory_bytes = max(cost.memory_bytes, needed)
     plan = index.vectors_plan(params, small.artifact, name, reference, prompt)
     writer = made.begin(f"vectors/{name}", plan)
@@ -340,6 +345,10 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     assert chain.index is not None
     cost = Cost("retrieve", out, guesses=list(chain.guesses))
     artifacts.reset_peak_memory()
+    if params.ann is not None and not chain.real:
+        # There is no approximate index yet; the trial's vectors are random.
+        params = replace(params, ann=None)
+        cost.guesses.append("search: exact, though --ann will be approximate")
     setup = retrieve.set_up(params, chain.index)
     if not chain.documents:
         corpus_counts = setup.documents.counts
@@ -485,13 +494,13 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
         else:
             cost.guesses.append(f"{name}: every pair takes the same time")
             model = _alike(scorer, texts, found, numbers)
-        speed = measure(model.lengths, model.batch_size, model.run)
+        speed = measure(model.lengths, model.batch_size, model.batch_tokens, model.run)
         held = resident_bytes()
         a_part = stretched(model.lengths, max(1, round(per_part * model.per_pair)))
-        cost.add(f"score {name}", speed.of_call(a_part, model.batch_size) * pairs / per_part)
+        cost.add(f"score {name}", speed.of_call(a_part) * pairs / per_part)
         if counted:
             cost.tokens += round(float(model.lengths.mean()) * model.per_pair * pairs)
-        peak = max(peak, held + speed.memory_of_call(a_part, model.batch_size))
+        peak = max(peak, held + speed.memory_of_call(a_part))
     made, watch = _scored(chain, params, setup, source, budget.texts)
     passes = -(-pairs // documents.fitting(budget.texts))
     grown = rows / max(1, tried)
@@ -514,6 +523,7 @@ def _alike(
     return ModelRows(
         lengths=np.ones(len(pairs), dtype=np.int64),
         batch_size=_PLUGGED_PAIRS,
+        batch_tokens=_PLUGGED_PAIRS,
         per_pair=1.0,
         run=lambda rows: scorer.score(queries, documents, pairs[rows]),
     )

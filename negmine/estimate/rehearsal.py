@@ -71,7 +71,7 @@ class RandomEncoder:
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self.placement = Placement("cpu", "float32", "stands in")
-        self.max_length = 0
+        self.max_length = self.batch_tokens = 0
         self._random = np.random.default_rng(0)
 
     def describe(self) -> dict[str, object]:

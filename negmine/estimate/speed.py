@@ -31,23 +31,27 @@ class Speed:
         lengths: padded lengths that were timed, rising.
         seconds: of one row of that length.
         bytes_per_token: memory that a batch takes while it runs.
+        batch_size: most rows in a batch.
+        batch_tokens: most padded tokens in a batch.
     """
 
     lengths: np.ndarray
     seconds: np.ndarray
     bytes_per_token: float
+    batch_size: int
+    batch_tokens: int
 
-    def of_call(self, lengths: np.ndarray, batch_size: int) -> float:
+    def of_call(self, lengths: np.ndarray) -> float:
         """Seconds of one call with rows of these lengths."""
         total = 0.0
-        for rows in length_batches(lengths, batch_size):
+        for rows in length_batches(lengths, self.batch_size, self.batch_tokens):
             # Longest first, so the first row's length is what the others are padded to.
             total += len(rows) * self._row(float(lengths[rows[0]]))
         return total
 
-    def memory_of_call(self, lengths: np.ndarray, batch_size: int) -> int:
+    def memory_of_call(self, lengths: np.ndarray) -> int:
         """Bytes that the largest batch of a call takes."""
-        batches = length_batches(lengths, batch_size)
+        batches = length_batches(lengths, self.batch_size, self.batch_tokens)
         largest = max((len(rows) * int(lengths[rows[0]]) for rows in batches), default=0)
         return int(largest * self.bytes_per_token)
 
@@ -74,12 +78,18 @@ def stretched(lengths: np.ndarray, count: int) -> np.ndarray:
     return ordered[at.astype(np.int64)]
 
 
-def measure(lengths: np.ndarray, batch_size: int, run: Callable[[np.ndarray], object]) -> Speed:
+def measure(
+    lengths: np.ndarray,
+    batch_size: int,
+    batch_tokens: int,
+    run: Callable[[np.ndarray], object],
+) -> Speed:
     """Time ``run`` on rows of some lengths.
 
     Args:
         lengths: tokens of each sampled row.
         batch_size: most rows in a batch.
+        batch_tokens: most padded tokens in a batch.
         run: runs the model on the rows of these numbers.
     """
     order = np.argsort(lengths, kind="stable")
@@ -89,7 +99,7 @@ def measure(lengths: np.ndarray, batch_size: int, run: Callable[[np.ndarray], ob
     count, most = _FIRST_ROWS, 0.0
     for place in _PLACES:
         longest = max(1, int(lengths[order[int(place * (len(order) - 1))]]))
-        full = len(length_batches(np.full(batch_size, longest), batch_size)[0])
+        full = len(length_batches(np.full(batch_size, longest), batch_size, batch_tokens)[0])
         count = min(count, full)
         before = resident_bytes()
         while True:
@@ -107,7 +117,7 @@ def measure(lengths: np.ndarray, batch_size: int, run: Callable[[np.ndarray], ob
         count = max(1, int(count * min(2.0, _SECONDS / max(seconds, 1e-6))))
     known = np.array(sorted(found))
     seconds_of = np.array([float(np.median(found[length])) for length in known])
-    return Speed(known.astype(np.float64), seconds_of, most)
+    return Speed(known.astype(np.float64), seconds_of, most, batch_size, batch_tokens)
 
 
 def _around(order: np.ndarray, place: float, count: int) -> np.ndarray:

@@ -68,6 +68,10 @@ class CrossEncoder(Protocol):
     def max_length(self) -> int:
         """Tokens of a pair; the longer text is cut first."""
 
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
+
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
 
@@ -126,7 +130,8 @@ class _TorchCrossEncoder:
     tokenizer: PairTokenizer | None
 
     @property
-    def _budget(self) -> int:
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
         return token_budget(self.settings.batch_size, self.placement.device)
 
     def describe(self) -> dict[str, object]:
@@ -197,7 +202,7 @@ class _TorchCrossEncoder:
         lengths = made.lengths
         names = self.model.tokenizer.model_input_names
         left = self.model.tokenizer.padding_side == "left"
-        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
+        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
             ids, types = made.batch(rows, self.model.tokenizer.pad_token_id or 0, left)
             features: dict[str, Any] = {
                 "input_ids": torch.from_numpy(ids),
@@ -215,7 +220,7 @@ class _TorchCrossEncoder:
         lengths = self._characters(queries, documents, pairs)
         prompt = default_prompt(self.model)
         lengths = np.minimum(lengths, self.max_length)
-        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
+        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
             batch = [(queries[q], documents[d]) for q, d in pairs[rows].tolist()]
             yield rows, self.model.preprocess(batch, prompt=prompt)
 
@@ -297,7 +302,8 @@ class _OnnxCrossEncoder:
         return self.tokenizer.max_length
 
     @property
-    def _budget(self) -> int:
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
         return self.graph.token_budget(self.settings.batch_size)
 
     def describe(self) -> dict[str, object]:
@@ -331,7 +337,7 @@ class _OnnxCrossEncoder:
             return out
         made = self.tokenizer.rows(queries, documents, pairs)
         lengths = made.lengths
-        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
+        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
             ids, types = made.batch(rows, self.pad_id)
             logits = self.graph.run(self.output, ids, types, lengths[rows], _one_logit)
             check_finite(logits, self.ref)

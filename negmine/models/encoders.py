@@ -77,6 +77,10 @@ class Encoder(Protocol):
     def max_length(self) -> int:
         """Tokens of a text; the rest is cut off."""
 
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
+
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
 
@@ -116,7 +120,8 @@ class _TorchEncoder:
     pooling: str
 
     @property
-    def _budget(self) -> int:
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
         return token_budget(self.settings.batch_size, self.placement.device)
 
     def describe(self) -> dict[str, object]:
@@ -207,7 +212,7 @@ class _TorchEncoder:
         left = tokenizer.padding_side == "left"
         fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
         lengths = tokens["input_ids"].lengths
-        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
+        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
             arrays = {
                 name: column.pad(rows, fill.get(name) or 0, left=left)
                 for name, column in tokens.items()
@@ -221,7 +226,7 @@ class _TorchEncoder:
     ) -> Iterator[tuple[Ints, dict[str, Any]]]:
         """Batches that the model makes itself, sorted by characters."""
         lengths = characters(texts, self.max_length)
-        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
+        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
             batch = [texts[row] for row in rows]
             yield rows, self.model.preprocess(batch, prompt=self._prompt(side), task=side)
 
@@ -391,7 +396,8 @@ class _OnnxEncoder:
         return self.graph.placement
 
     @property
-    def _budget(self) -> int:
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
         return self.graph.token_budget(self.settings.batch_size)
 
     def describe(self) -> dict[str, object]:
@@ -413,7 +419,7 @@ class _OnnxEncoder:
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         tokens, token_types = self._tokens(texts, side)
         lengths = tokens.lengths
-        for rows in length_batches(lengths, self.settings.batch_size, self._budget):
+        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
             vectors = self.graph.run(
                 self.output,
                 tokens.pad(rows, self.pad_id),

@@ -66,6 +66,7 @@ class BiEncoderScorer:
         return ModelRows(
             lengths=self._encoder.lengths(some, "document"),
             batch_size=int(str(self._encoder.describe()["batch_size"])),
+            batch_tokens=self._encoder.batch_tokens,
             per_pair=len(used) / max(1, len(pairs)),
             run=lambda rows: self._encoder.encode([some[i] for i in rows.tolist()], "document"),
         )

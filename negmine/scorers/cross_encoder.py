@@ -52,6 +52,7 @@ class CrossEncoderScorer:
         return ModelRows(
             lengths=self._model.lengths(asked, found, some),
             batch_size=int(str(self._model.describe()["batch_size"])),
+            batch_tokens=self._model.batch_tokens,
             per_pair=1.0,
             run=lambda rows: self.score(queries, documents, some[rows]),
         )

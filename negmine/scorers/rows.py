@@ -16,12 +16,14 @@ class ModelRows:
     Attributes:
         lengths: tokens of each row: int [n].
         batch_size: most rows in a batch.
+        batch_tokens: most padded tokens in a batch.
         per_pair: rows for each pair to be scored; below 1 where pairs share a row.
         run: runs the model on the rows of these numbers.
     """
 
     lengths: np.ndarray
     batch_size: int
+    batch_tokens: int
     per_pair: float
     run: Callable[[np.ndarray], object]
 

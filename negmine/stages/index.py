@@ -307,9 +307,7 @@ def _vectors(
             f"({encoder.placement.device}, {encoder.placement.dtype})"
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
-            stored = dense.build(
-                corpus, writer, encoder, bar.update, params.vectors, bar.part
-            )
+            stored = dense.build(corpus, writer, encoder, bar.update, params.vectors, bar.part)
         counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
         conserve("documents", len(corpus), encoded=counts["vectors"])
         log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)

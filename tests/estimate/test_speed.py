@@ -24,9 +24,10 @@ def cost(rows: int, padded: int) -> float:
     return 0.001 + rows * (2e-5 * padded + 4e-8 * padded**2)
 
 
+@pytest.mark.parametrize("most", [1024, 32_768])
 @pytest.mark.parametrize("batch_size", [1, 16, 128])
 def test_a_run_is_foretold_from_some_of_its_batches(
-    monkeypatch: pytest.MonkeyPatch, batch_size: int
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, most: int
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(speed, "time", clock)
@@ -34,19 +35,17 @@ def test_a_run_is_foretold_from_some_of_its_batches(
     lengths = np.clip(random.gamma(3, 60, 2000), 3, 512).astype(np.int64)
 
     def run(rows: np.ndarray) -> None:
-        for batch in length_batches(lengths[rows], batch_size):
+        for batch in length_batches(lengths[rows], batch_size, most):
             clock.now += cost(len(batch), int(lengths[rows][batch].max()))
 
-    found = speed.measure(lengths, batch_size, run)
+    found = speed.measure(lengths, batch_size, most, run)
     tried = clock.now
     everything = np.clip(random.gamma(3, 60, 30_000), 3, 512).astype(np.int64)
     real = sum(
         cost(len(batch), int(everything[batch].max()))
-        for batch in length_batches(everything, batch_size)
+        for batch in length_batches(everything, batch_size, most)
     )
-    assert found.of_call(speed.stretched(lengths, 30_000), batch_size) == pytest.approx(
-        real, rel=0.08
-    )
+    assert found.of_call(speed.stretched(lengths, 30_000)) == pytest.approx(real, rel=0.08)
     assert tried < 6
 
 
@@ -63,9 +62,9 @@ def test_the_smallest_batches_do_not_stand_for_the_whole_ones(
         sizes.append(len(rows))
         clock.now += 0.01
 
-    found = speed.measure(lengths, 64, run)
+    found = speed.measure(lengths, 64, 64 * 256, run)
     assert max(sizes) == 64
-    assert found.of_call(np.full(640, 20), 64) == pytest.approx(0.1)
+    assert found.of_call(np.full(640, 20)) == pytest.approx(0.1)
 
 
 def test_stretched_lengths_have_the_sample_s_distribution() -> None:
@@ -79,7 +78,7 @@ def test_stretched_lengths_have_the_sample_s_distribution() -> None:
 
 
 def test_memory_is_that_of_the_largest_batch() -> None:
-    found = speed.Speed(np.array([10.0]), np.array([0.1]), bytes_per_token=3.0)
+    found = speed.Speed(np.array([10.0]), np.array([0.1]), 3.0, batch_size=8, batch_tokens=10_000)
     lengths = np.array([100] * 5 + [20] * 64)
     # With at most 8 rows a batch: 5 of 100 tokens and 3 more padded to that.
-    assert found.memory_of_call(lengths, 8) == 3 * 8 * 100
+    assert found.memory_of_call(lengths) == 3 * 8 * 100
