@@ -13,6 +13,8 @@ and ``OUT/qrels.tsv``. These judgements are complete, which real data's never ar
 ``OUT/qrels.revealed.tsv`` keeps only one positive of each query, from the translations in turn:
 mine with that one, then count with the complete ones how many "negatives" were positives.
 
+``--queries kjv`` swaps the parts: verses of that translation ask, and Young's joins the documents.
+
 The same arguments give the same bytes; outputs that exist already are left alone. What the
 packages get wrong is mended here and counted, see :func:`translation`.
 """
@@ -101,6 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Make the collection, unless it is there already."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write")
+    parser.add_argument(
+        "--queries",
+        choices=[QUERIES, *DOCUMENTS],
+        default=QUERIES,
+        help="the translation whose verses ask (default: %(default)s)",
+    )
     parser.add_argument("--verses", type=_positive, metavar="N", help="queries (default: all)")
     parser.add_argument(
         "--corpus-verses",
@@ -118,10 +126,12 @@ def main(arguments: list[str] | None = None) -> int:
             "corpus_verses": options.corpus_verses,
             "packages": {_package(name): _version(name) for name in (QUERIES, *DOCUMENTS)},
         }
+        if options.queries != QUERIES:
+            parameters["queries"] = options.queries
         if up_to_date(options.out, parameters):
             print(f"up to date: {options.out}", file=sys.stderr)
             return 0
-        make(options.out, options.verses, options.corpus_verses, parameters)
+        make(options.out, options.queries, options.verses, options.corpus_verses, parameters)
     except MissingPackageError as error:
         print(f"{error}\nInstall it: pip install --no-deps {error}", file=sys.stderr)
         return 3
@@ -129,12 +139,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make(
-    out: Path, verses: int | None, corpus_verses: int | None, parameters: dict[str, object]
+    out: Path,
+    asking: str,
+    verses: int | None,
+    corpus_verses: int | None,
+    parameters: dict[str, object],
 ) -> None:
     """Write the collection; the record of its parameters comes last and marks it complete."""
     counts: Counter[str] = Counter()
     asked = translation(QUERIES, {}, counts)
     documents = {name: translation(name, asked, counts) for name in DOCUMENTS}
+    if asking != QUERIES:
+        told = {verse: text for verse, text in asked.items() if verse not in MISNUMBERED}
+        asked = documents.pop(asking)
+        documents = {QUERIES: told, **documents}
     everywhere = sorted(set().union(*documents.values()))
 
     counts["ylt: misnumbered, no query"] = len(MISNUMBERED & asked.keys())

@@ -205,6 +205,19 @@ def test_the_same_bytes_again_and_up_to_date(
     assert "up to date" not in make("b", *arguments)
 
 
+def test_another_translation_may_ask(tmp_path: Path, verses: Collection) -> None:
+    options = ("--queries", "kjv", "--verses", "40", "--corpus-verses", "60")
+    assert run(tmp_path / "a", *options).returncode == 0
+    made = Collection(tmp_path / "a")
+    assert {docid.partition(":")[0] for docid in made.documents} == {"ylt", "asv", "web", "dar"}
+    for qid, text in made.queries.items():
+        assert verses.documents[f"kjv:{qid}"] == text
+    for qid, docid in made.positives:
+        assert docid.partition(":")[2] == qid
+        if docid.startswith("ylt:") and qid in verses.queries:
+            assert made.documents[docid] == verses.queries[qid]
+
+
 def test_spread(script: ModuleType) -> None:
     assert script.spread(list(range(10)), 3) == [0, 3, 6]
     assert script.spread([1, 2], 5) == [1, 2]
