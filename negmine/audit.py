@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from negmine import estimates, log, plot, recipe, rules, samplers
 from negmine.errors import InvalidDataError, InvariantError, NegmineError, UsageError, did_you_mean
 from negmine.params import AuditParams, FilterParams, output_affecting
+from negmine.relevance import NAME as P_RELEVANT
 from negmine.rules.base import UNRANKED, positive_scores, read_rank, read_score
 from negmine.stages import filter as filtering
 from negmine.stages.outcome import Outcome
@@ -307,7 +308,7 @@ def _auto_values(params: FilterParams, source: Artifact) -> dict[str, list[Any]]
 def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
     """Scores of the known positives as the rules read them."""
     schema = source.schema()
-    if params.by is not None and params.by.removeprefix(score_column("")) == filtering.P_RELEVANT:
+    if params.by is not None and params.by.removeprefix(score_column("")) == P_RELEVANT:
         # Made by the filter, so not in the table yet: a probability.
         return np.linspace(0, 1, 101)
     name = schemas.pick_score(schema, params.by, "--by")

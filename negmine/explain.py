@@ -58,6 +58,7 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
     docids = table.column("docid").combine_chunks()
     documents = Documents(ledger.ancestor("index.documents"))
     texts = documents.texts(docids).to_pylist()
+    kept = {name: documents.values(name, docids).to_pylist() for name in documents.kept}
     queries: pa.Table = ledger.ancestor("retrieve").read(f"_queries/{name}")
     text = queries.filter(pc.equal(queries.column("qid"), qid)).column("text")[0].as_py()
     sources = schemas.source_names(table.schema)
@@ -81,9 +82,10 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
             "ranks": {source: row[rank_column(source)] for source in sources},
             "scores": {score: row[score_column(score)] for score in scores},
             **{column: row[column] for column in others},
+            **({"kept": {name: kept[name][number] for name in kept}} if kept else {}),
             "text": document,
         }
-        for row, document in zip(table.to_pylist(), texts, strict=True)
+        for number, (row, document) in enumerate(zip(table.to_pylist(), texts, strict=True))
     ]
     return {
         "qid": qid,
@@ -215,6 +217,7 @@ def readable(report: dict[str, Any]) -> str:
         heads = ["fate", "docid", "label"]
         heads += [f"rank {name}" for name in first["ranks"]]
         heads += [f"score {name}" for name in first["scores"]]
+        heads += list(first.get("kept", ()))
         cells = [[*heads, "text"]]
         for candidate in candidates:
             label = str(candidate["label"])
@@ -224,6 +227,10 @@ def readable(report: dict[str, Any]) -> str:
             row += ["-" if rank is None else str(rank) for rank in candidate["ranks"].values()]
             row += [
                 "-" if score is None else f"{score:.4g}" for score in candidate["scores"].values()
+            ]
+            row += [
+                "-" if value is None else _short(value, 24)
+                for value in candidate.get("kept", {}).values()
             ]
             cells.append([*row, _short(candidate["text"], _TEXT_WIDTH)])
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]

@@ -24,6 +24,8 @@ _BANDS = 16
 _DOCUMENT_WORDS = 3
 #: Texts taken apart at a time: their words take many times the room of the text.
 _TEXTS_AT_ONCE = 8192
+#: Columns looked at beyond those that may differ: an unlike pair is told by them.
+_LOOKED_BEYOND = 7
 #: Pairs whose signatures are compared at a time (64 MiB).
 _PAIRS_AT_ONCE = 65_536
 _SEED = 1
@@ -31,19 +33,17 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Texts:
-    """Features of distinct documents.
+    """Features of texts.
 
     Attributes:
-        docids: the documents, distinct.
         content: digest of each normalised text.
         size: shingles of each; 0 where nothing is left of the text.
-        signature: MinHash signatures uint32 [n, 128], or None where nobody asked.
+        signature: MinHash signatures uint32 [n, 128].
     """
 
-    docids: pa.Array
     content: np.ndarray
     size: np.ndarray
-    signature: np.ndarray | None
+    signature: np.ndarray
 
 
 def normalise(texts: pa.Array) -> pa.Array:
@@ -52,32 +52,19 @@ def normalise(texts: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"[^\p{L}\p{N}]+", " "))
 
 
-def describe(
-    docids: pa.Array,
-    texts: pa.Array,
-    *,
-    signatures: bool,
-    progress: Callable[[int], None] | None = None,
-) -> Texts:
-    """The features of documents; without signatures ``size`` only tells empty texts."""
-    content, size, rows = [], [], []
+def describe(texts: pa.Array, progress: Callable[[int], None] | None = None) -> Texts:
+    """The features of texts."""
+    content, size, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         normal = normalise(texts.slice(start, _TEXTS_AT_ONCE))
         content.append(digests(normal))
-        if signatures:
-            tokens, offsets = _shingles(normal, _DOCUMENT_WORDS)
-            rows.append(minhash(tokens, offsets))
-            size.append(np.diff(offsets))
-        else:
-            size.append(pc.not_equal(normal, "").to_numpy(zero_copy_only=False).astype(np.int64))
+        tokens, offsets = _shingles(normal, _DOCUMENT_WORDS)
+        rows.append(minhash(tokens, offsets))
+        size.append(np.diff(offsets))
         if progress is not None:
             progress(len(normal))
-    return Texts(
-        docids=docids,
-        content=np.concatenate(content) if content else np.empty(0, dtype=np.uint64),
-        size=np.concatenate(size) if size else np.empty(0, dtype=np.int64),
-        signature=np.concatenate(rows) if rows else None,
-    )
+    rows = rows or [np.empty((0, PERMUTATIONS), np.uint32)]
+    return Texts(np.concatenate(content), np.concatenate(size), np.concatenate(rows))
 
 
 def _shingles(normal: pa.Array, words: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,11 +110,37 @@ def minhash(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def similarity(signature: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Estimated Jaccard similarity of row pairs, float64 [pairs]."""
+    """Estimated Jaccard similarity of row pairs, float64 [pairs].
+
+    Args:
+        signature: MinHash signatures, or the low bits of each value, [rows, 128].
+        left: a row per pair.
+        right: the other row of each.
+    """
     found = np.empty(len(left))
     for start in range(0, len(left), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
         found[part] = (signature[left[part]] == signature[right[part]]).mean(axis=1)
+    return found
+
+
+def similar(signature: np.ndarray, left: np.ndarray, right: np.ndarray, at: float) -> np.ndarray:
+    """Which row pairs have an estimated similarity of at least ``at``.
+
+    Most pairs are told from the first columns: as soon as more of them differ than may differ in
+    all, the rest need not be read.
+    """
+    allowed = PERMUTATIONS - int(np.ceil(at * PERMUTATIONS - 1e-9))
+    width = min(PERMUTATIONS, allowed + _LOOKED_BEYOND)
+    first = signature[:, :width]
+    maybe = np.empty(len(left), dtype=bool)
+    for start in range(0, len(left), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        differ = (first[left[part]] != first[right[part]]).sum(axis=1, dtype=np.int16)
+        maybe[part] = differ <= allowed
+    rest = np.flatnonzero(maybe)
+    found = np.zeros(len(left), dtype=bool)
+    found[rest] = similarity(signature, left[rest], right[rest]) >= at
     return found
 
 
@@ -223,7 +236,7 @@ def near_duplicate(
     possible = np.minimum(a, b) >= 0.75 * at * np.maximum(a, b)
     possible &= np.minimum(a, b) > 0
     left, right = left[possible], right[possible]
-    hit = similarity(signature, row[left], row[right]) >= at
+    hit = similar(signature, row[left], row[right], at)
     found = np.zeros(len(query), dtype=bool)
     found[left[hit]] = True
     return found
@@ -240,5 +253,16 @@ def siblings(
     parent = pc.replace_substring_regex(docids, f"(?:{suffix})$", "")
     codes = parent.combine_chunks().dictionary_encode()
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-    keys = pair_keys(query, codes.indices.to_numpy().astype(np.int64))
-    return ~positive & np.isin(keys, keys[positive])
+    return sharing(query, positive, codes.indices.to_numpy().astype(np.int64))
+
+
+def sharing(query: np.ndarray, positive: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Rows that share a value with a positive of their query.
+
+    Args:
+        query: query number of each row.
+        positive: known positives.
+        value: a code per value, -1 = none, which is shared with nobody.
+    """
+    keys = pair_keys(query, value)
+    return ~positive & (value >= 0) & np.isin(keys, keys[positive & (value >= 0)])

@@ -14,6 +14,7 @@ from negmine.log import printable, printable_json
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import JOURNAL, MANIFEST, Artifact
 from negmine.table.documents import Documents
+from negmine.table.names import meta_column
 
 _TEXT_WIDTH = 160
 
@@ -122,8 +123,19 @@ def _joined(artifact: Artifact, rows: int) -> list[dict[str, Any]]:
     query_texts = dict(
         zip(queries.column("qid").to_pylist(), queries.column("text").to_pylist(), strict=True)
     )
+    kept = {
+        meta_column(name): dict(
+            zip(docids.to_pylist(), documents.values(name, docids).to_pylist(), strict=True)
+        )
+        for name in documents.kept
+    }
     return [
-        {**row, "query": query_texts[row["qid"]], "document": doc_texts[row["docid"]]}
+        {
+            **row,
+            "query": query_texts[row["qid"]],
+            **{name: values[row["docid"]] for name, values in kept.items()},
+            "document": doc_texts[row["docid"]],
+        }
         for row in table.to_pylist()
     ]
 

@@ -81,6 +81,12 @@ class IndexParams:
         path=True,
     )
     column: tuple[str, ...] = opt((), _COLUMN_HELP, metavar="TARGET=SOURCE")
+    keep: tuple[str, ...] = opt(
+        (),
+        "Keep this column of the corpus (strings, numbers or booleans; repeatable), for filter's "
+        "--sibling-by and --calibrate-by.",
+        metavar="COLUMN",
+    )
     encoder: tuple[str, ...] = opt(
         (),
         "Encode the documents with MODEL and call the vectors NAME (repeatable). MODEL is a hub "
@@ -88,6 +94,12 @@ class IndexParams:
         metavar="NAME=MODEL",
     )
     bm25: bool = opt(True, "Build the Lucene BM25 index.", flags=("--bm25/--no-bm25",))
+    signatures: bool = opt(
+        True,
+        "Store what the filter's guard compares of each text (268 bytes a document); without it "
+        "every filter reads the texts.",
+        flags=("--signatures/--no-signatures",),
+    )
     doc_prompt: tuple[str, ...] = opt(
         (),
         "Text put before every document, for all encoders or for one (NAME=PROMPT); default: the "
@@ -245,6 +257,12 @@ class FilterParams:
         "from all of them); default: the last scorer, else the first source.",
         metavar="NAME",
     )
+    similar_to_positives: bool = opt(
+        False,
+        "p_relevant learns also from how like the query's known positives a candidate is (stored "
+        "vectors, MinHash); for queries with two or more.",
+        flags=("--similar-to-positives/--no-similar-to-positives",),
+    )
     transform: Literal["none", "sigmoid"] = opt(
         "none", "Applied to the score of --by before the rules read it; sigmoid is for logits."
     )
@@ -345,7 +363,8 @@ class FilterParams:
     )
     calibrate_by: str | None = opt(
         None,
-        "--max-fn-rate holds within each value of COLUMN; a rank_ column counts in powers of ten.",
+        "--max-fn-rate holds within each value of COLUMN, of the table or kept of the corpus "
+        "(index --keep); a rank_ column counts in powers of ten.",
         metavar="COLUMN",
     )
     against: Literal["min", "mean", "max"] = opt(
@@ -380,6 +399,12 @@ class FilterParams:
         "Drop chunks of a positive's document: what is left of a docid without this ending (a "
         "regular expression such as '#[0-9]+') names the document.",
         metavar="REGEX",
+    )
+    sibling_by: str | None = opt(
+        None,
+        "Drop candidates that share this column of the corpus (index --keep) with a positive of "
+        "the query, such as the document that both are chunks of.",
+        metavar="COLUMN",
     )
     duplicate_queries: bool = opt(
         True,

@@ -14,11 +14,16 @@ means relevant. So it learns only from rows that a source retrieved; a source's 
 where that source retrieved the row; positives that a scorer saw only because they are labelled
 (``rerank --top`` scores all of them) are left out; and a row that a scorer did not see gets no
 estimate.
+
+Likeness. With ``--similar-to-positives`` there are columns that tell how like the known positives
+of its query a row is (see :mod:`negmine.similarity` for what keeps the label out of them). Queries
+with two or more positives have them; a second set of models reads them too and answers for those
+queries, the first answers for the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +34,7 @@ from scipy.special import expit
 from negmine import samplers
 from negmine.errors import MissingDependencyError, UsageError
 from negmine.table import schema as schemas
-from negmine.table.names import rank_column, score_column
+from negmine.table.names import LIKENESS, rank_column, score_column
 
 NAME = "p_relevant"
 _FOLDS = 5
@@ -71,17 +76,25 @@ class Relevance:
         seed: deals the folds.
         models: model i never saw fold i.
         exposures: likewise, the models of P(judged | ranks); None where they cannot be told.
+        alike: likewise, the models for rows that are told how like the known positives they are;
+            None where there are none or too few.
         facts: what the manifest says.
     """
 
     seed: int
     models: tuple[Linear, ...]
     exposures: tuple[Linear, ...] | None = None
+    alike: tuple[Linear, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(self, table: pa.Table) -> pa.Array:
         """``p_relevant`` of each row, float32; null where a scorer did not see the row."""
-        found = _per_fold(self.models, features(table), folds(table, self.seed))
+        x, fold = features(table), folds(table, self.seed)
+        found = _per_fold(self.models, x, fold)
+        like, told = likeness(table)
+        if self.alike is not None:
+            both = np.column_stack([x, like])[told]
+            found[told] = _per_fold(self.alike, both, fold[told])
         return pa.array(found.astype(np.float32), mask=~_seen(table))
 
     def exposure(self, table: pa.Table) -> np.ndarray:
@@ -153,6 +166,33 @@ def features(table: pa.Table) -> np.ndarray:
     return np.column_stack([*columns, rank_features(table)])
 
 
+def likeness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """How like the known positives each row is, and what that is within its query.
+
+    Returns:
+        (value and z-score within the query per column, float64 [rows, 2 * columns]; True for the
+        rows that have all of them).
+    """
+    names = [name for name in table.schema.names if name.startswith(LIKENESS)]
+    told = np.full(table.num_rows, bool(names))
+    if not names:
+        return np.empty((table.num_rows, 0)), told
+    query, _ = schemas.queries_and_positives(table)
+    values = [table.column(name).to_numpy().astype(np.float64) for name in names]
+    told = ~np.isnan(np.column_stack(values)).any(axis=1)
+    count = np.maximum(np.bincount(query[told], minlength=int(query[-1]) + 1), 1)
+    columns = []
+    for value in values:
+        mean = (np.bincount(query[told], value[told], minlength=len(count)) / count)[query]
+        gap = np.where(told, value - mean, 0.0)
+        spread = np.sqrt(np.bincount(query, gap**2, minlength=len(count)) / count)[query]
+        columns += [
+            np.where(told, value, 0.0),
+            gap / np.where(spread > 0, spread, 1.0),
+        ]
+    return np.column_stack(columns), told
+
+
 def rank_features(table: pa.Table) -> np.ndarray:
     """Per source ``log(1 + rank)``, 0 where it did not retrieve the row, and whether it did."""
     columns = []
@@ -185,27 +225,33 @@ def teachable(table: pa.Table) -> np.ndarray:
     return usable & (~positive | (best <= deepest[query]))
 
 
-def learn(tables: Callable[[], Iterable[pa.Table]], seed: int) -> Relevance:
+def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
     """Fit the models.
 
     Args:
-        tables: the table's parts, from the start at every call.
+        tables: the table's parts.
+        rows: how many rows they have together.
         seed: deals the folds and draws the rows that are fitted to.
 
     Raises:
         UsageError: too few positives that a source retrieved.
         MissingDependencyError: scikit-learn is not installed.
     """
-    rows = sum(table.num_rows for table in tables())
-    kept: dict[str, list[np.ndarray]] = {n: [] for n in ("x", "ranks", "y", "judged", "fold", "w")}
-    for table in tables():
+    rate = min(1.0, _ROWS / max(1, rows))
+    names = ("x", "ranks", "like", "told", "y", "judged", "fold", "w")
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for table in tables:
         positive = table.column("label").to_numpy() == 1
         judged = positive | table.column("grade").is_valid().to_numpy()
-        rate = min(1.0, _ROWS / rows)
-        draw = samplers.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
-        chosen = teachable(table) & (judged | (draw < rate))
+        chosen = teachable(table)
+        if rate < 1:
+            draw = samplers.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
+            chosen &= judged | (draw < rate)
         kept["x"].append(features(table)[chosen])
         kept["ranks"].append(rank_features(table)[chosen])
+        like, told = likeness(table)
+        kept["like"].append(like[chosen])
+        kept["told"].append(told[chosen])
         kept["y"].append(positive[chosen])
         kept["judged"].append(judged[chosen])
         kept["fold"].append(folds(table, seed)[chosen])
@@ -229,13 +275,32 @@ def learn(tables: Callable[[], Iterable[pa.Table]], seed: int) -> Relevance:
             fit_linear(data["ranks"][fold != k], data["judged"][fold != k], w[fold != k])
             for k in range(_FOLDS)
         )
-    facts = {
+    facts: dict[str, Any] = {
         "rows": len(y),
         "positives": int(y.sum()),
         "folds": _FOLDS,
         "auc": round(_auc(_per_fold(models, data["x"], fold), y, w), 4),
     }
-    return Relevance(seed, models, exposures, facts)
+    alike = None
+    if data["like"].shape[1]:
+        alike, facts["similar_to_positives"] = _learn_alike(models, data)
+    return Relevance(seed, models, exposures, alike, facts)
+
+
+def _learn_alike(
+    models: tuple[Linear, ...], data: dict[str, np.ndarray]
+) -> tuple[tuple[Linear, ...] | None, dict[str, Any]]:
+    """The models for rows of queries with several positives, and what the manifest says."""
+    told = data["told"]
+    x, y, fold, w = (data[name][told] for name in ("x", "y", "fold", "w"))
+    facts: dict[str, Any] = {"rows": len(y), "positives": int(y.sum())}
+    if min(int(y[fold != number].sum()) for number in range(_FOLDS)) < _FEWEST:
+        return None, {**facts, "left_out": f"fewer than {_FEWEST} such positives outside a fold"}
+    both = np.column_stack([x, data["like"][told]])
+    alike = tuple(fit_linear(both[fold != k], y[fold != k], w[fold != k]) for k in range(_FOLDS))
+    facts["auc"] = round(_auc(_per_fold(alike, both, fold), y, w), 4)
+    facts["auc_without"] = round(_auc(_per_fold(models, x, fold), y, w), 4)
+    return alike, facts
 
 
 def fit_linear(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Linear:

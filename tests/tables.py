@@ -15,13 +15,18 @@ from negmine.table.artifact import Artifact, Plan
 Row = Mapping[str, Any]
 
 
-def _write(folder: Path, plan: Plan, tables: Iterable[tuple[str, pa.Table, pa.Schema]]) -> Artifact:
+def _write(
+    folder: Path,
+    plan: Plan,
+    tables: Iterable[tuple[str, pa.Table, pa.Schema]],
+    counts: Mapping[str, int] | None = None,
+) -> Artifact:
     writer = artifacts.begin(folder, plan)
     assert writer is not None
     with writer:
         for name, table, schema in tables:
             writer.add_table(name, table, schema)
-        return writer.commit({})
+        return writer.commit(counts or {})
 
 
 def make_scored(
@@ -32,6 +37,7 @@ def make_scored(
     scorers: Sequence[str] = ("ce",),
     doc_texts: Mapping[str, str] | None = None,
     query_texts: Mapping[str, str] | None = None,
+    kept: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Path:
     """A scored artifact with its whole lineage, as ``index``, ``retrieve`` and ``rerank`` leave it.
 
@@ -42,6 +48,7 @@ def make_scored(
         scorers: scorers.
         doc_texts: texts by docid; by default each is unlike every other.
         query_texts: texts by qid.
+        kept: per kept column its values by docid.
 
     Returns:
         The scored artifact's folder.
@@ -49,29 +56,32 @@ def make_scored(
     doc_texts, query_texts = dict(doc_texts or {}), dict(query_texts or {})
     docids = sorted({row["docid"] for rows in parts for row in rows})
     texts = [doc_texts.get(d, " ".join(f"{word}{d}" for word in "abcdefgh")) for d in docids]
+    columns: dict[str, Any] = {"docid": docids, "title": [""] * len(docids), "text": texts}
+    for name, values in (kept or {}).items():
+        columns[f"meta_{name}"] = [values.get(docid) for docid in docids]
+    document_schema = schemas.documents(list(kept or {}))
     documents = _write(
         folder / "documents",
         Plan("index.documents", 1, {}),
         [
             (
                 "part-00000.parquet",
-                pa.table({"docid": docids, "title": [""] * len(docids), "text": texts}).cast(
-                    schemas.DOCUMENTS
-                ),
-                schemas.DOCUMENTS,
+                pa.table(columns).cast(document_schema),
+                document_schema,
             )
         ],
+        {"documents": len(docids), "text_bytes": sum(map(len, texts))},
     )
     schema = schemas.candidates(sources)
     full = schemas.with_scores(schema, scorers)
     retrieved, scored = [], []
     for number, rows in enumerate(parts):
         name = f"part-{number:05d}.parquet"
-        columns = {
+        pairs = {
             field.name: pa.array([row.get(field.name) for row in rows], field.type)
             for field in full
         }
-        table = pa.table(columns, schema=full)
+        table = pa.table(pairs, schema=full)
         qids = list(dict.fromkeys(row["qid"] for row in rows))
         queries = pa.table({"qid": qids, "text": [query_texts.get(q, f"ask {q}") for q in qids]})
         retrieved.append((name, table.select(schema.names), schema))

@@ -34,19 +34,15 @@ def jaccard(a: list[str], b: list[str], n: int = 3) -> float:
 def test_minhash_estimates_the_jaccard_similarity_of_word_triples(cut: int) -> None:
     other = WORDS[cut:]
     texts = pa.array([" ".join(WORDS), " ".join(other)])
-    described = identity.describe(pa.array(["a", "b"]), texts, signatures=True)
-    assert described.signature is not None
+    described = identity.describe(texts)
     assert described.size.tolist() == [58, 58 - cut]
     found = identity.similarity(described.signature, np.array([0]), np.array([1]))
     assert found[0] == pytest.approx(jaccard(WORDS, other), abs=0.13)
 
 
 def test_short_and_empty_texts() -> None:
-    described = identity.describe(
-        pa.array(["a", "b", "c", "d"]), pa.array(["one", "one", "", "two words"]), signatures=True
-    )
+    described = identity.describe(pa.array(["one", "one", "", "two words"]))
     assert described.size.tolist() == [1, 1, 0, 1]
-    assert described.signature is not None
     assert (described.signature[0] == described.signature[1]).all()
     query, positive = np.zeros(4, dtype=int), np.array([True, False, False, False])
     found = identity.near_duplicate(
@@ -58,6 +54,24 @@ def test_short_and_empty_texts() -> None:
         query, positive, np.array([2, 2, 2, 2]), described.size, described.signature, 0.8
     )
     assert not found.any()
+
+
+@pytest.mark.parametrize("at", [0.05, 0.5, 0.8, 1.0])
+def test_unlike_pairs_are_told_early_and_the_same(at: float) -> None:
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 1 << 16, size=(300, 128), dtype=np.uint16)
+    second = rng.integers(0, 1 << 16, size=(300, 128), dtype=np.uint16)
+    kept = rng.random(300)[:, None] > rng.random((300, 128))
+    signature = np.concatenate([first, np.where(kept, first, second)])
+    # Exactly at the limit, with all that differs in the first columns, and one beyond it.
+    differ = 128 - int(np.ceil(at * 128))
+    for row, count in ((300, differ), (301, differ + 1)):
+        signature[row] = signature[row - 300]
+        signature[row, :count] ^= 1
+    left, right = np.arange(300), np.arange(300, 600)
+    expected = (signature[left] == signature[right]).mean(axis=1) >= at
+    assert expected[:2].tolist() == [True, False]
+    assert identity.similar(signature, left, right, at).tolist() == expected.tolist()
 
 
 def test_positive_pairs_stay_within_the_query() -> None:

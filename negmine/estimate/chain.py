@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import identity, memory
+from negmine import identity, memory, signatures
 from negmine.errors import ConflictError
 from negmine.estimate.cost import Cost, Watch, told
 from negmine.estimate.rehearsal import (
@@ -40,7 +40,7 @@ from negmine.scorers import Scorer
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import export, index, rerank, retrieve
 from negmine.stages import filter as filtering
-from negmine.stages.guard import Guard, describes_whole
+from negmine.stages.guard import Guard
 from negmine.stages.inputs import models_memory
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, State
@@ -572,13 +572,15 @@ def cost_of_filter(chain: Chain, params: FilterParams, out: Path) -> Cost:
     made, seconds = _twice(setup.source, judged)
     mined = sum(made.rows(name) for name in made.parts)
     cost.add("rules", seconds(chain.rows))
-    if setup.params.near_duplicates or setup.params.same_text or setup.params.query_text:
+    corpus_bytes = int(documents.artifact.counts["text_bytes"])
+    asked = setup.params.near_duplicates or setup.params.same_text or setup.params.query_text
+    if asked and signatures.stored(documents.artifact) is None:
         # The first part's time holds the description of the whole corpus, where that is small.
         more = chain.documents - len(documents)
-        if describes_whole(chain.text_bytes, chain.documents):
-            cost.add("texts", _described(documents, setup.params.near_duplicates) * more)
-        elif describes_whole(int(documents.artifact.counts["text_bytes"]), len(documents)):
-            each = _described(documents, setup.params.near_duplicates)
+        if signatures.describes_whole(chain.text_bytes, chain.documents):
+            cost.add("texts", _described(documents) * more)
+        elif signatures.describes_whole(corpus_bytes, len(documents)):
+            each = _described(documents)
             at_most = min(chain.rows, chain.documents)
             cost.add("texts", each * (at_most - len(documents)))
             cost.guesses.append("texts: every candidate's is described once")
@@ -591,14 +593,13 @@ def cost_of_filter(chain: Chain, params: FilterParams, out: Path) -> Cost:
     return cost
 
 
-def _described(documents: Documents, signatures: bool) -> float:
+def _described(documents: Documents) -> float:
     """Seconds to describe one document's text."""
     batches = list(spread(documents, 400))
-    docids = pa.concat_arrays([batch.column("docid") for batch in batches])
     texts = pa.concat_arrays([full_text(batch).cast(pa.large_string()) for batch in batches])
     with Watch() as watch:
-        identity.describe(docids, texts, signatures=signatures)
-    return watch.seconds / max(1, len(docids))
+        identity.describe(texts)
+    return watch.seconds / max(1, len(texts))
 
 
 # --- export -----------------------------------------------------------------------------------

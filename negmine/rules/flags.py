@@ -26,7 +26,7 @@ IDENTITIES = (
     _flag("query_text", lambda p: p.query_text),
     _flag("near_duplicate", lambda p: p.near_duplicates),
     _flag("near_duplicate_cosine", lambda p: bool(p.near_duplicate_cosine)),
-    _flag("sibling", lambda p: p.chunk_suffix is not None),
+    _flag("sibling", lambda p: p.chunk_suffix is not None or p.sibling_by is not None),
     _flag("duplicate_query", lambda p: p.duplicate_queries),
     _flag("excluded", lambda p: p.exclude is not None),
 )

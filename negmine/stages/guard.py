@@ -14,27 +14,43 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import identity, log
-from negmine.errors import MissingInputError, UsageError, did_you_mean
-from negmine.identity import Texts
+from negmine import identity
+from negmine.errors import MissingInputError, UsageError
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
 from negmine.samplers import digests
+from negmine.signatures import Signatures
+from negmine.stages import kept
+from negmine.stages.kept import distinct
+from negmine.stages.likeness import pair_cosines, unit_vectors_of
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
 from negmine.table.names import score_column
 from negmine.table.readers import Problems, input_file, read_qrels
 
-#: Corpora up to these sizes are described whole, once per process: an audit filters many times.
-_WHOLE_BYTES = 32 << 20
-_WHOLE_DOCUMENTS = 50_000
-
 #: name, the part, the part with the labels that count.
 Labelled = tuple[str, pa.Table, pa.Table]
 Flagged = tuple[str, pa.Table, dict[str, np.ndarray]]
 
-_described: dict[tuple[str, str, bool], Texts] = {}
+
+@dataclass(frozen=True)
+class _Group:
+    """Parts that are asked about together.
+
+    Attributes:
+        parts: the parts.
+        rows: per part, each row's document as a row of what follows.
+        features: of their distinct documents, :data:`negmine.signatures.ROW`; None where no
+            setting asks for texts.
+        parents: a code per document's value of ``--sibling-by``, -1 = none; None where no
+            setting asks.
+    """
+
+    parts: list[Labelled]
+    rows: list[np.ndarray]
+    features: np.ndarray | None = None
+    parents: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -52,23 +68,28 @@ class Guard:
     Args:
         params: which answers are wanted.
         source: the scored artifact.
-        at_once: bytes of document text whose features are made together.
+        at_once: bytes of the parts, and of their texts or features, that are held together.
 
     Raises:
-        UsageError: vectors are asked for that the candidates were not retrieved with.
+        UsageError: vectors are asked for that the candidates were not retrieved with, or a
+            column that the index did not keep.
     """
 
     def __init__(self, params: FilterParams, source: Artifact, at_once: int) -> None:
         self._params = params
-        self._at_once = at_once
+        self.at_once = at_once
         self._source = source
-        self._signatures = params.near_duplicates
         self._texts = params.same_text or params.query_text or params.near_duplicates
         self._duplicates: _Duplicates | None = None
         self._excluded: pa.Array | None = None
         self._cosines = dict(map(_cosine, params.near_duplicate_cosine))
-        for name in (*self._cosines, *params.closer_than_positive):
-            self._vectors(name)
+        if params.sibling_by is not None:
+            documents = Documents(source.ancestor("index.documents"))
+            kept.check(params.sibling_by, documents, "--sibling-by")
+        self._vectors = {
+            name: unit_vectors_of(source, name)
+            for name in (*self._cosines, *params.closer_than_positive)
+        }
 
     def flags(self, parts: Iterable[Labelled]) -> Iterator[Flagged]:
         """The masks of each part, in order."""
@@ -77,18 +98,21 @@ class Guard:
             self._duplicates = self._find_duplicates()
         if params.exclude is not None and self._excluded is None:
             self._excluded = _listed(params.exclude)
-        for group, texts in self._groups(parts):
-            for name, table, labelled in group:
-                yield name, table, self._part(name, labelled, texts)
+        for group in self._groups(parts):
+            for (name, table, labelled), row in zip(group.parts, group.rows, strict=True):
+                yield name, table, self._part(name, labelled, group, row)
 
-    def _part(self, name: str, table: pa.Table, texts: Texts | None) -> dict[str, np.ndarray]:
+    def _part(
+        self, name: str, table: pa.Table, group: _Group, row: np.ndarray
+    ) -> dict[str, np.ndarray]:
         params = self._params
         qids = table.column("qid")
-        query, positive = _queries(table)
+        query, positive = schemas.queries_and_positives(table)
         found: dict[str, np.ndarray] = {}
-        if texts is not None:
-            row = pc.index_in(table.column("docid"), value_set=texts.docids).to_numpy()
-            content = np.where(texts.size > 0, texts.content, 0)[row]
+        features = group.features
+        if features is not None:
+            size = features["size"]
+            content = np.where(size > 0, features["content"], 0)[row]
             told = content != 0
             if params.same_text:
                 found["same_text"] = told & identity.same_text(query, positive, content)
@@ -97,9 +121,9 @@ class Guard:
                 own = digests(identity.normalise(asked.column("text").combine_chunks()))
                 at = pc.index_in(qids, value_set=asked.column("qid").combine_chunks()).to_numpy()
                 found["query_text"] = told & ~positive & (own[at] == content)
-            if texts.signature is not None:
+            if params.near_duplicates:
                 found["near_duplicate"] = identity.near_duplicate(
-                    query, positive, row, texts.size, texts.signature, params.near_duplicate_at
+                    query, positive, row, size, features["signature"], params.near_duplicate_at
                 )
         if params.chunk_suffix is not None:
             try:
@@ -108,12 +132,17 @@ class Guard:
                 )
             except pa.ArrowInvalid as error:
                 raise UsageError(f"--chunk-suffix is no regular expression: {error}") from error
+        if group.parents is not None:
+            shared = identity.sharing(query, positive, group.parents[row])
+            found["sibling"] = shared | found.get("sibling", False)
         if self._duplicates is not None:
             near = self._duplicates
             number = pc.fill_null(pc.index_in(qids, value_set=near.qids), -1).to_numpy()
-            cluster = np.where(number >= 0, near.cluster[number], -1) if len(near.qids) else number
-            keys = identity.pair_keys(cluster, digests_of(table.column("docid")))
-            found["duplicate_query"] = (cluster >= 0) & ~positive & np.isin(keys, near.keys)
+            asked_twice = np.flatnonzero(~positive & (number >= 0))
+            docids = table.column("docid").take(pa.array(asked_twice))
+            keys = identity.pair_keys(near.cluster[number[asked_twice]], digests_of(docids))
+            found["duplicate_query"] = np.zeros(len(query), dtype=bool)
+            found["duplicate_query"][asked_twice[np.isin(keys, near.keys)]] = True
         if self._excluded is not None:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
             found["excluded"] = ~positive & inside.to_numpy(zero_copy_only=False)
@@ -126,48 +155,42 @@ class Guard:
     def _queries(self, part: str) -> pa.Table:
         return self._source.ancestor("retrieve").read(f"_queries/{part}")
 
-    def _groups(self, parts: Iterable[Labelled]) -> Iterator[tuple[list[Labelled], Texts | None]]:
-        """Parts whose documents are described together."""
-        if not self._texts:
+    def _groups(self, parts: Iterable[Labelled]) -> Iterator[_Group]:
+        """Parts whose documents are looked up together, as many as memory allows."""
+        if not self._texts and self._params.sibling_by is None:
             for part in parts:
-                yield [part], None
+                yield _Group([part], [np.empty(0, dtype=np.int64)])
             return
         documents = Documents(self._source.ancestor("index.documents"))
-        size = int(documents.artifact.counts.get("text_bytes", 0))
-        if describes_whole(size, len(documents)):
-            texts = self._whole(documents)
-            for part in parts:
-                yield [part], texts
-            return
-        at_once = documents.fitting(self._at_once)
+        signatures = Signatures(documents)
+        at_once = signatures.fitting(self.at_once)
         group: list[Labelled] = []
-        wanted = pa.array([], pa.string())
+        # At most so many documents: counted only when rows alone could exceed what fits, and then
+        # seldom again, because a group that is more than half full is closed.
+        size = held = 0
         for part in parts:
-            docids = part[1].column("docid").combine_chunks().unique()
-            more = pa.chunked_array([wanted, docids]).unique()
-            if group and len(more) > at_once:
-                yield group, self._describe(documents, wanted)
-                group, more = [], docids
+            more = part[1].num_rows
+            full = size + part[1].nbytes > self.at_once
+            if group and not full and held + more > at_once:
+                held = len(distinct([table for _, table, _ in group])[0])
+                full = held > at_once // 2 or held + more > at_once
+            if group and full:
+                yield self._group(group, documents, signatures)
+                group, size, held = [], 0, 0
             group.append(part)
-            wanted = more
+            size += part[1].nbytes
+            held += more
         if group:
-            yield group, self._describe(documents, wanted)
+            yield self._group(group, documents, signatures)
 
-    def _describe(self, documents: Documents, docids: pa.Array) -> Texts:
-        texts = documents.texts(docids)
-        with log.progress("describing texts", len(docids), " docs") as bar:
-            return identity.describe(
-                docids, texts, signatures=self._signatures, progress=bar.update
-            )
-
-    def _whole(self, documents: Documents) -> Texts:
-        key = (str(documents.artifact.path), documents.artifact.fingerprint, self._signatures)
-        if key not in _described:
-            ids = [part.column("docid") for _, part in documents.parts(["docid"])]
-            docids = pa.chunked_array([c for column in ids for c in column.chunks], pa.string())
-            _described.clear()
-            _described[key] = self._describe(documents, docids.combine_chunks())
-        return _described[key]
+    def _group(self, parts: list[Labelled], documents: Documents, signatures: Signatures) -> _Group:
+        docids, rows = distinct([table for _, table, _ in parts])
+        features = signatures.take(docids) if self._texts else None
+        parents = None
+        if self._params.sibling_by is not None:
+            values = documents.values(self._params.sibling_by, docids).dictionary_encode()
+            parents = pc.fill_null(values.indices, -1).to_numpy().astype(np.int64)
+        return _Group(parts, rows, features, parents)
 
     def _find_duplicates(self) -> _Duplicates:
         """Clusters of near-duplicate queries over all parts, with their known positives."""
@@ -195,25 +218,6 @@ class Guard:
 
     # --- vectors ------------------------------------------------------------------------------
 
-    def _vectors(self, name: str) -> Artifact:
-        """The vectors that the candidates were retrieved with."""
-        retrieved = self._source.ancestor("retrieve")
-        inputs = retrieved.manifest["inputs"]
-        known = [role for role in inputs if role not in ("documents", "bm25", "queries", "qrels")]
-        known = [role for role in known if "stage" in inputs[role]]
-        if name not in known:
-            raise UsageError(
-                f"no vectors '{name}' among the sources of the candidates",
-                hint=did_you_mean(name, known),
-            )
-        vectors = retrieved.input(name)
-        if not vectors.manifest["params"].get("normalize", False):
-            raise UsageError(
-                f"the vectors '{name}' are not of length 1, so their products are no cosines",
-                hint="Index again with --normalize.",
-            )
-        return vectors
-
     def _vector_flags(
         self, table: pa.Table, query: np.ndarray, positive: np.ndarray
     ) -> dict[str, np.ndarray]:
@@ -225,38 +229,20 @@ class Guard:
         if self._cosines:
             near = np.zeros(len(query), dtype=bool)
             for name, at in self._cosines.items():
-                cosine = self._pair_cosines(name, row, left, right)
+                cosine = pair_cosines(self._vectors[name], row, left, right)
                 near[left[cosine >= at]] = True
             found["near_duplicate_cosine"] = near
         names = self._params.closer_than_positive
         if names:
             # Concatenated vectors of length 1 have the mean of the cosines.
             asked = np.mean([read_score(table, name) for name in names], axis=0)
-            between = np.mean([self._pair_cosines(n, row, left, right) for n in names], axis=0)
+            between = np.mean(
+                [pair_cosines(self._vectors[n], row, left, right) for n in names], axis=0
+            )
             found["closer_than_positive"] = _not_closer(
                 query, positive, asked, left, right, between
             )
         return found
-
-    def _pair_cosines(
-        self, name: str, row: np.ndarray, left: np.ndarray, right: np.ndarray
-    ) -> np.ndarray:
-        from negmine.sources.dense import Vectors, score_pairs
-
-        vectors = Vectors(self._vectors(name))
-        distinct, inverse = np.unique(row[right], return_inverse=True)
-        pieces = []
-        for first, part in vectors.parts():
-            low, high = np.searchsorted(distinct, [first, first + len(part)])
-            pieces.append(np.asarray(part[distinct[low:high] - first], dtype=np.float32))
-        if len(distinct) == 0:
-            return np.empty(0)
-        return score_pairs(vectors, np.concatenate(pieces), inverse, row[left]).astype(np.float64)
-
-
-def describes_whole(text_bytes: int, documents: int) -> bool:
-    """Whether a corpus is small enough for all its texts to be described at once."""
-    return text_bytes <= _WHOLE_BYTES and documents <= _WHOLE_DOCUMENTS
 
 
 def _not_closer(
@@ -288,10 +274,6 @@ def _not_closer(
     both = counts & (asked[left] > farthest[left]) & (asked[left] > between)
     kept[left[both]] = True
     return ~positive & ~kept
-
-
-def _queries(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    return schemas.query_numbers(table.column("qid"))[0], table.column("label").to_numpy() == 1
 
 
 def digests_of(strings: pa.ChunkedArray) -> np.ndarray:

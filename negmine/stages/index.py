@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log, memory
+from negmine import log, memory, signatures
 from negmine.errors import ConflictError, UsageError
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
@@ -27,6 +27,7 @@ from negmine.table.documents import Documents, full_text, write_documents
 from negmine.table.ids import content_ids
 from negmine.table.names import ANN_PREFIX
 from negmine.table.readers import Problems, read_corpus, read_pairs
+from negmine.table.schema import documents as documents_schema
 
 if TYPE_CHECKING:
     from negmine.models.encoders import EncoderSettings
@@ -35,6 +36,9 @@ DOCUMENTS_VERSION = 1
 BM25_VERSION = 1
 VECTORS_VERSION = 3
 ANN_VERSION = 1
+
+#: Children that are no encoder's vectors, in the order of the manifest.
+_OWN = ("documents", "bm25", signatures.FOLDER)
 
 
 def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
@@ -48,6 +52,10 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
             "nothing to index",
             hint="Give --corpus FILE, or --pairs FILE to make the corpus from the positives.",
         )
+    if params.keep and params.corpus is None:
+        raise UsageError("--keep names columns of the corpus", hint="Give --corpus FILE.")
+    if len(set(params.keep)) != len(params.keep):
+        raise UsageError("--keep names one column twice")
     encoders = named(params.encoder, "--encoder")
     prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
     if not encoders and not params.bm25:
@@ -65,6 +73,8 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
     children = {"documents": documents}
     if params.bm25:
         children["bm25"] = make_bm25(made, documents)
+    if params.signatures:
+        children[signatures.FOLDER] = make_signatures(made, documents)
     for name, reference in references.items():
         children[name] = _vectors(params, made, documents, name, reference, prompts.get(name))
         if params.ann is not None:
@@ -110,6 +120,8 @@ def documents_plan(params: IndexParams, folder: Path) -> Plan:
         "column": list(params.column),
         "limit": params.limit,
         "on_error": params.on_error,
+        # Not there when nothing is kept, as in indexes made before there was such an option.
+        **({"keep": list(params.keep)} if params.keep else {}),
     }
     return Plan(
         "index.documents", DOCUMENTS_VERSION, settings, files=inputs.files, again=inputs.again
@@ -127,7 +139,7 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
     with writer:
         with log.progress("reading the corpus", params.limit, " docs") as bar:
             batches = _counted(_batches(params, problems), bar)
-            counts: dict[str, Any] = write_documents(batches, writer, params.limit)
+            counts: dict[str, Any] = write_documents(batches, writer, params.limit, params.keep)
         if params.limit is None:
             conserve(
                 "documents read",
@@ -175,7 +187,7 @@ def _batches(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch
         ).unique()
     if params.corpus is not None:
         columns = columns_for(column_map(params.column), "corpus", "corpus")
-        for batch in read_corpus(params.corpus, columns, problems):
+        for batch in read_corpus(params.corpus, columns, problems, params.keep):
             if wanted is not None:
                 contents = content_ids(full_text(batch))
                 hits = contents.filter(pc.is_in(contents, value_set=wanted))
@@ -188,9 +200,9 @@ def _batches(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch
             positives = batch.column("positive")
             docids = content_ids(positives)
             empty = pa.array([""] * len(docids), pa.string())
-            made = pa.RecordBatch.from_arrays(
-                [docids, empty, positives], names=["docid", "title", "text"]
-            )
+            nothing = [pa.nulls(len(docids), pa.string())] * len(params.keep)
+            names = documents_schema(params.keep).names
+            made = pa.RecordBatch.from_arrays([docids, empty, positives, *nothing], names=names)
             made = made.filter(pc.invert(pc.is_in(docids, value_set=covered)))
             yield _distinct(made)
 
@@ -245,6 +257,19 @@ def make_bm25(made: Made, documents: Artifact) -> Artifact:
         artifact = writer.commit(counts, ceiling=made.budget.ceiling)
     log.event(f"bm25: {counts['indexed']:,} documents indexed", **counts)
     return artifact
+
+
+def make_signatures(made: Made, documents: Artifact) -> Artifact:
+    """Describe the texts for filter's guard, unless that is done."""
+    writer = made.begin(signatures.FOLDER, signatures.plan(documents))
+    if writer is None:
+        return artifacts.open_artifact(made.out / signatures.FOLDER)
+    corpus = Documents(documents)
+    with writer:
+        with log.progress("describing texts", len(corpus), " docs") as bar:
+            signatures.build(corpus, writer, bar.update)
+        conserve("documents", len(corpus), described=writer.rows())
+        return writer.commit({"signatures": writer.rows()}, ceiling=made.budget.ceiling)
 
 
 def vectors_plan(
@@ -342,7 +367,7 @@ def _ann(factory: str, made: Made, vectors: Artifact, name: str) -> Artifact:
 def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]) -> Outcome:
     """Write the index's own manifest: its children, and those an earlier run added."""
     documents = children["documents"]
-    folders = [out / "bm25", *sorted((out / "vectors").glob("*"))]
+    folders = [out / "bm25", out / signatures.FOLDER, *sorted((out / "vectors").glob("*"))]
     for folder in folders:
         if folder.name in children or not (folder / artifacts.MANIFEST).is_file():
             continue
@@ -366,10 +391,9 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
     counts: dict[str, Any] = {
         "documents": documents.counts["documents"],
         "bm25": "bm25" in children,
+        "signatures": signatures.FOLDER in children,
         "encoders": [
-            name
-            for name in ordered
-            if name not in ("documents", "bm25") and not name.startswith(ANN_PREFIX)
+            name for name in ordered if name not in _OWN and not name.startswith(ANN_PREFIX)
         ],
     }
     path = out / artifacts.MANIFEST
@@ -382,5 +406,5 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
     return Outcome(out, counts, up_to_date=current and not changed, warnings=warnings)
 
 
-def _documents_first(name: str) -> tuple[bool, bool, str]:
-    return (name != "documents", name != "bm25", name)
+def _documents_first(name: str) -> tuple[int, str]:
+    return (_OWN.index(name) if name in _OWN else len(_OWN), name)

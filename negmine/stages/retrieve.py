@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log, memory, plugins
+from negmine import log, memory, plugins, signatures
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.models.resolve import resolve
 from negmine.params import RetrieveParams, output_affecting
@@ -136,8 +136,9 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     if params.pairs is not None and (params.queries or params.qrels):
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
-    held = list(opened.manifest["inputs"])
-    available = [name for name in held if name != "documents" and not name.startswith(ANN_PREFIX)]
+    no_source = ("documents", signatures.FOLDER)
+    held = [name for name in opened.manifest["inputs"] if name not in no_source]
+    available = [name for name in held if not name.startswith(ANN_PREFIX)]
     runs = named(params.run, "--run")
     for name in runs:
         if name in available:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from negmine.errors import InvalidDataError
 from negmine.table.artifact import Artifact, Writer
 from negmine.table.ids import content_ids
-from negmine.table.schema import DOCUMENTS
+from negmine.table.names import meta_column
+from negmine.table.schema import documents as documents_schema
 
 #: A part is closed at this many documents or bytes of text, whichever comes first. It is the unit
 #: of encoding and of resuming, and the most text that a stage holds at a time.
@@ -81,14 +82,19 @@ def _hashes(strings: list[str]) -> np.ndarray:
 
 
 def write_documents(
-    batches: Iterable[pa.RecordBatch], writer: Writer, limit: int | None = None
+    batches: Iterable[pa.RecordBatch],
+    writer: Writer,
+    limit: int | None = None,
+    kept: Sequence[str] = (),
 ) -> dict[str, int]:
     """Store a stream of documents in parts, repeated ids once.
 
     Args:
-        batches: record batches of :data:`DOCUMENTS`, each at most a few thousand rows.
+        batches: record batches of :func:`negmine.table.schema.documents`, each at most a few
+            thousand rows.
         writer: where the parts go; parts that an interrupted run finished are kept.
         limit: stop after this many documents.
+        kept: the columns that the documents have besides id, title and text.
 
     Returns:
         Counts: documents, duplicate_ids (same id, same text: kept once), empty_documents,
@@ -107,7 +113,7 @@ def write_documents(
         if rows:
             name = f"part-{parts:05d}.parquet"
             if not writer.has(name):
-                writer.add_table(name, pa.Table.from_batches(pending), DOCUMENTS)
+                writer.add_table(name, pa.Table.from_batches(pending), documents_schema(kept))
             parts += 1
         pending.clear()
         rows = size = 0
@@ -169,14 +175,32 @@ class Documents:
         for first, name in zip(self.offsets, self.names, strict=False):
             yield int(first), self.artifact.read(name, columns)
 
+    @property
+    def kept(self) -> list[str]:
+        """Columns of the user's corpus that were kept."""
+        prefix = meta_column("")
+        names = self.artifact.schema().names
+        return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
     def ids(self, rows: np.ndarray) -> pa.Array:
         """Docids of row numbers, in the order asked for."""
+        return self._column("docid", rows)
+
+    def values(self, kept: str, docids: pa.Array) -> pa.Array:
+        """A kept column's values for docids, in that order; null where there is none.
+
+        Raises:
+            InvalidDataError: a docid is not in the corpus.
+        """
+        return self._column(meta_column(kept), self.known_rows(docids))
+
+    def _column(self, name: str, rows: np.ndarray) -> pa.Array:
         distinct, inverse = np.unique(rows, return_inverse=True)
         found = []
-        for first, part in self.parts(["docid"]):
+        for first, part in self.parts([name]):
             low, high = np.searchsorted(distinct, [first, first + part.num_rows])
             if high > low:
-                found.append(part.column("docid").take(pa.array(distinct[low:high] - first)))
+                found.append(part.column(name).take(pa.array(distinct[low:high] - first)))
         if not found:
             return pa.array([], pa.string())
         return (
@@ -196,6 +220,21 @@ class Documents:
         if len(distinct) == 0:
             return np.empty(0, dtype=np.int64)
         return found[pc.index_in(docids, value_set=distinct).to_numpy()]
+
+    def known_rows(self, docids: pa.Array) -> np.ndarray:
+        """Row number of each docid.
+
+        Raises:
+            InvalidDataError: a docid is not in the corpus.
+        """
+        rows = self.rows(docids)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            raise InvalidDataError(
+                f"document {docids[int(missing[0])].as_py()!r} is not in the corpus",
+                where=str(self.artifact.path),
+            )
+        return rows
 
     def texts(self, docids: pa.Array) -> pa.Array:
         """Full text of each of the distinct ``docids``, in that order.

@@ -10,7 +10,10 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 #: What an index calls the approximate index of an encoder's vectors: this, then the encoder's name.
 #: The space keeps it from being any encoder's.
 ANN_PREFIX = "ann "
-RESERVED = frozenset({"bm25", "best"})
+#: Columns that tell of likeness to a query's known positives begin so; no artifact holds them.
+LIKENESS = "like_"
+#: Not for users: sources of negmine's own, and the other children of an index.
+RESERVED = frozenset({"bm25", "best", "documents", "signatures"})
 
 
 def check_name(name: str, option: str) -> str:
@@ -37,3 +40,13 @@ def rank_column(source: str) -> str:
 def score_column(name: str) -> str:
     """Column with a source's or scorer's score."""
     return f"score_{name}"
+
+
+def meta_column(name: str) -> str:
+    """Column of the documents with a kept column of the user's corpus."""
+    return f"meta_{name}"
+
+
+def likeness_column(kind: str, statistic: str) -> str:
+    """Column, of no artifact, with the likeness to a query's known positives."""
+    return f"{LIKENESS}{kind}_{statistic}"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
-from negmine.table.names import rank_column, score_column
+from negmine.table.names import meta_column, rank_column, score_column
 
 #: Version of everything below; an artifact of another version is refused.
 SCHEMA_VERSION = 1
@@ -25,6 +25,12 @@ DOCUMENTS = pa.schema(
         pa.field("text", pa.string(), nullable=False),
     ]
 )
+
+
+def documents(kept: Sequence[str] = ()) -> pa.Schema:
+    """Schema of the corpus: docid, title, text, then a ``meta_`` column per kept one."""
+    return pa.schema([*DOCUMENTS, *(pa.field(meta_column(name), pa.string()) for name in kept)])
+
 
 QUERIES = pa.schema(
     [
@@ -189,6 +195,11 @@ def positions_in_group(sorted_group: np.ndarray) -> np.ndarray:
     first = group_starts(sorted_group)
     lengths = np.diff(np.append(first, len(sorted_group)))
     return np.arange(1, len(sorted_group) + 1) - np.repeat(first, lengths)
+
+
+def queries_and_positives(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """(number of each row's query in table order, True for known positives)."""
+    return query_numbers(table.column("qid"))[0], table.column("label").to_numpy() == 1
 
 
 def group_starts(group: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from negmine import rules
 from negmine.calibration import Bound, Fit
 from negmine.params import FilterParams
-from negmine.stages.filter import judge
+from negmine.stages.deciding import judge
+from negmine.stages.filter_options import Columns
 
 INF = float("inf")
 
@@ -45,7 +46,7 @@ def part(
 
 def reasons(table: pa.Table, fit: Fit | None = None, **options: Any) -> list[str | None]:
     """``dropped_by`` of each row."""
-    ledger, _ = judge(table, FilterParams(**options), "ce", "ce", None, fit=fit)
+    ledger, _ = judge(table, FilterParams(**options), Columns("ce", "ce"), fit=fit)
     found: list[str | None] = ledger.column("dropped_by").to_pylist()
     return found
 
@@ -186,9 +187,7 @@ def test_pseudo_positives_of_unlabelled_queries_only() -> None:
     ledger, _ = judge(
         table,
         FilterParams(pseudo_positive=0.9, max_score=0.1, range_max=5),
-        "ce",
-        "ce",
-        None,
+        Columns("ce", "ce"),
     )
     # b's 0.95 lies beyond rank 5; c has nothing above 0.9.
     assert ledger.column("label").to_pylist() == [1, 0, 0, 0, 1, 0, 0, 0]
@@ -208,7 +207,7 @@ def test_the_guard_goes_before_the_scores() -> None:
     table = part(SCORES, LABELS)
     flags = {"same_text": np.arange(6) == 1, "excluded": np.arange(6) < 3}
     params = FilterParams(exclude="x", margin_pos=0.01)
-    ledger, stats = judge(table, params, "ce", "ce", None, flags=flags)
+    ledger, stats = judge(table, params, Columns("ce", "ce"), flags=flags)
     assert ledger.column("dropped_by").to_pylist() == [
         "positive",
         "same_text",
@@ -218,7 +217,7 @@ def test_the_guard_goes_before_the_scores() -> None:
         "unscored",
     ]
     off = FilterParams(same_text=False, exclude="x")
-    ledger, _ = judge(table, off, "ce", "ce", None, flags=flags)
+    ledger, _ = judge(table, off, Columns("ce", "ce"), flags=flags)
     assert ledger.column("dropped_by").to_pylist()[1] == "excluded"
     assert stats["dropped.same_text"] == 1
 
@@ -271,7 +270,7 @@ def test_each_row_has_one_fate_and_the_order_of_rows_does_not_matter(
     )
     if params.percentile is not None and not has_positive:
         return
-    ledger, stats = judge(table, params, "ce", "ce", None)
+    ledger, stats = judge(table, params, Columns("ce", "ce"))
     dropped = ledger.column("dropped_by").is_valid().to_numpy()
     selected = ledger.column("selected").is_valid().to_numpy()
     assert not (dropped & selected).any()
@@ -289,5 +288,5 @@ def test_each_row_has_one_fate_and_the_order_of_rows_does_not_matter(
     order = np.random.default_rng(seed).permutation(table.num_rows)
     query = np.array(table.column("qid").to_pylist())
     order = order[np.argsort(query[order], kind="stable")]
-    again, _ = judge(table.take(pa.array(order)), params, "ce", "ce", None)
+    again, _ = judge(table.take(pa.array(order)), params, Columns("ce", "ce"))
     assert again.equals(ledger.take(pa.array(order)))

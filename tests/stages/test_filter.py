@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from negmine import memory
+from negmine import memory, signatures
 from negmine.errors import MissingInputError, UsageError
 from negmine.params import FilterParams
 from negmine.stages import filter as filtering
 from negmine.stages import guard
+from negmine.stages.filter_options import resolve
 from negmine.table import artifact as artifacts
 from tests.tables import make_scored
 
@@ -55,11 +56,17 @@ def collection(queries: int, parts: int, seed: int = 0, shared: bool = False) ->
 
 
 def ledger(
-    tmp_path: Path, rows: list[Rows], *, texts: Any = None, queries: Any = None, **options: Any
+    tmp_path: Path,
+    rows: list[Rows],
+    *,
+    texts: Any = None,
+    queries: Any = None,
+    kept: Any = None,
+    **options: Any,
 ) -> tuple[pa.Table, dict[str, Any]]:
     scored = tmp_path / "in" / "scored"
     if not scored.exists():
-        make_scored(tmp_path / "in", rows, doc_texts=texts, query_texts=queries)
+        make_scored(tmp_path / "in", rows, doc_texts=texts, query_texts=queries, kept=kept)
     out = tmp_path / "out"
     filtering.run(FilterParams(**options), scored, out, force=True)
     found = artifacts.open_artifact(out)
@@ -139,8 +146,14 @@ def test_texts_in_groups_give_what_they_give_at_once(
     texts = {f"d{q}x{d}": f"text {q} of its own {d % 3}" for q in range(12) for d in range(12)}
     whole, _ = ledger(tmp_path, rows, texts=texts)
     assert whole.column("dropped_by").to_pylist().count("same_text") > 0
-    monkeypatch.setattr(guard, "_WHOLE_DOCUMENTS", 0)
     monkeypatch.setattr(memory.Budget, "shingles", 1)
+    grouped, _ = ledger(tmp_path, rows)
+    assert grouped.equals(whole)
+    # A corpus too large to be described whole.
+    monkeypatch.setattr(signatures, "_WHOLE_DOCUMENTS", 0)
+    grouped, _ = ledger(tmp_path, rows)
+    assert grouped.equals(whole)
+    monkeypatch.setattr(memory.Budget, "shingles", 20_000)
     grouped, _ = ledger(tmp_path, rows)
     assert grouped.equals(whole)
 
@@ -155,6 +168,83 @@ def test_exclude_reads_qrels(tmp_path: Path, qrels: str) -> None:
     assert table.column("dropped_by").to_pylist()[3:5] == ["excluded", "excluded"]
     with pytest.raises(MissingInputError, match="no such file"):
         ledger(tmp_path, [], exclude=str(tmp_path / "none"))
+
+
+def test_siblings_by_a_kept_column(tmp_path: Path) -> None:
+    rows = [
+        [
+            row("q", "p", 1, 9.0, 1),
+            row("q", "sibling", 0, 8.0, 2),
+            row("q", "stranger", 0, 7.0, 3),
+            row("q", "orphan", 0, 6.0, 4),
+            row("q", "p#2", 0, 5.0, 5),
+        ],
+        # A positive without a value has no siblings, least of all the others without one.
+        [
+            row("r", "orphan", 1, 9.0, 1),
+            row("r", "other orphan", 0, 8.0, 2),
+            row("r", "sibling", 0, 7.0, 3),
+        ],
+    ]
+    parent = {"p": "a", "sibling": "a", "stranger": "b", "p#2": "b"}
+    expected = [("sibling", "sibling"), ("stranger", None), ("orphan", None), ("p#2", None)]
+    expected += [("other orphan", None), ("sibling", None)]
+
+    def reasons(**options: Any) -> list[tuple[str, str | None]]:
+        table, manifest = ledger(tmp_path, rows, kept={"parent": parent}, **options)
+        assert "meta_parent" not in table.column_names
+        counted = [name for _, name in found(table)].count("sibling")
+        assert manifest["counts"]["dropped"]["sibling"] == counted
+        return found(table)
+
+    def found(table: pa.Table) -> list[tuple[str, str | None]]:
+        pairs = zip(
+            table.column("docid").to_pylist(), table.column("dropped_by").to_pylist(), strict=True
+        )
+        return [(docid, reason) for docid, reason in pairs if reason != "positive"]
+
+    assert reasons(sibling_by="parent") == expected
+    # With no text to compare, too; and beside the other way to tell a chunk.
+    guard_off = dict.fromkeys(["same_text", "query_text", "near_duplicates"], False)
+    assert reasons(sibling_by="parent", **guard_off) == expected
+    both = reasons(sibling_by="parent", chunk_suffix="#[0-9]+")
+    assert both == [*expected[:3], ("p#2", "sibling"), *expected[4:]]
+    with pytest.raises(UsageError, match="keeps no column 'parents'") as error:
+        reasons(sibling_by="parents")
+    assert "parent" in str(error.value.hint)
+    assert "--keep parents" in str(error.value.hint)
+
+
+def test_calibrating_within_a_kept_column(tmp_path: Path) -> None:
+    rows = collection(60, 3)
+    # Positives of one language score two lower.
+    language = {}
+    for part in rows:
+        for one in part:
+            query = int(one["qid"].removeprefix("q"))
+            language[one["docid"]] = "en" if query % 2 else "de"
+            one["score_ce"] -= 2.0 * (query % 2)
+    table, manifest = ledger(
+        tmp_path,
+        rows,
+        kept={"language": language},
+        max_fn_rate=0.1,
+        fn_form="score",
+        calibrate_by="language",
+    )
+    groups = manifest["calibration"]["groups"]
+    assert {name: facts["queries"] for name, facts in groups.items()} == {"de": 30, "en": 30}
+    # Independently: the threshold of one language alone.
+    for name in groups:
+        mine = [one for part in rows for one in part if language[one["docid"]] == name]
+        (tmp_path / name).mkdir()
+        _, alone = ledger(tmp_path / name, [mine], max_fn_rate=0.1, fn_form="score")
+        assert alone["calibration"]["threshold"] == groups[name]["threshold"]
+    assert groups["en"]["threshold"] < groups["de"]["threshold"]
+    assert "meta_language" not in table.column_names
+    with pytest.raises(UsageError, match="no such column 'lang'") as error:
+        ledger(tmp_path, rows, max_fn_rate=0.1, calibrate_by="lang")
+    assert "language" in str(error.value.hint)
 
 
 def test_max_reuse(tmp_path: Path) -> None:
@@ -357,7 +447,7 @@ def test_enterprise_rule_is_refused_beside_a_margin(tmp_path: Path, margin: dict
     params = FilterParams(closer_than_positive=("minilm",), **margin)
     scored = make_scored(tmp_path, collection(2, 1))
     with pytest.raises(UsageError, match="--closer-than-positive keeps what"):
-        filtering.resolve(params, artifacts.open_artifact(scored).schema())
+        resolve(params, artifacts.open_artifact(scored).schema())
 
 
 def test_enterprise_rule_by_hand() -> None:

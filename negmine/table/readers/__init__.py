@@ -14,6 +14,8 @@ What a record may hold:
 * A text is a string, possibly empty. A missing ``title``, or a null one, is ``""``.
 * A grade is an integer, or a decimal with an integral value (``1.0``).
 * A score is a finite number.
+* A kept column holds strings, numbers or booleans, all told as strings (``7`` and ``7.0`` are
+  ``"7"``, true is ``"true"``). A missing, null or empty value is null.
 
 CSV follows RFC 4180. TSV knows no quoting, as in MS MARCO and BEIR: one line is one record, and
 ``"`` is a character like any other. Both need a header line, or one of the layouts that are known
@@ -23,7 +25,7 @@ JSON lines take their columns from the first record. Blank lines are skipped, bu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -39,6 +41,7 @@ from negmine.table.readers.kinds import (
     QUERIES_SCHEMA,
     RUN,
     RUN_SCHEMA,
+    corpus_keeping,
 )
 from negmine.table.readers.layouts import input_file
 from negmine.table.readers.origins import Origin, origin
@@ -63,7 +66,7 @@ __all__ = [
 
 
 def read_corpus(
-    path: str, columns: Mapping[str, str], problems: Problems
+    path: str, columns: Mapping[str, str], problems: Problems, keep: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """The documents of ``path``: ``docid``, ``title`` (``""`` where absent) and ``text``.
 
@@ -71,8 +74,9 @@ def read_corpus(
         path: a file, ``-``, or a directory that holds ``corpus.*``.
         columns: target to source column, for files that use other names.
         problems: told of every bad record.
+        keep: further columns to read, each into ``meta_COLUMN``.
     """
-    return read(CORPUS, path, columns, problems)
+    return read(corpus_keeping(keep) if keep else CORPUS, path, columns, problems)
 
 
 def read_queries(

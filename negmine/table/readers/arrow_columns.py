@@ -29,8 +29,9 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
     types = pa.types
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
     fits = _is_text(kind)
-    if target.kind in ("id", "grade", "score"):
+    if target.kind in ("id", "grade", "score", "kept"):
         fits = fits or types.is_integer(kind) or types.is_floating(kind)
+        fits = fits or (target.kind == "kept" and types.is_boolean(kind))
     elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
         fits = _is_text(kind.value_type)
     if not fits:
@@ -39,6 +40,7 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
             "grade": "integers",
             "score": "numbers",
             "passages": "strings or lists of strings",
+            "kept": "strings, numbers or booleans",
         }.get(target.kind, "strings")
         raise InvalidDataError(
             f"column '{field.name}' is of type {field.type}, '{target.name}' needs {wanted}",
@@ -50,7 +52,7 @@ def column_values(target: Target, column: pa.Array) -> Any:
     """A string or int32 array where all values are fit for it, else Python objects to check."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if column.null_count:
+    if column.null_count or target.kind == "kept":
         return _python_values(column)
     try:
         if target.kind == "score":

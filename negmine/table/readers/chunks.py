@@ -60,6 +60,13 @@ def resolve(
         if found is None:
             if target.optional:
                 continue
+            if target.kind == "kept":
+                raise NoColumnError(
+                    f"no column '{target.aliases[0]}' to keep",
+                    where=path,
+                    hint=f"Columns of the file: {', '.join(shown) or '(none)'}.{hint}",
+                    header=header,
+                )
             raise NoColumnError(
                 f"no column for '{target.name}': none of {', '.join(target.aliases)}",
                 where=path,

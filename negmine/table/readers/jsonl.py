@@ -36,7 +36,7 @@ def json_chunks(
             source = sources.get(target.name) or _late_field(target, rows)
             if source is None:
                 continue
-            if target.kind == "title":
+            if target.kind in ("title", "kept"):
                 sources[target.name] = source
                 found[target.name] = [row.get(source) for row in rows]
             else:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
+
+from negmine.table.names import meta_column
 
 CORPUS_SCHEMA = pa.schema([("docid", pa.string()), ("title", pa.string()), ("text", pa.string())])
 QUERIES_SCHEMA = pa.schema([("qid", pa.string()), ("text", pa.string())])
 QRELS_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("grade", pa.int32())])
 RUN_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("score", pa.float32())])
 PAIRS_SCHEMA = pa.schema([("query", pa.string()), ("positive", pa.string())])
-ValueKind = Literal["id", "text", "title", "grade", "passages", "score"]
+ValueKind = Literal["id", "text", "title", "grade", "passages", "score", "kept"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ CORPUS = Input(
         Target("text", "text", ("text", "contents", "body", "passage", "document")),
     ),
 )
+
+
+def corpus_keeping(keep: Sequence[str]) -> Input:
+    """The corpus with further columns, each as ``meta_COLUMN``."""
+    kept = tuple(Target(meta_column(name), "kept", (name,)) for name in keep)
+    schema = pa.schema([*CORPUS_SCHEMA, *((target.name, pa.string()) for target in kept)])
+    return Input(CORPUS.name, schema, (*CORPUS.targets, *kept))
+
+
 QUERIES = Input(
     "queries",
     QUERIES_SCHEMA,

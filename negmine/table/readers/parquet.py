@@ -32,7 +32,8 @@ def parquet_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iter
         for group in range(parquet.num_row_groups):
             with file_errors(file):
                 size = _batch_rows(parquet.metadata.row_group(group), set(sources.values()))
-                batches = parquet.iter_batches(size, [group], list(sources.values()))
+                wanted = list(dict.fromkeys(sources.values()))
+                batches = parquet.iter_batches(size, [group], wanted)
             while True:
                 with file_errors(file):
                     batch = next(batches, None)

@@ -56,6 +56,11 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
         return None
     if isinstance(values, list):
         types = set(map(type, values))
+        if target.kind == "kept":
+            try:
+                return pa.array([_kept_value(value, target.name) for value in values], pa.string())
+            except _BadValueError:
+                return None
         if target.kind == "id" and types <= {str, int}:
             values = list(map(str, values)) if int in types else values
         elif target.kind == "title" and types <= {str, type(None)}:
@@ -160,6 +165,8 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
                 f"a {target.name} where the first record has none: all must have it, or none"
             )
         return 1 if target.kind == "grade" else ""
+    if target.kind == "kept":
+        return _kept_value(value, source)
     if value is MISSING:
         raise _BadValueError(f"field '{source}' is missing")
     if target.kind == "id":
@@ -204,6 +211,24 @@ def _id_value(value: Any, source: str) -> str:
         raise _BadValueError(f"field '{source}' is empty: an id is needed")
     if "\0" in value:
         raise _BadValueError(f"field '{source}' has a NUL character: not allowed in an id")
+    return _text_value(value, source)
+
+
+def _kept_value(value: Any, source: str) -> str | None:
+    """A value of a kept column as a string; None where there is none."""
+    if value is None or value == "" or value is MISSING:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        exact = abs(value) < _EXACT_FLOAT and value == math.floor(value)
+        return str(int(value)) if exact else str(value)
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str):
+        raise _BadValueError(
+            f"field '{source}' must be a string, a number or a boolean, found {type_name(value)}"
+        )
     return _text_value(value, source)
 
 

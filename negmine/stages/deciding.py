@@ -1,0 +1,318 @@
+"""What the rules and the sampler make of one part of the table; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from negmine import fitting, rules, samplers, weights
+from negmine.calibration import Fit
+from negmine.params import FilterParams
+from negmine.relevance import NAME as P_RELEVANT
+from negmine.rules.base import UNRANKED, View, read_rank, read_score
+from negmine.stages.filter_options import Columns, optional_columns
+from negmine.table import schema as schemas
+from negmine.table.names import score_column
+
+#: Added to the seed where a draw must not be the sampler's.
+_OTHER_DRAW = 1_000_003
+
+#: What the guard says of a part's rows: a mask per rule.
+Flags = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A part after the rules.
+
+    Attributes:
+        table: the part, pseudo-positives labelled.
+        view: its arrays.
+        reason: index of the rule that dropped each row, -1 = survived.
+        names: the rules' names.
+        hard: names of those that leave no way back.
+        place: each survivor's place in its query's preference, 1 = first; 0 = dropped.
+        by: what the sampler orders by.
+    """
+
+    table: pa.Table
+    view: View
+    reason: np.ndarray
+    names: list[str]
+    hard: list[str]
+    place: np.ndarray
+    by: np.ndarray
+
+
+def label_pseudo(
+    table: pa.Table, params: FilterParams, columns: Columns
+) -> tuple[pa.Table, np.ndarray]:
+    """Give queries without positives their best candidate as one, if it scores high enough.
+
+    RocketQA (arXiv 2010.08191) does so for unlabelled queries only: the best of the top 50
+    (``--range-max``) where the teacher says more than 0.9.
+
+    Returns:
+        (the table with its labels changed, True for the rows that were).
+    """
+    pseudo = np.zeros(table.num_rows, dtype=bool)
+    if params.pseudo_positive is None:
+        return table, pseudo
+    codes, _ = schemas.string_codes(table.column("qid"))
+    starts = schemas.group_starts(codes)
+    lengths = np.diff(np.append(starts, len(codes)))
+    query = np.repeat(np.arange(len(starts)), lengths)
+    label = table.column("label").to_numpy()
+    labelled = np.repeat(np.maximum.reduceat(label, starts) == 1, lengths)
+    score = read_score(table, columns.by, params.transform)
+    rank = read_rank(table, columns.rank_by)
+    near = rank <= params.range_max if params.range_max is not None else rank < UNRANKED
+    docid, _ = schemas.string_codes(table.column("docid"))
+    place = samplers.positions(query, score, docid, ~labelled & near & ~np.isnan(score))
+    pseudo = (place == 1) & (score > params.pseudo_positive)
+    index = table.schema.get_field_index("label")
+    changed = pa.array(np.where(pseudo, 1, label).astype(np.int8))
+    return table.set_column(index, table.schema.field(index), changed), pseudo
+
+
+def decide(
+    table: pa.Table, params: FilterParams, columns: Columns, fit: Fit, flags: Flags | None
+) -> Decided:
+    """Ask the rules, and order the survivors.
+
+    Args:
+        table: the part, with the learned score if the settings read it.
+        params: settings, as :func:`~negmine.stages.filter_options.resolve` returns them.
+        columns: the columns they read.
+        fit: what was learned from the whole table.
+        flags: what the guard says of the rows.
+    """
+    table, pseudo = label_pseudo(table, params, columns)
+    groups = fit.bound.groups if fit.bound is not None else ("",)
+    view = rules.view(
+        table,
+        params,
+        columns.by,
+        columns.rank_by,
+        pseudo=pseudo,
+        flags=flags,
+        group=fitting.group_of(table, params, groups),
+        fit=fit,
+    )
+    reason, active = rules.apply(view, params)
+    names = [rule.name for rule in active]
+    hard = [rule.name for rule in active if rule.hard]
+    same = columns.sample_by == columns.by
+    order_by = view.score if same else read_score(table, columns.sample_by)
+    if params.skip_survivors is not None:
+        place = samplers.positions(view.query, order_by, view.docid, reason < 0)
+        reason[(place > 0) & (place <= params.skip_survivors)] = len(names)
+        names.append("skip_survivors")
+    survivors = reason < 0
+    preference = _preference(table, view, params, order_by, survivors, same)
+    place = samplers.positions(view.query, preference, view.docid, survivors)
+    if params.prefer_judged:
+        # A judged low grade is a true negative: it goes before all that nobody looked at.
+        judged = table.column("grade").is_valid().to_numpy()
+        first = np.where(judged, float(table.num_rows), 0.0) - place
+        place = samplers.positions(view.query, first, view.docid, survivors)
+    return Decided(table, view, reason, names, hard, place, order_by)
+
+
+def _preference(
+    table: pa.Table,
+    view: View,
+    params: FilterParams,
+    order_by: np.ndarray,
+    survivors: np.ndarray,
+    same: bool,
+) -> np.ndarray:
+    """The sampler's order, greatest first."""
+    if params.sampler == "top":
+        return order_by
+    if params.sampler == "bottom":
+        return -order_by
+    if params.sampler == "rank":
+        return -view.rank.astype(np.float64)
+    draw = samplers.draws(table.column("qid"), table.column("docid"), params.seed)
+    if params.sampler == "random":
+        return -draw
+    if params.sampler == "stratified":
+        return samplers.stratified(
+            view.query, order_by, view.docid, survivors, draw, params.num_negatives
+        )
+    anchor = view.positive_score
+    if not same:
+        per_query = rules.base.positive_scores(order_by, view.positive, view.starts, params.against)
+        anchor = per_query[view.query]
+    return samplers.simans(
+        order_by, anchor, draw, a=params.simans_a, b=params.simans_b, form=params.sampler
+    )
+
+
+def judge(
+    table: pa.Table,
+    params: FilterParams,
+    columns: Columns,
+    *,
+    fit: Fit | None = None,
+    flags: Flags | None = None,
+) -> tuple[pa.Table, dict[str, int]]:
+    """Add the ledger's columns to one part; a pure function of its arguments.
+
+    Args:
+        table: the part.
+        params: settings, as :func:`~negmine.stages.filter_options.resolve` returns them.
+        columns: the columns they read.
+        fit: what was learned from the whole table; by default from this part.
+        flags: what the guard says of the rows; by default nothing.
+    """
+    if fit is None:
+        fit = fitting.fit(lambda: [table], params, columns.by)
+    decided = decide(with_relevance(table, fit), params, columns, fit, flags)
+    table, view, reason, names = decided.table, decided.view, decided.reason, decided.names
+    place = decided.place
+    if params.max_reuse is not None and fit.reuse is not None:
+        digests = samplers.digests(table.column("docid").combine_chunks())
+        at = np.searchsorted(fit.reuse.docs, digests)
+        at = np.minimum(at, max(0, len(fit.reuse.docs) - 1))
+        if len(fit.reuse.docs):
+            crowded = (fit.reuse.docs[at] == digests) & (
+                claims(table, params) >= fit.reuse.cutoff[at]
+            )
+            reason[(reason < 0) & crowded] = len(names)
+        names.append("max_reuse")
+        place = samplers.positions(view.query, -place.astype(np.float64), view.docid, reason < 0)
+    chosen = (place > 0) & (place <= params.num_negatives)
+    filled = np.zeros(len(reason), dtype=bool)
+    if params.fill_beyond is not None:
+        filled = _fill(table, decided, params, chosen)
+        reason[filled] = -1
+        chosen |= filled
+    survivors = reason < 0
+    # As sampled with "rank" (the order of the walk is its point), else by score.
+    by_score = decided.by if params.sampler != "rank" else -view.rank.astype(np.float64)
+    if params.order == "easy-first":
+        by_score = -decided.by
+    if _walks_by_score(params):
+        selected = np.where(chosen, place, 0).astype(np.int32)
+    else:
+        selected = samplers.numbered(view.query, by_score, view.docid, chosen)
+    dropped_by = pa.DictionaryArray.from_arrays(
+        pa.array(reason, mask=survivors), pa.array(names, pa.string())
+    ).cast(pa.string())
+    table = table.append_column("dropped_by", dropped_by)
+    table = table.append_column("selected", pa.array(selected, mask=selected == 0))
+    added = {
+        "filled": lambda: pa.array(filled),
+        "weight": lambda: _floats(_weight(table, view, params, fit)),
+        "difficulty": lambda: _floats(
+            weights.difficulty(
+                np.where(view.positive, np.nan, view.score - view.positive_score), fit.margins
+            )
+        ),
+        "tau_plus": lambda: _floats(np.full(len(reason), params.tau_plus, dtype=np.float64)),
+    }
+    for name in optional_columns(params):
+        table = table.append_column(name, added[name]())
+    return table, _stats(view, reason, names, selected, filled, params)
+
+
+def _walks_by_score(params: FilterParams) -> bool:
+    """Whether the order in which rows were chosen is the order in which they are numbered."""
+    return (
+        params.sampler == "top"
+        and params.order == "hard-first"
+        and not params.prefer_judged
+        and params.fill_beyond is None
+    )
+
+
+def _fill(
+    table: pa.Table, decided: Decided, params: FilterParams, chosen: np.ndarray
+) -> np.ndarray:
+    """Rows that make up for missing negatives: beyond a rank, at random, of no checked score.
+
+    RocketQA fills labelled queries only, from ranks below the 50 that it looked at.
+    """
+    assert params.fill_beyond is not None
+    view = decided.view
+    beyond = (view.rank > params.fill_beyond) & (view.rank < UNRANKED)
+    out = [number for number, name in enumerate(decided.names) if name in decided.hard]
+    labelled = np.zeros(len(view.starts), dtype=bool)
+    labelled[view.query[view.positive & ~view.pseudo]] = True
+    usable = beyond & ~chosen & ~np.isin(decided.reason, out) & labelled[view.query]
+    draw = samplers.draws(table.column("qid"), table.column("docid"), params.seed)
+    place = samplers.positions(view.query, -draw, view.docid, usable)
+    missing = params.num_negatives - np.bincount(view.query[chosen], minlength=len(view.starts))
+    return (place > 0) & (place <= missing[view.query])
+
+
+def _weight(table: pa.Table, view: View, params: FilterParams, fit: Fit) -> np.ndarray:
+    if params.weight in ("dclr", "gcse"):
+        assert params.weight_by is not None
+        second = read_score(table, params.weight_by)
+        if params.weight == "dclr":
+            weight = weights.dclr(second, params.weight_above)
+        else:
+            assert params.weight_student is not None
+            weight = weights.gcse(
+                read_score(table, params.weight_student),
+                second,
+                temperature=params.weight_temperature,
+                sigma=params.weight_sigma,
+            )
+    else:
+        relevant = read_score(table, P_RELEVANT)
+        if params.weight == "p-relevant":
+            weight = weights.irrelevance(relevant)
+        else:
+            assert fit.relevance is not None
+            weight = weights.exposure_corrected(relevant, fit.relevance.exposure(table))
+    return np.where(view.positive, np.nan, weight)
+
+
+def _floats(values: np.ndarray) -> pa.Array:
+    return pa.array(values.astype(np.float32), mask=np.isnan(values))
+
+
+def _stats(
+    view: View,
+    reason: np.ndarray,
+    names: list[str],
+    selected: np.ndarray,
+    filled: np.ndarray,
+    params: FilterParams,
+) -> dict[str, int]:
+    chosen_per_query = np.bincount(view.query[selected > 0], minlength=len(view.starts))
+    unknown = np.isnan(view.positive_score[view.starts])
+    stats = {
+        "candidates": len(reason),
+        "survivors": int((reason < 0).sum()),
+        "selected": int((selected > 0).sum()),
+        "queries": len(view.starts),
+        "queries_without_positive_score": int(unknown.sum()),
+        "queries_short": int((chosen_per_query < params.num_negatives).sum()),
+        "queries_with_none": int((chosen_per_query == 0).sum()),
+    }
+    if params.fill_beyond is not None:
+        stats["filled"] = int(filled.sum())
+    for number, name in enumerate(names):
+        stats[f"dropped.{name}"] = int((reason == number).sum())
+    return stats
+
+
+def with_relevance(table: pa.Table, fit: Fit) -> pa.Table:
+    """The part with the learned score, where one was learned."""
+    column = score_column(P_RELEVANT)
+    if fit.relevance is None or column in table.schema.names:
+        return table
+    return table.append_column(column, fit.relevance.predict(table))
+
+
+def claims(table: pa.Table, params: FilterParams) -> np.ndarray:
+    """Whom a document prefers when too many queries want it: the smallest."""
+    return samplers.draws(table.column("qid"), table.column("docid"), params.seed + _OTHER_DRAW)

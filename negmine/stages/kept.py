@@ -1,0 +1,70 @@
+"""Kept columns of the corpus, joined to the parts of a candidates table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from negmine.errors import UsageError, did_you_mean
+from negmine.table.documents import Documents
+from negmine.table.names import meta_column
+
+Part = tuple[str, pa.Table]
+
+
+def check(column: str, documents: Documents, option: str) -> str:
+    """``column``, if the corpus has it.
+
+    Raises:
+        UsageError: it was not kept.
+    """
+    kept = documents.kept
+    if column not in kept:
+        hint = f"Index again with --keep {column}."
+        raise UsageError(
+            f"{option}: the index keeps no column '{column}'",
+            hint=f"{did_you_mean(column, kept)} Or index again with --keep {column}."
+            if kept
+            else hint,
+        )
+    return column
+
+
+def join(parts: Iterable[Part], documents: Documents, column: str, at_once: int) -> Iterator[Part]:
+    """Each part with the column ``meta_COLUMN``, of its rows' documents.
+
+    Args:
+        parts: named parts with docids.
+        documents: the corpus.
+        column: one of its kept columns.
+        at_once: bytes of parts whose documents are looked up together.
+    """
+    for group in groups(parts, at_once):
+        docids, rows = distinct([table for _, table in group])
+        values = documents.values(column, docids)
+        for (name, table), row in zip(group, rows, strict=True):
+            yield name, table.append_column(meta_column(column), values.take(pa.array(row)))
+
+
+def groups(parts: Iterable[Part], at_once: int) -> Iterator[list[Part]]:
+    """Parts whose documents are looked up together, about ``at_once`` bytes of them."""
+    group: list[Part] = []
+    size = 0
+    for part in parts:
+        if group and size + part[1].nbytes > at_once:
+            yield group
+            group, size = [], 0
+        group.append(part)
+        size += part[1].nbytes
+    if group:
+        yield group
+
+
+def distinct(tables: list[pa.Table]) -> tuple[pa.Array, list[np.ndarray]]:
+    """The distinct docids of tables, and per table each row's place among them."""
+    chunks = [chunk for table in tables for chunk in table.column("docid").chunks]
+    encoded = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode()
+    stops = np.cumsum([table.num_rows for table in tables])
+    return encoded.dictionary, np.split(encoded.indices.to_numpy(), stops[:-1])
