@@ -2,6 +2,7 @@
 
     python scripts/fuzz_readers.py --cases 100000 --seed 1        # some minutes
     python scripts/fuzz_readers.py --only csv --cases 2000
+    python scripts/fuzz_readers.py --cases 100000 --seconds 300 --report fuzz.json    # a round
 
 Each case makes a small file of one format (JSONL, CSV, TSV, Parquet, Arrow, TREC qrels and topics,
 MS MARCO without a header line) and one kind of input out of good and bad records,
@@ -11,7 +12,11 @@ often damages its bytes as well, and reads it with ``--on-error fail`` and ``ski
   record also its line or row);
 * what comes out is of the reader's schema, without nulls, valid UTF-8, its ids not empty;
 * the two modes agree: ``fail`` stops where ``skip`` counts, and gives the same records otherwise;
-* nothing vanishes: where the file is not damaged, records in = records out + reported problems.
+* nothing vanishes: where the file is not damaged, records in = records out + reported problems;
+* no memory is kept: the process does not grow.
+
+With ``--report`` the counts are kept in a file, and the same command goes on behind the last case
+that stands there.
 """
 
 from __future__ import annotations
@@ -19,10 +24,13 @@ from __future__ import annotations
 import argparse
 import bz2
 import csv
+import ctypes
 import gzip
 import io
 import json
 import lzma
+import math
+import os
 import random
 import sys
 import tempfile
@@ -61,6 +69,9 @@ BAD_BYTES = (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\0", b"\x
 NUMBERS = (0, 1, -1, 7, 2**31, 2**53, 2**63, 10**25, 0.0, 1.0, 1.5, 3.0, 1e300, -0.0)
 OTHERS = (None, True, False, [], ["a"], ["a", "b"], [1], [None], {}, {"a": 1})
 
+#: More than this is a leak: a case is a few kilobytes.
+MOST_GROWTH_MB = 200
+
 
 @dataclass
 class Case:
@@ -79,22 +90,80 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=FORMATS)
     parser.add_argument("--keep", type=Path, help="keep the files of failed cases here")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after")
+    parser.add_argument("--report", type=Path, help="JSON; go on behind what it counts already")
     given = parser.parse_args()
-    report = run(given.cases, given.seed, given.only, given.keep)
+    _give_blocks_back()
+    report: dict[str, Any] = {}
+    if given.report is not None and given.report.is_file():
+        report = json.loads(given.report.read_text())
+        if (report["seed"], report["only"]) != (given.seed, given.only):
+            parser.error(f"{given.report} is of seed {report['seed']} and --only {report['only']}")
+    first = report.get("cases", 0)
+    more = run(
+        given.cases - first, given.seed, given.only, given.keep, first=first, seconds=given.seconds
+    )
+    report = _added(report, more)
+    if given.report is not None:
+        given.report.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
-    return 1 if report["failures"] else 0
+    return 1 if report["failures"] or report["grown_mb"] > MOST_GROWTH_MB else 0
 
 
-def run(cases: int, seed: int, only: str | None = None, keep: Path | None = None) -> dict[str, Any]:
-    """Run ``cases`` cases; counts of what they came to."""
+def _give_blocks_back() -> None:
+    """Let a reader's blocks be mapped, so that they go back to the system when they are free.
+
+    A reader asks for blocks of megabytes and a small file fills little of them. After the first
+    ones glibc takes such blocks from its heap, where what lives longer breaks up the holes that
+    they leave: hundred thousand files in one process took gigabytes, of which none was in use.
+    """
+    try:
+        # The first is M_MMAP_THRESHOLD of malloc.h; set at all, it is not adapted any more.
+        ctypes.CDLL(None).mallopt(-3, 1 << 20)
+    except AttributeError:
+        return
+
+
+def _added(report: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """The sums of two reports."""
+    if not report:
+        return more
+    return {
+        **more,
+        "cases": report["cases"] + more["cases"],
+        "seconds": round(report["seconds"] + more["seconds"], 1),
+        "grown_mb": max(report["grown_mb"], more["grown_mb"]),
+        "outcomes": dict(Counter(report["outcomes"]) + Counter(more["outcomes"])),
+        "failures": report["failures"] + more["failures"],
+        "first_failures": (report["first_failures"] + more["first_failures"])[:20],
+    }
+
+
+def run(
+    cases: int,
+    seed: int,
+    only: str | None = None,
+    keep: Path | None = None,
+    *,
+    first: int = 0,
+    seconds: float = math.inf,
+) -> dict[str, Any]:
+    """Run ``cases`` cases from number ``first`` on, or as many as the time allows.
+
+    Returns:
+        Counts of what they came to.
+    """
     outcomes: Counter[str] = Counter()
     failures: list[str] = []
     started = time.monotonic()
+    done, warm, grown = 0, 0, 0
     # Several blocks and batches per file need small ones.
     sizes = limits.BLOCK_BYTES, limits.MAX_BATCH_ROWS, limits.MAX_BATCH_BYTES
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for number in range(cases):
+            for number in range(first, first + cases):
+                if time.monotonic() - started > seconds:
+                    break
                 rng = random.Random(f"{seed}/{number}")
                 limits.BLOCK_BYTES = rng.choice((sizes[0], 64, 4096))
                 limits.MAX_BATCH_ROWS = rng.choice((sizes[1], 3))
@@ -110,15 +179,32 @@ def run(cases: int, seed: int, only: str | None = None, keep: Path | None = None
                         keep.mkdir(parents=True, exist_ok=True)
                         (keep / f"{number}-{case.path.name}").write_bytes(case.path.read_bytes())
                 case.path.unlink()
+                done += 1
+                if done % 500 == 0:
+                    # What is loaded and cached once is there by now.
+                    warm = warm or resident_mb()
+                    grown = max(grown, resident_mb() - warm)
     finally:
         limits.BLOCK_BYTES, limits.MAX_BATCH_ROWS, limits.MAX_BATCH_BYTES = sizes
     return {
-        "cases": cases,
+        "seed": seed,
+        "only": only,
+        "cases": done,
         "seconds": round(time.monotonic() - started, 1),
+        "grown_mb": grown,
         "outcomes": dict(sorted(outcomes.items())),
         "failures": len(failures),
         "first_failures": failures[:20],
     }
+
+
+def resident_mb() -> int:
+    """Resident memory of this process in MiB, 0 where it cannot be told."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def _short_trace() -> str:
