@@ -12,7 +12,6 @@ it was labelled.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import tomllib
 from collections import Counter
@@ -629,12 +628,12 @@ def _row(setting: Setting, scheme: Scheme) -> dict[str, Any]:
 
 
 def _json(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    return log.printable_json(report, indent=1) + "\n"
 
 
 def _files_of(report: dict[str, Any]) -> dict[str, str]:
     """The report's files: JSON, table, and a picture per scheme where something was swept."""
-    texts = {REPORT: _json(report), "audit.txt": table(report)}
+    texts = {REPORT: _json(report), "audit.txt": log.printable(table(report))}
     for scheme in dict.fromkeys(row["hidden"] for row in report["rows"]):
         picture = curves(report, scheme)
         if picture is not None:

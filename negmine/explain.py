@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import MissingInputError
-from negmine.log import printable
+from negmine.log import printable, printable_json
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
 from negmine.table import artifact as artifacts
@@ -38,7 +37,7 @@ def show(ledger: Path, qid: str, *, rows: int | None = None, as_json: bool = Fal
         report["candidates_left_out"] = max(0, len(report["candidates"]) - rows)
         report["candidates"] = report["candidates"][:rows]
     if as_json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(printable_json(report, indent=2))
     else:
         print(printable(readable(report)), end="")
 

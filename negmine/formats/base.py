@@ -265,6 +265,7 @@ class Format:
         numbered: queries and documents are told by their lines in ``queries.tsv`` and
             ``collection.tsv``, which a folder gets.
         closed: no further column can stand beside its own (``batch``, ``--extra``).
+        selective: rows of a query may be left out of its examples; they are counted.
     """
 
     layout: Callable[[Chosen, Options], Examples]
@@ -275,6 +276,7 @@ class Format:
     sidecars: bool = False
     numbered: bool = False
     closed: bool = False
+    selective: bool = False
 
 
 def nothing(sources: Sequence[str] = (), extras: Mapping[str, Kind] | None = None) -> Chosen:

@@ -53,7 +53,12 @@ def _rows(chosen: Chosen) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
 
 RUN = Format(
-    trec_run, needs="a scored row", suffixes=(".trec", ".run", ".txt"), trains=False, closed=True
+    trec_run,
+    needs="a scored row",
+    suffixes=(".trec", ".run", ".txt"),
+    trains=False,
+    closed=True,
+    selective=True,
 )
 QRELS = Format(
     trec_qrels,

@@ -22,6 +22,7 @@ from negmine.formats.base import (
     localise,
     nothing,
 )
+from negmine.stages.accounts import account
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
@@ -255,8 +256,14 @@ def lay_out(chosen: Chosen, layout: Format, options: Options, texts: bool) -> Ex
     return examples if texts else examples.without_texts()
 
 
-def stats_of(examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
-    """What is counted about some choices and the examples made of them."""
+def stats_of(
+    examples: Examples, chosen: Chosen, elsewhere: int, *, selective: bool = False
+) -> dict[str, int]:
+    """What is counted about some choices and all the examples made of them.
+
+    Raises:
+        InvariantError: a selected negative is not among them; see :func:`account`.
+    """
     return {
         "examples": examples.count,
         "queries": len(chosen.qids),
@@ -265,6 +272,7 @@ def stats_of(examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, in
         "selected": len(chosen.negative_query),
         "selected_other_side": elsewhere,
         "scores_unknown": examples.unknown_scores(),
+        **account(examples, chosen, selective=selective),
     }
 
 

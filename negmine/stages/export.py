@@ -237,6 +237,7 @@ def _write_parts(maker: Maker, writer: Writer, side: Side) -> None:
         )
     for stats in done.values():
         maker.add(side, stats)
+    conserve("examples", maker.counts(side)["examples"], rows_written=writer.rows(prefix))
 
 
 def _write_sidecars(maker: Maker, writer: Writer) -> None:
@@ -395,13 +396,13 @@ class Maker:
                 continue
             chosen, elsewhere = self.choices.part(part, side)
             examples = lay_out(chosen, self.layout, self._options, self.params.texts)
-            yield Piece(name, examples, chosen, stats_of(examples, chosen, elsewhere))
+            yield Piece(name, examples, chosen, self._stats(examples, chosen, elsewhere))
 
     def _ordered(self, side: Side, skip: Any) -> Iterator[Piece]:
         """All examples, put in order and cut into pieces."""
         chosen, elsewhere = self.choices.whole(side)
         examples = lay_out(chosen, self.layout, self._options, self.params.texts)
-        stats = stats_of(examples, chosen, elsewhere)
+        stats = self._stats(examples, chosen, elsewhere)
         if self.params.shuffle is not None:
             order = np.random.default_rng(self.params.shuffle).permutation(examples.count)
             examples = examples.take(order)
@@ -427,6 +428,9 @@ class Maker:
         for name, order, counts in pieces(examples, chosen, stats, rows, self.suffix):
             if not skip(name):
                 yield Piece(name, examples.take(order), chosen, counts)
+
+    def _stats(self, examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
+        return stats_of(examples, chosen, elsewhere, selective=self.layout.selective)
 
     def _numbered(self, chosen: Chosen) -> Chosen:
         """The choices with the numbers of their queries and documents in the place of their ids."""
@@ -476,7 +480,10 @@ class Maker:
                 read_for_export=total["selected"],
                 on_the_other_side=total["selected_other_side"],
             )
-        optional = ("selected_other_side", "scores_unknown")
+        optional = (
+            *("selected_other_side", "scores_unknown"),
+            *("negatives_of_queries_left_out", "negatives_left_out"),
+        )
         counts = {k: v for k, v in total.items() if v or k not in optional}
         return {**counts, **self._facts.get(side, {})}
 

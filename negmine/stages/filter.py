@@ -16,6 +16,7 @@ from negmine.calibration import Fit
 from negmine.params import FilterParams, output_affecting
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.stages import kept, likeness
+from negmine.stages.accounts import check_ledger
 from negmine.stages.behind import behind
 from negmine.stages.deciding import Flags, claims, decide, judge, label_pseudo, with_relevance
 from negmine.stages.filter_options import Columns, optional_columns, resolve, wants_relevance
@@ -130,6 +131,7 @@ def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any
         for name, part, flags in _flagged(params, source, guard, columns, fit, pending):
             bar.part(number[name], len(number))
             table, stats = judge(part, params, columns, fit=fit, flags=flags)
+            check_ledger(part, table, params.num_negatives, stats)
             add_table(name, table.select(ledger_schema.names), ledger_schema, stats)
             bar.update(table.num_rows)
     for name in source.parts:

@@ -8,6 +8,9 @@ from typing import Any
 
 from negmine.errors import InvariantError
 
+#: What a user does about a violated invariant.
+REPORT_IT = "This is a bug in negmine; please report it with the command and the manifest."
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -36,5 +39,5 @@ def conserve(what: str, total: int, **parts: int) -> None:
         listed = " + ".join(f"{name} {count}" for name, count in parts.items())
         raise InvariantError(
             f"{what}: {total} is not {listed}",
-            hint="This is a bug in negmine; please report it with the command and the manifest.",
+            hint=REPORT_IT,
         )

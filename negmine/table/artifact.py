@@ -457,10 +457,12 @@ class Writer:
         """Whether an interrupted run has finished this file already."""
         return name in self._files
 
-    def rows(self) -> int:
-        """Rows of the finished parts together."""
+    def rows(self, folder: str = "") -> int:
+        """Rows of the finished parts together, those of a subfolder where one (``x/``) is given."""
         return sum(
-            record["rows"] for name, record in self._files.items() if name.startswith("part-")
+            record["rows"]
+            for name, record in self._files.items()
+            if name.startswith(f"{folder}part-")
         )
 
     def file_rows(self, name: str) -> int:
