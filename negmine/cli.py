@@ -18,7 +18,13 @@ from typing import Annotated, Any, Literal, NoReturn, Optional, get_args, get_or
 import typer
 
 from negmine import __version__, log
-from negmine.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, NegmineError, machine_error
+from negmine.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    MachineError,
+    NegmineError,
+    machine_error,
+)
 from negmine.params import STAGES, AuditParams, FilterParams, ReportParams
 
 app = typer.Typer(
@@ -464,4 +470,9 @@ def _terminate(signum: int, frame: object) -> None:
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    try:
+        app()
+    except MemoryError as error:
+        # While the command line was read: too early for _guarded.
+        print(f"error: {machine_error(error)}", file=sys.stderr)
+        raise SystemExit(MachineError.exit_code) from None

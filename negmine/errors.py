@@ -90,6 +90,7 @@ _MACHINE_HINTS = {
     errno.EPERM: "Check the permissions, or choose another -o.",
     errno.ENOTDIR: "Choose another -o: a part of this path is a file.",
     errno.EMFILE: "Raise the limit on open files (ulimit -n).",
+    errno.ENOMEM: "Free memory or raise its limit, then run the same command again: it continues.",
 }
 
 

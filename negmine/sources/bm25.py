@@ -19,6 +19,7 @@ no query finds it, and its pair score is 0.0, while that of an unknown document 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import threading
 from base64 import b64decode
@@ -59,6 +60,9 @@ _REFUSALS = (
     *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)),
     *("java.lang.OutOfMemoryError", "Java heap space"),
 )
+
+#: Address space of a new thread: its stack, and what it allocates to begin with.
+_THREAD_BYTES = 10 << 20
 
 _HITS_SCHEMA = pa.schema(
     [("scoreDocs", pa.list_(pa.struct([("doc", pa.int32()), ("score", pa.float64())])))]
@@ -495,6 +499,8 @@ def _in_threads(work: Callable[[T], R], items: Iterable[T], threads: int) -> Ite
             jvm.detach()
 
     pending: deque[Future[R]] = deque()
+    # Python waits for ever for a new thread that finds no memory for its first step.
+    mmap.mmap(-1, max(1, threads) * _THREAD_BYTES).close()
     pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="lucene")
     try:
         for item in items:

@@ -268,6 +268,10 @@ class Artifact:
             # Not read_table(): that imports pyarrow.dataset, and with it pandas.
             table = pq.ParquetFile(path, memory_map=True).read(columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
+            # The machine's doing, not the file's; Arrow tells it in words alone.
+            for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+                if os.strerror(number) in str(error):
+                    raise OSError(number, os.strerror(number), str(path)) from error
             raise InvalidDataError(
                 f"not a readable Parquet file: {error}", where=str(path)
             ) from error
