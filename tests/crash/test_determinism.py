@@ -1,4 +1,4 @@
-"""What may not change a result: the number of threads, and the order of the rows of the inputs."""
+"""What may not change a result: threads, the memory ceiling, the order of the inputs' rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.conftest import require_packages
 SAMPLERS = ("top", "random")
 
 
-def mine(data: Path, work: Path) -> Path:
+def mine(data: Path, work: Path, *options: str) -> Path:
     """Index, candidates, and a ledger and a training set for each sampler."""
     with small_parts():
         stages = commands(data, work)
         for command in [stages["index"], stages["retrieve"]]:
-            code, output = call(*command)
+            code, output = call(*command, *options)
             assert code == 0, output
         for sampler in SAMPLERS:
             ledger, train = work / sampler / "ledger", work / sampler / "train.parquet"
@@ -29,7 +29,7 @@ def mine(data: Path, work: Path) -> Path:
                 ["filter", work / "candidates", "--sampler", sampler, "-o", ledger],
                 ["export", ledger, "--ids", "--scores", "-o", train],
             ):
-                code, output = call(*map(str, command))
+                code, output = call(*map(str, command), *options)
                 assert code == 0, output
     return work
 
@@ -41,15 +41,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mine(make_data(base / "data"), base / "work")
 
 
-@pytest.mark.parametrize("threads", [1, 7])
-def test_parts_are_byte_identical_whatever_the_threads(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+@pytest.mark.parametrize(
+    ("threads", "options"),
+    [(1, []), (7, []), (2, ["--memory", "400MB"]), (2, ["--memory", "8GB"])],
+)
+def test_parts_are_byte_identical_whatever_the_threads_and_the_memory(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, options: list[str]
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: threads)
     before = pa.cpu_count()
     pa.set_cpu_count(threads)
     try:
-        again = mine(made.parent / "data", tmp_path / "work")
+        again = mine(made.parent / "data", tmp_path / "work", *options)
     finally:
         pa.set_cpu_count(before)
     assert parts(again) == parts(made)
