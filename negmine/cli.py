@@ -449,7 +449,7 @@ def _guarded(call: Callable[[], Any]) -> None:
         # The reader of our pipe went away (`| head`): nothing is left to say, or to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(_EXIT_BROKEN_PIPE) from None
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, ImportError) as error:
         known = machine_error(error)
         if known is None:
             raise
@@ -472,7 +472,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
-    except MemoryError as error:
+    except (MemoryError, ImportError) as error:
         # While the command line was read: too early for _guarded.
-        print(f"error: {machine_error(error)}", file=sys.stderr)
+        known = machine_error(error)
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
         raise SystemExit(MachineError.exit_code) from None

@@ -94,8 +94,12 @@ _MACHINE_HINTS = {
 }
 
 
-def machine_error(error: OSError | MemoryError) -> MachineError | None:
+def machine_error(error: OSError | MemoryError | ImportError) -> MachineError | None:
     """What the operating system refused, as a message; None where it is not its doing."""
+    if isinstance(error, ImportError):
+        # A library that there is no room for, in the loader's words.
+        full = any(told in str(error) for told in ("failed to map", os.strerror(errno.ENOMEM)))
+        return machine_error(MemoryError()) if full else None
     if isinstance(error, MemoryError):
         return MachineError(
             "out of memory",

@@ -20,8 +20,8 @@ from tests.conftest import write_jsonl
 from tests.tables import make_scored
 
 QUERIES, DOCUMENTS, K = 11, 8, 4
-#: Two queries a part, three parts a group: 6 parts, the last of one query, in two groups.
-PART_ROWS, GROUP_HITS = 2 * K, 3 * 2 * K
+#: Two queries a part, three parts encoded together: 6 parts, the last of one query, in two groups.
+PART_ROWS, GROUP_HITS, TOGETHER = 2 * K, 3 * 2 * K, 3 * 2
 
 
 class OfTheBatch:
@@ -48,7 +48,9 @@ class OfTheBatch:
     def _scores(self, queries: Sequence[str]) -> np.ndarray:
         number = np.array([int(text.split()[1]) for text in queries])
         plain = (number[:, None] * 7 + np.arange(DOCUMENTS) * 3) % 13 + np.arange(DOCUMENTS) / 100
-        return (plain + 1e-3 * number.sum()).astype(np.float32)
+        batches = np.split(number, range(TOGETHER, len(number), TOGETHER))
+        others = np.concatenate([np.full(len(batch), batch.sum()) for batch in batches])
+        return (plain + 1e-3 * others[:, None]).astype(np.float32)
 
 
 @pytest.fixture
@@ -68,12 +70,12 @@ def data(tmp_path: Path) -> Path:
     documents = artifacts.open_artifact(tmp_path / "documents")
     index = tmp_path / "index"
     writer = artifacts.begin(
-        index / "vectors" / "odd", Plan("index.vectors", 1, {}, artifacts={"documents": documents})
+        index / "bm25", Plan("index.bm25", 1, {}, artifacts={"documents": documents})
     )
     assert writer is not None
     with writer:
-        child = writer.commit({"vectors": DOCUMENTS})
-    made = Plan("index", 1, {}, artifacts={"documents": documents, "odd": child})
+        child = writer.commit({"indexed": DOCUMENTS})
+    made = Plan("index", 1, {}, artifacts={"documents": documents, "bm25": child})
     artifacts.write_manifest(
         index / MANIFEST, {**made.identity(index), "counts": {}, "warnings": [], "files": {}}
     )
@@ -105,7 +107,7 @@ def test_it_goes_on_with_whole_groups_and_writes_no_part_twice(
     data: Path, source: OfTheBatch, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
     retrieve(data, data / "straight")
-    assert source.asked == [6, 5]
+    assert source.asked == [11]
     straight = parts(data / "straight")
     assert sorted(straight) == sorted(NAMES)
 
@@ -138,7 +140,7 @@ def test_it_goes_on_with_whole_groups_and_writes_no_part_twice(
     assert leftovers(out) == []
     # Half a group is searched as a whole group; a finished one is not searched at all.
     finished = sum(not name.startswith("_queries") for name in marks)
-    assert source.asked == ([6, 5] if finished < 3 else [5] if finished < 6 else [])
+    assert source.asked == ([11] if finished < 3 else [5] if finished < 6 else [])
 
 
 def test_parts_of_one_group_depend_on_the_batch(data: Path, source: OfTheBatch) -> None:
