@@ -438,6 +438,8 @@ def _root(
 
 def _guarded(call: Callable[[], Any]) -> None:
     """Run a command; a user's mistake becomes one message and its exit code."""
+    # From here on whatever goes on may tidy up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         call()
     except NegmineError as error:
@@ -467,9 +469,16 @@ def _terminate(signum: int, frame: object) -> None:
     raise SystemExit(EXIT_TERMINATED)
 
 
+def _interrupt(signum: int, frame: object) -> None:
+    # While the command line is read there is nothing to tidy up, and nobody who would tell.
+    log.event("interrupted", level=40)
+    raise SystemExit(EXIT_INTERRUPTED)
+
+
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except (MemoryError, ImportError) as error:

@@ -32,6 +32,7 @@ STAGES = ("index", "retrieve", "rerank", "filter", "export-folder", "export-file
 ALL = (*STAGES, "run", *(f"{stage}-force" for stage in (*STAGES, "run")))
 #: Share of the killed runs whose resumption is killed too.
 TWICE_SHARE = 0.3
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 #: No run takes longer: a hang is a failure.
 PATIENCE = 180
 
@@ -263,9 +264,12 @@ ids = true
         counted.unlink(missing_ok=True)
         said.write_text("")
         started = time.monotonic()
+        # Until the child can hear it a signal waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         child = os.fork()
         if child == 0:
             self._become(command, work, mode, at, said, counted)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
         # Here too, whichever comes first: a group that is not there yet cannot be killed.
         with contextlib.suppress(OSError):
             os.setpgid(child, child)
@@ -312,6 +316,7 @@ ids = true
             # What comes before negmine listens ends as a process does that has just been started.
             signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
             signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
             from negmine import cli
             from negmine.stages import retrieve
             from negmine.table import documents

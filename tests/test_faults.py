@@ -281,6 +281,32 @@ def test_an_interrupted_run_says_so_and_continues(
     assert leftovers(work) == []
 
 
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_while_the_command_line_is_read(signum: int, code: int) -> None:
+    """A traceback and exit 1, or 'Aborted!'; found by the kill harness."""
+    for name in ("get_command", "_main"):
+        program = f"""
+import os, sys
+import typer.core, typer.main
+from negmine import cli
+module = typer.main if hasattr(typer.main, "{name}") else typer.core
+real = module.{name}
+def interrupted(*given, **more):
+    os.kill(os.getpid(), {int(signum)})
+    return real(*given, **more)
+module.{name} = interrupted
+sys.argv = ["negmine", "inspect", "nothing"]
+cli.main()
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+        )
+        assert ended.returncode == code, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert "ted" in ended.stderr
+        assert "Aborted" not in ended.stderr
+
+
 def test_an_interruption_while_waiting_for_input_leaves_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "negmine", "index", "--corpus", "-", "-o", str(tmp_path / "index")],
