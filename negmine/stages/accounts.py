@@ -83,7 +83,7 @@ def account(examples: Examples, chosen: Chosen, *, selective: bool) -> dict[str,
         for column in examples.columns
         for owner, documents in _documents(column, np.arange(examples.count))
     ]
-    used = np.unique(np.concatenate(pairs))
+    used = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *pairs]))
     negative = np.unique(chosen.negative_query * width + chosen.negative_doc)
     positive = np.unique(chosen.positive_query * width + chosen.positive_doc)
     conserve("chosen negatives", len(chosen.negative_query), distinct=len(negative))

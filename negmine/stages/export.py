@@ -430,7 +430,9 @@ class Maker:
                 yield Piece(name, examples.take(order), chosen, counts)
 
     def _stats(self, examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
-        return stats_of(examples, chosen, elsewhere, selective=self.layout.selective)
+        # Another package's layout may leave out what it likes; it is counted.
+        selective = self.layout.selective or formats.plugged(self.params.format) is not None
+        return stats_of(examples, chosen, elsewhere, selective=selective)
 
     def _numbered(self, chosen: Chosen) -> Chosen:
         """The choices with the numbers of their queries and documents in the place of their ids."""

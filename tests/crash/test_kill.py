@@ -25,7 +25,7 @@ def test_nothing_is_lost_by_twenty_kills(tmp_path: Path) -> None:
         pytest.skip("needs a C compiler")
     report = tmp_path / "report.json"
     script = [sys.executable, str(ROOT / "scripts" / "kill_harness.py"), str(tmp_path / "scratch")]
-    quick = ["--stages", QUICK, "--kills", "24", "--full", "5", "--interrupts", "5"]
+    quick = ["--stages", QUICK, "--kills", "17", "--full", "4", "--interrupts", "4"]
     for wanted in (quick, ["--stages", "retrieve", "--kills", "1"]):
         more = ["--plain", *wanted, "--report", str(report)]
         ended = subprocess.run(
