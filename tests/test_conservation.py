@@ -167,6 +167,7 @@ def test_a_sampler_that_goes_astray(
     monkeypatch.setattr(samplers, "numbered", number(samplers.numbered))
     out = tmp_path / "ledger"
     command = ["filter", made / "work" / "candidates", "--num-negatives", 3, "-o", out]
+    command += ["--sampler", "random"]
     fails(*command, what=what, out=out)
 
 
@@ -190,6 +191,7 @@ def test_more_negatives_than_asked_for(
     monkeypatch.setattr(samplers, "numbered", all_survivors)
     out = tmp_path / "ledger"
     command = ["filter", made / "work" / "candidates", "--num-negatives", 3, "-o", out]
+    command += ["--sampler", "random"]
     fails(*command, what="4 negatives of a query are more than the 3 asked for", out=out)
 
 
