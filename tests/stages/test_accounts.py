@@ -17,7 +17,8 @@ from negmine.errors import InvariantError
 from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params import FilterParams
 from negmine.stages.accounts import account, check_ledger
-from negmine.stages.filter import judge
+from negmine.stages.deciding import judge
+from negmine.stages.filter_options import Columns
 
 # --- ledgers ------------------------------------------------------------------------------------
 
@@ -59,7 +60,7 @@ def scored(draw: st.DrawFn) -> pa.Table:
 
 
 def filtered(part: pa.Table, **options: Any) -> tuple[pa.Table, dict[str, int]]:
-    return judge(part, FilterParams(**options), "ce", "ce", None)
+    return judge(part, FilterParams(**options), Columns("ce", "ce", None))
 
 
 @settings(deadline=None, max_examples=60)
