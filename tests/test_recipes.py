@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from negmine import recipe
@@ -15,7 +18,8 @@ from negmine.stages import filter as filtering
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifact import Plan
-from tests.conftest import ROOT
+from tests.chains import make_data
+from tests.conftest import ROOT, Invoke
 from tests.tables import make_scored
 
 pytest.importorskip("rensa")
@@ -98,7 +102,7 @@ def test_a_recipe_loads_and_says_what_it_is(path: Path) -> None:
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert len(comment) >= 2
     said = " ".join(comment)
-    if path.stem not in ("demo", "default", "p-relevant", "identity-guard", "marginmse"):
+    if path.stem not in ("bm25", "demo", "default", "p-relevant", "identity-guard", "marginmse"):
         assert any(mark in said for mark in ("[read", "[2nd]", "[abstract]")), said
 
 
@@ -134,3 +138,68 @@ def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
     assert set(chosen.column("label").to_pylist()) == {0}
     # Once more is up to date, not made again.
     assert filtering.run(params, scored, tmp_path / "ledger").up_to_date
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "encoder", "columns"),
+    [
+        ("bm25", None, ["anchor", "positive", "negative"]),
+        ("tripclick", None, ["anchor", "positive", "negative"]),
+        ("ance", "student", ["anchor", "positive", "negative_20"]),
+        ("star", "warmup", ["anchor", "positive", "negative"]),
+        ("adore", "frozen", ["anchor", "documents", "labels"]),
+        ("tas-balanced", "minilm", ["anchor", "positive", "negative", "batch"]),
+        ("ngame", "minilm", ["anchor", "positive", "negative", "batch"]),
+        ("b3", "minilm", ["anchor", "positive", "negative", "batch"]),
+    ],
+)
+def test_a_recipe_of_candidates_or_batches_runs_whole(
+    name: str,
+    encoder: str | None,
+    columns: list[str],
+    tmp_path: Path,
+    tiny_bi: Path,
+    tiny_cross: Path,
+    invoke: Invoke,
+) -> None:
+    """All its stages, with small models in the place of the large ones."""
+    data = make_data(tmp_path / "data")
+    arguments: list[Any] = ["run", ROOT / "configs" / f"{name}.toml", "-o", tmp_path / "work"]
+    for key in ("corpus", "queries", "qrels"):
+        arguments += [f"--{key}", data]
+    loaded = recipe.load(str(ROOT / "configs" / f"{name}.toml"))
+    if encoder is not None:
+        arguments += ["--set", f"index.encoder={{{encoder}='{tiny_bi}'}}"]
+    if loaded.tables["rerank"]:
+        arguments += ["--set", f"rerank.scorer={{ce='{tiny_cross}'}}"]
+    if "batcher" in loaded.tables["export"]:
+        arguments += ["--set", "export.batch-size=4"]
+    done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    made = pq.read_table(done.stdout.strip())
+    assert set(columns) <= set(made.column_names)
+    ledger = artifacts.open_artifact(tmp_path / "work" / "ledger")
+    chosen = sum(
+        int(pc.count(ledger.read(part).column("selected")).as_py()) for part in ledger.parts
+    )
+    assert made.num_rows > 0
+    assert chosen == ledger.counts["selected"]
+    if name == "adore":
+        # The whole list: every candidate that the guard let through, and every positive.
+        assert chosen == ledger.counts["survivors"]
+        per_query = Counter(
+            qid
+            for part in ledger.parts
+            for qid in ledger.read(part)
+            .filter(pc.field("selected").is_valid())
+            .column("qid")
+            .to_pylist()
+        )
+        for qid, labels in zip(
+            made.column("qid").to_pylist(), made.column("labels").to_pylist(), strict=True
+        ):
+            assert labels == [1] + [0] * per_query[qid]
+    if "batch" in columns:
+        sizes = np.unique(made.column("batch").to_numpy(), return_counts=True)[1]
+        assert (sizes[:-1] == 4).all()

@@ -387,6 +387,22 @@ def test_arrow_files_of_both_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert rows(read_pairs, tmp_path / f"{name}.arrow") == [("a", "x"), ("b", "y"), ("c", "z")]
 
 
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_column_names_that_are_no_utf8(tmp_path: Path, form: str) -> None:
+    """Arrow decodes them when they are asked for, long after the file was opened."""
+    path = tmp_path / f"a.{form}"
+    named = PAIRS.append_column("queryX", PAIRS.column("query"))
+    if form == "arrow":
+        with pa.ipc.new_file(path, named.schema) as sink:
+            sink.write_table(named)
+    else:
+        pq.write_table(named, path)
+    path.write_bytes(path.read_bytes().replace(b"queryX", b"query\xb2"))
+    error = fails(read_pairs, path)
+    assert isinstance(error, InvalidDataError)
+    assert error.where == str(path)
+
+
 def test_the_origin_of_a_saved_data_set(tmp_path: Path) -> None:
     folder = saved(tmp_path / "d", PAIRS, PAIRS)
     first = origin(str(folder), "pairs")

@@ -30,7 +30,9 @@ def arrow_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterat
             else:
                 source = pa.PythonFile(stack.enter_context(file.open()), mode="r")
             batches, schema = _open(source, file)
-        sources = resolve(kind, file.name, schema.names, columns)
+            # Decoded only here, where damaged names show.
+            names = schema.names
+        sources = resolve(kind, file.name, names, columns)
         for target in kind.targets:
             if target.name in sources:
                 check_type(target, schema.field(sources[target.name]), file.name)

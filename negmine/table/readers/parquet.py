@@ -23,8 +23,11 @@ def parquet_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iter
         with file_errors(file):
             parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
         stack.enter_context(parquet)
-        schema = parquet.schema_arrow
-        sources = resolve(kind, file.name, schema.names, columns)
+        with file_errors(file):
+            schema = parquet.schema_arrow
+            # Decoded only here, where damaged names show.
+            names = schema.names
+        sources = resolve(kind, file.name, names, columns)
         for target in kind.targets:
             if target.name in sources:
                 check_type(target, schema.field(sources[target.name]), file.name)
