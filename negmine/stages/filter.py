@@ -154,15 +154,20 @@ def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any
 def _fit(params: FilterParams, source: Artifact, guard: Guard, columns: Columns) -> Fit:
     """Everything that must be known of the whole table before a part can be judged."""
 
+    total = sum(map(source.rows, source.parts))
+
     def plain() -> Iterator[pa.Table]:
-        for _, table in _read(params, source, source.parts, guard.at_once):
-            yield table
+        with log.progress("learning from the table", total, " rows") as bar:
+            read = _read(params, source, source.parts, guard.at_once)
+            for number, (_, table) in enumerate(read, 1):
+                bar.part(number, len(source.parts))
+                yield table
+                bar.update(table.num_rows)
 
     relevance = None
     if wants_relevance(params, columns):
         from negmine.relevance import learn
 
-        total = sum(source.rows(name) for name in source.parts)
         relevance = learn(plain(), total, params.seed)
 
     def tables() -> Iterator[pa.Table]:

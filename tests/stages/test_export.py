@@ -328,6 +328,7 @@ def test_a_killed_export_goes_on_and_gives_the_same_bytes(
     """Killed after every file once, then let through: no byte differs from an export at once."""
     settings = ExportParams(**params)
     at_once = export.run(settings, ledger, tmp_path / "at_once")
+    files = sum(path.is_file() for path in (tmp_path / "at_once").rglob("*"))
     out, kills = tmp_path / "killed", 0
     add = Writer._add
 
@@ -343,7 +344,7 @@ def test_a_killed_export_goes_on_and_gives_the_same_bytes(
                 outcome = export.run(settings, ledger, out)
             except Killed:
                 kills += 1
-        assert kills < 50, "no file is kept"
+        assert kills <= files, "no file is kept"
 
     def files(folder: Path) -> dict[str, bytes]:
         found = [path for path in folder.rglob("*") if path.is_file()]
