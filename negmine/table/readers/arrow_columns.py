@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from negmine.errors import InvalidDataError
-from negmine.table.readers.kinds import Target
+from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.kinds import Input, Target
+from negmine.table.readers.places import Place, file_errors
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -81,3 +84,31 @@ def _python_values(column: pa.Array) -> list[Any]:
         ]
     values: list[Any] = column.to_pylist()
     return values
+
+
+def sources_of(
+    kind: Input, file: Place, schema: pa.Schema, columns: Mapping[str, str]
+) -> dict[str, str]:
+    """The column that each target is read from, of a type that it can be read from."""
+    with file_errors(file):
+        # Arrow decodes names only here, where damaged ones show.
+        names = schema.names
+    sources = resolve(kind, file.name, names, columns)
+    for target in kind.targets:
+        if target.name in sources:
+            check_type(target, schema.field(sources[target.name]), file.name)
+    return sources
+
+
+def chunk_of(kind: Input, sources: dict[str, str], batch: pa.RecordBatch, row: int) -> Chunk:
+    """A record batch, the first row of which has this number in its file."""
+    return Chunk(
+        {
+            target.name: column_values(target, batch.column(sources[target.name]))
+            for target in kind.targets
+            if target.name in sources
+        },
+        sources,
+        range(row, row + batch.num_rows),
+        "{path}: row {line}",
+    )

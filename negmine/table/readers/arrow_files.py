@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
-from negmine.table.readers.arrow_columns import check_type, column_values
-from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.arrow_columns import chunk_of, sources_of
+from negmine.table.readers.chunks import Chunk
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.places import Place, file_errors
 
@@ -30,12 +30,7 @@ def arrow_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterat
             else:
                 source = pa.PythonFile(stack.enter_context(file.open()), mode="r")
             batches, schema = _open(source, file)
-            # Decoded only here, where damaged names show.
-            names = schema.names
-        sources = resolve(kind, file.name, names, columns)
-        for target in kind.targets:
-            if target.name in sources:
-                check_type(target, schema.field(sources[target.name]), file.name)
+        sources = sources_of(kind, file, schema, columns)
         row = 1
         while True:
             with file_errors(file):
@@ -54,16 +49,7 @@ def arrow_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterat
             )
             for start in range(0, batch.num_rows, size):
                 piece = batch.slice(start, size)
-                yield Chunk(
-                    {
-                        target.name: column_values(target, piece.column(sources[target.name]))
-                        for target in kind.targets
-                        if target.name in sources
-                    },
-                    sources,
-                    range(row, row + piece.num_rows),
-                    "{path}: row {line}",
-                )
+                yield chunk_of(kind, sources, piece, row)
                 row += piece.num_rows
 
 

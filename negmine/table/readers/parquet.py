@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from negmine.table.readers import limits
-from negmine.table.readers.arrow_columns import check_type, column_values
-from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.arrow_columns import chunk_of, sources_of
+from negmine.table.readers.chunks import Chunk
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.places import Place, file_errors
 
@@ -25,12 +25,7 @@ def parquet_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iter
         stack.enter_context(parquet)
         with file_errors(file):
             schema = parquet.schema_arrow
-            # Decoded only here, where damaged names show.
-            names = schema.names
-        sources = resolve(kind, file.name, names, columns)
-        for target in kind.targets:
-            if target.name in sources:
-                check_type(target, schema.field(sources[target.name]), file.name)
+        sources = sources_of(kind, file, schema, columns)
         row = 1
         for group in range(parquet.num_row_groups):
             with file_errors(file):
@@ -42,16 +37,7 @@ def parquet_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iter
                     batch = next(batches, None)
                 if batch is None:
                     break
-                yield Chunk(
-                    {
-                        target.name: column_values(target, batch.column(sources[target.name]))
-                        for target in kind.targets
-                        if target.name in sources
-                    },
-                    sources,
-                    range(row, row + batch.num_rows),
-                    "{path}: row {line}",
-                )
+                yield chunk_of(kind, sources, batch, row)
                 row += batch.num_rows
 
 
