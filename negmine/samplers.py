@@ -16,7 +16,10 @@ from negmine.table import schema as schemas
 
 
 def positions(
-    query: np.ndarray, preference: np.ndarray, docid: np.ndarray, survivors: np.ndarray
+    query: np.ndarray,
+    preference: np.ndarray,
+    docid: np.ndarray | schemas.Codes,
+    survivors: np.ndarray,
 ) -> np.ndarray:
     """1, 2, 3, ... for each query's survivors by falling preference, int64 [rows]; 0 for others.
 
@@ -27,14 +30,14 @@ def positions(
         survivors: True for rows that may be taken.
     """
     rows = np.flatnonzero(survivors)
-    order = rows[schemas.rank_order(query[rows], preference[rows], docid[rows])]
+    order = rows[schemas.rank_order(query[rows], preference[rows], docid, rows)]
     found = np.zeros(len(query), dtype=np.int64)
     found[order] = schemas.positions_in_group(query[order])
     return found
 
 
 def numbered(
-    query: np.ndarray, by: np.ndarray, docid: np.ndarray, chosen: np.ndarray
+    query: np.ndarray, by: np.ndarray, docid: np.ndarray | schemas.Codes, chosen: np.ndarray
 ) -> np.ndarray:
     """The chosen rows of each query numbered by falling ``by``, int32 [rows]; 0 for the others."""
     return positions(query, by, docid, chosen).astype(np.int32)
@@ -73,7 +76,7 @@ def simans(
 def stratified(
     query: np.ndarray,
     score: np.ndarray,
-    docid: np.ndarray,
+    docid: np.ndarray | schemas.Codes,
     survivors: np.ndarray,
     draw: np.ndarray,
     n: int,

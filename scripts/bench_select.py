@@ -193,6 +193,9 @@ def _negmine(options: argparse.Namespace) -> None:
         near_duplicates=guard,
         duplicate_queries=guard,
     )
+    # The peer's modules are loaded when its clock starts; pyarrow loads pandas when it finds it.
+    import pandas  # noqa: F401
+
     if guard:
         import rensa  # noqa: F401
         import scipy.sparse.csgraph  # noqa: F401

@@ -46,7 +46,7 @@ class View:
     score: np.ndarray
     positive_score: np.ndarray
     rank: np.ndarray
-    docid: np.ndarray
+    docid: np.ndarray | schemas.Codes
     guide: np.ndarray
     positive_guide: np.ndarray
     flags: Mapping[str, np.ndarray]
@@ -135,7 +135,7 @@ def view(
         score=score,
         positive_score=of_positives(score),
         rank=read_rank(table, rank_by),
-        docid=schemas.string_codes(table.column("docid"))[0],
+        docid=schemas.Codes(table.column("docid")),
         guide=guide,
         positive_guide=unknown if params.guide is None else of_positives(guide),
         flags=flags or {},

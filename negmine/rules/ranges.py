@@ -33,7 +33,7 @@ def shift(view: View, params: FilterParams) -> np.ndarray:
     """
     assert params.shift is not None
     rows = np.flatnonzero(~view.positive & (view.rank < UNRANKED))
-    order = rows[schemas.rank_order(view.query[rows], -view.rank[rows], view.docid[rows])]
+    order = rows[schemas.rank_order(view.query[rows], -view.rank[rows], view.docid, rows)]
     dropped = np.zeros(len(view.query), dtype=bool)
     dropped[order] = schemas.positions_in_group(view.query[order]) <= params.shift
     return dropped

@@ -51,7 +51,7 @@ def check_ledger(part: pa.Table, ledger: pa.Table, asked: int, stats: Mapping[st
         _violated("a known positive was selected as a negative")
     if pc.any(pc.is_valid(chosen.column("dropped_by"))).as_py():
         _violated("a dropped candidate was selected as a negative")
-    _, query = np.unique(schemas.string_codes(chosen.column("qid"))[0], return_inverse=True)
+    query, _ = schemas.query_numbers(chosen.column("qid"))
     number = np.asarray(chosen.column("selected"), dtype=np.int64)
     per_query = np.bincount(query)
     if per_query.max(initial=0) > asked:

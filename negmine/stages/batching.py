@@ -22,6 +22,8 @@ from negmine.table.schema import group_starts
 _QUERIES_PER_CLUSTER = 200
 #: B3's window of teacher ranks for retrieval: 30 left out at the top, 100 taken.
 _B3_FIRST, _B3_COUNT = 30, 100
+#: Random batches that the batches are compared with: about so many, in at most so many orders.
+_RANDOM_BATCHES, _RANDOM_DRAWS = 1000, 20
 
 
 def numbered(examples: Examples, batch_size: int | None) -> Examples:
@@ -68,12 +70,21 @@ def batched(
         sequences = [by_query[batchers.rounds(inverse[by_query], order)]]
     batches, _ = batchers.pack(sequences, items, params.batch_size)
     batches = batches[rng.permutation(len(batches))]
-    usual, _ = batchers.pack([rng.permutation(len(query))], items, params.batch_size)
+    # Of few batches a single random order says little.
+    draws = max(1, min(_RANDOM_DRAWS, _RANDOM_BATCHES // max(1, len(batches))))
     left, right = query_vectors[inverse], positive_vectors[inverse]
+    usual = [
+        batchers.hardness(
+            left,
+            right,
+            batchers.pack([rng.permutation(len(query))], items, params.batch_size)[0],
+        )
+        for _ in range(draws)
+    ]
     facts = {
         "batches": len(batches),
         "in_batch_hardness": round(batchers.hardness(left, right, batches), 4),
-        "in_batch_hardness_of_random": round(batchers.hardness(left, right, usual), 4),
+        "in_batch_hardness_of_random": round(float(np.mean(usual)), 4),
     }
     return examples.take(batches.ravel()), facts
 

@@ -61,16 +61,14 @@ def label_pseudo(
     pseudo = np.zeros(table.num_rows, dtype=bool)
     if params.pseudo_positive is None:
         return table, pseudo
-    codes, _ = schemas.string_codes(table.column("qid"))
-    starts = schemas.group_starts(codes)
-    lengths = np.diff(np.append(starts, len(codes)))
-    query = np.repeat(np.arange(len(starts)), lengths)
+    query, starts = schemas.query_numbers(table.column("qid"))
+    lengths = np.diff(np.append(starts, len(query)))
     label = table.column("label").to_numpy()
     labelled = np.repeat(np.maximum.reduceat(label, starts) == 1, lengths)
     score = read_score(table, columns.by, params.transform)
     rank = read_rank(table, columns.rank_by)
     near = rank <= params.range_max if params.range_max is not None else rank < UNRANKED
-    docid, _ = schemas.string_codes(table.column("docid"))
+    docid = schemas.Codes(table.column("docid"))
     place = samplers.positions(query, score, docid, ~labelled & near & ~np.isnan(score))
     pseudo = (place == 1) & (score > params.pseudo_positive)
     index = table.schema.get_field_index("label")

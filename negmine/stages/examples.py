@@ -23,6 +23,7 @@ from negmine.formats.base import (
     nothing,
 )
 from negmine.stages.accounts import account
+from negmine.stages.kept import distinct
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
@@ -329,8 +330,8 @@ def with_texts(found: Iterable[Piece], documents: Documents, size: int) -> Itera
 def _filled(group: list[Piece], documents: Documents) -> Iterator[Piece]:
     if not group:
         return
-    docids = pa.chunked_array([piece.chosen.docids for piece in group], pa.string()).unique()
+    docids, rows = distinct([piece.chosen.docids for piece in group])
     texts = documents.texts(docids)
-    for piece in group:
-        at = pc.index_in(piece.chosen.docids, value_set=docids)
-        yield replace(piece, chosen=replace(piece.chosen, doc_texts=texts.take(at)))
+    for piece, row in zip(group, rows, strict=True):
+        doc_texts = texts.take(pa.array(row))
+        yield replace(piece, chosen=replace(piece.chosen, doc_texts=doc_texts))

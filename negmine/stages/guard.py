@@ -172,7 +172,7 @@ class Guard:
             more = part[1].num_rows
             full = size + part[1].nbytes > self.at_once
             if group and not full and held + more > at_once:
-                held = len(distinct([table for _, table, _ in group])[0])
+                held = len(distinct([table.column("docid") for _, table, _ in group])[0])
                 full = held > at_once // 2 or held + more > at_once
             if group and full:
                 yield self._group(group, documents, signatures)
@@ -184,7 +184,7 @@ class Guard:
             yield self._group(group, documents, signatures)
 
     def _group(self, parts: list[Labelled], documents: Documents, signatures: Signatures) -> _Group:
-        docids, rows = distinct([table for _, table, _ in parts])
+        docids, rows = distinct([table.column("docid") for _, table, _ in parts])
         features = signatures.take(docids) if self._texts else None
         parents = None
         if self._params.sibling_by is not None:

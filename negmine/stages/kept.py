@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ def join(parts: Iterable[Part], documents: Documents, column: str, at_once: int)
         at_once: bytes of parts whose documents are looked up together.
     """
     for group in groups(parts, at_once):
-        docids, rows = distinct([table for _, table in group])
+        docids, rows = distinct([table.column("docid") for _, table in group])
         values = documents.values(column, docids)
         for (name, table), row in zip(group, rows, strict=True):
             yield name, table.append_column(meta_column(column), values.take(pa.array(row)))
@@ -62,9 +62,13 @@ def groups(parts: Iterable[Part], at_once: int) -> Iterator[list[Part]]:
         yield group
 
 
-def distinct(tables: list[pa.Table]) -> tuple[pa.Array, list[np.ndarray]]:
-    """The distinct docids of tables, and per table each row's place among them."""
-    chunks = [chunk for table in tables for chunk in table.column("docid").chunks]
+def distinct(docids: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[pa.Array, list[np.ndarray]]:
+    """The distinct docids of some columns, and per column each row's place among them."""
+    chunks = [
+        chunk
+        for column in docids
+        for chunk in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])
+    ]
     encoded = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode()
-    stops = np.cumsum([table.num_rows for table in tables])
+    stops = np.cumsum([len(column) for column in docids])
     return encoded.dictionary, np.split(encoded.indices.to_numpy(), stops[:-1])

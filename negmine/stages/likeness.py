@@ -39,7 +39,7 @@ def join(parts: Iterable[Part], source: Artifact, seed: int, at_once: int) -> It
     vectors = {name: vectors_of(source, name) for name in dense_sources(source)}
     vectors = {name: found for name, found in vectors.items() if _normalised(found)}
     for group in groups(parts, at_once):
-        docids, rows = distinct([table for _, table in group])
+        docids, rows = distinct([table.column("docid") for _, table in group])
         features = signatures.take(docids)
         documents_rows = documents.known_rows(docids)
         for (name, table), row in zip(group, rows, strict=True):

@@ -213,13 +213,29 @@ class Documents:
         """Row number of each docid, -1 where the corpus has no such document."""
         distinct = docids.unique()
         found = np.full(len(distinct), -1, dtype=np.int64)
-        for first, part in self.parts(["docid"]):
-            at = pc.index_in(part.column("docid").combine_chunks(), value_set=distinct)
+        for number, at in self._places(distinct):
             local = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
-            found[at.drop_null().to_numpy()] = first + local
+            found[at.drop_null().to_numpy()] = self.offsets[number] + local
         if len(distinct) == 0:
             return np.empty(0, dtype=np.int64)
         return found[pc.index_in(docids, value_set=distinct).to_numpy()]
+
+    def _places(self, docids: pa.Array) -> Iterator[tuple[int, pa.Array]]:
+        """(number of a part, place of each of its ids among ``docids``, null = not among them)."""
+        # Arrow hashes ``docids`` anew for every call: so many ids are looked up in one that this
+        # weighs no more than the looking up.
+        at_once = max(PART_DOCUMENTS, len(docids))
+        ids: list[pa.ChunkedArray] = []
+        for number, name in enumerate(self.names):
+            ids.append(self.artifact.read(name, ["docid"]).column("docid"))
+            if sum(map(len, ids)) < at_once and number + 1 < len(self.names):
+                continue
+            at = pc.index_in(pa.concat_arrays([c.combine_chunks() for c in ids]), value_set=docids)
+            start = 0
+            for place, column in enumerate(ids, number + 1 - len(ids)):
+                yield place, at.slice(start, len(column))
+                start += len(column)
+            ids = []
 
     def known_rows(self, docids: pa.Array) -> np.ndarray:
         """Row number of each docid.
@@ -246,13 +262,11 @@ class Documents:
         """
         positions: list[np.ndarray] = []
         chunks: list[pa.Array] = []
-        for name in self.names:
-            ids = self.artifact.read(name, ["docid"]).column("docid").combine_chunks()
-            at = pc.index_in(ids, value_set=docids)
+        for number, at in self._places(docids):
             mask = at.is_valid()
             if not pc.any(mask).as_py():
                 continue
-            part = self.artifact.read(name).filter(mask)
+            part = self.artifact.read(self.names[number]).filter(mask)
             chunks.append(full_text(part))
             positions.append(at.drop_null().to_numpy())
         where = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)

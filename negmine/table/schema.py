@@ -164,10 +164,43 @@ def string_codes(values: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, pa.Arr
     return position[codes] if len(order) else codes, encoded.dictionary.take(pa.array(order))
 
 
-def rank_order(group: np.ndarray, score: np.ndarray, tie_break: np.ndarray) -> np.ndarray:
+class Codes:
+    """Codes that compare as strings do (by UTF-8 bytes), made when they are asked for.
+
+    Ties are few, so that the strings of a part are seldom sorted.
+
+    Args:
+        strings: what is coded, without nulls.
+    """
+
+    def __init__(self, strings: pa.Array | pa.ChunkedArray) -> None:
+        self._strings = strings
+        self._all: np.ndarray | None = None
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Codes of some rows, int64; only those of one call compare with each other."""
+        if self._all is None and 8 * len(rows) < len(self._strings):
+            return string_codes(self._strings.take(pa.array(rows)))[0]
+        if self._all is None:
+            self._all = string_codes(self._strings)[0]
+        return self._all[rows]
+
+
+def rank_order(
+    group: np.ndarray,
+    score: np.ndarray,
+    tie_break: np.ndarray | Codes,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
     """Row order that ranks within groups: by group, then -score, then ``tie_break`` (docid codes).
 
     This is the only ranking in negmine; NaN scores (unknown) come last in their group.
+
+    Args:
+        group: group of each row.
+        score: its score.
+        tie_break: what decides between equal scores.
+        rows: each row's place in ``tie_break``; by default its own.
     """
     descending = np.where(np.isnan(score), np.inf, -score)
     # One fast sort by score, a stable one by group (a counting sort where the numbers are small),
@@ -182,9 +215,10 @@ def rank_order(group: np.ndarray, score: np.ndarray, tie_break: np.ndarray) -> n
     if tied.any():
         run = np.concatenate(([0], np.cumsum(~tied)))
         inside = np.concatenate((tied, [False])) | np.concatenate(([False], tied))
-        rows = order[inside]
+        tied_rows = order[inside]
+        codes = tie_break[tied_rows if rows is None else rows[tied_rows]]
         # Equal rows stay in table order: the fast sort is not stable.
-        order[inside] = rows[np.lexsort((rows, tie_break[rows], run[inside]))]
+        order[inside] = tied_rows[np.lexsort((tied_rows, codes, run[inside]))]
     return order
 
 

@@ -254,6 +254,60 @@ def test_a_failing_write_leaves_no_part(tmp_path: Path) -> None:
         assert not writer.has("part-00000.parquet")
 
 
+def test_parts_that_come_quickly_are_recorded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun() -> artifacts.Writer:
+        writer = artifacts.begin(tmp_path / "a", plan())
+        assert writer is not None
+        return writer
+
+    def named() -> list[str]:
+        return sorted(path.name for path in (tmp_path / "a").glob("part-*"))
+
+    # Killed: nothing is closed or flushed any more.
+    writer = begun()
+    writer.add_table("part-00000.parquet", part("a", "b"), SCHEMA, {"rows": 2})
+    writer.add_table("part-00001.parquet", part("c"), SCHEMA, {"rows": 1})
+    assert writer.has("part-00001.parquet")
+    assert named() == []
+    writer._journal.close()
+
+    monkeypatch.setattr(artifacts, "_SETTLE_SECONDS", 0.0)
+    writer = begun()
+    assert not writer.has("part-00000.parquet")
+    writer.add_table("part-00000.parquet", part("a", "b"), SCHEMA, {"rows": 2})
+    assert named() == ["part-00000.parquet"]
+    monkeypatch.setattr(artifacts, "_SETTLE_SECONDS", 3600.0)
+    monkeypatch.setattr(artifacts, "_SETTLE_BYTES", 1)
+    writer.add_table("part-00001.parquet", part("c"), SCHEMA, {"rows": 1})
+    assert named() == ["part-00000.parquet", "part-00001.parquet"]
+    writer._journal.close()
+
+    with begun() as writer:
+        assert writer.resumed == 2
+        assert (
+            writer.commit({"rows": 3}).manifest["files"] == make(tmp_path / "b").manifest["files"]
+        )
+
+
+def test_parts_that_could_not_be_flushed_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = artifacts.begin(tmp_path / "a", plan())
+    assert writer is not None
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer.add_table("part-00000.parquet", part("a", "b"), SCHEMA, {"rows": 2})
+    monkeypatch.setattr(artifacts, "_flush", full)
+    with pytest.raises(OSError, match="No space left"), writer:
+        writer.commit({"rows": 2})
+    assert not writer.has("part-00000.parquet")
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_nan_score_is_never_written(tmp_path: Path) -> None:
     writer = artifacts.begin(tmp_path / "a", plan())
     assert writer is not None

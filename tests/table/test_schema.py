@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -75,6 +77,36 @@ def test_rank_order_is_by_group_then_falling_score_then_tie_break(
     got = [rows[i] for i in schemas.rank_order(group, score, tie)]
     key = lambda row: (row[0], np.isnan(row[1]), 0 if np.isnan(row[1]) else -row[1], row[2])  # noqa: E731
     assert [key(row) for row in got] == sorted(key(row) for row in rows)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2), st.sampled_from([0.5, 1.0]), st.text("ab\U0001f600é", max_size=3)
+        ),
+        max_size=40,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_docids_break_ties_as_their_sorted_codes_do(
+    rows: list[tuple[int, float, str]], random: Random
+) -> None:
+    docids = pa.array([row[2] for row in rows], pa.string())
+    kept = np.array(sorted(random.sample(range(len(rows)), len(rows) // 2)), dtype=np.int64)
+    group = np.array([rows[at][0] for at in kept], dtype=np.int64)
+    score = np.array([rows[at][1] for at in kept])
+    codes = schemas.string_codes(docids)[0]
+    expected = schemas.rank_order(group, score, codes[kept])
+    lazy = schemas.Codes(docids)
+    assert schemas.rank_order(group, score, lazy, kept).tolist() == expected.tolist()
+
+
+def test_a_few_codes_are_made_without_the_others() -> None:
+    codes = schemas.Codes(pa.chunked_array([["b", "c"], [str(n) for n in range(98)]]))
+    assert codes[np.array([1, 0, 2])].tolist() == [2, 1, 0]
+    every = codes[np.arange(100)]
+    assert every[1] > every[0] > every[2]
+    assert codes[np.array([1, 0])].tolist() == every[[1, 0]].tolist()
 
 
 def test_positions_start_at_one_in_each_group() -> None:
