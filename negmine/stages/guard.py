@@ -6,8 +6,8 @@ read seldom and memory stays bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +45,15 @@ class _Group:
             setting asks for texts.
         parents: a code per document's value of ``--sibling-by``, -1 = none; None where no
             setting asks.
+        asked: per part, its queries' ids and the digests of their normalised texts; of no part
+            where no setting asks.
     """
 
     parts: list[Labelled]
     rows: list[np.ndarray]
     features: np.ndarray | None = None
     parents: np.ndarray | None = None
+    asked: Mapping[str, tuple[pa.Array, np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,8 @@ class Guard:
             if params.same_text:
                 found["same_text"] = told & identity.same_text(query, positive, content)
             if params.query_text:
-                asked = self._queries(name)
-                own = digests(identity.normalise(asked.column("text").combine_chunks()))
-                at = pc.index_in(qids, value_set=asked.column("qid").combine_chunks()).to_numpy()
+                asked, own = group.asked[name]
+                at = pc.index_in(qids, value_set=asked).to_numpy()
                 found["query_text"] = told & ~positive & (own[at] == content)
             if params.near_duplicates:
                 found["near_duplicate"] = identity.near_duplicate(
@@ -190,7 +192,20 @@ class Guard:
         if self._params.sibling_by is not None:
             values = documents.values(self._params.sibling_by, docids).dictionary_encode()
             parents = pc.fill_null(values.indices, -1).to_numpy().astype(np.int64)
-        return _Group(parts, rows, features, parents)
+        asked = self._asked([name for name, _, _ in parts]) if self._params.query_text else {}
+        return _Group(parts, rows, features, parents, asked)
+
+    def _asked(self, names: list[str]) -> dict[str, tuple[pa.Array, np.ndarray]]:
+        """Of each part, the ids of its queries and the digests of their normalised texts."""
+        queries = [self._queries(name) for name in names]
+        texts = pa.chunked_array([c for q in queries for c in q.column("text").chunks], pa.string())
+        # All at once: preparing the regular expression takes longer than the texts of a part.
+        own = digests(identity.normalise(texts.combine_chunks()))
+        stops = np.cumsum([len(asked) for asked in queries])
+        return {
+            name: (asked.column("qid").combine_chunks(), part)
+            for name, asked, part in zip(names, queries, np.split(own, stops[:-1]), strict=True)
+        }
 
     def _find_duplicates(self) -> _Duplicates:
         """Clusters of near-duplicate queries over all parts, with their known positives."""
