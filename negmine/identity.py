@@ -165,11 +165,12 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
     width = PERMUTATIONS // _BANDS
     pairs = []
     for band in range(_BANDS):
-        columns = np.ascontiguousarray(signature[told, band * width : (band + 1) * width])
-        keys = columns.view(np.dtype((np.void, columns.itemsize * width))).ravel()
-        _, inverse = np.unique(keys, return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        same = inverse[order][1:] == inverse[order][:-1]
+        # 64 bits of the band stand for it: whoever shares them by chance is told apart below.
+        keys = np.zeros(len(told), dtype=np.uint64)
+        for column in range(band * width, (band + 1) * width):
+            keys = splitmix(keys ^ signature[told, column])
+        order = np.argsort(keys, kind="stable")
+        same = keys[order][1:] == keys[order][:-1]
         # Neighbours, and everyone with the bucket's first: enough to connect a bucket of copies.
         first = np.flatnonzero(np.concatenate(([True], ~same)))
         lengths = np.diff(np.append(first, len(order)))

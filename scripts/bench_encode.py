@@ -7,6 +7,8 @@ the largest difference of a vector's entry, and the ten nearest neighbours of so
     python scripts/bench_encode.py DATA/medquad --limit 2000
 
 ``--dtype auto`` (the default) takes bfloat16 only where the processor multiplies it in hardware.
+``--profile`` tells instead what negmine's time goes to, and how fast the processor multiplies
+matrices of such shapes in both formats: what no way of calling the model can exceed.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,15 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=128, help="negmine's (its default: 128)")
     parser.add_argument("--threads", type=int, help="of the models; default: all cores")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="where negmine's time goes")
     parser.add_argument("--worker", choices=("peer", "negmine", "onnx"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         _work(options)
+        return 0
+    if options.profile:
+        _profile(options)
         return 0
     sides = ["peer", "negmine", *(["onnx"] if options.onnx else [])]
     with tempfile.TemporaryDirectory() as folder:
@@ -109,6 +116,67 @@ def _work(options: argparse.Namespace) -> None:
         how = f"{encoder.describe()['backend']}, {encoder.placement.dtype}"
     np.save(options.out, vectors)
     _bench.tell(**spent, tokens=tokens, how=how)
+
+
+def _profile(options: argparse.Namespace) -> None:
+    """Print the operators' shares of negmine's time, and the rates of bare matrix products."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from negmine.models.encoders import EncoderSettings, load_encoder
+    from negmine.models.resolve import resolve
+
+    _, texts = _bench.corpus(options.data, options.limit)
+    settings = EncoderSettings(
+        batch_size=options.batch_size, dtype=options.dtype, threads=options.threads
+    )
+    encoder = load_encoder(resolve(options.model), settings)
+    encoder.encode(texts[:8], "document")
+    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiled:
+        encoder.encode(texts, "document")
+    found = sorted(profiled.key_averages(), key=lambda one: -one.self_cpu_time_total)
+    whole = sum(one.self_cpu_time_total for one in found)
+    print(_bench.machine("torch"))
+    print(f"{len(texts):,} texts of {options.data.name}, {encoder.placement.dtype}\n")
+    rows = [
+        (
+            one.key,
+            f"{one.self_cpu_time_total / whole:.1%}",
+            f"{one.flops / one.cpu_time_total / 1e3:.0f}" if one.flops else "",
+        )
+        for one in found[:8]
+    ]
+    print(_bench.table(("operator", "share of the time", "GFLOP/s"), rows), "\n")
+    width = encoder.dimension
+    shapes = ((width, width), (width, 4 * width), (4 * width, width))
+    rates = [
+        (
+            f"{encoder.batch_tokens} x {k} x {n}",
+            *(
+                f"{_rate(encoder.batch_tokens, k, n, dtype):.0f}"
+                for dtype in (torch.float32, torch.bfloat16)
+            ),
+        )
+        for k, n in shapes
+    ]
+    print(_bench.table(("bare product", "float32, GFLOP/s", "bfloat16, GFLOP/s"), rates))
+
+
+def _rate(rows: int, inner: int, columns: int, dtype: Any) -> float:
+    """GFLOP/s of a linear layer of that shape, over half a second."""
+    import torch
+
+    x, w = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype)
+    count = 0
+    with torch.inference_mode():
+        for _ in range(5):
+            torch.nn.functional.linear(x, w)
+        with _bench.timed() as spent:
+            started = time.perf_counter()
+            while time.perf_counter() - started < 0.5:
+                torch.nn.functional.linear(x, w)
+                count += 1
+    return 2 * rows * inner * columns * count / spent["seconds"] / 1e9
 
 
 def _agreement(left: np.ndarray, right: np.ndarray) -> float:

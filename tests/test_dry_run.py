@@ -170,3 +170,31 @@ def test_models_are_tried(
     )
     manifest = json.loads((tmp_path / "other" / "_manifest.json").read_text())
     assert other["rows"] == manifest["counts"]["scored"]
+
+
+@pytest.mark.real
+def test_signatures_and_approximate_indexes_are_counted(
+    invoke: Invoke, data: Path, tmp_path: Path, tiny_bi: Path
+) -> None:
+    command = ["index", "--corpus", data, "--no-bm25", "--encoder", f"tiny={tiny_bi}"]
+    out = ["-o", tmp_path / "index"]
+    plain = stages(invoke, *command, "--no-signatures", *out)["index"]
+    told = stages(invoke, *command, "--ann", "HNSW8", *out)["index"]
+    assert {"signatures", "approximate index"} <= told["breakdown"].keys()
+    assert not {"signatures", "approximate index"} & plain["breakdown"].keys()
+    assert call(*command, "--ann", "HNSW8", *out)[0] == 0
+    size = sum(
+        path.stat().st_size
+        for folder in ("signatures", "ann")
+        for path in (tmp_path / "index" / folder).rglob("*")
+        if path.suffix in (".npy", ".faiss")
+    )
+    assert told["disk_bytes"] - plain["disk_bytes"] == pytest.approx(size, rel=0.05)
+    assert stages(invoke, *command, "--ann", "HNSW8", *out)["index"]["state"] == "up to date"
+    # Too few vectors to train it: its size is known all the same.
+    coarse = stages(invoke, *command, "--ann", "IVF4096,Flat", "-o", tmp_path / "other")["index"]
+    assert coarse["disk_bytes"] > plain["disk_bytes"]
+    assert "approximate index" not in coarse["breakdown"]
+    assert any("IVF4096,Flat" in guess for guess in coarse["guesses"])
+    unknown = invoke(*command, "--ann", "nosuch", *out, "--force", "--dry-run")
+    assert unknown.exit_code == 2

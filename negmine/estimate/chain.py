@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import identity, memory, signatures
-from negmine.errors import ConflictError
+from negmine.errors import ConflictError, UsageError
 from negmine.estimate.cost import Cost, Watch, told
 from negmine.estimate.rehearsal import (
     AnyDocument,
@@ -138,6 +138,12 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
             index.vectors_plan, params, name=name, reference=reference, prompt=prompts.get(name)
         )
         states[name] = _child_state(chain, out / "vectors" / name, real, plan)
+    if params.signatures:
+        folder = out / signatures.FOLDER
+        states[signatures.FOLDER] = _child_state(chain, folder, real, signatures.plan)
+    if params.ann is not None:
+        for name in references:
+            states[index.ann_role(name)] = _ann_state(chain, params.ann, out, name)
     _sum_up(cost, states)
     if cost.skipped and real is not None:
         chain.index, chain.real = out, True
@@ -149,8 +155,6 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     small = _small(chain, corpus)
     budget = index.budget(params, references)
     made = index.Made(chain.trial("index"), budget=budget)
-    if params.ann is not None:
-        cost.guesses.append("the approximate index (--ann) is not counted")
     children = {"documents": small.artifact}
     if params.bm25:
         children["bm25"] = _bm25(chain, small, made, cost, states["bm25"])
@@ -158,6 +162,10 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
         children[name] = _vectors(
             chain, params, name, prompts.get(name), small, corpus, made, cost, states[name]
         )
+        if params.ann is not None and states[index.ann_role(name)].kind != "made":
+            _ann(chain, params.ann, children[name], cost)
+    if params.signatures and states[signatures.FOLDER].kind != "made":
+        _signatures(chain, small, made, cost)
     index.finish(made.out, children, True, [])
     chain.index, chain.real = made.out, False
     return cost
@@ -269,6 +277,52 @@ def _bm25(chain: Chain, small: Documents, made: index.Made, cost: Cost, state: S
         cost.disk_bytes += int(written(built) * chain.documents / len(small))
         cost.memory_bytes = max(cost.memory_bytes, artifacts.peak_memory() or 0)
     return built
+
+
+def _signatures(chain: Chain, small: Documents, made: index.Made, cost: Cost) -> None:
+    """Describe the small corpus."""
+    watch = Watch()
+    with watch:
+        built = index.make_signatures(made, small.artifact)
+    grown = chain.documents / len(small)
+    cost.add("signatures", watch.seconds * grown)
+    cost.disk_bytes += int(written(built) * grown)
+
+
+def _ann_state(chain: Chain, factory: str, out: Path, name: str) -> State:
+    folder, vectors = out / "ann" / name, out / "vectors" / name
+    real = artifacts.open_artifact(vectors) if (vectors / artifacts.MANIFEST).is_file() else None
+    return _child_state(chain, folder, real, partial(index.ann_plan, factory))
+
+
+def _ann(chain: Chain, factory: str, vectors: Artifact, cost: Cost) -> None:
+    """Build the approximate index of the small corpus, or where it is too small, ask for its size.
+
+    Raises:
+        UsageError: FAISS knows no such index.
+    """
+    from negmine.sources import ann
+    from negmine.sources.dense import Vectors
+
+    stored = Vectors(vectors)
+    dimension = int(vectors.manifest["counts"]["dimension"])
+    file = chain.trial(f"{vectors.path.name}.faiss")
+    watch = Watch()
+    try:
+        with watch:
+            ann.build(stored, factory, file)
+        per_vector = file.stat().st_size / len(stored)
+        cost.add("approximate index", watch.seconds * chain.documents / len(stored))
+    except UsageError:
+        per_vector = ann.bytes_per_vector(factory, dimension)
+        cost.guesses.append(
+            f"the approximate index: its time is not counted, {len(stored):,} vectors do not "
+            f"train {factory}"
+        )
+    size = int(per_vector * chain.documents)
+    cost.disk_bytes += size
+    # It is built in memory as a whole, and written from there.
+    cost.memory_bytes = max(cost.memory_bytes, resident_bytes() + size)
 
 
 def _vectors(

@@ -45,6 +45,19 @@ def _last(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[-1][:200]
 
 
+def bytes_per_vector(factory: str, dimension: int) -> int:
+    """What an index of this kind holds of a vector: its code, and its number.
+
+    Raises:
+        UsageError: FAISS knows no such index.
+    """
+    try:
+        return int(_empty(factory, dimension).sa_code_size()) + 8
+    except RuntimeError:
+        # Graphs and other indexes without a code of their own hold the vector.
+        return 4 * dimension + 8
+
+
 def build(vectors: Vectors, factory: str, file: Path) -> int:
     """Train on a sample, add all vectors in order, write the index; returns how many it holds.
 

@@ -346,12 +346,16 @@ def ann_role(name: str) -> str:
     return f"{ANN_PREFIX}{name}"
 
 
+def ann_plan(factory: str, vectors: Artifact) -> Plan:
+    """What an approximate index is made from."""
+    return Plan("index.ann", ANN_VERSION, {"factory": factory}, artifacts={"vectors": vectors})
+
+
 def _ann(factory: str, made: Made, vectors: Artifact, name: str) -> Artifact:
     from negmine.sources import ann
     from negmine.sources.dense import Vectors
 
-    plan = Plan("index.ann", ANN_VERSION, {"factory": factory}, artifacts={"vectors": vectors})
-    writer = made.begin(f"ann/{name}", plan)
+    writer = made.begin(f"ann/{name}", ann_plan(factory, vectors))
     if writer is None:
         return artifacts.open_artifact(made.out / "ann" / name)
     log.event(f"{name}: building the approximate index {factory}")
