@@ -127,6 +127,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def operators(profiled: Any, most: int = 8) -> str:
+    """The operators of a torch profile that take most time, as a Markdown table."""
+    found = sorted(profiled.key_averages(), key=lambda one: -one.self_cpu_time_total)
+    whole = sum(one.self_cpu_time_total for one in found)
+    rows = [
+        (
+            one.key,
+            f"{one.self_cpu_time_total / whole:.1%}",
+            f"{one.flops / one.cpu_time_total / 1e3:.0f}" if one.flops else "",
+        )
+        for one in found[:most]
+    ]
+    return table(("operator", "share of the time", "GFLOP/s"), rows)
+
+
 def records(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSONL file."""
     with path.open(encoding="utf-8") as lines:

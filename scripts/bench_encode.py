@@ -134,19 +134,9 @@ def _profile(options: argparse.Namespace) -> None:
     encoder.encode(texts[:8], "document")
     with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiled:
         encoder.encode(texts, "document")
-    found = sorted(profiled.key_averages(), key=lambda one: -one.self_cpu_time_total)
-    whole = sum(one.self_cpu_time_total for one in found)
     print(_bench.machine("torch"))
     print(f"{len(texts):,} texts of {options.data.name}, {encoder.placement.dtype}\n")
-    rows = [
-        (
-            one.key,
-            f"{one.self_cpu_time_total / whole:.1%}",
-            f"{one.flops / one.cpu_time_total / 1e3:.0f}" if one.flops else "",
-        )
-        for one in found[:8]
-    ]
-    print(_bench.table(("operator", "share of the time", "GFLOP/s"), rows), "\n")
+    print(_bench.operators(profiled), "\n")
     width = encoder.dimension
     shapes = ((width, width), (width, 4 * width), (4 * width, width))
     rates = [

