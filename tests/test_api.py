@@ -23,7 +23,7 @@ PAIRS = [
 MORE = ["therapy 42", "the gene of a cell in the heart", "mice", "of the gene", "% of a cell"]
 #: Rules that sentence-transformers does not have; random vectors know no near-duplicates.
 THEIRS = {
-    "index": {"vectors": "float32"},
+    "index": {"vectors": "float32", "dtype": "float32"},
     "filter": {
         "same-text": False,
         "near-duplicates": False,

