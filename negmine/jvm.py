@@ -168,6 +168,77 @@ def java_class(name: str) -> Any:
     return autoclass(name, include_protected=False, include_private=False)
 
 
+# --- functions that run inside Java -----------------------------------------------------------
+
+
+def method(owner: str, name: str, result: str, *parameters: str, of: Any = None) -> Any:
+    """A handle of a Java method; bound to the object ``of``, or taking it as first argument.
+
+    Handles put together run without coming back to Python in between.
+
+    Args:
+        owner: the class that declares it.
+        name: its name.
+        result: the class it returns, erased; ``long`` and ``void`` by these names.
+        parameters: the classes of its parameters.
+        of: the object that it is called on.
+    """
+    kind = _method_type(_class(result), *map(_class, parameters))
+    found = _lookup().findVirtual(_class(owner), name, kind)
+    return found if of is None else found.bindTo(of)
+
+
+def constructor(owner: str, *parameters: str) -> Any:
+    """A handle of a Java constructor."""
+    kind = _method_type(_class("void"), *map(_class, parameters))
+    return _lookup().findConstructor(_class(owner), kind)
+
+
+def given(handle: Any, place: int, value: Any) -> Any:
+    """The handle with one of its arguments given."""
+    return java_class("java.lang.invoke.MethodHandles").insertArguments(handle, place, value)
+
+
+def chained(handle: Any, *others: Any) -> Any:
+    """A handle that gives what the first returns to the second, and so on."""
+    handles = java_class("java.lang.invoke.MethodHandles")
+    for other in others:
+        fitting = _method_type(_returned(other), _returned(handle))
+        handle = handles.filterReturnValue(handle, other.asType(fitting))
+    return handle
+
+
+def as_interface(name: str, handle: Any) -> Any:
+    """An object of a Java interface with one method, which the handle is.
+
+    Its methods belong to one object that threads may share.
+    """
+    proxies = java_class("java.lang.invoke.MethodHandleProxies")
+    return proxies.asInterfaceInstance(_class(name), handle)
+
+
+def _returned(handle: Any) -> Any:
+    from jnius import cast
+
+    # pyjnius finds the method with the more general result of the two that there are.
+    return cast("java.lang.Class", handle.type().returnType())
+
+
+def _lookup() -> Any:
+    return java_class("java.lang.invoke.MethodHandles").publicLookup()
+
+
+def _class(name: str) -> Any:
+    primitive = {"long": "java.lang.Long", "void": "java.lang.Void"}.get(name)
+    if primitive is not None:
+        return java_class(primitive).TYPE
+    return java_class("java.lang.Class").forName(name)
+
+
+def _method_type(result: Any, *parameters: Any) -> Any:
+    return java_class("java.lang.invoke.MethodType").methodType(result, list(parameters))
+
+
 def detach() -> None:
     """Let go of Java in this thread."""
     import jnius
@@ -178,6 +249,11 @@ def detach() -> None:
 def message(error: BaseException) -> str:
     """The Java exception's own words, without pyjnius's stack trace."""
     name = getattr(error, "classname", None) or type(error).__name__
+    if name == "java.lang.reflect.UndeclaredThrowableException":
+        # What :func:`as_interface` makes of an exception that the interface does not declare.
+        trace: list[str] = list(getattr(error, "stacktrace", None) or [])
+        if "Caused by:" in trace[:-1]:
+            return trace[trace.index("Caused by:") + 1]
     text = getattr(error, "innermessage", None) or str(error)
     return f"{name}: {text}"
 

@@ -122,3 +122,32 @@ def test_message_is_javas_own_words() -> None:
     text = jvm.message(caught.value)
     assert "NumberFormatException" in text
     assert "\n" not in text
+
+
+def test_functions_put_together_run_inside_java() -> None:
+    builder = jvm.java_class("java.lang.StringBuilder")("kept:")
+    text = "java.lang.String"
+    trimmed_then_kept = jvm.chained(
+        jvm.method(text, "trim", text),
+        jvm.given(jvm.method(text, "concat", text, text), 1, "!"),
+        jvm.method(
+            "java.lang.StringBuilder", "append", "java.lang.StringBuilder", text, of=builder
+        ),
+        jvm.method("java.lang.StringBuilder", "toString", text),
+    )
+    function = jvm.as_interface("java.util.function.Function", trimmed_then_kept)
+    assert function.apply("  Größe ") == "kept:Größe!"
+    assert function.apply("b") == "kept:Größe!b!"
+
+
+def test_an_exception_inside_such_a_function_says_its_own_words() -> None:
+    jvm.start()
+    from jnius import JavaException
+
+    function = jvm.as_interface(
+        "java.util.function.Function", jvm.constructor("java.io.FileReader", "java.lang.String")
+    )
+    with pytest.raises(JavaException) as caught:
+        function.apply("/no/such/file")
+    text = jvm.message(caught.value)
+    assert text == "java.io.FileNotFoundException: /no/such/file (No such file or directory)"

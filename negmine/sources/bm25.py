@@ -53,6 +53,8 @@ _TASK_DOCUMENTS = 500
 _TASK_QUERIES = 64
 _TASK_HITS = 50_000
 _IDS_PER_PAGE = 50_000
+#: Hits fetched beyond ``k`` at least, so that few ties at the cut reach past them.
+_SPARE_HITS = 16
 _MAX_CLAUSES = 1 << 20
 
 #: What the operating system refuses, in the words that Java passes on.
@@ -194,14 +196,18 @@ class Bm25Source:
         """The ``k`` best documents of each query that share a term with it, or fewer."""
         keep = min(k, self._documents)
         per_task = max(1, min(_TASK_QUERIES, _TASK_HITS // (keep + 1)))
-        found = self._gather(
+        query, doc, score = self._gather(
             lambda start: self._search_some(start, queries[start : start + per_task], keep),
             range(0, len(queries) if keep > 0 else 0, per_task),
         )
-        query, doc, score = found
         docid = self._docids(doc)
         order = _ties_by_docid(query, score, docid)
-        return Hits(query, docid if order is None else docid.take(pa.array(order)), score)
+        inside = _places(query) < keep
+        if order is not None:
+            docid = docid.take(pa.array(order[inside]))
+        elif not inside.all():
+            docid = docid.filter(pa.array(inside))
+        return Hits(query[inside], docid, score[inside])
 
     def score(
         self, queries: Sequence[str], query: npt.NDArray[np.int32], docids: pa.Array
@@ -263,29 +269,33 @@ class Bm25Source:
         return self._generator.buildQuery(_CONTENTS, self._analyzer, text)
 
     def _search_some(self, start: int, queries: Sequence[str], k: int) -> _Found:
-        """The hits of some queries, numbered from ``start``; ties only in index order."""
+        """The hits of some queries, numbered from ``start``, in index order where they tie.
+
+        A query has more than ``k`` of them where the ones at the cut tie.
+        """
+        fetched = k + max(_SPARE_HITS, k // 8)
         texts = []
         for text in queries:
             query = self._query(text)
-            texts.append(self._mapper.writeValueAsString(self._searcher.search(query, k + 1)))
+            texts.append(self._mapper.writeValueAsString(self._searcher.search(query, fetched)))
         counts, doc, score = _read_hits(texts)
         ends = np.cumsum(counts)
-        tied = [
-            int(number)
-            for number in np.flatnonzero(counts > k)
-            if score[ends[number] - 1] == score[ends[number] - 2]
-        ]
-        if tied:
-            for number in tied:
+        full = np.flatnonzero(counts == fetched)
+        tied = full[score[ends[full] - 1] == score[ends[full] - fetched + k - 1]]
+        if len(tied):
+            for number in tied.tolist():
                 top = self._searcher.search(
                     self._query(queries[number]), k, self._by_score_then_id, True
                 )
                 texts[number] = self._mapper.writeValueAsString(top)
             counts, doc, score = _read_hits(texts)
+            ends = np.cumsum(counts)
         query = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        place = np.arange(len(doc)) - np.repeat(np.cumsum(counts) - counts, counts)
-        inside = place < k
-        return query[inside] + np.int32(start), doc[inside], score[inside]
+        last = np.zeros(len(counts), np.float32)
+        some = counts > 0
+        last[some] = score[(ends - counts + np.minimum(counts, k) - 1)[some]]
+        wanted = score >= last[query]
+        return query[wanted] + np.int32(start), doc[wanted], score[wanted]
 
     def _score_some(self, queries: Sequence[str], groups: list[tuple[int, list[str]]]) -> _Found:
         texts = []
@@ -400,6 +410,13 @@ def _read_hits(
     return counts, doc.astype(np.int32), score.astype(np.float32)
 
 
+def _places(query: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """The place of each row among those of its query, from 0; a query's rows are neighbours."""
+    rows = np.arange(len(query))
+    first = np.append(True, query[1:] != query[:-1])[: len(query)]
+    return rows - np.maximum.accumulate(np.where(first, rows, 0))
+
+
 def _ties_by_docid(
     query: npt.NDArray[np.int32], score: npt.NDArray[np.float32], docid: pa.Array
 ) -> npt.NDArray[np.int64] | None:
@@ -421,8 +438,8 @@ def _ties_by_docid(
     return order
 
 
-def _documents(batches: Iterable[pa.RecordBatch]) -> Iterator[list[tuple[str, str]]]:
-    """(docid, contents) in tasks of at most ``_TASK_DOCUMENTS``."""
+def _documents(batches: Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, str]]]:
+    """Ids and contents, by Anserini's names, in tasks of at most ``_TASK_DOCUMENTS``."""
     for batch in batches:
         docids = _plain_strings(batch.column("docid"))
         if docids.null_count:
@@ -440,7 +457,8 @@ def _documents(batches: Iterable[pa.RecordBatch]) -> Iterator[list[tuple[str, st
                 for column in (docids, titles, texts)
             )
             yield [
-                (docid, _contents(title, text)) for docid, title, text in zip(*columns, strict=True)
+                {"id": docid, "contents": _contents(title, text)}
+                for docid, title, text in zip(*columns, strict=True)
             ]
 
 
@@ -472,14 +490,43 @@ def _writer(directory: Any) -> Any:
     return jvm.java_class("org.apache.lucene.index.IndexWriter")(directory, settings)
 
 
-def _adder(writer: Any) -> Callable[[list[tuple[str, str]]], int]:
-    """A function that adds documents through Anserini's own document generator."""
-    generator = jvm.java_class("io.anserini.index.generator.DefaultLuceneDocumentGenerator")()
-    document = jvm.java_class("io.anserini.collection.JsonCollection$Document")
+def _adder(writer: Any) -> Callable[[list[dict[str, str]]], int]:
+    """A function that adds documents through Anserini's own document generator.
 
-    def add(documents: list[tuple[str, str]]) -> int:
-        for docid, contents in documents:
-            writer.addDocument(generator.createDocument(document.fromFields(docid, contents)))
+    The documents of a task enter Java as one JSON text and one call: with calls per document the
+    threads spend as long waiting for Python's lock as Lucene does with the texts.
+    """
+    import orjson
+
+    source = "io.anserini.collection.SourceDocument"
+    document = "org.apache.lucene.document.Document"
+    node = "com.fasterxml.jackson.databind.JsonNode"
+    generator = "io.anserini.index.generator.DefaultLuceneDocumentGenerator"
+    mapper = jvm.java_class("com.fasterxml.jackson.databind.ObjectMapper")()
+    add_one = jvm.chained(
+        jvm.constructor("io.anserini.collection.JsonCollection$Document", node),
+        jvm.method(generator, "createDocument", document, source, of=jvm.java_class(generator)()),
+        jvm.method(
+            *("org.apache.lucene.index.IndexWriter", "addDocument", "long", "java.lang.Iterable"),
+            of=writer,
+        ),
+    )
+    consumer = "java.util.function.Consumer"
+    for_each = jvm.method("java.lang.Iterable", "forEach", "void", consumer)
+    add_all = jvm.as_interface(
+        consumer,
+        jvm.chained(
+            jvm.method(
+                *("com.fasterxml.jackson.databind.ObjectMapper", "readTree"),
+                *(node, "java.lang.String"),
+                of=mapper,
+            ),
+            jvm.given(for_each, 1, jvm.as_interface(consumer, add_one)),
+        ),
+    )
+
+    def add(documents: list[dict[str, str]]) -> int:
+        add_all.accept(orjson.dumps(documents).decode())
         return len(documents)
 
     return add
