@@ -173,6 +173,19 @@ def test_models_are_tried(
 
 
 @pytest.mark.real
+def test_a_margin_leaves_something_of_a_trial_of_random_vectors(
+    invoke: Invoke, data: Path, tmp_path: Path, tiny_bi: Path
+) -> None:
+    more = f'bm25 = false\nencoder = {{ tiny = "{tiny_bi}" }}\n'
+    path = recipe(tmp_path, data, tmp_path / "work", more)
+    path.write_text(path.read_text().replace("[filter]\n", "[filter]\nrelative-margin = 0.05\n"))
+    told = stages(invoke, "run", path)
+    # One positive per query at least, three negatives each if the rule is not in the way.
+    assert told["export"]["rows"] >= 3 * QUERIES // 2
+    assert told["export"]["disk_bytes"] > 0
+
+
+@pytest.mark.real
 def test_signatures_and_approximate_indexes_are_counted(
     invoke: Invoke, data: Path, tmp_path: Path, tiny_bi: Path
 ) -> None:

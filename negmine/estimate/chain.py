@@ -25,6 +25,7 @@ from negmine.errors import ConflictError, UsageError
 from negmine.estimate.cost import Cost, Watch, told
 from negmine.estimate.rehearsal import (
     AnyDocument,
+    PositivesFirst,
     RandomEncoder,
     RandomScorer,
     restricted,
@@ -417,6 +418,9 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         task = retrieve.read_task(params, corpus if whole else AnyDocument())
         budget = setup.budget(params.memory)
         sources = retrieve.open_sources(params, setup, task, corpus, budget)
+    if not chain.real:
+        for name in set(sources) & set(setup.children) - {"bm25"}:
+            sources[name] = PositivesFirst(sources[name])
     inside = None
     if not whole:
         inside = pa.concat_arrays([spread_.column("docid") for spread_ in spread(corpus, 1000)])

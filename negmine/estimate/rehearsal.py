@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from negmine.models.devices import Placement
@@ -89,6 +90,28 @@ class RandomEncoder:
         if progress is not None:
             progress(len(texts))
         return vectors
+
+
+class PositivesFirst:
+    """A source of random vectors in which the pairs that are asked for score above what is found.
+
+    Those are the positives, and a real encoder places most of them first: by random scores a
+    margin would drop everything. All else is the source's.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Any:
+        """The source's own."""
+        return getattr(self._source, name)
+
+    def score(
+        self, queries: Sequence[str], query: np.ndarray, docids: pa.Array
+    ) -> npt.NDArray[np.float32]:
+        """The source's cosines, which are near 0, and 1."""
+        found: npt.NDArray[np.float32] = self._source.score(queries, query, docids)
+        return found + np.float32(1)
 
 
 class RandomScorer:

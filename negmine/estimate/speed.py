@@ -7,6 +7,7 @@ the run are known beforehand: they are cut by length, and the lengths are sample
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Speed:
     Attributes:
         lengths: padded lengths that were timed, rising.
         seconds: of one row of that length.
-        bytes_per_token: memory that a batch takes while it runs.
+        bytes_per_token: memory that a batch, or the rows side by side, take while they run.
         batch_size: most rows in a batch.
         batch_tokens: most padded tokens in a batch.
     """
@@ -93,6 +94,8 @@ def measure(
         run: runs the model on the rows of these numbers.
     """
     order = np.argsort(lengths, kind="stable")
+    # A model that takes row by row runs rows side by side: one alone would show one core's speed.
+    together = 2 * (os.cpu_count() or 1) if batch_size == 1 else 1
     # The first call prepares things, and is part of no batch's time.
     run(order[: min(2, len(order))])
     found: dict[int, list[float]] = {}
@@ -100,6 +103,7 @@ def measure(
     for place in _PLACES:
         longest = max(1, int(lengths[order[int(place * (len(order) - 1))]]))
         full = len(length_batches(np.full(batch_size, longest), batch_size, batch_tokens)[0])
+        full = max(full, together)
         count = min(count, full)
         before = resident_bytes()
         while True:
@@ -112,7 +116,8 @@ def measure(
             # A batch that is too small shows what a call costs, not what a row does.
             count = min(full, max(2 * count, int(count * _SECONDS / max(seconds, 1e-6) / 2)))
         padded = max(1, int(lengths[rows].max()))
-        most = max(most, ((artifacts.peak_memory() or 0) - before) / (padded * len(rows)))
+        held = padded * (1 if together > 1 else len(rows))
+        most = max(most, ((artifacts.peak_memory() or 0) - before) / held)
         found.setdefault(padded, []).append(seconds / len(rows))
         count = max(1, int(count * min(2.0, _SECONDS / max(seconds, 1e-6))))
     known = np.array(sorted(found))

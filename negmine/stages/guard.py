@@ -58,10 +58,14 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Duplicates:
-    """Near-duplicate queries: each one's cluster, and keys of (cluster, document) positives."""
+    """Near-duplicate queries.
 
-    qids: pa.Array
-    cluster: np.ndarray
+    Attributes:
+        parts: of each part, its qids and the cluster of each, -1 = alone.
+        keys: keys of (cluster, document) positives, ascending.
+    """
+
+    parts: dict[str, tuple[pa.Array, np.ndarray]]
     keys: np.ndarray
 
 
@@ -138,13 +142,14 @@ class Guard:
             shared = identity.sharing(query, positive, group.parents[row])
             found["sibling"] = shared | found.get("sibling", False)
         if self._duplicates is not None:
-            near = self._duplicates
-            number = pc.fill_null(pc.index_in(qids, value_set=near.qids), -1).to_numpy()
-            asked_twice = np.flatnonzero(~positive & (number >= 0))
+            # By part: a set of all queries would be hashed again for every one.
+            asked, clusters = self._duplicates.parts[name]
+            cluster = clusters[pc.index_in(qids, value_set=asked).to_numpy()]
+            asked_twice = np.flatnonzero(~positive & (cluster >= 0))
             docids = table.column("docid").take(pa.array(asked_twice))
-            keys = identity.pair_keys(near.cluster[number[asked_twice]], digests_of(docids))
+            keys = identity.pair_keys(cluster[asked_twice], digests_of(docids))
             found["duplicate_query"] = np.zeros(len(query), dtype=bool)
-            found["duplicate_query"][asked_twice[np.isin(keys, near.keys)]] = True
+            found["duplicate_query"][asked_twice[_among(keys, self._duplicates.keys)]] = True
         if self._excluded is not None:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
             found["excluded"] = ~positive & inside.to_numpy(zero_copy_only=False)
@@ -209,16 +214,17 @@ class Guard:
 
     def _find_duplicates(self) -> _Duplicates:
         """Clusters of near-duplicate queries over all parts, with their known positives."""
-        qids, texts, owner, docs = [], [], [], []
+        qids: dict[str, pa.Array] = {}
+        texts, owner, docs = [], [], []
         for name, table in self._source.tables("reading queries", ["qid", "docid", "label"]):
             known = table.filter(pc.equal(table.column("label"), 1))
-            qids.append(table.column("qid").combine_chunks().unique())
+            qids[name] = table.column("qid").combine_chunks().unique()
             asked = self._queries(name)
-            at = pc.index_in(qids[-1], value_set=asked.column("qid").combine_chunks())
+            at = pc.index_in(qids[name], value_set=asked.column("qid").combine_chunks())
             texts.append(asked.column("text").combine_chunks().take(at))
             owner.append(known.column("qid").combine_chunks())
             docs.append(digests_of(known.column("docid")))
-        every = pa.chunked_array(qids, pa.string()).combine_chunks()
+        every = pa.chunked_array(list(qids.values()), pa.string()).combine_chunks()
         cluster = identity.clusters(
             pa.chunked_array(texts, pa.string()).combine_chunks(), self._params.duplicate_query_at
         )
@@ -229,7 +235,9 @@ class Guard:
         keys = identity.pair_keys(
             cluster[shared][number.drop_null().to_numpy()], np.concatenate(docs)[mine]
         )
-        return _Duplicates(near, cluster[shared], np.unique(keys))
+        stops = np.cumsum([len(some) for some in qids.values()])
+        parts = zip(qids.items(), np.split(cluster, stops[:-1]), strict=True)
+        return _Duplicates({name: (some, own) for (name, some), own in parts}, np.unique(keys))
 
     # --- vectors ------------------------------------------------------------------------------
 
@@ -258,6 +266,15 @@ class Guard:
                 query, positive, asked, left, right, between
             )
         return found
+
+
+def _among(keys: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """Which keys are in an ascending array; that array is not looked through as a whole."""
+    if len(ascending) == 0:
+        return np.zeros(len(keys), dtype=bool)
+    at = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
+    found: np.ndarray = ascending[at] == keys
+    return found
 
 
 def _not_closer(

@@ -67,6 +67,23 @@ def test_the_smallest_batches_do_not_stand_for_the_whole_ones(
     assert found.of_call(np.full(640, 20)) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("cores", [1, 2, 16])
+def test_rows_that_run_side_by_side_are_timed_so(
+    monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """One row at a time, on as many cores: a row alone took twice as long as it does in a run."""
+    clock = Clock()
+    monkeypatch.setattr(speed, "time", clock)
+    monkeypatch.setattr(speed.os, "cpu_count", lambda: cores)
+    lengths = np.full(300, 100, dtype=np.int64)
+
+    def run(rows: np.ndarray) -> None:
+        clock.now += 0.05 * -(-len(rows) // cores)
+
+    found = speed.measure(lengths, 1, 512, run)
+    assert found.of_call(np.full(1600, 100)) == pytest.approx(0.05 * 1600 / cores, rel=0.05)
+
+
 def test_stretched_lengths_have_the_sample_s_distribution() -> None:
     sample = np.random.default_rng(1).integers(1, 500, 300)
     for count in (7, 300, 5000):
