@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,7 @@ class Guard:
         self._excluded: pa.Array | None = None
         self._cosines = dict(map(_cosine, params.near_duplicate_cosine))
         if params.sibling_by is not None:
-            documents = Documents(source.ancestor("index.documents"))
-            kept.check(params.sibling_by, documents, "--sibling-by")
+            kept.check(params.sibling_by, self._documents, "--sibling-by")
         self._vectors = {
             name: unit_vectors_of(source, name)
             for name in (*self._cosines, *params.closer_than_positive)
@@ -159,8 +159,18 @@ class Guard:
 
     # --- texts --------------------------------------------------------------------------------
 
+    # Opened once: a manifest lists every part, and reading it for every part grew with the square.
+
+    @cached_property
+    def _retrieved(self) -> Artifact:
+        return self._source.ancestor("retrieve")
+
+    @cached_property
+    def _documents(self) -> Documents:
+        return Documents(self._source.ancestor("index.documents"))
+
     def _queries(self, part: str) -> pa.Table:
-        return self._source.ancestor("retrieve").read(f"_queries/{part}")
+        return self._retrieved.read(f"_queries/{part}")
 
     def _groups(self, parts: Iterable[Labelled]) -> Iterator[_Group]:
         """Parts whose documents are looked up together, as many as memory allows."""
@@ -168,7 +178,7 @@ class Guard:
             for part in parts:
                 yield _Group([part], [np.empty(0, dtype=np.int64)])
             return
-        documents = Documents(self._source.ancestor("index.documents"))
+        documents = self._documents
         signatures = Signatures(documents)
         at_once = signatures.fitting(self.at_once)
         group: list[Labelled] = []
@@ -246,8 +256,7 @@ class Guard:
     ) -> dict[str, np.ndarray]:
         """Cosines with the positives of each row's query, compared."""
         found: dict[str, np.ndarray] = {}
-        documents = Documents(self._source.ancestor("index.documents"))
-        row = documents.rows(table.column("docid").combine_chunks())
+        row = self._documents.rows(table.column("docid").combine_chunks())
         left, right = identity.positive_pairs(query, positive)
         if self._cosines:
             near = np.zeros(len(query), dtype=bool)
