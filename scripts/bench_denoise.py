@@ -2,7 +2,7 @@
 
 Any folder in BEIR's layout whose queries have several judged positives::
 
-    python scripts/bench_denoise.py ../shared/data/cranfield --recipe configs/default.toml
+    python scripts/bench_denoise.py DATA/cranfield --recipe configs/default.toml
 
 One positive of each query is revealed (at random, per seed); every miner sees only that one and is
 asked for the same number of negatives. All of them read the same vectors and the same
