@@ -366,17 +366,24 @@ class Bm25Source:
         first_field = jvm.java_class("java.lang.Integer")
         place = jvm.java_class("org.apache.lucene.search.FieldDoc")
         pages: list[pa.Array] = []
-        last = -1
+        last, docid = -1, b""
         with _lucene_errors(self._folder):
             while last + 1 < self._documents:
-                after = place(last, 0.0, [first_field(last), self._bytes()])
+                # With its id, or the last document of a page may come again on the next.
+                after = place(last, 0.0, [first_field(last), self._bytes(docid)])
                 top = self._searcher.searchAfter(
                     after, everything, _IDS_PER_PAGE, self._in_index_order
                 )
                 hits = orjson.loads(self._mapper.writeValueAsString(top))["scoreDocs"]
-                pages.append(pa.array([_term(hit["fields"][1]) for hit in hits], pa.large_binary()))
-                last = hits[-1]["doc"]
+                found = [_term(hit["fields"][1]) for hit in hits]
+                pages.append(pa.array(found, pa.large_binary()))
+                last, docid = hits[-1]["doc"], found[-1]
         ids = pa.concat_arrays(pages) if pages else pa.array([], pa.large_binary())
+        if len(ids) != self._documents:
+            raise NegmineError(
+                f"Lucene gave {len(ids):,} ids for {self._documents:,} documents",
+                where=str(self._folder),
+            )
         return ids.cast(pa.large_string())
 
 

@@ -313,6 +313,19 @@ def test_an_index_without_our_table_of_ids_works(tmp_path: Path) -> None:
         assert source.search(["heart"], 3).docid.to_pylist() == ["d0", "d1", "d10"]
 
 
+@pytest.mark.parametrize("page", [1, 7, 300, 2000])
+def test_the_table_of_ids_is_read_in_pages(
+    page: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last document of a page came again on the next: every later hit had another's id."""
+    monkeypatch.setattr(bm25, "_IDS_PER_PAGE", page)
+    documents = [(f"d{number}", "", f"word{number} heart") for number in range(2000)]
+    with make(tmp_path / "index", documents, threads=2) as source:
+        assert sorted(source._ids.to_pylist()) == sorted(docid for docid, _, _ in documents)
+        rows = listed(source.search([text for _, _, text in documents[::100]], 1))
+    assert [row[1] for row in rows] == [docid for docid, _, _ in documents[::100]]
+
+
 def test_building_again_replaces(tmp_path: Path) -> None:
     make(tmp_path / "index", [("old", "", "heart"), ("older", "", "heart")]).close()
     with make(tmp_path / "index", [("new", "", "heart"), ("newer", "", "heart")]) as source:
