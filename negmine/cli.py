@@ -242,7 +242,8 @@ def run(
         typer.Option(
             "--set",
             metavar="STAGE.KEY=VALUE",
-            help="Change one key of the recipe, e.g. filter.num-negatives=4 (repeatable).",
+            help="Change one key of the recipe, e.g. filter.num-negatives=4, or one entry, "
+            "e.g. index.encoder.minilm=MODEL (repeatable).",
         ),
     ] = None,
     memory: Annotated[

@@ -238,11 +238,13 @@ def _recipe_steps(
 
 
 def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
-    """Apply ``STAGE.KEY=VALUE``; the value is TOML, or a bare string."""
+    """Apply ``STAGE.KEY=VALUE``, or ``STAGE.KEY.NAME=VALUE`` to one entry of a table such as
+    ``encoder``; the value is TOML, or a bare string."""
     import tomllib
 
     name, separator, text = change.partition("=")
-    stage, dot, key = name.partition(".")
+    stage, dot, rest = name.partition(".")
+    key, inside, entry = rest.partition(".")
     if not separator or not dot:
         raise UsageError(
             f"--set {change!r} is not STAGE.KEY=VALUE", hint="For example: --set retrieve.k=50"
@@ -258,8 +260,14 @@ def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
     if plain not in known:
         names = sorted(name.replace("_", "-") for name in known)
         raise UsageError(f"--set: [{stage}] has no key '{key}'", hint=did_you_mean(key, names))
-    tables[stage].pop(plain, None)
-    tables[stage].pop(plain.replace("_", "-"), None)
+    before = tables[stage].pop(plain.replace("_", "-"), tables[stage].pop(plain, None))
+    if inside:
+        if not isinstance(before, dict | None) or not isinstance(value, str):
+            raise UsageError(
+                f"--set {change!r}: [{stage}] {key} is no table of names and models",
+                hint="For example: --set index.encoder.minilm=MODEL",
+            )
+        value = {**(before or {}), entry: value}
     tables[stage][plain] = value
 
 

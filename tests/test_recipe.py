@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from negmine import recipe
+from negmine import pipeline, recipe
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
 from negmine.params import STAGES, FilterParams, IndexParams, RetrieveParams
 
@@ -112,3 +112,26 @@ def test_a_recipe_flag_keeps_paths_out_of_the_fingerprint() -> None:
     assert settings["k"] == 3
     assert "queries" not in settings
     assert "device" not in settings
+
+
+def test_one_entry_of_a_table_is_changed_from_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('work = "w"\n[index]\nencoder = { a = "one", b = "two" }\n')
+
+    def encoders(*changes: str) -> tuple[str, ...]:
+        steps = pipeline._recipe_steps(str(path), None, {"pairs": "p"}, changes, None)
+        params = steps[0][1]
+        assert isinstance(params, IndexParams)
+        return params.encoder
+
+    assert encoders("index.encoder.b=pkg:x/model") == ("a=one", "b=pkg:x/model")
+    assert encoders("index.encoder.c=three") == ("a=one", "b=two", "c=three")
+    assert encoders("index.encoder={ c = 'three' }", "index.encoder.d=four") == (
+        *("c=three", "d=four"),
+    )
+    with pytest.raises(UsageError, match="no table of names"):
+        encoders("index.encoder.b=3")
+    with pytest.raises(UsageError, match="no key 'encodr'"):
+        encoders("index.encodr.b=x")
+    with pytest.raises(UsageError, match="'k' must be a whole number"):
+        encoders("retrieve.k.b=x")
