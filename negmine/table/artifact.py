@@ -452,7 +452,7 @@ class Writer:
             self.settle()
         else:
             # What could not be flushed is made again.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, MemoryError):
                 self.settle()
             for name in self._waiting:
                 del self._files[name]
