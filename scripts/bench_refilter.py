@@ -38,7 +38,8 @@ SETTINGS = {
         *("--by", "ce", "--max-fn-rate", "0.1", "--sampler", "rank", "--rank-by", "dense")
     ],
     "configs/default.toml's rules": [
-        *("--by", "p_relevant", "--rank-by", "dense", "--range-max", "24", "--sampler", "bottom")
+        *("--by", "p_relevant", "--max-score", "0.035", "--max-fn-rate", "0.25"),
+        *("--sampler", "rank", "--rank-by", "dense"),
     ],
 }
 _HEAVY = ("torch", "onnxruntime", "transformers", "sentence_transformers", "jnius")
