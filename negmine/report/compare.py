@@ -23,6 +23,7 @@ from negmine.report import examples
 from negmine.report.collect import Facts
 from negmine.report.histogram import Histogram
 from negmine.report.slices import Measure, Reader, Slice
+from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
 
 CHANGED = 10
@@ -124,8 +125,7 @@ def compare(first: Facts, second: Facts) -> Comparison:
     for part in a.slices():
         qids = part.table.column("qid").combine_chunks().unique()
         digests = samplers.digests(qids)
-        at = np.minimum(np.searchsorted(places, digests), max(0, len(places) - 1))
-        here = places[at] == digests if len(places) else np.zeros(len(digests), dtype=bool)
+        at, here = schemas.find(places, digests)
         shared = qids.filter(pa.array(here))
         found.queries[0] += len(shared)
         found.queries[1] += len(qids) - len(shared)

@@ -175,12 +175,9 @@ def judge(
     place = decided.place
     if params.max_reuse is not None and fit.reuse is not None:
         digests = samplers.digests(table.column("docid").combine_chunks())
-        at = np.searchsorted(fit.reuse.docs, digests)
-        at = np.minimum(at, max(0, len(fit.reuse.docs) - 1))
-        if len(fit.reuse.docs):
-            crowded = (fit.reuse.docs[at] == digests) & (
-                claims(table, params) >= fit.reuse.cutoff[at]
-            )
+        at, counted = schemas.find(fit.reuse.docs, digests)
+        if counted.any():
+            crowded = counted & (claims(table, params) >= fit.reuse.cutoff[at])
             reason[(reason < 0) & crowded] = len(names)
         names.append("max_reuse")
         place = samplers.positions(view.query, -place.astype(np.float64), view.docid, reason < 0)

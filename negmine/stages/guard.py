@@ -149,7 +149,8 @@ class Guard:
             docids = table.column("docid").take(pa.array(asked_twice))
             keys = identity.pair_keys(cluster[asked_twice], digests_of(docids))
             found["duplicate_query"] = np.zeros(len(query), dtype=bool)
-            found["duplicate_query"][asked_twice[_among(keys, self._duplicates.keys)]] = True
+            _, known = schemas.find(self._duplicates.keys, keys)
+            found["duplicate_query"][asked_twice[known]] = True
         if self._excluded is not None:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
             found["excluded"] = ~positive & inside.to_numpy(zero_copy_only=False)
@@ -275,15 +276,6 @@ class Guard:
                 query, positive, asked, left, right, between
             )
         return found
-
-
-def _among(keys: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """Which keys are in an ascending array; that array is not looked through as a whole."""
-    if len(ascending) == 0:
-        return np.zeros(len(keys), dtype=bool)
-    at = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
-    found: np.ndarray = ascending[at] == keys
-    return found
 
 
 def _not_closer(

@@ -231,6 +231,17 @@ def positions_in_group(sorted_group: np.ndarray) -> np.ndarray:
     return np.arange(1, len(sorted_group) + 1) - np.repeat(first, lengths)
 
 
+def find(ascending: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(a place of each key in an ascending array, True where that place holds the key).
+
+    The array is not looked through as a whole: it may be much longer than the keys.
+    """
+    if len(ascending) == 0:
+        return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=bool)
+    at = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
+    return at, ascending[at] == keys
+
+
 def queries_and_positives(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """(number of each row's query in table order, True for known positives)."""
     return query_numbers(table.column("qid"))[0], table.column("label").to_numpy() == 1

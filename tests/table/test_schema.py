@@ -146,3 +146,11 @@ def test_check_names_the_column() -> None:
 def test_names_that_cannot_be_columns(name: str) -> None:
     with pytest.raises(UsageError):
         check_name(name, "--encoder")
+
+
+@given(st.lists(st.integers(0, 30), unique=True), st.lists(st.integers(0, 30)))
+def test_keys_are_found_where_they_stand(held: list[int], keys: list[int]) -> None:
+    ascending = np.array(sorted(held), dtype=np.int64)
+    at, found = schemas.find(ascending, np.array(keys, dtype=np.int64))
+    assert found.tolist() == [key in held for key in keys]
+    assert ascending[at[found]].tolist() == [key for key in keys if key in held]
