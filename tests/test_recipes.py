@@ -1,4 +1,4 @@
-"""Every recipe loads, says what it is, and its filter runs end to end on a small table."""
+"""Every recipe loads, says what it is, and runs end to end: whole, and its filter on a table."""
 
 from __future__ import annotations
 
@@ -138,6 +138,48 @@ def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
     assert set(chosen.column("label").to_pylist()) == {0}
     # Once more is up to date, not made again.
     assert filtering.run(params, scored, tmp_path / "ledger").up_to_date
+
+
+def graded(folder: Path) -> Path:
+    """A collection whose positives have grade 3, and each query a document judged 0."""
+    data = make_data(folder)
+    head, *judged = (data / "qrels.tsv").read_text().splitlines()
+    rows = [line.split("\t")[:2] for line in judged]
+    known = {(qid, docid) for qid, docid in rows}
+    lines = [f"{qid}\t{docid}\t3" for qid, docid in rows]
+    for qid in dict.fromkeys(qid for qid, _ in rows):
+        docid = next(f"d{n}" for n in range(len(rows)) if (qid, f"d{n}") not in known)
+        lines.append(f"{qid}\t{docid}\t0")
+    (data / "qrels.tsv").write_text("\n".join([head, *lines]) + "\n")
+    return data
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("path", CLASSIC, ids=lambda path: path.stem)
+def test_a_recipe_runs_whole(
+    path: Path, tmp_path: Path, tiny_bi: Path, tiny_cross: Path, invoke: Invoke
+) -> None:
+    """From texts to the training set as the file says, small models in the place of the large."""
+    data = graded(tmp_path / "data")
+    loaded = recipe.load(str(path))
+    arguments: list[Any] = ["run", path, "-o", tmp_path / "work"]
+    for key in ("corpus", "queries", "qrels"):
+        arguments += [f"--{key}", data]
+    for stage, key in (("index", "encoder"), ("rerank", "scorer")):
+        for name, large in loaded.tables[stage].get(key, {}).items():
+            model = tiny_cross if large.startswith("cross-encoder/") else tiny_bi
+            arguments += ["--set", f"{stage}.{key}.{name}={model}"]
+    if "batcher" in loaded.tables["export"]:
+        arguments += ["--set", "export.batch-size=4"]
+    done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    counts = artifacts.open_artifact(tmp_path / "work" / "ledger").counts
+    assert counts["queries"] > 0
+    assert counts["survivors"] + sum(counts["dropped"].values()) == counts["candidates"]
+    assert (tmp_path / "work" / loaded.output).exists()
+    again = invoke(*arguments)
+    assert again.exit_code == 0, again.output
+    assert "wrote" not in again.stderr
 
 
 @pytest.mark.real
