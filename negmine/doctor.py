@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+from contextlib import suppress
 from typing import Any
 
 from negmine import __version__, plugins
@@ -29,6 +30,8 @@ _PACKAGES = {
     "onnxruntime": "ONNX models",
     "tokenizers": "ONNX models",
 }
+#: Packages that are of use where they are, and not missed where they are not.
+_OPTIONAL = ("openvino",)
 
 
 def examine() -> tuple[dict[str, Any], list[str]]:
@@ -45,6 +48,9 @@ def examine() -> tuple[dict[str, Any], list[str]]:
         except importlib.metadata.PackageNotFoundError:
             packages[package] = None
             problems.append(f"{package} is missing, needed for {purpose}: pip install {package}")
+    for package in _OPTIONAL:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            packages[package] = importlib.metadata.version(package)
     facts: dict[str, Any] = {
         "negmine": __version__,
         "python": platform.python_version(),

@@ -22,6 +22,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": 1 << 30}
 INTERPRETER = 128 * MIB
 TORCH = 512 * MIB
 ONNX = 64 * MIB
+OPENVINO = 192 * MIB
 JAVA = 96 * MIB
 #: Java's heap is never smaller than this.
 LEAST_HEAP = 64 * MIB

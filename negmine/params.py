@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Device = str
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Runtime = Literal["auto", "torch", "openvino"]
 OnError = Literal["fail", "skip"]
 
 
@@ -60,6 +61,10 @@ _MEMORY_HELP = (
 )
 _DTYPE_HELP = (
     "Arithmetic of the models; auto takes bfloat16 where the hardware has it, else float32."
+)
+_RUNTIME_HELP = (
+    "What runs PyTorch models; auto takes OpenVINO for bfloat16 on a CPU where it is installed "
+    "(pip install 'negmine[openvino]') and can run the model."
 )
 
 
@@ -121,6 +126,7 @@ class IndexParams:
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     dtype: Dtype = opt("auto", _DTYPE_HELP)
+    runtime: Runtime = opt("auto", _RUNTIME_HELP)
     vectors: Literal["auto", "float16", "float32"] = opt(
         "auto",
         "How vectors are stored; auto takes float16 where a sample of the corpus finds the same "
@@ -244,6 +250,7 @@ class RerankParams:
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     dtype: Dtype = opt("auto", _DTYPE_HELP)
+    runtime: Runtime = opt("auto", _RUNTIME_HELP)
     limit: int | None = opt(None, "Score only the first N queries.", metavar="N", minimum=1)
 
 

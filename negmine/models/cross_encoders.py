@@ -16,7 +16,7 @@ import numpy.typing as npt
 from negmine.errors import UsageError
 from negmine.models import onnx_graph
 from negmine.models.batching import length_batches, token_budget
-from negmine.models.devices import Placement, choose
+from negmine.models.devices import Placement, Runtime, choose
 from negmine.models.encoders import (
     autocast,
     characters,
@@ -44,6 +44,7 @@ class CrossEncoderSettings:
         batch_size: most pairs in a batch (fewer when they are long).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        runtime: ``auto``, ``torch`` or ``openvino``; what runs a PyTorch model.
         activation: what is applied to the logit; ``auto`` is what sentence-transformers applies
             for that model, and nothing for an ONNX graph.
         threads: CPU threads; ``None`` is what the backend takes by itself.
@@ -53,6 +54,7 @@ class CrossEncoderSettings:
     batch_size: int = 64
     device: str = "auto"
     dtype: str = "auto"
+    runtime: Runtime = "auto"
     activation: Activation = "auto"
     threads: int | None = None
 
@@ -137,7 +139,7 @@ class _TorchCrossEncoder:
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
         return {
-            "backend": "torch",
+            "backend": self.placement.runtime,
             "revision": self.ref.revision,
             "max_length": self.max_length,
             "activation": self.activation_name,
@@ -235,6 +237,8 @@ def _load_torch(ref: ModelRef, settings: CrossEncoderSettings) -> _TorchCrossEnc
     import torch
     from sentence_transformers import CrossEncoder as Model
 
+    from negmine.models.compiled import compile_model
+
     placement = choose(settings.device, settings.dtype)
     model = load_torch(Model, ref, placement, settings.threads)
     if model.num_labels != 1:
@@ -250,9 +254,9 @@ def _load_torch(ref: ModelRef, settings: CrossEncoderSettings) -> _TorchCrossEnc
         "sigmoid": torch.nn.Sigmoid(),
     }[settings.activation]
     name = type(activation).__name__.lower().replace("identity", "none")
-    return _TorchCrossEncoder(
-        ref, settings, model, placement, length, activation, name, _fast_pairs(model, length)
-    )
+    tokenizer = _fast_pairs(model, length)
+    placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
+    return _TorchCrossEncoder(ref, settings, model, placement, length, activation, name, tokenizer)
 
 
 def _fast_pairs(model: Any, max_length: int) -> PairTokenizer | None:

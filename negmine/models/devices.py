@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 from negmine.errors import MissingDependencyError, UsageError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+Runtime = Literal["auto", "torch", "openvino"]
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 # Without one of these the CPU emulates bfloat16 and is slower than in float32.
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -23,11 +25,13 @@ class Placement:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``float32``, ``bfloat16``, ``float16``; for an ONNX graph what it was exported in.
         reason: one line for the manifest.
+        runtime: what computes: ``torch``, ``openvino`` or ``onnx``.
     """
 
     device: str
     dtype: str
     reason: str
+    runtime: str = "torch"
 
 
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -38,6 +42,11 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return False
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     return flags is not None and not _BF16_FLAGS.isdisjoint(flags.group(1).split())
+
+
+def openvino_installed() -> bool:
+    """Whether the package is there; it is not imported."""
+    return importlib.util.find_spec("openvino") is not None
 
 
 def choose(
@@ -68,7 +77,7 @@ def choose(
     if device != "cpu":
         _require_gpu(device, gpus, backend)
     if backend == "onnx":
-        return Placement(device, dtype, f"{device}: {why}")
+        return Placement(device, dtype, f"{device}: {why}", "onnx")
     if device == "cpu" and dtype == "float16":
         raise UsageError(
             "float16 is not supported on a CPU: it is slow there and loses precision",

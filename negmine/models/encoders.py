@@ -18,7 +18,7 @@ import numpy.typing as npt
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
 from negmine.models import onnx_graph
 from negmine.models.batching import length_batches, token_budget
-from negmine.models.devices import Placement, choose
+from negmine.models.devices import Placement, Runtime, choose
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.tokens import Ints, Ragged, attention_mask, concatenate, from_lists
 
@@ -46,6 +46,7 @@ class EncoderSettings:
         batch_size: most texts in a batch (fewer when they are long).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        runtime: ``auto``, ``torch`` or ``openvino``; what runs a PyTorch model.
         pooling: how token vectors become one; ``auto`` is the model's own.
         normalize: scale every vector to length 1.
         threads: CPU threads; ``None`` is what the backend takes by itself.
@@ -57,6 +58,7 @@ class EncoderSettings:
     batch_size: int = 64
     device: str = "auto"
     dtype: str = "auto"
+    runtime: Runtime = "auto"
     pooling: Pooling = "auto"
     normalize: bool = True
     threads: int | None = None
@@ -127,7 +129,7 @@ class _TorchEncoder:
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
         return {
-            "backend": "torch",
+            "backend": self.placement.runtime,
             "revision": self.ref.revision,
             "query_prompt": self._prompt("query"),
             "doc_prompt": self._prompt("document"),
@@ -234,6 +236,8 @@ class _TorchEncoder:
 def _load_torch(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:
     from sentence_transformers import SentenceTransformer
 
+    from negmine.models.compiled import compile_model
+
     placement = choose(settings.device, settings.dtype)
     model_type = read_json(Path(ref.location) / "config_sentence_transformers.json").get(
         "model_type", "SentenceTransformer"
@@ -246,6 +250,7 @@ def _load_torch(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:
     dimension = model.get_embedding_dimension()
     if dimension is None:
         dimension = len(model.encode("a", show_progress_bar=False))
+    placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
     return _TorchEncoder(ref, settings, model, int(dimension), placement, length, pooling)
 
 
@@ -336,10 +341,13 @@ def is_plain_text_model(model: Any) -> bool:
 
 
 def autocast(placement: Placement) -> AbstractContextManager[Any]:
-    """The context in which a CPU computes in bfloat16; a GPU's weights are in it already."""
+    """The context in which PyTorch computes in bfloat16 on a CPU.
+
+    A GPU's weights are in it already, and OpenVINO converts its own.
+    """
     import torch
 
-    if placement.device == "cpu" and placement.dtype == "bfloat16":
+    if placement.device == "cpu" and (placement.dtype, placement.runtime) == ("bfloat16", "torch"):
         context: AbstractContextManager[Any] = torch.autocast("cpu", dtype=torch.bfloat16)
         return context
     return nullcontext()

@@ -31,6 +31,7 @@ class BiEncoderScorer:
                 batch_size=params.batch_size,
                 device=params.device,
                 dtype=params.dtype,
+                runtime=params.runtime,
                 pooling=params.pooling,
             ),
         )

@@ -28,6 +28,7 @@ class CrossEncoderScorer:
                 batch_size=params.batch_size,
                 device=params.device,
                 dtype=params.dtype,
+                runtime=params.runtime,
                 activation=params.activation,
             ),
         )

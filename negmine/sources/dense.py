@@ -238,6 +238,8 @@ def load_query_encoder(
             batch_size=batch_size,
             device=device,
             dtype=made_with["dtype"],
+            # Indexes from before there was a choice were made by PyTorch.
+            runtime=made_with.get("runtime", "torch"),
         ),
     )
 

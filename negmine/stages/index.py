@@ -283,6 +283,7 @@ def vectors_plan(
         "max_length": params.max_length,
         "batch_size": params.batch_size,
         "dtype": params.dtype,
+        "runtime": params.runtime,
         "vectors": params.vectors,
     }
     return Plan(
@@ -306,6 +307,7 @@ def encoder_settings(params: IndexParams, prompt: str | None) -> EncoderSettings
         batch_size=params.batch_size,
         device=params.device,
         dtype=params.dtype,
+        runtime=params.runtime,
     )
 
 
@@ -329,7 +331,7 @@ def _vectors(
         encoder = load_encoder(reference, encoder_settings(params, prompt))
         log.event(
             f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
-            f"({encoder.placement.device}, {encoder.placement.dtype})"
+            f"({encoder.placement.device}, {encoder.placement.dtype}, {encoder.placement.runtime})"
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
             stored = dense.build(corpus, writer, encoder, bar.update, params.vectors, bar.part)

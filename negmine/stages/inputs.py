@@ -13,6 +13,7 @@ from typing import Any
 
 from negmine import memory
 from negmine.errors import UsageError, did_you_mean
+from negmine.models.devices import openvino_installed
 from negmine.models.resolve import ModelRef, weight_bytes
 from negmine.table import artifact as artifacts
 from negmine.table.readers import origin
@@ -93,6 +94,7 @@ def models_memory(references: Iterable[ModelRef]) -> dict[str, int]:
     backends = {reference.backend for reference in references}
     return {
         "torch": memory.TORCH if "torch" in backends else 0,
+        "OpenVINO": memory.OPENVINO if "torch" in backends and openvino_installed() else 0,
         "onnxruntime": memory.ONNX if "onnx" in backends else 0,
         "the_models": sum(map(weight_bytes, references)),
     }
