@@ -17,7 +17,7 @@ from negmine.params import FilterParams, output_affecting
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.stages import kept, likeness
 from negmine.stages.accounts import check_ledger
-from negmine.stages.behind import behind
+from negmine.stages.behind import ahead, behind
 from negmine.stages.deciding import Flags, claims, decide, judge, label_pseudo, with_relevance
 from negmine.stages.filter_options import Columns, optional_columns, resolve, wants_relevance
 from negmine.stages.guard import Guard, excluded_file
@@ -121,14 +121,15 @@ def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any
     rows = sum(source.rows(name) for name in source.parts)
     fit = _fit(params, source, guard, columns)
     ledger_schema = _ledger_schema(source.schema(), params, columns)
+    pending = [name for name in source.parts if not writer.has(name)]
     with (
         log.progress("filtering", rows, " rows") as bar,
         behind(writer.add_table) as add_table,
+        ahead(_flagged(params, source, guard, columns, fit, pending)) as flagged,
     ):
-        pending = [name for name in source.parts if not writer.has(name)]
         bar.update(rows - sum(map(source.rows, pending)))
         number = {name: place for place, name in enumerate(source.parts, 1)}
-        for name, part, flags in _flagged(params, source, guard, columns, fit, pending):
+        for name, part, flags in flagged:
             bar.part(number[name], len(number))
             table, stats = judge(part, params, columns, fit=fit, flags=flags)
             check_ledger(part, table, params.num_negatives, stats)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from negmine.stages.behind import behind
+from negmine.stages.behind import ahead, behind
 
 
 def test_calls_are_made_in_order_by_one_other_thread_and_all_at_the_end() -> None:
@@ -68,3 +69,56 @@ def test_the_block_s_own_error_wins_and_the_calls_are_made() -> None:
     with pytest.raises(KeyError, match="mine"):
         give()
     assert made == [1]
+
+
+def test_items_are_made_in_order_by_one_other_thread() -> None:
+    makers: set[int] = set()
+
+    def make() -> Iterator[int]:
+        for number in range(50):
+            makers.add(threading.get_ident())
+            yield number
+
+    with ahead(make()) as items:
+        assert list(items) == list(range(50))
+    assert len(makers) == 1
+    assert makers != {threading.get_ident()}
+    with ahead([]) as nothing:
+        assert list(nothing) == []
+
+
+def test_what_making_an_item_raises_comes_in_its_place() -> None:
+    def make() -> Iterator[int]:
+        yield from range(3)
+        raise OSError("unreadable")
+
+    seen: list[int] = []
+
+    def read() -> None:
+        with ahead(make()) as items:
+            for item in items:
+                seen.append(item)
+
+    with pytest.raises(OSError, match="unreadable"):
+        read()
+    assert seen == [0, 1, 2]
+
+
+def test_a_block_that_ends_early_leaves_no_thread_and_makes_no_more_than_two_ahead() -> None:
+    made: list[int] = []
+
+    def make() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    def read() -> None:
+        with ahead(make()) as items:
+            for item in items:
+                if item == 5:
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read()
+    assert len(made) <= 5 + 1 + 2
+    assert not [t for t in threading.enumerate() if t.name.startswith("negmine-ahead")]
