@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from negmine import memory
 from negmine.errors import InvalidDataError, UsageError
 from negmine.sources import ann, dense
 from negmine.table import artifact as artifacts
@@ -18,14 +19,21 @@ from tests.chains import make_data
 from tests.conftest import Invoke
 from tests.sources.test_dense import DIMENSION, LookupEncoder, collection
 
+BUDGET = memory.Budget(8 << 30)
 
-def built(folder: Path, vectors: dense.Vectors, factory: str) -> Artifact:
-    writer = artifacts.begin(folder, Plan("index.ann", 1, {"factory": factory}))
+
+def built(folder: Path, vectors: dense.Vectors, factory: str, memory_: str = "8GB") -> Artifact:
+    writer = artifacts.begin(folder, Plan("index.ann", 2, {"factory": factory}))
     assert writer is not None
+    budget = memory.Budget(memory.parse(memory_, "--memory"))
     with writer:
-        writer.add_file(ann.FILE, lambda path: ann.build(vectors, factory, path))
-        assert writer.file_rows(ann.FILE) == len(vectors)
-        return writer.commit({})
+        writer.add_folder(
+            ann.FOLDER,
+            lambda path: {"vectors": ann.build(vectors, factory, path, budget)},
+        )
+        counts = writer.stats(ann.FOLDER)
+        assert counts == {"vectors": len(vectors)}
+        return writer.commit(counts)
 
 
 @pytest.fixture
@@ -85,9 +93,9 @@ def test_recall_is_what_is_found_of_the_exact_best(
 def test_unknown_factories_and_settings_are_refused(tmp_path: Path, clustered: np.ndarray) -> None:
     _, stored = collection(tmp_path, clustered[:60], [str(i) for i in range(60)], 50)
     with pytest.raises(UsageError, match="FAISS makes no index 'IVF,,x'"):
-        ann.build(stored, "IVF,,x", tmp_path / "x")
+        ann.build(stored, "IVF,,x", tmp_path, BUDGET)
     with pytest.raises(UsageError, match="cannot be trained on 60 vectors"):
-        ann.build(stored, "IVF100,Flat", tmp_path / "x")
+        ann.build(stored, "IVF100,Flat", tmp_path, BUDGET)
     index = built(tmp_path / "ann", stored, "IVF2,Flat")
     with pytest.raises(UsageError, match="no such settings"):
         ann.open_index(index, "nosuch=3")
@@ -96,7 +104,7 @@ def test_unknown_factories_and_settings_are_refused(tmp_path: Path, clustered: n
 def test_an_index_that_was_changed_is_not_read(tmp_path: Path, clustered: np.ndarray) -> None:
     _, stored = collection(tmp_path, clustered[:60], [str(i) for i in range(60)], 50)
     index = built(tmp_path / "ann", stored, "HNSW4")
-    with (index.path / ann.FILE).open("r+b") as file:
+    with (index.path / ann.FOLDER / "index.faiss").open("r+b") as file:
         file.seek(100)
         file.write(b"\xff\xff\xff\xff")
     with pytest.raises(InvalidDataError, match="wrong checksum"):
