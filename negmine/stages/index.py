@@ -358,11 +358,16 @@ def _ann(factory: str, made: Made, vectors: Artifact, name: str) -> Artifact:
     from negmine.sources import ann
     from negmine.sources.dense import Vectors
 
-    writer = made.begin(f"ann/{name}", ann_plan(factory, vectors))
-    if writer is None:
-        return artifacts.open_artifact(made.out / "ann" / name)
-    log.event(f"{name}: building the approximate index {factory}")
     stored = Vectors(vectors)
+    folder, plan = made.out / "ann" / name, ann_plan(factory, vectors)
+    if artifacts.state_of(folder, plan, force=made.force).kind != "made":
+        # Before the writer begins, which takes the index's manifest away.
+        dimension = int(vectors.counts["dimension"])
+        ann.refuse_beyond(factory, dimension, len(stored), made.budget)
+    writer = made.begin(f"ann/{name}", plan)
+    if writer is None:
+        return artifacts.open_artifact(folder)
+    log.event(f"{name}: building the approximate index {factory}")
     with writer:
         if not writer.has(ann.FOLDER):
             writer.add_folder(
