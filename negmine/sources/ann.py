@@ -123,7 +123,7 @@ def _needed(index: Any, count: int) -> int:
             training += 2 * min(sample, _TRAINED_ON) * row
     adding = _BLOCKS * _BLOCK_BYTES
     if inverted.inverted_file(index) is not None:
-        adding += inverted.LEAST_MEMORY
+        adding += inverted.least_memory(index, count)
     else:
         # FAISS makes room for twice as many vectors when there is none left.
         adding += 2 * _per_vector(index) * count
@@ -186,7 +186,9 @@ def build(vectors: Vectors, factory: str, folder: Path, budget: Budget) -> int:
             ) from error
     blocks = (block for _, block in vectors.blocks(_BLOCK_BYTES))
     if lists is not None:
-        room = inverted.LEAST_MEMORY + budget.work - _needed(index, len(vectors))
+        # Trained now: what is needed is the centroids, the blocks and the least for writing.
+        least = inverted.least_memory(index, len(vectors))
+        room = least + budget.work - _needed(index, len(vectors))
         return inverted.write(index, blocks, len(vectors), folder, room)
     for block in blocks:
         try:

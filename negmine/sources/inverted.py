@@ -8,6 +8,7 @@ together, and reads those lists.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import tempfile
@@ -28,8 +29,6 @@ FILE, TRAINED, LISTS = "index.faiss", "trained.faiss", "lists.npy"
 _BESIDE = 20
 #: Bytes copied or packed at a time.
 _PIECE_BYTES = 4 * MIB
-#: Bytes of codes and of pieces that writing needs at the least.
-LEAST_MEMORY = 4 * _PIECE_BYTES
 #: What a list takes beside its codes and row numbers: vectors' heads, and malloc's.
 _LIST_BYTES = 128
 #: Queries whose lists are chosen by one product: always so many, for a product's last digits, and
@@ -154,6 +153,16 @@ class _Shard:
     rows: Callable[[int, int], np.ndarray]
 
 
+def least_memory(index: Any, count: int) -> int:
+    """Bytes that :func:`write` needs for ``count`` vectors: pieces, some codes, shards' bounds."""
+    return 4 * _PIECE_BYTES + 2 * _bounds_bytes(_Layout.of(inverted_file(index)), count)
+
+
+def _bounds_bytes(layout: _Layout, count: int) -> int:
+    """Room for where each list begins in each shard: enough if codes have as much or more."""
+    return math.isqrt(8 * layout.lists * count * (layout.code + _BESIDE))
+
+
 def write(index: Any, blocks: Iterable[np.ndarray], count: int, folder: Path, memory: int) -> int:
     """Add vectors to a trained, empty index on disk: fills ``folder`` with three files.
 
@@ -162,14 +171,15 @@ def write(index: Any, blocks: Iterable[np.ndarray], count: int, folder: Path, me
         blocks: all vectors in order; their bounds show in the last digits of some codes.
         count: how many vectors there are.
         folder: where the files go; what is spilled lies there without a name, and goes by itself.
-        memory: bytes for codes.
+        memory: bytes for all that, at least :func:`least_memory`.
 
     Returns:
         How many vectors were added.
     """
     ivf: Any = inverted_file(index)
     layout = _Layout.of(ivf)
-    most = max(1, min(count, (memory - 2 * _PIECE_BYTES) // (layout.code + _BESIDE)))
+    room = memory - 2 * _PIECE_BYTES - _bounds_bytes(layout, count)
+    most = max(1, min(count, room // (layout.code + _BESIDE)))
     codes = np.empty((most, layout.code), dtype=np.uint8)
     lists = np.empty(most, dtype=np.int32)
     shards: list[_Shard] = []

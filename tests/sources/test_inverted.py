@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ def in_memory(factory: str, vectors: np.ndarray, file: Path) -> Any:
 
 
 def room(vectors: int) -> int:
-    """Memory for so many flat vectors."""
-    return 2 * inverted._PIECE_BYTES + vectors * (4 * DIMENSION + 20)
+    """Memory for so many flat vectors, beside pieces and the bounds of 16 lists."""
+    bounds = math.isqrt(8 * 16 * COUNT * (4 * DIMENSION + 20))
+    return 2 * inverted._PIECE_BYTES + bounds + vectors * (4 * DIMENSION + 20)
 
 
 @pytest.mark.parametrize("factory", KINDS)
@@ -89,6 +91,18 @@ def test_the_file_is_faiss_own_whatever_the_memory(
             "lists.npy",
             "trained.faiss",
         ]
+
+
+def test_little_memory_is_enough_for_the_bounds_of_all_shards() -> None:
+    index = faiss.index_factory(DIMENSION, "IVF4096,Flat", faiss.METRIC_INNER_PRODUCT)
+    for count in (10**6, 10**9):
+        least = inverted.least_memory(index, count)
+        # Two pieces are read and written, a quarter of the rest at the least is codes.
+        codes = (least - 2 * inverted._PIECE_BYTES) // 2
+        shards = -(-count * (4 * DIMENSION + 20) // codes)
+        assert codes + shards * 8 * 4097 <= least
+    # A thousand times the vectors want 32 times the memory.
+    assert least < 4 * inverted._PIECE_BYTES + 160_000_000
 
 
 def test_most_lists_may_be_empty(tmp_path: Path, vectors: np.ndarray) -> None:
