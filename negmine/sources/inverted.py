@@ -250,7 +250,9 @@ def _merge(index: Any, layout: _Layout, shards: Sequence[_Shard], folder: Path) 
     """Write the index file: FAISS's own head, then list after list."""
     faiss = _faiss()
     faiss.write_index(index, str(folder / TRAINED))
-    sizes = np.sum([np.diff(shard.bounds) for shard in shards], axis=0)
+    sizes = np.zeros(layout.lists, dtype=np.int64)
+    for shard in shards:
+        sizes += np.diff(shard.bounds)
     # Of each list: where its codes and its row numbers begin, bytes of codes, vectors.
     places = np.zeros((layout.lists, 4), dtype=np.int64)
     with (folder / FILE).open("wb") as out, (folder / TRAINED).open("rb") as trained:
