@@ -91,6 +91,11 @@ class Budget:
         return self.share(1 / 4, 4 << 30, 8 * MIB)
 
     @property
+    def lists(self) -> int:
+        """Bytes of approximate indexes beyond what one query reads of them."""
+        return self.share(1 / 6, 1 << 40, 8 * MIB)
+
+    @property
     def heap(self) -> int:
         """Java's heap: a third of what is left, at most what Lucene has a use for."""
         return self.share(1 / 3, 4 << 30, LEAST_HEAP)

@@ -135,7 +135,8 @@ class IndexParams:
     ann: str | None = opt(
         None,
         "Build also an approximate FAISS index of every encoder's vectors, by its factory string "
-        "such as IVF4096,Flat or HNSW32, for corpora where exact search is too slow.",
+        "such as IVF4096,Flat or HNSW32, for corpora where exact search is too slow. IVF indexes "
+        "may be larger than the memory, others may not.",
         metavar="FACTORY",
     )
     limit: int | None = opt(None, "Read only the first N documents.", metavar="N", minimum=1)

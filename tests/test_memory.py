@@ -46,8 +46,10 @@ def test_blocks_share_what_is_left_and_grow_with_it(monkeypatch: pytest.MonkeyPa
     assert small.work == GIB - memory.INTERPRETER - memory.TORCH
     # The blocks of one stage fit together.
     assert small.search + small.hits + small.heap + small.texts <= small.work
+    # Retrieval fetches no texts, but reads the lists of approximate indexes.
+    assert small.search + small.hits + small.heap + small.lists <= small.work
     large = memory.budget("8GB", torch=memory.TORCH)
-    for name in ("texts", "shingles", "hits", "search", "heap"):
+    for name in ("texts", "shingles", "hits", "search", "lists", "heap"):
         assert getattr(large, name) > getattr(small, name)
     # What an earlier stage of the same process left behind is not there to be shared.
     monkeypatch.setattr(memory, "resident", lambda: memory.INTERPRETER + GIB // 2)

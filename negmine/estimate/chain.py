@@ -164,7 +164,7 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
             chain, params, name, prompts.get(name), small, corpus, made, cost, states[name]
         )
         if params.ann is not None and states[index.ann_role(name)].kind != "made":
-            _ann(chain, params.ann, children[name], cost)
+            _ann(chain, params.ann, children[name], made, cost)
     if params.signatures and states[signatures.FOLDER].kind != "made":
         _signatures(chain, small, made, cost)
     index.finish(made.out, children, True, [])
@@ -296,23 +296,25 @@ def _ann_state(chain: Chain, factory: str, out: Path, name: str) -> State:
     return _child_state(chain, folder, real, partial(index.ann_plan, factory))
 
 
-def _ann(chain: Chain, factory: str, vectors: Artifact, cost: Cost) -> None:
+def _ann(chain: Chain, factory: str, vectors: Artifact, made: index.Made, cost: Cost) -> None:
     """Build the approximate index of the small corpus, or where it is too small, ask for its size.
 
     Raises:
-        UsageError: FAISS knows no such index.
+        UsageError: FAISS knows no such index, or it cannot be built within the ceiling.
     """
-    from negmine.sources import ann
+    from negmine.sources import ann, inverted
     from negmine.sources.dense import Vectors
 
     stored = Vectors(vectors)
     dimension = int(vectors.manifest["counts"]["dimension"])
-    file = chain.trial(f"{vectors.path.name}.faiss")
+    ann.refuse_beyond(factory, dimension, chain.documents, made.budget)
+    folder = chain.trial(f"{vectors.path.name}.faiss")
+    folder.mkdir()
     watch = Watch()
     try:
         with watch:
-            ann.build(stored, factory, file)
-        per_vector = file.stat().st_size / len(stored)
+            ann.build(stored, factory, folder, made.budget)
+        per_vector = (folder / inverted.FILE).stat().st_size / len(stored)
         cost.add("approximate index", watch.seconds * chain.documents / len(stored))
     except UsageError:
         per_vector = ann.bytes_per_vector(factory, dimension)
@@ -320,10 +322,9 @@ def _ann(chain: Chain, factory: str, vectors: Artifact, cost: Cost) -> None:
             f"the approximate index: its time is not counted, {len(stored):,} vectors do not "
             f"train {factory}"
         )
-    size = int(per_vector * chain.documents)
-    cost.disk_bytes += size
-    # It is built in memory as a whole, and written from there.
-    cost.memory_bytes = max(cost.memory_bytes, resident_bytes() + size)
+    cost.disk_bytes += int(per_vector * chain.documents)
+    held = ann.held_to_build(factory, dimension, chain.documents, made.budget.work)
+    cost.memory_bytes = max(cost.memory_bytes, resident_bytes() + held)
 
 
 def _vectors(
@@ -416,7 +417,7 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     whole = len(corpus) == chain.documents
     with cost.timed("read"):
         task = retrieve.read_task(params, corpus if whole else AnyDocument())
-        budget = setup.budget(params.memory)
+        budget = setup.budget(params.memory, params.ann)
         sources = retrieve.open_sources(params, setup, task, corpus, budget)
     if not chain.real:
         for name in set(sources) & set(setup.children) - {"bm25"}:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DOCUMENTS_VERSION = 1
 BM25_VERSION = 1
 VECTORS_VERSION = 3
-ANN_VERSION = 1
+ANN_VERSION = 2
 
 #: Children that are no encoder's vectors, in the order of the manifest.
 _OWN = ("documents", "bm25", signatures.FOLDER)
@@ -324,11 +324,14 @@ def _vectors(
     if writer is None:
         return artifacts.open_artifact(made.out / "vectors" / name)
     from negmine.models.encoders import load_encoder
-    from negmine.sources import dense
+    from negmine.sources import ann, dense
 
     corpus = Documents(documents)
     with writer:
         encoder = load_encoder(reference, encoder_settings(params, prompt))
+        if params.ann is not None:
+            # Encoding takes hours; an index that cannot follow is refused before.
+            ann.refuse_beyond(params.ann, encoder.dimension, len(corpus), made.budget)
         log.event(
             f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
             f"({encoder.placement.device}, {encoder.placement.dtype}, {encoder.placement.runtime})"
@@ -357,15 +360,23 @@ def _ann(factory: str, made: Made, vectors: Artifact, name: str) -> Artifact:
     from negmine.sources import ann
     from negmine.sources.dense import Vectors
 
-    writer = made.begin(f"ann/{name}", ann_plan(factory, vectors))
-    if writer is None:
-        return artifacts.open_artifact(made.out / "ann" / name)
-    log.event(f"{name}: building the approximate index {factory}")
     stored = Vectors(vectors)
+    folder, plan = made.out / "ann" / name, ann_plan(factory, vectors)
+    if artifacts.state_of(folder, plan, force=made.force).kind != "made":
+        # Before the writer begins, which takes the index's manifest away.
+        dimension = int(vectors.counts["dimension"])
+        ann.refuse_beyond(factory, dimension, len(stored), made.budget)
+    writer = made.begin(f"ann/{name}", plan)
+    if writer is None:
+        return artifacts.open_artifact(folder)
+    log.event(f"{name}: building the approximate index {factory}")
     with writer:
-        if not writer.has(ann.FILE):
-            writer.add_file(ann.FILE, lambda path: ann.build(stored, factory, path))
-        counts = {"vectors": writer.file_rows(ann.FILE)}
+        if not writer.has(ann.FOLDER):
+            writer.add_folder(
+                ann.FOLDER,
+                lambda folder: {"vectors": ann.build(stored, factory, folder, made.budget)},
+            )
+        counts = writer.stats(ann.FOLDER)
         conserve("vectors", len(stored), added=counts["vectors"])
         return writer.commit(counts, ceiling=made.budget.ceiling)
 

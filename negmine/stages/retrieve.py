@@ -51,6 +51,11 @@ GROUP_QUERIES = 4096
 #: Bytes of a hit while a source's hits are ranked, and while those of the others are held.
 _RANKED_HIT, _HELD_HIT = 160, 50
 _NAMED_LOSSES = 5
+#: What to do where approximate indexes do not fit.
+_SMALLER = (
+    "Of an inverted file (index --ann IVF4096,Flat, for example) only the lists that one query "
+    "probes (nprobe) must fit, of any other index all of it."
+)
 
 
 @dataclass(frozen=True)
@@ -104,20 +109,35 @@ class Setup:
     prompts: dict[str, str]
     approximate: dict[str, Artifact] = field(default_factory=dict)
 
-    def budget(self, size: str | None) -> memory.Budget:
-        """What a run with ``--memory SIZE`` may hold."""
+    def budget(self, size: str | None, ann: str | None = None) -> memory.Budget:
+        """What a run with ``--memory SIZE`` may hold.
+
+        Args:
+            size: what the user gave.
+            ann: how approximate indexes are to be searched.
+
+        Raises:
+            UsageError: the ceiling cannot hold what is needed, or without one half of the free
+                memory cannot hold the approximate indexes.
+        """
         encoders = {name: child for name, child in self.children.items() if name != "bm25"}
         models = [child.manifest["models"][name]["model"] for name, child in encoders.items()]
-        return memory.budget(
-            size,
-            Java=memory.JAVA + memory.LEAST_HEAP if "bm25" in self.children else 0,
-            approximate_indexes=sum(
-                record["bytes"]
-                for artifact in self.approximate.values()
-                for record in artifact.manifest["files"].values()
-            ),
-            **models_memory(map(resolve, models)),
-        )
+        fixed = models_memory(map(resolve, models))
+        if "bm25" in self.children:
+            fixed["Java"] = memory.JAVA + memory.LEAST_HEAP
+        if not self.approximate:
+            return memory.budget(size, **fixed)
+        from negmine.sources.ann import held_to_search
+
+        held = sum(held_to_search(found, ann or "") for found in self.approximate.values())
+        # What is no index may take more than half of the free memory where no ceiling is given.
+        ceiling = size or str(memory.budget(None, **fixed).ceiling)
+        try:
+            return memory.budget(ceiling, approximate_indexes=held, **fixed)
+        except UsageError as error:
+            asked = f"--memory {ceiling}"
+            what = error.what if size else error.what.replace(asked, "half of the free memory")
+            raise UsageError(what, hint=f"{error.hint} {_SMALLER}") from error
 
 
 def set_up(params: RetrieveParams, index: Path) -> Setup:
@@ -244,7 +264,7 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
     artifacts.reset_peak_memory()
     with writer:
-        budget = setup.budget(params.memory)
+        budget = setup.budget(params.memory, params.ann)
         corpus = Documents(setup.documents)
         task = read_task(params, corpus)
         retrievers = open_sources(params, setup, task, corpus, budget)
@@ -302,6 +322,7 @@ def open_sources(
             budget,
             len(setup.sources),
             setup.approximate.get(name),
+            budget.lists // max(1, len(setup.approximate)),
         )
 
     return {name: opened(name) for name in setup.sources}
@@ -316,6 +337,7 @@ def _open_source(
     budget: memory.Budget,
     sources: int,
     approximate: Artifact | None,
+    lists: int,
 ) -> Source:
     if name == "bm25":
         from negmine.sources.bm25 import Bm25Source
@@ -333,7 +355,7 @@ def _open_source(
     if approximate is not None:
         from negmine.sources.ann import open_index
 
-        opened = open_index(approximate, params.ann or "")
+        opened = open_index(approximate, params.ann or "", lists)
 
     return DenseSource(
         corpus,

@@ -255,11 +255,18 @@ class Artifact:
     def file(self, name: str) -> Path:
         """Path of a file of this artifact, its content checked against the manifest.
 
+        A recorded folder is checked whole, or by ``folder/file`` one file of it.
+
         Raises:
             InvalidDataError: it is missing, or its bytes changed after it was written.
         """
         path = self.path / name
-        record = self.manifest["files"][name]
+        files = self.manifest["files"]
+        if name not in files:
+            folder, _, inner = name.partition("/")
+            _verify(path, files[folder]["files"][inner], self)
+            return path
+        record = files[name]
         if "files" in record:
             for inner, inner_record in record["files"].items():
                 _verify(path / inner, inner_record, self)
