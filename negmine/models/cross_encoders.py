@@ -134,7 +134,8 @@ class _TorchCrossEncoder:
     @property
     def batch_tokens(self) -> int:
         """Most padded tokens of a batch."""
-        return token_budget(self.settings.batch_size, self.placement.device)
+        placement = self.placement
+        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
