@@ -61,7 +61,7 @@ def main() -> int:
     )
     if options.run_only:
         (work / "plain.parquet").hardlink_to(work / "run" / "train.parquet")
-    print(_bench.machine("sentence-transformers", "datasets", "torch", "faiss-cpu", "pyarrow"))
+    print(_bench.machine("sentence-transformers", "datasets", "torch", "openvino", "pyarrow"))
     print(
         f"{peer['pairs']:,} pairs, {peer['texts']:,} texts encoded by both, "
         f"{peer['triplets']:,} triplets; {same(work):.3%} of the triplets the same\n"

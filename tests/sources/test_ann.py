@@ -258,7 +258,7 @@ def test_peaks_stay_below_a_ceiling_that_is_smaller_than_the_index(tmp_path: Pat
             vectors = rng.standard_normal((10_000, 256), dtype=np.float32).astype(np.float16)
             writer.add_array(f"part-{part:05d}.npy", vectors)
         writer.commit({})
-    ceiling = "216MB"
+    ceiling = "264MB"
     for what in ("build", "search"):
         ended = run_program(tmp_path, what, "IVF128,Flat", ceiling)
         assert ended.returncode == 0, ended.stderr
