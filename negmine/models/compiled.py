@@ -1,8 +1,8 @@
 """A torch model compiled by OpenVINO, for CPUs: the same weights, fewer passes over memory.
 
 OpenVINO fuses what PyTorch runs as single operations (casts, additions, GELU, normalisation,
-attention) and keeps bfloat16 between them, which on a CPU with bfloat16 units saves about a fifth
-of the time (``docs/benchmarks.md``). Only the transformer is replaced: tokenising, pooling and
+attention) and keeps bfloat16 between them, which on a CPU with bfloat16 units saves a quarter to a
+third of the time (``docs/benchmarks.md``). Only the transformer is replaced: tokenising, pooling and
 whatever else a model's folder brings stay sentence-transformers'.
 
 A compiled model is tried against the original on texts of several lengths before it takes its
