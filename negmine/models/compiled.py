@@ -2,8 +2,8 @@
 
 OpenVINO fuses what PyTorch runs as single operations (casts, additions, GELU, normalisation,
 attention) and keeps bfloat16 between them, which on a CPU with bfloat16 units saves a quarter to a
-third of the time (``docs/benchmarks.md``). Only the transformer is replaced: tokenising, pooling and
-whatever else a model's folder brings stay sentence-transformers'.
+third of the time (``docs/benchmarks.md``). Only the transformer is replaced: tokenising, pooling
+and whatever else a model's folder brings stay sentence-transformers'.
 
 A compiled model is tried against the original on texts of several lengths before it takes its
 place; a model that cannot be traced, or comes out different, stays with PyTorch.
