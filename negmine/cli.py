@@ -458,6 +458,9 @@ def _guarded(call: Callable[[], Any]) -> None:
             raise
         log.logger.debug("raised here", exc_info=True)
         _fail(known)
+    if _terminations:
+        # A library's bare "except:" took the SystemExit for its own, and the command went on.
+        raise typer.Exit(EXIT_TERMINATED)
 
 
 def _fail(error: NegmineError) -> NoReturn:
@@ -465,7 +468,12 @@ def _fail(error: NegmineError) -> NoReturn:
     raise typer.Exit(error.exit_code) from None
 
 
+#: The signals that asked this process to end.
+_terminations: list[int] = []
+
+
 def _terminate(signum: int, frame: object) -> None:
+    _terminations.append(signum)
     log.event("terminated: run the same command again to continue", level=40)
     raise SystemExit(EXIT_TERMINATED)
 

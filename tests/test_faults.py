@@ -281,6 +281,32 @@ def test_an_interrupted_run_says_so_and_continues(
     assert leftovers(work) == []
 
 
+def test_a_termination_that_a_library_swallows_is_told_at_the_end() -> None:
+    """A bare ``except:`` somewhere below, such as the one met while Java starts."""
+    program = """
+import os, signal, time
+from negmine import cli
+
+def call():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except:
+        pass
+
+signal.signal(signal.SIGTERM, cli._terminate)
+try:
+    cli._guarded(call)
+except cli.typer.Exit as ended:
+    raise SystemExit(ended.exit_code) from None
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert ended.returncode == 143, ended.stderr
+    assert "terminated" in ended.stderr
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_while_the_command_line_is_read(signum: int, code: int) -> None:
     """A traceback and exit 1, or 'Aborted!'; found by the kill harness."""
