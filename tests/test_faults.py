@@ -282,7 +282,7 @@ def test_an_interrupted_run_says_so_and_continues(
 
 
 def test_a_termination_that_a_library_swallows_is_told_at_the_end() -> None:
-    """A bare ``except:`` somewhere below, such as the one met while Java starts."""
+    """A bare ``except:`` somewhere below; seen once, early in an index."""
     program = """
 import os, signal, time
 from negmine import cli
