@@ -459,7 +459,8 @@ def _guarded(call: Callable[[], Any]) -> None:
         log.logger.debug("raised here", exc_info=True)
         _fail(known)
     if _terminations:
-        # A library's bare "except:" took the SystemExit for its own, and the command went on.
+        # The SystemExit came where exceptions are ignored (a bare "except:", a destructor), and the
+        # command went on.
         raise typer.Exit(EXIT_TERMINATED)
 
 

@@ -109,8 +109,7 @@ def main() -> int:
 
 def _peak(folder: Path, ran: _bench.Ran) -> float:
     """MiB of a run of several stages, each of which sets the process's own account to nothing."""
-    told = [json.loads(file.read_text()) for file in folder.rglob("*_manifest.json")]
-    told += [json.loads(file.read_text()) for file in folder.rglob("*.manifest.json")]
+    told = [json.loads(file.read_text()) for file in folder.rglob("*manifest.json")]
     stages = [one.get("run", {}).get("peak_rss_bytes", 0) / (1 << 20) for one in told]
     return max([ran.peak, *stages])
 

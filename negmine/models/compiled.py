@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from negmine import log
-from negmine.errors import MissingDependencyError, NegmineError, UsageError
-from negmine.models.devices import Placement, Runtime, openvino_installed
+from negmine.errors import MissingDependencyError, UsageError
+from negmine.models.devices import Placement, openvino_installed
 
 #: (rows, tokens, tokens of the last row) that a compiled model is tried on; the first is traced.
 _PROBES = ((2, 7, 5), (3, 33, 4), (1, 12, 12), (5, 64, 63))
@@ -40,7 +40,7 @@ class _NotCompiled(Exception):
 
 
 def compile_model(
-    model: Any, placement: Placement, runtime: Runtime, threads: int | None, spec: str
+    model: Any, placement: Placement, runtime: str, threads: int | None, spec: str
 ) -> Placement:
     """Replace the transformer of a sentence-transformers model by a compiled one, if it gains.
 
@@ -77,8 +77,6 @@ def compile_model(
         )
     try:
         model[0].model = _compiled(model[0], placement.dtype, threads)
-    except NegmineError:
-        raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if asked:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from negmine.errors import UsageError
 from negmine.models import onnx_graph
 from negmine.models.batching import length_batches, token_budget
-from negmine.models.devices import Placement, Runtime, choose
+from negmine.models.devices import Placement, choose
 from negmine.models.encoders import (
     autocast,
     characters,
@@ -54,7 +54,7 @@ class CrossEncoderSettings:
     batch_size: int = 64
     device: str = "auto"
     dtype: str = "auto"
-    runtime: Runtime = "auto"
+    runtime: str = "auto"
     activation: Activation = "auto"
     threads: int | None = None
 

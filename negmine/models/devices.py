@@ -11,7 +11,6 @@ from typing import Literal
 from negmine.errors import MissingDependencyError, UsageError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-Runtime = Literal["auto", "torch", "openvino"]
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 # Without one of these the CPU emulates bfloat16 and is slower than in float32.
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})

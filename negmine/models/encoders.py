@@ -18,7 +18,7 @@ import numpy.typing as npt
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
 from negmine.models import onnx_graph
 from negmine.models.batching import length_batches, token_budget
-from negmine.models.devices import Placement, Runtime, choose
+from negmine.models.devices import Placement, choose
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.tokens import Ints, Ragged, attention_mask, concatenate, from_lists
 
@@ -58,7 +58,7 @@ class EncoderSettings:
     batch_size: int = 64
     device: str = "auto"
     dtype: str = "auto"
-    runtime: Runtime = "auto"
+    runtime: str = "auto"
     pooling: Pooling = "auto"
     normalize: bool = True
     threads: int | None = None
