@@ -33,8 +33,10 @@ _SEARCH_ERROR = 1e-5
 #: Vectors multiplied at a time with a block of queries: their scores stay in the cache.
 _BLOCK_ROWS = 1024
 _BLOCK_QUERIES = 1024
-#: Bytes of the gathered pairs that are multiplied in float64.
-_PAIR_BYTES = 32 * MIB
+#: Bytes of the gathered pairs that a thread multiplies in float64: they stay in its cache.
+_PAIR_BYTES = 2 * MIB
+#: Bytes of what is computed at a time where one thread does it.
+_ALONE_BYTES = 32 * MIB
 #: How float16 is tried: queries, neighbours of each, the share that must stay, and how far below
 #: the cut, relative to the vectors' lengths, what takes the place of a neighbour may score.
 _SAMPLED, _SAMPLE_K, _SAME_NEIGHBOURS, _NEAR_TIE = 256, 100, 0.999, 1e-3
@@ -205,7 +207,8 @@ class Vectors:
             if self.artifact.manifest["params"].get("normalize"):
                 self._longest = 1.0
             else:
-                squares = (np.einsum("ij,ij->i", b, b).max() for _, b in self.blocks(_PAIR_BYTES))
+                blocks = self.blocks(_ALONE_BYTES)
+                squares = (np.einsum("ij,ij->i", block, block).max() for _, block in blocks)
                 self._longest = float(np.sqrt(max(squares)))
         return self._longest
 
@@ -432,12 +435,31 @@ def score_pairs(
     at_once = max(1, _PAIR_BYTES // (24 * max(1, queries.shape[1])))
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
-    for first, part in vectors.parts():
-        low, high = np.searchsorted(ordered, [first, first + len(part)])
+
+    def work(first: int, part: np.ndarray, low: int, high: int) -> None:
         for start in range(low, high, at_once):
             chosen = order[start : min(start + at_once, high)]
             result[chosen] = products(queries[query[chosen]], float32(part[rows[chosen] - first]))
+
+    with _threads() as threads, ThreadPoolExecutor(threads, initializer=_decode_alone) as pool:
+        for first, part in vectors.parts():
+            low, high = np.searchsorted(ordered, [first, first + len(part)])
+            share = max(at_once, -(-(high - low) // threads))
+            tasks = [
+                pool.submit(work, first, part, start, min(start + share, high))
+                for start in range(low, high, share)
+            ]
+            # A part that is done is let go before the next: what was read of it counts as memory.
+            for task in tasks:
+                task.result()
     return result
+
+
+def _decode_alone() -> None:
+    """Let FAISS decode in the calling thread: for so few rows its own threads cost more."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
 
 
 class Approximate(Protocol):
@@ -588,7 +610,7 @@ class DenseSource:
             np.empty(0, dtype=np.float32),
         )
         most = 2 * k * len(queries) + self._memory // 200
-        size = max(1, _PAIR_BYTES // (24 * max(1, queries.shape[1])))
+        size = max(1, _ALONE_BYTES // (24 * max(1, queries.shape[1])))
         for first, block in self._vectors.blocks(self._memory // 8):
             for start in range(0, len(block), _BLOCK_ROWS):
                 rows = block[start : start + _BLOCK_ROWS]
