@@ -17,10 +17,9 @@ from typing import Annotated, Any, Literal, NoReturn, Optional, get_args, get_or
 
 import typer
 
-from negmine import __version__, log
+from negmine import __version__, interrupts, log
 from negmine.errors import (
     EXIT_INTERRUPTED,
-    EXIT_TERMINATED,
     MachineError,
     NegmineError,
     machine_error,
@@ -440,9 +439,11 @@ def _root(
 def _guarded(call: Callable[[], Any]) -> None:
     """Run a command; a user's mistake becomes one message and its exit code."""
     # From here on whatever goes on may tidy up.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupts.interrupted)
+    interrupts.forget()
     try:
         call()
+        interrupts.check()
     except NegmineError as error:
         _fail(error)
     except KeyboardInterrupt:
@@ -458,25 +459,11 @@ def _guarded(call: Callable[[], Any]) -> None:
             raise
         log.logger.debug("raised here", exc_info=True)
         _fail(known)
-    if _terminations:
-        # The SystemExit came where exceptions are ignored (a bare "except:", a destructor), and the
-        # command went on.
-        raise typer.Exit(EXIT_TERMINATED)
 
 
 def _fail(error: NegmineError) -> NoReturn:
     log.event(f"error: {error}", level=40, error=type(error).__name__)
     raise typer.Exit(error.exit_code) from None
-
-
-#: The signals that asked this process to end.
-_terminations: list[int] = []
-
-
-def _terminate(signum: int, frame: object) -> None:
-    _terminations.append(signum)
-    log.event("terminated: run the same command again to continue", level=40)
-    raise SystemExit(EXIT_TERMINATED)
 
 
 def _interrupt(signum: int, frame: object) -> None:
@@ -487,7 +474,7 @@ def _interrupt(signum: int, frame: object) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, interrupts.terminated)
     signal.signal(signal.SIGINT, _interrupt)
     try:
         app()

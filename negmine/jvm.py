@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negmine import interrupts
 from negmine.errors import MachineError, MissingDependencyError
 from negmine.log import event
 
@@ -136,6 +137,7 @@ def start(memory_bytes: int | None = None) -> None:
             event("started Java", level=10, java=java.version, source=java.source)
         _silence()
         _started = True
+    interrupts.check()
 
 
 def _check_room(memory_bytes: int | None) -> None:
@@ -165,7 +167,9 @@ def java_class(name: str) -> Any:
     from jnius import autoclass
 
     # Private members are not needed, and looking them up makes the first use slow.
-    return autoclass(name, include_protected=False, include_private=False)
+    found = autoclass(name, include_protected=False, include_private=False)
+    interrupts.check()
+    return found
 
 
 # --- functions that run inside Java -----------------------------------------------------------

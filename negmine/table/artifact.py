@@ -34,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negmine import __version__
+from negmine import __version__, interrupts
 from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
 from negmine.log import event, progress, warn
 from negmine.memory import exceeded
@@ -568,6 +568,7 @@ class Writer:
             shutil.rmtree(path, ignore_errors=True)
         hidden.mkdir()
         stats = make(hidden)
+        interrupts.check()
         inner = {}
         for path in sorted(hidden.iterdir()):
             _flush(path)
@@ -581,6 +582,7 @@ class Writer:
     def _add(
         self, name: str, write: Callable[[Path], int], stats: Mapping[str, Any] | None
     ) -> None:
+        interrupts.check()
         target = self.path / name
         if not target.parent.exists():
             target.parent.mkdir()
@@ -632,6 +634,7 @@ class Writer:
             ceiling: bytes that the process was to take at most.
             extra: further top-level entries.
         """
+        interrupts.check()
         self.settle()
         self.plan.check_files()
         manifest = self.plan.identity(self.path)
