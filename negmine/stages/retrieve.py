@@ -721,7 +721,8 @@ def _select(judgements: Judgements, query: np.ndarray) -> Judgements:
 
 
 def _slice_hits(hits: Hits, first: int, last: int) -> Hits:
-    low, high = np.searchsorted(hits.query, [first, last])
+    # Bounds of another type would have all the queries' numbers converted, for every part anew.
+    low, high = np.searchsorted(hits.query, np.array([first, last], dtype=hits.query.dtype))
     return Hits(
         query=hits.query[low:high] - first,
         docid=hits.docid.slice(low, high - low),
