@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM: each is raised, and remembered.
 
 What a signal's handler raises is lost where somebody ignores exceptions: a destructor, a bare
-``except``, pyjnius while it looks at Java's classes. So whoever is about to write, or has just been
-in such a place, asks :func:`check`, which raises it again.
+``except``. It was seen twice while Java starts; which code ignored it was not found. So whoever is
+about to write, or has just started Java, asks :func:`check`, which raises it again.
 """
 
 from __future__ import annotations

@@ -251,8 +251,12 @@ def test_a_working_folder_whose_name_is_no_utf8(
 
 # --- signals --------------------------------------------------------------------------------------
 
+BOTH_SIGNALS = pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+
+@BOTH_SIGNALS
 def test_an_interrupted_run_says_so_and_continues(
     made: Path, tmp_path: Path, signum: int, code: int
 ) -> None:
@@ -281,11 +285,11 @@ def test_an_interrupted_run_says_so_and_continues(
     assert leftovers(work) == []
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@BOTH_SIGNALS
 def test_a_signal_that_a_library_swallows_ends_the_run_before_anything_else_is_written(
     made: Path, tmp_path: Path, signum: int, code: int
 ) -> None:
-    """pyjnius does so now and then: it ignores what is raised while it looks at a class."""
+    """Seen twice while Java starts, in runs of all tests: the run went on to its end."""
     work = tmp_path / "work"
     command = commands(made / "data", work)["index"]
     program = f"""{SMALL_PARTS}
@@ -319,7 +323,7 @@ cli.main()
     assert leftovers(work) == []
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@BOTH_SIGNALS
 def test_a_signal_that_is_swallowed_at_the_end_is_told(signum: int, code: int) -> None:
     program = f"""
 import os, signal, time
@@ -345,7 +349,7 @@ except cli.typer.Exit as ended:
     assert "run the same command again to continue" in ended.stderr
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@BOTH_SIGNALS
 def test_an_interruption_while_the_command_line_is_read(signum: int, code: int) -> None:
     """A traceback and exit 1, or 'Aborted!'; found by the kill harness."""
     for name in ("get_command", "_main"):

@@ -699,12 +699,15 @@ def _search(
         last = first + len(part)
         part_qids = task.qids.slice(part.start, len(part))
         part_hits = {name: _slice_hits(found, first, last) for name, found in hits.items()}
-        shifted = np.where(
-            (judged.query >= first) & (judged.query < last), judged.query - first, -1
+        of_part = _between(judged.query, first, last)
+        part_judged = Judgements(
+            query=judged.query[of_part] - first,
+            docid=judged.docid[of_part],
+            grade=judged.grade[of_part],
+            positive=judged.positive[of_part],
         )
-        part_judged = _select(judged, shifted)
-        inside = shifted[positives] >= 0
-        part_scores = {name: score[inside] for name, score in scores.items()}
+        scored = _between(positives, of_part.start, of_part.stop)
+        part_scores = {name: score[scored] for name, score in scores.items()}
         yield number, part, union(part_qids, part_hits, part_judged, part_scores)
         first = last
 
@@ -721,13 +724,15 @@ def _select(judgements: Judgements, query: np.ndarray) -> Judgements:
 
 
 def _slice_hits(hits: Hits, first: int, last: int) -> Hits:
-    # Bounds of another type would have all the queries' numbers converted, for every part anew.
-    low, high = np.searchsorted(hits.query, np.array([first, last], dtype=hits.query.dtype))
-    return Hits(
-        query=hits.query[low:high] - first,
-        docid=hits.docid.slice(low, high - low),
-        score=hits.score[low:high],
-    )
+    found = _between(hits.query, first, last)
+    return Hits(query=hits.query[found] - first, docid=hits.docid[found], score=hits.score[found])
+
+
+def _between(ascending: np.ndarray, first: int, last: int) -> slice:
+    """Where the numbers from ``first`` to below ``last`` are."""
+    # Bounds of another type would have all the numbers converted, for every part anew.
+    low, high = np.searchsorted(ascending, np.array([first, last], dtype=ascending.dtype))
+    return slice(int(low), int(high))
 
 
 def _part_stats(table: pa.Table, sources: Iterable[str]) -> dict[str, int]:
