@@ -22,6 +22,9 @@ _PLACES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.95)
 #: Seconds that one timed batch may take, about; a whole batch is taken where it takes less.
 _SECONDS = 0.7
 _FIRST_ROWS = 4
+#: Rows for each core where a model takes row by row: with fewer, a core that is done waits for the
+#: other as long as it worked, and what else the machine did just then is taken for the model.
+_ROWS_PER_CORE = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def measure(
     """
     order = np.argsort(lengths, kind="stable")
     # A model that takes row by row runs rows side by side: one alone would show one core's speed.
-    together = 2 * (os.cpu_count() or 1) if batch_size == 1 else 1
+    cores = len(os.sched_getaffinity(0)) if batch_size == 1 else 1
+    together = _ROWS_PER_CORE * cores if batch_size == 1 else 1
     # The first call prepares things, and is part of no batch's time.
     run(order[: min(2, len(order))])
     found: dict[int, list[float]] = {}
@@ -104,7 +108,7 @@ def measure(
         longest = max(1, int(lengths[order[int(place * (len(order) - 1))]]))
         full = len(length_batches(np.full(batch_size, longest), batch_size, batch_tokens)[0])
         full = max(full, together)
-        count = min(count, full)
+        count = _multiple(min(count, full), cores)
         before = resident_bytes()
         while True:
             rows = _around(order, place, count)
@@ -114,15 +118,21 @@ def measure(
             if count >= full or seconds > _SECONDS / 3:
                 break
             # A batch that is too small shows what a call costs, not what a row does.
-            count = min(full, max(2 * count, int(count * _SECONDS / max(seconds, 1e-6) / 2)))
+            more = max(2 * count, int(count * _SECONDS / max(seconds, 1e-6) / 2))
+            count = _multiple(min(full, more), cores)
         padded = max(1, int(lengths[rows].max()))
-        held = padded * (1 if together > 1 else len(rows))
+        held = padded * (1 if batch_size == 1 else len(rows))
         most = max(most, ((artifacts.peak_memory() or 0) - before) / held)
         found.setdefault(padded, []).append(seconds / len(rows))
         count = max(1, int(count * min(2.0, _SECONDS / max(seconds, 1e-6))))
     known = np.array(sorted(found))
     seconds_of = np.array([float(np.median(found[length])) for length in known])
     return Speed(known.astype(np.float64), seconds_of, most, batch_size, batch_tokens)
+
+
+def _multiple(count: int, cores: int) -> int:
+    """``count``, or a little less, so that every core gets as many rows."""
+    return max(cores, count - count % cores)
 
 
 def _around(order: np.ndarray, place: float, count: int) -> np.ndarray:

@@ -67,21 +67,27 @@ def test_the_smallest_batches_do_not_stand_for_the_whole_ones(
     assert found.of_call(np.full(640, 20)) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("cores", [1, 2, 16])
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize("cores", [1, 2, 3, 16])
 def test_rows_that_run_side_by_side_are_timed_so(
-    monkeypatch: pytest.MonkeyPatch, cores: int
+    monkeypatch: pytest.MonkeyPatch, cores: int, seconds: float
 ) -> None:
-    """One row at a time, on as many cores: a row alone took twice as long as it does in a run."""
+    """One row at a time, on as many cores, each of which gets as many rows."""
     clock = Clock()
     monkeypatch.setattr(speed, "time", clock)
-    monkeypatch.setattr(speed.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(speed.os, "sched_getaffinity", lambda _: set(range(cores)))
     lengths = np.full(300, 100, dtype=np.int64)
+    sizes = []
 
     def run(rows: np.ndarray) -> None:
-        clock.now += 0.05 * -(-len(rows) // cores)
+        sizes.append(len(rows))
+        clock.now += seconds * -(-len(rows) // cores)
 
     found = speed.measure(lengths, 1, 512, run)
-    assert found.of_call(np.full(1600, 100)) == pytest.approx(0.05 * 1600 / cores, rel=0.05)
+    assert found.of_call(np.full(1600, 100)) == pytest.approx(seconds * 1600 / cores, rel=0.01)
+    # The first call prepares things and has two rows.
+    assert not any(size % cores for size in sizes[1:])
+    assert clock.now < 6
 
 
 def test_stretched_lengths_have_the_sample_s_distribution() -> None:
