@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,8 @@ class Progress:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
         self._part: tuple[int, int] | None = None
+        # Several GPUs tell of their batches in as many threads.
+        self._lock = threading.Lock()
         self._started = time.monotonic()
         self._last: float | None = None
         shown = logger.isEnabledFor(logging.INFO)
@@ -123,13 +126,15 @@ class Progress:
 
     def update(self, count: int) -> None:
         """Add ``count`` finished units."""
-        self.done += count
-        if self._bar is not None:
-            self._bar.update(count)
-        elif self._events:
-            now = time.monotonic()
-            if now - self._started >= _DELAY and (self._last is None or now - self._last >= _EVERY):
-                self._tell(now)
+        with self._lock:
+            self.done += count
+            if self._bar is not None:
+                self._bar.update(count)
+            elif self._events:
+                now = time.monotonic()
+                shown = self._last is None or now - self._last >= _EVERY
+                if now - self._started >= _DELAY and shown:
+                    self._tell(now)
 
     def part(self, number: int, of: int) -> None:
         """Say which part is worked on: 1, 2, ... ``of``."""

@@ -54,7 +54,7 @@ _COLUMN_HELP = (
     "without a header line (repeatable)."
 )
 _ON_ERROR_HELP = "A bad record stops the run (fail) or is skipped, counted and listed (skip)."
-_DEVICE_HELP = "Where models run: auto, cpu, cuda, cuda:1, ..."
+_DEVICE_HELP = "Where models run: auto, cpu, cuda (every GPU), cuda:1, ..."
 _MEMORY_HELP = (
     "Most memory of the process, such as 2GB: decides how much is held at a time, not what comes "
     "out; default: half of what is free."

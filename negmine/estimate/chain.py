@@ -34,10 +34,11 @@ from negmine.estimate.rehearsal import (
     written,
 )
 from negmine.estimate.speed import measure, resident_bytes, stretched
+from negmine.models.devices import gpus
 from negmine.models.resolve import resolve
 from negmine.params import ExportParams, FilterParams, IndexParams, RerankParams, RetrieveParams
 from negmine.recipe import named, per_name
-from negmine.scorers import Scorer
+from negmine.scorers import HasPlacement, Scorer
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import export, index, rerank, retrieve
 from negmine.stages import filter as filtering
@@ -364,7 +365,9 @@ def _vectors(
             lengths, min(count, PART_DOCUMENTS, max(1, int(PART_BYTES / max(1, mean))))
         )
         cost.add(f"load {name}", watch.seconds)
-        cost.add(f"encode {name}", speed.of_call(part) * count / max(1, len(part)))
+        parts = count / max(1, len(part))
+        shared = max(1.0, min(parts, len(gpus(params.device, encoder.placement.device))))
+        cost.add(f"encode {name}", speed.of_call(part) * parts / shared)
         cost.tokens += int(lengths.mean() * count)
         # A part is held as text, as Python's strings, as tokens and as vectors.
         around = len(part) * (3 * mean + 4 * encoder.dimension) + 12 * int(part.sum())
@@ -374,7 +377,7 @@ def _vectors(
     writer = made.begin(f"vectors/{name}", plan)
     assert writer is not None
     with writer:
-        dense.build(small, writer, RandomEncoder(encoder.dimension), lambda _: None)
+        dense.build(small, writer, [RandomEncoder(encoder.dimension)], lambda _: None)
         built = writer.commit({"vectors": writer.rows(), "dimension": encoder.dimension})
     if state.kind != "made":
         cost.disk_bytes += int(written(built) * _left(state, corpus) * chain.documents / len(small))
@@ -556,7 +559,9 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
         speed = measure(model.lengths, model.batch_size, model.batch_tokens, model.run)
         held = resident_bytes()
         a_part = stretched(model.lengths, max(1, round(per_part * model.per_pair)))
-        cost.add(f"score {name}", speed.of_call(a_part) * pairs / per_part)
+        used = scorer.placement.device if isinstance(scorer, HasPlacement) else ""
+        shared = max(1, min(parts, len(gpus(params.device, used))))
+        cost.add(f"score {name}", speed.of_call(a_part) * pairs / per_part / shared)
         if counted:
             cost.tokens += round(float(model.lengths.mean()) * model.per_pair * pairs)
         peak = max(peak, held + speed.memory_of_call(a_part))
@@ -599,7 +604,7 @@ def _scored(
     with writer:
         with watch:
             scorers = dict.fromkeys(setup.references, RandomScorer())
-            counts = rerank.score(replace(params, limit=None), source, scorers, writer, size)
+            counts = rerank.score(replace(params, limit=None), source, [scorers], writer, size)
         return writer.commit(counts), watch
 
 

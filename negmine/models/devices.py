@@ -94,6 +94,26 @@ def choose(
     return Placement(device, dtype, f"{device}: {why}; {dtype}: the GPU's fastest half format")
 
 
+def gpus(asked: str, used: str) -> list[str]:
+    """The GPUs that may share the work.
+
+    Args:
+        asked: ``--device``.
+        used: where the model runs.
+
+    Returns:
+        All GPUs where none was named, the first of them first; the named one; or nothing, where
+        the model runs on a CPU.
+    """
+    if not used.startswith("cuda"):
+        return []
+    if asked not in ("auto", "cuda"):
+        return [used]
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
 def _gpu_count(backend: Literal["torch", "onnx"]) -> int:
     """GPUs the backend can drive; onnxruntime tells only whether there is a provider."""
     if backend == "onnx":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from negmine import plugins
+from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import RerankParams
 
@@ -27,6 +28,15 @@ class Scorer(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What was loaded and where it runs, for the manifest."""
+
+
+@runtime_checkable
+class HasPlacement(Protocol):
+    """A scorer that tells where it runs; other packages' need not."""
+
+    @property
+    def placement(self) -> Placement:
+        """Its device and number format."""
 
 
 @dataclass(frozen=True)

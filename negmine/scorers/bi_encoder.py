@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from negmine.models.devices import Placement
 from negmine.models.encoders import EncoderSettings, load_encoder
 from negmine.models.resolve import ModelRef
 from negmine.params import RerankParams
@@ -35,6 +36,11 @@ class BiEncoderScorer:
                 pooling=params.pooling,
             ),
         )
+
+    @property
+    def placement(self) -> Placement:
+        """Where the model runs."""
+        return self._encoder.placement
 
     def score(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
+from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef
 from negmine.params import RerankParams
 from negmine.scorers.rows import ModelRows
@@ -32,6 +33,11 @@ class CrossEncoderScorer:
                 activation=params.activation,
             ),
         )
+
+    @property
+    def placement(self) -> Placement:
+        """Where the model runs."""
+        return self._model.placement
 
     def score(
         self,

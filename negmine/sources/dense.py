@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from negmine.errors import InvalidDataError
 from negmine.memory import MIB
+from negmine.models.devices import gpus
 from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
 from negmine.models.resolve import resolve
+from negmine.models.several import in_turn
 from negmine.sources import torch_search
 from negmine.sources.base import Hits
 from negmine.table.artifact import Artifact, Writer
@@ -50,7 +52,7 @@ Stored = Literal["auto", "float16", "float32"]
 def build(
     documents: Documents,
     writer: Writer,
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     progress: Callable[[int], None],
     stored: Stored = "auto",
     part: Callable[[int, int], None] | None = None,
@@ -60,8 +62,9 @@ def build(
     Args:
         documents: the corpus.
         writer: where the parts go; those that an interrupted run finished are kept.
-        encoder: the model.
-        progress: told how many more documents are done.
+        encoders: the model, once for each device; each encodes the next part that no other has
+            begun, so that a part's vectors do not depend on how many there are.
+        progress: told how many more documents are done; with several encoders by several threads.
         stored: number format; auto takes float16 where :func:`rounding` finds no loss in the
             first part.
         part: told the number of each part and how many there are.
@@ -70,23 +73,28 @@ def build(
         The format, and what was found of the loss.
     """
     facts: dict[str, Any] = {} if stored == "auto" else {"dtype": stored, "reason": "asked for"}
-    for number, name in enumerate(documents.names, 1):
-        if part is not None:
-            part(number, len(documents.names))
-        target = name.replace(".parquet", ".npy")
-        rows = documents.artifact.rows(name)
-        if writer.has(target):
-            progress(rows)
-            facts = facts or writer.stats(target)
-            continue
+    targets = {name: name.replace(".parquet", ".npy") for name in documents.names}
+    left = [name for name, target in targets.items() if not writer.has(target)]
+
+    def encoded(encoder: Encoder, name: str) -> np.ndarray:
         texts = full_text(documents.artifact.read(name)).to_pylist()
-        vectors = encoder.encode(texts, "document", progress)
-        facts = facts or rounding(vectors)
-        if facts["dtype"] == "float16":
-            _refuse_overflow(vectors, name)
-        # Told with the first part: a run that was cut short goes on in its format.
-        told = facts if name == documents.names[0] else None
-        writer.add_array(target, vectors.astype(facts["dtype"]), told)
+        return encoder.encode(texts, "document", progress)
+
+    with in_turn(encoders, left, encoded) as made:
+        for number, (name, target) in enumerate(targets.items(), 1):
+            if part is not None:
+                part(number, len(targets))
+            if writer.has(target):
+                progress(documents.artifact.rows(name))
+                facts = facts or writer.stats(target)
+                continue
+            vectors = next(made)
+            facts = facts or rounding(vectors)
+            if facts["dtype"] == "float16":
+                _refuse_overflow(vectors, name)
+            # Told with the first part: a run that was cut short goes on in its format.
+            told = facts if name == documents.names[0] else None
+            writer.add_array(target, vectors.astype(facts["dtype"]), told)
     return facts
 
 
@@ -577,9 +585,9 @@ class DenseSource:
             query, rows, exact = self._ranked(query, rows, exact, k)
             return chosen[query], rows, exact
         assert self._encoder is not None, "the queries are encoded"
-        devices = torch_search.devices(self._device, self._encoder.placement.device)
-        if devices:
-            found, rows = torch_search.search(self._vectors.parts(), mine, depth, devices)
+        on = gpus(self._device, self._encoder.placement.device)
+        if on:
+            found, rows = torch_search.search(self._vectors.parts(), mine, depth, on)
         else:
             found, rows = search(self._vectors, mine, depth, memory=self._memory)
         query = np.repeat(np.arange(len(chosen)), depth)

@@ -17,25 +17,6 @@ _MEMORY = 512 << 20
 _SHARE = 0.5
 
 
-def devices(asked: str, used: str) -> list[str]:
-    """The devices to search on.
-
-    Args:
-        asked: ``--device``.
-        used: where the encoder of queries runs.
-
-    Returns:
-        All GPUs where none was named, the named one, or nothing: then FAISS and NumPy search.
-    """
-    if not used.startswith("cuda"):
-        return []
-    if asked not in ("auto", "cuda"):
-        return [used]
-    import torch
-
-    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-
-
 def search(
     parts: Iterable[tuple[int, np.ndarray]],
     queries: np.ndarray,

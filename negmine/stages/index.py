@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 from negmine import log, memory, signatures
 from negmine.errors import ConflictError, UsageError
+from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
@@ -328,16 +330,22 @@ def _vectors(
 
     corpus = Documents(documents)
     with writer:
-        encoder = load_encoder(reference, encoder_settings(params, prompt))
+        settings = encoder_settings(params, prompt)
+        encoder = load_encoder(reference, settings)
         if params.ann is not None:
             # Encoding takes hours; an index that cannot follow is refused before.
             ann.refuse_beyond(params.ann, encoder.dimension, len(corpus), made.budget)
+        on = gpus(params.device, encoder.placement.device)
+        beside = [load_encoder(reference, replace(settings, device=device)) for device in on[1:]]
         log.event(
             f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
-            f"({encoder.placement.device}, {encoder.placement.dtype}, {encoder.placement.runtime})"
+            f"({', '.join(on if beside else [encoder.placement.device])}, "
+            f"{encoder.placement.dtype}, {encoder.placement.runtime})"
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
-            stored = dense.build(corpus, writer, encoder, bar.update, params.vectors, bar.part)
+            stored = dense.build(
+                corpus, writer, [encoder, *beside], bar.update, params.vectors, bar.part
+            )
         counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
         conserve("documents", len(corpus), encoded=counts["vectors"])
         log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)

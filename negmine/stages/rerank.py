@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pyarrow.compute as pc
 
 from negmine import log, memory
 from negmine.errors import UsageError, did_you_mean
+from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef
+from negmine.models.several import in_turn
 from negmine.params import RerankParams, output_affecting
 from negmine.recipe import named, per_name
-from negmine.scorers import Prompts, Scorer, load_scorer, refer
+from negmine.scorers import HasPlacement, Prompts, Scorer, load_scorer, refer
 from negmine.stages.inputs import models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
@@ -107,7 +110,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
     artifacts.reset_peak_memory()
     with writer:
-        scorers = {name: setup.load(name, params) for name in setup.references}
+        scorers = _on_every_gpu(params, setup)
         counts = score(params, setup.source, scorers, writer, budget.texts)
         warnings = []
         if counts["unscored"]:
@@ -118,26 +121,48 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
             counts,
             warnings=warnings,
             ceiling=budget.ceiling,
-            scorers={name: scorer.describe() for name, scorer in scorers.items()},
+            scorers={name: scorer.describe() for name, scorer in scorers[0].items()},
         )
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
 
 
+def _on_every_gpu(params: RerankParams, setup: Setup) -> list[dict[str, Scorer]]:
+    """All scorers once for each GPU that they may use together; else once."""
+    first = {name: setup.load(name, params) for name in setup.references}
+    # Of another package's scorer it is not known where it runs: there is one of it.
+    used = {
+        scorer.placement.device if isinstance(scorer, HasPlacement) else ""
+        for scorer in first.values()
+    }
+    on = gpus(params.device, used.pop()) if len(used) == 1 else []
+    others = [replace(params, device=device) for device in on[1:]]
+    return [first, *({name: setup.load(name, one) for name in first} for one in others)]
+
+
 def score(
     params: RerankParams,
     source: Artifact,
-    scorers: Mapping[str, Scorer],
+    scorers: Sequence[Mapping[str, Scorer]],
     writer: Writer,
     size: int,
 ) -> dict[str, Any]:
-    """Write every part of the candidates with its scores; returns counts.
+    """Write every part of the candidates with its scores.
 
-    About ``size`` bytes of document text are fetched at a time.
+    Args:
+        params: which rows are scored.
+        source: the candidates.
+        scorers: of each device the scorers by name; each scores the next part that no other has
+            begun.
+        writer: where the parts go.
+        size: bytes of document text that are fetched at a time, about.
+
+    Returns:
+        Counts.
     """
     documents = Documents(source.ancestor("index.documents"))
     queries = source.ancestor("retrieve")
-    schema = schemas.with_scores(source.schema(), list(scorers))
+    schema = schemas.with_scores(source.schema(), list(scorers[0]))
     total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
     number = {name: place for place, name in enumerate(source.parts, 1)}
@@ -145,12 +170,12 @@ def score(
     if params.limit is not None:
         # Which rows those are is known only when they are read.
         asked = round(rows * min(1.0, params.limit / max(1, int(source.counts["queries"]))))
-    with log.progress("scoring", asked * len(scorers), " pairs") as bar:
+    with log.progress("scoring", asked * len(scorers[0]), " pairs") as bar:
 
         def unfinished() -> Iterator[tuple[str, pa.Table]]:
             for name, table in limited(source, params.limit):
                 if writer.has(name):
-                    bar.update(table.num_rows * len(scorers))
+                    bar.update(table.num_rows * len(scorers[0]))
                     total.update(writer.stats(name))
                 else:
                     yield name, table
@@ -160,19 +185,19 @@ def score(
                 [part.table.column("docid").filter(pa.array(part.wanted)) for part in group]
             ).unique()
             texts = documents.texts(docids)
-            for part in group:
-                bar.part(number[part.name], len(number))
-                table = _scored(
-                    part, queries.read(f"_queries/{part.name}"), docids, texts, scorers, bar
-                )
-                stats = {
-                    "candidates": table.num_rows,
-                    "scored": int(part.wanted.sum()),
-                    "unscored": int((~part.wanted).sum()),
-                    "queries": len(pc.unique(table.column("qid"))),
-                }
-                writer.add_table(part.name, table, schema, stats)
-                total.update(stats)
+            work = partial(_scored, queries=queries, docids=docids, texts=texts, bar=bar)
+            with in_turn(scorers, group, work) as tables:
+                for part in group:
+                    bar.part(number[part.name], len(number))
+                    table = next(tables)
+                    stats = {
+                        "candidates": table.num_rows,
+                        "scored": int(part.wanted.sum()),
+                        "unscored": int((~part.wanted).sum()),
+                        "queries": len(pc.unique(table.column("qid"))),
+                    }
+                    writer.add_table(part.name, table, schema, stats)
+                    total.update(stats)
     if params.limit is None:
         conserve("candidate rows", rows, written=total["candidates"])
     conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
@@ -207,20 +232,22 @@ def _groups(
 
 
 def _scored(
+    scorers: Mapping[str, Scorer],
     part: _Part,
-    queries: pa.Table,
+    *,
+    queries: Artifact,
     docids: pa.Array,
     texts: pa.Array,
-    scorers: Mapping[str, Scorer],
     bar: log.Progress,
 ) -> pa.Table:
     """One part with its new columns; scorers see only this part's texts."""
+    asked = queries.read(f"_queries/{part.name}")
     picked = part.table.filter(pa.array(part.wanted))
     mine = picked.column("docid").combine_chunks().unique()
     documents = texts.take(pc.index_in(mine, value_set=docids)).to_pylist()
     pairs = np.stack(
         [
-            pc.index_in(picked.column("qid"), value_set=queries.column("qid").combine_chunks()),
+            pc.index_in(picked.column("qid"), value_set=asked.column("qid").combine_chunks()),
             pc.index_in(picked.column("docid"), value_set=mine),
         ],
         axis=1,
@@ -229,7 +256,7 @@ def _scored(
     for name, scorer in scorers.items():
         column = np.zeros(table.num_rows, dtype=np.float32)
         column[part.wanted] = scorer.score(
-            queries.column("text").to_pylist(), documents, pairs, bar.update
+            asked.column("text").to_pylist(), documents, pairs, bar.update
         )
         bar.update(int((~part.wanted).sum()))
         table = table.append_column(score_column(name), pa.array(column, mask=~part.wanted))

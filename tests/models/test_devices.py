@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from negmine.errors import MissingDependencyError, UsageError
-from negmine.models.devices import choose, cpu_has_bfloat16
+from negmine.models.devices import choose, cpu_has_bfloat16, gpus
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_a_missing_gpu() -> None:
     with pytest.raises(MissingDependencyError, match="no usable GPU"):
         choose("cuda:1")
     assert choose("auto", "float32").device == "cpu"
+
+
+def test_all_gpus_share_the_work_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert gpus("auto", "cpu") == []
+    assert gpus("auto", "cuda") == gpus("cuda", "cuda") == ["cuda:0", "cuda:1"]
+    assert gpus("cuda:1", "cuda:1") == ["cuda:1"]

@@ -67,7 +67,7 @@ def collection(
     assert vector_writer is not None
     seen: list[int] = []
     with vector_writer:
-        dense.build(documents, vector_writer, encoder, seen.append, stored)
+        dense.build(documents, vector_writer, [encoder], seen.append, stored)
         written = dense.Vectors(vector_writer.commit({}))
     assert sum(seen) == len(ids)
     return documents, written
@@ -243,20 +243,49 @@ def test_search_with_torch_finds_the_same(
 def test_the_search_goes_where_the_encoder_does(
     tmp_path: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert torch_search.devices("auto", "cpu") == []
-    assert torch_search.devices("cuda:1", "cuda:1") == ["cuda:1"]
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert torch_search.devices("auto", "cuda") == ["cuda:0", "cuda:1"]
     # All of a search, but with torch: the same hits and, scored in float64, the same scores.
     vectors = np.repeat(random.standard_normal((40, DIMENSION)).astype(np.float32), 3, axis=0)
     documents, stored = collection(tmp_path, vectors, [f"d{i:03d}" for i in range(120)], 50)
     encoder = LookupEncoder({"q": vectors[0], "r": vectors[7]})
     found = []
     for devices in ([], ["cpu", "cpu"]):
-        monkeypatch.setattr(torch_search, "devices", lambda asked, used, devices=devices: devices)
+        monkeypatch.setattr(dense, "gpus", lambda asked, used, devices=devices: devices)
         found.append(dense.DenseSource(documents, stored, lambda: encoder).search(["q", "r"], 10))
     assert found[0].docid.equals(found[1].docid)
     np.testing.assert_array_equal(found[0].score, found[1].score)
+
+
+def test_several_encoders_write_what_one_writes_and_go_on_where_it_ended(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    vectors = random.standard_normal((300, DIMENSION)).astype(np.float32)
+    documents, _ = collection(tmp_path / "one", vectors, [f"d{i}" for i in range(300)], 20, "auto")
+    known = {str(i): vector for i, vector in enumerate(vectors)}
+    whole = (tmp_path / "one" / "vectors").glob("part-*")
+    want = {path.name: path.read_bytes() for path in whole}
+    assert len(want) == 15
+
+    class Breaks(LookupEncoder):
+        def encode(self, texts: Sequence[str], side: Any, progress: Any = None) -> np.ndarray:
+            if "160" in texts:
+                raise InvalidDataError("the ninth part breaks")
+            return super().encode(texts, side, progress)
+
+    def begin() -> artifacts.Writer:
+        writer = artifacts.begin(folder, Plan("index.vectors", 1, {}))
+        assert writer is not None
+        return writer
+
+    folder, seen = tmp_path / "several", list[int]()
+    with pytest.raises(InvalidDataError, match="ninth"), begin() as writer:
+        dense.build(documents, writer, [Breaks(known)] * 3, seen.append)
+    assert len(list(folder.glob("part-*"))) == 8
+    seen.clear()
+    with begin() as writer:
+        dense.build(documents, writer, [LookupEncoder(known)] * 3, seen.append)
+        writer.commit({})
+    assert sum(seen) == 300
+    assert {path.name: path.read_bytes() for path in folder.glob("part-*")} == want
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine import memory
+from negmine.models.devices import Placement
 from negmine.stages import rerank, retrieve
 from tests.conftest import Invoke, write_jsonl
 
@@ -151,3 +152,42 @@ def test_a_second_scorer_is_a_second_column(
         "score_ce",
         "score_guide",
     ]
+
+
+def test_several_gpus_write_what_one_writes(
+    tmp_path: Path, candidates: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a scorer of its own, loaded for its device; here they stand on the CPU."""
+    loaded: list[str] = []
+
+    class OnGpu(LengthScorer):
+        placement = Placement("cuda", "float32", "test")
+
+    def load(reference: Any, params: Any, prompts: Any) -> OnGpu:
+        loaded.append(params.device)
+        return OnGpu()
+
+    monkeypatch.setattr(rerank, "load_scorer", load)
+    written = []
+    for number, count in enumerate((1, 3)):
+        monkeypatch.setattr("torch.cuda.device_count", lambda count=count: count)
+        out = tmp_path / f"s{number}"
+        result = invoke("rerank", candidates, "--scorer", f"ce={model(tmp_path)}", "-o", out)
+        assert result.exit_code == 0, result.output
+        written.append({path.name: path.read_bytes() for path in out.glob("part-*")})
+    assert loaded == ["auto", "auto", "cuda:1", "cuda:2"]
+    assert written[0] == written[1]
+    assert len(written[0]) == 3
+
+
+def test_a_scorer_of_which_nothing_is_known_is_there_once(
+    tmp_path: Path, candidates: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.setattr(
+        rerank, "load_scorer", lambda _, params, __: loaded.append(params.device) or LengthScorer()
+    )
+    result = invoke("rerank", candidates, "--scorer", f"ce={model(tmp_path)}", "-o", tmp_path / "s")
+    assert result.exit_code == 0, result.output
+    assert loaded == ["auto"]
