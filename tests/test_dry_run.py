@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.chains import DOCUMENTS, QUERIES, call, commands, make_data
+from tests.chains import DOCUMENTS, QUERIES, call, commands, make_data, small_parts
 from tests.conftest import Invoke
 
 
@@ -170,6 +171,39 @@ def test_models_are_tried(
     )
     manifest = json.loads((tmp_path / "other" / "_manifest.json").read_text())
     assert other["rows"] == manifest["counts"]["scored"]
+
+
+@pytest.mark.real
+def test_gpus_that_share_the_parts_share_the_time(
+    invoke: Invoke,
+    data: Path,
+    tmp_path: Path,
+    tiny_bi: Path,
+    tiny_cross: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The models run on the CPU; a batch's time is given, and the number of GPUs."""
+    from negmine.estimate import chain, speed
+    from negmine.stages import rerank
+
+    def told(lengths: np.ndarray, batch_size: int, tokens: int, run: object) -> speed.Speed:
+        return speed.Speed(np.array([1.0, 99]), np.array([1.0, 1]), 1.0, batch_size, tokens)
+
+    monkeypatch.setattr(chain, "measure", told)
+    monkeypatch.setattr(chain, "PART_DOCUMENTS", 5)
+    more = f'encoder = {{ tiny = "{tiny_bi}" }}\n[rerank]\nscorer = {{ ce = "{tiny_cross}" }}\n'
+    path = recipe(tmp_path, data, tmp_path / "work", more)
+    seconds: list[tuple[float, float]] = []
+    for devices in (["cuda:0"], ["cuda:0", "cuda:1"]):
+        for module in (chain, rerank):
+            monkeypatch.setattr(module, "gpus", lambda asked, used, devices=devices: devices)
+        with small_parts():
+            found = stages(invoke, "run", path)
+        spent = {**found["index"]["breakdown"], **found["rerank"]["breakdown"]}
+        seconds.append((spent["encode tiny"], spent["score ce"]))
+    one, two = seconds
+    assert min(one) > 1
+    assert two == pytest.approx([value / 2 for value in one])
 
 
 @pytest.mark.real

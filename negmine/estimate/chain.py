@@ -38,7 +38,7 @@ from negmine.models.devices import gpus
 from negmine.models.resolve import resolve
 from negmine.params import ExportParams, FilterParams, IndexParams, RerankParams, RetrieveParams
 from negmine.recipe import named, per_name
-from negmine.scorers import HasPlacement, Scorer
+from negmine.scorers import Scorer
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import export, index, rerank, retrieve
 from negmine.stages import filter as filtering
@@ -366,8 +366,8 @@ def _vectors(
         )
         cost.add(f"load {name}", watch.seconds)
         parts = count / max(1, len(part))
-        shared = max(1.0, min(parts, len(gpus(params.device, encoder.placement.device))))
-        cost.add(f"encode {name}", speed.of_call(part) * parts / shared)
+        together = max(1.0, min(parts, len(gpus(params.device, encoder.placement.device))))
+        cost.add(f"encode {name}", speed.of_call(part) * parts / together)
         cost.tokens += int(lengths.mean() * count)
         # A part is held as text, as Python's strings, as tokens and as vectors.
         around = len(part) * (3 * mean + 4 * encoder.dimension) + 12 * int(part.sum())
@@ -547,9 +547,11 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     )
     per_part = max(1, round(pairs / parts))
     peak = 0
+    loaded: dict[str, Scorer] = {}
+    seconds: dict[str, float] = {}
     for name in setup.references:
         with cost.timed(f"load {name}"):
-            scorer = setup.load(name, params)
+            scorer = loaded[name] = setup.load(name, params)
         counted = isinstance(scorer, HasRows)
         if isinstance(scorer, HasRows):
             model = scorer.model_rows(texts, found, numbers, _PAIRS)
@@ -559,12 +561,13 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
         speed = measure(model.lengths, model.batch_size, model.batch_tokens, model.run)
         held = resident_bytes()
         a_part = stretched(model.lengths, max(1, round(per_part * model.per_pair)))
-        used = scorer.placement.device if isinstance(scorer, HasPlacement) else ""
-        shared = max(1, min(parts, len(gpus(params.device, used))))
-        cost.add(f"score {name}", speed.of_call(a_part) * pairs / per_part / shared)
+        seconds[name] = speed.of_call(a_part) * pairs / per_part
         if counted:
             cost.tokens += round(float(model.lengths.mean()) * model.per_pair * pairs)
         peak = max(peak, held + speed.memory_of_call(a_part))
+    together = max(1, min(parts, len(rerank.shared_gpus(params, loaded.values()))))
+    for name, alone in seconds.items():
+        cost.add(f"score {name}", alone / together)
     made, watch = _scored(chain, params, setup, source, budget.texts)
     passes = -(-pairs // documents.fitting(budget.texts))
     grown = rows / max(1, tried)

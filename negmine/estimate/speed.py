@@ -98,8 +98,9 @@ def measure(
     """
     order = np.argsort(lengths, kind="stable")
     # A model that takes row by row runs rows side by side: one alone would show one core's speed.
-    cores = len(os.sched_getaffinity(0)) if batch_size == 1 else 1
-    together = _ROWS_PER_CORE * cores if batch_size == 1 else 1
+    alone = batch_size == 1
+    cores = len(os.sched_getaffinity(0)) if alone else 1
+    together = _ROWS_PER_CORE * cores if alone else 1
     # The first call prepares things, and is part of no batch's time.
     run(order[: min(2, len(order))])
     found: dict[int, list[float]] = {}
@@ -121,7 +122,7 @@ def measure(
             more = max(2 * count, int(count * _SECONDS / max(seconds, 1e-6) / 2))
             count = _multiple(min(full, more), cores)
         padded = max(1, int(lengths[rows].max()))
-        held = padded * (1 if batch_size == 1 else len(rows))
+        held = padded * (1 if alone else len(rows))
         most = max(most, ((artifacts.peak_memory() or 0) - before) / held)
         found.setdefault(padded, []).append(seconds / len(rows))
         count = max(1, int(count * min(2.0, _SECONDS / max(seconds, 1e-6))))

@@ -74,7 +74,8 @@ def build(
     """
     facts: dict[str, Any] = {} if stored == "auto" else {"dtype": stored, "reason": "asked for"}
     targets = {name: name.replace(".parquet", ".npy") for name in documents.names}
-    left = [name for name, target in targets.items() if not writer.has(target)]
+    there = {name for name, target in targets.items() if writer.has(target)}
+    left = [name for name in targets if name not in there]
 
     def encoded(encoder: Encoder, name: str) -> np.ndarray:
         texts = full_text(documents.artifact.read(name)).to_pylist()
@@ -84,7 +85,7 @@ def build(
         for number, (name, target) in enumerate(targets.items(), 1):
             if part is not None:
                 part(number, len(targets))
-            if writer.has(target):
+            if name in there:
                 progress(documents.artifact.rows(name))
                 facts = facts or writer.stats(target)
                 continue

@@ -335,12 +335,11 @@ def _vectors(
         if params.ann is not None:
             # Encoding takes hours; an index that cannot follow is refused before.
             ann.refuse_beyond(params.ann, encoder.dimension, len(corpus), made.budget)
-        on = gpus(params.device, encoder.placement.device)
+        on = gpus(params.device, encoder.placement.device) or [encoder.placement.device]
         beside = [load_encoder(reference, replace(settings, device=device)) for device in on[1:]]
         log.event(
             f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
-            f"({', '.join(on if beside else [encoder.placement.device])}, "
-            f"{encoder.placement.dtype}, {encoder.placement.runtime})"
+            f"({', '.join(on)}, {encoder.placement.dtype}, {encoder.placement.runtime})"
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
             stored = dense.build(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -128,16 +128,22 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
 
 
 def _on_every_gpu(params: RerankParams, setup: Setup) -> list[dict[str, Scorer]]:
-    """All scorers once for each GPU that they may use together; else once."""
+    """All scorers once for each GPU that they share; else once."""
     first = {name: setup.load(name, params) for name in setup.references}
-    # Of another package's scorer it is not known where it runs: there is one of it.
-    used = {
-        scorer.placement.device if isinstance(scorer, HasPlacement) else ""
-        for scorer in first.values()
-    }
-    on = gpus(params.device, used.pop()) if len(used) == 1 else []
+    on = shared_gpus(params, first.values())
     others = [replace(params, device=device) for device in on[1:]]
     return [first, *({name: setup.load(name, one) for name in first} for one in others)]
+
+
+def shared_gpus(params: RerankParams, scorers: Iterable[Scorer]) -> list[str]:
+    """The GPUs among which the parts are shared; none where a scorer runs elsewhere.
+
+    Of another package's scorer it is not known where it runs: there is one of it.
+    """
+    used = {
+        scorer.placement.device if isinstance(scorer, HasPlacement) else "" for scorer in scorers
+    }
+    return gpus(params.device, used.pop()) if len(used) == 1 else []
 
 
 def score(
