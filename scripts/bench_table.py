@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from negmine.stages.retrieve import PART_ROWS
+from negmine.stages.retrieve.mining import PART_ROWS
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact, Plan

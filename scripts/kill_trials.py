@@ -318,14 +318,14 @@ ids = true
             signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
             from negmine import cli
-            from negmine.stages import retrieve
+            from negmine.stages.retrieve import mining
             from negmine.table import documents
             from negmine.table.readers import limits
 
             documents.PART_DOCUMENTS = PART_DOCUMENTS
             limits.MAX_BATCH_ROWS = BATCH_ROWS
-            retrieve.PART_ROWS = QUERY_COLUMN_ROWS
-            retrieve.GROUP_HITS = 2 * QUERY_COLUMN_ROWS
+            mining.PART_ROWS = QUERY_COLUMN_ROWS
+            mining.GROUP_HITS = 2 * QUERY_COLUMN_ROWS
             self.library.killpoint_arm(str(work).encode(), mode.encode(), at)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             try:

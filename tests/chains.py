@@ -21,11 +21,11 @@ WORDS = [f"word{number}" for number in range(60)]
 SMALL_PARTS = """
 import sys
 from negmine import cli
-from negmine.stages import retrieve
+from negmine.stages.retrieve import mining
 from negmine.table import documents
 from negmine.table.readers import limits
 documents.PART_DOCUMENTS, limits.MAX_BATCH_ROWS = 40, 20
-retrieve.PART_ROWS, retrieve.GROUP_HITS = 60, 120
+mining.PART_ROWS, mining.GROUP_HITS = 60, 120
 """
 
 
@@ -70,15 +70,15 @@ def commands(data: Path, work: Path) -> dict[str, list[str]]:
 @contextmanager
 def small_parts() -> Iterator[None]:
     """Lower the part sizes of this process."""
-    from negmine.stages import retrieve
+    from negmine.stages.retrieve import mining
     from negmine.table import documents
     from negmine.table.readers import limits
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "PART_DOCUMENTS", 40)
         patch.setattr(limits, "MAX_BATCH_ROWS", 20)
-        patch.setattr(retrieve, "PART_ROWS", 60)
-        patch.setattr(retrieve, "GROUP_HITS", 120)
+        patch.setattr(mining, "PART_ROWS", 60)
+        patch.setattr(mining, "GROUP_HITS", 120)
         yield
 
 

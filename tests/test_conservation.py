@@ -20,7 +20,7 @@ from negmine.sources import bm25
 from negmine.stages import filter as filter_stage
 from negmine.stages import index as index_stage
 from negmine.stages import rerank as rerank_stage
-from negmine.stages import retrieve as retrieve_stage
+from negmine.stages.retrieve import mining, task
 from negmine.table import files
 from negmine.table.artifact import MANIFEST
 from tests.chains import call, commands, make_chain, make_data, small_parts
@@ -93,7 +93,7 @@ def test_a_document_that_lucene_loses(
 def test_a_candidate_that_vanishes_in_retrieve(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = retrieve_stage.union
+    real = mining.union
 
     def without_positives(*arguments: Any) -> pa.Table:
         table = real(*arguments)
@@ -101,7 +101,7 @@ def test_a_candidate_that_vanishes_in_retrieve(
         drop = int(np.flatnonzero(label == 1)[0])
         return table.filter(pa.array(np.arange(table.num_rows) != drop))
 
-    monkeypatch.setattr(retrieve_stage, "union", without_positives)
+    monkeypatch.setattr(mining, "union", without_positives)
     command = commands(made / "data", tmp_path)["retrieve"]
     command[1] = str(made / "work" / "index")
     fails(*command, what="positives of the mined queries", out=tmp_path / "candidates")
@@ -241,13 +241,13 @@ def test_a_row_that_is_not_written(
 def test_a_query_that_vanishes_in_retrieve(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = retrieve_stage._read_queries
+    real = task._read_queries
 
     def lossy(*given: Any) -> Any:
         table, counts = real(*given)
         return table.slice(1), counts
 
-    monkeypatch.setattr(retrieve_stage, "_read_queries", lossy)
+    monkeypatch.setattr(task, "_read_queries", lossy)
     command = commands(made / "data", tmp_path)["retrieve"]
     command[1] = str(made / "work" / "index")
     fails(*command, what="queries read: 24 is not", out=tmp_path / "candidates")

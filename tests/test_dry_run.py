@@ -105,7 +105,7 @@ def test_every_stage_alone(invoke: Invoke, data: Path, tmp_path: Path) -> None:
 def test_an_unfinished_stage_says_what_is_there(
     invoke: Invoke, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from negmine.stages import retrieve as stage
+    from negmine.stages.retrieve import mining as stage
     from negmine.table import artifact
 
     work = tmp_path / "work"

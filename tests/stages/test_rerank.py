@@ -13,7 +13,8 @@ import pytest
 
 from negmine import memory
 from negmine.models.devices import Placement
-from negmine.stages import rerank, retrieve
+from negmine.stages import rerank
+from negmine.stages.retrieve import mining
 from tests.conftest import Invoke, write_jsonl
 
 pytestmark = pytest.mark.real  # Lucene finds the candidates
@@ -53,7 +54,7 @@ def candidates(tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) 
     (data / "qrels.tsv").write_text(
         "query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\t{w}5\t1\n" for i, w in enumerate(words))
     )
-    monkeypatch.setattr(retrieve, "PART_ROWS", 8)
+    monkeypatch.setattr(mining, "PART_ROWS", 8)
     for arguments in (
         ("index", "--corpus", data, "-o", tmp_path / "index"),
         (

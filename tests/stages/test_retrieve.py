@@ -13,6 +13,7 @@ import pytest
 from negmine.params import RetrieveParams
 from negmine.sources.base import Hits
 from negmine.stages import retrieve as retrieving
+from negmine.stages.retrieve import mining
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import MANIFEST, Plan, Writer
 from tests.chains import leftovers, parts
@@ -56,9 +57,9 @@ class OfTheBatch:
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch) -> OfTheBatch:
     found = OfTheBatch()
-    monkeypatch.setattr(retrieving, "_open_source", lambda *_, **__: found)
-    monkeypatch.setattr(retrieving, "PART_ROWS", PART_ROWS)
-    monkeypatch.setattr(retrieving, "GROUP_HITS", GROUP_HITS)
+    monkeypatch.setattr(mining, "_open_source", lambda *_, **__: found)
+    monkeypatch.setattr(mining, "PART_ROWS", PART_ROWS)
+    monkeypatch.setattr(mining, "GROUP_HITS", GROUP_HITS)
     return found
 
 

@@ -1,0 +1,30 @@
+"""``negmine retrieve``: the union of what every source finds, with the positives scored by all.
+
+``setup`` checks what is asked and plans it, ``task`` reads queries and judgements, ``mining``
+searches, ``run`` does all of it and writes.
+"""
+
+from negmine.stages.retrieve.mining import (
+    mine,
+    open_sources,
+    queries_at_once,
+    queries_per_part,
+)
+from negmine.stages.retrieve.run import run
+from negmine.stages.retrieve.setup import VERSION, Setup, plan, set_up
+from negmine.stages.retrieve.task import Corpus, Task, read_task
+
+__all__ = [
+    "VERSION",
+    "Corpus",
+    "Setup",
+    "Task",
+    "mine",
+    "open_sources",
+    "plan",
+    "queries_at_once",
+    "queries_per_part",
+    "read_task",
+    "run",
+    "set_up",
+]

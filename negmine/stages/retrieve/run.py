@@ -1,0 +1,63 @@
+"""``negmine retrieve``: from an index and a task to the candidates artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from negmine import log
+from negmine.params import RetrieveParams
+from negmine.sources import Source
+from negmine.stages.outcome import Outcome
+from negmine.stages.retrieve.mining import mine, open_sources
+from negmine.stages.retrieve.setup import plan, set_up
+from negmine.stages.retrieve.task import read_task
+from negmine.table import artifact as artifacts
+from negmine.table.documents import Documents
+
+
+def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) -> Outcome:
+    """Make the candidates artifact at ``out`` from the index at ``index``.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    setup = set_up(params, index)
+    writer = artifacts.begin(out, plan(params, setup, out), force=force)
+    if writer is None:
+        found = artifacts.open_artifact(out)
+        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+    artifacts.reset_peak_memory()
+    with writer:
+        budget = setup.budget(params.memory, params.ann)
+        corpus = Documents(setup.documents)
+        task = read_task(params, corpus)
+        retrievers = open_sources(params, setup, task, corpus, budget)
+        log.warn(task.warnings)
+        try:
+            tallies = mine(task, retrievers, params.k, writer, budget.hits)
+        finally:
+            for retriever in retrievers.values():
+                retriever.close()
+        counts = {**task.counts, **tallies}
+        if lost := counts["queries_without_candidates"]:
+            task.warnings.append(f"{lost} queries have no candidate: later stages do not see them")
+            log.warn(task.warnings[-1:])
+        extra = _recalls(retrievers)
+        writer.commit(counts, warnings=task.warnings, ceiling=budget.ceiling, **extra)
+    return Outcome(out, counts, warnings=task.warnings)
+
+
+def _recalls(retrievers: Mapping[str, Source]) -> dict[str, Any]:
+    """What approximate searches missed, for the manifest; it is told on stderr, too."""
+    found = {name: getattr(retriever, "recall", None) for name, retriever in retrievers.items()}
+    told = {name: recall for name, recall in found.items() if recall is not None}
+    for name, recall in told.items():
+        log.event(
+            f"{name}: the approximate search finds {recall['recall']:.1%} of the exact best "
+            f"{recall['k']} ({recall['queries']} queries, {recall['factory']}, "
+            f"{recall['search'] or 'its own settings'})",
+            **recall,
+        )
+    return {"ann": told} if told else {}

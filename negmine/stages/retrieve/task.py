@@ -1,0 +1,282 @@
+"""Reading queries and judgements: what is to be mined, and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.errors import InvalidDataError, UsageError, did_you_mean
+from negmine.params import RetrieveParams
+from negmine.sources.union import Judgements
+from negmine.stages.inputs import column_map
+from negmine.stages.outcome import conserve
+from negmine.table.ids import content_ids
+from negmine.table.readers import (
+    QRELS_SCHEMA,
+    QUERIES_SCHEMA,
+    Problems,
+    read_pairs,
+    read_qrels,
+    read_queries,
+)
+
+_NAMED_LOSSES = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """The queries to mine, in order, and what is judged about them.
+
+    Attributes:
+        qids: [n] query ids.
+        texts: [n] query texts.
+        judgements: all judged pairs, sorted by query.
+        counts: what was read and what was left out.
+        warnings: the losses in words.
+    """
+
+    qids: pa.Array
+    texts: pa.Array
+    judgements: Judgements
+    counts: dict[str, int]
+    warnings: list[str]
+
+
+class Corpus(Protocol):
+    """What is asked of the documents while judgements are read."""
+
+    def rows(self, docids: pa.Array) -> np.ndarray:
+        """Row number of each docid, -1 where there is no such document."""
+
+    def find_contents(self, contents: pa.Array) -> pa.Array:
+        """Docid of a document with each content id, or null."""
+
+
+def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
+    """The queries that can be mined, and what is judged about documents of the corpus."""
+    problems = Problems(params.on_error)
+    columns = column_map(params.column)
+    if params.pairs is not None:
+        queries, judged, counts = _read_pairs(params.pairs, columns, problems, corpus)
+    else:
+        assert params.queries is not None
+        assert params.qrels is not None
+        queries, counts = _read_queries(params.queries, _for(columns, "queries"), problems)
+        judged, more = _read_qrels(params.qrels, _for(columns, "qrels"), problems, queries)
+        counts |= more
+    counts["bad_records_skipped"] = problems.count
+
+    in_corpus = corpus.rows(judged.column("docid").combine_chunks()) >= 0
+    positive = pc.greater_equal(judged.column("grade"), params.min_grade).to_numpy()
+    lost = judged.filter(pa.array(~in_corpus & positive))
+    counts["positives_missing_from_corpus"] = lost.num_rows
+    judged = judged.filter(pa.array(in_corpus))
+    positive = positive[in_corpus]
+
+    texts = queries.column("text").combine_chunks()
+    empty = np.fromiter((not text.as_py().strip() for text in texts), dtype=bool, count=len(texts))
+    code = pc.index_in(judged.column("qid"), value_set=queries.column("qid").combine_chunks())
+    query = code.to_numpy().astype(np.int64)
+    labelled = np.zeros(len(texts), dtype=bool)
+    labelled[query[positive]] = True
+    keep = ~empty & (labelled | params.keep_unlabelled)
+    kept = np.flatnonzero(keep)
+    if params.limit is not None:
+        kept = kept[: params.limit]
+    counts["queries_empty"] = int(empty.sum())
+    counts["queries_without_positive"] = int((~empty & ~labelled).sum())
+    counts["queries_beyond_limit"] = int(keep.sum()) - len(kept)
+    counts["queries"] = len(kept)
+    conserve(
+        "queries read",
+        counts["queries_read"],
+        mined=len(kept),
+        duplicate=counts["queries_duplicate"],
+        empty=counts["queries_empty"],
+        dropped_unlabelled=int((~empty & ~keep).sum()),
+        beyond_limit=counts["queries_beyond_limit"],
+    )
+    if len(kept) == 0:
+        raise InvalidDataError(
+            "no query is left to mine: none has text and a positive in the corpus",
+            hint=f"Read: {counts}. Check that the ids of queries, qrels and corpus agree.",
+        )
+
+    position = np.full(len(texts), -1, dtype=np.int64)
+    position[kept] = np.arange(len(kept))
+    mined = np.flatnonzero(position[query] >= 0)
+    mined = mined[np.argsort(position[query[mined]], kind="stable")]
+    judgements = Judgements(
+        query=position[query[mined]].astype(np.int32),
+        docid=judged.column("docid").combine_chunks().take(pa.array(mined)),
+        grade=judged.column("grade").combine_chunks().take(pa.array(mined)).to_numpy(),
+        positive=positive[mined],
+    )
+    examples = lost.slice(0, _NAMED_LOSSES).to_pylist()
+    return Task(
+        qids=queries.column("qid").combine_chunks().take(pa.array(kept)),
+        texts=texts.take(pa.array(kept)),
+        judgements=judgements,
+        counts=counts,
+        warnings=_losses(counts, examples, params),
+    )
+
+
+def _for(columns: Mapping[str, str], kind: str) -> dict[str, str]:
+    """``--column`` entries for one of two inputs: ``queries.text=body`` or plain ``text=body``."""
+    result = {}
+    valid = {"queries": {"qid", "text"}, "qrels": {"qid", "docid", "grade"}}
+    for target, source in columns.items():
+        file, dot, name = target.partition(".")
+        if dot:
+            if file not in valid:
+                raise UsageError(
+                    f"--column: unknown input '{file}'", hint=did_you_mean(file, valid)
+                )
+            if file == kind:
+                result[name] = source
+        elif target in valid[kind]:
+            result[target] = source
+        elif not any(target in names for names in valid.values()):
+            known = sorted(set.union(*valid.values()))
+            raise UsageError(
+                f"--column: unknown field '{target}'", hint=did_you_mean(target, known)
+            )
+    return result
+
+
+def _read_queries(
+    path: str, columns: Mapping[str, str], problems: Problems
+) -> tuple[pa.Table, dict[str, int]]:
+    table = pa.Table.from_batches(read_queries(path, columns, problems), QUERIES_SCHEMA)
+    distinct = table.group_by("qid", use_threads=False).aggregate([("text", "count_distinct")])
+    if distinct.num_rows < table.num_rows:
+        clashing = distinct.filter(pc.greater(distinct.column("text_count_distinct"), 1))
+        if clashing.num_rows:
+            qid = clashing.column("qid")[0].as_py()
+            raise InvalidDataError(
+                f"query id {qid!r} appears twice with different texts",
+                where=path,
+                hint="Query ids must be unique.",
+            )
+    qids = table.column("qid").combine_chunks()
+    first = pc.index_in(qids.unique(), value_set=qids)
+    counts = {
+        "queries_read": table.num_rows,
+        "queries_duplicate": table.num_rows - len(first),
+    }
+    return table.take(first), counts
+
+
+def _read_qrels(
+    path: str, columns: Mapping[str, str], problems: Problems, queries: pa.Table
+) -> tuple[pa.Table, dict[str, int]]:
+    table = pa.Table.from_batches(read_qrels(path, columns, problems), QRELS_SCHEMA)
+    known = pc.is_in(table.column("qid"), value_set=queries.column("qid").combine_chunks())
+    counts = {
+        "judgements_read": table.num_rows,
+        "judgements_of_unknown_queries": table.num_rows - pc.sum(known).as_py()
+        if table.num_rows
+        else 0,
+    }
+    merged, more = _distinct_judgements(table.filter(known))
+    return merged, counts | more
+
+
+def _distinct_judgements(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+    """Each pair once, with its highest grade."""
+    grouped = table.group_by(["qid", "docid"], use_threads=False).aggregate(
+        [("grade", "max"), ("grade", "count_distinct")]
+    )
+    counts = {
+        "judgements_duplicate": table.num_rows - grouped.num_rows,
+        "judgements_with_two_grades": pc.sum(
+            pc.greater(grouped.column("grade_count_distinct"), 1)
+        ).as_py()
+        or 0,
+    }
+    columns = ["qid", "docid", "grade_max"]
+    return grouped.select(columns).rename_columns(["qid", "docid", "grade"]), counts
+
+
+def _read_pairs(
+    path: str, columns: Mapping[str, str], problems: Problems, corpus: Corpus
+) -> tuple[pa.Table, pa.Table, dict[str, int]]:
+    """Queries and judgements from (query, positive) texts.
+
+    Equal query texts are one query with several positives. Ids are content hashes; a positive
+    whose text a corpus document holds is that document.
+    """
+    texts: dict[str, None] = {}
+    qid_parts, content_parts = [], []
+    for batch in read_pairs(path, columns, problems):
+        texts.update(dict.fromkeys(batch.column("query").to_pylist()))
+        qid_parts.append(content_ids(batch.column("query")))
+        content_parts.append(content_ids(batch.column("positive")))
+    query_texts = pa.array(list(texts), pa.string())
+    queries = pa.table({"qid": content_ids(query_texts), "text": query_texts})
+    contents = pa.chunked_array(content_parts, pa.string()).combine_chunks()
+    distinct = contents.unique()
+    docids = distinct
+    unknown = corpus.rows(distinct) < 0
+    if unknown.any():
+        elsewhere = corpus.find_contents(distinct.filter(pa.array(unknown)))
+        found = np.array(distinct.to_pylist(), dtype=object)
+        found[unknown] = [
+            docid if docid is not None else content
+            for docid, content in zip(elsewhere.to_pylist(), found[unknown], strict=True)
+        ]
+        docids = pa.array(found, pa.string())
+    judged = pa.table(
+        {
+            "qid": pa.chunked_array(qid_parts, pa.string()),
+            "docid": pa.chunked_array([docids.take(pc.index_in(contents, value_set=distinct))]),
+            "grade": pa.chunked_array([pa.array(np.ones(len(contents), dtype=np.int32))]),
+        }
+    )
+    merged, more = _distinct_judgements(judged)
+    counts = {
+        "queries_read": len(query_texts),
+        "queries_duplicate": 0,
+        "judgements_read": len(contents),
+        "judgements_of_unknown_queries": 0,
+    }
+    return queries, merged, counts | more
+
+
+def _losses(
+    counts: Mapping[str, int], missing: list[dict[str, Any]], params: RetrieveParams
+) -> list[str]:
+    """What was left out, in words."""
+    told = []
+    if counts["queries_empty"]:
+        told.append(f"{counts['queries_empty']} queries are empty and left out")
+    if counts["queries_without_positive"]:
+        action = "kept without positives" if params.keep_unlabelled else "left out"
+        told.append(
+            f"{counts['queries_without_positive']} queries have no positive in the corpus: {action}"
+        )
+    if counts["positives_missing_from_corpus"]:
+        named = ", ".join(f"{row['docid']!r} (query {row['qid']!r})" for row in missing)
+        told.append(
+            f"{counts['positives_missing_from_corpus']} positives are not in the corpus, "
+            f"e.g. {named}"
+        )
+    if counts["judgements_of_unknown_queries"]:
+        told.append(
+            f"{counts['judgements_of_unknown_queries']} judgements are of queries that are not "
+            "among the queries"
+        )
+    if counts["judgements_with_two_grades"]:
+        told.append(
+            f"{counts['judgements_with_two_grades']} pairs are judged twice with different "
+            "grades: the higher one counts"
+        )
+    if counts["bad_records_skipped"]:
+        told.append(f"{counts['bad_records_skipped']} bad records were skipped")
+    return told
