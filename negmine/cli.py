@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NoReturn, Optional, get_args, get_or
 
 import typer
 
-from negmine import __version__, interrupts, log
+from negmine import __version__, bounds, interrupts, log
 from negmine.errors import (
     EXIT_INTERRUPTED,
     MachineError,
@@ -120,6 +120,8 @@ def _field_parameter(field: Any, hint: Any) -> inspect.Parameter:
         if isinstance(field.default, bool):
             default = flags[0].split("/")[0 if field.default else 1].removeprefix("--")
         help_text = f"{help_text} [default: {default}]"
+    if metadata["maximum"] is not None or metadata["below"] is not None:
+        help_text = f"{help_text} [{bounds.told(metadata)}]"
     option = typer.Option(*flags, help=help_text, metavar=metadata["metavar"], show_default=False)
     return inspect.Parameter(
         field.name,

@@ -23,6 +23,10 @@ def opt(
     flags: tuple[str, ...] = (),
     metavar: str | None = None,
     minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    instead: str = "",
     affects_output: bool = True,
     path: bool = False,
 ) -> Any:
@@ -34,6 +38,10 @@ def opt(
         flags: command-line names; ``--field-name`` when empty.
         metavar: what the value is called in the help.
         minimum: smallest value allowed.
+        maximum: largest value allowed.
+        above: every value allowed is greater than this.
+        below: every value allowed is less than this.
+        instead: what to use where a value outside of the range is wanted, as a sentence.
         affects_output: False keeps the field out of the fingerprint (where the work runs, not
             what comes out).
         path: an input file or folder: fingerprinted by its content, not by its name.
@@ -43,6 +51,10 @@ def opt(
         "flags": flags,
         "metavar": metavar,
         "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "below": below,
+        "instead": instead,
         "affects_output": affects_output and not path,
         "path": path,
     }
@@ -184,7 +196,7 @@ class RetrieveParams:
     )
     min_grade: int = opt(1, "A judgement of this grade or above makes a positive.")
     k1: float = opt(0.9, "BM25 term saturation (Anserini's default).", minimum=0)
-    b: float = opt(0.4, "BM25 length normalisation (Anserini's default).", minimum=0)
+    b: float = opt(0.4, "BM25 length normalisation (Anserini's default).", minimum=0, maximum=1)
     query_prompt: tuple[str, ...] = opt(
         (),
         "Text put before every query, for all encoders or for one (NAME=PROMPT); default: the "
@@ -315,8 +327,11 @@ class FilterParams:
     )
     relative_margin: float | None = opt(
         None,
-        "Drop candidates that score above positive - MARGIN * |positive|.",
+        "Drop candidates that score above positive - MARGIN * |positive|; a negative MARGIN drops "
+        "only what beats the positive by that share.",
         metavar="MARGIN",
+        maximum=1,
+        instead="A margin in units of the score is --absolute-margin.",
     )
     margin_pos: float | None = opt(
         None,
@@ -329,6 +344,9 @@ class FilterParams:
         "Keep only candidates that score strictly below this share of the positive's score "
         "(NV-Retriever TopK-PercPos, 0.95); refuses logits.",
         metavar="SHARE",
+        above=0,
+        maximum=1,
+        instead="To keep also what scores up to 5% above the positive: --relative-margin -0.05.",
     )
     percentile: float | None = opt(
         None,
@@ -336,9 +354,14 @@ class FilterParams:
         "their positive's quantile, or at most --percentile-floor.",
         metavar="SHARE",
         minimum=0,
+        maximum=1,
     )
     percentile_floor: float = opt(
-        0.005, "Quantile that --percentile always allows.", metavar="QUANTILE", minimum=0
+        0.005,
+        "Quantile that --percentile always allows.",
+        metavar="QUANTILE",
+        minimum=0,
+        maximum=1,
     )
     guide: str | None = opt(
         None,
@@ -362,7 +385,8 @@ class FilterParams:
         "Share of positives that may pass as negatives: a threshold on --by is calibrated on the "
         "known positives so that the bound holds (conformal).",
         metavar="ALPHA",
-        minimum=0,
+        above=0,
+        below=1,
     )
     fn_form: Literal["auto", "score", "margin"] = opt(
         "auto",
@@ -394,13 +418,20 @@ class FilterParams:
         flags=("--near-duplicates/--no-near-duplicates",),
     )
     near_duplicate_at: float = opt(
-        0.8, "Share of common word triples that makes a near-duplicate.", metavar="JACCARD"
+        0.8,
+        "Share of common word triples that makes a near-duplicate.",
+        metavar="JACCARD",
+        above=0,
+        maximum=1,
+        instead="--no-near-duplicates switches the rule off.",
     )
     near_duplicate_cosine: tuple[str, ...] = opt(
         (),
         "Drop candidates whose cosine with a positive of the query reaches this, by the index's "
         "vectors NAME (repeatable).",
         metavar="NAME=COSINE",
+        minimum=-1,
+        maximum=1,
     )
     chunk_suffix: str | None = opt(
         None,
@@ -420,7 +451,12 @@ class FilterParams:
         flags=("--duplicate-queries/--no-duplicate-queries",),
     )
     duplicate_query_at: float = opt(
-        0.9, "Share of common words that makes two queries near-duplicates.", metavar="JACCARD"
+        0.9,
+        "Share of common words that makes two queries near-duplicates.",
+        metavar="JACCARD",
+        above=0,
+        maximum=1,
+        instead="--no-duplicate-queries switches the rule off.",
     )
     exclude: str | None = opt(
         None,
@@ -490,17 +526,20 @@ class FilterParams:
     weight_student: str | None = opt(
         None, "gcse: the trained model's own cosines; default: --sample-by.", metavar="NAME"
     )
-    weight_above: float = opt(0.9, "dclr: cosines above this weigh nothing.", metavar="COSINE")
-    weight_sigma: float = opt(0.17, "gcse: width of the Gaussian.", minimum=0)
-    weight_temperature: float = opt(0.05, "gcse: both cosines are divided by this.", minimum=0)
+    weight_above: float = opt(
+        0.9, "dclr: cosines above this weigh nothing.", metavar="COSINE", minimum=-1, maximum=1
+    )
+    weight_sigma: float = opt(0.17, "gcse: width of the Gaussian.", above=0)
+    weight_temperature: float = opt(0.05, "gcse: both cosines are divided by this.", above=0)
     tau_plus: float | None = opt(
         None,
         "Add a constant column tau_plus: the share of false negatives that a debiased "
         "contrastive loss corrects for (0.1 in the paper).",
         metavar="SHARE",
         minimum=0,
+        below=1,
     )
-    seed: int = opt(42, "Seed of all random choices.")
+    seed: int = opt(42, "Seed of all random choices.", minimum=0)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
 
 
@@ -547,10 +586,14 @@ class ExportParams:
         "Hold out this share of the queries, by a hash of their ids, in FILE.heldout.SUFFIX or "
         "FOLDER/_heldout.",
         metavar="SHARE",
-        minimum=0,
+        above=0,
+        below=1,
     )
     shuffle: int | None = opt(
-        None, "Put the examples in a random order, the same for the same SEED.", metavar="SEED"
+        None,
+        "Put the examples in a random order, the same for the same SEED.",
+        metavar="SEED",
+        minimum=0,
     )
     max_shard_size: str | None = opt(
         None,
@@ -586,7 +629,7 @@ class ExportParams:
     rounds: int = opt(
         1, "Times that every query is drawn, an example each (tas-balanced).", minimum=1
     )
-    seed: int = opt(42, "Seed of the batcher.")
+    seed: int = opt(42, "Seed of the batcher.", minimum=0)
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)
@@ -635,7 +678,7 @@ class ReportParams:
     examples: int = opt(
         3, "Examples to read of every kind; 0 leaves all texts out.", metavar="N", minimum=0
     )
-    seed: int = opt(42, "Seed of the random sample of candidates.")
+    seed: int = opt(42, "Seed of the random sample of candidates.", minimum=0)
 
 
 Params = (

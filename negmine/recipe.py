@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from negmine import bounds
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
 from negmine.params import STAGES, Params
 
@@ -124,10 +125,11 @@ def build(
         if value is not None:
             values[name] = _convert(value, hints[name], f"--{name.replace('_', '-')}", None)
     for name, value in values.items():
-        minimum = fields[name].metadata["minimum"]
-        if minimum is not None and value is not None and value < minimum:
-            shown = name.replace("_", "-")
-            raise UsageError(f"'{shown}' must be at least {minimum}, not {value}", where=where)
+        plain = name.replace("_", "-")
+        flag = flags.get(name) is not None
+        bounds.check(
+            fields[name], value, f"--{plain}" if flag else f"'{plain}'", None if flag else where
+        )
     return params_class(**values)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from negmine.table import artifact as artifacts
@@ -29,6 +30,16 @@ def _write(
         return writer.commit(counts or {})
 
 
+def _vectors(folder: Path, rows: int) -> Artifact:
+    writer = artifacts.begin(folder, Plan("index.vectors", 1, {"normalize": True}))
+    assert writer is not None
+    with writer:
+        drawn = np.random.default_rng(rows).normal(size=(rows, 8)).astype(np.float32)
+        unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        writer.add_array("part-00000.npy", unit)
+        return writer.commit({"vectors": rows})
+
+
 def make_scored(
     folder: Path,
     parts: Sequence[Sequence[Row]],
@@ -38,6 +49,7 @@ def make_scored(
     doc_texts: Mapping[str, str] | None = None,
     query_texts: Mapping[str, str] | None = None,
     kept: Mapping[str, Mapping[str, str]] | None = None,
+    vectors: Sequence[str] = (),
 ) -> Path:
     """A scored artifact with its whole lineage, as ``index``, ``retrieve`` and ``rerank`` leave it.
 
@@ -49,6 +61,7 @@ def make_scored(
         doc_texts: texts by docid; by default each is unlike every other.
         query_texts: texts by qid.
         kept: per kept column its values by docid.
+        vectors: sources whose scores are cosines of stored vectors; the vectors are random.
 
     Returns:
         The scored artifact's folder.
@@ -87,9 +100,12 @@ def make_scored(
         retrieved.append((name, table.select(schema.names), schema))
         retrieved.append((f"_queries/{name}", queries.cast(schemas.QUERIES), schemas.QUERIES))
         scored.append((name, table, full))
+    inputs = {"documents": documents}
+    for name in vectors:
+        inputs[name] = _vectors(folder / "vectors" / name, len(docids))
     candidates = _write(
         folder / "candidates",
-        Plan("retrieve", 1, {"source": list(sources)}, artifacts={"documents": documents}),
+        Plan("retrieve", 1, {"source": list(sources)}, artifacts=inputs),
         retrieved,
     )
     _write(

@@ -219,7 +219,13 @@ class Examples:
 
     def queries(self) -> np.ndarray:
         """Query of each example."""
-        return next(column.values for column in self.columns if column.kind in _QUERIES)
+        for column in self.columns:
+            for leaf in column.leaves():
+                if leaf.kind in _QUERIES:
+                    # A conversation holds the query as the first of an example's messages.
+                    first = slice(None) if column.offsets is None else column.offsets[:-1]
+                    return leaf.values[first]
+        raise ValueError("the examples tell no query")
 
     def document_lists(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Documents of each example, column by column: indices, and where each list begins."""

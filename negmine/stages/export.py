@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import formats, log, memory
+from negmine import bounds, formats, log, memory
 from negmine.errors import UsageError
 from negmine.formats import card
 from negmine.formats.base import Chosen, Examples, Options, tables
@@ -157,8 +157,7 @@ def _suffix(params: ExportParams, layout: formats.Format, out: Path) -> str | No
 
 def _check(params: ExportParams, layout: formats.Format, out: Path, suffix: str | None) -> None:
     """Refuse settings that contradict each other."""
-    if params.split is not None and not 0 < params.split < 1:
-        raise UsageError(f"--split must lie between 0 and 1, not {params.split}")
+    bounds.check_all(params)
     if params.split is not None and str(out) == "-":
         raise UsageError("--split writes two files", hint="Give -o a file or a folder.")
     if params.max_shard_size is not None and suffix is not None:

@@ -15,7 +15,7 @@ from negmine import fitting, log, memory, rules, samplers
 from negmine.calibration import Fit
 from negmine.params import FilterParams, output_affecting
 from negmine.relevance import NAME as P_RELEVANT
-from negmine.stages import kept, likeness
+from negmine.stages import kept, likeness, scales
 from negmine.stages.accounts import check_ledger
 from negmine.stages.behind import ahead, behind
 from negmine.stages.deciding import Flags, claims, decide, judge, label_pseudo, with_relevance
@@ -58,6 +58,7 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
     )
     kept_columns = _documents(source).kept if params.calibrate_by is not None else []
     params, columns = resolve(params, source.schema(), kept_columns)
+    scales.check(params, columns.by, source)
     rules.plugged(params)
     return Setup(params, columns, source)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from negmine import bounds
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
@@ -86,17 +87,26 @@ def resolve(
 
 
 def _check(params: FilterParams) -> None:
+    bounds.check_all(params)
     if (
         params.range_min is not None
         and params.range_max is not None
         and params.range_min > params.range_max
     ):
         raise UsageError("--range-min is greater than --range-max: nothing would be left")
-    if params.max_fn_rate is not None and not 0 < params.max_fn_rate < 1:
-        raise UsageError(f"--max-fn-rate must be between 0 and 1, not {params.max_fn_rate:g}")
-    for name in ("near_duplicate_at", "duplicate_query_at"):
-        if not 0 < getattr(params, name) <= 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be above 0 and at most 1")
+    if (
+        params.min_score is not None
+        and params.max_score is not None
+        and params.min_score > params.max_score
+    ):
+        raise UsageError("--min-score is greater than --max-score: nothing would be left")
+    if params.guide_margin_form == "relative" and params.guide_margin > 1:
+        raise UsageError(
+            f"--guide-margin must be at most 1, not {params.guide_margin:g}: with "
+            "--guide-margin-form relative it is a share of the positive's guide score",
+            hint=f"If {params.guide_margin:g} percent is meant, write "
+            f"{params.guide_margin / 100:g}; or --guide-margin-form absolute.",
+        )
     if params.closer_than_positive:
         margins = {
             "--absolute-margin": params.absolute_margin is not None and params.absolute_margin >= 0,

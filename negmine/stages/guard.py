@@ -323,7 +323,7 @@ def _cosine(entry: str) -> tuple[str, float]:
         number = float(value)
     except ValueError:
         number = np.nan
-    if not separator or not -1 <= number <= 1:
+    if not separator or np.isnan(number):
         raise UsageError(
             f"--near-duplicate-cosine {entry!r} is not NAME=COSINE",
             hint="For example: --near-duplicate-cosine minilm=0.97",

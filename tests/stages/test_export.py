@@ -118,7 +118,7 @@ def test_a_limit_counts_queries_before_the_split(ledger: Path, tmp_path: Path) -
     [
         ({"format": "triplts"}, "a.parquet", "Did you mean 'triplet'"),
         ({"format": "trec-run"}, "a.parquet", "cannot write .parquet files of the format trec-run"),
-        ({"split": 1.5}, "a.parquet", "--split must lie between 0 and 1"),
+        ({"split": 1.5}, "a.parquet", "--split must be above 0 and below 1"),
         ({"split": 0.5}, "-", "--split writes two files"),
         ({"max_shard_size": "1MB"}, "a.jsonl", "--max-shard-size cuts a folder"),
         ({"format": "colbert"}, "a.colbert.jsonl", "tells documents by their lines"),

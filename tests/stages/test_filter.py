@@ -415,7 +415,7 @@ def test_judged_low_grades_are_preferred(tmp_path: Path) -> None:
         ({"rank_by": "x"}, "--rank-by: no source 'x'"),
         ({"query_min_rank": 50, "by": "ce"}, "--query-min-rank needs --rank-by"),
         ({"range_min": 5, "range_max": 4}, "--range-min is greater"),
-        ({"max_fn_rate": 1.5}, "--max-fn-rate must be between 0 and 1"),
+        ({"max_fn_rate": 1.5}, "--max-fn-rate must be above 0 and below 1"),
         ({"calibrate_by": "grade"}, "--calibrate-by needs --max-fn-rate"),
         ({"calibrate_by": "score_ce", "max_fn_rate": 0.1}, "no such column"),
         ({"weight": "dclr"}, "--weight dclr needs --weight-by"),
