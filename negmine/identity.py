@@ -1,14 +1,13 @@
 """Which texts are the same, or nearly: pure functions over Arrow arrays.
 
-A text is compared as its letters and digits: compatibility-normalised (NFKC), lower case, every run
-of anything else a single space. Nearness is the Jaccard similarity of the sets of words (queries)
-or of word triples (documents), estimated with MinHash (Broder 1997) from 128 permutations; the
-estimate's standard error is at most 0.044. Texts shorter than a triple count as one shingle.
+A text is compared as :mod:`negmine.normal` leaves it. Nearness is the Jaccard similarity of the
+sets that :mod:`negmine.shingles` takes it apart into (of words or word triples, or runs of
+characters), estimated with MinHash (Broder 1997) from 128 permutations; the estimate's standard
+error is at most 0.044.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import MissingDependencyError
+from negmine.normal import normalise
 from negmine.samplers import digests, splitmix
+from negmine.shingles import DOCUMENT, QUERY, shingles
 
 PERMUTATIONS = 128
 #: 16 bands of 8 rows: a pair at similarity 0.9 shares a band with probability 0.9999.
 _BANDS = 16
-_DOCUMENT_WORDS = 3
 #: Texts taken apart at a time: their words take many times the room of the text.
 _TEXTS_AT_ONCE = 8192
 #: Columns looked at beyond those that may differ: an unlike pair is told by them.
@@ -37,58 +37,50 @@ class Texts:
 
     Attributes:
         content: digest of each normalised text.
+        untitled: digest of what follows its title; the content's where it has none.
         size: shingles of each; 0 where nothing is left of the text.
         signature: MinHash signatures uint32 [n, 128].
     """
 
     content: np.ndarray
+    untitled: np.ndarray
     size: np.ndarray
     signature: np.ndarray
 
 
-def normalise(texts: pa.Array) -> pa.Array:
-    """Each text's letters and digits in lower case, words one space apart."""
-    plain = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
-    return pc.utf8_trim_whitespace(pc.replace_substring_regex(plain, r"[^\p{L}\p{N}]+", " "))
+def describe(texts: pa.Array, titles: pa.Array | None = None) -> Texts:
+    """The features of texts.
 
-
-def describe(texts: pa.Array, progress: Callable[[int], None] | None = None) -> Texts:
-    """The features of texts."""
-    content, size, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], []
+    Args:
+        texts: whole texts, titles included.
+        titles: the title that each begins with, empty where it has none; None = none has.
+    """
+    content, untitled, size = (np.empty(len(texts), dtype=t) for t in (np.uint64, np.uint64, int))
+    signature = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = slice(start, start + _TEXTS_AT_ONCE)
         normal = normalise(texts.slice(start, _TEXTS_AT_ONCE))
-        content.append(digests(normal))
-        tokens, offsets = _shingles(normal, _DOCUMENT_WORDS)
-        rows.append(minhash(tokens, offsets))
-        size.append(np.diff(offsets))
-        if progress is not None:
-            progress(len(normal))
-    rows = rows or [np.empty((0, PERMUTATIONS), np.uint32)]
-    return Texts(np.concatenate(content), np.concatenate(size), np.concatenate(rows))
+        content[some] = untitled[some] = digests(normal.texts)
+        if titles is not None:
+            titled, digest = _untitled(normal.texts, titles.slice(start, _TEXTS_AT_ONCE))
+            untitled[start + titled] = digest
+        tokens, offsets = shingles(normal, DOCUMENT)
+        signature[some], size[some] = minhash(tokens, offsets), np.diff(offsets)
+    return Texts(content, untitled, size, signature)
 
 
-def _shingles(normal: pa.Array, words: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of every run of ``words`` words (of all words, if fewer), with row offsets."""
-    lists = pc.split_pattern(normal, " ")
-    filled = pc.list_flatten(lists)
-    # An empty text splits into one empty word.
-    counts = np.where(
-        pc.equal(normal, "").to_numpy(zero_copy_only=False),
-        0,
-        pc.list_value_length(lists).to_numpy().astype(np.int64),
+def _untitled(normal: pa.Array, titles: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """(rows with a title, digest of what follows it) of normalised texts."""
+    rows = np.flatnonzero(pc.not_equal(titles, "").to_numpy(zero_copy_only=False))
+    some = pa.array(rows)
+    pairs = zip(
+        normal.take(some).to_pylist(),
+        normalise(titles.take(some)).texts.to_pylist(),
+        strict=True,
     )
-    encoded = filled.filter(pc.not_equal(filled, "")).dictionary_encode()
-    token = digests(encoded.dictionary)[encoded.indices.to_numpy()]
-    stops = np.cumsum(counts)
-    last = np.repeat(stops - 1, counts)
-    here = np.arange(len(token))
-    shingle = token
-    for ahead in range(1, words):
-        shingle = splitmix(shingle) ^ token[np.minimum(here + ahead, last)]
-    size = np.where(counts > 0, np.maximum(counts - words + 1, 1), 0)
-    starts = stops - counts
-    keep = here - np.repeat(starts, counts) < np.repeat(size, counts)
-    return shingle[keep], np.concatenate(([0], np.cumsum(size)))
+    # Digests are made of strings one by one, too.
+    rest = [text.removeprefix(title).lstrip(" ") for text, title in pairs]
+    return rows, digests(pa.array(rest, pa.large_string()))
 
 
 def minhash(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -145,8 +137,9 @@ def similar(signature: np.ndarray, left: np.ndarray, right: np.ndarray, at: floa
 
 
 def clusters(texts: pa.Array, at: float) -> np.ndarray:
-    """Number of each text's cluster of near-duplicates by words, int64 [n]; -1 = alone.
+    """Number of each text's cluster of near-duplicates, int64 [n]; -1 = alone.
 
+    Compared are the sets of their words, or short runs of characters (:data:`QUERY`).
     Locality-sensitive hashing finds pairs that agree in a band of their signatures; a pair of at
     least ``at`` joins their clusters. Empty texts are alone.
     """
@@ -157,7 +150,7 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
     size = np.empty(len(texts), dtype=np.int64)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         some = slice(start, start + _TEXTS_AT_ONCE)
-        tokens, offsets = _shingles(normalise(texts.slice(start, _TEXTS_AT_ONCE)), 1)
+        tokens, offsets = shingles(normalise(texts.slice(start, _TEXTS_AT_ONCE)), QUERY)
         signature[some], size[some] = minhash(tokens, offsets), np.diff(offsets)
     told = np.flatnonzero(size > 0)
     if len(told) == 0:

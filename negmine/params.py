@@ -113,7 +113,7 @@ class IndexParams:
     bm25: bool = opt(True, "Build the Lucene BM25 index.", flags=("--bm25/--no-bm25",))
     signatures: bool = opt(
         True,
-        "Store what the filter's guard compares of each text (268 bytes a document); without it "
+        "Store what the filter's guard compares of each text (276 bytes a document); without it "
         "every filter reads the texts.",
         flags=("--signatures/--no-signatures",),
     )
@@ -404,7 +404,8 @@ class FilterParams:
     )
     same_text: bool = opt(
         True,
-        "Drop candidates whose text, letters and digits only, is a positive's of the query.",
+        "Drop candidates whose text is a positive's of the query but for case, spacing and "
+        "punctuation.",
         flags=("--same-text/--no-same-text",),
     )
     query_text: bool = opt(
@@ -419,7 +420,8 @@ class FilterParams:
     )
     near_duplicate_at: float = opt(
         0.8,
-        "Share of common word triples that makes a near-duplicate.",
+        "Share of common word triples (without spaces, and in code, of runs of characters) that "
+        "makes a near-duplicate.",
         metavar="JACCARD",
         above=0,
         maximum=1,
@@ -447,12 +449,13 @@ class FilterParams:
     )
     duplicate_queries: bool = opt(
         True,
-        "Drop the positives of near-duplicate queries (MinHash over words).",
+        "Drop the positives of near-duplicate queries (MinHash over words; without spaces, and in "
+        "code, over runs of characters).",
         flags=("--duplicate-queries/--no-duplicate-queries",),
     )
     duplicate_query_at: float = opt(
         0.9,
-        "Share of common words that makes two queries near-duplicates.",
+        "Share of common words, or runs of characters, that makes two queries near-duplicates.",
         metavar="JACCARD",
         above=0,
         maximum=1,

@@ -1,10 +1,11 @@
 """What the identity guard needs of every document's text, stored beside the index.
 
-One row per document: the digest of the normalised text, its number of shingles and its MinHash
-signature, of which the low 16 bits of each value are kept (b-bit minwise hashing, Li and König
-2010, with b = 16: two different minima agree by chance once in 65,536 times, which is far below the
-estimate's own error). 268 bytes per document; a filter then reads no text. An index without them
-is served all the same, by describing the texts anew: the rows are the same.
+One row per document: the digests of the normalised text with and without its title, its number of
+shingles and its MinHash signature, of which the low 16 bits of each value are kept (b-bit minwise
+hashing, Li and König 2010, with b = 16: two different minima agree by chance once in 65,536 times,
+which is far below the estimate's own error). 276 bytes per document; a filter then reads no text.
+An index without them, or with those of another version, is served all the same, by describing the
+texts anew: the rows are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents, full_text
 
 #: Raised when the features of a text change.
-VERSION = 1
+VERSION = 2
 STAGE = "index.signatures"
 #: The folder inside an index, and its role in the index's manifest.
 FOLDER = "signatures"
@@ -28,6 +29,7 @@ FOLDER = "signatures"
 ROW = np.dtype(
     [
         ("content", "<u8"),
+        ("untitled", "<u8"),
         ("size", "<i4"),
         ("signature", "<u2", (identity.PERMUTATIONS,)),
     ]
@@ -55,15 +57,18 @@ def build(documents: Documents, writer: Writer, progress: Callable[[int], None])
     for name in documents.names:
         target = name.replace(".parquet", ".npy")
         if not writer.has(target):
-            writer.add_array(target, describe(full_text(documents.artifact.read(name))))
+            part = documents.artifact.read(name)
+            writer.add_array(target, describe(full_text(part), part.column("title")))
         progress(documents.artifact.rows(name))
 
 
-def describe(texts: pa.Array) -> np.ndarray:
-    """The features of texts, :data:`ROW` [n]."""
+def describe(texts: pa.Array, titles: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The features of texts that begin with these titles, :data:`ROW` [n]."""
     found = np.empty(len(texts), dtype=ROW)
-    made = identity.describe(texts)
-    found["content"], found["size"] = made.content, made.size
+    if isinstance(titles, pa.ChunkedArray):
+        titles = titles.combine_chunks()
+    made = identity.describe(texts, titles)
+    found["content"], found["untitled"], found["size"] = made.content, made.untitled, made.size
     found["signature"] = made.signature.astype(np.uint16)
     return found
 
@@ -101,7 +106,7 @@ class Signatures:
             return self._read(self._documents.known_rows(docids))
         if self.small:
             return self._whole()[self._documents.known_rows(docids)]
-        return describe(self._documents.texts(docids))
+        return describe(*self._documents.titled(docids))
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         assert self._stored is not None
@@ -122,7 +127,9 @@ class Signatures:
         documents = self._documents
         key = (str(documents.artifact.path), documents.artifact.fingerprint)
         if key not in _described:
-            parts = [describe(full_text(part)) for _, part in documents.parts()]
+            parts = [
+                describe(full_text(part), part.column("title")) for _, part in documents.parts()
+            ]
             _described.clear()
             _described[key] = np.concatenate(parts)
         return _described[key]
@@ -135,8 +142,21 @@ def describes_whole(text_bytes: int, documents: int) -> bool:
 
 def stored(documents: Artifact) -> Artifact | None:
     """The signatures beside these documents, if there are any of this version."""
+    found = _beside(documents)
+    return found if found and found.fingerprint == plan(documents).fingerprint else None
+
+
+def outdated(documents: Artifact) -> bool:
+    """Whether what lies beside these documents describes them as another version did."""
+    found = _beside(documents)
+    if found is None or found.stage != STAGE or found.manifest["version"] == VERSION:
+        return False
+    of = found.manifest["inputs"].get("documents", {})
+    return bool(of.get("fingerprint") == documents.fingerprint)
+
+
+def _beside(documents: Artifact) -> Artifact | None:
     folder = documents.path.parent / FOLDER
     if not (folder / artifacts.MANIFEST).is_file():
         return None
-    found = artifacts.open_artifact(folder)
-    return found if found.fingerprint == plan(documents).fingerprint else None
+    return artifacts.open_artifact(folder)

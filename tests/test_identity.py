@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from negmine import identity
+from negmine.normal import normalise
 
 pytest.importorskip("rensa")
 
@@ -15,7 +16,7 @@ WORDS = [f"w{i}" for i in range(60)]
 
 def test_normalise() -> None:
     texts = pa.array(["  The Cat,\n sat! ", "the cat sat", "ﬁne—ÉTÉ", "...", ""])
-    assert identity.normalise(texts).to_pylist() == [
+    assert normalise(texts).texts.to_pylist() == [
         "the cat sat",
         "the cat sat",
         "fine été",
@@ -107,3 +108,40 @@ def test_siblings() -> None:
 def test_texts_without_a_letter_are_alone() -> None:
     texts = pa.array(["???", "", "..."])
     assert identity.clusters(texts, 0.9).tolist() == [-1, -1, -1]
+
+
+# What is nearly the same, by runs of characters where there are no spaces.
+THAI = "กระทรวงสาธารณสุขประกาศให้ประชาชนทุกคนสวมหน้ากากอนามัยเมื่อออกจากบ้านและล้างมือบ่อยๆ"
+CHINESE = (
+    "北京是中华人民共和国的首都，也是全国的政治、文化中心，人口超过两千万，历史悠久，名胜古迹众多。"
+)
+
+
+@pytest.mark.parametrize("sentence", [THAI, CHINESE])
+def test_near_duplicates_without_spaces(sentence: str) -> None:
+    texts = [sentence, sentence + sentence[:4], sentence[: len(sentence) // 2]]
+    described = identity.describe(pa.array(texts))
+    left, right = np.array([0, 0]), np.array([1, 2])
+    near, far = identity.similarity(described.signature, left, right)
+    assert near > 0.85
+    assert far < 0.6
+
+
+def test_one_word_of_a_short_question_makes_another() -> None:
+    pairs = [
+        ("ประเทศไทยมีกี่จังหวัด", "ประเทศลาวมีกี่จังหวัด"),
+        ("ข้าวราคาเท่าไร", "ข่าวราคาเท่าไร"),
+        ("中国的首都在哪里", "韩国的首都在哪里"),
+        ("日本の首都はどこですか", "英国の首都はどこですか"),
+        ("తెలుగు భాష ఎప్పుడు పుట్టింది", "తెలుగు భాష ఎక్కడ పుట్టింది"),
+        ("रोम की राजधानी", "राम की राजधानी"),
+        ("what does a++ do", "what does a-- do"),
+        ("sort a vector in C++", "sort a vector in C#"),
+        ("return a + b - c", "return a - b + c"),
+    ]
+    texts = pa.array([text for pair in pairs for text in pair])
+    assert (identity.clusters(texts, 0.9) == -1).all()
+    copies = pa.array([f"{text}?" for pair in pairs for text in pair])
+    both = identity.clusters(pa.concat_arrays([texts, copies]), 0.9)
+    assert (both[: len(texts)] == both[len(texts) :]).all()
+    assert len(set(both.tolist())) == len(texts)

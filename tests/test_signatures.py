@@ -78,6 +78,35 @@ def test_indexing_again_adds_them_to_an_older_index(work: Path, tmp_path: Path) 
     assert artifacts.open_artifact(copy).counts["signatures"] is True
 
 
+def test_those_of_another_version_are_not_taken_and_made_anew_alone(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "work"
+    shutil.copytree(work, copy)
+    kept = {
+        path: path.read_bytes()
+        for path in copy.rglob("*")
+        if "signatures" not in str(path)
+        if path.is_file() and path.name != artifacts.MANIFEST
+    }
+    monkeypatch.setattr(signatures, "VERSION", signatures.VERSION + 1)
+    documents = artifacts.open_artifact(copy / "index" / "documents")
+    assert signatures.stored(documents) is None
+    assert signatures.outdated(documents)
+    command = commands(work.parent / "data", copy)["index"]
+    with small_parts():
+        code, output = call(*command, "--dry-run")
+        assert code == 0, output
+        code, output = call(*command)
+    assert code == 0, output
+    assert "describing them anew" in output
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert signatures.stored(documents) is not None
+    assert not signatures.outdated(documents)
+    # What was retrieved from the index is still of it.
+    filtered(copy, tmp_path / "ledger")
+
+
 def test_they_are_left_out_on_request_and_are_no_source(work: Path, tmp_path: Path) -> None:
     data = work.parent / "data"
     with small_parts():
@@ -92,7 +121,7 @@ def test_rows_come_in_the_order_asked_for(work: Path) -> None:
     docids = pa.array(["d71", "d3", "d40", "d2"])
     stored = signatures.Signatures(documents)
     found = stored.take(docids)
-    expected = identity.describe(documents.texts(docids))
+    expected = identity.describe(*documents.titled(docids))
     assert found["content"].tolist() == expected.content.tolist()
     assert found["size"].tolist() == expected.size.tolist()
     assert np.array_equal(found["signature"], expected.signature & 0xFFFF)

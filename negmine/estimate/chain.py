@@ -141,8 +141,7 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
         )
         states[name] = _child_state(chain, out / "vectors" / name, real, plan)
     if params.signatures:
-        folder = out / signatures.FOLDER
-        states[signatures.FOLDER] = _child_state(chain, folder, real, signatures.plan)
+        states[signatures.FOLDER] = _signatures_state(chain, out / signatures.FOLDER, real)
     if params.ann is not None:
         for name in references:
             states[index.ann_role(name)] = _ann_state(chain, params.ann, out, name)
@@ -206,6 +205,12 @@ def _child_state(
             return State("refused", reason=_would_be_remade(folder))
         return State("start")
     return artifacts.state_of(folder, plan(real), force=chain.force)
+
+
+def _signatures_state(chain: Chain, folder: Path, real: Artifact | None) -> State:
+    if real is not None and signatures.outdated(real):
+        return artifacts.state_of(folder, signatures.plan(real), force=True)
+    return _child_state(chain, folder, real, signatures.plan)
 
 
 def _documents(chain: Chain, params: IndexParams, out: Path, cost: Cost, state: State) -> Documents:

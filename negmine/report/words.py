@@ -9,7 +9,7 @@ from typing import Any
 RULES = {
     "positive": "known positives",
     "pseudo_positive": "taken as positives of queries without any",
-    "same_text": "same letters and digits as a positive",
+    "same_text": "same text as a positive, but for case, spacing, punctuation",
     "query_text": "the query's own text",
     "near_duplicate": "near-duplicate of a positive",
     "near_duplicate_cosine": "vector close to a positive's",

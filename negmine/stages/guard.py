@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from negmine import identity
 from negmine.errors import MissingInputError, UsageError
+from negmine.normal import normalise
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
 from negmine.samplers import digests
@@ -216,7 +217,7 @@ class Guard:
         queries = [self._queries(name) for name in names]
         texts = pa.chunked_array([c for q in queries for c in q.column("text").chunks], pa.string())
         # All at once: preparing the regular expression takes longer than the texts of a part.
-        own = digests(identity.normalise(texts.combine_chunks()))
+        own = digests(normalise(texts.combine_chunks()).texts)
         stops = np.cumsum([len(asked) for asked in queries])
         return {
             name: (asked.column("qid").combine_chunks(), part)

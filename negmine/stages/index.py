@@ -100,9 +100,9 @@ class Made:
         self.out, self.force, self.changed = out, force, False
         self.budget = budget or memory.budget(None)
 
-    def begin(self, folder: str, plan: Plan) -> artifacts.Writer | None:
-        """Begin the child in ``folder``; None when it is up to date."""
-        writer = artifacts.begin(self.out / folder, plan, force=self.force)
+    def begin(self, folder: str, plan: Plan, force: bool = False) -> artifacts.Writer | None:
+        """Begin the child in ``folder``, whatever it holds with ``force``; None = up to date."""
+        writer = artifacts.begin(self.out / folder, plan, force=force or self.force)
         if writer is not None and not self.changed:
             self.changed = True
             # The index is unfinished from here until all its parts are there.
@@ -263,7 +263,10 @@ def make_bm25(made: Made, documents: Artifact) -> Artifact:
 
 def make_signatures(made: Made, documents: Artifact) -> Artifact:
     """Describe the texts for filter's guard, unless that is done."""
-    writer = made.begin(signatures.FOLDER, signatures.plan(documents))
+    outdated = signatures.outdated(documents)
+    if outdated:
+        log.event("texts were described by another version of negmine: describing them anew")
+    writer = made.begin(signatures.FOLDER, signatures.plan(documents), outdated)
     if writer is None:
         return artifacts.open_artifact(made.out / signatures.FOLDER)
     corpus = Documents(documents)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from negmine.errors import InvalidDataError
 from negmine.table.artifact import Artifact, Writer
 from negmine.table.ids import content_ids
 from negmine.table.names import meta_column
+from negmine.table.schema import DOCUMENTS
 from negmine.table.schema import documents as documents_schema
 
 #: A part is closed at this many documents or bytes of text, whichever comes first. It is the unit
@@ -260,14 +261,26 @@ class Documents:
         Raises:
             InvalidDataError: a docid is not in the corpus.
         """
+        return self._gathered(docids, lambda part: (full_text(part),))[0]
+
+    def titled(self, docids: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """(full text, title) of each of the distinct ``docids``, likewise."""
+        text, title = self._gathered(docids, lambda part: (full_text(part), part.column("title")))
+        return text, title
+
+    def _gathered(
+        self, docids: pa.Array, columns: Callable[[pa.Table], Sequence[pa.Array | pa.ChunkedArray]]
+    ) -> list[pa.Array]:
         positions: list[np.ndarray] = []
-        chunks: list[pa.Array] = []
+        chunks: list[pa.Table] = []
         for number, at in self._places(docids):
             mask = at.is_valid()
             if not pc.any(mask).as_py():
                 continue
             part = self.artifact.read(self.names[number]).filter(mask)
-            chunks.append(full_text(part))
+            # 64-bit offsets: the wanted texts of a large part can exceed 2 GiB.
+            wide = [column.cast(pa.large_string()) for column in columns(part)]
+            chunks.append(pa.table(wide, [str(place) for place in range(len(wide))]))
             positions.append(at.drop_null().to_numpy())
         where = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
         order = np.full(len(docids), -1, dtype=np.int64)
@@ -278,13 +291,10 @@ class Documents:
                 f"document {docid!r} is not in the corpus", where=str(self.artifact.path)
             )
         if not chunks:
-            return pa.array([], pa.large_string())
-        # 64-bit offsets: the wanted texts of a large part can exceed 2 GiB.
-        return (
-            pa.chunked_array([c.cast(pa.large_string()) for c in chunks])
-            .combine_chunks()
-            .take(pa.array(order))
-        )
+            empty = pa.table({"docid": [], "title": [], "text": []}, schema=DOCUMENTS)
+            return [pa.array([], pa.large_string()) for _ in columns(empty)]
+        taken = pa.concat_tables(chunks).combine_chunks().take(pa.array(order))
+        return [column.combine_chunks() for column in taken.columns]
 
     def find_contents(self, contents: pa.Array) -> pa.Array:
         """Docid of a document whose full text has each of the distinct content ids, or null.
