@@ -59,7 +59,7 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
         if target.kind == "kept":
             try:
                 return pa.array([_kept_value(value, target.name) for value in values], pa.string())
-            except _BadValueError:
+            except BadValueError:
                 return None
         if target.kind == "id" and types <= {str, int}:
             values = list(map(str, values)) if int in types else values
@@ -105,7 +105,7 @@ def _has_bad_id(ids: pa.Array) -> bool:
     )
 
 
-class _BadValueError(Exception):
+class BadValueError(Exception):
     """A value that its target cannot take."""
 
 
@@ -124,7 +124,7 @@ def _row_by_row(
         given = dict(zip(names, values, strict=True))
         try:
             record = [_value(target, given, chunk.sources) for target in kind.targets]
-        except _BadValueError as error:
+        except BadValueError as error:
             problems.report(chunk.where(path, index), str(error))
             continue
         for row in _expanded(kind, record):
@@ -161,57 +161,67 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
     value = given.get(target.name, MISSING)
     if source is None:
         if value is not MISSING:
-            raise _BadValueError(
+            raise BadValueError(
                 f"a {target.name} where the first record has none: all must have it, or none"
             )
         return 1 if target.kind == "grade" else ""
     if target.kind == "kept":
         return _kept_value(value, source)
     if value is MISSING:
-        raise _BadValueError(f"field '{source}' is missing")
+        raise BadValueError(f"field '{source}' is missing")
     if target.kind == "id":
-        return _id_value(value, source)
+        return id_value(value, source)
     if target.kind == "grade":
         return _grade_value(value, source)
     if target.kind == "score":
-        return _score_value(value, source)
+        return score_value(value, source)
     if target.kind == "title" and value is None:
         return ""
     if target.kind == "passages":
         if not isinstance(value, list):
-            return [_text_value(value, source)]
+            return [text_value(value, source)]
         if not value:
-            raise _BadValueError(f"field '{source}' is an empty list")
-        return [_text_value(item, f"{source}[{at}]") for at, item in enumerate(value)]
-    return _text_value(value, source)
+            raise BadValueError(f"field '{source}' is an empty list")
+        return [text_value(item, f"{source}[{at}]") for at, item in enumerate(value)]
+    return text_value(value, source)
 
 
-def _text_value(value: Any, source: str) -> str:
+def text_value(value: Any, source: str) -> str:
+    """``value`` if it is a text of valid UTF-8.
+
+    Raises:
+        BadValueError: it is not.
+    """
     if not isinstance(value, str):
-        raise _BadValueError(f"field '{source}' must be a string, found {type_name(value)}")
+        raise BadValueError(f"field '{source}' must be a string, found {type_name(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise _BadValueError(f"field '{source}' is not valid UTF-8") from error
+        raise BadValueError(f"field '{source}' is not valid UTF-8") from error
     return value
 
 
-def _id_value(value: Any, source: str) -> str:
+def id_value(value: Any, source: str) -> str:
+    """An id as a string.
+
+    Raises:
+        BadValueError: the value is none.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, float):
         if not (abs(value) < _EXACT_FLOAT and value == math.floor(value)):
-            raise _BadValueError(f"field '{source}' must be a string or an integer, found {value}")
+            raise BadValueError(f"field '{source}' must be a string or an integer, found {value}")
         return str(int(value))
     if not isinstance(value, str):
-        raise _BadValueError(
+        raise BadValueError(
             f"field '{source}' must be a string or an integer, found {type_name(value)}"
         )
     if not value:
-        raise _BadValueError(f"field '{source}' is empty: an id is needed")
+        raise BadValueError(f"field '{source}' is empty: an id is needed")
     if "\0" in value:
-        raise _BadValueError(f"field '{source}' has a NUL character: not allowed in an id")
-    return _text_value(value, source)
+        raise BadValueError(f"field '{source}' has a NUL character: not allowed in an id")
+    return text_value(value, source)
 
 
 def _kept_value(value: Any, source: str) -> str | None:
@@ -226,10 +236,10 @@ def _kept_value(value: Any, source: str) -> str | None:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
-        raise _BadValueError(
+        raise BadValueError(
             f"field '{source}' must be a string, a number or a boolean, found {type_name(value)}"
         )
-    return _text_value(value, source)
+    return text_value(value, source)
 
 
 def _grade_value(value: Any, source: str) -> int:
@@ -246,17 +256,22 @@ def _grade_value(value: Any, source: str) -> int:
     else:
         found = type_name(value)
     if grade is None or not -(1 << 31) <= grade < 1 << 31:
-        raise _BadValueError(f"field '{source}' must be an integer, found {found}")
+        raise BadValueError(f"field '{source}' must be an integer, found {found}")
     return grade
 
 
-def _score_value(value: Any, source: str) -> float:
+def score_value(value: Any, source: str) -> float:
+    """A finite number, in float32.
+
+    Raises:
+        BadValueError: the value is none.
+    """
     scores = None
     if not isinstance(value, bool):
         scores = _scores([value], {type(value)})
     if scores is None:
         found = repr(value) if isinstance(value, (str, float)) else type_name(value)
-        raise _BadValueError(f"field '{source}' must be a finite number, found {found}")
+        raise BadValueError(f"field '{source}' must be a finite number, found {found}")
     score: float = scores[0].as_py()
     return score
 
