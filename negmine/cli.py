@@ -22,6 +22,7 @@ from negmine.errors import (
     EXIT_INTERRUPTED,
     MachineError,
     NegmineError,
+    UsageError,
     machine_error,
 )
 from negmine.params import STAGES, AuditParams, FilterParams, ReportParams
@@ -131,6 +132,12 @@ def _field_parameter(field: Any, hint: Any) -> inspect.Parameter:
     )
 
 
+def _refuse_json() -> NoReturn:
+    raise UsageError(
+        "--json belongs to --dry-run", hint="Add --dry-run; logs are JSON with --log-format json."
+    )
+
+
 def _stage_command(stage: str) -> None:
     """Register ``negmine STAGE`` with the options of its parameter class."""
     params_class = STAGES[stage]
@@ -148,6 +155,8 @@ def _stage_command(stage: str) -> None:
             "config": given["config"],
             "force": given["force"],
         }
+        if given["json_"] and not given["dry_run"]:
+            _guarded(_refuse_json)
         if given["dry_run"]:
             as_json = given["json_"] or given["log_format"] == "json"
             _guarded(lambda: pipeline.estimate_stage(stage, flags, **where, as_json=as_json))
@@ -269,6 +278,8 @@ def run(
         "memory": memory,
         "force": force,
     }
+    if json_ and not dry_run:
+        _guarded(_refuse_json)
     if dry_run:
         as_json = json_ or log_format == "json"
         _guarded(lambda: pipeline.estimate_recipe(recipe, **given, as_json=as_json))

@@ -272,6 +272,8 @@ class Format:
             ``collection.tsv``, which a folder gets.
         closed: no further column can stand beside its own (``batch``, ``--extra``).
         selective: rows of a query may be left out of its examples; they are counted.
+        scores: whether scores go out when they are ``asked`` for, ``always`` or ``never``.
+        prompts: there is a place for an instruction beside every query.
     """
 
     layout: Callable[[Chosen, Options], Examples]
@@ -283,6 +285,8 @@ class Format:
     numbered: bool = False
     closed: bool = False
     selective: bool = False
+    scores: Literal["asked", "always", "never"] = "asked"
+    prompts: bool = False
 
 
 def nothing(sources: Sequence[str] = (), extras: Mapping[str, Kind] | None = None) -> Chosen:

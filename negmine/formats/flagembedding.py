@@ -37,4 +37,6 @@ def flagembedding(chosen: Chosen, options: Options) -> Examples:
     return Examples(columns, len(rows.query), left_out(chosen, rows.query))
 
 
-FLAGEMBEDDING = Format(flagembedding, suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"))
+FLAGEMBEDDING = Format(
+    flagembedding, suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"), prompts=True
+)

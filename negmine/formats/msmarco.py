@@ -47,5 +47,9 @@ def msmarco(chosen: Chosen, options: Options) -> Examples:
 
 
 MSMARCO = Format(
-    msmarco, suffixes=(".jsonl.gz", ".jsonl", ".jsonl.zst", ".parquet"), ranks=True, closed=True
+    msmarco,
+    suffixes=(".jsonl.gz", ".jsonl", ".jsonl.zst", ".parquet"),
+    ranks=True,
+    closed=True,
+    scores="never",
 )

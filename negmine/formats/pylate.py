@@ -44,4 +44,6 @@ def pylate_kd(chosen: Chosen, options: Options) -> Examples:
     return Examples(columns, len(positive), left_out(chosen, query))
 
 
-PYLATE_KD = Format(pylate_kd, needs="a positive and all {n} negatives", sidecars=True)
+PYLATE_KD = Format(
+    pylate_kd, needs="a positive and all {n} negatives", sidecars=True, scores="always"
+)

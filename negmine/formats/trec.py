@@ -59,6 +59,7 @@ RUN = Format(
     trains=False,
     closed=True,
     selective=True,
+    scores="always",
 )
 QRELS = Format(
     trec_qrels,
@@ -66,4 +67,5 @@ QRELS = Format(
     suffixes=(".qrels", ".trec", ".txt"),
     trains=False,
     closed=True,
+    scores="never",
 )

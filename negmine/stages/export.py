@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import bounds, formats, log, memory
+from negmine import formats, log, memory
 from negmine.errors import UsageError
 from negmine.formats import card
 from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params import ExportParams, output_affecting
-from negmine.stages import batching
+from negmine.stages import batching, export_options
 from negmine.stages.examples import (
     PIECE_BYTES,
     Choices,
@@ -72,7 +72,7 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
     """
     layout = formats.load(params.format)
     suffix = _suffix(params, layout, out)
-    _check(params, layout, out, suffix)
+    export_options.check(params, layout, out, suffix)
     source = artifacts.open_artifact(ledger, ["filter"], purpose="the ledger")
     by = schemas.pick_score(
         source.schema(), params.score_by or source.manifest["params"]["by"], "--score-by"
@@ -153,37 +153,6 @@ def _suffix(params: ExportParams, layout: formats.Format, out: Path) -> str | No
             hint=f"Known: {', '.join(layout.suffixes)}, or no suffix for a folder of parts.",
         )
     return suffix
-
-
-def _check(params: ExportParams, layout: formats.Format, out: Path, suffix: str | None) -> None:
-    """Refuse settings that contradict each other."""
-    bounds.check_all(params)
-    if params.split is not None and str(out) == "-":
-        raise UsageError("--split writes two files", hint="Give -o a file or a folder.")
-    if params.max_shard_size is not None and suffix is not None:
-        raise UsageError(
-            "--max-shard-size cuts a folder into parts",
-            where=str(out),
-            hint="Give -o a folder: a name without a suffix.",
-        )
-    if params.card and suffix is not None:
-        raise UsageError(
-            "--card belongs to a folder", where=str(out), hint="Give -o a name without a suffix."
-        )
-    if layout.numbered and suffix is not None:
-        raise UsageError(
-            f"{params.format} tells documents by their lines in a collection.tsv beside it",
-            where=str(out),
-            hint="Give -o a folder: a name without a suffix.",
-        )
-    if layout.closed and params.extra:
-        raise UsageError(f"--extra: {params.format} has no place for further columns")
-    if params.batcher is not None and not layout.trains:
-        raise UsageError(f"--batcher: {params.format} holds no training examples")
-    if params.batcher is not None and params.shuffle is not None:
-        raise UsageError(
-            "--shuffle would undo --batcher", hint="Batches are in random order; see --seed."
-        )
 
 
 def _export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:

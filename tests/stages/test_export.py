@@ -173,9 +173,8 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_batches_are_full_hard_and_without_false_negatives(
     mined: Path, tmp_path: Path, method: Any, name: str
 ) -> None:
-    params = ExportParams(
-        format=name, ids=True, batcher=method, batch_size=3, cluster_size=3, clusters=6
-    )
+    size: dict[str, int] = {"clusters": 6} if method == "tas-balanced" else {"cluster_size": 3}
+    params = ExportParams(format=name, ids=True, batcher=method, batch_size=3, **size)
     outcome = export.run(params, mined / "ledger", tmp_path / "train.parquet")
     made = rows(tmp_path / "train.parquet")
     assert len(made) == outcome.counts["examples"] > 0
