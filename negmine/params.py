@@ -65,6 +65,10 @@ _COLUMN_HELP = (
     "Read field TARGET from column SOURCE of the input, or from #N, the N-th field of a file "
     "without a header line (repeatable)."
 )
+_IGNORE_HELP = (
+    "A column of the input that does not matter, though it looks like labels, negatives, scores, "
+    "... (repeatable; docs/inputs.md)."
+)
 _ON_ERROR_HELP = "A bad record stops the run (fail) or is skipped, counted and listed (skip)."
 _DEVICE_HELP = "Where models run: auto, cpu, cuda (every GPU), cuda:1, ..."
 _MEMORY_HELP = (
@@ -98,6 +102,7 @@ class IndexParams:
         path=True,
     )
     column: tuple[str, ...] = opt((), _COLUMN_HELP, metavar="TARGET=SOURCE")
+    ignore: tuple[str, ...] = opt((), _IGNORE_HELP, metavar="COLUMN", affects_output=False)
     keep: tuple[str, ...] = opt(
         (),
         "Keep this column of the corpus (strings, numbers or booleans; repeatable), for filter's "
@@ -178,6 +183,7 @@ class RetrieveParams:
         path=True,
     )
     column: tuple[str, ...] = opt((), _COLUMN_HELP, metavar="TARGET=SOURCE")
+    ignore: tuple[str, ...] = opt((), _IGNORE_HELP, metavar="COLUMN", affects_output=False)
     source: tuple[str, ...] = opt(
         (),
         "Where candidates come from: bm25 or an encoder's NAME (repeatable); default: all that "

@@ -54,6 +54,7 @@ class Guess:
         why: the reason, for the user.
         length: mean characters of its texts; 0 without texts.
         sure: False where it may as well be the other of corpus and queries.
+        doubts: columns that are not read and may matter, each with the options that settle it.
     """
 
     role: str
@@ -62,6 +63,7 @@ class Guess:
     columns: dict[str, str] = field(default_factory=dict)
     length: float = 0.0
     sure: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> None:
@@ -90,6 +92,7 @@ def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> 
     chosen = _chosen(guesses)
     for guess in chosen.values():
         log.event(f"{guess.role}: {guess.spec} ({guess.why})", role=guess.role, input=guess.spec)
+    chosen = {role: _accounted(guess) for role, guess in chosen.items()}
     name, model, why = _encoder(encoder)
     log.event(f"encoder: {f'{name}={model}' if name else 'none'} ({why})")
     text = recipe_text(chosen, name, model, why, specs)
@@ -99,6 +102,15 @@ def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> 
     files.write_new_text(Path(out), text, replace=force)
     log.event(f"wrote {out}: read it, then: negmine run {out}")
     print(out, flush=True)
+
+
+def _accounted(guess: Guess) -> Guess:
+    """Say which columns are read and which are not; what must be settled first is a warning."""
+    account = sample(guess.role, guess.spec, guess.columns).account
+    for line in account.lines():
+        log.event(f"{guess.role}: {line}")
+    log.warn(f"{guess.spec}: before it runs, settle {doubt}" for doubt in account.suspects)
+    return replace(guess, doubts=tuple(account.suspects))
 
 
 # --- guessing -------------------------------------------------------------------------------------
@@ -427,6 +439,7 @@ def _inputs(chosen: dict[str, Guess], roles: Sequence[str], alone: str) -> list[
         if guess is None:
             continue
         lines.append(f"{role} = {_toml(guess.spec)}  # {_comment(guess.why)}")
+        lines += [f"# To be settled: {_comment(doubt)}" for doubt in guess.doubts]
         prefix = "" if role == alone else f"{role}."
         columns |= {f"{prefix}{target}": source for target, source in guess.columns.items()}
     if columns:

@@ -29,7 +29,7 @@ from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
 from negmine.table.names import score_column
-from negmine.table.readers import Problems, input_file, read_qrels
+from negmine.table.readers import Columns, Problems, input_file, read_qrels
 
 #: name, the part, the part with the labels that count.
 Labelled = tuple[str, pa.Table, pa.Table]
@@ -358,5 +358,7 @@ def _listed(path: str) -> pa.Array:
             return pa.array([docid for docid in ids if docid], pa.string())
     except UnicodeDecodeError:
         pass
-    found = [batch.column("docid") for batch in read_qrels(path, {}, Problems("fail"))]
+    # Their documents are all that counts, so no column beside them can matter.
+    columns = Columns(strict=False)
+    found = [batch.column("docid") for batch in read_qrels(path, columns, Problems("fail"))]
     return pa.chunked_array(found, pa.string()).combine_chunks().unique()

@@ -21,7 +21,8 @@ from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
-from negmine.stages.inputs import Inputs, column_map, columns_for, models_memory
+from negmine.stages.columns import Asked, asked
+from negmine.stages.inputs import Inputs, models_memory
 from negmine.stages.outcome import Outcome, conserve
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
@@ -138,11 +139,14 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
         found = artifacts.open_artifact(folder)
         return found, list(found.manifest["warnings"])
     problems = Problems(params.on_error)
+    columns = _asked(params)
     with writer:
         with log.progress("reading the corpus", params.limit, " docs") as bar:
-            batches = _counted(_batches(params, problems), bar)
+            batches = _counted(_batches(params, columns, problems), bar)
             counts: dict[str, Any] = write_documents(batches, writer, params.limit, params.keep)
+        columns.tell()
         if params.limit is None:
+            columns.check()
             conserve(
                 "documents read",
                 bar.done,
@@ -167,10 +171,17 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
             warnings=warnings,
             ceiling=made.budget.ceiling,
             skipped=list(problems.examples),
+            columns=columns.record(),
         )
     log.warn(warnings)
     log.event(f"documents: {counts['documents']:,}", **counts)
     return artifact, warnings
+
+
+def _asked(params: IndexParams) -> Asked:
+    given = {"corpus": params.corpus, "pairs": params.pairs}
+    kinds = [kind for kind, path in given.items() if path is not None]
+    return asked(params.column, params.ignore, kinds)
 
 
 def _counted(batches: Iterator[pa.RecordBatch], bar: log.Progress) -> Iterator[pa.RecordBatch]:
@@ -179,17 +190,17 @@ def _counted(batches: Iterator[pa.RecordBatch], bar: log.Progress) -> Iterator[p
         bar.update(batch.num_rows)
 
 
-def _batches(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch]:
+def _batches(params: IndexParams, columns: Asked, problems: Problems) -> Iterator[pa.RecordBatch]:
     """The corpus, then those positives of the pairs whose text the corpus does not hold."""
     wanted: pa.Array | None = None
     covered = pa.array([], pa.string())
     if params.pairs is not None and params.corpus is not None:
         wanted = pa.chunked_array(
-            [content_ids(b.column("positive")) for b in _pairs(params, problems)], pa.string()
+            [content_ids(b.column("positive")) for b in _pairs(params, columns, problems)],
+            pa.string(),
         ).unique()
     if params.corpus is not None:
-        columns = columns_for(column_map(params.column), "corpus", "corpus")
-        for batch in read_corpus(params.corpus, columns, problems, params.keep):
+        for batch in read_corpus(params.corpus, columns.of("corpus"), problems, params.keep):
             if wanted is not None:
                 contents = content_ids(full_text(batch))
                 hits = contents.filter(pc.is_in(contents, value_set=wanted))
@@ -198,7 +209,7 @@ def _batches(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch
     if params.pairs is not None:
         # The first pass has reported the bad records already.
         again = problems if wanted is None else Problems("skip")
-        for batch in _pairs(params, again):
+        for batch in _pairs(params, columns, again):
             positives = batch.column("positive")
             docids = content_ids(positives)
             empty = pa.array([""] * len(docids), pa.string())
@@ -216,11 +227,9 @@ def _distinct(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.take(first)
 
 
-def _pairs(params: IndexParams, problems: Problems) -> Iterator[pa.RecordBatch]:
+def _pairs(params: IndexParams, columns: Asked, problems: Problems) -> Iterator[pa.RecordBatch]:
     assert params.pairs is not None
-    plain = "pairs" if params.corpus is None else "corpus"
-    columns = columns_for(column_map(params.column), "pairs", plain)
-    return iter(read_pairs(params.pairs, columns, problems))
+    return iter(read_pairs(params.pairs, columns.of("pairs"), problems))
 
 
 def bm25_plan(documents: Artifact) -> Plan:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from negmine import memory
-from negmine.errors import UsageError, did_you_mean
 from negmine.models.devices import openvino_installed
 from negmine.models.resolve import ModelRef, weight_bytes
 from negmine.table import artifact as artifacts
@@ -23,48 +22,6 @@ _SNIFFED = 4096
 
 #: Bytes of standard input that tell what it is.
 _LOOKED_AT = 1 << 16
-
-
-def column_map(entries: tuple[str, ...]) -> dict[str, str]:
-    """``--column text=body`` as {"text": "body"}.
-
-    Raises:
-        UsageError: an entry without "=", or a target given twice.
-    """
-    result: dict[str, str] = {}
-    for entry in entries:
-        target, separator, source = entry.partition("=")
-        if not separator or not target or not source:
-            raise UsageError(
-                f"--column {entry!r} is not TARGET=SOURCE", hint="For example: --column text=body"
-            )
-        if target in result:
-            raise UsageError(f"--column names the target '{target}' twice")
-        result[target] = source
-    return result
-
-
-def columns_for(columns: Mapping[str, str], kind: str, plain: str) -> dict[str, str]:
-    """The part of a column map that concerns one of the inputs ``corpus`` and ``pairs``.
-
-    Args:
-        columns: from :func:`column_map`; a target may be written ``pairs.query``.
-        kind: the input.
-        plain: the input that targets without a prefix belong to.
-
-    Raises:
-        UsageError: a prefix names no input.
-    """
-    found = {}
-    for target, source in columns.items():
-        name, dot, rest = target.partition(".")
-        if dot and name not in ("corpus", "pairs"):
-            raise UsageError(
-                f"--column: unknown input '{name}'", hint=did_you_mean(name, ["corpus", "pairs"])
-            )
-        if (name if dot else plain) == kind:
-            found[rest if dot else target] = source
-    return found
 
 
 @dataclass

@@ -270,7 +270,7 @@ def test_pairs(tmp_path: Path) -> None:
     path = jsonl(
         tmp_path / "p.jsonl",
         {"anchor": "q1", "positive": "a"},
-        {"anchor": "q2", "positive": ["b", "c"], "negative": ["x"]},
+        {"anchor": "q2", "positive": ["b", "c"]},
         {"anchor": "", "positive": ""},
     )
     assert [tuple(row.values()) for row in rows(read_pairs, path)] == [

@@ -45,7 +45,13 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
             task.warnings.append(f"{lost} queries have no candidate: later stages do not see them")
             log.warn(task.warnings[-1:])
         extra = _recalls(retrievers)
-        writer.commit(counts, warnings=task.warnings, ceiling=budget.ceiling, **extra)
+        writer.commit(
+            counts,
+            warnings=task.warnings,
+            ceiling=budget.ceiling,
+            columns=dict(task.columns),
+            **extra,
+        )
     return Outcome(out, counts, warnings=task.warnings)
 
 

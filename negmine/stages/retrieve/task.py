@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.errors import InvalidDataError, UsageError, did_you_mean
+from negmine.errors import InvalidDataError
 from negmine.params import RetrieveParams
 from negmine.sources.union import Judgements
-from negmine.stages.inputs import column_map
+from negmine.stages.columns import asked
 from negmine.stages.outcome import conserve
 from negmine.table.ids import content_ids
 from negmine.table.readers import (
@@ -38,6 +38,7 @@ class Task:
         judgements: all judged pairs, sorted by query.
         counts: what was read and what was left out.
         warnings: the losses in words.
+        columns: for each input, which columns were read and which were not, for the manifest.
     """
 
     qids: pa.Array
@@ -45,6 +46,7 @@ class Task:
     judgements: Judgements
     counts: dict[str, int]
     warnings: list[str]
+    columns: Mapping[str, Any]
 
 
 class Corpus(Protocol):
@@ -60,15 +62,19 @@ class Corpus(Protocol):
 def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     """The queries that can be mined, and what is judged about documents of the corpus."""
     problems = Problems(params.on_error)
-    columns = column_map(params.column)
+    given = {"queries": params.queries, "qrels": params.qrels, "pairs": params.pairs}
+    kinds = [kind for kind, path in given.items() if path is not None]
+    columns = asked(params.column, params.ignore, kinds)
     if params.pairs is not None:
-        queries, judged, counts = _read_pairs(params.pairs, columns, problems, corpus)
+        queries, judged, counts = _read_pairs(params.pairs, columns.of("pairs"), problems, corpus)
     else:
         assert params.queries is not None
         assert params.qrels is not None
-        queries, counts = _read_queries(params.queries, _for(columns, "queries"), problems)
-        judged, more = _read_qrels(params.qrels, _for(columns, "qrels"), problems, queries)
+        queries, counts = _read_queries(params.queries, columns.of("queries"), problems)
+        judged, more = _read_qrels(params.qrels, columns.of("qrels"), problems, queries)
         counts |= more
+    columns.tell()
+    columns.check()
     counts["bad_records_skipped"] = problems.count
 
     in_corpus = corpus.rows(judged.column("docid").combine_chunks()) >= 0
@@ -124,30 +130,8 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
         judgements=judgements,
         counts=counts,
         warnings=_losses(counts, examples, params),
+        columns=columns.record(),
     )
-
-
-def _for(columns: Mapping[str, str], kind: str) -> dict[str, str]:
-    """``--column`` entries for one of two inputs: ``queries.text=body`` or plain ``text=body``."""
-    result = {}
-    valid = {"queries": {"qid", "text"}, "qrels": {"qid", "docid", "grade"}}
-    for target, source in columns.items():
-        file, dot, name = target.partition(".")
-        if dot:
-            if file not in valid:
-                raise UsageError(
-                    f"--column: unknown input '{file}'", hint=did_you_mean(file, valid)
-                )
-            if file == kind:
-                result[name] = source
-        elif target in valid[kind]:
-            result[target] = source
-        elif not any(target in names for names in valid.values()):
-            known = sorted(set.union(*valid.values()))
-            raise UsageError(
-                f"--column: unknown field '{target}'", hint=did_you_mean(target, known)
-            )
-    return result
 
 
 def _read_queries(

@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
+from negmine.table.readers.columns import Account, Columns
 from negmine.table.readers.dispatch import read
 from negmine.table.readers.kinds import (
     CORPUS,
@@ -53,6 +54,8 @@ __all__ = [
     "QRELS_SCHEMA",
     "QUERIES_SCHEMA",
     "RUN_SCHEMA",
+    "Account",
+    "Columns",
     "Origin",
     "Problems",
     "input_file",
@@ -72,7 +75,8 @@ def read_corpus(
 
     Args:
         path: a file, ``-``, or a directory that holds ``corpus.*``.
-        columns: target to source column, for files that use other names.
+        columns: target to source column, for files that use other names; as :class:`Columns`
+            also what is ignored, with an account of every column.
         problems: told of every bad record.
         keep: further columns to read, each into ``meta_COLUMN``.
     """

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from negmine.errors import InvalidDataError
 from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.columns import Columns
 from negmine.table.readers.kinds import Input, Target
 from negmine.table.readers.places import Place, file_errors
+from negmine.table.readers.suspects import LOOKED_AT, Look
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -34,13 +36,13 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
     fits = _is_text(kind)
     if target.kind in ("id", "grade", "score", "kept"):
         fits = fits or types.is_integer(kind) or types.is_floating(kind)
-        fits = fits or (target.kind == "kept" and types.is_boolean(kind))
+        fits = fits or (target.kind in ("grade", "kept") and types.is_boolean(kind))
     elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
         fits = _is_text(kind.value_type)
     if not fits:
         wanted = {
             "id": "strings or integers",
-            "grade": "integers",
+            "grade": "numbers or booleans",
             "score": "numbers",
             "passages": "strings or lists of strings",
             "kept": "strings, numbers or booleans",
@@ -86,9 +88,7 @@ def _python_values(column: pa.Array) -> list[Any]:
     return values
 
 
-def sources_of(
-    kind: Input, file: Place, schema: pa.Schema, columns: Mapping[str, str]
-) -> dict[str, str]:
+def sources_of(kind: Input, file: Place, schema: pa.Schema, columns: Columns) -> dict[str, str]:
     """The column that each target is read from, of a type that it can be read from."""
     with file_errors(file):
         # Arrow decodes names only here, where damaged ones show.
@@ -98,6 +98,29 @@ def sources_of(
         if target.name in sources:
             check_type(target, schema.field(sources[target.name]), file.name)
     return sources
+
+
+def looker(file: Place, first: Callable[[str], pa.RecordBatch | None]) -> Look:
+    """What gives the values of a column in the first record batch, as Python objects."""
+
+    def look(name: str) -> Sequence[Any]:
+        with file_errors(file):
+            batch = first(name)
+            # Not there under a nested name, and several under one that occurs more than once.
+            at = -1 if batch is None else batch.schema.get_field_index(name)
+            if batch is None or at < 0:
+                return []
+            column = batch.column(at).slice(0, LOOKED_AT)
+            column.validate(full=True)
+            return _objects(column)
+
+    return look
+
+
+def _objects(column: pa.Array) -> list[Any]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return _python_values(column)
 
 
 def chunk_of(kind: Input, sources: dict[str, str], batch: pa.RecordBatch, row: int) -> Chunk:

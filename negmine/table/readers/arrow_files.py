@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
 from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
-from negmine.table.readers.arrow_columns import chunk_of, sources_of
+from negmine.table.readers.arrow_columns import chunk_of, looker, sources_of
 from negmine.table.readers.chunks import Chunk
+from negmine.table.readers.columns import Columns
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.places import Place, file_errors
+from negmine.table.readers.suspects import settle
 
 _FILE_MAGIC = b"ARROW1"
 #: What ends a stream. (Before Arrow 0.15 it was four zeros, which data may end with as well.)
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def arrow_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterator[Chunk]:
+def arrow_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk]:
     """An Arrow file or stream, a record batch at a time and each in pieces of bounded size."""
     with ExitStack() as stack:
         with file_errors(file):
@@ -31,6 +34,10 @@ def arrow_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterat
                 source = pa.PythonFile(stack.enter_context(file.open()), mode="r")
             batches, schema = _open(source, file)
         sources = sources_of(kind, file, schema, columns)
+        with file_errors(file):
+            first = next(batches, None)
+        settle(kind, file.name, schema.names, sources, columns, looker(file, lambda _: first))
+        batches = chain([first] if first is not None else [], batches)
         row = 1
         while True:
             with file_errors(file):

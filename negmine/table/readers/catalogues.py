@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,9 @@ from negmine.errors import (
 )
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.columns import Columns
 from negmine.table.readers.kinds import Input
+from negmine.table.readers.suspects import settle
 
 PREFIX = "ir_datasets:"
 _ENTITY = {"corpus": "docs", "queries": "queries", "qrels": "qrels", "run": "scoreddocs"}
@@ -70,7 +72,7 @@ def check(kind: Input, spec: str) -> Any:
     return data
 
 
-def catalogue_chunks(kind: Input, spec: str, columns: Mapping[str, str]) -> Iterator[Chunk]:
+def catalogue_chunks(kind: Input, spec: str, columns: Columns) -> Iterator[Chunk]:
     """The records of a data set, some at a time."""
     data = check(kind, spec)
     entity = _ENTITY[kind.name]
@@ -84,9 +86,11 @@ def catalogue_chunks(kind: Input, spec: str, columns: Mapping[str, str]) -> Iter
         and known.isdisjoint(text.aliases)
         and hasattr(record, "default_text")
     ):
-        columns = {**columns, text.name: _DEFAULT_TEXT}
+        columns = columns.with_named({text.name: _DEFAULT_TEXT})
         header.append(_DEFAULT_TEXT)
     sources = resolve(kind, spec, header, columns)
+    # The fields of a collection are documented: told by their names alone.
+    settle(kind, spec, header, sources, columns, lambda _: ())
     row = 1
     found = _records(data, entity, spec)
     while rows := list(islice(found, min(_ROWS, limits.MAX_BATCH_ROWS))):

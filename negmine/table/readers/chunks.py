@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from negmine.errors import InvalidDataError, did_you_mean
+from negmine.table.readers.columns import Columns, short
 from negmine.table.readers.kinds import Input, Target
 
 MISSING: Any = object()
@@ -42,11 +43,13 @@ class NoColumnError(InvalidDataError):
 
 
 def resolve(
-    kind: Input, path: str, header: Sequence[str], columns: Mapping[str, str], hint: str = ""
+    kind: Input, path: str, header: Sequence[str], columns: Columns, hint: str = ""
 ) -> dict[str, str]:
     """The source column of each target; a required or asked-for one that is absent is an error."""
     sources: dict[str, str] = {}
     shown = [short(name) for name in header]
+    # What is named for one field, or not wanted, is no other's.
+    free = [n for n in header if n not in columns.ignored and n not in columns.named.values()]
     for target in kind.targets:
         wanted = columns.get(target.name)
         if wanted is not None and wanted not in header:
@@ -56,7 +59,7 @@ def resolve(
                 hint=did_you_mean(wanted, shown) + hint,
                 header=header,
             )
-        found = wanted or next((name for name in target.aliases if name in header), None)
+        found = wanted or _found(target, free)
         if found is None:
             if target.optional:
                 continue
@@ -80,14 +83,27 @@ def resolve(
     return sources
 
 
+def _found(target: Target, header: Sequence[str]) -> str | None:
+    """The column under one of a target's names: as it is written, or but for case and hyphens."""
+    for name in target.aliases:
+        if name in header:
+            return name
+    folded: dict[str, list[str]] = {}
+    for name in header:
+        folded.setdefault(_folded(name), []).append(name)
+    if target.kind == "kept":
+        return None
+    near = [name for alias in target.aliases for name in folded.get(_folded(alias), ())]
+    return near[0] if near else None
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold().replace("-", "_").replace(" ", "_")
+
+
 def _near(target: Target, header: Sequence[str]) -> str:
     """The column of the file that looks most like one of the names a target is known by."""
     for name in header:
         if difflib.get_close_matches(name.lower(), target.aliases, n=1, cutoff=0.75):
             return short(name)
     return "COLUMN"
-
-
-def short(name: str) -> str:
-    """``name``, cut where it is too long to show."""
-    return name if len(name) <= 40 else name[:40] + "..."

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import Chunk, resolve
+from negmine.table.readers.columns import Columns
 from negmine.table.readers.headerless import Splitter, headerless, positions, split_tabs
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.lines import line_blocks, line_text
 from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.suspects import LOOKED_AT, Look, settle
 
 
 def tsv_chunks(
     kind: Input,
     file: Place,
     compression: str | None,
-    columns: Mapping[str, str],
+    columns: Columns,
     problems: Problems,
 ) -> Iterator[Chunk]:
     """Lines of fields between tabs, with or without a header line."""
     header: list[str] | None = None
     sources: dict[str, str] = {}
     split: Splitter = split_tabs
+    settled = False
     for first, lines in line_blocks(file, compression):
         rows: list[list[str]] = []
         numbers: list[int] = []
@@ -46,6 +49,9 @@ def tsv_chunks(
             rows.append(split(line))
             numbers.append(number)
         if header is not None:
+            if not settled:
+                settled = True
+                settle(kind, file.name, header, sources, columns, _looker(header, rows))
             yield from _table_chunk(
                 file.name,
                 header,
@@ -62,7 +68,7 @@ def csv_chunks(
     kind: Input,
     file: Place,
     compression: str | None,
-    columns: Mapping[str, str],
+    columns: Columns,
     problems: Problems,
 ) -> Iterator[Chunk]:
     """RFC 4180; a quoted field may span lines, and a record is named by its first one."""
@@ -82,6 +88,7 @@ def csv_chunks(
     rows: list[list[str]] = []
     numbers: list[int] = []
     block = number = 0
+    settled = False
     while True:
         number = reader.line_num + 1
         try:
@@ -113,10 +120,25 @@ def csv_chunks(
         # One block of lines, or what of it begins here, bounds both the rows and the bytes.
         if fed != block or len(rows) >= limits.MAX_BATCH_ROWS:
             block = fed
+            if not settled:
+                settled = True
+                settle(kind, file.name, header, sources, columns, _looker(header, rows))
             yield from _table_chunk(file.name, header, sources, rows, numbers, problems)
             rows, numbers = [], []
     if header is not None:
+        if not settled:
+            settle(kind, file.name, header, sources, columns, _looker(header, rows))
         yield from _table_chunk(file.name, header, sources, rows, numbers, problems)
+
+
+def _looker(header: list[str], rows: list[list[str]]) -> Look:
+    """What gives the first values of a column."""
+
+    def look(name: str) -> Sequence[str]:
+        at = header.index(name)
+        return [row[at] for row in rows[:LOOKED_AT] if at < len(row)]
+
+    return look
 
 
 def _table_chunk(

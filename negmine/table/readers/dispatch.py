@@ -11,6 +11,7 @@ from negmine.errors import UsageError, did_you_mean
 from negmine.table.readers import catalogues
 from negmine.table.readers.arrow_files import arrow_chunks
 from negmine.table.readers.chunks import Chunk, NoColumnError
+from negmine.table.readers.columns import Account, Columns
 from negmine.table.readers.delimited import csv_chunks, tsv_chunks
 from negmine.table.readers.jsonl import json_chunks
 from negmine.table.readers.kinds import KINDS, Input, Target
@@ -21,7 +22,7 @@ from negmine.table.readers.problems import Problems
 from negmine.table.readers.topics import topic_chunks, topic_or_line_chunks
 from negmine.table.readers.values import batches
 
-_Reader = Callable[[Input, Place, str | None, Mapping[str, str], Problems], Iterator[Chunk]]
+_Reader = Callable[[Input, Place, str | None, Columns, Problems], Iterator[Chunk]]
 
 #: Formats of lines, and their readers.
 _TEXT: dict[str, _Reader] = {
@@ -50,7 +51,7 @@ def read(
     found = find(kind, spec)
     if found.format == "catalogue":
         catalogues.check(kind, spec)
-    return _checked(kind, _parts(kind, spec, found, columns, problems), problems)
+    return _checked(kind, _parts(kind, spec, found, Columns.of(columns), problems), problems)
 
 
 def sample(role: str, spec: str, columns: Mapping[str, str], rows: int = 200) -> Sample:
@@ -67,13 +68,14 @@ def sample(role: str, spec: str, columns: Mapping[str, str], rows: int = 200) ->
         NegmineError: it is not there, or no input of negmine's.
     """
     kind = KINDS[role]
-    parts = _parts(kind, spec, find(kind, spec), columns, Problems("skip"))
+    asked = Columns.of(columns, strict=False)
+    parts = _parts(kind, spec, find(kind, spec), asked, Problems("skip"))
     for name, chunks in parts:
         for chunk in chunks:
             found = batches(kind, iter([chunk]), name, Problems("skip"))
             table = pa.Table.from_batches(list(found), kind.schema).slice(0, rows)
-            return Sample(dict(chunk.sources), len(chunk.lines), table)
-    return Sample({}, 0, kind.schema.empty_table())
+            return Sample(dict(chunk.sources), len(chunk.lines), table, asked.account)
+    return Sample({}, 0, kind.schema.empty_table(), asked.account)
 
 
 def header(role: str, spec: str) -> list[str]:
@@ -85,7 +87,7 @@ def header(role: str, spec: str) -> list[str]:
     kind = KINDS[role]
     # Nothing has a column of this name, and who says so says which there are.
     asked = replace(kind, targets=(Target("any", "id", ("\0",)),))
-    for _, chunks in _parts(asked, spec, find(kind, spec), {}, Problems("skip")):
+    for _, chunks in _parts(asked, spec, find(kind, spec), Columns(strict=False), Problems("skip")):
         try:
             return list(next(chunks, Chunk({}, {}, [])).sources.values())
         except NoColumnError as error:
@@ -101,15 +103,17 @@ class Sample:
         sources: the column that each target is read from.
         seen: records looked at.
         table: the good ones among them, as they are read.
+        account: what became of every column.
     """
 
     sources: dict[str, str]
     seen: int
     table: pa.Table
+    account: Account
 
 
 def _parts(
-    kind: Input, spec: str, found: Found, columns: Mapping[str, str], problems: Problems
+    kind: Input, spec: str, found: Found, columns: Columns, problems: Problems
 ) -> Iterator[tuple[str, Iterator[Chunk]]]:
     """The name of each file of an input, and what its reader gives."""
     if found.format == "catalogue":

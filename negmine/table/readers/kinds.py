@@ -71,9 +71,23 @@ QRELS = Input(
     "qrels",
     QRELS_SCHEMA,
     (
-        Target("qid", "id", ("query-id", "qid", "query_id")),
-        Target("docid", "id", ("corpus-id", "corpus_id", "docid", "doc_id", "pid")),
-        Target("grade", "grade", ("score", "grade", "relevance", "label")),
+        Target("qid", "id", ("query-id", "qid", "query_id", "queryid", "topic", "topic_id")),
+        Target(
+            "docid",
+            "id",
+            (
+                *("corpus-id", "corpus_id", "docid", "doc_id", "pid"),
+                *("docno", "doc_no", "document_id", "passage_id", "corpusid"),
+            ),
+        ),
+        Target(
+            "grade",
+            "grade",
+            (
+                *("score", "grade", "relevance", "label", "rel", "judgement", "judgment"),
+                *("relevant", "is_relevant", "rating", "relevance_grade", "relevance_label"),
+            ),
+        ),
     ),
 )
 RUN = Input(

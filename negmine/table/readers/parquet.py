@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 from negmine.table.readers import limits
-from negmine.table.readers.arrow_columns import chunk_of, sources_of
+from negmine.table.readers.arrow_columns import chunk_of, looker, sources_of
 from negmine.table.readers.chunks import Chunk
+from negmine.table.readers.columns import Columns
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.places import Place, file_errors
+from negmine.table.readers.suspects import LOOKED_AT, settle
 
 
-def parquet_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iterator[Chunk]:
+def parquet_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk]:
     """Parquet, a row group at a time and each in batches sized by its average row."""
     import pyarrow.parquet as pq
 
@@ -26,6 +28,10 @@ def parquet_chunks(kind: Input, file: Place, columns: Mapping[str, str]) -> Iter
         with file_errors(file):
             schema = parquet.schema_arrow
         sources = sources_of(kind, file, schema, columns)
+        look = looker(
+            file, lambda name: next(parquet.iter_batches(LOOKED_AT, columns=[name]), None)
+        )
+        settle(kind, file.name, schema.names, sources, columns, look)
         row = 1
         for group in range(parquet.num_row_groups):
             with file_errors(file):

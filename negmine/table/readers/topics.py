@@ -9,18 +9,20 @@ written (``051`` is not ``51``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from xml.parsers import expat
 
 from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import MISSING, Chunk, resolve
+from negmine.table.readers.columns import Columns
 from negmine.table.readers.delimited import tsv_chunks
 from negmine.table.readers.kinds import QUERIES_SCHEMA, Input, Target
 from negmine.table.readers.lines import blocks, line_blocks, line_text, open_bytes
 from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.suspects import settle
 
 #: Suffixes of topics; ``.txt`` and ``.trec`` may also be lines of fields.
 SUFFIXES = (".xml", ".topics", ".sgml", ".sgm")
@@ -58,7 +60,7 @@ def topic_chunks(
     kind: Input,
     file: Place,
     compression: str | None,
-    columns: Mapping[str, str],
+    columns: Columns,
     problems: Problems,
 ) -> Iterator[Chunk]:
     """Topics; the first one decides which field is which."""
@@ -71,6 +73,8 @@ def topic_chunks(
     while some := list(islice(topics, min(_TOPICS_AT_ONCE, limits.MAX_BATCH_ROWS))):
         if sources is None:
             sources = resolve(_TOPICS, file.name, list(some[0][1]), columns)
+            # What else a topic may have is documented, and told by its name.
+            settle(_TOPICS, file.name, _names(some), sources, columns, lambda _: ())
         good = []
         for number, fields in some:
             twice = [name for name in sources.values() if len(fields.get(name, ())) > 1]
@@ -87,11 +91,16 @@ def topic_chunks(
         yield Chunk(found, sources, [number for number, _ in good])
 
 
+def _names(topics: list[_Topic]) -> list[str]:
+    """The fields that any of the topics has."""
+    return list(dict.fromkeys(name for _, fields in topics for name in fields))
+
+
 def topic_or_line_chunks(
     kind: Input,
     file: Place,
     compression: str | None,
-    columns: Mapping[str, str],
+    columns: Columns,
     problems: Problems,
 ) -> Iterator[Chunk]:
     """Topics where the file begins with a tag, else lines of fields."""

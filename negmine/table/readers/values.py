@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.table.readers import limits
-from negmine.table.readers.chunks import MISSING, Chunk, short
+from negmine.table.readers.chunks import MISSING, Chunk
+from negmine.table.readers.columns import short
 from negmine.table.readers.kinds import PAIRS, Input, Target
 from negmine.table.readers.problems import Problems
 
