@@ -35,7 +35,7 @@ from negmine.table.schema import documents as documents_schema
 if TYPE_CHECKING:
     from negmine.models.encoders import EncoderSettings
 
-DOCUMENTS_VERSION = 1
+DOCUMENTS_VERSION = 2
 BM25_VERSION = 1
 VECTORS_VERSION = 3
 ANN_VERSION = 2
