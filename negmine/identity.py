@@ -89,8 +89,9 @@ def minhash(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         from rensa import RMinHash
     except ImportError as error:
         raise MissingDependencyError(
-            "near-duplicates need the package rensa",
-            hint="pip install rensa, or give --no-near-duplicates --no-duplicate-queries.",
+            "comparing texts needs the package rensa",
+            hint="pip install rensa, or give --no-same-text --no-query-text --own-document off "
+            "--no-near-duplicates --no-repeated-texts --no-duplicate-queries.",
         ) from error
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(
         np.ascontiguousarray(tokens, dtype=np.uint64),
@@ -143,9 +144,6 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
     Locality-sensitive hashing finds pairs that agree in a band of their signatures; a pair of at
     least ``at`` joins their clusters. Empty texts are alone.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     signature = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
     size = np.empty(len(texts), dtype=np.int64)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
@@ -174,14 +172,19 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
         # Band by band: what merely shares one is dropped before the next is looked at.
         near = similarity(signature, left, right) >= at
         pairs.append(np.stack([left[near], right[near]]))
-    linked = np.concatenate(pairs, axis=1)
-    graph = coo_array(
-        (np.ones(linked.shape[1], dtype=np.int8), (linked[0], linked[1])),
-        shape=(len(texts), len(texts)),
-    )
+    left, right = np.concatenate(pairs, axis=1)
+    return linked(left, right, len(texts))
+
+
+def linked(left: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
+    """Number of each row's group, int64 [count], rows being linked in pairs; -1 = alone."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     label = label.astype(np.int64)
-    return np.where(np.bincount(label, minlength=len(texts))[label] > 1, label, -1)
+    return np.where(np.bincount(label, minlength=count)[label] > 1, label, -1)
 
 
 def pair_keys(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -408,6 +408,11 @@ class FilterParams:
     against: Literal["min", "mean", "max"] = opt(
         "min", "Which of a query's positive scores the margins use."
     )
+    own_document: Literal["auto", "id", "text", "off"] = opt(
+        "auto",
+        "Drop the document that a query was made of: by its id, or its text without the title; "
+        "auto believes equal ids where texts agree, too.",
+    )
     same_text: bool = opt(
         True,
         "Drop candidates whose text is a positive's of the query but for case, spacing and "
@@ -416,7 +421,7 @@ class FilterParams:
     )
     query_text: bool = opt(
         True,
-        "Drop candidates whose text is the query's own.",
+        "Drop candidates whose text, title included, is the query's own.",
         flags=("--query-text/--no-query-text",),
     )
     near_duplicates: bool = opt(
@@ -432,6 +437,12 @@ class FilterParams:
         above=0,
         maximum=1,
         instead="--no-near-duplicates switches the rule off.",
+    )
+    repeated_texts: bool = opt(
+        True,
+        "Of a query's candidates that are copies or near-copies of each other "
+        "(--near-duplicate-at) take only the one that the sampler prefers.",
+        flags=("--repeated-texts/--no-repeated-texts",),
     )
     near_duplicate_cosine: tuple[str, ...] = opt(
         (),

@@ -35,13 +35,15 @@ class Lengths:
 #: Order counts in a document; of a query, which is short, only its words do.
 DOCUMENT = Lengths(words=3, wide=6, narrow=12)
 QUERY = Lengths(words=1, wide=3, narrow=6)
+#: What the ends of texts are filled up with: no character.
+_FILL = 0x110000
 #: How hashes of runs of so many characters are made: a run of ``step`` joins one of ``width``.
 _THREE = ((1, 1), (1, 2))
 _STEPS = {3: _THREE, 6: (*_THREE, (3, 3)), 12: (*_THREE, (3, 3), (6, 6))}
 
 
 def shingles(normal: Normal, lengths: Lengths) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of every shingle of texts; a text shorter than one is one, an empty one has none.
+    """Hashes of every shingle of texts; of fewer words than one it is one, an empty one has none.
 
     Returns:
         (hashes uint64, where each text's begin: offsets [n + 1]).
@@ -93,20 +95,23 @@ def _words(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _characters(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
+    # Ends are filled up: a character there counts as much as one in the middle.
     texts = pc.replace_substring(texts, " ", "")
     counts = pc.utf8_length(texts).to_numpy().astype(np.int64)
     joined = "".join(texts.to_pylist()).encode("utf-32-le")
-    single = splitmix(np.frombuffer(joined, dtype=np.uint32).astype(np.uint64))
+    fill = length - 1
+    padded = np.where(counts > 0, counts + 2 * fill, 0)
+    starts = np.cumsum(padded) - padded
+    single = np.full(padded.sum(), splitmix(np.array([_FILL], np.uint64))[0], dtype=np.uint64)
+    shift = np.repeat(starts + fill - (np.cumsum(counts) - counts), counts)
+    single[np.arange(counts.sum()) + shift] = splitmix(
+        np.frombuffer(joined, dtype=np.uint32).astype(np.uint64)
+    )
     run = single
     for step, width in _STEPS[length]:
         ahead = single if step == 1 else run
         shifted = np.concatenate((ahead[width:], np.zeros(width, np.uint64)))[: len(run)]
         run = splitmix(run) ^ shifted
-    size = np.where(counts > 0, np.maximum(counts - length + 1, 1), 0)
-    starts = np.cumsum(counts) - counts
+    size = np.where(counts > 0, counts + fill, 0)
     offsets = np.concatenate(([0], np.cumsum(size)))
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], size)
-    run = run[places]
-    short = np.flatnonzero((counts > 0) & (counts < length))
-    run[offsets[short]] = digests(texts.take(pa.array(short)))
-    return run, offsets
+    return run[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], size)], offsets

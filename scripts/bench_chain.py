@@ -116,7 +116,9 @@ def _peak(folder: Path, ran: _bench.Ran) -> float:
 
 def recipe(file: Path, depth: int, options: argparse.Namespace) -> str:
     """What the peer does, in TOML; the guard's rules are off."""
-    off = "\n".join(f"{option.removeprefix('--no-')} = false" for option in NO_GUARD)
+    switches = [option for option in NO_GUARD if option.startswith("--no-")]
+    off = "\n".join(f"{option.removeprefix('--no-')} = false" for option in switches)
+    off += '\nown-document = "off"'
     return f"""
 [index]
 pairs = "{file}"

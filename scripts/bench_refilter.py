@@ -28,6 +28,8 @@ _GUARD_OFF = [
     "--no-same-text",
     "--no-query-text",
     "--no-near-duplicates",
+    "--no-repeated-texts",
+    *("--own-document", "off"),
     "--no-duplicate-queries",
 ]
 _RULE = ["--by", "ce", "--relative-margin", "0.05"]

@@ -29,7 +29,10 @@ from typing import Any
 import _bench
 import numpy as np
 
-NO_GUARD = ("--no-same-text", "--no-query-text", "--no-near-duplicates", "--no-duplicate-queries")
+NO_GUARD = (
+    *("--no-same-text", "--no-query-text", "--no-near-duplicates", "--no-repeated-texts"),
+    *("--own-document", "off", "--no-duplicate-queries"),
+)
 MARGIN = 0.05
 
 

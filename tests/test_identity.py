@@ -111,19 +111,24 @@ def test_texts_without_a_letter_are_alone() -> None:
 
 
 # What is nearly the same, by runs of characters where there are no spaces.
-THAI = "กระทรวงสาธารณสุขประกาศให้ประชาชนทุกคนสวมหน้ากากอนามัยเมื่อออกจากบ้านและล้างมือบ่อยๆ"
+THAI = (
+    "กระทรวงสาธารณสุขประกาศให้ประชาชนทุกคนสวมหน้ากากอนามัยเมื่อออกจากบ้านและล้างมือบ่อยๆ "
+    "โรงเรียนทั่วประเทศเปิดภาคเรียนใหม่ในเดือนพฤษภาคมหลังจากปิดเทอมฤดูร้อนนานสองเดือนครึ่ง "
+    "ชาวนาในภาคอีสานเริ่มหว่านข้าวตั้งแต่ต้นฤดูฝนและเก็บเกี่ยวในช่วงปลายปี"
+)
 CHINESE = (
     "北京是中华人民共和国的首都，也是全国的政治、文化中心，人口超过两千万，历史悠久，名胜古迹众多。"
+    "上海位于长江入海口，是中国最大的港口城市和经济中心，每年吸引大量来自世界各地的游客与投资者。"
 )
 
 
-@pytest.mark.parametrize("sentence", [THAI, CHINESE])
-def test_near_duplicates_without_spaces(sentence: str) -> None:
-    texts = [sentence, sentence + sentence[:4], sentence[: len(sentence) // 2]]
+@pytest.mark.parametrize("passage", [THAI, CHINESE])
+def test_near_duplicates_without_spaces(passage: str) -> None:
+    texts = [passage, passage + passage[:4], passage[: len(passage) // 2]]
     described = identity.describe(pa.array(texts))
     left, right = np.array([0, 0]), np.array([1, 2])
     near, far = identity.similarity(described.signature, left, right)
-    assert near > 0.85
+    assert near > 0.8
     assert far < 0.6
 
 

@@ -42,7 +42,7 @@ from negmine.scorers import Scorer
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import export, index, rerank, retrieve
 from negmine.stages import filter as filtering
-from negmine.stages.guard import Guard
+from negmine.stages.guard import Guard, compares_texts
 from negmine.stages.inputs import models_memory
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, State
@@ -645,8 +645,7 @@ def cost_of_filter(chain: Chain, params: FilterParams, out: Path) -> Cost:
     mined = sum(made.rows(name) for name in made.parts)
     cost.add("rules", seconds(chain.rows))
     corpus_bytes = int(documents.artifact.counts["text_bytes"])
-    asked = setup.params.near_duplicates or setup.params.same_text or setup.params.query_text
-    if asked and signatures.stored(documents.artifact) is None:
+    if compares_texts(setup.params) and signatures.stored(documents.artifact) is None:
         # The first part's time holds the description of the whole corpus, where that is small.
         more = chain.documents - len(documents)
         if signatures.describes_whole(chain.text_bytes, chain.documents):

@@ -9,6 +9,7 @@ from typing import Any
 RULES = {
     "positive": "known positives",
     "pseudo_positive": "taken as positives of queries without any",
+    "own_document": "the query's own document",
     "same_text": "same text as a positive, but for case, spacing, punctuation",
     "query_text": "the query's own text",
     "near_duplicate": "near-duplicate of a positive",
@@ -33,6 +34,7 @@ RULES = {
     "guide": "the guide puts it above the positive",
     "max_fn_rate": "above the calibrated threshold",
     "closer_than_positive": "not nearer to the query than the positive",
+    "repeated_text": "copy of a better candidate of the query",
     "skip_survivors": "among the best-scoring survivors",
     "max_reuse": "document serves enough queries already",
 }

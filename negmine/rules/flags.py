@@ -13,6 +13,10 @@ import numpy as np
 from negmine.params import FilterParams
 from negmine.rules.base import Rule, View
 
+#: What is no rule's mask: numbers of the groups of copies among a query's candidates, -1 = alone.
+#: Which of them is dropped depends on the sampler's order.
+COPIES = "copies"
+
 
 def _flag(name: str, active: Callable[[FilterParams], bool], *, hard: bool = True) -> Rule:
     def drop(view: View, params: FilterParams) -> np.ndarray:
@@ -22,6 +26,7 @@ def _flag(name: str, active: Callable[[FilterParams], bool], *, hard: bool = Tru
 
 
 IDENTITIES = (
+    _flag("own_document", lambda p: p.own_document != "off"),
     _flag("same_text", lambda p: p.same_text),
     _flag("query_text", lambda p: p.query_text),
     _flag("near_duplicate", lambda p: p.near_duplicates),

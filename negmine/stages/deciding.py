@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from negmine import fitting, rules, samplers, weights
 from negmine.calibration import Fit
+from negmine.copies import repeats
 from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.rules.base import UNRANKED, View, read_rank, read_score
+from negmine.rules.flags import COPIES
 from negmine.stages.filter_options import Columns, optional_columns
 from negmine.table import schema as schemas
 from negmine.table.names import score_column
@@ -20,8 +23,10 @@ from negmine.table.names import score_column
 #: Added to the seed where a draw must not be the sampler's.
 _OTHER_DRAW = 1_000_003
 
-#: What the guard says of a part's rows: a mask per rule.
+#: What the guard says of a part's rows: a mask per rule, and as :data:`COPIES` numbers of groups.
 Flags = Mapping[str, np.ndarray]
+#: What ``dropped_by`` says of a copy of a candidate that comes before it.
+REPEATED = "repeated_text"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Decided:
         hard: names of those that leave no way back.
         place: each survivor's place in its query's preference, 1 = first; 0 = dropped.
         by: what the sampler orders by.
+        copies: number of each row's group of copies among its query's candidates, -1 = alone.
     """
 
     table: pa.Table
@@ -45,6 +51,7 @@ class Decided:
     hard: list[str]
     place: np.ndarray
     by: np.ndarray
+    copies: np.ndarray
 
 
 def label_pseudo(
@@ -105,11 +112,32 @@ def decide(
     hard = [rule.name for rule in active if rule.hard]
     same = columns.sample_by == columns.by
     order_by = view.score if same else read_score(table, columns.sample_by)
+    ordered = partial(_places, table, view, params, order_by, same)
+    place = ordered(reason < 0)
+    copies = np.full(len(reason), -1, dtype=np.int64)
+    if params.repeated_texts:
+        copies = view.flags.get(COPIES, copies)
+        reason[repeats(copies, place)] = len(names)
+        names.append(REPEATED)
+        hard.append(REPEATED)
     if params.skip_survivors is not None:
-        place = samplers.positions(view.query, order_by, view.docid, reason < 0)
-        reason[(place > 0) & (place <= params.skip_survivors)] = len(names)
+        best = samplers.positions(view.query, order_by, view.docid, reason < 0)
+        reason[(best > 0) & (best <= params.skip_survivors)] = len(names)
         names.append("skip_survivors")
-    survivors = reason < 0
+    if ((place > 0) & (reason >= 0)).any():
+        place = ordered(reason < 0)
+    return Decided(table, view, reason, names, hard, place, order_by, copies)
+
+
+def _places(
+    table: pa.Table,
+    view: View,
+    params: FilterParams,
+    order_by: np.ndarray,
+    same: bool,
+    survivors: np.ndarray,
+) -> np.ndarray:
+    """Each survivor's place in its query's preference, 1 = first; 0 for the others."""
     preference = _preference(table, view, params, order_by, survivors, same)
     place = samplers.positions(view.query, preference, view.docid, survivors)
     if params.prefer_judged:
@@ -117,7 +145,7 @@ def decide(
         judged = table.column("grade").is_valid().to_numpy()
         first = np.where(judged, float(table.num_rows), 0.0) - place
         place = samplers.positions(view.query, first, view.docid, survivors)
-    return Decided(table, view, reason, names, hard, place, order_by)
+    return place
 
 
 def _preference(
@@ -241,7 +269,11 @@ def _fill(
     labelled[view.query[view.positive & ~view.pseudo]] = True
     usable = beyond & ~chosen & ~np.isin(decided.reason, out) & labelled[view.query]
     draw = samplers.draws(table.column("qid"), table.column("docid"), params.seed)
-    place = samplers.positions(view.query, -draw, view.docid, usable)
+    # A copy of what is chosen is none, and of copies the first is one.
+    taken = np.isin(decided.copies, decided.copies[chosen]) & (decided.copies >= 0)
+    place = samplers.positions(view.query, -draw, view.docid, usable & ~taken)
+    once = (place > 0) & ~repeats(decided.copies, place)
+    place = samplers.positions(view.query, -draw, view.docid, once)
     missing = params.num_negatives - np.bincount(view.query[chosen], minlength=len(view.starts))
     return (place > 0) & (place <= missing[view.query])
 

@@ -28,7 +28,7 @@ from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents
 from negmine.table.names import meta_column
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,12 @@ def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -
         counts, fit = judge_all(setup, guard, writer)
         warnings = _warnings(counts, params, setup.columns.by)
         extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
+        if (same_ids := guard.same_ids) is not None and same_ids.candidates:
+            extra["same_ids"] = same_ids.facts()
+            if same_ids.doubtful:
+                warnings.append(same_ids.told())
+            else:
+                log.event(same_ids.told(), **same_ids.facts())
         if fit.relevance is not None:
             extra["p_relevant"] = dict(fit.relevance.facts)
         writer.commit(counts, warnings=warnings, ceiling=budget.ceiling, **extra)

@@ -7,7 +7,7 @@ read seldom and memory stays bounded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,16 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import identity
+from negmine import copies, identity
 from negmine.errors import MissingInputError, UsageError
 from negmine.normal import normalise
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
+from negmine.rules.flags import COPIES
 from negmine.samplers import digests
 from negmine.signatures import Signatures
-from negmine.stages import kept
+from negmine.stages import kept, own_documents
 from negmine.stages.kept import distinct
 from negmine.stages.likeness import pair_cosines, unit_vectors_of
+from negmine.stages.own_documents import SameIds
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
@@ -45,6 +47,8 @@ class _Group:
         rows: per part, each row's document as a row of what follows.
         features: of their distinct documents, :data:`negmine.signatures.ROW`; None where no
             setting asks for texts.
+        bands: their :func:`negmine.copies.bands`, of no document where no setting asks.
+        shared: documents that share a band with another one.
         parents: a code per document's value of ``--sibling-by``, -1 = none; None where no
             setting asks.
         asked: per part, its queries' ids and the digests of their normalised texts; of no part
@@ -54,6 +58,8 @@ class _Group:
     parts: list[Labelled]
     rows: list[np.ndarray]
     features: np.ndarray | None = None
+    bands: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint64))
+    shared: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
     parents: np.ndarray | None = None
     asked: Mapping[str, tuple[pa.Array, np.ndarray]] = field(default_factory=dict)
 
@@ -69,6 +75,49 @@ class _Duplicates:
 
     parts: dict[str, tuple[pa.Array, np.ndarray]]
     keys: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What is known of all parts: near-duplicate queries, and what equal ids mean."""
+
+    duplicates: _Duplicates | None = None
+    same_ids: SameIds | None = None
+
+
+class _Queries:
+    """The queries of all parts, with their known positives."""
+
+    def __init__(self) -> None:
+        self._qids: dict[str, pa.Array] = {}
+        self._texts: list[pa.Array] = []
+        self._owner: list[pa.Array] = []
+        self._docs: list[np.ndarray] = []
+
+    def add(self, name: str, table: pa.Table, asked: pa.Table) -> None:
+        """Take in a part: its qid, docid and label, and its queries' texts."""
+        known = table.filter(pc.equal(table.column("label"), 1))
+        qids = self._qids[name] = table.column("qid").combine_chunks().unique()
+        at = pc.index_in(qids, value_set=asked.column("qid").combine_chunks())
+        self._texts.append(asked.column("text").combine_chunks().take(at))
+        self._owner.append(known.column("qid").combine_chunks())
+        self._docs.append(digests_of(known.column("docid")))
+
+    def duplicates(self, at: float) -> _Duplicates:
+        """Clusters of near-duplicate queries over all parts, with their known positives."""
+        every = pa.chunked_array(list(self._qids.values()), pa.string()).combine_chunks()
+        texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
+        cluster = identity.clusters(texts, at)
+        shared = np.flatnonzero(cluster >= 0)
+        near = every.take(pa.array(shared))
+        number = pc.index_in(pa.chunked_array(self._owner, pa.string()), value_set=near)
+        mine = number.is_valid().to_numpy(zero_copy_only=False)
+        keys = identity.pair_keys(
+            cluster[shared][number.drop_null().to_numpy()], np.concatenate(self._docs)[mine]
+        )
+        stops = np.cumsum([len(some) for some in self._qids.values()])
+        parts = zip(self._qids.items(), np.split(cluster, stops[:-1]), strict=True)
+        return _Duplicates({name: (some, own) for (name, some), own in parts}, np.unique(keys))
 
 
 class Guard:
@@ -88,8 +137,8 @@ class Guard:
         self._params = params
         self.at_once = at_once
         self._source = source
-        self._texts = params.same_text or params.query_text or params.near_duplicates
-        self._duplicates: _Duplicates | None = None
+        self._asks = params.query_text or params.own_document != "off"
+        self._texts = compares_texts(params)
         self._excluded: pa.Array | None = None
         self._cosines = dict(map(_cosine, params.near_duplicate_cosine))
         if params.sibling_by is not None:
@@ -102,8 +151,6 @@ class Guard:
     def flags(self, parts: Iterable[Labelled]) -> Iterator[Flagged]:
         """The masks of each part, in order."""
         params = self._params
-        if params.duplicate_queries and self._duplicates is None:
-            self._duplicates = self._find_duplicates()
         if params.exclude is not None and self._excluded is None:
             self._excluded = _listed(params.exclude)
         for group in self._groups(parts):
@@ -117,21 +164,8 @@ class Guard:
         qids = table.column("qid")
         query, positive = schemas.queries_and_positives(table)
         found: dict[str, np.ndarray] = {}
-        features = group.features
-        if features is not None:
-            size = features["size"]
-            content = np.where(size > 0, features["content"], 0)[row]
-            told = content != 0
-            if params.same_text:
-                found["same_text"] = told & identity.same_text(query, positive, content)
-            if params.query_text:
-                asked, own = group.asked[name]
-                at = pc.index_in(qids, value_set=asked).to_numpy()
-                found["query_text"] = told & ~positive & (own[at] == content)
-            if params.near_duplicates:
-                found["near_duplicate"] = identity.near_duplicate(
-                    query, positive, row, size, features["signature"], params.near_duplicate_at
-                )
+        if group.features is not None:
+            found.update(self._text_flags(name, table, group, row))
         if params.chunk_suffix is not None:
             try:
                 found["sibling"] = identity.siblings(
@@ -142,15 +176,15 @@ class Guard:
         if group.parents is not None:
             shared = identity.sharing(query, positive, group.parents[row])
             found["sibling"] = shared | found.get("sibling", False)
-        if self._duplicates is not None:
+        if (duplicates := self._survey.duplicates) is not None:
             # By part: a set of all queries would be hashed again for every one.
-            asked, clusters = self._duplicates.parts[name]
+            asked, clusters = duplicates.parts[name]
             cluster = clusters[pc.index_in(qids, value_set=asked).to_numpy()]
             asked_twice = np.flatnonzero(~positive & (cluster >= 0))
             docids = table.column("docid").take(pa.array(asked_twice))
             keys = identity.pair_keys(cluster[asked_twice], digests_of(docids))
             found["duplicate_query"] = np.zeros(len(query), dtype=bool)
-            _, known = schemas.find(self._duplicates.keys, keys)
+            _, known = schemas.find(duplicates.keys, keys)
             found["duplicate_query"][asked_twice[known]] = True
         if self._excluded is not None:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
@@ -158,6 +192,53 @@ class Guard:
         if self._cosines or params.closer_than_positive:
             found.update(self._vector_flags(table, query, positive))
         return found
+
+    def _text_flags(
+        self, name: str, table: pa.Table, group: _Group, row: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What the texts of a part's documents say."""
+        params, features = self._params, group.features
+        assert features is not None
+        query, positive = schemas.queries_and_positives(table)
+        size, signature = features["size"], features["signature"]
+        content = np.where(size > 0, features["content"], 0)[row]
+        told = content != 0
+        found: dict[str, np.ndarray] = {}
+        if params.same_text:
+            found["same_text"] = told & identity.same_text(query, positive, content)
+        if self._asks:
+            asked, digest = group.asked[name]
+            own = digest[pc.index_in(table.column("qid"), value_set=asked).to_numpy()]
+            found["query_text"] = told & ~positive & (own == content)
+            bare = told & ~positive & (own == features["untitled"][row]) & (own != content)
+            found["own_document"] = bare | (~positive & self._of_own_id(table))
+        if params.near_duplicates:
+            found["near_duplicate"] = identity.near_duplicate(
+                query, positive, row, size, signature, params.near_duplicate_at
+            )
+        if params.repeated_texts:
+            found[COPIES] = copies.groups(
+                query,
+                ~positive & group.shared[row],
+                row,
+                signature,
+                group.bands,
+                params.near_duplicate_at,
+            )
+        return found
+
+    def _of_own_id(self, table: pa.Table) -> np.ndarray:
+        """Rows whose document bears the query's id, where that means something."""
+        same = self.same_ids
+        if self._params.own_document != "id" and (same is None or not same.believed):
+            return np.zeros(table.num_rows, dtype=bool)
+        mask = pc.equal(table.column("qid"), table.column("docid"))
+        return np.asarray(mask.to_numpy(), dtype=bool)
+
+    @property
+    def same_ids(self) -> SameIds | None:
+        """What candidates of their query's id are, where a setting asks."""
+        return self._survey.same_ids
 
     # --- texts --------------------------------------------------------------------------------
 
@@ -182,7 +263,8 @@ class Guard:
             return
         documents = self._documents
         signatures = Signatures(documents)
-        at_once = signatures.fitting(self.at_once)
+        # Bands are about as large as what they are made of.
+        at_once = signatures.fitting(self.at_once // (1 + self._params.repeated_texts))
         group: list[Labelled] = []
         # At most so many documents: counted only when rows alone could exceed what fits, and then
         # seldom again, because a group that is more than half full is closed.
@@ -209,8 +291,12 @@ class Guard:
         if self._params.sibling_by is not None:
             values = documents.values(self._params.sibling_by, docids).dictionary_encode()
             parents = pc.fill_null(values.indices, -1).to_numpy().astype(np.int64)
-        asked = self._asked([name for name, _, _ in parts]) if self._params.query_text else {}
-        return _Group(parts, rows, features, parents, asked)
+        asked = self._asked([name for name, _, _ in parts]) if self._asks else {}
+        group = _Group(parts, rows, features, parents=parents, asked=asked)
+        if features is None or not self._params.repeated_texts:
+            return group
+        bands = copies.bands(features["signature"])
+        return replace(group, bands=bands, shared=copies.shared(bands))
 
     def _asked(self, names: list[str]) -> dict[str, tuple[pa.Array, np.ndarray]]:
         """Of each part, the ids of its queries and the digests of their normalised texts."""
@@ -224,32 +310,23 @@ class Guard:
             for name, asked, part in zip(names, queries, np.split(own, stops[:-1]), strict=True)
         }
 
-    def _find_duplicates(self) -> _Duplicates:
-        """Clusters of near-duplicate queries over all parts, with their known positives."""
-        qids: dict[str, pa.Array] = {}
-        texts, owner, docs = [], [], []
+    @cached_property
+    def _survey(self) -> _Survey:
+        """What must be known of all parts before the first of them is looked at."""
+        by_id = self._params.own_document == "auto"
+        if not (self._params.duplicate_queries or by_id):
+            return _Survey()
+        bearers: dict[str, pa.Array] = {}
+        queries = _Queries()
         for name, table in self._source.tables("reading queries", ["qid", "docid", "label"]):
-            known = table.filter(pc.equal(table.column("label"), 1))
-            qids[name] = table.column("qid").combine_chunks().unique()
-            asked = self._queries(name)
-            at = pc.index_in(qids[name], value_set=asked.column("qid").combine_chunks())
-            texts.append(asked.column("text").combine_chunks().take(at))
-            owner.append(known.column("qid").combine_chunks())
-            docs.append(digests_of(known.column("docid")))
-        every = pa.chunked_array(list(qids.values()), pa.string()).combine_chunks()
-        cluster = identity.clusters(
-            pa.chunked_array(texts, pa.string()).combine_chunks(), self._params.duplicate_query_at
-        )
-        shared = np.flatnonzero(cluster >= 0)
-        near = every.take(pa.array(shared))
-        number = pc.index_in(pa.chunked_array(owner, pa.string()), value_set=near)
-        mine = number.is_valid().to_numpy(zero_copy_only=False)
-        keys = identity.pair_keys(
-            cluster[shared][number.drop_null().to_numpy()], np.concatenate(docs)[mine]
-        )
-        stops = np.cumsum([len(some) for some in qids.values()])
-        parts = zip(qids.items(), np.split(cluster, stops[:-1]), strict=True)
-        return _Duplicates({name: (some, own) for (name, some), own in parts}, np.unique(keys))
+            if by_id:
+                bearers[name] = own_documents.bearing(table)
+            if self._params.duplicate_queries:
+                queries.add(name, table, self._queries(name))
+        same = own_documents.decide(bearers, self._retrieved, self._documents) if by_id else None
+        if not self._params.duplicate_queries:
+            return _Survey(same_ids=same)
+        return _Survey(queries.duplicates(self._params.duplicate_query_at), same)
 
     # --- vectors ------------------------------------------------------------------------------
 
@@ -308,6 +385,12 @@ def _not_closer(
     both = counts & (asked[left] > farthest[left]) & (asked[left] > between)
     kept[left[both]] = True
     return ~positive & ~kept
+
+
+def compares_texts(params: FilterParams) -> bool:
+    """Whether a setting asks for the features of texts."""
+    of_queries = params.query_text or params.own_document != "off"
+    return of_queries or params.same_text or params.near_duplicates or params.repeated_texts
 
 
 def digests_of(strings: pa.ChunkedArray) -> np.ndarray:
