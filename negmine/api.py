@@ -41,10 +41,15 @@ P = TypeVar("P", bound=Params)
 
 
 def mine(
-    pairs: datasets.Dataset | str | Path | Sequence[tuple[str, str]] | Sequence[Mapping[str, Any]],
+    pairs: datasets.Dataset
+    | str
+    | Path
+    | Sequence[str | Path]
+    | Sequence[tuple[str, str]]
+    | Sequence[Mapping[str, Any]],
     encoder: Any = None,
     *,
-    corpus: Iterable[str] | str | Path | None = None,
+    corpus: Iterable[str] | str | Path | Sequence[Path] | None = None,
     cross_encoder: Any = None,
     anchor_column_name: str | None = None,
     positive_column_name: str | None = None,
@@ -74,11 +79,13 @@ def mine(
     or without a margin; the rules that the command line has on by default are on here too.
 
     Args:
-        pairs: a ``datasets.Dataset``, a file (JSON lines, CSV, TSV, Parquet), or (anchor, positive)
-            tuples or mappings. Equal anchors are one query with several positives.
+        pairs: a ``datasets.Dataset``, a file (JSON lines, CSV, TSV, Parquet) or several, or
+            (anchor, positive) tuples or mappings. Equal anchors are one query with several
+            positives.
         encoder: bi-encoder: a hub id, a folder, ``pkg:PACKAGE/PATH``, or a SentenceTransformer.
             With None the candidates come from BM25.
-        corpus: texts, or a corpus file, that negatives are taken from besides the positives.
+        corpus: texts, or a corpus file (or several, as ``Path`` objects: strings would be texts),
+            that negatives are taken from besides the positives.
         cross_encoder: rescores the candidates: as ``encoder``, or a CrossEncoder.
         anchor_column_name: column of the anchors; default: the first.
         positive_column_name: column of the positives; default: the second.
@@ -116,7 +123,7 @@ def mine(
     if encoder is None and not bm25:
         bm25 = True
     with _work_folder(work_dir) as work:
-        anchor, positive, pairs_file = _pairs(pairs, anchor_column_name, positive_column_name, work)
+        anchor, positive, paths = _pairs(pairs, anchor_column_name, positive_column_name, work)
         shared = {"batch_size": batch_size, "device": device, "query_prompt": query_prompt}
         models = {
             "encoder": _model(encoder, work / "models" / "encoder"),
@@ -125,14 +132,14 @@ def mine(
         flags: dict[str, dict[str, Any]] = {
             "index": {
                 "corpus": _corpus(corpus, work),
-                "pairs": pairs_file,
+                "pairs": paths,
                 "encoder": _named("encoder", models["encoder"]),
                 "bm25": bm25,
                 "doc_prompt": corpus_prompt,
                 "batch_size": batch_size,
                 "device": device,
             },
-            "retrieve": {"pairs": pairs_file, "k": k, **shared},
+            "retrieve": {"pairs": paths, "k": k, **shared},
             "rerank": {
                 "scorer": _named("cross_encoder", models["cross_encoder"]),
                 "batch_size": batch_size,
@@ -206,21 +213,22 @@ def _without(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 def _pairs(
     pairs: Any, anchor: str | None, positive: str | None, work: Path
-) -> tuple[str, str, str]:
-    """The pairs as a file, and the names of its two columns.
+) -> tuple[str, str, list[str]]:
+    """The pairs as files, and the names of their two columns.
 
     Raises:
         UsageError: there are no two columns, or none of the name asked for.
     """
-    if isinstance(pairs, str | Path):
+    files_named = _files_named(pairs, (str, Path))
+    if files_named is not None:
         if anchor is None and positive is None:
-            return "query", "positive", str(pairs)
+            return "query", "positive", files_named
         wanted = {"query": anchor, "positive": positive}
         columns = {target: name for target, name in wanted.items() if name is not None}
-        batches = read_pairs(str(pairs), columns, Problems("fail"))
+        batches = read_pairs(files_named, columns, Problems("fail"))
         table = pa.Table.from_batches(batches, PAIRS_SCHEMA)
         file = str(_written(work / "pairs.parquet", table))
-        return anchor or "query", positive or "positive", file
+        return anchor or "query", positive or "positive", [file]
     if hasattr(pairs, "with_format"):
         table = pairs.with_format("arrow")[:]
     else:
@@ -240,15 +248,32 @@ def _pairs(
         raise UsageError(f"pairs need two columns, found {', '.join(known) or 'none'}")
     names = anchor or known[0], positive or known[1]
     renamed = table.select(list(names)).rename_columns(PAIRS_SCHEMA.names)
-    return *names, str(_written(work / "pairs.parquet", renamed))
+    return *names, [str(_written(work / "pairs.parquet", renamed))]
 
 
-def _corpus(corpus: Any, work: Path) -> str | None:
-    if corpus is None or isinstance(corpus, str | Path):
-        return None if corpus is None else str(corpus)
+def _files_named(given: Any, types: tuple[type, ...]) -> list[str] | None:
+    """The files that an argument names, if it is a file or a list of nothing but files.
+
+    Args:
+        given: the argument.
+        types: what a file in a list may be; alone it may always be a string or a path.
+    """
+    if isinstance(given, str | Path):
+        return [str(given)]
+    if isinstance(given, list | tuple) and given and all(isinstance(one, types) for one in given):
+        return [str(one) for one in given]
+    return None
+
+
+def _corpus(corpus: Any, work: Path) -> list[str] | None:
+    if corpus is None:
+        return None
+    files_named = _files_named(corpus, (Path,))
+    if files_named is not None:
+        return files_named
     texts = pa.array(list(dict.fromkeys(corpus)), pa.string())
     table = pa.table({"docid": content_ids(texts), "text": texts})
-    return str(_written(work / "corpus.parquet", table))
+    return [str(_written(work / "corpus.parquet", table))]
 
 
 def _written(path: Path, table: pa.Table) -> Path:

@@ -235,17 +235,22 @@ def run(
         typer.Option("-o", "--out", metavar="DIR", help="Work folder; default: the recipe's."),
     ] = None,
     corpus: Annotated[
-        Optional[str], typer.Option(metavar="PATH", help="Corpus, instead of the recipe's.")  # noqa: UP045
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="PATH", help="Corpus, instead of the recipe's (repeatable)."),
     ] = None,
     queries: Annotated[
-        Optional[str], typer.Option(metavar="PATH", help="Queries, instead of the recipe's.")  # noqa: UP045
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="PATH", help="Queries, instead of the recipe's (repeatable)."),
     ] = None,
     qrels: Annotated[
-        Optional[str], typer.Option(metavar="PATH", help="Qrels, instead of the recipe's.")  # noqa: UP045
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="PATH", help="Qrels, instead of the recipe's (repeatable)."),
     ] = None,
     pairs: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="PATH", help="(query, positive) pairs, instead of all three."),
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="PATH", help="(query, positive) pairs, instead of all three (repeatable)."
+        ),
     ] = None,
     set_: Annotated[
         Optional[list[str]],  # noqa: UP045

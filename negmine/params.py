@@ -88,16 +88,17 @@ _RUNTIME_HELP = (
 class IndexParams:
     """``negmine index``: a corpus becomes documents, a Lucene BM25 index and vectors."""
 
-    corpus: str | None = opt(
-        None,
+    corpus: tuple[str, ...] = opt(
+        (),
         "Corpus: JSONL, CSV, TSV, Parquet, Arrow (.gz, .zst), a BEIR folder, a data set saved by "
-        "datasets, a URL, ir_datasets:ID, or - for stdin (docs/inputs.md).",
+        "datasets, a URL, ir_datasets:ID, or - for stdin (docs/inputs.md); repeatable.",
         metavar="PATH",
         path=True,
     )
-    pairs: str | None = opt(
-        None,
-        "(query, positive) texts without ids; the positives join (or become) the corpus.",
+    pairs: tuple[str, ...] = opt(
+        (),
+        "(query, positive) texts without ids; the positives join (or become) the corpus "
+        "(repeatable).",
         metavar="PATH",
         path=True,
     )
@@ -164,21 +165,21 @@ class IndexParams:
 class RetrieveParams:
     """``negmine retrieve``: candidates for every query from every source, positives scored."""
 
-    queries: str | None = opt(
-        None,
-        "Queries: as the corpus, or TREC topics.",
+    queries: tuple[str, ...] = opt(
+        (),
+        "Queries: as the corpus, or TREC topics (repeatable).",
         metavar="PATH",
         path=True,
     )
-    qrels: str | None = opt(
-        None,
-        "Known positives: BEIR or TREC qrels, or any table with qid, docid and grade.",
+    qrels: tuple[str, ...] = opt(
+        (),
+        "Known positives: BEIR or TREC qrels, or any table with qid, docid and grade (repeatable).",
         metavar="PATH",
         path=True,
     )
-    pairs: str | None = opt(
-        None,
-        "(query, positive) texts without ids, instead of queries and qrels.",
+    pairs: tuple[str, ...] = opt(
+        (),
+        "(query, positive) texts without ids, instead of queries and qrels (repeatable).",
         metavar="PATH",
         path=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +104,8 @@ def run_report(
 
 def _spooled(params: Params) -> Params:
     """``params`` with standard input (``-``) replaced by a temporary copy of it."""
-    values = {
-        field.name: getattr(params, field.name)
-        for field in fields(params)
-        if field.metadata["path"] and getattr(params, field.name)
-    }
-    given = [
-        name
-        for name, value in values.items()
-        for entry in ([value] if isinstance(value, str) else value)
-        if entry.rpartition("=")[2] == "-"
-    ]
+    values = {field.name: _entries(params, field) for field in fields(params)}
+    given = [name for name, entries in values.items() for _, path in entries if path == "-"]
     if not given:
         return params
     if len(given) > 1:
@@ -122,34 +113,48 @@ def _spooled(params: Params) -> Params:
         raise UsageError(f"{options} cannot both read standard input")
     from negmine.stages.inputs import copy_of_stdin
 
-    copy = str(copy_of_stdin(given[0]))
-    value = values[given[0]]
-    changes: dict[str, Any] = {given[0]: copy}
-    if not isinstance(value, str):
-        changes[given[0]] = tuple(
-            f"{entry.rpartition('=')[0]}={copy}" if entry.rpartition("=")[2] == "-" else entry
-            for entry in value
-        )
+    name = given[0]
+    copy = str(copy_of_stdin(name))
+    entries = tuple(prefix + (copy if path == "-" else path) for prefix, path in values[name])
+    several = not isinstance(getattr(params, name), str)
+    changes: dict[str, Any] = {name: entries if several else copy}
     return replace(params, **changes)
 
 
-def _spooled_inputs(recipe_path: str, inputs: Mapping[str, str | None]) -> Mapping[str, str | None]:
+def _entries(params: Params, field: Field[Any]) -> list[tuple[str, str]]:
+    """(``NAME=`` or nothing, path) of every input that a parameter names."""
+    value = getattr(params, field.name)
+    if not field.metadata["path"] or not value:
+        return []
+    found = []
+    for entry in [value] if isinstance(value, str) else value:
+        is_named = (field.metadata["metavar"] or "").startswith("NAME=")
+        name, equals, path = entry.partition("=") if is_named else ("", "", entry)
+        found.append((name + equals, path))
+    return found
+
+
+def _spooled_inputs(
+    recipe_path: str, inputs: Mapping[str, Sequence[str] | None]
+) -> dict[str, list[str]]:
     """``inputs`` with standard input replaced by a copy: more than one stage reads it."""
-    given = [name for name, value in inputs.items() if value == "-"]
+    named = {name: list(specs) for name, specs in inputs.items() if specs}
+    given = [name for name, specs in named.items() for spec in specs if spec == "-"]
     if len(given) + (recipe_path == "-") > 1:
         raise UsageError("only one of the recipe and its inputs can be read from standard input")
     if not given:
-        return inputs
+        return named
     from negmine.stages.inputs import copy_of_stdin
 
-    return {**inputs, given[0]: str(copy_of_stdin(given[0]))}
+    copy = str(copy_of_stdin(given[0]))
+    return {**named, given[0]: [copy if spec == "-" else spec for spec in named[given[0]]]}
 
 
 def run_recipe(
     path: str,
     *,
     out: str | None,
-    inputs: Mapping[str, str | None],
+    inputs: Mapping[str, Sequence[str] | None],
     changes: Sequence[str],
     memory: str | None,
     force: bool,
@@ -166,7 +171,7 @@ def estimate_recipe(
     path: str,
     *,
     out: str | None,
-    inputs: Mapping[str, str | None],
+    inputs: Mapping[str, Sequence[str] | None],
     changes: Sequence[str],
     memory: str | None,
     force: bool,
@@ -194,21 +199,19 @@ def _estimate(
 def _recipe_steps(
     path: str,
     out: str | None,
-    inputs: Mapping[str, str | None],
+    inputs: Mapping[str, Sequence[str] | None],
     changes: Sequence[str],
     memory: str | None,
 ) -> list[tuple[str, Params, Path]]:
     """The stages of a recipe with their parameters, and where their results go."""
     loaded = recipe.load(path)
-    inputs = _spooled_inputs(path, inputs)
+    given = _spooled_inputs(path, inputs)
     tables = {stage: dict(loaded.tables.get(stage, {})) for stage in STAGES}
-    if inputs.get("pairs"):
+    if "pairs" in given:
         for stage, keys in (("index", ["corpus"]), ("retrieve", ["queries", "qrels"])):
             for key in keys:
                 tables[stage].pop(key, None)
-    for key, value in inputs.items():
-        if value is None:
-            continue
+    for key, value in given.items():
         for stage in ("index", "retrieve"):
             if key in {field.name for field in fields(STAGES[stage])}:
                 tables[stage][key] = value
@@ -277,7 +280,7 @@ def _check_paths(params: Params, source: Path | None, out: Path) -> None:
     Raises:
         UsageError: a name holds bytes that are no UTF-8.
     """
-    given = [getattr(params, field.name) for field in fields(params) if field.metadata["path"]]
+    given = [path for field in fields(params) for _, path in _entries(params, field)]
     for path in (*given, source, out):
         try:
             str(path).encode()

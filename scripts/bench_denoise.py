@@ -146,12 +146,13 @@ def prepare(given: argparse.Namespace, work: Path) -> Artifact:
 
     qrels = given.qrels or given.folder / "qrels.tsv"
     index.run(
-        IndexParams(corpus=str(given.folder), encoder=(f"minilm={given.encoder}",)), work / "index"
+        IndexParams(corpus=(str(given.folder),), encoder=(f"minilm={given.encoder}",)),
+        work / "index",
     )
     retrieve.run(
         RetrieveParams(
-            queries=str(given.folder),
-            qrels=str(qrels),
+            queries=(str(given.folder),),
+            qrels=(str(qrels),),
             source=("minilm", "bm25"),
             k=given.k,
             limit=given.limit,

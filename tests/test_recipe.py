@@ -108,7 +108,7 @@ def test_prompts_for_all_or_for_one() -> None:
 def test_a_recipe_flag_keeps_paths_out_of_the_fingerprint() -> None:
     from negmine.params import output_affecting
 
-    settings = output_affecting(RetrieveParams(queries="q.jsonl", device="cuda", k=3))
+    settings = output_affecting(RetrieveParams(queries=("q.jsonl",), device="cuda", k=3))
     assert settings["k"] == 3
     assert "queries" not in settings
     assert "device" not in settings

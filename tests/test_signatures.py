@@ -71,7 +71,7 @@ def test_indexing_again_adds_them_to_an_older_index(work: Path, tmp_path: Path) 
     shutil.rmtree(copy / signatures.FOLDER)
     before = (copy / "documents" / artifacts.MANIFEST).read_bytes()
     with small_parts():
-        index.run(IndexParams(corpus=str(data / "corpus.jsonl")), copy)
+        index.run(IndexParams(corpus=(str(data / "corpus.jsonl"),)), copy)
     again = {path.name: path.read_bytes() for path in (copy / signatures.FOLDER).glob("part-*")}
     assert again == made
     assert (copy / "documents" / artifacts.MANIFEST).read_bytes() == before
@@ -110,7 +110,7 @@ def test_those_of_another_version_are_not_taken_and_made_anew_alone(
 def test_they_are_left_out_on_request_and_are_no_source(work: Path, tmp_path: Path) -> None:
     data = work.parent / "data"
     with small_parts():
-        index.run(IndexParams(corpus=str(data), signatures=False), tmp_path / "index")
+        index.run(IndexParams(corpus=(str(data),), signatures=False), tmp_path / "index")
     assert not (tmp_path / "index" / signatures.FOLDER).exists()
     retrieved = artifacts.open_artifact(work / "candidates")
     assert set(retrieved.manifest["inputs"]) == {"documents", "bm25", "queries", "qrels"}

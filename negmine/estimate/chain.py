@@ -223,11 +223,10 @@ def _documents(chain: Chain, params: IndexParams, out: Path, cost: Cost, state: 
     changes: dict[str, Any] = {"on_error": "skip"}
     share = 1.0
     for role in ("corpus", "pairs"):
-        path = getattr(params, role)
-        if path is not None:
-            found = sample(path, role, chain.folder)
-            changes[role] = found.spec
-            share = found.share if role == "corpus" or params.corpus is None else share
+        if specs := getattr(params, role):
+            found = sample(specs, role, chain.folder)
+            changes[role] = found.specs
+            share = found.share if role == "corpus" or not params.corpus else share
     watch = Watch()
     artifacts.reset_peak_memory()
     with watch:
@@ -240,7 +239,7 @@ def _documents(chain: Chain, params: IndexParams, out: Path, cost: Cost, state: 
         count = min(count, params.limit)
     grown = count / len(corpus)
     if share < 1:
-        chain.guesses += (f"documents: counted in {share:.1%} of the file",)
+        chain.guesses += (f"documents: counted in {share:.1%} of the input",)
     chain.documents = count
     chain.text_bytes = int(made.counts["text_bytes"] * grown)
     cost.add("documents", watch.seconds * grown)

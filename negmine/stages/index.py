@@ -50,12 +50,12 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    if params.corpus is None and params.pairs is None:
+    if not params.corpus and not params.pairs:
         raise UsageError(
             "nothing to index",
             hint="Give --corpus FILE, or --pairs FILE to make the corpus from the positives.",
         )
-    if params.keep and params.corpus is None:
+    if params.keep and not params.corpus:
         raise UsageError("--keep names columns of the corpus", hint="Give --corpus FILE.")
     if len(set(params.keep)) != len(params.keep):
         raise UsageError("--keep names one column twice")
@@ -116,9 +116,9 @@ class Made:
 def documents_plan(params: IndexParams, folder: Path) -> Plan:
     """What the documents in ``folder`` are made from; reads the input files to digest them."""
     inputs = Inputs(folder)
-    for role, path in (("corpus", params.corpus), ("pairs", params.pairs)):
-        if path is not None:
-            inputs.add(path, role)
+    for role, specs in (("corpus", params.corpus), ("pairs", params.pairs)):
+        if specs:
+            inputs.add(specs, role)
     settings = {
         "column": list(params.column),
         "limit": params.limit,
@@ -158,7 +158,7 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
         warnings = []
         if counts["empty_documents"]:
             warnings.append(f"{counts['empty_documents']} documents are empty")
-        if counts["duplicate_ids"] and params.pairs is None:
+        if counts["duplicate_ids"] and not params.pairs:
             warnings.append(
                 f"{counts['duplicate_ids']} documents repeat an id with the same text: kept once"
             )
@@ -180,7 +180,7 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
 
 def _asked(params: IndexParams) -> Asked:
     given = {"corpus": params.corpus, "pairs": params.pairs}
-    kinds = [kind for kind, path in given.items() if path is not None]
+    kinds = [kind for kind, specs in given.items() if specs]
     return asked(params.column, params.ignore, kinds)
 
 
@@ -194,19 +194,19 @@ def _batches(params: IndexParams, columns: Asked, problems: Problems) -> Iterato
     """The corpus, then those positives of the pairs whose text the corpus does not hold."""
     wanted: pa.Array | None = None
     covered = pa.array([], pa.string())
-    if params.pairs is not None and params.corpus is not None:
+    if params.pairs and params.corpus:
         wanted = pa.chunked_array(
             [content_ids(b.column("positive")) for b in _pairs(params, columns, problems)],
             pa.string(),
         ).unique()
-    if params.corpus is not None:
+    if params.corpus:
         for batch in read_corpus(params.corpus, columns.of("corpus"), problems, params.keep):
             if wanted is not None:
                 contents = content_ids(full_text(batch))
                 hits = contents.filter(pc.is_in(contents, value_set=wanted))
                 covered = pa.concat_arrays([covered, hits]).unique()
             yield batch
-    if params.pairs is not None:
+    if params.pairs:
         # The first pass has reported the bad records already.
         again = problems if wanted is None else Problems("skip")
         for batch in _pairs(params, columns, again):
@@ -228,7 +228,6 @@ def _distinct(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _pairs(params: IndexParams, columns: Asked, problems: Problems) -> Iterator[pa.RecordBatch]:
-    assert params.pairs is not None
     return iter(read_pairs(params.pairs, columns.of("pairs"), problems))
 
 

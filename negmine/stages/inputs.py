@@ -15,7 +15,7 @@ from negmine import memory
 from negmine.models.devices import openvino_installed
 from negmine.models.resolve import ModelRef, weight_bytes
 from negmine.table import artifact as artifacts
-from negmine.table.readers import origin
+from negmine.table.readers import Specs, origin
 
 #: How much of standard input is looked at to tell what it is.
 _SNIFFED = 4096
@@ -37,10 +37,10 @@ class Inputs:
     files: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     again: dict[str, Callable[[], str]] = field(default_factory=dict)
 
-    def add(self, spec: str, kind: str, role: str | None = None) -> None:
-        """Record what ``spec`` holds now; ``role`` is its name where that is not its kind."""
+    def add(self, specs: Specs, kind: str, role: str | None = None) -> None:
+        """Record what ``specs`` hold now; ``role`` is its name where that is not its kind."""
         role = role or kind
-        found = origin(spec, kind, artifacts.recorded_file(self.folder, role))
+        found = origin(specs, kind, artifacts.recorded_file(self.folder, role))
         self.files[role], self.again[role] = found.record, found.again
 
 

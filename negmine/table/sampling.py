@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negmine.table.readers.kinds import KINDS
-from negmine.table.readers.layouts import find
+from negmine.table.readers.layouts import Found
+from negmine.table.readers.specs import Specs, as_tuple, find_all
 
 #: Files up to this size are taken whole.
 WHOLE_BYTES = 16 << 20
@@ -29,23 +30,23 @@ class Sample:
     """An input that any reader takes.
 
     Attributes:
-        spec: the sample, or the input itself where that is small.
-        share: how much of the input it holds, 1.0 = all.
+        specs: the sample's files, or the input itself where that is small.
+        share: how much of the input they hold, 1.0 = all.
     """
 
-    spec: str
+    specs: tuple[str, ...]
     share: float
 
 
-def sample(spec: str, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sample:
+def sample(specs: Specs, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sample:
     """About ``most`` bytes of an input, written into ``folder`` where it has more.
 
     JSON lines and TSV files are cut at even distances; CSV files (whose fields may hold newlines),
-    compressed and Parquet files at their beginning. What is no single local file of these formats
-    is left whole.
+    compressed and Parquet files at their beginning; of many files some are taken. What is not
+    local files of these formats alone is left whole.
 
     Args:
-        spec: what a user would name.
+        specs: what a user would name.
         role: corpus, queries, qrels, run or pairs.
         folder: where the sample may be written.
         most: bytes of text wanted.
@@ -53,21 +54,61 @@ def sample(spec: str, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sampl
     Raises:
         MissingInputError: there is no such file.
     """
-    found = find(KINDS[role], spec)
-    if found.format not in _SAMPLED or len(found.files) != 1 or found.files[0].fs is not None:
-        return Sample(spec, 1.0)
-    file, format_, compression = Path(found.files[0].path), found.format, found.compression
-    size = file.stat().st_size
-    if size <= (most if compression is None and format_ != "parquet" else most // 4):
-        return Sample(spec, 1.0)
-    target = folder / f"{role}-sample{'.parquet' if format_ == 'parquet' else f'.{format_}'}"
-    if format_ == "parquet":
-        share = _parquet(file, target, most)
-    elif compression is None and format_ != "csv":
-        share = _slices(file, target, size, most)
+    found = find_all(KINDS[role], specs)
+    whole = Sample(as_tuple(specs), 1.0)
+    if not all(_can_be_cut(one) for one in found):
+        return whole
+    files = [
+        _File(Path(place.path), one.format, one.compression) for one in found for place in one.files
+    ]
+    if sum(file.weight for file in files) <= most:
+        return whole
+    sizes = [file.path.stat().st_size for file in files]
+    count = min(len(files), _SLICES)
+    taken = [number * len(files) // count for number in range(count)]
+    cut = [
+        _cut(files[at], folder / f"{role}-sample-{number}.{files[at].format}", most // count)
+        for number, at in enumerate(taken)
+    ]
+    read = sum(share * sizes[at] for at, (_, share) in zip(taken, cut, strict=True))
+    return Sample(tuple(spec for spec, _ in cut), min(1.0, read / sum(sizes)))
+
+
+def _can_be_cut(found: Found) -> bool:
+    return (
+        found.format in _SAMPLED
+        and bool(found.files)
+        and all(file.fs is None and not file.is_stdin for file in found.files)
+    )
+
+
+@dataclass(frozen=True)
+class _File:
+    """A local file that can be sampled."""
+
+    path: Path
+    format: str
+    compression: str | None
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of text it holds."""
+        packed = self.compression is not None or self.format == "parquet"
+        return self.path.stat().st_size * (4 if packed else 1)
+
+
+def _cut(file: _File, target: Path, most: int) -> tuple[str, float]:
+    """A file of about ``most`` bytes, and the share of the whole that it holds."""
+    if file.weight <= most:
+        return str(file.path), 1.0
+    size = file.path.stat().st_size
+    if file.format == "parquet":
+        share = _parquet(file.path, target, most)
+    elif file.compression is None and file.format != "csv":
+        share = _slices(file.path, target, size, most)
     else:
-        share = _beginning(file, target, size, compression, most)
-    return Sample(str(target), share)
+        share = _beginning(file.path, target, size, file.compression, most)
+    return str(target), share
 
 
 def _parquet(file: Path, target: Path, most: int) -> float:

@@ -89,7 +89,7 @@ def data(tmp_path: Path) -> Path:
 
 def retrieve(data: Path, out: Path) -> None:
     params = RetrieveParams(
-        queries=str(data / "queries.jsonl"), qrels=str(data / "qrels.jsonl"), k=K
+        queries=(str(data / "queries.jsonl"),), qrels=(str(data / "qrels.jsonl"),), k=K
     )
     retrieving.run(params, data / "index", out)
 

@@ -58,10 +58,10 @@ FILES: dict[str, Callable[[], bytes]] = {
 def test_a_large_file_is_counted_by_a_sample(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(FILES[name]())
     found = sample(str(tmp_path), "corpus", tmp_path, MOST)
-    assert Path(found.spec).parent == tmp_path
-    assert Path(found.spec).name != name
+    assert Path(found.specs[0]).parent == tmp_path
+    assert Path(found.specs[0]).name != name
     read = [
-        row for batch in read_corpus(found.spec, {}, Problems("fail")) for row in batch.to_pylist()
+        row for batch in read_corpus(found.specs, {}, Problems("fail")) for row in batch.to_pylist()
     ]
     numbers = [int(row["docid"][1:]) for row in read]
     # Whole records, each as it is in the file and once.
@@ -77,7 +77,7 @@ def test_a_large_file_is_counted_by_a_sample(name: str, tmp_path: Path) -> None:
 def test_a_small_file_is_itself(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_bytes(lines())
     found = sample(str(tmp_path / "corpus.jsonl"), "corpus", tmp_path)
-    assert (found.spec, found.share) == (str(tmp_path / "corpus.jsonl"), 1.0)
+    assert (found.specs, found.share) == ((str(tmp_path / "corpus.jsonl"),), 1.0)
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -86,13 +86,13 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
         UsageError: options that contradict each other, or a source that the index has not.
         MissingInputError: there is no index.
     """
-    if params.pairs is None and (params.queries is None or params.qrels is None):
-        missing = "--queries" if params.queries is None else "--qrels"
+    if not params.pairs and not (params.queries and params.qrels):
+        missing = "--qrels" if params.queries else "--queries"
         raise UsageError(
             f"{missing} is missing",
             hint="Give --queries and --qrels, or --pairs FILE with (query, positive) texts.",
         )
-    if params.pairs is not None and (params.queries or params.qrels):
+    if params.pairs and (params.queries or params.qrels):
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
     no_source = ("documents", signatures.FOLDER)
@@ -159,9 +159,8 @@ def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
     """What the candidates at ``out`` are made from; reads the input files to digest them."""
     inputs = Inputs(out)
     for role in ("queries", "qrels", "pairs"):
-        path = getattr(params, role)
-        if path is not None:
-            inputs.add(path, role)
+        if specs := getattr(params, role):
+            inputs.add(specs, role)
     for name, path in setup.runs.items():
         inputs.add(path, "run", f"run {name}")
     return Plan(

@@ -20,10 +20,12 @@ from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
     Problems,
+    Specs,
     read_pairs,
     read_qrels,
     read_queries,
 )
+from negmine.table.readers.specs import shown
 
 _NAMED_LOSSES = 5
 
@@ -63,13 +65,11 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     """The queries that can be mined, and what is judged about documents of the corpus."""
     problems = Problems(params.on_error)
     given = {"queries": params.queries, "qrels": params.qrels, "pairs": params.pairs}
-    kinds = [kind for kind, path in given.items() if path is not None]
+    kinds = [kind for kind, specs in given.items() if specs]
     columns = asked(params.column, params.ignore, kinds)
-    if params.pairs is not None:
+    if params.pairs:
         queries, judged, counts = _read_pairs(params.pairs, columns.of("pairs"), problems, corpus)
     else:
-        assert params.queries is not None
-        assert params.qrels is not None
         queries, counts = _read_queries(params.queries, columns.of("queries"), problems)
         judged, more = _read_qrels(params.qrels, columns.of("qrels"), problems, queries)
         counts |= more
@@ -135,9 +135,9 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
 
 
 def _read_queries(
-    path: str, columns: Mapping[str, str], problems: Problems
+    specs: Specs, columns: Mapping[str, str], problems: Problems
 ) -> tuple[pa.Table, dict[str, int]]:
-    table = pa.Table.from_batches(read_queries(path, columns, problems), QUERIES_SCHEMA)
+    table = pa.Table.from_batches(read_queries(specs, columns, problems), QUERIES_SCHEMA)
     distinct = table.group_by("qid", use_threads=False).aggregate([("text", "count_distinct")])
     if distinct.num_rows < table.num_rows:
         clashing = distinct.filter(pc.greater(distinct.column("text_count_distinct"), 1))
@@ -145,7 +145,7 @@ def _read_queries(
             qid = clashing.column("qid")[0].as_py()
             raise InvalidDataError(
                 f"query id {qid!r} appears twice with different texts",
-                where=path,
+                where=shown(specs),
                 hint="Query ids must be unique.",
             )
     qids = table.column("qid").combine_chunks()
@@ -158,9 +158,9 @@ def _read_queries(
 
 
 def _read_qrels(
-    path: str, columns: Mapping[str, str], problems: Problems, queries: pa.Table
+    specs: Specs, columns: Mapping[str, str], problems: Problems, queries: pa.Table
 ) -> tuple[pa.Table, dict[str, int]]:
-    table = pa.Table.from_batches(read_qrels(path, columns, problems), QRELS_SCHEMA)
+    table = pa.Table.from_batches(read_qrels(specs, columns, problems), QRELS_SCHEMA)
     known = pc.is_in(table.column("qid"), value_set=queries.column("qid").combine_chunks())
     counts = {
         "judgements_read": table.num_rows,
@@ -189,7 +189,7 @@ def _distinct_judgements(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
 
 
 def _read_pairs(
-    path: str, columns: Mapping[str, str], problems: Problems, corpus: Corpus
+    specs: Specs, columns: Mapping[str, str], problems: Problems, corpus: Corpus
 ) -> tuple[pa.Table, pa.Table, dict[str, int]]:
     """Queries and judgements from (query, positive) texts.
 
@@ -198,7 +198,7 @@ def _read_pairs(
     """
     texts: dict[str, None] = {}
     qid_parts, content_parts = [], []
-    for batch in read_pairs(path, columns, problems):
+    for batch in read_pairs(specs, columns, problems):
         texts.update(dict.fromkeys(batch.column("query").to_pylist()))
         qid_parts.append(content_ids(batch.column("query")))
         content_parts.append(content_ids(batch.column("positive")))

@@ -47,6 +47,7 @@ from negmine.table.readers.kinds import (
 from negmine.table.readers.layouts import input_file
 from negmine.table.readers.origins import Origin, origin
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.specs import Specs
 
 __all__ = [
     "CORPUS_SCHEMA",
@@ -58,6 +59,7 @@ __all__ = [
     "Columns",
     "Origin",
     "Problems",
+    "Specs",
     "input_file",
     "origin",
     "read_corpus",
@@ -69,31 +71,32 @@ __all__ = [
 
 
 def read_corpus(
-    path: str, columns: Mapping[str, str], problems: Problems, keep: Sequence[str] = ()
+    specs: Specs, columns: Mapping[str, str], problems: Problems, keep: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
-    """The documents of ``path``: ``docid``, ``title`` (``""`` where absent) and ``text``.
+    """The documents of ``specs``: ``docid``, ``title`` (``""`` where absent) and ``text``.
 
     Args:
-        path: a file, ``-``, or a directory that holds ``corpus.*``.
+        specs: a file, ``-``, a directory that holds ``corpus.*``, ...; or several, which are read
+            one after another.
         columns: target to source column, for files that use other names; as :class:`Columns`
             also what is ignored, with an account of every column.
         problems: told of every bad record.
         keep: further columns to read, each into ``meta_COLUMN``.
     """
-    return read(corpus_keeping(keep) if keep else CORPUS, path, columns, problems)
+    return read(corpus_keeping(keep) if keep else CORPUS, specs, columns, problems)
 
 
 def read_queries(
-    path: str, columns: Mapping[str, str], problems: Problems
+    specs: Specs, columns: Mapping[str, str], problems: Problems
 ) -> Iterator[pa.RecordBatch]:
-    """The queries of ``path``: ``qid`` and ``text``; see :func:`read_corpus`."""
-    return read(QUERIES, path, columns, problems)
+    """The queries of ``specs``: ``qid`` and ``text``; see :func:`read_corpus`."""
+    return read(QUERIES, specs, columns, problems)
 
 
 def read_qrels(
-    path: str, columns: Mapping[str, str], problems: Problems
+    specs: Specs, columns: Mapping[str, str], problems: Problems
 ) -> Iterator[pa.RecordBatch]:
-    """The judgements of ``path``: ``qid``, ``docid`` and ``grade`` (1 without such a column).
+    """The judgements of ``specs``: ``qid``, ``docid`` and ``grade`` (1 without such a column).
 
     Without a header line, the four columns of TREC are recognised (``qid 0 docid grade``, tabs or
     spaces) in ``.tsv``, ``.txt``, ``.trec`` and ``.qrels`` files: the first line has exactly four
@@ -101,7 +104,7 @@ def read_qrels(
     or the only file in ``qrels/``: where that holds several splits one has to be named, as test
     queries do not belong in a training set.
     """
-    return read(QRELS, path, columns, problems)
+    return read(QRELS, specs, columns, problems)
 
 
 def read_run(path: str, columns: Mapping[str, str], problems: Problems) -> Iterator[pa.RecordBatch]:
@@ -114,10 +117,10 @@ def read_run(path: str, columns: Mapping[str, str], problems: Problems) -> Itera
 
 
 def read_pairs(
-    path: str, columns: Mapping[str, str], problems: Problems
+    specs: Specs, columns: Mapping[str, str], problems: Problems
 ) -> Iterator[pa.RecordBatch]:
-    """The training pairs of ``path``: ``query`` and ``positive``.
+    """The training pairs of ``specs``: ``query`` and ``positive``.
 
     A JSON or Parquet list of positives gives one row each; an empty list is an error.
     """
-    return read(PAIRS, path, columns, problems)
+    return read(PAIRS, specs, columns, problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -15,10 +15,11 @@ from negmine.table.readers.columns import Account, Columns
 from negmine.table.readers.delimited import csv_chunks, tsv_chunks
 from negmine.table.readers.jsonl import json_chunks
 from negmine.table.readers.kinds import KINDS, Input, Target
-from negmine.table.readers.layouts import Found, find
+from negmine.table.readers.layouts import Found
 from negmine.table.readers.parquet import parquet_chunks
 from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.specs import Specs, find_all
 from negmine.table.readers.topics import topic_chunks, topic_or_line_chunks
 from negmine.table.readers.values import batches
 
@@ -37,7 +38,7 @@ _BINARY = {"parquet": parquet_chunks, "arrow": arrow_chunks}
 
 
 def read(
-    kind: Input, spec: str, columns: Mapping[str, str], problems: Problems
+    kind: Input, specs: Specs, columns: Mapping[str, str], problems: Problems
 ) -> Iterator[pa.RecordBatch]:
     """Check what can be checked without reading, at the call and not at the first batch."""
     names = [target.name for target in kind.targets]
@@ -48,18 +49,19 @@ def read(
                 where=f"--column {target}={columns[target]}",
                 hint=did_you_mean(target, names),
             )
-    found = find(kind, spec)
-    if found.format == "catalogue":
-        catalogues.check(kind, spec)
-    return _checked(kind, _parts(kind, spec, found, Columns.of(columns), problems), problems)
+    found = find_all(kind, specs)
+    for one in found:
+        if one.format == "catalogue":
+            catalogues.check(kind, one.spec)
+    return _checked(kind, _parts(kind, found, Columns.of(columns), problems), problems)
 
 
-def sample(role: str, spec: str, columns: Mapping[str, str], rows: int = 200) -> Sample:
+def sample(role: str, specs: Specs, columns: Mapping[str, str], rows: int = 200) -> Sample:
     """The first good records of an input, and the columns that they come from.
 
     Args:
         role: what it is read as: corpus, queries, qrels, run or pairs.
-        spec: what a user would name.
+        specs: what a user would name.
         columns: target to source column.
         rows: how many records, at most.
 
@@ -69,7 +71,7 @@ def sample(role: str, spec: str, columns: Mapping[str, str], rows: int = 200) ->
     """
     kind = KINDS[role]
     asked = Columns.of(columns, strict=False)
-    parts = _parts(kind, spec, find(kind, spec), asked, Problems("skip"))
+    parts = _parts(kind, find_all(kind, specs), asked, Problems("skip"))
     for name, chunks in parts:
         for chunk in chunks:
             found = batches(kind, iter([chunk]), name, Problems("skip"))
@@ -78,7 +80,7 @@ def sample(role: str, spec: str, columns: Mapping[str, str], rows: int = 200) ->
     return Sample({}, 0, kind.schema.empty_table(), asked.account)
 
 
-def header(role: str, spec: str) -> list[str]:
+def header(role: str, specs: Specs) -> list[str]:
     """The columns of an input, or the fields of its first line.
 
     Raises:
@@ -87,7 +89,8 @@ def header(role: str, spec: str) -> list[str]:
     kind = KINDS[role]
     # Nothing has a column of this name, and who says so says which there are.
     asked = replace(kind, targets=(Target("any", "id", ("\0",)),))
-    for _, chunks in _parts(asked, spec, find(kind, spec), Columns(strict=False), Problems("skip")):
+    every = Columns(strict=False)
+    for _, chunks in _parts(asked, find_all(kind, specs), every, Problems("skip")):
         try:
             return list(next(chunks, Chunk({}, {}, [])).sources.values())
         except NoColumnError as error:
@@ -113,17 +116,18 @@ class Sample:
 
 
 def _parts(
-    kind: Input, spec: str, found: Found, columns: Columns, problems: Problems
+    kind: Input, found: Sequence[Found], columns: Columns, problems: Problems
 ) -> Iterator[tuple[str, Iterator[Chunk]]]:
     """The name of each file of an input, and what its reader gives."""
-    if found.format == "catalogue":
-        yield spec, catalogues.catalogue_chunks(kind, spec, columns)
-    for file in found.files:
-        if found.format in _BINARY:
-            yield file.name, _BINARY[found.format](kind, file, columns)
-        else:
-            reader = _TEXT[found.format]
-            yield file.name, reader(kind, file, found.compression, columns, problems)
+    for one in found:
+        if one.format == "catalogue":
+            yield one.spec, catalogues.catalogue_chunks(kind, one.spec, columns)
+        for file in one.files:
+            if one.format in _BINARY:
+                yield file.name, _BINARY[one.format](kind, file, columns)
+            else:
+                reader = _TEXT[one.format]
+                yield file.name, reader(kind, file, one.compression, columns, problems)
 
 
 def _checked(

@@ -74,12 +74,14 @@ class Found:
 
     Attributes:
         format: a value of :data:`FORMATS`, ``topics``, ``topics or lines`` or ``catalogue``.
+        spec: what the user named.
         files: its files, read one after another; of a catalogue none.
         compression: of every file.
         folder: the saved data set that the files are of.
     """
 
     format: str
+    spec: str
     files: tuple[Place, ...] = ()
     compression: str | None = None
     folder: Place | None = None
@@ -93,16 +95,16 @@ def find(kind: Input, spec: str) -> Found:
         UsageError: its format is not known, or several files could be meant.
     """
     if spec.startswith(catalogues.PREFIX):
-        return Found("catalogue")
+        return Found("catalogue", spec)
     source = place(spec)
     if source.is_stdin:
-        return Found("jsonl", (source,))
+        return Found("jsonl", spec, (source,))
     if source.is_dir():
-        return _in_folder(kind, source)
+        return _in_folder(kind, spec, source)
     format_, compression = format_of(source, kind)
     if not source.exists():
         raise MissingInputError("no such file", where=source.name)
-    return Found(format_, (source,), compression)
+    return Found(format_, spec, (source,), compression)
 
 
 def format_of(file: Place, kind: Input) -> tuple[str, str | None]:
@@ -122,16 +124,16 @@ def format_of(file: Place, kind: Input) -> tuple[str, str | None]:
     return format_, compression
 
 
-def _in_folder(kind: Input, folder: Place) -> Found:
+def _in_folder(kind: Input, spec: str, folder: Place) -> Found:
     names = folder.files()
     if _SPLITS in names:
         folder = _split(kind, folder)
         names = folder.files()
     if _STATE in names:
-        return Found("arrow", _shards(folder), folder=folder)
+        return Found("arrow", spec, _shards(folder), folder=folder)
     file = _pick(kind, folder, names)
     format_, compression = format_of(file, kind)
-    return Found(format_, (file,), compression)
+    return Found(format_, spec, (file,), compression)
 
 
 # --- data sets saved by `datasets` ----------------------------------------------------------------

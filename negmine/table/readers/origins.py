@@ -4,14 +4,16 @@ A local file is told by its content. A remote file is told by its size and the m
 gives it (a checksum, an ETag or a version where there is one, else the time of its last change), so
 that asking whether a result is up to date downloads nothing; where the store gives no mark, the
 content is streamed through the hash. A collection of ``ir_datasets`` is told by its id and the
-version of the package, which checks the checksums of what it downloads. Addresses are recorded
-without user names, passwords and queries.
+version of the package, which checks the checksums of what it downloads. Several inputs of one kind
+are told by each one's record, in their order. Addresses are recorded without user names, passwords
+and queries.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from typing import Any
 from negmine.table import artifact as artifacts
 from negmine.table.readers import catalogues, limits
 from negmine.table.readers.kinds import KINDS
-from negmine.table.readers.layouts import Found, find
+from negmine.table.readers.layouts import Found
 from negmine.table.readers.places import Place, file_errors
+from negmine.table.readers.specs import Specs, find_all
 
 #: What tells a remote file's content, by file system (the Hub's, Google's, ...), best first.
 _CHECKSUMS = ("sha256", "md5Hash", "xet_hash", "blob_id")
@@ -45,11 +48,11 @@ class Origin:
     again: Callable[[], str]
 
 
-def origin(spec: str, role: str, known: Mapping[str, Any] | None = None) -> Origin:
-    """Take the record of the input ``spec``, read as ``role`` (corpus, queries, ...).
+def origin(specs: Specs, role: str, known: Mapping[str, Any] | None = None) -> Origin:
+    """Take the record of the input ``specs``, read as ``role`` (corpus, queries, ...).
 
     Args:
-        spec: what the user named: a path, a URL or an id.
+        specs: what the user named: a path, a URL or an id, or several.
         role: the kind of input.
         known: the record of an earlier run, so that unchanged local files are not hashed again.
 
@@ -57,16 +60,44 @@ def origin(spec: str, role: str, known: Mapping[str, Any] | None = None) -> Orig
         MissingInputError: it is not there, or cannot be reached.
         UsageError: its format is not known, or several files could be meant.
     """
-    found = find(KINDS[role], spec)
-    record = _record(found, spec, role, known)
-    return Origin(record, lambda: str(_record(found, spec, role, record)["digest"]))
+    found = find_all(KINDS[role], specs)
+    record = _record_of_all(found, role, known)
+    return Origin(record, lambda: str(_record_of_all(found, role, record)["digest"]))
 
 
-def _record(found: Found, spec: str, role: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
+def _record_of_all(
+    found: Sequence[Found], role: str, known: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The record of one input, or of several: each one's, and the digest of their digests."""
+    if len(found) == 1:
+        return _record(found[0], role, known)
+    before: Mapping[str, Any] = (known or {}).get("files", {})
+    records = {}
+    for one in found:
+        path = _path(one)
+        records[path] = _record(one, role, before.get(path))
+    first = next(iter(records))
+    return {
+        "path": f"{first} and {len(records) - 1} more",
+        "bytes": sum(record.get("bytes", 0) for record in records.values()),
+        "files": records,
+        "digest": _hash(*(record["digest"] for record in records.values())),
+    }
+
+
+def _path(found: Found) -> str:
+    """What an input is called in the manifest."""
+    if not found.files:
+        return found.spec
+    place = found.folder or found.files[0]
+    return os.path.abspath(place.path) if place.fs is None else place.name
+
+
+def _record(found: Found, role: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
     if found.format == "catalogue":
-        catalogues.check(KINDS[role], spec)
+        catalogues.check(KINDS[role], found.spec)
         version = catalogues.version()
-        return {"path": spec, "version": version, "digest": _hash(spec, version)}
+        return {"path": found.spec, "version": version, "digest": _hash(found.spec, version)}
     if found.folder is None:
         return _of_file(found.files[0], known)
     before: Mapping[str, Any] = (known or {}).get("files", {})
@@ -75,9 +106,7 @@ def _record(found: Found, spec: str, role: str, known: Mapping[str, Any] | None)
         for file in found.files
     }
     return {
-        "path": str(Path(found.folder.path).absolute())
-        if found.folder.fs is None
-        else found.folder.name,
+        "path": _path(found),
         "bytes": sum(record["bytes"] for record in records.values()),
         "files": records,
         "digest": _hash(*(record["digest"] for record in records.values())),
