@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from negmine import recipe
 from negmine.errors import ConflictError, UsageError, did_you_mean
@@ -114,6 +115,8 @@ def mine(
         The training set; anchors and positives keep the names that their columns had.
 
     Raises:
+        EmptyResultError: there is no example; ``options={"export": {"allow-empty": True}}``
+            returns an empty data set instead.
         NegmineError: a mistake in the arguments or the data; see :mod:`negmine.errors`.
     """
     given = {stage: dict(table) for stage, table in (options or {}).items()}
@@ -306,10 +309,15 @@ def _named(name: str, model: str | None) -> tuple[str, ...]:
 def _loaded(out: Path, renamed: Mapping[str, str], work: Path, in_memory: bool) -> datasets.Dataset:
     """The exported file, with the columns' own names."""
     from datasets import Dataset
+    from datasets.table import InMemoryTable
 
-    loaded = Dataset.from_parquet(
-        str(out), cache_dir=str(work / "datasets"), keep_in_memory=in_memory
-    )
+    if pq.read_metadata(out).num_rows:
+        loaded = Dataset.from_parquet(
+            str(out), cache_dir=str(work / "datasets"), keep_in_memory=in_memory
+        )
+    else:
+        # Its builder makes no split without rows.
+        loaded = Dataset(InMemoryTable(pq.read_table(out)))
     wanted = {
         old: new
         for old, new in renamed.items()

@@ -265,6 +265,12 @@ def run(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SIZE", help="Most memory of the process in every stage, e.g. 2GB."),
     ] = None,
+    allow_empty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-empty", help="Write a training set without examples too, instead of exit 8."
+        ),
+    ] = False,
     force: _Force = False,
     quiet: _Quiet = False,
     verbose: _Verbose = False,
@@ -282,6 +288,7 @@ def run(
         "changes": set_ or [],
         "memory": memory,
         "force": force,
+        "allow_empty": allow_empty,
     }
     if json_ and not dry_run:
         _guarded(_refuse_json)

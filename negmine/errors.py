@@ -78,6 +78,12 @@ class MachineError(NegmineError):
     exit_code = 7
 
 
+class EmptyResultError(NegmineError):
+    """The work was done, and nothing came out that could be trained on."""
+
+    exit_code = 8
+
+
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

@@ -654,6 +654,13 @@ class ExportParams:
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)
+    allow_empty: bool = opt(
+        False,
+        "Write a training set without examples too; by default nothing is written and the exit "
+        "code is 8.",
+        flags=("--allow-empty/--no-allow-empty",),
+        affects_output=False,
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,15 @@ FOLDERS = {
 }
 
 
+#: Counts of what a stage made: their zeros are told. Other counts are losses.
+_RESULTS = frozenset(
+    (
+        *("documents", "queries_read", "judgements_read", "queries", "positives", "candidates"),
+        *("scored", "survivors", "selected", "examples", "negatives_exported", "batches"),
+    )
+)
+
+
 def run_stage(
     stage: str,
     flags: Mapping[str, Any],
@@ -35,6 +44,9 @@ def run_stage(
     """Run one stage from its command-line flags; the artifact's path goes to stdout."""
     params = _stage_params(stage, flags, config)
     outcome = _call(stage, params, source, out, force)
+    if outcome.up_to_date:
+        # What was told when it was made counts as much now.
+        log.warn(outcome.warnings)
     if str(out) != "-":
         print(outcome.path, flush=True)
     return outcome
@@ -158,12 +170,23 @@ def run_recipe(
     changes: Sequence[str],
     memory: str | None,
     force: bool,
+    allow_empty: bool = False,
 ) -> None:
-    """Run every stage of a recipe; the training set's path goes to stdout."""
+    """Run every stage of a recipe; the training set's path goes to stdout.
+
+    What the stages warned of is told again at the end, each warning with its stage.
+    """
+    if allow_empty:
+        changes = [*changes, "export.allow-empty=true"]
     source: Path | None = None
-    for stage, params, target in _recipe_steps(path, out, inputs, changes, memory):
-        _call(stage, params, source, target, force)
-        source = target
+    warnings: list[str] = []
+    try:
+        for stage, params, target in _recipe_steps(path, out, inputs, changes, memory):
+            outcome = _call(stage, params, source, target, force)
+            warnings += [f"{stage}: {warning}" for warning in outcome.warnings]
+            source = target
+    finally:
+        log.warn(warnings)
     print(source, flush=True)
 
 
@@ -175,6 +198,7 @@ def estimate_recipe(
     changes: Sequence[str],
     memory: str | None,
     force: bool,
+    allow_empty: bool = False,
     as_json: bool,
 ) -> None:
     """Tell on stdout what :func:`run_recipe` would cost, and write nothing."""
@@ -298,15 +322,27 @@ def _call(stage: str, params: Any, source: Path | None, out: Path, force: bool) 
     if outcome.up_to_date:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:
-        shown = ", ".join(
-            f"{key} {_number(value)}" for key, value in outcome.counts.items() if value
+        log.event(
+            f"{stage}: wrote {outcome.path} ({_shown(outcome)})", stage=stage, **outcome.counts
         )
-        log.event(f"{stage}: wrote {outcome.path} ({shown})", stage=stage, **outcome.counts)
     return outcome
+
+
+def _shown(outcome: Outcome) -> str:
+    """The counts of a stage; losses that did not happen are left out, other zeros are told."""
+    return ", ".join(
+        f"{key} {_number(value)}"
+        for key, value in outcome.counts.items()
+        if value or _is_result(key)
+    )
+
+
+def _is_result(count: str) -> bool:
+    return count in _RESULTS or count.startswith(("hits_", "positives_found_"))
 
 
 def _number(value: Any) -> str:
     if isinstance(value, dict):
-        shown = [f"{key} {_number(item)}" for key, item in value.items() if item]
+        shown = [f"{key} {_number(item)}" for key, item in value.items() if item or _is_result(key)]
         return "{" + ", ".join(shown) + "}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

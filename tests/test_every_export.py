@@ -92,7 +92,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
         query_texts={f"q{q}": f"ask for q{q}" for q in range(48)},
         vectors=["minilm"],
     )
-    off = dict.fromkeys(("same_text", "near_duplicates", "query_text", "duplicate_queries"), False)
+    guard = ("same_text", "near_duplicates", "query_text", "duplicate_queries", "repeated_texts")
+    off: dict[str, Any] = {**dict.fromkeys(guard, False), "own_document": "off"}
     params = FilterParams(
         num_negatives=N, difficulty=True, tau_plus=0.1, pseudo_positive=8.0, **off
     )
@@ -335,6 +336,7 @@ FLAGS: list[tuple[str, ...]] = [
     ("--device", "cpu"),
     ("--memory", "2GB"),
     ("--limit", "5"),
+    ("--allow-empty",),
     ("--force",),
     ("--quiet",),
     ("--verbose",),

@@ -700,7 +700,7 @@ def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
     def exported(number: int, names: list[str]) -> Artifact:
         some = replace(setup, source=restricted(setup.source, names))
         target = chain.trial(f"export-{number}{ending}")
-        outcomes.append(export.make(replace(params, limit=None), some, target))
+        outcomes.append(export.make(replace(params, limit=None, allow_empty=True), some, target))
         return some.source
 
     some, seconds = _twice(setup.source, exported)

@@ -274,6 +274,7 @@ class Format:
         selective: rows of a query may be left out of its examples; they are counted.
         scores: whether scores go out when they are ``asked`` for, ``always`` or ``never``.
         prompts: there is a place for an instruction beside every query.
+        any_number: the formats of the same consumer that take any number of negatives.
     """
 
     layout: Callable[[Chosen, Options], Examples]
@@ -287,6 +288,7 @@ class Format:
     selective: bool = False
     scores: Literal["asked", "always", "never"] = "asked"
     prompts: bool = False
+    any_number: str = ""
 
 
 def nothing(sources: Sequence[str] = (), extras: Mapping[str, Kind] | None = None) -> Chosen:

@@ -58,6 +58,7 @@ TRIPLES = Format(triples, suffixes=_SUFFIXES, numbered=True, closed=True)
 N_WAY = Format(
     n_way,
     needs="a positive and all {n} negatives",
+    any_number="colbert-triples",
     suffixes=_SUFFIXES,
     numbered=True,
     closed=True,

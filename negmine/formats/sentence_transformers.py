@@ -160,6 +160,8 @@ def _fixed_lists(measure: Measure, matrix: np.ndarray) -> Column:
 
 
 TRIPLET = Format(triplet)
-N_TUPLE = Format(n_tuple, needs="a positive and all {n} negatives")
+N_TUPLE = Format(
+    n_tuple, needs="a positive and all {n} negatives", any_number="triplet or labeled-list"
+)
 LABELED_PAIR = Format(labeled_pair)
 LABELED_LIST = Format(labeled_list)

@@ -22,6 +22,7 @@ from negmine.formats.base import (
     localise,
     nothing,
 )
+from negmine.stages import shortfall
 from negmine.stages.accounts import account
 from negmine.stages.kept import distinct
 from negmine.table import schema as schemas
@@ -258,7 +259,7 @@ def lay_out(chosen: Chosen, layout: Format, options: Options, texts: bool) -> Ex
 
 
 def stats_of(
-    examples: Examples, chosen: Chosen, elsewhere: int, *, selective: bool = False
+    examples: Examples, chosen: Chosen, elsewhere: int, asked: int, *, selective: bool = False
 ) -> dict[str, int]:
     """What is counted about some choices and all the examples made of them.
 
@@ -269,6 +270,7 @@ def stats_of(
         "examples": examples.count,
         "queries": len(chosen.qids),
         "queries_left_out": examples.queries_left_out,
+        **shortfall.count(examples, chosen, asked),
         "positives": len(chosen.positive_query),
         "selected": len(chosen.negative_query),
         "selected_other_side": elsewhere,

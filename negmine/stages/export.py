@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import formats, log, memory
-from negmine.errors import UsageError
+from negmine.errors import EmptyResultError, UsageError
 from negmine.formats import card
 from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params import ExportParams, output_affecting
-from negmine.stages import batching, export_options
+from negmine.stages import batching, export_options, shortfall
 from negmine.stages.examples import (
     PIECE_BYTES,
     Choices,
@@ -105,13 +105,23 @@ def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    return make(params, set_up(params, ledger, out), out, force=force)
+    outcome = make(params, set_up(params, ledger, out), out, force=force)
+    if not outcome.up_to_date:
+        log.warn(outcome.warnings)
+    return outcome
 
 
 def make(params: ExportParams, setup: Setup, out: Path, *, force: bool = False) -> Outcome:
     """Write what was set up; see :func:`run`."""
-    suffix = setup.suffix
     maker = Maker(params, setup)
+    if not params.allow_empty:
+        maker.refuse_empty("all" if params.split is None else "train")
+    return _written(maker, setup, out, force)
+
+
+def _written(maker: Maker, setup: Setup, out: Path, force: bool) -> Outcome:
+    """Write the examples where they go: lines, a folder, a file, or two of a split."""
+    params, suffix = maker.params, setup.suffix
     if str(out) == "-":
         write = files.write_fields if suffix in files.FIELD_SUFFIXES else files.write_jsonl
         write(sys.stdout.buffer, maker.tables("all"))
@@ -128,6 +138,7 @@ def make(params: ExportParams, setup: Setup, out: Path, *, force: bool = False) 
     return replace(
         outcome,
         counts={**outcome.counts, "heldout": held_out.counts},
+        warnings=[*outcome.warnings, *_of_held_out(held_out.warnings)],
         up_to_date=outcome.up_to_date and held_out.up_to_date,
     )
 
@@ -171,6 +182,7 @@ def _export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
             _write_numbered(maker, writer)
         if len(sides) > 1:
             counts["heldout"] = maker.counts("heldout")
+            warnings += _of_held_out(maker.warnings("heldout"))
         metadata = card.metadata(
             held_out=f"{_HELD_OUT}/part-*" if len(sides) > 1 else None,
             sidecars=maker.layout.sidecars,
@@ -184,6 +196,10 @@ def _export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
             writer.add_text(_CARD, card.text(_facts(maker, counts), metadata))
         writer.commit(counts, warnings=warnings, ceiling=maker.ceiling)
     return Outcome(out, counts, warnings=warnings)
+
+
+def _of_held_out(warnings: Iterable[str]) -> list[str]:
+    return [f"held out: {warning}" for warning in warnings]
 
 
 def _write_parts(maker: Maker, writer: Writer, side: Side) -> None:
@@ -380,6 +396,12 @@ class Maker:
                 examples = batching.numbered(examples, self.params.batch_size)
             self._facts[side] = facts
             stats["examples_not_batched"] = stats["examples"] - examples.count
+            if not examples.count and not self.params.allow_empty:
+                raise EmptyResultError(
+                    "the training set is empty: not one batch is full "
+                    f"({stats['examples']} examples, --batch-size {self.params.batch_size})",
+                    hint="Lower --batch-size. --allow-empty writes an empty one.",
+                )
         elif self.params.batcher is not None and not self.layout.closed:
             examples = batching.numbered(examples, None)
         size = self.params.max_shard_size
@@ -400,7 +422,8 @@ class Maker:
     def _stats(self, examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
         # Another package's layout may leave out what it likes; it is counted.
         selective = self.layout.selective or formats.plugged(self.params.format) is not None
-        return stats_of(examples, chosen, elsewhere, selective=selective)
+        asked = self._options.num_negatives
+        return stats_of(examples, chosen, elsewhere, asked, selective=selective)
 
     def _numbered(self, chosen: Chosen) -> Chosen:
         """The choices with the numbers of their queries and documents in the place of their ids."""
@@ -451,22 +474,20 @@ class Maker:
                 on_the_other_side=total["selected_other_side"],
             )
         optional = (
-            *("selected_other_side", "scores_unknown"),
+            *("selected_other_side", "scores_unknown", "queries_without_positives"),
+            *("queries_without_negatives", "queries_short"),
             *("negatives_of_queries_left_out", "negatives_left_out"),
         )
-        counts = {k: v for k, v in total.items() if v or k not in optional}
+        counts = {k: v for k, v in shortfall.told(total).items() if v or k not in optional}
         return {**counts, **self._facts.get(side, {})}
 
     def warnings(self, side: Side) -> list[str]:
         """What the user should know, in words."""
         total = self._total.get(side, Counter())
-        told = []
-        if total["queries_left_out"]:
-            need = self.layout.needs.format(n=self._options.num_negatives)
-            told.append(
-                f"{total['queries_left_out']} of {total['queries']} queries gave no example "
-                f"({self.params.format} needs {need})"
-            )
+        asked = self._options.num_negatives
+        told = shortfall.warnings(total, self.params.format, self.layout, asked)
+        if side == "heldout" and not total["queries"]:
+            told.append(f"--split {self.params.split:g} holds out no query")
         if total["scores_unknown"]:
             told.append(
                 f"{total['scores_unknown']} of the exported scores are null: the scorer did not "
@@ -476,6 +497,28 @@ class Maker:
             told.append(
                 f"{total['examples_not_batched']} of "
                 f"{total['examples_not_batched'] + total['examples']} examples are in no full "
-                "batch and left out"
+                "batch and left out; a smaller --batch-size leaves out fewer"
             )
         return told
+
+    def refuse_empty(self, side: Side) -> None:
+        """See whether a side has any example, before anything is written.
+
+        Raises:
+            EmptyResultError: it has none.
+        """
+        total: Counter[str] = Counter()
+        for part in self.choices.names:
+            chosen, elsewhere = self.choices.part(part, side)
+            examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+            if examples.count:
+                return
+            total.update(self._stats(examples, chosen, elsewhere))
+        shortfall.refuse(
+            total,
+            self.params.format,
+            self.layout,
+            self._options.num_negatives,
+            where=str(self.choices.ledger.path),
+            split=side != "all",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negmine.errors import UsageError
+from negmine.errors import NegmineError, UsageError
 from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.table.artifact import Artifact
@@ -58,8 +58,12 @@ def _scale(score: str, source: Artifact) -> Scale | None:
     """The scale of a score; None where it is not known."""
     if score == P_RELEVANT:
         return _SHARES
-    record = source.ancestor("retrieve").manifest["inputs"].get(score, {})
-    if record.get("stage") != "index.vectors":
+    try:
+        retrieved = source.ancestor("retrieve")
+        if retrieved.manifest["inputs"].get(score, {}).get("stage") != "index.vectors":
+            return None
+        vectors = retrieved.input(score)
+    except NegmineError:
+        # Made elsewhere, or moved: then nobody knows the scale, and the rules need not.
         return None
-    normalised = source.ancestor("retrieve").input(score).manifest["params"].get("normalize")
-    return _COSINES if normalised else None
+    return _COSINES if vectors.manifest["params"].get("normalize") else None

@@ -40,7 +40,10 @@ def write_parquet(
     schema: pa.Schema,
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """Write each table as one row group; returns the rows written."""
+    """Write each table that has rows as one row group; returns the rows written.
+
+    ``datasets`` reads files without a row group, but none whose first one is empty.
+    """
     rows = 0
     # Not as a context manager: that would write a valid footer after an exception.
     writer = pq.ParquetWriter(
@@ -50,9 +53,9 @@ def write_parquet(
         use_dictionary=_dictionaries(schema),
     )
     for table in tables:
-        writer.write_table(
-            table.replace_schema_metadata(metadata), row_group_size=max(1, table.num_rows)
-        )
+        if not table.num_rows:
+            continue
+        writer.write_table(table.replace_schema_metadata(metadata), row_group_size=table.num_rows)
         rows += table.num_rows
     writer.close()
     return rows
