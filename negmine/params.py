@@ -97,8 +97,8 @@ class IndexParams:
     )
     pairs: tuple[str, ...] = opt(
         (),
-        "(query, positive) texts without ids; the positives join (or become) the corpus "
-        "(repeatable).",
+        "A training set in any layout (docs/inputs.md), such as (query, positive) texts; its "
+        "passages join (or become) the corpus (repeatable).",
         metavar="PATH",
         path=True,
     )
@@ -179,7 +179,8 @@ class RetrieveParams:
     )
     pairs: tuple[str, ...] = opt(
         (),
-        "(query, positive) texts without ids, instead of queries and qrels (repeatable).",
+        "A training set in any layout (docs/inputs.md), such as (query, positive) texts, instead "
+        "of queries and qrels; what holds ids wants --queries too (repeatable).",
         metavar="PATH",
         path=True,
     )
@@ -202,6 +203,24 @@ class RetrieveParams:
         100, "Candidates per query and source.", flags=("-k", "--k"), metavar="K", minimum=1
     )
     min_grade: int = opt(1, "A judgement of this grade or above makes a positive.")
+    positive_above: float | None = opt(
+        None,
+        "Of --pairs with labels or scores other than 0 and 1: so much or more makes a positive, "
+        "less a given negative.",
+        metavar="X",
+    )
+    positive_first: bool = opt(
+        False,
+        "Of --pairs with lists of documents without labels: the first is the positive, the others "
+        "are given negatives.",
+        flags=("--positive-first/--no-positive-first",),
+    )
+    given: bool = opt(
+        True,
+        "Take the negatives that --pairs brings along as candidates: the source given, with their "
+        "place as rank and their score.",
+        flags=("--given/--no-given",),
+    )
     k1: float = opt(0.9, "BM25 term saturation (Anserini's default).", minimum=0)
     b: float = opt(0.4, "BM25 length normalisation (Anserini's default).", minimum=0, maximum=1)
     query_prompt: tuple[str, ...] = opt(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError
-from negmine.sources.base import Hits
+from negmine.sources.base import AskedBy, Hits
 from negmine.table.documents import Documents
 from negmine.table.readers import RUN_SCHEMA, Problems, read_run
 from negmine.table.schema import group_starts, positions_in_group, rank_order, string_codes
@@ -25,6 +26,8 @@ class RunFile:
         counts: what was read and what was left out.
         warnings: the losses in words.
     """
+
+    asked_by: ClassVar[AskedBy] = "qid"
 
     def __init__(
         self,

@@ -14,8 +14,8 @@ from typing import Any
 
 from negmine import log
 from negmine.errors import UsageError, did_you_mean
-from negmine.table.readers import Columns
-from negmine.table.readers.kinds import KINDS
+from negmine.table.readers import Columns, sets
+from negmine.table.readers.kinds import KINDS, PAIRS
 
 #: Inputs that a column is named for with their prefix alone where another input has the field.
 _SECOND = ("pairs",)
@@ -132,7 +132,7 @@ def _fields(kinds: Sequence[str], field: str) -> None:
 
 
 def _names(kind: str) -> list[str]:
-    return [target.name for target in KINDS[kind].targets]
+    return sets.fields() if kind == PAIRS.name else [t.name for t in KINDS[kind].targets]
 
 
 def _known(entry: str, name: str, known: list[str]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from negmine import log, memory, signatures
 from negmine.errors import ConflictError, UsageError
@@ -24,13 +23,12 @@ from negmine.recipe import named, per_name
 from negmine.stages.columns import Asked, asked
 from negmine.stages.inputs import Inputs, models_memory
 from negmine.stages.outcome import Outcome, conserve
+from negmine.stages.passages import Passages, documents, refuse_ids
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
-from negmine.table.documents import Documents, full_text, write_documents
-from negmine.table.ids import content_ids
+from negmine.table.documents import Documents, write_documents
 from negmine.table.names import ANN_PREFIX
-from negmine.table.readers import Problems, read_corpus, read_pairs
-from negmine.table.schema import documents as documents_schema
+from negmine.table.readers import Problems, Reading, read_corpus, read_examples
 
 if TYPE_CHECKING:
     from negmine.models.encoders import EncoderSettings
@@ -53,7 +51,7 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
     if not params.corpus and not params.pairs:
         raise UsageError(
             "nothing to index",
-            hint="Give --corpus FILE, or --pairs FILE to make the corpus from the positives.",
+            hint="Give --corpus FILE, or --pairs FILE to make the corpus from its passages.",
         )
     if params.keep and not params.corpus:
         raise UsageError("--keep names columns of the corpus", hint="Give --corpus FILE.")
@@ -140,9 +138,10 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
         return found, list(found.manifest["warnings"])
     problems = Problems(params.on_error)
     columns = _asked(params)
+    warnings: list[str] = []
     with writer:
         with log.progress("reading the corpus", params.limit, " docs") as bar:
-            batches = _counted(_batches(params, columns, problems), bar)
+            batches = _counted(_batches(params, columns, problems, warnings), bar)
             counts: dict[str, Any] = write_documents(batches, writer, params.limit, params.keep)
         columns.tell()
         if params.limit is None:
@@ -155,7 +154,6 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
             )
         conserve("documents", counts["documents"], written=writer.rows())
         counts["bad_records_skipped"] = problems.count
-        warnings = []
         if counts["empty_documents"]:
             warnings.append(f"{counts['empty_documents']} documents are empty")
         if counts["duplicate_ids"] and not params.pairs:
@@ -190,45 +188,44 @@ def _counted(batches: Iterator[pa.RecordBatch], bar: log.Progress) -> Iterator[p
         bar.update(batch.num_rows)
 
 
-def _batches(params: IndexParams, columns: Asked, problems: Problems) -> Iterator[pa.RecordBatch]:
-    """The corpus, then those positives of the pairs whose text the corpus does not hold."""
-    wanted: pa.Array | None = None
-    covered = pa.array([], pa.string())
-    if params.pairs and params.corpus:
-        wanted = pa.chunked_array(
-            [content_ids(b.column("positive")) for b in _pairs(params, columns, problems)],
-            pa.string(),
-        ).unique()
-    if params.corpus:
-        for batch in read_corpus(params.corpus, columns.of("corpus"), problems, params.keep):
-            if wanted is not None:
-                contents = content_ids(full_text(batch))
-                hits = contents.filter(pc.is_in(contents, value_set=wanted))
-                covered = pa.concat_arrays([covered, hits]).unique()
-            yield batch
-    if params.pairs:
-        # The first pass has reported the bad records already.
-        again = problems if wanted is None else Problems("skip")
-        for batch in _pairs(params, columns, again):
-            positives = batch.column("positive")
-            docids = content_ids(positives)
-            empty = pa.array([""] * len(docids), pa.string())
-            nothing = [pa.nulls(len(docids), pa.string())] * len(params.keep)
-            names = documents_schema(params.keep).names
-            made = pa.RecordBatch.from_arrays([docids, empty, positives, *nothing], names=names)
-            made = made.filter(pc.invert(pc.is_in(docids, value_set=covered)))
-            yield _distinct(made)
+def _batches(
+    params: IndexParams, columns: Asked, problems: Problems, warnings: list[str]
+) -> Iterator[pa.RecordBatch]:
+    """The corpus, then those passages of the pairs that the corpus does not hold."""
+    if not params.pairs:
+        yield from _corpus(params, columns, problems)
+        return
+    if not params.corpus:
+        empty = True
+        for batch in _pairs(params, columns, problems):
+            made = documents(batch, params.keep)
+            empty = empty and not made.num_rows
+            yield made
+        if empty:
+            raise refuse_ids(params.pairs)
+        return
+    passages = Passages(_pairs(params, columns, problems))
+    for batch in _corpus(params, columns, problems):
+        passages.seen(batch)
+        yield batch
+    # The first pass has reported the bad records already.
+    for batch in _pairs(params, columns, Problems("skip")):
+        yield passages.others(batch, params.keep)
+    if passages.other_text:
+        warnings.append(
+            f"{passages.other_text} passages of the pairs have an id of the corpus and another "
+            "text: the corpus's text counts"
+        )
 
 
-def _distinct(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Rows with the first appearance of each docid (a repeated positive is no repeated id)."""
-    ids = batch.column("docid")
-    first = pc.index_in(ids.unique(), value_set=ids)
-    return batch.take(first)
+def _corpus(params: IndexParams, columns: Asked, problems: Problems) -> Iterator[pa.RecordBatch]:
+    return iter(read_corpus(params.corpus, columns.of("corpus"), problems, params.keep))
 
 
 def _pairs(params: IndexParams, columns: Asked, problems: Problems) -> Iterator[pa.RecordBatch]:
-    return iter(read_pairs(params.pairs, columns.of("pairs"), problems))
+    # All passages join, positives or not.
+    reading = Reading(passages_only=True)
+    return iter(read_examples(params.pairs, columns.of("pairs"), problems, reading))
 
 
 def bm25_plan(documents: Artifact) -> Plan:

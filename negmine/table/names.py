@@ -13,7 +13,7 @@ ANN_PREFIX = "ann "
 #: Columns that tell of likeness to a query's known positives begin so; no artifact holds them.
 LIKENESS = "like_"
 #: Not for users: sources of negmine's own, and the other children of an index.
-RESERVED = frozenset({"bm25", "best", "documents", "signatures"})
+RESERVED = frozenset({"bm25", "best", "documents", "given", "signatures"})
 
 
 def check_name(name: str, option: str) -> str:

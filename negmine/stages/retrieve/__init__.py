@@ -1,9 +1,10 @@
 """``negmine retrieve``: the union of what every source finds, with the positives scored by all.
 
-``setup`` checks what is asked and plans it, ``task`` reads queries and judgements, ``mining``
-searches, ``run`` does all of it and writes.
+``setup`` checks what is asked and plans it, ``task`` reads queries and judgements, ``examples``
+those of a training set, ``mining`` searches, ``run`` does all of it and writes.
 """
 
+from negmine.stages.retrieve.examples import Corpus
 from negmine.stages.retrieve.mining import (
     mine,
     open_sources,
@@ -12,7 +13,7 @@ from negmine.stages.retrieve.mining import (
 )
 from negmine.stages.retrieve.run import run
 from negmine.stages.retrieve.setup import VERSION, Setup, plan, set_up
-from negmine.stages.retrieve.task import Corpus, Task, read_task
+from negmine.stages.retrieve.task import Task, read_task
 
 __all__ = [
     "VERSION",

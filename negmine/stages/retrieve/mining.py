@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import log, memory
+from negmine.errors import UsageError
 from negmine.params import RetrieveParams
-from negmine.sources import Hits, Source
-from negmine.sources.run_file import RunFile, open_run
+from negmine.sources import Hits, Source, given
+from negmine.sources.run_file import open_run
 from negmine.sources.union import Judgements, union
 from negmine.stages.outcome import conserve
 from negmine.stages.retrieve.setup import Setup
@@ -63,7 +64,14 @@ def open_sources(
             budget.lists // max(1, len(setup.approximate)),
         )
 
-    return {name: opened(name) for name in setup.sources}
+    sources = {name: opened(name) for name in setup.sources}
+    if task.given is not None:
+        sources[given.NAME] = task.given
+    if not sources:
+        raise UsageError(
+            "--source given: no negative is given", hint="Give --pairs a set that has negatives."
+        )
+    return sources
 
 
 def _open_source(
@@ -196,7 +204,7 @@ def _search(
     hits: dict[str, Hits] = {}
     scores: dict[str, np.ndarray] = {}
     for name, source in sources.items():
-        asked = qids if isinstance(source, RunFile) else texts
+        asked = qids if getattr(source, "asked_by", "text") == "qid" else texts
         hits[name] = source.search(asked, k)
         scores[name] = source.score(
             asked, judged.query[positives], judged.docid.take(pa.array(positives))

@@ -13,6 +13,7 @@ from negmine.models.resolve import resolve
 from negmine.params import RetrieveParams, output_affecting
 from negmine.plugins import Plugin
 from negmine.recipe import named, per_name
+from negmine.sources import given
 from negmine.stages.inputs import Inputs, models_memory
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
@@ -92,7 +93,7 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
             f"{missing} is missing",
             hint="Give --queries and --qrels, or --pairs FILE with (query, positive) texts.",
         )
-    if params.pairs and (params.queries or params.qrels):
+    if params.pairs and params.qrels:
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
     no_source = ("documents", signatures.FOLDER)
@@ -109,6 +110,10 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
         name: _plugged(name, spec, [*available, *runs]) for name, equals, spec in asked if equals
     }
     sources = [name for name, _, _ in asked] or [*available, *runs]
+    only_given = sources == [given.NAME] and params.given
+    if given.NAME in sources and params.pairs:
+        # It is there without being asked for, if there is something given.
+        sources.remove(given.NAME)
     sources += [name for name in runs if name not in sources]
     for name in sources:
         if name not in available and name not in runs and name not in plugged:
@@ -118,7 +123,7 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
             )
     if len(set(sources)) != len(sources):
         raise UsageError("--source names one source twice")
-    if not sources:
+    if not sources and not only_given:
         raise UsageError(
             "the index has documents and nothing to search with",
             hint="Give --run NAME=FILE or --source NAME=plugin:SOURCE, or index with an encoder.",

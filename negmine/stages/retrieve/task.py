@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,16 +12,17 @@ import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError
 from negmine.params import RetrieveParams
+from negmine.sources.given import Given
 from negmine.sources.union import Judgements
-from negmine.stages.columns import asked
+from negmine.stages.columns import Asked, asked
 from negmine.stages.outcome import conserve
-from negmine.table.ids import content_ids
+from negmine.stages.retrieve.examples import Corpus, read_set
 from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
     Problems,
+    Reading,
     Specs,
-    read_pairs,
     read_qrels,
     read_queries,
 )
@@ -41,6 +42,7 @@ class Task:
         counts: what was read and what was left out.
         warnings: the losses in words.
         columns: for each input, which columns were read and which were not, for the manifest.
+        given: the negatives that a training set brought along.
     """
 
     qids: pa.Array
@@ -49,26 +51,19 @@ class Task:
     counts: dict[str, int]
     warnings: list[str]
     columns: Mapping[str, Any]
-
-
-class Corpus(Protocol):
-    """What is asked of the documents while judgements are read."""
-
-    def rows(self, docids: pa.Array) -> np.ndarray:
-        """Row number of each docid, -1 where there is no such document."""
-
-    def find_contents(self, contents: pa.Array) -> pa.Array:
-        """Docid of a document with each content id, or null."""
+    given: Given | None = None
 
 
 def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     """The queries that can be mined, and what is judged about documents of the corpus."""
     problems = Problems(params.on_error)
-    given = {"queries": params.queries, "qrels": params.qrels, "pairs": params.pairs}
-    kinds = [kind for kind, specs in given.items() if specs]
+    inputs = {"queries": params.queries, "qrels": params.qrels, "pairs": params.pairs}
+    kinds = [kind for kind, specs in inputs.items() if specs]
     columns = asked(params.column, params.ignore, kinds)
+    given: Given | None = None
+    told: list[str] = []
     if params.pairs:
-        queries, judged, counts = _read_pairs(params.pairs, columns.of("pairs"), problems, corpus)
+        queries, judged, given, counts, told = _read_examples(params, columns, problems, corpus)
     else:
         queries, counts = _read_queries(params.queries, columns.of("queries"), problems)
         judged, more = _read_qrels(params.qrels, columns.of("qrels"), problems, queries)
@@ -129,8 +124,9 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
         texts=texts.take(pa.array(kept)),
         judgements=judgements,
         counts=counts,
-        warnings=_losses(counts, examples, params),
+        warnings=_losses(counts, examples, params) + told,
         columns=columns.record(),
+        given=given,
     )
 
 
@@ -188,49 +184,19 @@ def _distinct_judgements(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
     return grouped.select(columns).rename_columns(["qid", "docid", "grade"]), counts
 
 
-def _read_pairs(
-    specs: Specs, columns: Mapping[str, str], problems: Problems, corpus: Corpus
-) -> tuple[pa.Table, pa.Table, dict[str, int]]:
-    """Queries and judgements from (query, positive) texts.
-
-    Equal query texts are one query with several positives. Ids are content hashes; a positive
-    whose text a corpus document holds is that document.
-    """
-    texts: dict[str, None] = {}
-    qid_parts, content_parts = [], []
-    for batch in read_pairs(specs, columns, problems):
-        texts.update(dict.fromkeys(batch.column("query").to_pylist()))
-        qid_parts.append(content_ids(batch.column("query")))
-        content_parts.append(content_ids(batch.column("positive")))
-    query_texts = pa.array(list(texts), pa.string())
-    queries = pa.table({"qid": content_ids(query_texts), "text": query_texts})
-    contents = pa.chunked_array(content_parts, pa.string()).combine_chunks()
-    distinct = contents.unique()
-    docids = distinct
-    unknown = corpus.rows(distinct) < 0
-    if unknown.any():
-        elsewhere = corpus.find_contents(distinct.filter(pa.array(unknown)))
-        found = np.array(distinct.to_pylist(), dtype=object)
-        found[unknown] = [
-            docid if docid is not None else content
-            for docid, content in zip(elsewhere.to_pylist(), found[unknown], strict=True)
-        ]
-        docids = pa.array(found, pa.string())
-    judged = pa.table(
-        {
-            "qid": pa.chunked_array(qid_parts, pa.string()),
-            "docid": pa.chunked_array([docids.take(pc.index_in(contents, value_set=distinct))]),
-            "grade": pa.chunked_array([pa.array(np.ones(len(contents), dtype=np.int32))]),
-        }
-    )
-    merged, more = _distinct_judgements(judged)
-    counts = {
-        "queries_read": len(query_texts),
-        "queries_duplicate": 0,
-        "judgements_read": len(contents),
-        "judgements_of_unknown_queries": 0,
-    }
-    return queries, merged, counts | more
+def _read_examples(
+    params: RetrieveParams, columns: Asked, problems: Problems, corpus: Corpus
+) -> tuple[pa.Table, pa.Table, Given | None, dict[str, int], list[str]]:
+    """Queries, judgements and given negatives of a training set."""
+    known: pa.Table | None = None
+    more: dict[str, int] = {}
+    if params.queries:
+        known, more = _read_queries(params.queries, columns.of("queries"), problems)
+    reading = Reading(params.positive_above, params.positive_first)
+    found = read_set(params.pairs, columns.of("pairs"), problems, corpus, reading, known)
+    judged, doubled = _distinct_judgements(found.judged)
+    given = Given(found.given) if found.given.num_rows and params.given else None
+    return found.queries, judged, given, found.counts | doubled | more, found.warnings
 
 
 def _losses(

@@ -31,9 +31,11 @@ import pyarrow as pa
 
 from negmine.table.readers.columns import Account, Columns
 from negmine.table.readers.dispatch import read
+from negmine.table.readers.examples import read_examples
 from negmine.table.readers.kinds import (
     CORPUS,
     CORPUS_SCHEMA,
+    EXAMPLES_SCHEMA,
     PAIRS,
     PAIRS_SCHEMA,
     QRELS,
@@ -47,10 +49,12 @@ from negmine.table.readers.kinds import (
 from negmine.table.readers.layouts import input_file
 from negmine.table.readers.origins import Origin, origin
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.sets.base import Reading
 from negmine.table.readers.specs import Specs
 
 __all__ = [
     "CORPUS_SCHEMA",
+    "EXAMPLES_SCHEMA",
     "PAIRS_SCHEMA",
     "QRELS_SCHEMA",
     "QUERIES_SCHEMA",
@@ -59,10 +63,12 @@ __all__ = [
     "Columns",
     "Origin",
     "Problems",
+    "Reading",
     "Specs",
     "input_file",
     "origin",
     "read_corpus",
+    "read_examples",
     "read_pairs",
     "read_qrels",
     "read_queries",

@@ -33,7 +33,7 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
     """Refuse a column of which no value could be right."""
     types = pa.types
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-    fits = _is_text(kind)
+    fits = _is_text(kind) or target.kind == "raw"
     if target.kind in ("id", "grade", "score", "kept"):
         fits = fits or types.is_integer(kind) or types.is_floating(kind)
         fits = fits or (target.kind in ("grade", "kept") and types.is_boolean(kind))
@@ -57,6 +57,8 @@ def column_values(target: Target, column: pa.Array) -> Any:
     """A string or int32 array where all values are fit for it, else Python objects to check."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if target.kind == "raw":
+        return _raw_values(column)
     if column.null_count or target.kind == "kept":
         return _python_values(column)
     try:
@@ -76,6 +78,19 @@ def column_values(target: Target, column: pa.Array) -> Any:
     except pa.ArrowInvalid:
         pass
     return _python_values(column)
+
+
+def _raw_values(column: pa.Array) -> list[Any]:
+    """Python objects; texts in lists and structs are known to be UTF-8."""
+    if _is_text(column.type):
+        return _python_values(column)
+    try:
+        # Reading Parquet takes the writer's word for it that strings are UTF-8.
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InvalidDataError(f"a column holds damaged values: {error}") from None
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _python_values(column: pa.Array) -> list[Any]:

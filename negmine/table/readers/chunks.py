@@ -59,7 +59,7 @@ def resolve(
                 hint=did_you_mean(wanted, shown) + hint,
                 header=header,
             )
-        found = wanted or _found(target, free)
+        found = wanted or find_column(target, free)
         if found is None:
             if target.optional:
                 continue
@@ -83,7 +83,7 @@ def resolve(
     return sources
 
 
-def _found(target: Target, header: Sequence[str]) -> str | None:
+def find_column(target: Target, header: Sequence[str]) -> str | None:
     """The column under one of a target's names: as it is written, or but for case and hyphens."""
     for name in target.aliases:
         if name in header:

@@ -80,8 +80,41 @@ def sample(role: str, specs: Specs, columns: Mapping[str, str], rows: int = 200)
     return Sample({}, 0, kind.schema.empty_table(), asked.account)
 
 
-def header(role: str, specs: Specs) -> list[str]:
+def files(kind: Input, specs: Specs) -> Iterator[Found]:
+    """Each file of an input on its own.
+
+    Raises:
+        NegmineError: it is not there, or no input of negmine's.
+    """
+    for one in find_all(kind, specs):
+        if one.format == "catalogue":
+            catalogues.check(kind, one.spec)
+        yield from [replace(one, files=(file,)) for file in one.files] or [one]
+
+
+def read_file(
+    kind: Input, found: Found, columns: Mapping[str, str], problems: Problems
+) -> Iterator[pa.RecordBatch]:
+    """The records of one of :func:`files`."""
+    return _checked(kind, _parts(kind, [found], Columns.of(columns), problems), problems)
+
+
+def read_chunks(
+    kind: Input, found: Found, columns: Columns, problems: Problems
+) -> Iterator[tuple[str, Chunk]]:
+    """The same, as its reader gives them, unchecked; with the file's name."""
+    for name, chunks in _parts(kind, [found], columns, problems):
+        for chunk in chunks:
+            yield name, chunk
+
+
+def header(role: str, specs: Specs | Found, columns: Columns | None = None) -> list[str]:
     """The columns of an input, or the fields of its first line.
+
+    Args:
+        role: what it is read as.
+        specs: what a user would name, or one of :func:`files`.
+        columns: what the user said; fields asked for by their number are named so.
 
     Raises:
         NegmineError: it is not there, or no input of negmine's.
@@ -89,8 +122,10 @@ def header(role: str, specs: Specs) -> list[str]:
     kind = KINDS[role]
     # Nothing has a column of this name, and who says so says which there are.
     asked = replace(kind, targets=(Target("any", "id", ("\0",)),))
-    every = Columns(strict=False)
-    for _, chunks in _parts(asked, find_all(kind, specs), every, Problems("skip")):
+    every = Columns() if columns is None else columns
+    every = replace(every, strict=False, account=Account())
+    found = [specs] if isinstance(specs, Found) else find_all(kind, specs)
+    for _, chunks in _parts(asked, found, every, Problems("skip")):
         try:
             return list(next(chunks, Chunk({}, {}, [])).sources.values())
         except NoColumnError as error:

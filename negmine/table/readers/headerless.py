@@ -31,6 +31,16 @@ _MSMARCO = {
     ),
     "queries": ((["qid", "text"], ["[0-9]+", ".*"]),),
 }
+#: MS MARCO's triples: a query, a positive, a negative, as texts or as ids.
+_TRIPLE = ["query", "positive", "negative"]
+_ID = re.compile("[0-9]+")
+#: Fields that name a column.
+_NAMES = frozenset(
+    (
+        *("query", "anchor", "question", "positive", "negative", "pos", "neg", "passage"),
+        *("document", "answer", "response", "label", "score", "qid", "docid", "pid", "id", "text"),
+    )
+)
 _POSITION = re.compile("#[1-9][0-9]*")
 
 
@@ -48,6 +58,8 @@ def headerless(kind: Input, line: str) -> tuple[list[str], Splitter] | None:
             ):
                 return header, split
     fields = split_tabs(line)
+    if kind.name == "pairs" and _is_triple(fields):
+        return _TRIPLE, split_tabs
     for header, patterns in _MSMARCO.get(kind.name, ()):
         if len(fields) == len(header) and all(
             re.fullmatch(pattern, text, re.DOTALL)
@@ -55,6 +67,20 @@ def headerless(kind: Input, line: str) -> tuple[list[str], Splitter] | None:
         ):
             return header, split_tabs
     return None
+
+
+def _is_triple(fields: list[str]) -> bool:
+    """Whether these are three texts or three ids, and no names of columns.
+
+    Three single words may be either, and are taken for names.
+    """
+    if len(fields) != len(_TRIPLE):
+        return False
+    if all(_ID.fullmatch(field) for field in fields):
+        return True
+    names = any(field.strip().casefold() in _NAMES for field in fields)
+    ids = any(_ID.fullmatch(field) for field in fields)
+    return not names and not ids and any(" " in field.strip() for field in fields)
 
 
 def positions(columns: Mapping[str, str], fields: list[str]) -> list[str] | None:

@@ -15,7 +15,21 @@ QUERIES_SCHEMA = pa.schema([("qid", pa.string()), ("text", pa.string())])
 QRELS_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("grade", pa.int32())])
 RUN_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("score", pa.float32())])
 PAIRS_SCHEMA = pa.schema([("query", pa.string()), ("positive", pa.string())])
-ValueKind = Literal["id", "text", "title", "grade", "passages", "score", "kept"]
+#: A row per (query, passage) of a training set; see :func:`negmine.table.readers.read_examples`.
+EXAMPLES_SCHEMA = pa.schema(
+    [
+        ("qid", pa.string()),
+        ("query", pa.string()),
+        ("docid", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("grade", pa.int32()),
+        ("given", pa.int32()),
+        ("score", pa.float32()),
+    ]
+)
+#: ``raw`` is whatever stands there, for a layout to make sense of.
+ValueKind = Literal["id", "text", "title", "grade", "passages", "score", "kept", "raw"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,7 @@ class Target:
     @property
     def optional(self) -> bool:
         """Whether a file may lack it."""
-        return self.kind in ("title", "grade")
+        return self.kind in ("title", "grade", "raw")
 
 
 @dataclass(frozen=True)
