@@ -8,7 +8,7 @@ is an operator as often as not:
 * ``* / % & # @ \\`` and primes stay everywhere, as do ``!=``, ``:=``, a ``!`` before a word, and a
   sign before a digit;
 * ``-`` and brackets stay in code and formulas: where symbols and brackets (and, if there are any,
-  hyphens that join no words) are at least an eighth of the letters and digits.
+  hyphens that join no words) are at least a tenth of the letters and digits.
 
 Symbols stand apart from words (``a+b`` is ``a + b``) and together (``) *`` is ``)*``). Next to a
 letter of a script that is written without spaces there is none.
@@ -58,7 +58,7 @@ _ASSIGNED = (range(0x32000), range(0xE0000, 0xE0200))
 #: Texts normalised at a time: what is made of them stays in the caches.
 _AT_ONCE = 512
 #: Symbols and brackets for every letter or digit, from which a text is code or a formula.
-_CODE_SHARE = 1 / 8
+_CODE_SHARE = 1 / 10
 #: Letters of scripts without spaces for every letter, from which a text is compared by characters.
 _UNSPACED_SHARE = 1 / 5
 _SUPERSCRIPTS = "([²³¹⁰ⁱ⁴-⁻ⁿ]+)"

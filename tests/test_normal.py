@@ -46,7 +46,7 @@ def reference(text: str) -> str:
     if signs:
         edged = [False, *word, False]
         signs += sum(c in "-–‐‑" and not edged[i] * edged[i + 2] for i, c in enumerate(text))
-    code = signs > 0 and 8 * signs >= sum(word)
+    code = signs > 0 and 10 * signs >= sum(word)
     tokens: list[tuple[str, str]] = []
     for i, c in enumerate(text):
         before = i > 0 and word[i - 1]

@@ -32,6 +32,18 @@ def full_text(documents: pa.Table | pa.RecordBatch) -> pa.Array:
     return chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
 
 
+def text_contents(documents: pa.Table | pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """Content ids of full texts, and of texts without their titles; null where that is no other."""
+    title, text = documents.column("title"), documents.column("text")
+    both = pc.and_(pc.not_equal(title, ""), pc.not_equal(text, ""))
+    both = both.combine_chunks() if isinstance(both, pa.ChunkedArray) else both
+    text = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    place = np.cumsum(both.to_numpy(zero_copy_only=False)) - 1
+    untitled = ~both.to_numpy(zero_copy_only=False)
+    alone = content_ids(text.filter(both)).take(pa.array(place, mask=untitled))
+    return content_ids(full_text(documents)), alone
+
+
 class SeenIds:
     """Finds repeated ids in a stream with 16 bytes per distinct id.
 
@@ -297,19 +309,20 @@ class Documents:
         return [column.combine_chunks() for column in taken.columns]
 
     def find_contents(self, contents: pa.Array) -> pa.Array:
-        """Docid of a document whose full text has each of the distinct content ids, or null.
+        """Docid of a document that each of the distinct content ids is of, or null.
 
-        Where several documents share a text the smallest docid is given.
+        Of its full text, or else of its text without the title: whoever made pairs of a corpus may
+        have left the titles out. Where several documents share it the smallest docid is given.
         """
-        best: dict[str, str] = {}
+        best: dict[str, tuple[int, str]] = {}
         for _, part in self.parts():
-            ids = content_ids(full_text(part))
-            mask = pc.is_in(ids, value_set=contents)
-            for content, docid in zip(
-                ids.filter(mask).to_pylist(),
-                part.column("docid").filter(mask).to_pylist(),
-                strict=True,
-            ):
-                if content not in best or docid < best[content]:
-                    best[content] = docid
-        return pa.array([best.get(content) for content in contents.to_pylist()], pa.string())
+            for alone, ids in enumerate(text_contents(part)):
+                mask = pc.is_in(ids, value_set=contents)
+                for content, docid in zip(
+                    ids.filter(mask).to_pylist(),
+                    part.column("docid").filter(mask).to_pylist(),
+                    strict=True,
+                ):
+                    best[content] = min(best.get(content, (2, "")), (alone, docid))
+        found = [best.get(content, (2, None))[1] for content in contents.to_pylist()]
+        return pa.array(found, pa.string())

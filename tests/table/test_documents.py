@@ -65,6 +65,9 @@ def test_lookups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert documents.rows(pa.array([], pa.string())).tolist() == []
     assert documents.texts(pa.array(["d4", "d1"])).to_pylist() == ["text 4", "text 1"]
     assert documents.texts(pa.array([], pa.string())).to_pylist() == []
+    titled, _ = store(tmp_path / "b", batch(("x", "T", "y"), ("z", "", "w")))
+    texts, titles = titled.titled(pa.array(["z", "x"]))
+    assert (texts.to_pylist(), titles.to_pylist()) == (["w", "T y"], ["", "T"])
     with pytest.raises(InvalidDataError, match="'no' is not in the corpus"):
         documents.texts(pa.array(["d1", "no"]))
 
@@ -115,3 +118,17 @@ def test_seen_ids_is_a_dictionary(stream: list[list[tuple[str, str]]]) -> None:
                 assert not same[position]
                 assert not other[position]
                 truth[docid] = text
+
+
+def test_find_contents_knows_a_text_without_its_title(tmp_path: Path) -> None:
+    rows = [
+        ("b", "Bread", "It rises."),
+        ("c", "Dough", "It rises."),
+        ("d", "", "Dough It rises."),
+        ("e", "Yeast", ""),
+    ]
+    documents, _ = store(tmp_path / "a", batch(*rows))
+    texts = ["It rises.", "Bread It rises.", "Dough It rises.", "Bread", "Yeast", ""]
+    found = documents.find_contents(content_ids(pa.array(texts))).to_pylist()
+    # A full text counts before a text alone, the smallest id among equals.
+    assert found == ["b", "b", "c", None, "e", None]
