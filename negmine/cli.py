@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Optional, get_args, get_origin, get_type_hints
 
@@ -25,6 +26,7 @@ from negmine.errors import (
     UsageError,
     machine_error,
 )
+from negmine.given_once import GivenOnceCommand
 from negmine.params import STAGES, AuditParams, FilterParams, ReportParams
 
 app = typer.Typer(
@@ -36,6 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_command = partial(app.command, cls=GivenOnceCommand)
 
 _EPILOG = {
     "index": "Example: negmine index --corpus corpus.jsonl --encoder "
@@ -181,14 +185,14 @@ def _stage_command(stage: str) -> None:
         )
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(stage, help=_HELP[stage], epilog=_EPILOG[stage])(command)
+    _command(stage, help=_HELP[stage], epilog=_EPILOG[stage])(command)
 
 
 for _stage in STAGES:
     _stage_command(_stage)
 
 
-@app.command(epilog="Example: negmine init pairs.jsonl && negmine run recipe.toml")
+@_command(epilog="Example: negmine init pairs.jsonl && negmine run recipe.toml")
 def init(
     inputs: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -218,7 +222,7 @@ def init(
     _guarded(lambda: starter.run(inputs or [], out, encoder=encoder, force=force))
 
 
-@app.command(
+@_command(
     epilog="Example: negmine run default --corpus corpus.jsonl --queries queries.jsonl "
     "--qrels qrels.tsv"
 )
@@ -299,7 +303,7 @@ def run(
         _guarded(lambda: pipeline.run_recipe(recipe, **given))
 
 
-@app.command(epilog="Example: negmine inspect work/ledger --rows 5")
+@_command(epilog="Example: negmine inspect work/ledger --rows 5")
 def inspect_(
     artifact: Annotated[
         str, typer.Argument(metavar="ARTIFACT", help="An artifact, or a work folder of them.")
@@ -322,7 +326,7 @@ inspect_.__name__ = "inspect"
 app.registered_commands[-1].name = "inspect"
 
 
-@app.command(epilog="Example: negmine doctor")
+@_command(epilog="Example: negmine doctor")
 def doctor(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -365,7 +369,7 @@ def _audit_command() -> None:
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(
+    _command(
         "audit",
         help="Measure a filter's false negatives: hide known positives, filter, count.",
         epilog="Example: negmine audit work/scored --relative-margin 0.05 --sweep auto -o "
@@ -417,7 +421,7 @@ def _report_command() -> None:
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(
+    _command(
         "report",
         help="Show a ledger as one page to look at, or two ledgers side by side.",
         epilog="Example: negmine report work/ledger -o work/report.html",
@@ -427,7 +431,7 @@ def _report_command() -> None:
 _report_command()
 
 
-@app.command(epilog="Example: negmine explain work/ledger 42")
+@_command(epilog="Example: negmine explain work/ledger 42")
 def explain(
     ledger: Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger artifact.")],
     qid: Annotated[str, typer.Argument(metavar="QID", help="The query's id.")],

@@ -239,6 +239,7 @@ def _recipe_steps(
         for stage in ("index", "retrieve"):
             if key in {field.name for field in fields(STAGES[stage])}:
                 tables[stage][key] = value
+    _check_changes(changes, given, memory)
     for change in changes:
         _change(tables, change)
     if memory is not None:
@@ -262,6 +263,32 @@ def _recipe_steps(
         params = recipe.build(params_class, tables[stage], {}, where=f"{path} [{stage}]")
         steps.append((stage, params, Path(work) / FOLDERS.get(stage, loaded.output)))
     return steps
+
+
+def _check_changes(changes: Sequence[str], inputs: Mapping[str, Any], memory: str | None) -> None:
+    """See that no change undoes another one, or an option of its own.
+
+    Raises:
+        UsageError: two values for one key of the recipe.
+    """
+    flags = {f"{stage}.{key}": f"--{key}" for stage in ("index", "retrieve") for key in inputs}
+    if memory is not None:
+        flags |= {f"{stage}.memory": "--memory" for stage in STAGES}
+    seen: dict[str, str] = {}
+    for change in changes:
+        stage, _, rest = change.partition("=")[0].partition(".")
+        key, _, entry = rest.partition(".")
+        key = f"{stage}.{key.replace('_', '-')}"
+        if key in flags:
+            raise UsageError(
+                f"--set {change!r} and {flags[key]} set the same key: give one of them"
+            )
+        name = f"{key}.{entry}"
+        # All of a table after one entry of it would take the entry away.
+        other = seen.get(name) or (None if entry else seen.get(key))
+        if other is not None:
+            raise UsageError(f"--set {change!r} undoes --set {other!r}: give one of them")
+        seen[name] = seen[key] = change
 
 
 def _change(tables: dict[str, dict[str, Any]], change: str) -> None:

@@ -120,10 +120,21 @@ def build(
         if name not in fields:
             names = [known.replace("_", "-") for known in fields]
             raise UsageError(f"unknown key '{key}'", where=where, hint=did_you_mean(key, names))
+        if name in values:
+            raise UsageError(
+                f"'{name.replace('_', '-')}' is set twice, with '-' and with '_'", where=where
+            )
+        if isinstance(value, dict) and not _takes_table(fields[name]):
+            raise UsageError(
+                f"'{key}' must be a string or a list of strings, not a table", where=where
+            )
         values[name] = _convert(value, hints[name], key, where)
+        _check_entries(values[name], fields[name], key, where)
     for name, value in flags.items():
         if value is not None:
-            values[name] = _convert(value, hints[name], f"--{name.replace('_', '-')}", None)
+            option = f"--{name.replace('_', '-')}"
+            values[name] = _convert(value, hints[name], option, None)
+            _check_entries(values[name], fields[name], option, None)
     for name, value in values.items():
         plain = name.replace("_", "-")
         flag = flags.get(name) is not None
@@ -131,6 +142,27 @@ def build(
             fields[name], value, f"--{plain}" if flag else f"'{plain}'", None if flag else where
         )
     return params_class(**values)
+
+
+def _takes_table(field: dataclasses.Field[Any]) -> bool:
+    """Whether an entry may be ``NAME=VALUE``, and so a recipe may write a table of them."""
+    return not field.metadata["path"] or "=" in (field.metadata["metavar"] or "")
+
+
+def _check_entries(
+    value: Any, field: dataclasses.Field[Any], option: str, where: str | None
+) -> None:
+    """Refuse what a repeatable parameter is given twice; of a ``NAME=VALUE`` the name counts."""
+    if not isinstance(value, tuple):
+        return
+    metavar = field.metadata["metavar"] or ""
+    is_named = metavar.startswith(("NAME=", "TARGET="))
+    seen: set[str] = set()
+    for entry in value:
+        name = entry.partition("=")[0] if is_named else entry
+        if name in seen:
+            raise UsageError(f"{option} names '{name}' twice", where=where, hint="Name it once.")
+        seen.add(name)
 
 
 def _convert(value: Any, hint: Any, key: str, where: str | None) -> Any:

@@ -6,7 +6,7 @@ read seldom and memory stays bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -140,7 +140,7 @@ class Guard:
         self._asks = params.query_text or params.own_document != "off"
         self._texts = compares_texts(params)
         self._excluded: pa.Array | None = None
-        self._cosines = dict(map(_cosine, params.near_duplicate_cosine))
+        self._cosines = _cosines(params.near_duplicate_cosine)
         if params.sibling_by is not None:
             kept.check(params.sibling_by, self._documents, "--sibling-by")
         self._vectors = {
@@ -398,6 +398,16 @@ def digests_of(strings: pa.ChunkedArray) -> np.ndarray:
     encoded = strings.combine_chunks().dictionary_encode()
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return digests(encoded.dictionary)[encoded.indices.to_numpy()]
+
+
+def _cosines(entries: Sequence[str]) -> dict[str, float]:
+    """The threshold of each of the index's vectors; one has two names, with and without score_."""
+    found: dict[str, float] = {}
+    for name, number in map(_cosine, entries):
+        if name in found:
+            raise UsageError(f"--near-duplicate-cosine names '{name}' twice", hint="Name it once.")
+        found[name] = number
+    return found
 
 
 def _cosine(entry: str) -> tuple[str, float]:

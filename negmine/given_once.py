@@ -1,0 +1,43 @@
+"""What is given twice: an option that takes one value is refused, where Click keeps the last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from typer.core import TyperCommand
+
+
+class GivenOnceCommand(TyperCommand):
+    """A command whose options may be repeated where all their values are used, and only there."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Click's, after a look at how often each option is given."""
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            for option in _repeated(order):
+                ctx.fail(
+                    f"{' / '.join(option.opts)} is given more than once and takes one value. "
+                    "Give it once."
+                )
+        found: list[str] = super().parse_args(ctx, args)
+        return found
+
+
+def _repeated(order: Iterable[Any]) -> list[Any]:
+    """The options of one value among parameters as they were given."""
+    times = Counter(id(parameter) for parameter in order)
+    return [
+        parameter
+        for parameter in {id(parameter): parameter for parameter in order}.values()
+        if times[id(parameter)] > 1 and not takes_several(parameter)
+    ]
+
+
+def takes_several(parameter: Any) -> bool:
+    """Whether a parameter of Click's means no less when it is repeated."""
+    if parameter.param_type_name != "option" or parameter.multiple or parameter.count:
+        return True
+    # A switch that nothing turns back says the same again.
+    return bool(parameter.is_flag) and not parameter.secondary_opts
