@@ -230,3 +230,121 @@ def test_a_record_that_says_nothing_is_named(tmp_path: Path) -> None:
     told = refused(tmp_path, lines(tmp_path / "train.jsonl", rows))
     assert "train.jsonl:4" in told
     assert "pos[0]" in told
+
+
+# --- passages, conversations, arrays ------------------------------------------------------------
+
+
+def _passage(title: str, text: str, docid: str, key: str = "docid") -> dict[str, Any]:
+    return {key: docid, "title": title, "text": text}
+
+
+def _tevatron(positives: bool = True) -> list[dict[str, Any]]:
+    return [
+        {
+            "query_id": f"q{i}",
+            "query": q,
+            "answers": ["some"],
+            "positive_passages": [_passage("Yes", p, f"p{i}")] if positives or i else [],
+            "negative_passages": [_passage("No", n, f"n{i}")],
+        }
+        for i, (q, p, n) in enumerate(TRUTH)
+    ]
+
+
+def test_tevatrons_passages_keep_ids_and_titles(tmp_path: Path) -> None:
+    table = mined(tmp_path, lines(tmp_path / "train.jsonl", _tevatron()))
+    assert table[SALT].positives == {f"Yes {RIVERS}"}
+    assert table[SALT].given == [f"No {MOON}"]
+    assert table[SALT].docids == {f"Yes {RIVERS}": "p1", f"No {MOON}": "n1"}
+
+
+def test_a_query_without_a_positive_is_counted(tmp_path: Path) -> None:
+    table = mined(tmp_path, lines(tmp_path / "miracl.jsonl", _tevatron(positives=False)))
+    assert set(table) == {SALT, THUNDER}
+    manifest = json.loads((tmp_path / "candidates" / "_manifest.json").read_text())
+    assert manifest["counts"]["queries_without_positive"] == 1
+
+
+def test_dprs_contexts(tmp_path: Path) -> None:
+    def context(text: str, docid: str, score: float) -> dict[str, Any]:
+        return {**_passage("T", text, docid, "passage_id"), "score": score, "title_score": 1}
+
+    rows = [
+        {
+            "dataset": "toy",
+            "question": q,
+            "answers": ["x"],
+            "positive_ctxs": [context(p, f"1{i}", 1000)],
+            "negative_ctxs": [context("Neither of them.", "9", 0.5)],
+            "hard_negative_ctxs": [context(n, f"2{i}", 9.5)],
+        }
+        for i, (q, p, n) in enumerate(TRUTH)
+    ]
+    table = mined(tmp_path, lines(tmp_path / "dpr.jsonl", rows))
+    assert set(table) == {SUGAR, SALT, THUNDER}
+    assert table[THUNDER].positives == {f"T {LIGHTNING}"}
+    assert table[THUNDER].given == [f"T {HAIL}", "T Neither of them."]
+    assert table[THUNDER].scores == [9.5, 0.5]
+    assert table[THUNDER].docids[f"T {HAIL}"] == "22"
+
+
+def _said(text: str, role: str = "user") -> list[dict[str, str]]:
+    return [{"role": role, "content": text}]
+
+
+def test_swifts_conversations(tmp_path: Path) -> None:
+    rows = [
+        {
+            "messages": [{"role": "system", "content": "Find it."}, *_said(q)],
+            "positive_messages": [_said(p, "assistant")],
+            "negative_messages": [_said(n, "assistant")],
+        }
+        for q, p, n in TRUTH
+    ]
+    check(mined(tmp_path, lines(tmp_path / "swift.jsonl", rows)))
+    rows[1]["messages"] = [*_said(SALT), *_said("?", "assistant"), *_said("!")]
+    told = refused(tmp_path / "turns", lines(tmp_path / "turns.jsonl", rows))
+    assert "turns.jsonl:2" in told
+
+
+ARRAYS: dict[str, list[Any]] = {
+    "arrays of two": [[q, p] for q, p, _ in TRUTH],
+    "arrays of three": [[q, p, n] for q, p, n in TRUTH],
+    "texts of two": [{"texts": [q, p]} for q, p, _ in TRUTH],
+    "texts of three": [{"texts": [q, p, n]} for q, p, n in TRUTH],
+    "sets": [{"set": [q, p]} for q, p, _ in TRUTH],
+    "query and lists": [{"query": q, "pos": [p], "neg": [n]} for q, p, n in TRUTH],
+    "query and positives": [{"query": q, "pos": [p]} for q, p, _ in TRUTH],
+}
+
+
+@pytest.mark.parametrize("layout", ARRAYS)
+def test_embedding_training_data(tmp_path: Path, layout: str) -> None:
+    table = mined(tmp_path, lines(tmp_path / "train.jsonl", ARRAYS[layout]))
+    check(table, negatives=layout in ("arrays of three", "texts of three", "query and lists"))
+
+
+def test_a_long_array_is_a_set_only_if_one_says_so(tmp_path: Path) -> None:
+    rows = [{"texts": ["how to boil eggs", "boiling eggs", "eggs, boiled", "cook an egg"]}]
+    file = lines(tmp_path / "train.jsonl", rows)
+    assert "--column set=texts" in refused(tmp_path / "no", file)
+    said = ("--column", "set=texts")
+    table = mined(tmp_path / "yes", file, *said, index=said)
+    assert table["how to boil eggs"].positives == set(rows[0]["texts"][1:])
+
+
+def test_colberts_arrays_of_numbers(tmp_path: Path) -> None:
+    corpus, queries = _collections(tmp_path)
+    rows: list[Any] = [[1000, 5000, 6000, 6001], [1001, [5001, 9.0], [6001, 3.5]]]
+    file = lines(tmp_path / "train.jsonl", rows)
+    table = mined(tmp_path, file, "--queries", queries, index=("--corpus", corpus))
+    assert table[SUGAR].given == [CELLS, MOON]
+    assert (table[SALT].positives, table[SALT].scores) == ({RIVERS}, [3.5])
+
+
+def test_files_of_several_layouts(tmp_path: Path) -> None:
+    first = lines(tmp_path / "a.jsonl", FLAT["triplets"][:1])
+    second = lines(tmp_path / "b.jsonl", FLAT["flagembedding"][1:])
+    more = ("--pairs", second)
+    check(mined(tmp_path, first, *more, index=more))

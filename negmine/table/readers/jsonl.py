@@ -10,7 +10,7 @@ import orjson
 
 from negmine.table.readers.chunks import MISSING, Chunk, resolve
 from negmine.table.readers.columns import Columns
-from negmine.table.readers.kinds import Input, Target
+from negmine.table.readers.kinds import ARRAY, PAIRS, Input, Target
 from negmine.table.readers.lines import line_blocks
 from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
@@ -30,7 +30,7 @@ def json_chunks(
     known: set[str] = set()
     later: set[str] = set()
     for first, lines in line_blocks(file, compression):
-        rows, numbers = _json_rows(file.name, first, lines, problems)
+        rows, numbers = _json_rows(kind, file.name, first, lines, problems)
         if not rows:
             continue
         if sources is None:
@@ -88,7 +88,7 @@ def _looker(rows: list[dict[str, Any]]) -> Look:
 
 
 def _json_rows(
-    path: str, first: int, lines: list[bytes], problems: Problems
+    kind: Input, path: str, first: int, lines: list[bytes], problems: Problems
 ) -> tuple[list[dict[str, Any]], Sequence[int]]:
     """The objects in ``lines`` and their line numbers."""
     try:
@@ -107,6 +107,8 @@ def _json_rows(
         except orjson.JSONDecodeError as error:
             problems.report(where, *_json_message(line, error))
             continue
+        if kind.name == PAIRS.name and _is_array(row):
+            row = {ARRAY: row}
         if not isinstance(row, dict):
             problems.report(
                 where,
@@ -117,6 +119,11 @@ def _json_rows(
         rows.append(row)
         numbers.append(number)
     return rows, numbers
+
+
+def _is_array(row: Any) -> bool:
+    """Whether a line is an array of texts or numbers, and not of records."""
+    return isinstance(row, list) and not any(isinstance(item, dict) for item in row)
 
 
 def _json_message(line: bytes, error: json.JSONDecodeError) -> tuple[str, str | None]:

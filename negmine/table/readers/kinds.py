@@ -28,6 +28,8 @@ EXAMPLES_SCHEMA = pa.schema(
         ("score", pa.float32()),
     ]
 )
+#: The column that a line of JSON is read as which is an array, where an input may have such lines.
+ARRAY = "[...]"
 #: ``raw`` is whatever stands there, for a layout to make sense of.
 ValueKind = Literal["id", "text", "title", "grade", "passages", "score", "kept", "raw"]
 

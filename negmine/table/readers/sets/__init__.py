@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from negmine.table.readers.kinds import PAIRS, Target
 from negmine.table.readers.sets.base import Beginning, Layout
+from negmine.table.readers.sets.conversations import CONVERSATIONS
 from negmine.table.readers.sets.labelled import LABELLED
 from negmine.table.readers.sets.lists import LISTS
+from negmine.table.readers.sets.passages import PASSAGES
+from negmine.table.readers.sets.tuples import TUPLES
 
 #: The first one that fits is taken.
-LAYOUTS = (LABELLED, LISTS)
+LAYOUTS = (TUPLES, CONVERSATIONS, PASSAGES, LABELLED, LISTS)
 
 
 def recognised(beginning: Beginning) -> Layout | None:

@@ -12,9 +12,6 @@ from negmine.table.readers.columns import Columns
 from negmine.table.readers.kinds import Target
 from negmine.table.readers.values import BadValueError, id_value, text_value, type_name
 
-#: The column that a line which is a JSON array is read as.
-ARRAY = "[...]"
-
 QUERY = Target("query", "raw", ("query", "anchor", "question", "query_text"))
 QID = Target("qid", "raw", ("query_id", "qid", "question_id", "query-id"))
 #: Names of an object's fields, where a passage is one.
