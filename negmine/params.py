@@ -117,6 +117,13 @@ class IndexParams:
         metavar="NAME=MODEL",
     )
     bm25: bool = opt(True, "Build the Lucene BM25 index.", flags=("--bm25/--no-bm25",))
+    language: str = opt(
+        "auto",
+        "Language whose Lucene analyser BM25 reads texts with: en, de, zh, ... (docs/inputs.md "
+        "lists them), ngram (sequences of characters, for any script), pretokenized (words between "
+        "blanks), or auto, which goes by a sample of the corpus.",
+        metavar="LANG",
+    )
     signatures: bool = opt(
         True,
         "Store what the filter's guard compares of each text (276 bytes a document); without it "

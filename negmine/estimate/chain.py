@@ -134,7 +134,8 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     if states["documents"].kind == "made":
         real = artifacts.open_artifact(out / "documents")
     if params.bm25:
-        states["bm25"] = _child_state(chain, out / "bm25", real, index.bm25_plan)
+        plan = partial(index.bm25_plan, language=params.language)
+        states["bm25"] = _child_state(chain, out / "bm25", real, plan)
     for name, reference in references.items():
         plan = partial(
             index.vectors_plan, params, name=name, reference=reference, prompt=prompts.get(name)
@@ -158,7 +159,7 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     made = index.Made(chain.trial("index"), budget=budget)
     children = {"documents": small.artifact}
     if params.bm25:
-        children["bm25"] = _bm25(chain, small, made, cost, states["bm25"])
+        children["bm25"] = _bm25(chain, params.language, small, made, cost, states["bm25"])
     for name in references:
         children[name] = _vectors(
             chain, params, name, prompts.get(name), small, corpus, made, cost, states[name]
@@ -261,7 +262,9 @@ def _small(chain: Chain, corpus: Documents) -> Documents:
         return Documents(writer.commit(counts))
 
 
-def _bm25(chain: Chain, small: Documents, made: index.Made, cost: Cost, state: State) -> Artifact:
+def _bm25(
+    chain: Chain, language: str, small: Documents, made: index.Made, cost: Cost, state: State
+) -> Artifact:
     """Index a quarter of the small corpus, then all of it: the second is the pace."""
     from negmine.sources import bm25
 
@@ -276,7 +279,7 @@ def _bm25(chain: Chain, small: Documents, made: index.Made, cost: Cost, state: S
             memory_bytes=made.budget.heap,
         )
     with second:
-        built = index.make_bm25(made, small.artifact)
+        built = index.make_bm25(made, small.artifact, language)
     if state.kind != "made":
         pace = second.seconds / len(small)
         cost.add("bm25", first.seconds + max(0, chain.documents - indexed) * pace)

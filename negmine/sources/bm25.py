@@ -37,6 +37,7 @@ import pyarrow.compute as pc
 
 from negmine import jvm
 from negmine.errors import InvalidDataError, MachineError, MissingInputError, NegmineError
+from negmine.sources import languages
 from negmine.sources.base import Hits
 from negmine.table import schema as schemas
 
@@ -82,6 +83,7 @@ def build(
     *,
     threads: int,
     memory_bytes: int | None,
+    language: str = languages.ENGLISH,
 ) -> int:
     """Index documents with Anserini's defaults and return how many the index holds.
 
@@ -93,6 +95,7 @@ def build(
         folder: where the index goes; a Lucene index that is there already is replaced.
         threads: how many documents are analysed at a time.
         memory_bytes: the ceiling of the Java heap, where Java is not running yet.
+        language: of the texts, as :mod:`negmine.sources.languages` names it.
 
     Raises:
         InvalidDataError: an id is missing or too long, or the index holds another count.
@@ -101,7 +104,7 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     given = 0
     with _lucene_errors(folder), _directory(folder) as directory:
-        writer = _writer(directory)
+        writer = _writer(directory, language)
         add = _adder(writer)
         try:
             for added in _in_threads(add, _documents(batches), threads):
@@ -131,6 +134,7 @@ class Bm25Source:
         b: length normalisation.
         threads: queries searched at a time.
         memory_bytes: the ceiling of the Java heap, where Java is not running yet.
+        language: what the index was made with; queries are analysed as its documents were.
     """
 
     def __init__(
@@ -141,6 +145,7 @@ class Bm25Source:
         b: float = 0.4,
         threads: int = 1,
         memory_bytes: int | None = None,
+        language: str = languages.ENGLISH,
         _ids_expected: bool = True,
     ) -> None:
         """Open the index; Java is started when it does not run yet."""
@@ -165,7 +170,7 @@ class Bm25Source:
             )
             # No query comes twice, so a cache would only cost memory and time.
             self._searcher.setQueryCache(None)
-        self._analyzer = jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+        self._analyzer = languages.analyzer(language)
         self._generator = jvm.java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
         self._mapper = jvm.java_class("com.fasterxml.jackson.databind.ObjectMapper")()
         self._boolean = jvm.java_class("org.apache.lucene.search.BooleanQuery$Builder")
@@ -477,10 +482,10 @@ def _plain_strings(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.cast(pa.string())
 
 
-def _writer(directory: Any) -> Any:
+def _writer(directory: Any, language: str) -> Any:
     """An index writer with Anserini's settings and a buffer that fits the Java heap."""
     settings = jvm.java_class("org.apache.lucene.index.IndexWriterConfig")(
-        jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+        languages.analyzer(language)
     )
     modes = jvm.java_class("org.apache.lucene.index.IndexWriterConfig$OpenMode")
     heap = jvm.java_class("java.lang.Runtime").getRuntime().maxMemory() / (1 << 20)

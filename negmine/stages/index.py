@@ -20,6 +20,7 @@ from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
+from negmine.sources import languages
 from negmine.stages.columns import Asked, asked
 from negmine.stages.inputs import Inputs, models_memory
 from negmine.stages.outcome import Outcome, conserve
@@ -59,6 +60,7 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
         raise UsageError("--keep names one column twice")
     encoders = named(params.encoder, "--encoder")
     prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
+    languages.check(params.language)
     if not encoders and not params.bm25:
         log.event("the index has documents only: retrieve needs a --run, or a plug-in's --source")
     references = {name: resolve(model) for name, model in encoders.items()}
@@ -73,7 +75,8 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
     documents, warnings = make_documents(params, made)
     children = {"documents": documents}
     if params.bm25:
-        children["bm25"] = make_bm25(made, documents)
+        children["bm25"] = make_bm25(made, documents, params.language)
+        warnings = [*warnings, *children["bm25"].manifest["warnings"]]
     if params.signatures:
         children[signatures.FOLDER] = make_signatures(made, documents)
     for name, reference in references.items():
@@ -228,14 +231,21 @@ def _pairs(params: IndexParams, columns: Asked, problems: Problems) -> Iterator[
     return iter(read_examples(params.pairs, columns.of("pairs"), problems, reading))
 
 
-def bm25_plan(documents: Artifact) -> Plan:
-    """What a BM25 index is made from."""
-    return Plan("index.bm25", BM25_VERSION, {}, artifacts={"documents": documents})
+def bm25_plan(documents: Artifact, language: str) -> Plan:
+    """What a BM25 index is made from; ``language`` is what ``--language`` says."""
+    return _bm25_plan(documents, languages.of_corpus(Documents(documents), language).language)
 
 
-def make_bm25(made: Made, documents: Artifact) -> Artifact:
+def _bm25_plan(documents: Artifact, language: str) -> Plan:
+    # English is not named, as in indexes made before there was another language.
+    settings = {} if language == languages.ENGLISH else {"language": language}
+    return Plan("index.bm25", BM25_VERSION, settings, artifacts={"documents": documents})
+
+
+def make_bm25(made: Made, documents: Artifact, language: str) -> Artifact:
     """Build the Lucene index, unless it is there."""
-    writer = made.begin("bm25", bm25_plan(documents))
+    reading = languages.of_corpus(Documents(documents), language)
+    writer = made.begin("bm25", _bm25_plan(documents, reading.language))
     if writer is None:
         return artifacts.open_artifact(made.out / "bm25")
     from negmine.sources import bm25
@@ -252,7 +262,11 @@ def make_bm25(made: Made, documents: Artifact) -> Artifact:
 
             return {
                 "indexed": bm25.build(
-                    batches(), folder, threads=os.cpu_count() or 1, memory_bytes=made.budget.heap
+                    batches(),
+                    folder,
+                    threads=os.cpu_count() or 1,
+                    memory_bytes=made.budget.heap,
+                    language=reading.language,
                 )
             }
 
@@ -261,8 +275,19 @@ def make_bm25(made: Made, documents: Artifact) -> Artifact:
             writer.add_folder("lucene", build)
         counts = writer.stats("lucene")
         conserve("documents", len(corpus), indexed=counts["indexed"])
-        artifact = writer.commit(counts, ceiling=made.budget.ceiling)
-    log.event(f"bm25: {counts['indexed']:,} documents indexed", **counts)
+        misfit = languages.misfit(reading)
+        warnings = [] if misfit is None else [f"{misfit}: see --language"]
+        facts = {"asked": language, "letters": reading.shares}
+        artifact = writer.commit(
+            counts, warnings=warnings, ceiling=made.budget.ceiling, language=facts
+        )
+    log.warn(warnings)
+    log.event(
+        f"bm25: {counts['indexed']:,} documents indexed as '{reading.language}' "
+        f"(--language {language}; letters: {reading.told() or 'none'})",
+        **counts,
+        language=reading.language,
+    )
     return artifact
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from negmine import log, memory
 from negmine.errors import UsageError
 from negmine.params import RetrieveParams
-from negmine.sources import Hits, Source, given
+from negmine.sources import Hits, Source, given, languages
 from negmine.sources.run_file import open_run
 from negmine.sources.union import Judgements, union
 from negmine.stages.outcome import conserve
@@ -64,6 +64,10 @@ def open_sources(
             budget.lists // max(1, len(setup.approximate)),
         )
 
+    if "bm25" in setup.children:
+        language = _language(setup.children["bm25"])
+        if misfit := languages.misfit(languages.Reading(language, languages.shares(task.texts))):
+            task.warnings.append(f"queries: {misfit}, as the index does: few words will be found")
     sources = {name: opened(name) for name in setup.sources}
     if task.given is not None:
         sources[given.NAME] = task.given
@@ -72,6 +76,12 @@ def open_sources(
             "--source given: no negative is given", hint="Give --pairs a set that has negatives."
         )
     return sources
+
+
+def _language(bm25: Artifact) -> str:
+    """The language that a BM25 index was made with."""
+    language: str = bm25.manifest["params"].get("language", languages.ENGLISH)
+    return language
 
 
 def _open_source(
@@ -94,6 +104,7 @@ def _open_source(
             b=params.b,
             threads=os.cpu_count() or 1,
             memory_bytes=budget.heap,
+            language=_language(artifact),
         )
     from negmine.sources.dense import DenseSource, Vectors, load_query_encoder
 
