@@ -482,7 +482,7 @@ def _guarded(call: Callable[[], Any]) -> None:
         # The reader of our pipe went away (`| head`): nothing is left to say, or to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(_EXIT_BROKEN_PIPE) from None
-    except (OSError, MemoryError, ImportError) as error:
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
         known = machine_error(error)
         if known is None:
             raise

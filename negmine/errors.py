@@ -100,8 +100,30 @@ _MACHINE_HINTS = {
 }
 
 
-def machine_error(error: OSError | MemoryError | ImportError) -> MachineError | None:
-    """What the operating system refused, as a message; None where it is not its doing."""
+#: What libraries say when memory is used up: PyTorch, CUDA's own, cuBLAS, C++, onnxruntime, oneDNN.
+_EXHAUSTED = (
+    *("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed"),
+    *("bad_alloc", "failed to allocate memory", "bfcarena::allocaterawinternal"),
+    "could not allocate",
+)
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether a library ran out of memory, of the machine or of a GPU."""
+    if isinstance(error, MemoryError):
+        return True
+    # onnxruntime's errors are no RuntimeErrors, and have no public base.
+    foreign = type(error).__module__.startswith("onnxruntime")
+    if not foreign and not isinstance(error, RuntimeError):
+        return False
+    said = str(error).lower()
+    return "OutOfMemoryError" in type(error).__name__ or any(told in said for told in _EXHAUSTED)
+
+
+def machine_error(error: Exception) -> MachineError | None:
+    """What the machine refused, as a message; None where it is not its doing."""
+    if isinstance(error, RuntimeError) and exhausted(error):
+        return machine_error(MemoryError())
     if isinstance(error, ImportError):
         # A library that there is no room for, in the loader's words.
         full = any(told in str(error) for told in ("failed to map", os.strerror(errno.ENOMEM)))
@@ -112,7 +134,7 @@ def machine_error(error: OSError | MemoryError | ImportError) -> MachineError | 
             hint="Lower --batch-size or free memory, then run the same command again.",
         )
     # Libraries raise OSError for mistakes of other kinds too, but then without a number.
-    if error.errno is None:
+    if not isinstance(error, OSError) or error.errno is None:
         return None
     name = error.filename
     return MachineError(

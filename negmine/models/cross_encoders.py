@@ -6,8 +6,9 @@ and batches are cut by length across queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -26,8 +27,9 @@ from negmine.models.encoders import (
     on_device,
     torch_max_length,
 )
-from negmine.models.pairs import PairTokenizer, pair_tokenizer, probes
+from negmine.models.pairs import PairRows, PairTokenizer, pair_tokenizer, probes
 from negmine.models.resolve import ModelRef, local_folder, onnx_file
+from negmine.models.room import Room
 from negmine.models.tokens import Ints, attention_mask
 
 Activation = Literal["auto", "none", "sigmoid"]
@@ -130,6 +132,7 @@ class _TorchCrossEncoder:
     activation: Callable[[Any], Any]
     activation_name: str
     tokenizer: PairTokenizer | None
+    room: Room
 
     @property
     def batch_tokens(self) -> int:
@@ -146,6 +149,7 @@ class _TorchCrossEncoder:
             "activation": self.activation_name,
             "dtype": self.placement.dtype,
             "batch_size": self.settings.batch_size,
+            **self.room.facts(),
         }
 
     def score(
@@ -160,18 +164,21 @@ class _TorchCrossEncoder:
 
         pairs = _checked(pairs)
         out = np.empty(len(pairs), dtype=np.float32)
-        if self.tokenizer is None:
-            batches = self._text_batches(queries, documents, pairs)
-        else:
-            batches = self._token_batches(self.tokenizer, queries, documents, pairs)
+        if not len(pairs):
+            return out
+        lengths, make = self._batch_maker(queries, documents, pairs)
+
+        def work(rows: Ints) -> None:
+            features = on_device(make(rows), self.placement.device)
+            scores = self.activation(self.model(features)["scores"].float())
+            out[rows] = scores.reshape(len(rows)).cpu().numpy()
+            check_finite(out[rows], self.ref)
+            if progress:
+                progress(len(rows))
+
+        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
         with torch.inference_mode(), autocast(self.placement):
-            for rows, features in batches:
-                features = on_device(features, self.placement.device)
-                scores = self.activation(self.model(features)["scores"].float())
-                out[rows] = scores.reshape(len(rows)).cpu().numpy()
-                check_finite(out[rows], self.ref)
-                if progress:
-                    progress(len(rows))
+            self.room.run(batches, lengths, work, self.placement)
         return out
 
     def lengths(
@@ -190,42 +197,37 @@ class _TorchCrossEncoder:
         )
         return np.minimum(lengths, self.max_length)
 
-    def _token_batches(
-        self,
-        tokenizer: PairTokenizer,
-        queries: Sequence[str],
-        documents: Sequence[str],
-        pairs: Ints,
-    ) -> Iterator[tuple[Ints, dict[str, Any]]]:
+    def _batch_maker(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: Ints
+    ) -> tuple[Ints, Callable[[Ints], dict[str, Any]]]:
+        """Tokens of each pair, and what makes the features of some rows."""
+        if self.tokenizer is not None:
+            made = self.tokenizer.rows(queries, documents, pairs)
+            return made.lengths, partial(self._padded, made)
+        prompt = default_prompt(self.model)
+
+        def by_the_model(rows: Ints) -> dict[str, Any]:
+            # Chat templates, prompts.
+            batch = [(queries[q], documents[d]) for q, d in pairs[rows].tolist()]
+            features: dict[str, Any] = self.model.preprocess(batch, prompt=prompt)
+            return features
+
+        return self._characters(queries, documents, pairs), by_the_model
+
+    def _padded(self, made: PairRows, rows: Ints) -> dict[str, Any]:
         import torch
 
-        if not len(pairs):
-            return
-        made = tokenizer.rows(queries, documents, pairs)
-        lengths = made.lengths
-        names = self.model.tokenizer.model_input_names
-        left = self.model.tokenizer.padding_side == "left"
-        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
-            ids, types = made.batch(rows, self.model.tokenizer.pad_token_id or 0, left)
-            features: dict[str, Any] = {
-                "input_ids": torch.from_numpy(ids),
-                "attention_mask": torch.from_numpy(attention_mask(lengths[rows], left)),
-                "modality": "text",
-            }
-            if "token_type_ids" in names:
-                features["token_type_ids"] = torch.from_numpy(types)
-            yield rows, features
-
-    def _text_batches(
-        self, queries: Sequence[str], documents: Sequence[str], pairs: Ints
-    ) -> Iterator[tuple[Ints, dict[str, Any]]]:
-        """Batches that the model makes itself (chat templates, prompts), sorted by characters."""
-        lengths = self._characters(queries, documents, pairs)
-        prompt = default_prompt(self.model)
-        lengths = np.minimum(lengths, self.max_length)
-        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
-            batch = [(queries[q], documents[d]) for q, d in pairs[rows].tolist()]
-            yield rows, self.model.preprocess(batch, prompt=prompt)
+        tokenizer = self.model.tokenizer
+        left = tokenizer.padding_side == "left"
+        ids, types = made.batch(rows, tokenizer.pad_token_id or 0, left)
+        features: dict[str, Any] = {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(attention_mask(made.lengths[rows], left)),
+            "modality": "text",
+        }
+        if "token_type_ids" in tokenizer.model_input_names:
+            features["token_type_ids"] = torch.from_numpy(types)
+        return features
 
 
 def default_prompt(model: Any) -> str | None:
@@ -257,7 +259,10 @@ def _load_torch(ref: ModelRef, settings: CrossEncoderSettings) -> _TorchCrossEnc
     name = type(activation).__name__.lower().replace("identity", "none")
     tokenizer = _fast_pairs(model, length)
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
-    return _TorchCrossEncoder(ref, settings, model, placement, length, activation, name, tokenizer)
+    room = Room(ref.spec, "pair")
+    return _TorchCrossEncoder(
+        ref, settings, model, placement, length, activation, name, tokenizer, room
+    )
 
 
 def _fast_pairs(model: Any, max_length: int) -> PairTokenizer | None:
@@ -295,6 +300,7 @@ class _OnnxCrossEncoder:
     tokenizer: PairTokenizer
     pad_id: int
     output: str
+    room: Room
 
     @property
     def placement(self) -> Placement:
@@ -320,6 +326,7 @@ class _OnnxCrossEncoder:
             "activation": "sigmoid" if self.settings.activation == "sigmoid" else "none",
             "dtype": self.placement.dtype,
             "batch_size": 1 if self.graph.row_by_row else self.settings.batch_size,
+            **self.room.facts(),
         }
 
     def lengths(
@@ -342,13 +349,17 @@ class _OnnxCrossEncoder:
             return out
         made = self.tokenizer.rows(queries, documents, pairs)
         lengths = made.lengths
-        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
+
+        def work(rows: Ints) -> None:
             ids, types = made.batch(rows, self.pad_id)
             logits = self.graph.run(self.output, ids, types, lengths[rows], _one_logit)
             check_finite(logits, self.ref)
             out[rows] = logits
             if progress:
                 progress(len(rows))
+
+        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
+        self.room.run(batches, lengths, work, self.placement)
         if self.settings.activation == "sigmoid":
             # In float64, where the exponential of a large negative logit does not overflow.
             out = (1 / (1 + np.exp(-out.astype(np.float64)))).astype(np.float32)
@@ -386,6 +397,7 @@ def _load_onnx(ref: ModelRef, settings: CrossEncoderSettings) -> _OnnxCrossEncod
         tokenizer=pair_tokenizer(tokenizer, length),
         pad_id=pad,
         output="logits" if "logits" in flat else flat[0],
+        room=Room(ref.spec, "pair"),
     )
     # One pair, so that a graph with several labels is refused here and not after an hour.
     model.score(["a"], ["b"], np.zeros((1, 2), dtype=np.int64))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +21,7 @@ from negmine.models import onnx_graph
 from negmine.models.batching import length_batches, token_budget
 from negmine.models.devices import Placement, choose
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
+from negmine.models.room import Room, loading
 from negmine.models.tokens import Ints, Ragged, attention_mask, concatenate, from_lists
 
 Side = Literal["query", "document"]
@@ -120,6 +122,7 @@ class _TorchEncoder:
     placement: Placement
     max_length: int
     pooling: str
+    room: Room
 
     @property
     def batch_tokens(self) -> int:
@@ -139,6 +142,7 @@ class _TorchEncoder:
             "normalize": self.settings.normalize,
             "dtype": self.placement.dtype,
             "batch_size": self.settings.batch_size,
+            **self.room.facts(),
         }
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:
@@ -151,19 +155,22 @@ class _TorchEncoder:
         import torch
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        made = self._tokens(texts, side)
-        batches = self._text_batches(texts, side) if made is None else self._padded(*made)
+        lengths, make = self._batch_maker(texts, side)
+
+        def work(rows: Ints) -> None:
+            features = on_device(make(rows), self.placement.device)
+            vectors = self.model(features, task=side)["sentence_embedding"].float()
+            if self.settings.normalize:
+                vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
+            out[rows] = vectors.cpu().numpy()
+            check_finite(out[rows], self.ref)
+            if progress:
+                progress(len(rows))
+
+        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
         # One autocast over all batches: it keeps the weights it has converted.
         with torch.inference_mode(), autocast(self.placement):
-            for rows, features in batches:
-                features = on_device(features, self.placement.device)
-                vectors = self.model(features, task=side)["sentence_embedding"].float()
-                if self.settings.normalize:
-                    vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
-                out[rows] = vectors.cpu().numpy()
-                check_finite(out[rows], self.ref)
-                if progress:
-                    progress(len(rows))
+            self.room.run(batches, lengths, work, self.placement)
         return out
 
     def _prompt(self, side: Side) -> str | None:
@@ -206,32 +213,37 @@ class _TorchEncoder:
                     constants[name] = value
         return {name: concatenate(parts) for name, parts in columns.items()}, constants
 
+    def _batch_maker(
+        self, texts: Sequence[str], side: Side
+    ) -> tuple[Ints, Callable[[Ints], dict[str, Any]]]:
+        """Tokens of each text, and what makes the features of some rows."""
+        made = self._tokens(texts, side)
+        if made is not None:
+            return made[0]["input_ids"].lengths, partial(self._padded, *made)
+
+        def by_the_model(rows: Ints) -> dict[str, Any]:
+            batch = [texts[row] for row in rows]
+            features: dict[str, Any] = self.model.preprocess(
+                batch, prompt=self._prompt(side), task=side
+            )
+            return features
+
+        return characters(texts, self.max_length), by_the_model
+
     def _padded(
-        self, tokens: dict[str, Ragged], constants: dict[str, Any]
-    ) -> Iterator[tuple[Ints, dict[str, Any]]]:
+        self, tokens: dict[str, Ragged], constants: dict[str, Any], rows: Ints
+    ) -> dict[str, Any]:
         import torch
 
         tokenizer = self.model.tokenizer
         left = tokenizer.padding_side == "left"
         fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
-        lengths = tokens["input_ids"].lengths
-        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
-            arrays = {
-                name: column.pad(rows, fill.get(name) or 0, left=left)
-                for name, column in tokens.items()
-            }
-            arrays["attention_mask"] = attention_mask(lengths[rows], left=left)
-            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            yield rows, {**constants, **tensors}
-
-    def _text_batches(
-        self, texts: Sequence[str], side: Side
-    ) -> Iterator[tuple[Ints, dict[str, Any]]]:
-        """Batches that the model makes itself, sorted by characters."""
-        lengths = characters(texts, self.max_length)
-        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
-            batch = [texts[row] for row in rows]
-            yield rows, self.model.preprocess(batch, prompt=self._prompt(side), task=side)
+        arrays = {
+            name: column.pad(rows, fill.get(name) or 0, left=left)
+            for name, column in tokens.items()
+        }
+        arrays["attention_mask"] = attention_mask(tokens["input_ids"].lengths[rows], left=left)
+        return {**constants, **{name: torch.from_numpy(array) for name, array in arrays.items()}}
 
 
 def _load_torch(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:
@@ -252,7 +264,8 @@ def _load_torch(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:
     if dimension is None:
         dimension = len(model.encode("a", show_progress_bar=False))
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
-    return _TorchEncoder(ref, settings, model, int(dimension), placement, length, pooling)
+    room = Room(ref.spec, "text")
+    return _TorchEncoder(ref, settings, model, int(dimension), placement, length, pooling, room)
 
 
 def _set_pooling(model: Any, pooling: Pooling, ref: ModelRef) -> str:
@@ -286,17 +299,20 @@ def load_torch(kind: Any, ref: ModelRef, placement: Placement, threads: int | No
     if threads:
         torch.set_num_threads(threads)
     dtype = torch.float32 if placement.device == "cpu" else getattr(torch, placement.dtype)
-    try:
-        model = kind(
-            ref.location,
-            device=placement.device,
-            revision=ref.hub_revision if not Path(ref.location).is_dir() else None,
-            local_files_only=Path(ref.location).is_dir(),
-            model_kwargs={"dtype": dtype},
-        )
-    except OSError as error:
-        raise MissingInputError(f"the model cannot be loaded: {error}", where=ref.spec) from error
-    return model.to(dtype).eval()
+    with loading(ref.spec, placement):
+        try:
+            model = kind(
+                ref.location,
+                device=placement.device,
+                revision=ref.hub_revision if not Path(ref.location).is_dir() else None,
+                local_files_only=Path(ref.location).is_dir(),
+                model_kwargs={"dtype": dtype},
+            )
+        except OSError as error:
+            raise MissingInputError(
+                f"the model cannot be loaded: {error}", where=ref.spec
+            ) from error
+        return model.to(dtype).eval()
 
 
 def torch_max_length(model: Any, asked: int | None, ref: ModelRef) -> int:
@@ -398,6 +414,7 @@ class _OnnxEncoder:
     max_length: int
     pooling: str
     prompts: dict[str, str]
+    room: Room
 
     @property
     def placement(self) -> Placement:
@@ -421,6 +438,7 @@ class _OnnxEncoder:
             "normalize": self.settings.normalize,
             "dtype": self.placement.dtype,
             "batch_size": 1 if self.graph.row_by_row else self.settings.batch_size,
+            **self.room.facts(),
         }
 
     def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
@@ -428,7 +446,8 @@ class _OnnxEncoder:
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         tokens, token_types = self._tokens(texts, side)
         lengths = tokens.lengths
-        for rows in length_batches(lengths, self.settings.batch_size, self.batch_tokens):
+
+        def work(rows: Ints) -> None:
             vectors = self.graph.run(
                 self.output,
                 tokens.pad(rows, self.pad_id),
@@ -440,6 +459,9 @@ class _OnnxEncoder:
             out[rows] = vectors
             if progress:
                 progress(len(rows))
+
+        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
+        self.room.run(batches, lengths, work, self.placement)
         return out
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:
@@ -496,6 +518,7 @@ def _load_onnx(ref: ModelRef, settings: EncoderSettings) -> _OnnxEncoder:
             "query": _own_prompt(settings.query_prompt, saved, ("query",)),
             "document": _own_prompt(settings.doc_prompt, saved, _DOCUMENT_PROMPTS),
         },
+        room=Room(ref.spec, "text"),
     )
     # A graph's output shape need not name the dimension; one short text does.
     probe = tokenizer.encode("a")

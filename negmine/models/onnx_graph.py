@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from negmine.errors import InvalidDataError, MissingDependencyError, UsageError
+from negmine.errors import InvalidDataError, MissingDependencyError, UsageError, exhausted
 from negmine.models.batching import token_budget
 from negmine.models.devices import Placement, choose
 from negmine.models.resolve import read_json
+from negmine.models.room import loading
 from negmine.models.tokens import Ints, attention_mask
 
 # Reduces one run's output to one result per row, given the rows' lengths.
@@ -111,12 +112,15 @@ def open_graph(file: Path, device: str, dtype: str, threads: int | None) -> Grap
     if placement.device != "cpu":
         number = int(placement.device.partition(":")[2] or 0)
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
-    try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=providers)
-    except Exception as error:  # onnxruntime's exceptions have no public common base
-        raise InvalidDataError(
-            f"onnxruntime cannot open the graph: {error}", where=str(file)
-        ) from error
+    with loading(str(file), placement):
+        try:
+            session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+        except Exception as error:  # onnxruntime's exceptions have no public common base
+            if exhausted(error):
+                raise
+            raise InvalidDataError(
+                f"onnxruntime cannot open the graph: {error}", where=str(file)
+            ) from error
     unknown = [i.name for i in session.get_inputs() if i.name not in _KNOWN_INPUTS]
     if unknown:
         raise InvalidDataError(

@@ -5,16 +5,22 @@ It finds what :func:`negmine.sources.dense.search` finds; where there is no GPU 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from negmine import log
+from negmine.errors import MachineError, exhausted
+
 #: Bytes for blocks on a device that does not tell how many are free.
 _MEMORY = 512 << 20
 #: Share of a device's free memory that blocks may take.
 _SHARE = 0.5
+#: Blocks of so few bytes are not made smaller still.
+_LEAST_MEMORY = 1 << 16
 
 
 def search(
@@ -39,7 +45,7 @@ def search(
     every = list(parts)
 
     def work(number: int) -> tuple[np.ndarray, np.ndarray]:
-        return _on_device(every[number :: len(on)], queries, k, on[number], memory)
+        return _in_what_fits(every[number :: len(on)], queries, k, on[number], memory)
 
     with ThreadPoolExecutor(len(on), thread_name_prefix="gpu") as pool:
         found = list(pool.map(work, range(len(on))))
@@ -49,19 +55,56 @@ def search(
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _on_device(
+def _in_what_fits(
     parts: Sequence[tuple[int, np.ndarray]],
     queries: np.ndarray,
     k: int,
     device: str,
     memory: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`_on_device` with blocks that fit: where they do not, again with half the bytes.
+
+    The blocks do not show in what is found: its callers score it anew.
+
+    Raises:
+        MachineError: the smallest blocks do not fit.
+    """
+    import torch
+
+    free = memory or _free(torch, device)
+    told = False
+    while True:
+        try:
+            return _on_device(parts, queries, k, device, free)
+        except Exception as error:  # a GPU's errors and NumPy's have no common base
+            if not exhausted(error):
+                raise
+            if free < _LEAST_MEMORY:
+                raise MachineError(
+                    f"out of memory: the search does not fit on {device}",
+                    hint="Free memory there, or search on another --device.",
+                ) from error
+        # Only here does nothing hold what the failed search had there any more.
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        free //= 2
+        level = logging.DEBUG if told else logging.WARNING
+        log.event(f"the search on {device} is out of memory: smaller blocks are tried", level)
+        told = True
+
+
+def _on_device(
+    parts: Sequence[tuple[int, np.ndarray]],
+    queries: np.ndarray,
+    k: int,
+    device: str,
+    free: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """The best rows of some parts; a place that no row took scores -inf."""
     import torch
 
     # The error bound that settles ties is float32's, not TensorFloat-32's.
     torch.set_float32_matmul_precision("highest")
-    free = memory or _free(torch, device)
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     rows = np.zeros((len(queries), k), dtype=np.int64)
     # Half for the queries and their best; a quarter for vectors; a quarter for scores.
