@@ -17,15 +17,18 @@ def bands(signature: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(signature, dtype="<u2").view("<u8")
 
 
-def shared(keys: np.ndarray) -> np.ndarray:
-    """Rows that share a band with another row: no others can be near each other."""
-    found = np.zeros(len(keys), dtype=bool)
+def families(keys: np.ndarray) -> np.ndarray:
+    """Number of each row's family, int64 [n], -1 = alone: rows that share a band, and so on.
+
+    No two rows of different families can be near each other.
+    """
+    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for band in keys.T:
         order = np.argsort(band)
         same = band[order][1:] == band[order][:-1]
-        found[order[1:][same]] = True
-        found[order[:-1][same]] = True
-    return found
+        left.append(order[:-1][same])
+        right.append(order[1:][same])
+    return linked(np.concatenate(left), np.concatenate(right), len(keys))
 
 
 def groups(
@@ -34,6 +37,7 @@ def groups(
     document: np.ndarray,
     signature: np.ndarray,
     keys: np.ndarray,
+    family: np.ndarray,
     at: float,
 ) -> np.ndarray:
     """Number of each row's group of texts that are the same or nearly, int64 [rows]; -1 = alone.
@@ -46,33 +50,55 @@ def groups(
         document: each row's document, a row of what follows.
         signature: MinHash signatures per document.
         keys: their :func:`bands`.
+        family: their :func:`families`, which spare most rows a look. Other documents may be among
+            them: they change nothing.
         at: estimated Jaccard similarity from which two texts are near.
     """
-    rows = np.flatnonzero(candidate)
-    asked = splitmix(query[rows].astype(np.uint64))
-    mine = keys[document[rows]]
-    pairs = []
-    for band in mine.T:
-        key = splitmix(asked ^ band)
-        order = np.argsort(key, kind="stable")
-        same = key[order][1:] == key[order][:-1]
-        if not same.any():
-            continue
-        # Neighbours, and everyone with the first: enough to connect a bucket of copies.
-        first = np.flatnonzero(np.concatenate(([True], ~same)))
-        heads = np.repeat(order[first], np.diff(np.append(first, len(order))))
-        others = heads != order
-        pairs.append(np.stack([order[:-1][same], order[1:][same]]))
-        pairs.append(np.stack([heads[others], order[others]]))
+    rows = _related(query, candidate, family[document])
     found = np.full(len(query), -1, dtype=np.int64)
-    if pairs:
-        left, right = np.unique(np.concatenate(pairs, axis=1), axis=1)
-        together = query[rows[left]] == query[rows[right]]
-        left, right = left[together], right[together]
-        of = document[rows]
-        near = similarity(signature, of[left], of[right]) >= at
-        found[rows] = linked(left[near], right[near], len(rows))
+    if len(rows) == 0:
+        return found
+    of = document[rows]
+    left, right = _meeting(query[rows], keys[of])
+    near = similarity(signature, of[left], of[right]) >= at
+    found[rows] = linked(left[near], right[near], len(rows))
     return found
+
+
+def _meeting(query: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows of a query that share a band, each once.
+
+    Of many that share one, neighbours, and everyone with the first: enough to connect copies.
+    """
+    count, bands = keys.shape
+    asked = splitmix(query.astype(np.uint64))[:, None]
+    every = splitmix(asked ^ keys ^ np.arange(bands, dtype=np.uint64)).ravel()
+    # The place of each in its low bits: sorted as numbers, several times as fast as by index.
+    low = np.uint64((1 << len(every).bit_length()) - 1)
+    every = np.sort(every & ~low | np.arange(len(every), dtype=np.uint64))
+    row = (every & low).astype(np.int64) // bands
+    same = np.concatenate(([False], every[1:] & ~low == every[:-1] & ~low))
+    first = np.maximum.accumulate(np.where(same, 0, np.arange(len(row))))
+    other = np.flatnonzero(same)
+    mine, before = row[other], np.concatenate([row[other - 1], row[first[other]]])
+    pairs = np.unique(before * count + np.concatenate([mine, mine]))
+    left, right = np.divmod(pairs, count)
+    # What is left of a key stands for three numbers: who shares it by chance is told apart, here
+    # or by the signatures.
+    kept = (left != right) & (query[left] == query[right])
+    return left[kept], right[kept]
+
+
+def _related(query: np.ndarray, candidate: np.ndarray, family: np.ndarray) -> np.ndarray:
+    """Rows, ascending, whose query has another one of their family."""
+    rows = np.flatnonzero(candidate & (family >= 0))
+    key = query[rows] * (family.max(initial=0) + 1) + family[rows]
+    order = np.argsort(key)
+    same = key[order][1:] == key[order][:-1]
+    found = np.zeros(len(rows), dtype=bool)
+    found[order[1:][same]] = True
+    found[order[:-1][same]] = True
+    return rows[found]
 
 
 def repeats(group: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -58,22 +58,21 @@ def test_groups_are_those_of_every_pair(seed: int, at: float) -> None:
     texts = families(rng, 60)
     described = identity.describe(pa.array(texts))
     signature = described.signature.astype(np.uint16)
-    rows = 150
-    query = np.sort(rng.integers(0, 4, size=rows))
-    document = rng.integers(0, len(texts), size=rows)
-    candidate = rng.random(rows) < 0.9
+    query = np.repeat(np.arange(4), 40)
+    document = np.concatenate([rng.permutation(len(texts))[:40] for _ in range(4)])
+    candidate = rng.random(len(query)) < 0.9
     keys = copies.bands(signature)
-    shared = copies.shared(keys)
-    # A document stands once among a query's rows; here it may stand twice, and is its own copy.
-    found = copies.groups(query, candidate, document, signature, keys, at)
+    family = copies.families(keys)
+    found = copies.groups(query, candidate, document, signature, keys, family, at)
     groups = {number: set(np.flatnonzero(found == number).tolist()) for number in set(found)}
     groups.pop(-1, None)
     expected = by_all_pairs(query, candidate, signature[document], at)
     assert sorted(map(sorted, groups.values())) == sorted(map(sorted, expected))
-    # Who shares no band is in no group of two documents.
-    for group in expected:
-        if len({int(document[row]) for row in group}) > 1:
-            assert any(shared[document[row]] for row in group)
+    # Whatever other documents are looked up with them.
+    more = copies.bands(np.concatenate([signature, signature[::-1]]))
+    wider = copies.families(more)
+    again = copies.groups(query, candidate, document, signature, keys, wider, at)
+    assert ((again[:, None] == again) == (found[:, None] == found)).all()
 
 
 def test_of_a_group_the_first_is_kept() -> None:
@@ -88,5 +87,7 @@ def test_nothing_among_nothing() -> None:
     none = np.empty(0, dtype=np.int64)
     signature = np.empty((0, 128), dtype=np.uint16)
     keys = copies.bands(signature)
-    assert copies.shared(keys).tolist() == []
-    assert copies.groups(none, none.astype(bool), none, signature, keys, 0.8).tolist() == []
+    family = copies.families(keys)
+    assert family.tolist() == []
+    found = copies.groups(none, none.astype(bool), none, signature, keys, family, 0.8)
+    assert found.tolist() == []

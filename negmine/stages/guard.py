@@ -48,7 +48,7 @@ class _Group:
         features: of their distinct documents, :data:`negmine.signatures.ROW`; None where no
             setting asks for texts.
         bands: their :func:`negmine.copies.bands`, of no document where no setting asks.
-        shared: documents that share a band with another one.
+        families: likewise their :func:`negmine.copies.families`.
         parents: a code per document's value of ``--sibling-by``, -1 = none; None where no
             setting asks.
         asked: per part, its queries' ids and the digests of their normalised texts; of no part
@@ -59,7 +59,7 @@ class _Group:
     rows: list[np.ndarray]
     features: np.ndarray | None = None
     bands: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint64))
-    shared: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
+    families: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     parents: np.ndarray | None = None
     asked: Mapping[str, tuple[pa.Array, np.ndarray]] = field(default_factory=dict)
 
@@ -219,10 +219,11 @@ class Guard:
         if params.repeated_texts:
             found[COPIES] = copies.groups(
                 query,
-                ~positive & group.shared[row],
+                ~positive,
                 row,
                 signature,
                 group.bands,
+                group.families,
                 params.near_duplicate_at,
             )
         return found
@@ -296,7 +297,7 @@ class Guard:
         if features is None or not self._params.repeated_texts:
             return group
         bands = copies.bands(features["signature"])
-        return replace(group, bands=bands, shared=copies.shared(bands))
+        return replace(group, bands=bands, families=copies.families(bands))
 
     def _asked(self, names: list[str]) -> dict[str, tuple[pa.Array, np.ndarray]]:
         """Of each part, the ids of its queries and the digests of their normalised texts."""
