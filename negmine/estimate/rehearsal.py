@@ -57,6 +57,11 @@ def spread(documents: Documents, count: int) -> Iterator[pa.RecordBatch]:
 class AnyDocument:
     """A corpus that holds whatever is asked for: what is judged is taken to be there."""
 
+    @property
+    def added_from(self) -> int:
+        """None of its documents was added."""
+        return 1
+
     def rows(self, docids: pa.Array) -> np.ndarray:
         """A row number of each docid."""
         return np.zeros(len(docids), dtype=np.int64)

@@ -27,7 +27,7 @@ from negmine.stages.outcome import Outcome, conserve
 from negmine.stages.passages import Passages, documents, refuse_ids
 from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
-from negmine.table.documents import Documents, write_documents
+from negmine.table.documents import ADDED, Documents, write_documents
 from negmine.table.names import ANN_PREFIX
 from negmine.table.readers import Problems, Reading, read_corpus, read_examples
 
@@ -142,10 +142,12 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
     problems = Problems(params.on_error)
     columns = _asked(params)
     warnings: list[str] = []
+    added: dict[str, int] = {}
     with writer:
         with log.progress("reading the corpus", params.limit, " docs") as bar:
-            batches = _counted(_batches(params, columns, problems, warnings), bar)
+            batches = _counted(_batches(params, columns, problems, warnings, added), bar)
             counts: dict[str, Any] = write_documents(batches, writer, params.limit, params.keep)
+        counts |= added
         columns.tell()
         if params.limit is None:
             columns.check()
@@ -192,9 +194,16 @@ def _counted(batches: Iterator[pa.RecordBatch], bar: log.Progress) -> Iterator[p
 
 
 def _batches(
-    params: IndexParams, columns: Asked, problems: Problems, warnings: list[str]
+    params: IndexParams,
+    columns: Asked,
+    problems: Problems,
+    warnings: list[str],
+    added: dict[str, int],
 ) -> Iterator[pa.RecordBatch]:
-    """The corpus, then those passages of the pairs that the corpus does not hold."""
+    """The corpus, then those passages of the pairs that the corpus does not hold.
+
+    ``warnings`` and ``added`` are told what came of the passages beside a corpus.
+    """
     if not params.pairs:
         yield from _corpus(params, columns, problems)
         return
@@ -214,6 +223,13 @@ def _batches(
     # The first pass has reported the bad records already.
     for batch in _pairs(params, columns, Problems("skip")):
         yield passages.others(batch, params.keep)
+    missing, every, one = passages.missing()
+    added[ADDED] = missing
+    if missing:
+        warnings.append(
+            f"{missing} of {every} passages of the pairs are no document of the corpus, neither by "
+            f"title and text nor by text alone, and were added to it, e.g. {one!r}"
+        )
     if passages.other_text:
         warnings.append(
             f"{passages.other_text} passages of the pairs have an id of the corpus and another "

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import UsageError
-from negmine.table.documents import full_text
+from negmine.table.documents import full_text, text_contents
 from negmine.table.ids import content_ids
 from negmine.table.readers import Specs
 from negmine.table.readers.specs import shown
@@ -18,8 +18,8 @@ from negmine.table.schema import documents as documents_schema
 class Passages:
     """The passages of a training set beside a corpus.
 
-    A passage is a corpus document where its id is one, or else where its text is. What is held: an
-    id and a digest of each passage.
+    A passage is a corpus document where its id is one, or else where its text is, with or without
+    the document's title. What is held: an id and a digest of each passage.
 
     Attributes:
         other_text: passages whose id the corpus has with another text; the corpus's counts.
@@ -37,9 +37,10 @@ class Passages:
 
     def seen(self, batch: pa.RecordBatch) -> None:
         """Note which of the passages some documents of the corpus are."""
-        contents = content_ids(full_text(batch))
+        contents, alone = text_contents(batch)
         docids = batch.column("docid")
-        by_text = contents.filter(pc.is_in(contents, value_set=self._wanted))
+        texts = pa.concat_arrays([contents, alone])
+        by_text = texts.filter(pc.is_in(texts, value_set=self._wanted))
         named = pc.is_in(docids, value_set=self._wanted_ids)
         self._held = pa.concat_arrays([self._held, by_text]).unique()
         self._held_ids = pa.concat_arrays([self._held_ids, docids.filter(named)]).unique()
@@ -48,6 +49,15 @@ class Passages:
             both = self._named.join(here, "docid", join_type="inner")
             differ = pc.not_equal(both.column("content"), both.column("other"))
             self.other_text += int(pc.sum(differ, min_count=0).as_py())
+
+    def missing(self) -> tuple[int, int, str]:
+        """(passages that no document seen is, of how many, the id of one of them or nothing)."""
+        known = pc.or_(
+            pc.is_in(self._named.column("content"), value_set=self._held),
+            pc.is_in(self._named.column("docid"), value_set=self._held_ids),
+        )
+        ids = self._named.filter(pc.invert(known)).column("docid").unique().sort()
+        return len(ids), len(self._wanted_ids), ids[0].as_py() if len(ids) else ""
 
     def others(self, batch: pa.RecordBatch, kept: Sequence[str]) -> pa.RecordBatch:
         """Those of some rows that the corpus does not hold, as documents, each once."""

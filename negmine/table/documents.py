@@ -19,6 +19,8 @@ from negmine.table.schema import documents as documents_schema
 #: of encoding and of resuming, and the most text that a stage holds at a time.
 PART_DOCUMENTS = 16_384
 PART_BYTES = 64 << 20
+#: The count of passages of pairs that no document of the corpus was: they come after all others.
+ADDED = "passages_added"
 
 
 def full_text(documents: pa.Table | pa.RecordBatch) -> pa.Array:
@@ -177,6 +179,11 @@ class Documents:
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
+
+    @property
+    def added_from(self) -> int:
+        """Row number from which documents are passages of pairs that the corpus did not hold."""
+        return len(self) - int(self.artifact.counts.get(ADDED, 0))
 
     def fitting(self, size: int) -> int:
         """How many documents' texts are about ``size`` bytes; at least one."""

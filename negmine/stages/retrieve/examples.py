@@ -20,6 +20,10 @@ from negmine.table.readers.specs import shown
 class Corpus(Protocol):
     """What is asked of the documents while judgements are read."""
 
+    @property
+    def added_from(self) -> int:
+        """Row number from which documents are passages that ``index`` added to the corpus."""
+
     def rows(self, docids: pa.Array) -> np.ndarray:
         """Row number of each docid, -1 where there is no such document."""
 

@@ -72,10 +72,14 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     columns.check()
     counts["bad_records_skipped"] = problems.count
 
-    in_corpus = corpus.rows(judged.column("docid").combine_chunks()) >= 0
+    rows = corpus.rows(judged.column("docid").combine_chunks())
+    in_corpus = rows >= 0
     positive = pc.greater_equal(judged.column("grade"), params.min_grade).to_numpy()
     lost = judged.filter(pa.array(~in_corpus & positive))
     counts["positives_missing_from_corpus"] = lost.num_rows
+    counts["positives_added_to_corpus"] = len(
+        np.unique(rows[positive & (rows >= corpus.added_from)])
+    )
     judged = judged.filter(pa.array(in_corpus))
     positive = positive[in_corpus]
 
@@ -216,6 +220,11 @@ def _losses(
         told.append(
             f"{counts['positives_missing_from_corpus']} positives are not in the corpus, "
             f"e.g. {named}"
+        )
+    if counts["positives_added_to_corpus"]:
+        told.append(
+            f"{counts['positives_added_to_corpus']} positives are passages that index added to the "
+            "corpus: no document of it has their text, with or without its title"
         )
     if counts["judgements_of_unknown_queries"]:
         told.append(
