@@ -619,7 +619,10 @@ def run_case(negmine: Negmine, truth: Truth, case: Case, folder: Path) -> Result
     run = case.run
     if not run:
         # A source there has to be; this one finds a document that every corpus has.
-        anything.write_text(_some_run(truth, by_id=bool(case.queries) or case.layout == "tevatron"))
+        by_id = bool(case.queries) or case.layout == "tevatron"
+        # DPR's passages have ids, its questions none.
+        named = by_id or case.layout == "dpr"
+        anything.write_text(_some_run(truth, by_id=by_id, named=named))
         run = ["--run", f"other={anything}"]
     nothing_to_search = ["--no-bm25", "--no-signatures", "-o", str(index)]
     # Where the pairs are ids, their passages are the corpus's.
@@ -643,14 +646,15 @@ def run_case(negmine: Negmine, truth: Truth, case: Case, folder: Path) -> Result
     return Result("wrong", "; ".join(differences)) if differences else Result("right", said)
 
 
-def _some_run(truth: Truth, by_id: bool) -> str:
-    def identity(plain: str, content: str) -> str:
-        return plain if by_id else hashlib.sha256(content.encode()).hexdigest()[:32]
+def _some_run(truth: Truth, by_id: bool, named: bool) -> str:
+    def identity(plain: str, content: str, told: bool) -> str:
+        return plain if told else hashlib.sha256(content.encode()).hexdigest()[:32]
 
     lines = []
     for q in truth.queries:
         document = truth.documents[q.positives[0]]
-        qid, docid = identity(q.qid, q.text), identity(document.docid, document.full)
+        qid = identity(q.qid, q.text, by_id)
+        docid = identity(document.docid, document.full, named)
         lines.append(f"{qid} Q0 {docid} 1 1.0 any\n")
     return "".join(lines)
 

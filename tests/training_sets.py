@@ -85,11 +85,11 @@ def refused(folder: Path, pairs: Path, *options: object, index: Iterable[object]
 def seen(index: Path, candidates: Path) -> dict[str, Seen]:
     """The candidates table by query text."""
     texts = {
-        row["docid"]: f"{row['title']} {row['text']}".strip() for row in _rows(index / "documents")
+        row["docid"]: f"{row['title']} {row['text']}".strip() for row in rows(index / "documents")
     }
-    queries = {row["qid"]: row["text"] for row in _rows(candidates / "_queries")}
+    queries = {row["qid"]: row["text"] for row in rows(candidates / "_queries")}
     table: dict[str, Seen] = {text: Seen() for text in queries.values()}
-    for row in sorted(_rows(candidates), key=lambda row: row.get("rank_given") or 0):
+    for row in sorted(rows(candidates), key=lambda row: row.get("rank_given") or 0):
         of_query, text = table[queries[row["qid"]]], texts[row["docid"]]
         of_query.docids[text] = row["docid"]
         if row["label"] == 1:
@@ -104,7 +104,8 @@ def seen(index: Path, candidates: Path) -> dict[str, Seen]:
     return table
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """All rows of an artifact's parts."""
     return [
         row
         for part in sorted(folder.glob("part-*.parquet"))
