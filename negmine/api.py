@@ -33,7 +33,10 @@ from negmine.stages.outcome import Outcome
 from negmine.table import files
 from negmine.table.documents import PART_DOCUMENTS
 from negmine.table.ids import content_ids
-from negmine.table.readers import PAIRS_SCHEMA, Problems, read_pairs
+from negmine.table.readers import PAIRS_SCHEMA, Columns, Problems, read_pairs
+from negmine.table.readers.sets import Beginning, recognised
+from negmine.table.readers.sets.base import QUERY
+from negmine.table.readers.sets.lists import POSITIVE
 
 if TYPE_CHECKING:
     import datasets
@@ -88,8 +91,10 @@ def mine(
         corpus: texts, or a corpus file (or several, as ``Path`` objects: strings would be texts),
             that negatives are taken from besides the positives.
         cross_encoder: rescores the candidates: as ``encoder``, or a CrossEncoder.
-        anchor_column_name: column of the anchors; default: the first.
-        positive_column_name: column of the positives; default: the second.
+        anchor_column_name: column of the anchors; default: of two columns the first, of more what
+            their names tell (docs/inputs.md: triplets, lists, labels, ...).
+        positive_column_name: column of the positives, likewise. With one of the two named no other
+            column is read.
         k: candidates per query and source.
         range_min: skip so many of the best that pass the other rules (``--skip-survivors``); to
             skip retrieval ranks, ``options={"filter": {"shift": N}}``.
@@ -228,7 +233,9 @@ def _pairs(
             return "query", "positive", files_named
         wanted = {"query": anchor, "positive": positive}
         columns = {target: name for target, name in wanted.items() if name is not None}
-        batches = read_pairs(files_named, columns, Problems("fail"))
+        # Who names both columns wants no other.
+        named = Columns(columns, strict=len(columns) < len(wanted))
+        batches = read_pairs(files_named, named, Problems("fail"))
         table = pa.Table.from_batches(batches, PAIRS_SCHEMA)
         file = str(_written(work / "pairs.parquet", table))
         return anchor or "query", positive or "positive", [file]
@@ -249,6 +256,16 @@ def _pairs(
             raise UsageError(f"pairs: no column '{name}'", hint=did_you_mean(name, known))
     if len(known) < 2:
         raise UsageError(f"pairs need two columns, found {', '.join(known) or 'none'}")
+    if len(known) > 2 and anchor is None and positive is None:
+        # More than pairs: what each column is for, the readers tell by their names, or ask.
+        told = Beginning(tuple(known))
+        if recognised(told) is None and not (told.has(QUERY) and told.has(POSITIVE)):
+            raise UsageError(
+                f"pairs: which of the columns are the queries and the positives? {', '.join(known)}",
+                hint="Give anchor_column_name and positive_column_name.",
+            )
+        names = told.source(QUERY) or "query", told.source(POSITIVE) or "positive"
+        return *names, [str(_written(work / "pairs.parquet", table))]
     names = anchor or known[0], positive or known[1]
     renamed = table.select(list(names)).rename_columns(PAIRS_SCHEMA.names)
     return *names, [str(_written(work / "pairs.parquet", renamed))]

@@ -212,6 +212,14 @@ def init(
             metavar="[NAME=]MODEL", help="Encoder of the recipe; default: one that is installed."
         ),
     ] = None,
+    column: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="TARGET=SOURCE",
+            help="Of pairs whose names do not tell it: query=COLUMN and positive=COLUMN "
+            "(repeatable).",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing recipe.")] = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -219,7 +227,9 @@ def init(
     log.setup(quiet=quiet)
     from negmine import starter
 
-    _guarded(lambda: starter.run(inputs or [], out, encoder=encoder, force=force))
+    _guarded(
+        lambda: starter.run(inputs or [], out, encoder=encoder, force=force, column=column or [])
+    )
 
 
 @_command(

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from negmine.table.names import check_name
 from negmine.table.readers import places
 from negmine.table.readers.chunks import NoColumnError
 from negmine.table.readers.dispatch import Sample, header, sample
+from negmine.table.readers.examples import sample_examples
 from negmine.table.readers.layouts import SeveralError, preferred
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
@@ -43,6 +44,10 @@ _QUERY_CHARACTERS = 100
 _COLUMN_NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
 
 
+class UnclearError(UsageError):
+    """A file of texts whose roles nobody tells."""
+
+
 @dataclass(frozen=True)
 class Guess:
     """What one input seems to be.
@@ -55,6 +60,7 @@ class Guess:
         length: mean characters of its texts; 0 without texts.
         sure: False where it may as well be the other of corpus and queries.
         doubts: columns that are not read and may matter, each with the options that settle it.
+        ids: pairs of ids, which want their queries and documents.
     """
 
     role: str
@@ -64,10 +70,25 @@ class Guess:
     length: float = 0.0
     sure: bool = True
     doubts: tuple[str, ...] = ()
+    ids: bool = False
 
 
-def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> None:
+def run(
+    specs: Sequence[str],
+    out: str,
+    *,
+    encoder: str | None,
+    force: bool,
+    column: Sequence[str] = (),
+) -> None:
     """Write a recipe for the inputs ``specs``, or for what lies in the current folder.
+
+    Args:
+        specs: files, folders and ids.
+        out: the recipe; ``-`` for standard output.
+        encoder: ``[NAME=]MODEL``, or nothing for one that is installed.
+        force: replace an existing recipe.
+        column: ``TARGET=SOURCE`` of pairs whose names do not tell which text asks.
 
     Raises:
         NegmineError: the inputs are no pairs and no corpus with queries and judgements, or the
@@ -76,6 +97,7 @@ def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> 
     if out != "-" and Path(out).exists() and not force:
         raise ConflictError("exists already", where=out, hint="Give --force, or another -o.")
     guesses: list[Guess] = []
+    columns = _mapping(column)
     for spec in specs or ["."]:
         if spec == "-":
             raise UsageError(
@@ -88,7 +110,7 @@ def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> 
                 where=places.redacted(spec),
                 hint="Keep it in the environment, as your storage's manual tells.",
             )
-        guesses += _look(spec)
+        guesses += _look(spec, columns)
     chosen = _chosen(guesses)
     for guess in chosen.values():
         log.event(f"{guess.role}: {guess.spec} ({guess.why})", role=guess.role, input=guess.spec)
@@ -106,17 +128,36 @@ def run(specs: Sequence[str], out: str, *, encoder: str | None, force: bool) -> 
 
 def _accounted(guess: Guess) -> Guess:
     """Say which columns are read and which are not; what must be settled first is a warning."""
-    account = sample(guess.role, guess.spec, guess.columns).account
+    account = _sampled(guess.role, guess.spec, guess.columns).account
     for line in account.lines():
         log.event(f"{guess.role}: {line}")
     log.warn(f"{guess.spec}: before it runs, settle {doubt}" for doubt in account.suspects)
     return replace(guess, doubts=tuple(account.suspects))
 
 
+def _sampled(role: str, spec: str, columns: Mapping[str, str]) -> Sample:
+    """The beginning of an input; of pairs in whichever layout they are."""
+    found = sample_examples(spec, columns) if role == "pairs" else None
+    return sample(role, spec, columns) if found is None else found[0]
+
+
 # --- guessing -------------------------------------------------------------------------------------
 
 
-def _look(spec: str) -> list[Guess]:
+def _mapping(entries: Sequence[str]) -> dict[str, str]:
+    """``--column`` as target to source."""
+    found = {}
+    for entry in entries:
+        target, equals, source = entry.removeprefix("pairs.").partition("=")
+        if not (target and equals and source):
+            raise UsageError(
+                f"--column {entry!r} is not TARGET=SOURCE", hint="For example: --column query=q"
+            )
+        found[target] = source
+    return found
+
+
+def _look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
     """What a file, a folder or an id seems to hold."""
     if spec.startswith("ir_datasets:"):
         found = [_fitting(role, spec) for role in ("corpus", "queries", "qrels")]
@@ -129,27 +170,27 @@ def _look(spec: str) -> list[Guess]:
     if not place.is_dir():
         if not place.exists():
             raise MissingInputError("no such file", where=place.name)
-        guess = _file(spec)
+        guess = _file(spec, columns)
         if guess is None:
-            columns = _header(spec)
-            if not columns:
+            names = _header(spec)
+            if not names:
                 # Where it cannot be read at all, this says why.
                 sample("pairs", spec, {})
             raise InvalidDataError(
                 "neither pairs, corpus, queries nor judgements",
                 where=place.name,
-                hint=f"Its columns: {', '.join(columns) or '(none)'}. A pair needs two texts; a "
+                hint=f"Its columns: {', '.join(names) or '(none)'}. A pair needs two texts; a "
                 "document or a query an id and a text.",
             )
         return [guess]
     names = place.files()
     if "dataset_dict.json" in names or "state.json" in names:
-        return _saved(spec)
+        return _saved(spec, columns)
     beir = [_of_folder(role, spec) for role in ("corpus", "queries", "qrels")]
     found_roles = [guess for guess in beir if guess is not None]
     if found_roles and found_roles[0].role == "corpus":
         return found_roles
-    looked = [_file(place.child(name).name if spec != "." else name) for name in names]
+    looked = [_in_folder(place.child(n).name if spec != "." else n, columns) for n in names]
     if not any(looked):
         raise MissingInputError(
             "no pairs, corpus, queries or judgements in this folder",
@@ -172,35 +213,83 @@ def _of_folder(role: str, spec: str) -> Guess | None:
     return Guess(role, spec, "a folder in BEIR's layout")
 
 
-def _saved(spec: str) -> list[Guess]:
+def _in_folder(spec: str, columns: Mapping[str, str]) -> Guess | None:
+    """What a file of a folder seems to be; one that is not told apart is left out."""
+    try:
+        return _file(spec, columns)
+    except UnclearError as error:
+        log.event(f"left out: {spec} ({error.what})")
+        return None
+
+
+def _saved(spec: str, columns: Mapping[str, str]) -> list[Guess]:
     """A folder that Hugging Face ``datasets`` saved."""
     try:
-        guess = _file(spec)
+        guess = _file(spec, columns)
     except SeveralError as error:
         named = {choice.rsplit("/", 1)[-1]: choice for choice in error.choices}
         if {"corpus", "queries"} <= set(named):
             found = {role: _fitting(role, named[role]) for role in _ROLES if role in named}
             return [_known(role, named[role], got) for role, got in found.items() if got]
         choice = preferred(error.choices)
-        guess = _file(choice)
+        guess = _file(choice, columns)
         if guess is not None:
             splits = ", ".join(choice.rsplit("/", 1)[-1] for choice in error.choices)
             return [replace(guess, why=f"{guess.why}; its splits: {splits}")]
     return [] if guess is None else [guess]
 
 
-def _file(spec: str) -> Guess | None:
-    """What a file (or a saved data set) seems to be; None where it is nothing of ours."""
+def _file(spec: str, columns: Mapping[str, str]) -> Guess | None:
+    """What a file (or a saved data set) seems to be; None where it is nothing of ours.
+
+    Raises:
+        UnclearError: its names do not tell which of its texts asks.
+    """
+    if columns and (mapped := _mapped(spec, columns)) is not None:
+        return mapped
+    told = _set(spec)
+    if told is not None and not told.ids:
+        return told
     fitting = {role: found for role in _ROLES if (found := _fitting(role, spec)) is not None}
-    if "pairs" in fitting:
+    if "pairs" in fitting and told is None:
         return _known("pairs", spec, fitting["pairs"])
     if "run" in fitting and ("qrels" not in fitting or "rank" in _header(spec)):
         return _known("run", spec, fitting["run"])
     if "qrels" in fitting:
         return _known("qrels", spec, fitting["qrels"])
+    if told is not None:
+        return told
     if "corpus" in fitting or "queries" in fitting:
         return _texts(spec, fitting)
     return _unknown_names(spec)
+
+
+def _mapped(spec: str, columns: Mapping[str, str]) -> Guess | None:
+    """The pairs whose columns the user names; None for a file that has not all of them."""
+    try:
+        sampled = _sampled("pairs", spec, columns)
+    except NegmineError:
+        return None
+    if not sampled.table.num_rows or not set(columns) <= set(sampled.sources):
+        return None
+    return replace(_known("pairs", spec, sampled), columns=dict(columns))
+
+
+def _set(spec: str) -> Guess | None:
+    """A training set that is more than pairs of texts."""
+    try:
+        found = sample_examples(spec, {})
+    except SeveralError:
+        raise
+    except NegmineError:
+        return None
+    if found is None or not found[0].table.num_rows:
+        return None
+    guess = _known("pairs", spec, found[0])
+    if found[1]:
+        why = f"ids, which want their queries and corpus: {guess.why}"
+        return replace(guess, why=why, ids=True)
+    return guess
 
 
 def _fitting(role: str, spec: str) -> Sample | None:
@@ -264,15 +353,17 @@ def _unknown_names(spec: str) -> Guess | None:
     texts = list(lengths)
     if len(texts) < 2:
         return None
-    if len(texts) > 2:
-        # Ids and labels are short; the two longest are the texts, in the order of the file.
-        longest = sorted(texts, key=lambda name: lengths[name])[-2:]
-        texts = [name for name in texts if name in longest]
-        why += ", these two hold the longest texts"
-    query, positive = texts
-    if lengths[query] > 2 * lengths[positive]:
-        query, positive = positive, query
-        why += ", the shorter one asks"
+    asking = [name for name in texts if _QUERY_NAME.search(name)]
+    if len(texts) > 2 or len(asking) != 1:
+        raise UnclearError(
+            "which of its texts is the query and which is the positive is not told by names: "
+            f"{', '.join(texts)}",
+            where=spec,
+            hint=f"Say it: negmine init {spec} --column query={texts[0]} --column "
+            f"positive={texts[1]}, or the other way round.",
+        )
+    (query,) = asking
+    (positive,) = (name for name in texts if name != query)
     return Guess(
         "pairs",
         spec,
@@ -335,7 +426,16 @@ def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
     if complete and "pairs" in chosen:
         log.event(f"left out: {chosen.pop('pairs').spec} (queries and judgements are there)")
     elif "pairs" in chosen:
-        for role in ("queries", "qrels", "run"):
+        ids = chosen["pairs"].ids
+        missing = [role for role in ("corpus", "queries") if ids and role not in chosen]
+        if missing:
+            raise UsageError(
+                f"no {' and no '.join(missing)}",
+                where=f"{chosen['pairs'].spec} holds ids",
+                hint="Name the files with their texts too.",
+            )
+        brought = ("qrels", "run") if ids else ("queries", "qrels", "run")
+        for role in brought:
             if role in chosen:
                 log.event(f"left out: {chosen.pop(role).spec} (pairs bring their own {role})")
     elif not complete:

@@ -116,6 +116,8 @@ def test_a_work_folder_keeps_the_artifacts(tiny_bi: Path, tiny_cross: Path, tmp_
             tmp_path / "corpus.jsonl", [{"_id": f"d{i}", "text": t} for i, t in enumerate(MORE)]
         ),
         "cross_encoder": str(tiny_cross),
+        "anchor_column_name": "q",
+        "positive_column_name": "a",
         "work_dir": tmp_path / "work",
         "device": "cpu",
         "options": {**THEIRS, "export": {"ids": True}},
@@ -153,3 +155,28 @@ def test_mistakes_are_told() -> None:
         negmine.mine([{"query": "a"}])
     with pytest.raises(UsageError, match="a model is"):
         negmine.mine(PAIRS, encoder=3)
+
+
+@pytest.mark.real
+def test_the_given_negatives_of_a_data_set(tmp_path: Path) -> None:
+    """Triplets as mappings and as a data set: what each column is for is told by its name."""
+    from datasets import Dataset
+
+    rows = [{"anchor": q, "positive": p, "negative": MORE[i]} for i, (q, p) in enumerate(PAIRS)]
+    for number, pairs in enumerate((rows, Dataset.from_list(rows))):
+        data = negmine.mine(pairs, work_dir=tmp_path / str(number), num_negatives=1)
+        assert data.column_names == ["anchor", "positive", "negative"]
+        (part,) = (tmp_path / str(number) / "candidates").glob("part-*.parquet")
+        table = pq.ParquetFile(part).read()
+        given = table.filter(table.column("rank_given").is_valid())
+        assert given.num_rows == len(rows)
+    named = {"anchor_column_name": "anchor", "positive_column_name": "positive"}
+    negmine.mine(rows, work_dir=tmp_path / "named", **named)
+    (part,) = (tmp_path / "named" / "candidates").glob("part-*.parquet")
+    assert "rank_given" not in pq.ParquetFile(part).schema_arrow.names
+
+
+def test_columns_that_nobody_knows_are_named() -> None:
+    rows = [{"one": "what is it", "two": "It is this.", "three": "It is that."}]
+    with pytest.raises(UsageError, match="one, two, three"):
+        negmine.mine(rows)

@@ -58,7 +58,7 @@ def test_pairs_of_known_names(invoke: Invoke) -> None:
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "jsonl.gz"])
 def test_pairs_of_other_names(invoke: Invoke, kind: str) -> None:
-    """The longer text is the passage, wherever it stands; ids are no texts."""
+    """Which text asks is not guessed by their lengths: the user says it."""
     rows = [{"nr": f"x{n}", "stelle": LONG, "frage": "was ist rot"} for n in range(3)]
     name = f"p.{kind}"
     tab = "," if kind == "csv" else "\t"
@@ -71,18 +71,69 @@ def test_pairs_of_other_names(invoke: Invoke, kind: str) -> None:
         pq.write_table(pa.Table.from_pylist(rows), name)
     else:
         Path(name).write_text("\n".join([tab.join(rows[0]), *quoted]))
-    made, said = written(invoke, name)
+    refused = invoke("init", name, "-o", "-")
+    assert refused.exit_code == 2
+    assert "stelle, frage" in refused.stderr
+    assert "--column query=" in refused.stderr
+    told = ("--column", "query=frage", "--column", "positive=stelle")
+    made, said = written(invoke, name, *told)
     for stage in ("index", "retrieve"):
         assert made[stage]["column"] == {"query": "frage", "positive": "stelle"}
     assert "query from 'frage', positive from 'stelle'" in said
-    assert "not known ones" in said
+
+
+def test_one_of_two_texts_that_asks_by_its_name(invoke: Invoke) -> None:
+    name = documents("p.jsonl", {"body": LONG, "user_query": "what is it"})
+    made, _ = written(invoke, name)
+    assert made["index"]["column"] == {"query": "user_query", "positive": "body"}
 
 
 def test_pairs_without_a_header_line(invoke: Invoke) -> None:
     Path("p.tsv").write_text(f"how do plants make sugar?\t{LONG}\nwho?\tMe, you and others.\n")
-    made, said = written(invoke, "p.tsv")
+    refused = invoke("init", "p.tsv", "-o", "-")
+    assert refused.exit_code == 2
+    assert "--column query=#1" in refused.stderr
+    made, _ = written(invoke, "p.tsv", "--column", "query=#1", "--column", "positive=#2")
     assert made["index"]["column"] == {"query": "#1", "positive": "#2"}
-    assert "the first line is a record" in said
+
+
+def test_a_file_that_is_not_told_apart_does_not_spoil_a_folder(invoke: Invoke) -> None:
+    documents("p.jsonl", {"query": "what", "positive": LONG})
+    documents("z.jsonl", {"frage": "what is it", "stelle": LONG})
+    made, said = written(invoke)
+    assert made["index"]["pairs"] == "p.jsonl"
+    assert "left out: z.jsonl" in said
+
+
+def test_training_sets(invoke: Invoke) -> None:
+    passages = [{"docid": "p1", "title": "", "text": LONG}]
+    rows = {"query_id": "1", "query": "what", "positive_passages": passages}
+    name = documents("t.jsonl", {**rows, "negative_passages": [{"docid": "n1", "text": "No."}]})
+    made, said = written(invoke, name)
+    assert made["index"]["pairs"] == made["retrieve"]["pairs"] == name
+    assert "column" not in made["index"]
+    assert "negative_passages" in said
+
+
+def test_triples_without_names(invoke: Invoke) -> None:
+    Path("t.tsv").write_text(f"how do plants make sugar\t{LONG}\tCells burn sugar.\n")
+    made, said = written(invoke, "t.tsv")
+    assert made["retrieve"]["pairs"] == "t.tsv"
+    assert "column" not in made["retrieve"]
+    assert "negative" in said
+
+
+def test_triples_of_ids_want_their_texts(invoke: Invoke) -> None:
+    Path("triples.tsv").write_text("1000\t5000\t6000\n")
+    Path("collection.tsv").write_text(f"5000\t{LONG}\n6000\tCells burn sugar.\n")
+    Path("queries.tsv").write_text("1000\twhat is it\n")
+    assert invoke("init", "triples.tsv", "-o", "-").exit_code == 2
+    made, _ = written(invoke, "triples.tsv", "collection.tsv", "queries.tsv")
+    assert made["index"]["corpus"] == "collection.tsv"
+    assert (made["retrieve"]["pairs"], made["retrieve"]["queries"]) == (
+        "triples.tsv",
+        "queries.tsv",
+    )
 
 
 def test_a_collection_told_apart_by_length(invoke: Invoke) -> None:
@@ -153,7 +204,8 @@ def test_a_saved_data_set_of_a_corpus_and_queries(invoke: Invoke) -> None:
 def test_pairs_with_a_corpus_of_other_names(invoke: Invoke) -> None:
     documents("corpus.jsonl", {"key": "1", "body text": LONG})
     documents("p.jsonl", {"frage": "what is it", "antwort": LONG})
-    made, _ = written(invoke, "corpus.jsonl", "p.jsonl")
+    told = ("--column", "query=frage", "--column", "positive=antwort")
+    made, _ = written(invoke, "corpus.jsonl", "p.jsonl", *told)
     assert made["index"]["column"] == {
         "docid": "key",
         "text": "body text",
@@ -252,7 +304,8 @@ def test_the_recipe_runs_from_a_pipe(invoke: Invoke) -> None:
             for n, colour in enumerate(["red", "blue", "green", "white", "black", "grey"])
         )
     )
-    text = invoke("init", "p.tsv", "-o", "-").stdout
+    told = ("--column", "query=#1", "--column", "positive=#2")
+    text = invoke("init", "p.tsv", *told, "-o", "-").stdout
     made = text.replace("\nencoder =", "\n# encoder =").replace("\nby =", "\n# by =")
     result = CliRunner().invoke(app, ["run", "-"], input=made)
     assert result.exit_code == 0, result.output

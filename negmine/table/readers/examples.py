@@ -16,7 +16,7 @@ from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import MISSING, Chunk
 from negmine.table.readers.columns import Columns
-from negmine.table.readers.dispatch import files, header, read_chunks, read_file
+from negmine.table.readers.dispatch import Sample, files, header, read_chunks, read_file
 from negmine.table.readers.kinds import EXAMPLES_SCHEMA, PAIRS, Input, Target
 from negmine.table.readers.layouts import Found
 from negmine.table.readers.problems import Problems
@@ -66,6 +66,36 @@ def _of_file(
     columns = _without(columns, layout, beginning)
     for name, chunk in read_chunks(kind, found, columns, problems):
         yield from _rows(name, chunk, opened.read, problems, reading)
+
+
+def sample_examples(spec: str, columns: Mapping[str, str]) -> tuple[Sample, bool] | None:
+    """The first good rows of a training set that is more than pairs of texts.
+
+    Returns:
+        The rows, as :func:`read_examples` has them, and whether they tell ids alone; None for what
+        is no such set.
+
+    Raises:
+        NegmineError: it is not there, or no input of negmine's.
+    """
+    asked = Columns.of(columns, strict=False)
+    # Labels are not judged by what their scale may mean: that is for retrieve to ask about.
+    reading = Reading(passages_only=True)
+    for found in files(PAIRS, spec):
+        beginning = look(found, asked)
+        layout = recognised(beginning)
+        if layout is None:
+            return None
+        opened = layout.open(beginning)
+        kind = Input(PAIRS.name, EXAMPLES_SCHEMA, opened.targets)
+        for name, chunk in read_chunks(
+            kind, found, _without(asked, layout, beginning), Problems("skip")
+        ):
+            rows = list(_rows(name, chunk, opened.read, Problems("skip"), reading))
+            table = pa.Table.from_batches(rows, EXAMPLES_SCHEMA)
+            ids = table.column("query").null_count == table.num_rows
+            return Sample(dict(chunk.sources), len(chunk.lines), table, asked.account), ids
+    return None
 
 
 def _without(columns: Columns, layout: Layout, beginning: Beginning) -> Columns:
