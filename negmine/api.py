@@ -261,7 +261,7 @@ def _pairs(
         told = Beginning(tuple(known))
         if recognised(told) is None and not (told.has(QUERY) and told.has(POSITIVE)):
             raise UsageError(
-                f"pairs: which of the columns are the queries and the positives? {', '.join(known)}",
+                f"pairs: which columns are the queries and the positives? {', '.join(known)}",
                 hint="Give anchor_column_name and positive_column_name.",
             )
         names = told.source(QUERY) or "query", told.source(POSITIVE) or "positive"
