@@ -55,8 +55,8 @@ _NARROW_RANGES = (
 _LAST = 0x110000
 #: Where characters are assigned: beyond are further Han, nothing, and private use.
 _ASSIGNED = (range(0x32000), range(0xE0000, 0xE0200))
-#: Texts normalised at a time: what is made of them stays in the caches.
-_AT_ONCE = 512
+#: Text normalised at a time, about: what is made of it stays in the caches.
+_BYTES_AT_ONCE = 512 << 10
 #: Symbols and brackets for every letter or digit, from which a text is code or a formula.
 _CODE_SHARE = 1 / 10
 #: Letters of scripts without spaces for every letter, from which a text is compared by characters.
@@ -82,7 +82,9 @@ def normalise(texts: pa.Array) -> Normal:
 
     Texts of ASCII alone are not composed anew, which is most of the work.
     """
-    found = [_normalise(texts.slice(at, _AT_ONCE)) for at in range(0, len(texts), _AT_ONCE)]
+    size = pc.sum(pc.binary_length(texts)).as_py() or 0
+    step = max(1, _BYTES_AT_ONCE * len(texts) // max(1, size))
+    found = [_normalise(texts.slice(at, step)) for at in range(0, len(texts), step)]
     if len(found) == 1:
         return found[0]
     kinds = [np.empty(0, dtype=np.uint8), *(one.kind for one in found)]
@@ -125,10 +127,10 @@ def _unicode(texts: pa.Array) -> Normal:
     what = np.frombuffer(bytearray(joined.translate(_ascii_tables()[1])), dtype=np.uint8)
     _classify(data, what)
     ends = np.cumsum(pc.binary_length(lower).to_numpy() + 1) - 1
-    kept = what != _GONE
-    if not kept.all():
-        data, what = data[kept], what[kept]
-        ends = np.cumsum(kept)[ends] - 1
+    gone = np.flatnonzero(what == _GONE)
+    if len(gone):
+        data, what = np.delete(data, gone), np.delete(what, gone)
+        ends -= np.searchsorted(gone, ends)
     return _reduced(data, what, ends)
 
 
@@ -211,14 +213,15 @@ def _reduced(data: np.ndarray, what: np.ndarray, ends: np.ndarray) -> Normal:
     """What is left of joined texts, with one space where there is one.
 
     Args:
-        data: their bytes.
+        data: their bytes; changed.
         what: what each byte's character is; changed.
         ends: where each text ends, a byte that is none of its own.
     """
     what[ends] = _END
-    kind, code = _kinds(data, what, ends)
-    gone = _resolve(data, what, ends, code)
-    blanks = np.flatnonzero(what == _BLANK)
+    other = np.flatnonzero(what < _LETTER)
+    kind, code = _kinds(data, what, ends, other)
+    gone = _resolve(data, what, ends, code, other)
+    blanks = other[what[other] == _BLANK]
     apart = np.diff(blanks) > 1
     heads = blanks[np.concatenate(([True], apart))] if len(blanks) else blanks
     tails = blanks[np.concatenate((apart, [True]))] if len(blanks) else blanks
@@ -227,15 +230,15 @@ def _reduced(data: np.ndarray, what: np.ndarray, ends: np.ndarray) -> Normal:
     kept[spaces] = True
     kept[gone] = False
     kept[ends] = False
-    symbols = np.flatnonzero(what == _SYMBOL)
+    symbols = other[what[other] == _SYMBOL]
     # Where a space is put in: before these.
     inserted = np.concatenate(
         [symbols[what[symbols - 1] == _LETTER], symbols[what[symbols + 1] == _LETTER] + 1]
     )
     inserted.sort()
     removed = np.flatnonzero(~kept)
+    data[spaces] = ord(" ")
     data = data[kept]
-    data[spaces - np.searchsorted(removed, spaces)] = ord(" ")
     new_ends = ends - np.searchsorted(removed, ends)
     if len(inserted):
         places = inserted - np.searchsorted(removed, inserted)
@@ -254,26 +257,35 @@ def _parts(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return ~bare
 
 
-def _kinds(data: np.ndarray, what: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(how each text is taken apart, uint8 [n]; True for code and formulas)."""
-    first = (data & 0xC0) != 0x80
+def _kinds(
+    data: np.ndarray, what: np.ndarray, ends: np.ndarray, other: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(how each text is taken apart, uint8 [n]; True for code and formulas).
 
-    def counted(mask: np.ndarray) -> np.ndarray:
-        return among(np.flatnonzero(mask))
+    ``other`` are the bytes that are of no letter.
+    """
 
     def among(rows: np.ndarray) -> np.ndarray:
         return np.diff(np.searchsorted(rows, ends), prepend=0)
 
-    signs = counted(first & ((what == _SYMBOL) | (what == _BRACKET)))
+    # A character is counted by its first byte.
+    rest = np.flatnonzero((data & 0xC0) == 0x80)
+    letters = np.diff(ends, prepend=-1) - 1 - among(other) - among(rest[what[rest] >= _LETTER])
+    meaning = what[other]
+    signs = other[(meaning == _SYMBOL) | (meaning == _BRACKET)]
+    signs = among(signs[(data[signs] & 0xC0) != 0x80])
     # A hyphen that joins no words is a minus where there are other signs, and else a dash.
-    hyphens = np.flatnonzero(what == _HYPHEN)
+    hyphens = other[meaning == _HYPHEN]
     joining = _is_word(what[hyphens - 1]) & _is_word(what[hyphens + 1])
     signs += np.where(signs > 0, among(hyphens[~joining]), 0)
-    # What is none is looked for: there is less of it.
-    letters = np.diff(ends, prepend=-1) - 1 - counted((what < _LETTER) | ~first)
     code = (signs > 0) & (signs >= _CODE_SHARE * letters)
     kind = np.where(code, CODE, WORDS).astype(np.uint8)
-    narrow, wide = counted(first & (what == _NARROW)), counted(first & (what == _WIDE))
+    if len(rest) == 0:
+        return kind, code
+    first = (data & 0xC0) != 0x80
+    narrow, wide = (
+        among(np.flatnonzero(first & (what == unspaced))) for unspaced in (_NARROW, _WIDE)
+    )
     by_characters = (wide + narrow > 0) & (wide + narrow >= _UNSPACED_SHARE * letters)
     kind[by_characters] = np.where(narrow > wide, NARROW, WIDE)[by_characters]
     return kind, code
@@ -283,13 +295,15 @@ def _is_word(what: np.ndarray) -> np.ndarray:
     return (what >= _LETTER) & (what < _END)
 
 
-def _resolve(data: np.ndarray, what: np.ndarray, ends: np.ndarray, code: np.ndarray) -> np.ndarray:
+def _resolve(
+    data: np.ndarray, what: np.ndarray, ends: np.ndarray, code: np.ndarray, other: np.ndarray
+) -> np.ndarray:
     """Settle in ``what`` what each doubtful character is in its place.
 
     Returns:
         Rows of those that are nothing at all: quotes within a word.
     """
-    doubtful = np.flatnonzero((what >= _QUOTE) & (what <= _BRACKET))
+    doubtful = other[(what[other] >= _QUOTE) & (what[other] <= _BRACKET)]
     mine = what[doubtful]
     # A text's first character follows the end of the one before it, the very first the very last.
     before, after, then = what[doubtful - 1], what[doubtful + 1], data[doubtful + 1]

@@ -366,12 +366,15 @@ def run(tree: Path, *arguments: str) -> _bench.Ran:
 
 def make_data(folder: Path, english: Path, queries: int, k: int) -> None:
     """The collection, and candidates drawn at random: whoever finds them, the guard is the same."""
-    ids, texts = _bench.corpus(english)
     asked, words = _bench.queries(english, queries)
     draw = random.Random(1)
+    ids = []
     with (folder / "corpus.jsonl").open("w", encoding="utf-8") as out:
-        for docid, text in zip(ids, texts, strict=True):
-            out.write(json.dumps({"_id": docid, "text": text}) + "\n")
+        for row in _bench.records(english / "corpus.jsonl"):
+            ids.append(row["_id"])
+            out.write(
+                json.dumps({key: row.get(key, "") for key in ("_id", "title", "text")}) + "\n"
+            )
     with (folder / "queries.jsonl").open("w", encoding="utf-8") as out:
         for qid, text in zip(asked, words, strict=True):
             out.write(json.dumps({"_id": f"q{qid}", "text": text}) + "\n")

@@ -16,7 +16,7 @@ from negmine.models.tokens import Ints
 from negmine.sources.union import Judgements
 from negmine.stages.retrieve import Task
 from negmine.table.artifact import Artifact
-from negmine.table.documents import Documents
+from negmine.table.documents import ByContent, Documents
 
 _PARTS_READ = 8
 
@@ -66,9 +66,9 @@ class AnyDocument:
         """A row number of each docid."""
         return np.zeros(len(docids), dtype=np.int64)
 
-    def find_contents(self, contents: pa.Array) -> pa.Array:
+    def find_contents(self, contents: pa.Array, *, untitled: bool = True) -> ByContent:
         """No document with any of these contents."""
-        return pa.nulls(len(contents), pa.string())
+        return ByContent(pa.nulls(len(contents), pa.string()))
 
 
 class RandomEncoder:

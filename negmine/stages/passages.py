@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,62 +19,62 @@ from negmine.table.schema import documents as documents_schema
 class Passages:
     """The passages of a training set beside a corpus.
 
-    A passage is a corpus document where its id is one, or else where its text is, with or without
-    the document's title. What is held: an id and a digest of each passage.
+    A passage is a corpus document where its id is one, or else where its text is: both with their
+    titles, or one of them without. What is held: an id and digests of each passage.
 
     Attributes:
         other_text: passages whose id the corpus has with another text; the corpus's counts.
     """
 
     def __init__(self, found: Iterator[pa.RecordBatch]) -> None:
-        keys = [_keys(batch) for batch in found]
-        ids = pa.chunked_array([key[0] for key in keys], pa.string()).combine_chunks()
-        contents = pa.chunked_array([key[1] for key in keys], pa.string()).combine_chunks()
-        self._wanted_ids, self._wanted = ids.unique(), contents.unique()
-        named = pa.table({"docid": ids, "content": contents})
-        self._named = named.group_by(["docid", "content"]).aggregate([])
-        self._held_ids = self._held = pa.array([], pa.string())
+        columns: dict[str, list[pa.Array]] = {name: [] for name in ("docid", "content", "untitled")}
+        for batch in found:
+            made = documents(batch, ())
+            keys = (made.column("docid"), *text_contents(made))
+            for parts, key in zip(columns.values(), keys, strict=True):
+                parts.append(key)
+        table = pa.table({n: pa.chunked_array(parts, pa.string()) for n, parts in columns.items()})
+        self._named = table.group_by(list(columns)).aggregate([])
+        self._wanted = {name: self._named.column(name).drop_null().unique() for name in columns}
+        none = pa.array([], pa.string())
+        self._held = dict.fromkeys(columns, none)
         self.other_text = 0
 
     def seen(self, batch: pa.RecordBatch) -> None:
         """Note which of the passages some documents of the corpus are."""
-        contents, alone = text_contents(batch)
+        full, alone = text_contents(batch)
         docids = batch.column("docid")
-        texts = pa.concat_arrays([contents, alone])
-        by_text = texts.filter(pc.is_in(texts, value_set=self._wanted))
-        named = pc.is_in(docids, value_set=self._wanted_ids)
-        self._held = pa.concat_arrays([self._held, by_text]).unique()
-        self._held_ids = pa.concat_arrays([self._held_ids, docids.filter(named)]).unique()
+        for name, keys in (
+            ("docid", docids),
+            ("content", pa.concat_arrays([full, alone])),
+            ("untitled", full),
+        ):
+            hits = keys.filter(pc.is_in(keys, value_set=self._wanted[name]))
+            self._held[name] = pa.concat_arrays([self._held[name], hits]).unique()
+        named = pc.is_in(docids, value_set=self._wanted["docid"])
         if pc.any(named, min_count=0).as_py():
-            here = pa.table({"docid": docids, "other": contents}).filter(named)
+            here = pa.table({"docid": docids, "other": full}).filter(named)
             both = self._named.join(here, "docid", join_type="inner")
             differ = pc.not_equal(both.column("content"), both.column("other"))
             self.other_text += int(pc.sum(differ, min_count=0).as_py())
 
     def missing(self) -> tuple[int, int, str]:
         """(passages that no document seen is, of how many, the id of one of them or nothing)."""
-        known = pc.or_(
-            pc.is_in(self._named.column("content"), value_set=self._held),
-            pc.is_in(self._named.column("docid"), value_set=self._held_ids),
-        )
+        known = self._known({name: self._named.column(name) for name in self._held})
         ids = self._named.filter(pc.invert(known)).column("docid").unique().sort()
-        return len(ids), len(self._wanted_ids), ids[0].as_py() if len(ids) else ""
+        return len(ids), len(self._wanted["docid"]), ids[0].as_py() if len(ids) else ""
 
     def others(self, batch: pa.RecordBatch, kept: Sequence[str]) -> pa.RecordBatch:
         """Those of some rows that the corpus does not hold, as documents, each once."""
         made = documents(batch, kept)
-        contents = content_ids(full_text(made))
-        known = pc.or_(
-            pc.is_in(contents, value_set=self._held),
-            pc.is_in(made.column("docid"), value_set=self._held_ids),
-        )
-        return made.filter(pc.invert(known))
+        full, alone = text_contents(made)
+        known = {"docid": made.column("docid"), "content": full, "untitled": alone}
+        return made.filter(pc.invert(self._known(known)))
 
-
-def _keys(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-    """Id and content id of each passage that has a text."""
-    made = documents(batch, ())
-    return made.column("docid"), content_ids(full_text(made))
+    def _known(self, keys: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Array:
+        """Whether a document seen has one of the keys."""
+        masks = [pc.is_in(column, value_set=self._held[name]) for name, column in keys.items()]
+        return functools.reduce(pc.or_, masks)
 
 
 def documents(batch: pa.RecordBatch, kept: Sequence[str]) -> pa.RecordBatch:

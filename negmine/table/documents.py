@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -167,6 +168,19 @@ def write_documents(
     return counts
 
 
+@dataclass(frozen=True)
+class ByContent:
+    """Documents found by their texts.
+
+    Attributes:
+        docids: of each content, null where no document has it.
+        several: contents that are the text of several documents, of different titles.
+    """
+
+    docids: pa.Array
+    several: int = 0
+
+
 class Documents:
     """The documents of an index, read part by part; rows are numbered through the parts."""
 
@@ -315,21 +329,30 @@ class Documents:
         taken = pa.concat_tables(chunks).combine_chunks().take(pa.array(order))
         return [column.combine_chunks() for column in taken.columns]
 
-    def find_contents(self, contents: pa.Array) -> pa.Array:
-        """Docid of a document that each of the distinct content ids is of, or null.
+    def find_contents(self, contents: pa.Array, *, untitled: bool = True) -> ByContent:
+        """The document that each of some distinct content ids is of, if there is one.
 
         Of its full text, or else of its text without the title: whoever made pairs of a corpus may
         have left the titles out. Where several documents share it the smallest docid is given.
+
+        Args:
+            contents: content ids.
+            untitled: whether texts without their titles count.
         """
-        best: dict[str, tuple[int, str]] = {}
+        best: dict[str, tuple[int, str, str]] = {}
+        several: set[str] = set()
         for _, part in self.parts():
-            for alone, ids in enumerate(text_contents(part)):
+            keys = text_contents(part)
+            for alone, ids in enumerate(keys[: 1 + untitled]):
                 mask = pc.is_in(ids, value_set=contents)
-                for content, docid in zip(
-                    ids.filter(mask).to_pylist(),
-                    part.column("docid").filter(mask).to_pylist(),
-                    strict=True,
+                columns = (ids, part.column("docid"), keys[0])
+                for content, docid, full in zip(
+                    *(column.filter(mask).to_pylist() for column in columns), strict=True
                 ):
-                    best[content] = min(best.get(content, (2, "")), (alone, docid))
+                    before = best.get(content, (2, "", ""))
+                    if alone and before[0] == alone and before[2] != full:
+                        several.add(content)
+                    best[content] = min(before, (alone, docid, full))
         found = [best.get(content, (2, None))[1] for content in contents.to_pylist()]
-        return pa.array(found, pa.string())
+        doubtful = sum(best[content][0] == 1 for content in several)
+        return ByContent(pa.array(found, pa.string()), doubtful)

@@ -23,12 +23,18 @@ QUESTION = "why does it rise"
 
 
 def chain(
-    folder: Path, positives: list[str], *, index_pairs: bool = True
+    folder: Path, positives: list[str | dict[str, str]], *, index_pairs: bool = True
 ) -> tuple[dict[str, int], dict[str, int], list[tuple[str, str]], str]:
     """Index and retrieve; the counts of both, (docid, text) of the positives, what was told."""
     folder.mkdir(exist_ok=True)
     write_jsonl(folder / "corpus.jsonl", BREAD)
-    write_jsonl(folder / "pairs.jsonl", [{"query": QUESTION, "positive": p} for p in positives])
+    rows = [
+        {"query": QUESTION, "positive": positive}
+        if isinstance(positive, str)
+        else {"query": QUESTION, "positive_passages": [positive], "negative_passages": []}
+        for positive in positives
+    ]
+    write_jsonl(folder / "pairs.jsonl", rows)
     qid = content_ids(pa.array([QUESTION]))[0].as_py()
     run = [f"{qid} Q0 {row['_id']} {rank} {9 - rank} x" for rank, row in enumerate(BREAD, 1)]
     (folder / "run.trec").write_text("\n".join(run) + "\n")
@@ -80,6 +86,38 @@ def test_a_positive_is_the_document_of_its_text(
     assert index.get("passages_added", 0) == retrieved["positives_added_to_corpus"] == 0
     assert "to the corpus" not in told
     assert "added to it" not in told
+
+
+@pytest.mark.parametrize("index_pairs", [True, False])
+@pytest.mark.parametrize(
+    ("title", "text", "docid"),
+    [
+        ("Wine", "Must ferments because yeast makes alcohol.", "b2"),
+        # The corpus has no title for it.
+        ("Flour", "Flour is ground wheat.", "b3"),
+    ],
+)
+def test_a_passage_with_a_title_is_the_document_of_its_text(
+    tmp_path: Path, title: str, text: str, docid: str, index_pairs: bool
+) -> None:
+    passage = {"docid": "other", "title": title, "text": text}
+    index, _, found, _ = chain(tmp_path, [passage], index_pairs=index_pairs)
+    assert [name for name, _ in found] == [docid]
+    assert index["documents"] == len(BREAD)
+
+
+def test_a_title_of_its_own_makes_another_passage(tmp_path: Path) -> None:
+    passage = {"docid": "other", "title": "Vinegar", "text": BREAD[1]["text"]}
+    index, retrieved, found, _ = chain(tmp_path, [passage])
+    assert index["passages_added"] == retrieved["positives_added_to_corpus"] == 1
+    assert [name for name, _ in found] == ["other"]
+
+
+def test_a_text_under_several_titles_is_told(tmp_path: Path) -> None:
+    _, retrieved, found, told = chain(tmp_path, [BREAD[0]["text"]])
+    assert [name for name, _ in found] == ["b1"]
+    assert retrieved["passages_of_several_documents"] == 1
+    assert "warning: 1 passages are the text of several documents with different titles" in told
 
 
 def test_positives_that_had_to_be_added_are_counted_and_told(tmp_path: Path) -> None:

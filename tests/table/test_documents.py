@@ -77,7 +77,7 @@ def test_find_contents_gives_the_smallest_docid_of_a_text(tmp_path: Path) -> Non
         tmp_path / "a", batch(("z", "", "same"), ("m", "", "same"), ("a", "", "o"))
     )
     wanted = content_ids(pa.array(["same", "absent"]))
-    assert documents.find_contents(wanted).to_pylist() == ["m", None]
+    assert documents.find_contents(wanted).docids.to_pylist() == ["m", None]
 
 
 def test_a_repeated_id_is_kept_once_or_refused(tmp_path: Path) -> None:
@@ -129,6 +129,18 @@ def test_find_contents_knows_a_text_without_its_title(tmp_path: Path) -> None:
     ]
     documents, _ = store(tmp_path / "a", batch(*rows))
     texts = ["It rises.", "Bread It rises.", "Dough It rises.", "Bread", "Yeast", ""]
-    found = documents.find_contents(content_ids(pa.array(texts))).to_pylist()
+    contents = content_ids(pa.array(texts))
+    found = documents.find_contents(contents)
     # A full text counts before a text alone, the smallest id among equals.
-    assert found == ["b", "b", "c", None, "e", None]
+    assert found.docids.to_pylist() == ["b", "b", "c", None, "e", None]
+    assert found.several == 1
+    whole = documents.find_contents(contents, untitled=False)
+    assert whole.docids.to_pylist() == [None, "b", "c", None, "e", None]
+    assert whole.several == 0
+
+
+def test_copies_of_a_document_are_no_several(tmp_path: Path) -> None:
+    rows = [("b", "Bread", "It rises."), ("a", "Bread", "It rises.")]
+    documents, _ = store(tmp_path / "a", batch(*rows))
+    found = documents.find_contents(content_ids(pa.array(["It rises."])))
+    assert (found.docids.to_pylist(), found.several) == (["a"], 0)

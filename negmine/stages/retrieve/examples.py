@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError
-from negmine.table.documents import full_text
+from negmine.table.documents import ByContent, text_contents
 from negmine.table.ids import content_ids
 from negmine.table.readers import Problems, Reading, Specs, read_examples
 from negmine.table.readers.specs import shown
@@ -27,8 +27,8 @@ class Corpus(Protocol):
     def rows(self, docids: pa.Array) -> np.ndarray:
         """Row number of each docid, -1 where there is no such document."""
 
-    def find_contents(self, contents: pa.Array) -> pa.Array:
-        """Docid of a document with each content id, or null."""
+    def find_contents(self, contents: pa.Array, *, untitled: bool = True) -> ByContent:
+        """A document of each content id, texts without titles included if they count."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def read_set(
         queries = known
         rows, unknown = _of_known(rows, known)
     rows = rows.filter(pc.is_valid(pc.coalesce(rows.column("docid"), rows.column("content"))))
-    rows = rows.append_column("document", _documents(rows, corpus))
+    documents, several = _documents(rows, corpus)
+    rows = rows.append_column("document", documents)
     judged = rows.filter(pc.is_valid(rows.column("grade")))
     judged = judged.select(["qid", "document", "grade"]).rename_columns(["qid", "docid", "grade"])
     given, counts = _given(rows, corpus)
@@ -107,6 +108,7 @@ def read_set(
         "queries_duplicate": 0,
         "judgements_read": judged.num_rows + (0 if known is None else unknown),
         "judgements_of_unknown_queries": 0 if known is None else unknown,
+        "passages_of_several_documents": several,
         **counts,
     }
     return ExampleSet(queries, judged, given, counts, _words(counts))
@@ -130,7 +132,7 @@ def _refuse(path: str, *, ids: bool) -> None:
 def _keys_schema() -> pa.Schema:
     return pa.schema(
         [
-            *(pa.field(name, pa.string()) for name in ("qid", "docid", "content")),
+            *(pa.field(name, pa.string()) for name in ("qid", "docid", "content", "untitled")),
             *(pa.field(name, pa.int32()) for name in ("grade", "given")),
             pa.field("score", pa.float32()),
         ]
@@ -139,19 +141,19 @@ def _keys_schema() -> pa.Schema:
 
 def _keys(batch: pa.RecordBatch, qid: pa.Array) -> pa.Table:
     """The rows by ids and contents, without texts."""
-    columns = [qid, batch.column("docid"), _contents(batch)]
+    columns = [qid, batch.column("docid"), *_contents(batch)]
     columns += [batch.column(name) for name in ("grade", "given", "score")]
     return pa.table(columns, _keys_schema())
 
 
-def _contents(batch: pa.RecordBatch) -> pa.Array:
-    """The content id of each passage, null where the set holds its id alone."""
+def _contents(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """Content ids of each passage and of its text without its title, null where there is none."""
     if batch.column("text").null_count == 0:
-        return content_ids(full_text(batch))
-    there = pc.is_valid(batch.column("text"))
-    made = content_ids(full_text(batch.filter(there)))
-    places = np.cumsum(there.to_numpy(zero_copy_only=False)) - 1
-    return made.take(pa.array(places, mask=~there.to_numpy(zero_copy_only=False)))
+        return text_contents(batch)
+    there = pc.is_valid(batch.column("text")).to_numpy(zero_copy_only=False)
+    places = pa.array(np.cumsum(there) - 1, mask=~there)
+    full, untitled = text_contents(batch.filter(pa.array(there)))
+    return full.take(places), untitled.take(places)
 
 
 def _filled(ids: pa.Array, texts: pa.Array) -> pa.Array:
@@ -189,34 +191,50 @@ def _of_known(rows: pa.Table, known: pa.Table) -> tuple[pa.Table, int]:
     return kept, rows.num_rows - kept.num_rows
 
 
-def _documents(rows: pa.Table, corpus: Corpus) -> pa.Array:
-    """The corpus's id of each passage: its own, else that of its text; else what it would be."""
-    own = rows.column("docid").combine_chunks()
-    contents = rows.column("content").combine_chunks()
+def _documents(rows: pa.Table, corpus: Corpus) -> tuple[pa.Array, int]:
+    """The corpus's id of each passage: its own, else that of its text; else what it would be.
+
+    Returns:
+        (ids, texts that several documents have under different titles).
+    """
+    own, contents, untitled = (
+        rows.column(name).combine_chunks() for name in ("docid", "content", "untitled")
+    )
+    told = pc.coalesce(own, contents)
     if own.null_count < len(own):
         distinct = own.drop_null().unique()
         there = distinct.filter(pa.array(corpus.rows(distinct) >= 0))
         held = pc.is_in(own, value_set=there)
         own = pc.if_else(pc.or_(held, pc.is_null(contents)), own, None)
-        told = pc.coalesce(rows.column("docid").combine_chunks(), contents)
-    else:
-        told = contents
-    open_ = pc.is_null(own)
-    distinct = contents.filter(open_).drop_null().unique()
-    found = documents_of(distinct, corpus)
-    by_text = found.take(pc.index_in(contents, value_set=distinct)) if len(distinct) else contents
-    return pc.coalesce(own, by_text, told)
+    by_text, several = documents_of(contents.filter(pc.is_null(own)), corpus)
+    own = pc.coalesce(own, _looked_up(contents, by_text))
+    # A corpus without titles has the passage's text alone.
+    missing = untitled.filter(pc.is_null(own)).drop_null().unique()
+    if len(missing):
+        found = corpus.find_contents(missing, untitled=False)
+        own = pc.coalesce(own, _looked_up(untitled, (missing, found.docids)))
+    return pc.coalesce(own, told), several
 
 
-def documents_of(contents: pa.Array, corpus: Corpus) -> pa.Array:
-    """Id of the corpus document with each of the distinct contents, null where there is none."""
-    unknown = pa.array(corpus.rows(contents) < 0)
-    if not pc.any(unknown, min_count=0).as_py():
-        return contents
-    missing = contents.filter(unknown)
-    elsewhere = corpus.find_contents(missing)
-    places = pc.index_in(contents, value_set=missing)
-    return pc.if_else(unknown, elsewhere.take(places), contents)
+def documents_of(contents: pa.Array, corpus: Corpus) -> tuple[tuple[pa.Array, pa.Array], int]:
+    """Ids of the corpus's documents of some contents.
+
+    Returns:
+        ((the distinct contents, of each the id or null), contents of several documents).
+    """
+    distinct = contents.drop_null().unique()
+    known = pa.array(corpus.rows(distinct) >= 0)
+    missing = distinct.filter(pc.invert(known))
+    if len(missing) == 0:
+        return (distinct, distinct), 0
+    found = corpus.find_contents(missing)
+    elsewhere = _looked_up(distinct, (missing, found.docids))
+    return (distinct, pc.if_else(known, distinct, elsewhere)), found.several
+
+
+def _looked_up(values: pa.Array, table: tuple[pa.Array, pa.Array]) -> pa.Array:
+    """What stands beside each value in a table of distinct ones, null where there is none."""
+    return table[1].take(pc.index_in(values, value_set=table[0]))
 
 
 def _given(rows: pa.Table, corpus: Corpus) -> tuple[pa.Table, dict[str, int]]:
@@ -261,6 +279,11 @@ def _first(table: pa.Table) -> pa.Table:
 
 def _words(counts: Mapping[str, int]) -> list[str]:
     told = []
+    if counts["passages_of_several_documents"]:
+        told.append(
+            f"{counts['passages_of_several_documents']} passages are the text of several documents "
+            "with different titles: the first of them by id is taken"
+        )
     if counts["given_missing_from_corpus"]:
         told.append(
             f"{counts['given_missing_from_corpus']} given negatives are not in the corpus: left "
