@@ -147,7 +147,7 @@ def measure(
     source: Artifact, settings: Sequence[Setting], audit: AuditParams, teacher: str
 ) -> tuple[dict[str, Any], list[str]]:
     """Hide, filter and count, for every scheme and setting; returns (report, warnings)."""
-    sources = schemas.source_names(source.schema())
+    sources = schemas.searched_names(source.schema())
     qids, positives = _queries(source)
     several = int((positives > audit.keep).sum())
     warnings: list[str] = []
@@ -385,7 +385,7 @@ def hide(table: pa.Table, scheme: Scheme, keep: int, seed: int) -> tuple[pa.Tabl
     index = table.schema.get_field_index("label")
     table = table.set_column(index, table.schema.field(index), pa.array(label))
     index = table.schema.get_field_index("grade")
-    grade = pc.if_else(pa.array(hidden), pa.scalar(None, pa.int32()), table.column("grade"))
+    grade = pc.if_else(pa.array(hidden), pa.scalar(None, pa.float64()), table.column("grade"))
     return table.set_column(index, table.schema.field(index), grade), hidden
 
 

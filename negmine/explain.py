@@ -221,7 +221,7 @@ def readable(report: dict[str, Any]) -> str:
         for candidate in candidates:
             label = str(candidate["label"])
             if candidate["grade"] is not None:
-                label += f" (grade {candidate['grade']})"
+                label += f" (grade {candidate['grade']:g})"
             row = [candidate["fate"], _short(candidate["docid"], 32), label]
             row += ["-" if rank is None else str(rank) for rank in candidate["ranks"].values()]
             row += [

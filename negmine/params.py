@@ -209,7 +209,13 @@ class RetrieveParams:
     k: int = opt(
         100, "Candidates per query and source.", flags=("-k", "--k"), metavar="K", minimum=1
     )
-    min_grade: int = opt(1, "A judgement of this grade or above makes a positive.")
+    min_grade: float = opt(1.0, "A judgement of this grade or above makes a positive.")
+    negative_grade: float = opt(
+        0.0,
+        "A judgement of this grade or below says that a document is not relevant: it becomes a "
+        "candidate of the source judged even where no search finds it. Grades between this and "
+        "--min-grade are neither, and filter drops them (--between-grades).",
+    )
     positive_above: float | None = opt(
         None,
         "Of --pairs with labels or scores other than 0 and 1: so much or more makes a positive, "
@@ -446,6 +452,12 @@ class FilterParams:
         "punctuation.",
         flags=("--same-text/--no-same-text",),
     )
+    between_grades: bool = opt(
+        True,
+        "Drop candidates whose grade lies between retrieve's --negative-grade and --min-grade: "
+        "judged neither relevant nor not.",
+        flags=("--between-grades/--no-between-grades",),
+    )
     query_text: bool = opt(
         True,
         "Drop candidates whose text, title included, is the query's own.",
@@ -539,7 +551,7 @@ class FilterParams:
     simans_b: float = opt(0.0, "SimANS: where the weight peaks, relative to the positive.")
     prefer_judged: bool = opt(
         False,
-        "Take candidates that were judged not relevant (a grade below --min-grade) first.",
+        "Take candidates judged not relevant (retrieve's --negative-grade or below) first.",
         flags=("--prefer-judged/--no-prefer-judged",),
     )
     fill_beyond: int | None = opt(

@@ -34,7 +34,7 @@ from scipy.special import expit
 from negmine import samplers
 from negmine.errors import MissingDependencyError, UsageError
 from negmine.table import schema as schemas
-from negmine.table.names import LIKENESS, rank_column, score_column
+from negmine.table.names import LIKENESS, NOT_SEARCHED, rank_column, score_column
 
 NAME = "p_relevant"
 _FOLDS = 5
@@ -138,7 +138,8 @@ def features(table: pa.Table) -> np.ndarray:
     sources = schemas.source_names(table.schema)
     columns = []
     for name in schemas.score_names(table.schema):
-        if name == NAME:
+        # What is known of a row already would give its label away.
+        if name == NAME or name in NOT_SEARCHED:
             continue
         score = table.column(score_column(name)).to_numpy().astype(np.float64)
         if name in sources:
@@ -196,7 +197,7 @@ def likeness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 def rank_features(table: pa.Table) -> np.ndarray:
     """Per source ``log(1 + rank)``, 0 where it did not retrieve the row, and whether it did."""
     columns = []
-    for name in schemas.source_names(table.schema):
+    for name in schemas.searched_names(table.schema):
         rank = table.column(rank_column(name)).fill_null(0).to_numpy()
         columns += [np.log1p(rank.astype(np.float64)), (rank > 0).astype(np.float64)]
     return np.column_stack(columns)

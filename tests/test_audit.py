@@ -70,7 +70,7 @@ def hide(scheme: audit.Scheme, keep: int = 1, seed: int = 0) -> tuple[pa.Table, 
     names = list(rows[0])
     table = pa.table({name: [r[name] for r in rows] for name in names})
     table = table.set_column(2, "label", table.column("label").cast(pa.int8()))
-    table = table.set_column(3, "grade", table.column("grade").cast(pa.int32()))
+    table = table.set_column(3, "grade", table.column("grade").cast(pa.float64()))
     changed, hidden = audit.hide(table, scheme, keep, seed)
     return changed, set(changed.column("docid").filter(pa.array(hidden)).to_pylist())
 

@@ -19,7 +19,7 @@ COMMANDS = {**STAGES, "audit": AuditParams, "report": ReportParams}
 ENDLESS = {
     *(("filter", name) for name in ("min_score", "max_score", "absolute_margin", "margin_pos")),
     *(("filter", name) for name in ("guide_margin", "simans_b", "pseudo_positive")),
-    ("retrieve", "min_grade"),
+    *(("retrieve", name) for name in ("min_grade", "negative_grade", "positive_above")),
 }
 
 

@@ -133,7 +133,7 @@ def table(queries: int, positives_each: int, seed: int = 0) -> pa.Table:
             "qid": np.repeat([f"q{i:03d}" for i in range(queries)], rows),
             "docid": [f"d{i}" for i in range(n)],
             "label": pa.array(label.astype(np.int8)),
-            "grade": pa.nulls(n, pa.int32()),
+            "grade": pa.nulls(n, pa.float64()),
             "rank_bm25": pa.array(np.tile(np.arange(1, rows + 1), queries).astype(np.int32)),
             "score_bm25": pa.array((level + 3 * label + rng.normal(size=n)).astype(np.float32)),
         }
@@ -160,7 +160,7 @@ def test_groups_have_their_own_threshold() -> None:
     one = table(60, 2)
     params = FilterParams(max_fn_rate=0.2, calibrate_by="rank_bm25", fn_form="score")
     grade = np.where(one.column("label").to_numpy() == 1, 1, 0) + np.repeat([0, 1], 180)
-    graded = one.set_column(3, "grade", pa.array(grade.astype(np.int32)))
+    graded = one.set_column(3, "grade", pa.array(grade.astype(np.float64)))
     with pytest.raises(UsageError, match="in group 0"):
         fitting.fit_bound(
             lambda: [graded], FilterParams(max_fn_rate=0.2, calibrate_by="grade"), "bm25"

@@ -142,7 +142,7 @@ def scored(folder: Path, scores: list[float | None]) -> Path:
             "qid": ["q"] * rows,
             "docid": [f"d{i}" for i in range(rows)],
             "label": pa.array([1] + [0] * (rows - 1), pa.int8()),
-            "grade": pa.array([1] + [None] * (rows - 1), pa.int32()),
+            "grade": pa.array([1] + [None] * (rows - 1), pa.float64()),
             "rank_bm25": pa.array(range(1, rows + 1), pa.int32()),
             "score_bm25": pa.array([float(rows - i) for i in range(rows)], pa.float32()),
             "score_ce": pa.array(scores, pa.float32()),

@@ -52,7 +52,7 @@ def table(likeness: tuple[np.ndarray, np.ndarray], query: np.ndarray, label: np.
         "qid": pa.array([f"q{number:03d}" for number in query]),
         "docid": pa.array([f"d{number}" for number in range(len(query))]),
         "label": pa.array(label.astype(np.int8)),
-        "grade": pa.nulls(len(query), pa.int32()),
+        "grade": pa.nulls(len(query), pa.float64()),
         "rank_bm25": pa.array(rank.astype(np.int32)),
         "score_bm25": pa.array((1.0 / rank).astype(np.float32)),
     }

@@ -53,6 +53,7 @@ from negmine.table.documents import (
     full_text,
     write_documents,
 )
+from negmine.table.names import NOT_SEARCHED
 from negmine.table.sampling import sample
 
 #: Documents of the index that later stages are tried on, where the real one is not there.
@@ -434,6 +435,9 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
             sources[name] = PositivesFirst(sources[name])
     inside = None
     if not whole:
+        for name in NOT_SEARCHED:
+            # What is known is of documents that the sample does not hold.
+            sources.pop(name, None)
         inside = pa.concat_arrays([spread_.column("docid") for spread_ in spread(corpus, 1000)])
     count = len(task.texts)
     unit = max(_QUERIES // 2, retrieve.queries_per_part(params.k, len(sources)))

@@ -9,6 +9,7 @@ from typing import Any
 RULES = {
     "positive": "known positives",
     "pseudo_positive": "taken as positives of queries without any",
+    "between_grades": "judged neither relevant nor not relevant",
     "own_document": "the query's own document",
     "same_text": "same text as a positive, but for case, spacing, punctuation",
     "query_text": "the query's own text",

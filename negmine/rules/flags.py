@@ -16,6 +16,8 @@ from negmine.rules.base import Rule, View
 #: What is no rule's mask: numbers of the groups of copies among a query's candidates, -1 = alone.
 #: Which of them is dropped depends on the sampler's order.
 COPIES = "copies"
+#: Judged, but neither positive nor not relevant; ``--prefer-judged`` looks at it, too.
+BETWEEN = "between_grades"
 
 
 def _flag(name: str, active: Callable[[FilterParams], bool], *, hard: bool = True) -> Rule:
@@ -26,6 +28,7 @@ def _flag(name: str, active: Callable[[FilterParams], bool], *, hard: bool = Tru
 
 
 IDENTITIES = (
+    _flag(BETWEEN, lambda p: p.between_grades),
     _flag("own_document", lambda p: p.own_document != "off"),
     _flag("same_text", lambda p: p.same_text),
     _flag("query_text", lambda p: p.query_text),

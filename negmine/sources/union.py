@@ -20,7 +20,7 @@ class Judgements:
     Attributes:
         query: index into the group's queries, int32 [n].
         docid: the documents, string [n]; a pair appears once.
-        grade: judged relevance, int32 [n].
+        grade: judged relevance, float64 [n].
         positive: True where the grade makes it a positive, bool [n].
     """
 
@@ -76,7 +76,7 @@ def union(
         columns[score_column(source)] = pa.array(score, mask=np.isnan(score))
         best = np.where(rank > 0, np.minimum(best, rank), best)
 
-    grade = np.zeros(len(pairs), dtype=np.int32)
+    grade = np.zeros(len(pairs), dtype=np.float64)
     known = np.zeros(len(pairs), dtype=bool)
     label = np.zeros(len(pairs), dtype=np.int8)
     if len(pairs):

@@ -15,7 +15,7 @@ from negmine.copies import repeats
 from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.rules.base import UNRANKED, View, read_rank, read_score
-from negmine.rules.flags import COPIES
+from negmine.rules.flags import BETWEEN, COPIES
 from negmine.stages.filter_options import Columns, optional_columns
 from negmine.table import schema as schemas
 from negmine.table.names import score_column
@@ -142,7 +142,8 @@ def _places(
     place = samplers.positions(view.query, preference, view.docid, survivors)
     if params.prefer_judged:
         # A judged low grade is a true negative: it goes before all that nobody looked at.
-        judged = table.column("grade").is_valid().to_numpy()
+        between = view.flags.get(BETWEEN, np.zeros(table.num_rows, dtype=bool))
+        judged = table.column("grade").is_valid().to_numpy() & ~between
         first = np.where(judged, float(table.num_rows), 0.0) - place
         place = samplers.positions(view.query, first, view.docid, survivors)
     return place

@@ -57,7 +57,7 @@ def resolve(
         if rank_by not in known:
             raise UsageError(f"--rank-by: no source '{rank_by}'", hint=did_you_mean(rank_by, known))
     if params.query_min_rank is not None and rank_by is None:
-        sources = schemas.source_names(schema)
+        sources = schemas.searched_names(schema)
         if by not in sources and len(sources) > 1:
             raise UsageError(
                 "--query-min-rank needs --rank-by: the ranks of several sources are mixed",

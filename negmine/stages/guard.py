@@ -20,7 +20,7 @@ from negmine.errors import MissingInputError, UsageError
 from negmine.normal import normalise
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
-from negmine.rules.flags import COPIES
+from negmine.rules.flags import BETWEEN, COPIES
 from negmine.samplers import digests
 from negmine.signatures import Signatures
 from negmine.stages import kept, own_documents
@@ -163,7 +163,7 @@ class Guard:
         params = self._params
         qids = table.column("qid")
         query, positive = schemas.queries_and_positives(table)
-        found: dict[str, np.ndarray] = {}
+        found = {BETWEEN: self._between(table, positive)}
         if group.features is not None:
             found.update(self._text_flags(name, table, group, row))
         if params.chunk_suffix is not None:
@@ -192,6 +192,15 @@ class Guard:
         if self._cosines or params.closer_than_positive:
             found.update(self._vector_flags(table, query, positive))
         return found
+
+    def _between(self, table: pa.Table, positive: np.ndarray) -> np.ndarray:
+        """Rows judged neither relevant nor not: above one grade and below the other."""
+        grade = table.column("grade")
+        judged = ~positive & grade.is_valid().to_numpy()
+        if not judged.any():
+            return judged
+        above = pc.fill_null(pc.greater(grade, self._negative_grade), False)
+        return np.asarray(judged & above.to_numpy(), dtype=bool)
 
     def _text_flags(
         self, name: str, table: pa.Table, group: _Group, row: np.ndarray
@@ -248,6 +257,10 @@ class Guard:
     @cached_property
     def _retrieved(self) -> Artifact:
         return self._source.ancestor("retrieve")
+
+    @cached_property
+    def _negative_grade(self) -> float:
+        return float(self._retrieved.manifest["params"].get("negative_grade", 0.0))
 
     @cached_property
     def _documents(self) -> Documents:

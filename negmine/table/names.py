@@ -13,7 +13,11 @@ ANN_PREFIX = "ann "
 #: Columns that tell of likeness to a query's known positives begin so; no artifact holds them.
 LIKENESS = "like_"
 #: Not for users: sources of negmine's own, and the other children of an index.
-RESERVED = frozenset({"bm25", "best", "documents", "given", "signatures"})
+RESERVED = frozenset({"best", "bm25", "documents", "given", "judged", "signatures"})
+
+
+#: Sources that tell what is known already; their ranks are not a search's.
+NOT_SEARCHED = frozenset({"given", "judged"})
 
 
 def check_name(name: str, option: str) -> str:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
-from negmine.table.names import meta_column, rank_column, score_column
+from negmine.table.names import NOT_SEARCHED, meta_column, rank_column, score_column
 
 #: Version of everything below; an artifact of another version is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 DOCUMENTS = pa.schema(
     [
@@ -43,7 +43,7 @@ _PAIR = [
     pa.field("qid", pa.string(), nullable=False),
     pa.field("docid", pa.string(), nullable=False),
     pa.field("label", pa.int8(), nullable=False),
-    pa.field("grade", pa.int32()),
+    pa.field("grade", pa.float64()),
 ]
 
 LEDGER_COLUMNS = [
@@ -95,6 +95,12 @@ def source_names(schema: pa.Schema) -> list[str]:
     """Names of the retrieval sources, in table order."""
     prefix = rank_column("")
     return [name.removeprefix(prefix) for name in schema.names if name.startswith(prefix)]
+
+
+def searched_names(schema: pa.Schema) -> list[str]:
+    """The sources whose ranks are a search's; all of them where none is."""
+    names = source_names(schema)
+    return [name for name in names if name not in NOT_SEARCHED] or names
 
 
 def pick_score(schema: pa.Schema, name: str | None, option: str) -> str:
@@ -269,10 +275,10 @@ def query_numbers(qids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_rank(table: pa.Table) -> np.ndarray:
-    """Best retrieval rank over the sources; a row no source retrieved has int32's maximum."""
+    """Best rank over the sources that search; a row that none found has int32's maximum."""
     worst = np.iinfo(np.int32).max
     columns = [
         pc.fill_null(table.column(rank_column(name)), worst).to_numpy()
-        for name in source_names(table.schema)
+        for name in searched_names(table.schema)
     ]
     return np.minimum.reduce(columns)

@@ -35,7 +35,7 @@ def part(
             "qid": pa.array(qids or ["q"] * n),
             "docid": pa.array(docids or [f"d{i}" for i in range(n)]),
             "label": pa.array(labels, pa.int8()),
-            "grade": pa.array(grades or [None] * n, pa.int32()),
+            "grade": pa.array(grades or [None] * n, pa.float64()),
             "rank_bm25": pa.array(ranks or list(range(1, n + 1)), pa.int32()),
             "score_bm25": pa.array([float(n - i) for i in range(n)], pa.float32()),
             "score_guide": pa.array(guide or [0.0] * n, pa.float32()),

@@ -20,7 +20,7 @@ def hits(*rows: tuple[int, str, float]) -> Hits:
 
 
 def judgements(*rows: tuple[int, str, int]) -> Judgements:
-    grade = np.array([row[2] for row in rows], dtype=np.int32)
+    grade = np.array([row[2] for row in rows], dtype=np.float64)
     return Judgements(
         query=np.array([row[0] for row in rows], dtype=np.int32),
         docid=pa.array([row[1] for row in rows], pa.string()),

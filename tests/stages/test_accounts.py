@@ -100,7 +100,7 @@ PART = pa.table(
         "qid": ["a"] * 6 + ["b"] * 3,
         "docid": [f"d{i}" for i in range(9)],
         "label": pa.array([1, 0, 0, 0, 0, 0, 1, 0, 0], pa.int8()),
-        "grade": pa.array([1] + [None] * 5 + [1, None, None], pa.int32()),
+        "grade": pa.array([1] + [None] * 5 + [1, None, None], pa.float64()),
         "rank_bm25": pa.array([*range(1, 7), *range(1, 4)], pa.int32()),
         "score_bm25": pa.array(np.linspace(9, 1, 9), pa.float32()),
         "score_ce": pa.array([0.5, 0.9, 0.4, 0.3, 0.2, 0.1, 0.5, 0.4, 0.3], pa.float32()),

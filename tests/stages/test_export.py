@@ -243,7 +243,7 @@ def test_columns_of_the_ledger_go_out_on_request(tmp_path: Path) -> None:
     made = {(row["qid"], row["docid"]): row for row in rows(tmp_path / "train.parquet")}
     schema = pq.read_schema(tmp_path / "train.parquet")
     assert [str(schema.field(name).type) for name in extra] == [
-        *("float", "float", "bool", "int64", "int64")
+        *("float", "float", "bool", "int64", "float")
     ]
     kept = [row for row in rows(ledger) if row["label"] == 1 or row["selected"] is not None]
     assert len(kept) == len(made)

@@ -253,7 +253,7 @@ def test_trec_ids_with_spaces_between_tabs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["a\tb\tc\td", "q1\td1\t1", "q1 d1 1", "1 Q0 d1 1 0.5 run", "query-id\tx\ty\t1"],
+    ["a\tb\tc\td", "q1\td1\tone", "1\t5000\t6000", "1 Q0 d1 1 0.5 run", "query-id\tx\ty\t1"],
 )
 def test_what_is_no_trec_needs_a_header(tmp_path: Path, header: str) -> None:
     error = fails(read_qrels, write(tmp_path / "q.tsv", header + "\nq\t0\td\t1\n"))
@@ -520,20 +520,20 @@ def test_csv_line_numbers_are_physical(tmp_path: Path) -> None:
     assert fails(read_corpus, path).where == f"{path}:9"
 
 
-@pytest.mark.parametrize("grade", ["", "1.5", "x", "1_0", "٣", " 1", "2147483648", "0x1"])
+@pytest.mark.parametrize("grade", ["", "x", "1_0", "٣", "1e3", "inf", "2147483648", "0x1"])
 def test_bad_grades(tmp_path: Path, grade: str) -> None:
     path = write(tmp_path / "qrels.tsv", f"qid\tdocid\tgrade\na\tb\t1\na\tc\t{grade}\n")
     error = fails(read_qrels, path)
     assert error.where == f"{path}:3"
-    assert error.what == f"field 'grade' must be an integer, found '{grade}'"
+    assert error.what == f"field 'grade' must be a number, found '{grade}'"
 
 
-@pytest.mark.parametrize("grade", [True, None, 1.5, 1 << 31, [1]])
+@pytest.mark.parametrize("grade", [None, "high", 1 << 31, [1]])
 def test_bad_json_grades(tmp_path: Path, grade: Any) -> None:
     records = [{"qid": 1, "docid": 2, "score": score} for score in (1, 1.0, grade)]
     error = fails(read_qrels, jsonl(tmp_path / "q.jsonl", *records))
     assert error.where == f"{tmp_path}/q.jsonl:3"
-    assert error.what.startswith("field 'score' must be an integer, found ")
+    assert error.what.startswith("field 'score' must be a number, found ")
 
 
 def test_grades_are_in_all_records_or_in_none(tmp_path: Path) -> None:

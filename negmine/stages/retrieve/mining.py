@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from negmine import log, memory
 from negmine.errors import UsageError
 from negmine.params import RetrieveParams
-from negmine.sources import Hits, Source, given, languages
+from negmine.sources import Hits, Source, given, judged, languages
 from negmine.sources.run_file import open_run
 from negmine.sources.union import Judgements, union
 from negmine.stages.outcome import conserve
@@ -75,6 +75,9 @@ def open_sources(
         raise UsageError(
             "--source given: no negative is given", hint="Give --pairs a set that has negatives."
         )
+    not_relevant = judged.Judged(task.qids, task.judgements, params.negative_grade)
+    if len(not_relevant):
+        sources[judged.NAME] = not_relevant
     return sources
 
 

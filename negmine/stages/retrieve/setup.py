@@ -95,6 +95,12 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
         )
     if params.pairs and params.qrels:
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
+    if params.negative_grade != 0 and params.negative_grade >= params.min_grade:
+        raise UsageError(
+            f"--negative-grade {params.negative_grade:g} is not below --min-grade "
+            f"{params.min_grade:g}: one grade would be both",
+            hint="A grade of --min-grade or above makes a positive.",
+        )
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
     no_source = ("documents", signatures.FOLDER)
     held = [name for name in opened.manifest["inputs"] if name not in no_source]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError
 from negmine.params import RetrieveParams
+from negmine.sources import judged as judged_source
 from negmine.sources.given import Given
 from negmine.sources.union import Judgements
 from negmine.stages.columns import Asked, asked
@@ -70,6 +71,7 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
         counts |= more
     columns.tell()
     columns.check()
+    judged = judged.set_column(2, "grade", judged.column("grade").cast(pa.float64()))
     counts["bad_records_skipped"] = problems.count
 
     rows = corpus.rows(judged.column("docid").combine_chunks())
@@ -122,6 +124,9 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
         grade=judged.column("grade").combine_chunks().take(pa.array(mined)).to_numpy(),
         positive=positive[mined],
     )
+    not_relevant = judged_source.not_relevant(judgements, params.negative_grade)
+    counts["judged_not_relevant"] = int(not_relevant.sum())
+    counts["judged_between_grades"] = int((~judgements.positive & ~not_relevant).sum())
     examples = lost.slice(0, _NAMED_LOSSES).to_pylist()
     return Task(
         qids=queries.column("qid").combine_chunks().take(pa.array(kept)),

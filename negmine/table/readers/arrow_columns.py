@@ -54,7 +54,7 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
 
 
 def column_values(target: Target, column: pa.Array) -> Any:
-    """A string or int32 array where all values are fit for it, else Python objects to check."""
+    """A string array where all values are fit for it, else Python objects to check."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if target.kind == "raw":
@@ -62,14 +62,8 @@ def column_values(target: Target, column: pa.Array) -> Any:
     if column.null_count or target.kind == "kept":
         return _python_values(column)
     try:
-        if target.kind == "score":
+        if target.kind in ("score", "grade"):
             return _python_values(column)
-        if target.kind == "grade":
-            return (
-                column.cast(pa.int32())
-                if pa.types.is_integer(column.type)
-                else _python_values(column)
-            )
         if _is_text(column.type) or pa.types.is_integer(column.type):
             strings = column.cast(pa.string())
             # Reading Parquet takes the writer's word for it that strings are UTF-8.

@@ -10,7 +10,14 @@ from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import Chunk, resolve
 from negmine.table.readers.columns import Columns
-from negmine.table.readers.headerless import Splitter, headerless, positions, split_tabs
+from negmine.table.readers.headerless import (
+    Splitter,
+    header_splitter,
+    headerless,
+    is_comment,
+    positions,
+    split_tabs,
+)
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.lines import line_blocks, line_text
 from negmine.table.readers.places import Place
@@ -36,7 +43,11 @@ def tsv_chunks(
         for number, line in enumerate(map(line_text, lines), first):
             if not line:
                 continue
+            if line[0] == "#" and is_comment(kind, line):
+                columns.account.note(f"{file.name}: lines that begin with '# ' are comments")
+                continue
             if header is None:
+                split = header_splitter(kind, line)
                 found = None if columns else headerless(kind, line)
                 by_position = positions(columns, split(line))
                 if found is not None:
@@ -174,8 +185,13 @@ def _table_chunk(
         )
 
 
+def _required(kind: Input) -> list[str]:
+    return [target.name for target in kind.targets if not target.optional]
+
+
 def _header_hint(kind: Input) -> str:
     return (
         " The first line must name the columns; if there is no such line, name them by number: "
-        f"--column {kind.targets[0].name}=#1."
+        + " ".join(f"--column {name}=#{number}" for number, name in enumerate(_required(kind), 1))
+        + "."
     )

@@ -14,15 +14,27 @@ from negmine.table.readers.kinds import Input
 Splitter = Callable[[str], list[str]]
 #: Suffixes of TREC's files besides those that every input may have.
 TREC_SUFFIXES = (".txt", ".trec", ".qrels", ".run")
-#: The fields of TREC's files, and a number among them to know them by.
-_TREC = {
-    "qrels": (["qid", "iteration", "docid", "grade"], 3, "[+-]?[0-9]+"),
+_DECIMAL = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)"
+#: Grades have few digits: three long integers are ids.
+_SHORT = r"[+-]?[0-9]{1,2}([.][0-9]*)?"
+#: The fields of TREC's files, and the numbers among them to know them by. Of judgements there are
+#: four fields, or three (BEIR's without its header), or five (the ``prels`` of the million query
+#: track: a method and the probability with which a document was chosen to be judged).
+_TREC: dict[str, tuple[tuple[list[str], dict[int, str]], ...]] = {
+    "qrels": (
+        (["qid", "iteration", "docid", "grade"], {3: _DECIMAL}),
+        (["qid", "docid", "grade"], {2: _SHORT}),
+        (["qid", "docid", "grade", "method", "iprob"], {2: _SHORT, 3: "[0-9]", 4: _DECIMAL}),
+    ),
     "run": (
-        ["qid", "iteration", "docid", "rank", "score", "tag"],
-        4,
-        r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
+        (
+            ["qid", "iteration", "docid", "rank", "score", "tag"],
+            {4: rf"{_DECIMAL}([eE][+-]?[0-9]+)?"},
+        ),
     ),
 }
+#: Kinds of which a line of fields between blanks may be the header, and which may have comments.
+_OF_BLANKS = ("qrels", "run")
 #: MS MARCO's fields between tabs, and what each of the first line's must look like.
 _MSMARCO = {
     "corpus": (
@@ -46,17 +58,17 @@ _POSITION = re.compile("#[1-9][0-9]*")
 
 def headerless(kind: Input, line: str) -> tuple[list[str], Splitter] | None:
     """The fields' names and how to split, if a file's first line is a record and no header."""
-    if kind.name in _TREC:
-        header, number, pattern = _TREC[kind.name]
-        known = {alias for target in kind.targets for alias in target.aliases}
-        for split in (split_tabs, _split_blanks):
+    known = {alias for target in kind.targets for alias in target.aliases}
+    for names, numbers in _TREC.get(kind.name, ()):
+        for split in (split_tabs, split_blanks):
             fields = split(line)
             if (
-                len(fields) == len(header)
-                and re.fullmatch(pattern, fields[number])
+                len(fields) == len(names)
+                and all(re.fullmatch(numbers[at], fields[at]) for at in numbers)
                 and known.isdisjoint(fields)
             ):
-                return header, split
+                mixed = split is split_tabs and kind.name == "qrels"
+                return names, _either(len(names)) if mixed else split
     fields = split_tabs(line)
     if kind.name == "pairs" and _is_triple(fields):
         return _TRIPLE, split_tabs
@@ -83,6 +95,16 @@ def _is_triple(fields: list[str]) -> bool:
     return not names and not ids and any(" " in field.strip() for field in fields)
 
 
+def header_splitter(kind: Input, line: str) -> Splitter:
+    """How a header line is split: judgements and runs may have blanks between their fields."""
+    return split_tabs if "\t" in line or kind.name not in _OF_BLANKS else split_blanks
+
+
+def is_comment(kind: Input, line: str) -> bool:
+    """Whether a line of judgements or of a run is a remark and no record."""
+    return kind.name in _OF_BLANKS and (line == "#" or line.startswith(("# ", "#\t", "##")))
+
+
 def positions(columns: Mapping[str, str], fields: list[str]) -> list[str] | None:
     """``["#1", "#2", ...]`` as the header where a mapping asks for fields by their number."""
     asked = [source for source in columns.values() if _POSITION.fullmatch(source)]
@@ -96,6 +118,17 @@ def split_tabs(line: str) -> list[str]:
     return line.split("\t")
 
 
-def _split_blanks(line: str) -> list[str]:
+def _either(width: int) -> Splitter:
+    """What splits at tabs where that gives so many fields, else at blanks: files mix them."""
+
+    def split(line: str) -> list[str]:
+        fields = line.split("\t")
+        return fields if len(fields) == width else split_blanks(line)
+
+    return split
+
+
+def split_blanks(line: str) -> list[str]:
+    """The fields between runs of blanks and tabs."""
     # Not str.split(), which would also split at the blanks that only Unicode knows.
     return re.split("[ \t]+", line.strip(" \t"))

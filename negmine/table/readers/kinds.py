@@ -12,7 +12,7 @@ from negmine.table.names import meta_column
 
 CORPUS_SCHEMA = pa.schema([("docid", pa.string()), ("title", pa.string()), ("text", pa.string())])
 QUERIES_SCHEMA = pa.schema([("qid", pa.string()), ("text", pa.string())])
-QRELS_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("grade", pa.int32())])
+QRELS_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("grade", pa.float64())])
 RUN_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("score", pa.float32())])
 PAIRS_SCHEMA = pa.schema([("query", pa.string()), ("positive", pa.string())])
 #: A row per (query, passage) of a training set; see :func:`negmine.table.readers.read_examples`.

@@ -17,7 +17,11 @@ from negmine.table.readers.columns import short
 from negmine.table.readers.kinds import PAIRS, Input, Target
 from negmine.table.readers.problems import Problems
 
-_GRADE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_GRADE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
+_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_BOOLEAN_GRADES = {"true": 1.0, "false": 0.0}
+#: Grades are levels; what is larger is another column.
+_LARGEST_GRADE = 1 << 31
 #: Integers beyond this are not exact as floats, so such a float names no id.
 _EXACT_FLOAT = 1 << 53
 
@@ -67,19 +71,35 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
         elif target.kind == "title" and types <= {str, type(None)}:
             values = [value or "" for value in values] if type(None) in types else values
         elif target.kind == "grade":
-            if types != {int}:
-                return None
+            return _grades(values, types)
         elif target.kind == "score":
             return _scores(values, types)
         elif types != {str}:
             return None
         try:
-            array = pa.array(values, pa.int32() if target.kind == "grade" else pa.string())
+            array = pa.array(values, pa.string())
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
             return None
     else:
         array = values
     return None if target.kind == "id" and _has_bad_id(array) else array
+
+
+def _grades(values: list[Any], types: set[type]) -> pa.Array | None:
+    """Grades as numbers, if all of them are plain ones."""
+    try:
+        if types == {str}:
+            written = pc.utf8_trim_whitespace(pa.array(values, pa.string()))
+            plain = pc.all(pc.match_substring_regex(written, f"^({_GRADE.pattern})$"))
+            grades = written.cast(pa.float64()) if plain.as_py() else None
+        else:
+            grades = pa.array(values, pa.float64()) if types <= {int, float} else None
+    except (pa.ArrowInvalid, UnicodeEncodeError, OverflowError):
+        return None
+    if grades is None or grades.null_count or len(grades) == 0:
+        return grades
+    small = pc.all(pc.less(pc.abs(grades), _LARGEST_GRADE))
+    return grades if small.as_py() else None
 
 
 def _scores(values: list[Any], types: set[type]) -> pa.Array | None:
@@ -96,7 +116,7 @@ def _scores(values: list[Any], types: set[type]) -> pa.Array | None:
 
 
 def _default(target: Target, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(1, pa.int32()) if target.kind == "grade" else pa.scalar(""), rows)
+    return pa.repeat(pa.scalar(1.0) if target.kind == "grade" else pa.scalar(""), rows)
 
 
 def _has_bad_id(ids: pa.Array) -> bool:
@@ -165,7 +185,7 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
             raise BadValueError(
                 f"a {target.name} where the first record has none: all must have it, or none"
             )
-        return 1 if target.kind == "grade" else ""
+        return 1.0 if target.kind == "grade" else ""
     if target.kind == "kept":
         return _kept_value(value, source)
     if value is MISSING:
@@ -243,21 +263,24 @@ def _kept_value(value: Any, source: str) -> str | None:
     return text_value(value, source)
 
 
-def _grade_value(value: Any, source: str) -> int:
-    grade: int | None = None
+def _grade_value(value: Any, source: str) -> float:
+    grade: float | None = None
     if isinstance(value, str):
-        grade = int(value.partition(".")[0]) if _GRADE.fullmatch(value) else None
+        told = value.strip()
+        if _COMMA.fullmatch(told):
+            raise BadValueError(
+                f"field '{source}' must be a number, found '{short(told)}': "
+                f"write {told.replace(',', '.')}"
+            )
+        grade = float(told) if _GRADE.fullmatch(told) else _BOOLEAN_GRADES.get(told.lower())
         found = f"'{short(value)}'"
-    elif isinstance(value, float):
-        grade = int(value) if value.is_integer() else None
-        found = str(value)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        grade = value
+    elif isinstance(value, int | float):
+        grade = float(value)
         found = str(value)
     else:
         found = type_name(value)
-    if grade is None or not -(1 << 31) <= grade < 1 << 31:
-        raise BadValueError(f"field '{source}' must be an integer, found {found}")
+    if grade is None or not abs(grade) < _LARGEST_GRADE:
+        raise BadValueError(f"field '{source}' must be a number, found {found}")
     return grade
 
 

@@ -1,0 +1,73 @@
+"""Documents that people judged not relevant, as candidates whether or not a search finds them.
+
+They are the surest negatives there are. What is judged tells nothing about how hard a document is,
+so they have no score of their own: the other sources score them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.sources.base import AskedBy, Hits
+from negmine.sources.union import Judgements
+from negmine.table.schema import positions_in_group, rank_order, string_codes
+
+NAME = "judged"
+
+
+class Judged:
+    """The documents judged not relevant, by query id; the higher grade first, then docid."""
+
+    asked_by: ClassVar[AskedBy] = "qid"
+
+    def __init__(self, qids: pa.Array, judgements: Judgements, negative_grade: float) -> None:
+        """Take them from the judgements.
+
+        Args:
+            qids: the query ids that the judgements' numbers mean.
+            judgements: all judged pairs.
+            negative_grade: the highest grade that is not relevant.
+        """
+        rows = np.flatnonzero(not_relevant(judgements, negative_grade))
+        docid = judgements.docid.take(pa.array(rows))
+        query = judgements.query[rows].astype(np.int64)
+        order = rank_order(query, judgements.grade[rows], string_codes(docid)[0])
+        self._qids = qids
+        self._query = query[order]
+        self._docid = docid.take(pa.array(order))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._query)
+
+    def search(self, queries: Sequence[str], k: int) -> Hits:
+        """At most k of each query id."""
+        codes = pc.index_in(pa.array(queries, pa.string()), value_set=self._qids)
+        asked = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
+        starts = np.searchsorted(self._query, asked)
+        lengths = np.minimum(np.searchsorted(self._query, asked, side="right") - starts, k)
+        query = np.repeat(np.arange(len(asked), dtype=np.int32), lengths)
+        rows = np.repeat(starts, lengths) + positions_in_group(query) - 1
+        return Hits(
+            query=query,
+            docid=self._docid.take(pa.array(rows)),
+            score=np.full(len(rows), np.nan, dtype=np.float32),
+        )
+
+    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
+        """No score for any pair."""
+        return np.full(len(query), np.nan, dtype=np.float32)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def not_relevant(judgements: Judgements, negative_grade: float) -> np.ndarray:
+    """The judgements that say so: no positives, and of this grade or below."""
+    mask: np.ndarray = ~judgements.positive & (judgements.grade <= negative_grade)
+    return mask
