@@ -26,11 +26,13 @@ from negmine.errors import (
 )
 from negmine.table import files
 from negmine.table.names import check_name
-from negmine.table.readers import places
+from negmine.table.readers import places, saved
 from negmine.table.readers.chunks import NoColumnError
 from negmine.table.readers.dispatch import Sample, header, sample
 from negmine.table.readers.examples import sample_examples
-from negmine.table.readers.layouts import SeveralError, preferred
+from negmine.table.readers.folders import contents
+from negmine.table.readers.layouts import SeveralError, preferred, split_name
+from negmine.table.readers.specs import matching
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -40,6 +42,10 @@ _QUERY_NAME = re.compile(r"quer|topic|question", re.IGNORECASE)
 _CORPUS_NAME = re.compile(r"corpus|collection|doc|passage", re.IGNORECASE)
 #: Mean characters under which a file of ids and texts looks like queries.
 _QUERY_CHARACTERS = 100
+#: What the splits of a data set are called.
+_SPLITS = ("train", "training", "dev", "validation", "valid", "val", "test", "eval")
+#: Files of a pattern that are looked at.
+_LOOKED_AT = 16
 #: A column name; what looks different is a first record.
 _COLUMN_NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
 
@@ -61,6 +67,8 @@ class Guess:
         sure: False where it may as well be the other of corpus and queries.
         doubts: columns that are not read and may matter, each with the options that settle it.
         ids: pairs of ids, which want their queries and documents.
+        named: the user named it; False where it was found in a folder among others.
+        also: further inputs of the role, read after it.
     """
 
     role: str
@@ -71,6 +79,13 @@ class Guess:
     sure: bool = True
     doubts: tuple[str, ...] = ()
     ids: bool = False
+    named: bool = False
+    also: tuple[str, ...] = ()
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """All inputs of the role."""
+        return (self.spec, *self.also)
 
 
 def run(
@@ -113,7 +128,8 @@ def run(
         guesses += _look(spec, columns)
     chosen = _chosen(guesses)
     for guess in chosen.values():
-        log.event(f"{guess.role}: {guess.spec} ({guess.why})", role=guess.role, input=guess.spec)
+        named = ", ".join(guess.specs)
+        log.event(f"{guess.role}: {named} ({guess.why})", role=guess.role, input=named)
     chosen = {role: _accounted(guess) for role, guess in chosen.items()}
     name, model, why = _encoder(encoder)
     log.event(f"encoder: {f'{name}={model}' if name else 'none'} ({why})")
@@ -128,11 +144,14 @@ def run(
 
 def _accounted(guess: Guess) -> Guess:
     """Say which columns are read and which are not; what must be settled first is a warning."""
-    account = _sampled(guess.role, guess.spec, guess.columns).account
-    for line in account.lines():
-        log.event(f"{guess.role}: {line}")
-    log.warn(f"{guess.spec}: before it runs, settle {doubt}" for doubt in account.suspects)
-    return replace(guess, doubts=tuple(account.suspects))
+    doubts: list[str] = []
+    for spec in guess.specs:
+        account = _sampled(guess.role, spec, guess.columns).account
+        for line in account.lines():
+            log.event(f"{guess.role}: {line}")
+        log.warn(f"{spec}: before it runs, settle {doubt}" for doubt in account.suspects)
+        doubts += [doubt for doubt in account.suspects if doubt not in doubts]
+    return replace(guess, doubts=tuple(doubts))
 
 
 def _sampled(role: str, spec: str, columns: Mapping[str, str]) -> Sample:
@@ -168,8 +187,9 @@ def _look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
         ]
     place = places.place(spec)
     if not place.is_dir():
-        if not place.exists():
-            raise MissingInputError("no such file", where=place.name)
+        several = matching(spec)
+        if len(several) > 1:
+            return _pattern(spec, several, columns)
         guess = _file(spec, columns)
         if guess is None:
             names = _header(spec)
@@ -182,15 +202,20 @@ def _look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
                 hint=f"Its columns: {', '.join(names) or '(none)'}. A pair needs two texts; a "
                 "document or a query an id and a text.",
             )
-        return [guess]
+        return [replace(guess, named=True)]
     names = place.files()
-    if "dataset_dict.json" in names or "state.json" in names:
-        return _saved(spec, columns)
-    beir = [_of_folder(role, spec) for role in ("corpus", "queries", "qrels")]
-    found_roles = [guess for guess in beir if guess is not None]
-    if found_roles and found_roles[0].role == "corpus":
-        return found_roles
-    looked = [_in_folder(place.child(n).name if spec != "." else n, columns) for n in names]
+    if saved.SPLITS in names or saved.STATE in names:
+        return [replace(guess, named=True) for guess in _saved(spec, columns)]
+    inside = contents(place)
+    if inside is None:
+        beir = [_of_folder(role, spec) for role in ("corpus", "queries", "qrels")]
+        found_roles = [guess for guess in beir if guess is not None]
+        if found_roles and found_roles[0].role == "corpus":
+            return [replace(guess, named=True) for guess in found_roles]
+        inside = [place.child(name).name for name in names]
+    if len(inside) == 1 or (inside and _are_splits(inside)):
+        return [replace(guess, named=True) for guess in _saved(spec, columns)]
+    looked = [_in_folder(n.removeprefix("./") if spec == "." else n, columns) for n in inside]
     if not any(looked):
         raise MissingInputError(
             "no pairs, corpus, queries or judgements in this folder",
@@ -198,6 +223,28 @@ def _look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
             hint="Name the files: negmine init pairs.jsonl",
         )
     return [guess for guess in looked if guess is not None]
+
+
+def _pattern(spec: str, found: Sequence[str], columns: Mapping[str, str]) -> list[Guess]:
+    """A pattern whose files are all alike is one input; else each file is looked at."""
+    step = max(1, len(found) // _LOOKED_AT)
+    guesses = [guess for one in found[::step] for guess in _look(one, columns)]
+    if len({guess.role for guess in guesses}) == 1:
+        same = {tuple(guess.columns.items()) for guess in guesses}
+        if len(same) == 1:
+            return [replace(guesses[0], spec=spec, why=f"{len(found)} files, {guesses[0].why}")]
+    if step > 1:
+        raise UsageError(
+            "the files of this pattern are not all alike",
+            where=spec,
+            hint=", ".join(f"{guess.spec} is {guess.role}" for guess in guesses[:4]),
+        )
+    return guesses
+
+
+def _are_splits(names: Sequence[str]) -> bool:
+    """Whether the tables of a folder are called as the splits of a data set."""
+    return all(split_name(name) in _SPLITS for name in names)
 
 
 def _of_folder(role: str, spec: str) -> Guess | None:
@@ -223,7 +270,7 @@ def _in_folder(spec: str, columns: Mapping[str, str]) -> Guess | None:
 
 
 def _saved(spec: str, columns: Mapping[str, str]) -> list[Guess]:
-    """A folder that Hugging Face ``datasets`` saved."""
+    """A folder that Hugging Face ``datasets`` saved, or one of splits or parts."""
     try:
         guess = _file(spec, columns)
     except SeveralError as error:
@@ -418,7 +465,10 @@ def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
     guesses = _told_apart(list(guesses))
     chosen: dict[str, Guess] = {}
     for guess in guesses:
-        if guess.role in chosen:
+        first = chosen.get(guess.role)
+        if first is not None and _may_join(first, guess):
+            chosen[guess.role] = replace(first, also=(*first.also, guess.spec))
+        elif first is not None:
             log.event(f"left out: {guess.spec} ({guess.role} too; name only the one you mean)")
         else:
             chosen[guess.role] = guess
@@ -450,14 +500,22 @@ def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
     return chosen
 
 
+def _may_join(first: Guess, second: Guess) -> bool:
+    """Whether both were meant: the user named them, and they have the same columns."""
+    both = first.named and second.named and first.role != "run"
+    return both and first.columns == second.columns
+
+
 def _told_apart(guesses: list[Guess]) -> list[Guess]:
     """Of two files of ids and texts the one with the longer texts is the corpus."""
     either = [guess for guess in guesses if not guess.sure]
     roles = {guess.role for guess in guesses if guess.sure}
     result = [guess for guess in guesses if guess.sure]
-    if len(either) == 1 and len(roles & {"corpus", "queries"}) == 1:
+    if either and len(roles & {"corpus", "queries"}) == 1:
         (other,) = {"corpus", "queries"} - roles
-        return [*result, replace(either[0], role=other, why=f"the {other} that is missing")]
+        if len(either) == 1 or other not in {guess.role for guess in either}:
+            why = f"the {other} that is missing"
+            return [*result, *(replace(guess, role=other, why=why) for guess in either)]
     if len(either) == 2 and not roles & {"corpus", "queries"}:
         short, long = sorted(either, key=lambda guess: guess.length)
         why = f"texts of {short.length:.0f} and {long.length:.0f} characters on average"
@@ -538,7 +596,7 @@ def _inputs(chosen: dict[str, Guess], roles: Sequence[str], alone: str) -> list[
         guess = chosen.get(role)
         if guess is None:
             continue
-        lines.append(f"{role} = {_toml(guess.spec)}  # {_comment(guess.why)}")
+        lines.append(f"{role} = {_specs(guess)}  # {_comment(guess.why)}")
         lines += [f"# To be settled: {_comment(doubt)}" for doubt in guess.doubts]
         prefix = "" if role == alone else f"{role}."
         columns |= {f"{prefix}{target}": source for target, source in guess.columns.items()}
@@ -556,6 +614,11 @@ def _run(chosen: dict[str, Guess]) -> list[str]:
 def _toml(value: Any) -> str:
     """A TOML string: JSON's escapes are TOML's, but for DEL, which JSON lets pass."""
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _specs(guess: Guess) -> str:
+    """The inputs of a role in TOML."""
+    return f"[{', '.join(map(_toml, guess.specs))}]" if len(guess.specs) > 1 else _toml(guess.spec)
 
 
 def _key(name: str) -> str:

@@ -46,11 +46,10 @@ from negmine.table.readers.kinds import (
     RUN_SCHEMA,
     corpus_keeping,
 )
-from negmine.table.readers.layouts import input_file
 from negmine.table.readers.origins import Origin, origin
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.sets.base import Reading
-from negmine.table.readers.specs import Specs
+from negmine.table.readers.specs import Specs, input_file
 
 __all__ = [
     "CORPUS_SCHEMA",

@@ -155,6 +155,8 @@ def _parts(
 ) -> Iterator[tuple[str, Iterator[Chunk]]]:
     """The name of each file of an input, and what its reader gives."""
     for one in found:
+        for note in one.notes:
+            columns.account.note(note)
         if one.format == "catalogue":
             yield one.spec, catalogues.catalogue_chunks(kind, one.spec, columns)
         for file in one.files:

@@ -75,6 +75,8 @@ def _record_of_all(
     records = {}
     for one in found:
         path = _path(one)
+        # Two splits may lie in one folder.
+        path = one.spec if path in records else path
         records[path] = _record(one, role, before.get(path))
     first = next(iter(records))
     return {

@@ -6,6 +6,7 @@ what messages, logs and manifests say, and never does.
 
 from __future__ import annotations
 
+import glob
 import lzma
 import os
 import re
@@ -13,7 +14,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -95,16 +96,40 @@ class Place:
 
     def files(self) -> list[str]:
         """Names of the files in this folder, sorted."""
+        return self.entries()[0]
+
+    def entries(self) -> tuple[list[str], list[str]]:
+        """Names of the files and of the folders in this folder, each sorted."""
         with file_errors(self):
             if self.fs is None:
                 with os.scandir(self.path) as entries:
-                    return sorted(entry.name for entry in entries if entry.is_file())
-            entries = self.fs.ls(self.path, detail=True)
-            return sorted(
-                entry["name"].rstrip("/").rsplit("/", 1)[-1]
-                for entry in entries
-                if entry["type"] == "file"
-            )
+                    found = [(entry.name, entry.is_dir(), entry.is_file()) for entry in entries]
+            else:
+                found = [
+                    (
+                        entry["name"].rstrip("/").rsplit("/", 1)[-1],
+                        entry["type"] == "directory",
+                        entry["type"] == "file",
+                    )
+                    for entry in self.fs.ls(self.path, detail=True)
+                ]
+        files = sorted(name for name, _, is_file in found if is_file)
+        return files, sorted(name for name, is_folder, _ in found if is_folder)
+
+    def matching(self) -> list[Place]:
+        """The files and folders that this place, as a pattern, stands for; in no order."""
+        with file_errors(self):
+            if self.fs is None:
+                return [Place(name, name) for name in glob.glob(self.path, recursive=True)]
+            paths = self.fs.glob(self.path)
+        # A listing has no protocol, host or user: these are taken from the pattern's beginning.
+        path, name = (_before_pattern(text) for text in (self.path, self.name))
+        return [
+            replace(self, name=name + found.removeprefix(path), path=found)
+            if found.startswith(path)
+            else replace(self, name=self.fs.unstrip_protocol(found), path=found)
+            for found in paths
+        ]
 
     def info(self) -> Mapping[str, Any]:
         """What the file system says of a remote file, asked anew."""
@@ -177,6 +202,18 @@ def place(spec: str) -> Place:
 def is_url(spec: str) -> bool:
     """Whether ``spec`` is an address of fsspec's and no local path."""
     return _URL.match(spec) is not None
+
+
+def is_pattern(spec: str) -> bool:
+    """Whether ``spec`` may stand for several files; what lies behind HTTP cannot be listed."""
+    if is_url(spec) and spec.lower().startswith(("http://", "https://")):
+        return False
+    return "::" not in spec and glob.has_magic(spec)
+
+
+def _before_pattern(text: str) -> str:
+    """The folder that a pattern begins in, with its slash."""
+    return re.split(r"[*?\[]", text, maxsplit=1)[0].rpartition("/")[0] + "/"
 
 
 def _protocols(fs: Any) -> set[str]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from negmine.errors import UsageError
-from negmine.table.readers.kinds import Input
-from negmine.table.readers.layouts import Found, find
+from negmine.errors import MissingInputError, UsageError
+from negmine.table.readers import catalogues
+from negmine.table.readers.folders import find_in_folder
+from negmine.table.readers.kinds import KINDS, Input
+from negmine.table.readers.layouts import Found, format_of
+from negmine.table.readers.parts import hidden, missing_shards, natural
+from negmine.table.readers.places import Place, is_pattern, place
 
 #: One input as a user names it: a spec, or several.
 Specs = str | Sequence[str]
@@ -33,7 +39,7 @@ def find_all(kind: Input, specs: Specs) -> tuple[Found, ...]:
         MissingInputError: some of it is not there.
         UsageError: a format is not known, several files could be meant, or one is named twice.
     """
-    found = tuple(find(kind, spec) for spec in as_tuple(specs))
+    found = tuple(one for spec in as_tuple(specs) for one in _expanded(kind, spec))
     seen: set[str] = set()
     for one in found:
         for address in addresses(one):
@@ -45,6 +51,126 @@ def find_all(kind: Input, specs: Specs) -> tuple[Found, ...]:
                 )
             seen.add(address)
     return found
+
+
+def find(kind: Input, spec: str) -> Found:
+    """Look for an input where a user says that it is, which is one place and no pattern.
+
+    Raises:
+        MissingInputError: it is not there.
+        UsageError: its format is not known, or several files could be meant.
+    """
+    if spec.startswith(catalogues.PREFIX):
+        return Found("catalogue", spec)
+    source = place(spec)
+    if source.is_stdin:
+        return Found("jsonl", spec, (source,))
+    if source.is_dir():
+        return find_in_folder(kind, spec, source, None)
+    address, selection = _selection(spec)
+    if selection is not None and not source.exists():
+        folder = place(address)
+        if folder.is_dir():
+            return find_in_folder(kind, spec, folder, selection)
+    return _file(kind, spec, source)
+
+
+def _file(kind: Input, spec: str, source: Place) -> Found:
+    format_, compression = format_of(source, kind)
+    if not source.exists():
+        raise MissingInputError("no such file", where=source.name)
+    missing = missing_shards([_name(source)])
+    notes = (f"{_name(source)} is one shard: {len(missing)} more are not read",) if missing else ()
+    return Found(format_, spec, (source,), compression, notes=notes)
+
+
+def _selection(spec: str) -> tuple[str, str | None]:
+    """``FOLDER:SPLIT`` or ``FOLDER:CONFIG/SPLIT`` as its two parts."""
+    scheme, separator, rest = spec.rpartition("://")
+    host, slash, path = rest.partition("/") if separator else ("", "", rest)
+    folder, colon, selection = path.rpartition(":")
+    if not colon or not folder or not selection:
+        return spec, None
+    return f"{scheme}{separator}{host}{slash}{folder}", selection.strip("/")
+
+
+def _expanded(kind: Input, spec: str) -> list[Found]:
+    """What a spec stands for: one input, or each file and folder of a pattern."""
+    if not is_pattern(spec) or spec.startswith(catalogues.PREFIX):
+        return [find(kind, spec)]
+    pattern = place(spec)
+    if pattern.exists():
+        return [find(kind, spec)]
+    shown = _shown(pattern)
+    found = [_matched(kind, one) for one in shown]
+    return [replace(found[0], notes=(*_told(pattern, shown, found), *found[0].notes)), *found[1:]]
+
+
+def matching(spec: str) -> list[str]:
+    """What a pattern stands for, one by one; of anything else, itself.
+
+    Raises:
+        MissingInputError: the pattern stands for nothing.
+    """
+    if not is_pattern(spec) or place(spec).exists():
+        return [spec]
+    return [one.name for one in _shown(place(spec))]
+
+
+def _shown(pattern: Place) -> list[Place]:
+    """What a pattern stands for, in natural order, without what is hidden."""
+    found = sorted(pattern.matching(), key=lambda one: natural(one.name))
+    shown = [one for one in found if not hidden(_name(one)) or hidden(_name(pattern))]
+    if not shown:
+        raise MissingInputError(
+            "no file matches this pattern",
+            where=pattern.name,
+            hint="Files that begin with '_' or '.' are passed over." if found else None,
+        )
+    return shown
+
+
+def _matched(kind: Input, one: Place) -> Found:
+    if one.is_dir():
+        return find_in_folder(kind, one.name, one, None)
+    format_, compression = format_of(one, kind)
+    return Found(format_, one.name, (one,), compression)
+
+
+def _told(pattern: Place, shown: Sequence[Place], found: Sequence[Found]) -> list[str]:
+    """What a pattern was taken for."""
+    names = [_name(one) for one in shown]
+    files = sum(len(one.files) for one in found)
+    notes = [f"'{pattern.name}' is {_counted(files, 'file')}, from {names[0]} to {names[-1]}"]
+    if missing := missing_shards(names):
+        notes.append(f"{len(missing)} of the shards are not among them: {missing[0]} ...")
+    if any(one.is_dir() for one in shown) and len(shown) > 1:
+        notes.append(
+            f"{_counted(len(shown), 'folder')} are read as one collection: an id that two of them "
+            "have must mean the same"
+        )
+    return notes
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _name(one: Place) -> str:
+    return one.name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def input_file(path: str, role: str) -> Path:
+    """The one local file that reading ``path`` as ``role`` would read.
+
+    Raises:
+        MissingInputError: there is none.
+        UsageError: there are several, or it is not a local one.
+    """
+    files = find(KINDS[role], path).files
+    if len(files) != 1 or files[0].fs is not None:
+        raise UsageError(f"{role} must be one local file here", where=path)
+    return Path(files[0].path)
 
 
 def addresses(found: Found) -> list[str]:
