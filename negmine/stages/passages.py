@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from negmine.errors import UsageError
 from negmine.table.documents import full_text, text_contents
-from negmine.table.ids import content_ids
+from negmine.table.ids import content_ids, pairs_of
 from negmine.table.readers import Specs
 from negmine.table.readers.specs import shown
 from negmine.table.schema import documents as documents_schema
@@ -23,7 +23,7 @@ class Passages:
     titles, or one of them without. What is held: an id and digests of each passage.
 
     Attributes:
-        other_text: passages whose id the corpus has with another text; the corpus's counts.
+        other_text: documents of the corpus whose id a passage has with another text; theirs counts.
     """
 
     def __init__(self, found: Iterator[pa.RecordBatch]) -> None:
@@ -36,6 +36,7 @@ class Passages:
         table = pa.table({n: pa.chunked_array(parts, pa.string()) for n, parts in columns.items()})
         self._named = table.group_by(list(columns)).aggregate([])
         self._wanted = {name: self._named.column(name).drop_null().unique() for name in columns}
+        self._pairs = pairs_of(self._named.column("docid"), self._named.column("content"))
         none = pa.array([], pa.string())
         self._held = dict.fromkeys(columns, none)
         self.other_text = 0
@@ -53,9 +54,11 @@ class Passages:
             self._held[name] = pa.concat_arrays([self._held[name], hits]).unique()
         named = pc.is_in(docids, value_set=self._wanted["docid"])
         if pc.any(named, min_count=0).as_py():
-            here = pa.table({"docid": docids, "other": full}).filter(named)
-            both = self._named.join(here, "docid", join_type="inner")
-            differ = pc.not_equal(both.column("content"), both.column("other"))
+            titled, untitled = (
+                pc.is_in(pairs_of(docids, contents), value_set=self._pairs)
+                for contents in (full, alone)
+            )
+            differ = pc.and_(named, pc.invert(pc.or_(titled, untitled)))
             self.other_text += int(pc.sum(differ, min_count=0).as_py())
 
     def missing(self) -> tuple[int, int, str]:
@@ -87,27 +90,17 @@ def documents(batch: pa.RecordBatch, kept: Sequence[str]) -> pa.RecordBatch:
     if batch.column("text").null_count:
         batch = batch.filter(pc.is_valid(batch.column("text")))
     docids = batch.column("docid")
+    texts = full_text(batch)
     if docids.null_count:
-        docids = pc.coalesce(docids, content_ids(full_text(batch)))
+        docids = pc.coalesce(docids, content_ids(texts))
     nothing = [pa.nulls(batch.num_rows, pa.string())] * len(kept)
     made = pa.RecordBatch.from_arrays(
         [docids, batch.column("title"), batch.column("text"), *nothing],
         names=documents_schema(kept).names,
     )
-    return _distinct(made)
-
-
-def _distinct(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Each row once (a passage that several queries have is no repeated id)."""
-    table = pa.table(
-        {
-            "docid": batch.column("docid"),
-            "text": full_text(batch),
-            "row": pa.array(range(batch.num_rows), pa.int64()),
-        }
-    )
-    first = table.group_by(["docid", "text"]).aggregate([("row", "min")]).column("row_min")
-    return batch.take(first.combine_chunks().sort())
+    # A passage that several queries have is no repeated id; one id with two texts is.
+    key = pairs_of(docids, texts)
+    return made.take(pc.index_in(key.unique(), value_set=key))
 
 
 def refuse_ids(specs: Specs) -> UsageError:

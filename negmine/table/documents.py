@@ -30,6 +30,8 @@ def full_text(documents: pa.Table | pa.RecordBatch) -> pa.Array:
     The BEIR convention. Documents without a title are their text.
     """
     title, text = documents.column("title"), documents.column("text")
+    if not pc.any(pc.not_equal(title, ""), min_count=0).as_py():
+        return text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     joined = pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
     chosen = pc.if_else(pc.equal(title, ""), text, joined)
     return chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def content_ids(texts: pa.Array) -> pa.Array:
@@ -25,3 +26,9 @@ def content_ids(texts: pa.Array) -> pa.Array:
     # The bytes are read straight from Arrow: no str is built and encoded again.
     raw = texts.cast(pa.large_binary()).to_pylist()
     return pa.array([hashlib.sha256(text).hexdigest()[:32] for text in raw], pa.string())
+
+
+def pairs_of(first: pa.Array | pa.ChunkedArray, second: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One string for each pair of ids; different pairs have different ones (no id has a NUL)."""
+    joined = pc.binary_join_element_wise(first, second, "\0")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

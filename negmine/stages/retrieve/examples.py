@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError
 from negmine.table.documents import ByContent, text_contents
-from negmine.table.ids import content_ids
+from negmine.table.ids import content_ids, pairs_of
 from negmine.table.readers import Problems, Reading, Specs, read_examples
 from negmine.table.readers.specs import shown
 
@@ -82,9 +82,7 @@ def read_set(
         told = batch.column("query").null_count == 0
         if told == (known is not None):
             _refuse(shown(specs), ids=not told)
-        qid = _filled(batch.column("qid"), batch.column("query"))
-        if known is None:
-            _remember(texts, qid, batch.column("query"), shown(specs))
+        qid = _asked(batch, texts, shown(specs))
         parts.append(_keys(batch, qid))
     rows = pa.concat_tables(parts) if parts else _keys_schema().empty_table()
     if known is None:
@@ -156,25 +154,30 @@ def _contents(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
     return full.take(places), untitled.take(places)
 
 
-def _filled(ids: pa.Array, texts: pa.Array) -> pa.Array:
-    """The ids, and those of the texts where there is none."""
-    if ids.null_count == 0:
-        return ids
-    distinct = texts.drop_null().unique()
-    made = content_ids(distinct).take(pc.index_in(texts, value_set=distinct))
-    return pc.coalesce(ids, made)
+def _asked(batch: pa.RecordBatch, texts: dict[str, str], path: str) -> pa.Array:
+    """The query id of each row, made of the text where there is none.
 
-
-def _remember(texts: dict[str, str], qids: pa.Array, queries: pa.Array, path: str) -> None:
-    """Note the text of every query.
+    Args:
+        batch: the rows.
+        texts: gets the text of every id, where there is one.
+        path: for messages.
 
     Raises:
         InvalidDataError: one id with two texts.
     """
-    table = pa.table({"qid": qids, "text": queries}).group_by(["qid", "text"], use_threads=False)
-    distinct = table.aggregate([])
-    for qid, text in zip(
-        distinct.column("qid").to_pylist(), distinct.column("text").to_pylist(), strict=True
+    ids, asked = batch.column("qid"), batch.column("query")
+    if ids.null_count == len(ids):
+        distinct = asked.unique()
+        made = content_ids(distinct)
+        texts.update(zip(made.to_pylist(), distinct.to_pylist(), strict=True))
+        return made.take(pc.index_in(asked, value_set=distinct))
+    if ids.null_count:
+        distinct = asked.drop_null().unique()
+        made = content_ids(distinct).take(pc.index_in(asked, value_set=distinct))
+        ids = pc.coalesce(ids, made)
+    told = pc.is_valid(asked)
+    for qid, text in dict.fromkeys(
+        zip(ids.filter(told).to_pylist(), asked.filter(told).to_pylist(), strict=True)
     ):
         if texts.setdefault(qid, text) != text:
             raise InvalidDataError(
@@ -182,6 +185,7 @@ def _remember(texts: dict[str, str], qids: pa.Array, queries: pa.Array, path: st
                 where=path,
                 hint="Query ids must be unique.",
             )
+    return ids
 
 
 def _of_known(rows: pa.Table, known: pa.Table) -> tuple[pa.Table, int]:
@@ -243,6 +247,10 @@ def _given(rows: pa.Table, corpus: Corpus) -> tuple[pa.Table, dict[str, int]]:
     scored = pc.and_(pc.invert(negative), pc.is_valid(rows.column("score")))
     named = rows.select(["qid", "document", "score"]).rename_columns(["qid", "docid", "score"])
     negatives = named.filter(negative)
+    if not negatives.num_rows:
+        nothing = ("given_read", "given", "given_missing_from_corpus", "given_also_positive")
+        empty = negatives.append_column("negative", pa.array([], pa.bool_()))
+        return empty, dict.fromkeys(nothing, 0)
     there = pa.array(corpus.rows(negatives.column("docid").combine_chunks()) >= 0)
     missing = negatives.num_rows - int(pc.sum(there).as_py() or 0)
     found = _first(negatives.filter(there))
@@ -265,9 +273,9 @@ def _given(rows: pa.Table, corpus: Corpus) -> tuple[pa.Table, dict[str, int]]:
 def _shared(found: pa.Table, rows: pa.Table) -> int:
     """How many of the pairs are positives, too."""
     positive = rows.filter(pc.greater(pc.fill_null(rows.column("grade"), 0), 0))
-    pairs = positive.select(["qid", "document"]).rename_columns(["qid", "docid"])
-    distinct = pairs.group_by(["qid", "docid"]).aggregate([])
-    return found.join(distinct, ["qid", "docid"], join_type="left semi").num_rows
+    pairs = pairs_of(positive.column("qid"), positive.column("document"))
+    both = pc.is_in(pairs_of(found.column("qid"), found.column("docid")), value_set=pairs)
+    return int(pc.sum(both, min_count=0).as_py())
 
 
 def _first(table: pa.Table) -> pa.Table:
