@@ -8,6 +8,7 @@ long as the words that they stand for: a change of one word weighs about the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,7 @@ class Lengths:
 #: Order counts in a document; of a query, which is short, only its words do.
 DOCUMENT = Lengths(words=3, wide=6, narrow=12)
 QUERY = Lengths(words=1, wide=3, narrow=6)
+_CHARACTERS_AT_ONCE = 1 << 18
 #: What the ends of texts are filled up with: no character.
 _FILL = 0x110000
 #: How hashes of runs of so many characters are made: a run of ``step`` joins one of ``width``.
@@ -95,9 +97,24 @@ def _words(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _characters(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
-    # Ends are filled up: a character there counts as much as one in the middle.
     texts = pc.replace_substring(texts, " ", "")
     counts = pc.utf8_length(texts).to_numpy().astype(np.int64)
+    size = np.where(counts > 0, counts + length - 1, 0)
+    # As many texts at a time as are about so long: a hash takes several times a character's room.
+    blocks = np.cumsum(counts) // _CHARACTERS_AT_ONCE
+    starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+    hashes = [np.empty(0, dtype=np.uint64)]
+    for first, last in pairwise([*starts.tolist(), len(texts)]):
+        some = texts.slice(first, last - first)
+        hashes.append(_runs(some, counts[first:last], size[first:last], length))
+    return np.concatenate(hashes), np.concatenate(([0], np.cumsum(size)))
+
+
+def _runs(texts: pa.Array, counts: np.ndarray, size: np.ndarray, length: int) -> np.ndarray:
+    """Hashes of runs of characters, of each text as many as it has with its ends filled up.
+
+    A character at an end counts as much as one in the middle.
+    """
     joined = "".join(texts.to_pylist()).encode("utf-32-le")
     fill = length - 1
     padded = np.where(counts > 0, counts + 2 * fill, 0)
@@ -112,6 +129,4 @@ def _characters(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
         ahead = single if step == 1 else run
         shifted = np.concatenate((ahead[width:], np.zeros(width, np.uint64)))[: len(run)]
         run = splitmix(run) ^ shifted
-    size = np.where(counts > 0, counts + fill, 0)
-    offsets = np.concatenate(([0], np.cumsum(size)))
-    return run[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], size)], offsets
+    return run[np.arange(size.sum()) + np.repeat(starts - (np.cumsum(size) - size), size)]

@@ -93,6 +93,9 @@ def test_those_of_another_version_are_not_taken_and_made_anew_alone(
     documents = artifacts.open_artifact(copy / "index" / "documents")
     assert signatures.stored(documents) is None
     assert signatures.outdated(documents)
+    code, output = call("filter", copy / "candidates", "-o", tmp_path / "older")
+    assert code == 0, output
+    assert "signatures are of another version" in output
     command = commands(work.parent / "data", copy)["index"]
     with small_parts():
         code, output = call(*command, "--dry-run")

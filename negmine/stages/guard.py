@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import copies, identity
+from negmine import copies, identity, log
 from negmine.errors import MissingInputError, UsageError
 from negmine.normal import normalise
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
 from negmine.rules.flags import BETWEEN, COPIES
 from negmine.samplers import digests
-from negmine.signatures import Signatures
+from negmine.signatures import Signatures, outdated
 from negmine.stages import kept, own_documents
 from negmine.stages.kept import distinct
 from negmine.stages.likeness import pair_cosines, unit_vectors_of
@@ -276,6 +276,11 @@ class Guard:
                 yield _Group([part], [np.empty(0, dtype=np.int64)])
             return
         documents = self._documents
+        if outdated(documents.artifact):
+            log.event(
+                "the index's signatures are of another version of negmine: this filter describes "
+                "the texts anew (run negmine index again, it makes them once)"
+            )
         signatures = Signatures(documents)
         # Bands are about as large as what they are made of.
         at_once = signatures.fitting(self.at_once // (1 + self._params.repeated_texts))
