@@ -84,6 +84,12 @@ _RUNTIME_HELP = (
 )
 
 
+_TRUST_HELP = (
+    "Run the Python code that models bring (nomic, gte, jina and others need it): read it first, "
+    "for it may do whatever you may."
+)
+
+
 @dataclass(frozen=True)
 class IndexParams:
     """``negmine index``: a corpus becomes documents, a Lucene BM25 index and vectors."""
@@ -152,6 +158,11 @@ class IndexParams:
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     dtype: Dtype = opt("auto", _DTYPE_HELP)
     runtime: Runtime = opt("auto", _RUNTIME_HELP)
+    trust_remote_code: bool = opt(
+        False,
+        _TRUST_HELP,
+        flags=("--trust-remote-code/--no-trust-remote-code",),
+    )
     vectors: Literal["auto", "float16", "float32"] = opt(
         "auto",
         "How vectors are stored; auto takes float16 where a sample of the corpus finds the same "
@@ -248,6 +259,11 @@ class RetrieveParams:
         flags=("--keep-unlabelled/--drop-unlabelled",),
     )
     batch_size: int = opt(128, "Most queries in one model call.", minimum=1)
+    trust_remote_code: bool = opt(
+        False,
+        _TRUST_HELP,
+        flags=("--trust-remote-code/--no-trust-remote-code",),
+    )
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     ann: str | None = opt(
@@ -303,6 +319,11 @@ class RerankParams:
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     dtype: Dtype = opt("auto", _DTYPE_HELP)
     runtime: Runtime = opt("auto", _RUNTIME_HELP)
+    trust_remote_code: bool = opt(
+        False,
+        _TRUST_HELP,
+        flags=("--trust-remote-code/--no-trust-remote-code",),
+    )
     limit: int | None = opt(None, "Score only the first N queries.", metavar="N", minimum=1)
 
 
@@ -689,6 +710,11 @@ class ExportParams:
         1, "Times that every query is drawn, an example each (tas-balanced).", minimum=1
     )
     seed: int = opt(42, "Seed of the batcher.", minimum=0)
+    trust_remote_code: bool = opt(
+        False,
+        _TRUST_HELP,
+        flags=("--trust-remote-code/--no-trust-remote-code",),
+    )
     device: Device = opt("auto", _DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, _MEMORY_HELP, metavar="SIZE", affects_output=False)
     limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)

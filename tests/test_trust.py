@@ -45,9 +45,89 @@ def test_the_code_runs_nothing_that_it_reads(path: Path) -> None:
         assert name not in {"eval", "exec", "compile", "os.system", "os.popen", "torch.load"}, name
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         assert given.get("shell", "False") == "False"
-        assert given.get("trust_remote_code", "False") == "False"
+        # What says yes is the user, by an option.
+        assert given.get("trust_remote_code", "False") in _USERS_WORD, given
         if name in ("np.load", "numpy.load"):
             assert given.get("allow_pickle") == "False"
+
+
+_USERS_WORD = {
+    "False",
+    "trusted",
+    "params.trust_remote_code",
+    "trusted and made_with.get('trust_remote_code', False)",
+}
+CODE = """
+import os
+from pathlib import Path
+from transformers import BertConfig, BertModel, BertForSequenceClassification
+
+Path(os.environ["NEGMINE_CANARY"]).open("a").write("ran\\n")
+
+class ToyConfig(BertConfig):
+    model_type = "toy_of_negmine"
+
+class ToyModel(BertModel):
+    config_class = ToyConfig
+
+class ToyReranker(BertForSequenceClassification):
+    config_class = ToyConfig
+"""
+
+
+def with_code(model: Path, folder: Path) -> Path:
+    """A copy of a model that needs code of its own, which leaves a mark when it runs."""
+    shutil.copytree(model, folder)
+    (folder / "toy.py").write_text(CODE)
+    inner = next(path for path in folder.rglob("config.json") if "hidden_size" in path.read_text())
+    config = json.loads(inner.read_text())
+    classes = {"AutoConfig": "toy.ToyConfig", "AutoModel": "toy.ToyModel"}
+    classes["AutoModelForSequenceClassification"] = "toy.ToyReranker"
+    inner.write_text(json.dumps(config | {"model_type": "toy_of_negmine", "auto_map": classes}))
+    if inner.parent != folder:
+        (folder / "toy.py").rename(inner.parent / "toy.py")
+    return folder
+
+
+@pytest.mark.real
+def test_code_of_models_runs_only_where_it_is_trusted(
+    tiny_bi: Path,
+    tiny_cross: Path,
+    tmp_path: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    canary = tmp_path / "canary"
+    monkeypatch.setenv("NEGMINE_CANARY", str(canary))
+    encoder = with_code(tiny_bi, tmp_path / "encoder")
+    reranker = with_code(tiny_cross, tmp_path / "reranker")
+    pairs = write_jsonl(
+        tmp_path / "pairs.jsonl",
+        [{"query": f"gene {n}", "positive": f"cell therapy {n}"} for n in range(4)],
+    )
+    work, trust = tmp_path / "work", "--trust-remote-code"
+    commands = [
+        ["index", "--pairs", pairs, "--no-bm25", "--encoder", f"toy={encoder}"],
+        ["retrieve", work / "index", "--pairs", pairs],
+        ["rerank", work / "retrieve", "--scorer", f"ce={reranker}"],
+    ]
+    ran = 0
+    for command in commands:
+        out = ["-o", work / command[0]]
+        refused = invoke(*command, *out)
+        assert refused.exit_code == 2, refused.output
+        assert trust in refused.output
+        assert (canary.read_text().count("ran") if canary.exists() else 0) == ran
+        trusted = invoke(*command, *out, trust)
+        assert trusted.exit_code == 0, trusted.output
+        assert "code that the model brings runs here" in trusted.output
+        assert canary.read_text().count("ran") >= 1
+        ran = canary.read_text().count("ran")
+        manifest = json.loads((work / command[0] / "_manifest.json").read_text())
+        if command[0] == "index":
+            vectors = work / "index" / "vectors" / "toy" / "_manifest.json"
+            manifest = json.loads(vectors.read_text())
+        assert manifest["params"]["trust_remote_code"] is True
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,7 @@ class CrossEncoderSettings:
         activation: what is applied to the logit; ``auto`` is what sentence-transformers applies
             for that model, and nothing for an ONNX graph.
         threads: CPU threads; ``None`` is what the backend takes by itself.
+        trust_remote_code: whether Python code that the model brings may run.
     """
 
     max_length: int | None = None
@@ -59,6 +60,7 @@ class CrossEncoderSettings:
     runtime: str = "auto"
     activation: Activation = "auto"
     threads: int | None = None
+    trust_remote_code: bool = False
 
 
 class CrossEncoder(Protocol):
@@ -243,7 +245,7 @@ def _load_torch(ref: ModelRef, settings: CrossEncoderSettings) -> _TorchCrossEnc
     from negmine.models.compiled import compile_model
 
     placement = choose(settings.device, settings.dtype)
-    model = load_torch(Model, ref, placement, settings.threads)
+    model = load_torch(Model, ref, placement, settings.threads, settings.trust_remote_code)
     if model.num_labels != 1:
         raise UsageError(
             f"the model gives {model.num_labels} values per pair; a reranker gives one",

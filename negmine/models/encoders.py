@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from negmine import log
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
 from negmine.models import onnx_graph
 from negmine.models.batching import length_batches, token_budget
@@ -52,6 +53,7 @@ class EncoderSettings:
         pooling: how token vectors become one; ``auto`` is the model's own.
         normalize: scale every vector to length 1.
         threads: CPU threads; ``None`` is what the backend takes by itself.
+        trust_remote_code: whether Python code that the model brings may run.
     """
 
     query_prompt: str | None = None
@@ -64,6 +66,7 @@ class EncoderSettings:
     pooling: Pooling = "auto"
     normalize: bool = True
     threads: int | None = None
+    trust_remote_code: bool = False
 
 
 class Encoder(Protocol):
@@ -257,7 +260,9 @@ def _load_torch(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:
     )
     if model_type != "SentenceTransformer":
         raise UsageError(f"a {model_type} model gives no single vector per text", where=ref.spec)
-    model = load_torch(SentenceTransformer, ref, placement, settings.threads)
+    model = load_torch(
+        SentenceTransformer, ref, placement, settings.threads, settings.trust_remote_code
+    )
     pooling = _set_pooling(model, settings.pooling, ref)
     length = torch_max_length(model, settings.max_length, ref)
     dimension = model.get_embedding_dimension()
@@ -285,11 +290,17 @@ def _set_pooling(model: Any, pooling: Pooling, ref: ModelRef) -> str:
     return mode
 
 
-def load_torch(kind: Any, ref: ModelRef, placement: Placement, threads: int | None) -> Any:
+def load_torch(
+    kind: Any, ref: ModelRef, placement: Placement, threads: int | None, trusted: bool
+) -> Any:
     """A SentenceTransformer or CrossEncoder, in evaluation mode, at its place.
 
     On a GPU the weights are held in the chosen format; on a CPU they stay in float32 and
     bfloat16 is autocast's, which keeps what needs the precision.
+
+    Raises:
+        MissingInputError: there is no such model.
+        UsageError: it brings code of its own, which is not ``trusted``.
     """
     import torch
     from transformers.utils import logging as transformers_logging
@@ -300,19 +311,36 @@ def load_torch(kind: Any, ref: ModelRef, placement: Placement, threads: int | No
         torch.set_num_threads(threads)
     dtype = torch.float32 if placement.device == "cpu" else getattr(torch, placement.dtype)
     with loading(ref.spec, placement):
-        try:
-            model = kind(
-                ref.location,
-                device=placement.device,
-                revision=ref.hub_revision if not Path(ref.location).is_dir() else None,
-                local_files_only=Path(ref.location).is_dir(),
-                model_kwargs={"dtype": dtype},
-            )
-        except OSError as error:
-            raise MissingInputError(
-                f"the model cannot be loaded: {error}", where=ref.spec
-            ) from error
+        model = _constructed(kind, ref, placement, dtype, trusted)
+        if any(type(module).__module__.startswith(_DYNAMIC) for module in model.modules()):
+            log.warn([f"{ref.spec}: code that the model brings runs here (--trust-remote-code)"])
         return model.to(dtype).eval()
+
+
+def _constructed(kind: Any, ref: ModelRef, placement: Placement, dtype: Any, trusted: bool) -> Any:
+    try:
+        return kind(
+            ref.location,
+            device=placement.device,
+            revision=ref.hub_revision if not Path(ref.location).is_dir() else None,
+            local_files_only=Path(ref.location).is_dir(),
+            model_kwargs={"dtype": dtype},
+            trust_remote_code=trusted,
+        )
+    except OSError as error:
+        raise MissingInputError(f"the model cannot be loaded: {error}", where=ref.spec) from error
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise UsageError(
+            "this model brings Python code of its own, which would run in this process",
+            where=ref.spec,
+            hint="Read that code, then allow it with --trust-remote-code.",
+        ) from error
+
+
+#: Where transformers and sentence-transformers put a model's own classes.
+_DYNAMIC = "transformers_modules"
 
 
 def torch_max_length(model: Any, asked: int | None, ref: ModelRef) -> int:

@@ -33,6 +33,7 @@ class BiEncoderScorer:
                 device=params.device,
                 dtype=params.dtype,
                 runtime=params.runtime,
+                trust_remote_code=params.trust_remote_code,
                 pooling=params.pooling,
             ),
         )

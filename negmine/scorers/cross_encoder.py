@@ -30,6 +30,7 @@ class CrossEncoderScorer:
                 device=params.device,
                 dtype=params.dtype,
                 runtime=params.runtime,
+                trust_remote_code=params.trust_remote_code,
                 activation=params.activation,
             ),
         )

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from negmine.errors import InvalidDataError
+from negmine.errors import InvalidDataError, UsageError
 from negmine.memory import MIB
 from negmine.models.devices import gpus
 from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
@@ -222,14 +222,37 @@ class Vectors:
         return self._longest
 
 
+def refuse_untrusted(vectors: Artifact, name: str, trusted: bool) -> None:
+    """Nobody's code runs because an index says so.
+
+    Raises:
+        UsageError: the vectors ``name`` were made by a model whose own code was trusted, which is
+            not so now.
+    """
+    if vectors.manifest["params"].get("trust_remote_code") and not trusted:
+        raise UsageError(
+            f"the vectors '{name}' were made with --trust-remote-code",
+            where=vectors.manifest["models"][name]["model"],
+            hint="Give it here, too, if you trust the code that this model brings.",
+        )
+
+
 def load_query_encoder(
-    vectors: Artifact, name: str, *, query_prompt: str | None, batch_size: int, device: str
+    vectors: Artifact,
+    name: str,
+    *,
+    query_prompt: str | None,
+    batch_size: int,
+    device: str,
+    trusted: bool = False,
 ) -> Encoder:
     """The encoder that made the vectors ``name`` of an index, for queries.
 
     Raises:
         InvalidDataError: the model is not the one that encoded the corpus.
+        UsageError: it runs code of its own, which is not ``trusted``.
     """
+    refuse_untrusted(vectors, name, trusted)
     made_with = vectors.manifest["params"]
     model = vectors.manifest["models"][name]
     reference = resolve(model["model"])
@@ -252,6 +275,7 @@ def load_query_encoder(
             dtype=made_with["dtype"],
             # Indexes from before there was a choice were made by PyTorch.
             runtime=made_with.get("runtime", "torch"),
+            trust_remote_code=trusted and made_with.get("trust_remote_code", False),
         ),
     )
 

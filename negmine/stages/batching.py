@@ -182,6 +182,7 @@ def _vectors(
         query_prompt=prompts.get(name),
         batch_size=int(retrieved.manifest["params"].get("batch_size", 128)),
         device=params.device,
+        trusted=params.trust_remote_code,
     )
     log.event(f"encoding {len(queries)} queries with {name} for the batches")
     texts = chosen.query_texts.take(queries).to_pylist()

@@ -336,6 +336,8 @@ def vectors_plan(
         "dtype": params.dtype,
         "runtime": params.runtime,
         "vectors": params.vectors,
+        # Not there when no code is trusted, as in indexes made before it could be.
+        **({"trust_remote_code": True} if params.trust_remote_code else {}),
     }
     return Plan(
         "index.vectors",
@@ -359,6 +361,7 @@ def encoder_settings(params: IndexParams, prompt: str | None) -> EncoderSettings
         device=params.device,
         dtype=params.dtype,
         runtime=params.runtime,
+        trust_remote_code=params.trust_remote_code,
     )
 
 

@@ -126,6 +126,7 @@ def _open_source(
             query_prompt=prompt,
             batch_size=params.batch_size,
             device=params.device,
+            trusted=params.trust_remote_code,
         ),
         memory=budget.search,
         ann=opened,

@@ -138,6 +138,10 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     children = {name: opened.input(name) for name in sources if name in available}
     encoders = {name: name for name in children if name != "bm25"}
     prompts = per_name(params.query_prompt, encoders, "--query-prompt")
+    for name in encoders:
+        from negmine.sources.dense import refuse_untrusted
+
+        refuse_untrusted(children[name], name, params.trust_remote_code)
     approximate: dict[str, Artifact] = {}
     if params.ann is not None:
         for name in encoders:
