@@ -583,7 +583,7 @@ def _try(
     with tempfile.TemporaryDirectory(prefix="negmine-audit-") as folder:
         out = Path(folder) / "ledger"
         # Each run samples anew, so that the interval covers the sampler's luck too.
-        filtering.run(replace(params, seed=params.seed + seed), scored, out)
+        filtering.run(replace(params, seed=params.seed + seed), scored, out, advise=False)
         ledger = artifacts.open_artifact(out)
         columns = ["qid", "docid", "label", "dropped_by", "selected", score_column(teacher)]
         columns += [c for c in map(rank_column, tally.rank) if c not in columns]

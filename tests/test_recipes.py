@@ -171,6 +171,8 @@ def test_a_recipe_runs_whole(
             arguments += ["--set", f"{stage}.{key}.{name}={model}"]
     if "batcher" in loaded.tables["export"]:
         arguments += ["--set", "export.batch-size=4"]
+    # The small model's cosines are all above the one that NV-Retriever's TopK-Abs allows.
+    arguments += ["--allow-empty"] if path.stem == "nv-retriever-abs" else []
     done = invoke(*arguments)
     assert done.exit_code == 0, done.output
     counts = artifacts.open_artifact(tmp_path / "work" / "ledger").counts

@@ -16,6 +16,7 @@ from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.rules.base import UNRANKED, View, read_rank, read_score
 from negmine.rules.flags import BETWEEN, COPIES
+from negmine.stages import short_queries
 from negmine.stages.filter_options import Columns, optional_columns
 from negmine.table import schema as schemas
 from negmine.table.names import score_column
@@ -330,7 +331,9 @@ def _stats(
         stats["filled"] = int(filled.sum())
     for number, name in enumerate(names):
         stats[f"dropped.{name}"] = int((reason == number).sum())
-    return stats
+    known = ("positive", "pseudo_positive")
+    asked = params.num_negatives
+    return stats | short_queries.count(view.query, reason, names, known, chosen_per_query, asked)
 
 
 def with_relevance(table: pa.Table, fit: Fit) -> pa.Table:

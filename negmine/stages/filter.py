@@ -22,6 +22,7 @@ from negmine.stages.deciding import Flags, claims, decide, judge, label_pseudo, 
 from negmine.stages.filter_options import Columns, optional_columns, resolve, wants_relevance
 from negmine.stages.guard import Guard, excluded_file
 from negmine.stages.outcome import Outcome, conserve
+from negmine.stages.short_advice import Sample, advice
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact, Plan, Writer
@@ -84,8 +85,17 @@ def plan(setup: Setup, out: Path) -> Plan:
     )
 
 
-def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -> Outcome:
+def run(
+    params: FilterParams, scored: Path, out: Path, *, force: bool = False, advise: bool = True
+) -> Outcome:
     """Filter and sample the scored (or just retrieved) table at ``scored`` into ``out``.
+
+    Args:
+        params: settings.
+        scored: the table.
+        out: the ledger.
+        force: replace a ledger of other settings.
+        advise: try options on queries that are left short, to tell which one mends it.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
@@ -100,8 +110,10 @@ def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
     artifacts.reset_peak_memory()
     with writer:
-        counts, fit = judge_all(setup, guard, writer)
-        warnings = _warnings(counts, params, setup.columns.by)
+        sample = Sample(params.num_negatives) if advise else None
+        counts, fit = judge_all(setup, guard, writer, sample)
+        warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
+        warnings += _warnings(counts, setup.columns.by)
         extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
         if (same_ids := guard.same_ids) is not None and same_ids.candidates:
             extra["same_ids"] = same_ids.facts()
@@ -117,8 +129,16 @@ def run(params: FilterParams, scored: Path, out: Path, *, force: bool = False) -
     return Outcome(out, counts, warnings=warnings)
 
 
-def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any], Fit]:
+def judge_all(
+    setup: Setup, guard: Guard, writer: Writer, sample: Sample | None = None
+) -> tuple[dict[str, Any], Fit]:
     """Write every part of the table with the ledger's columns.
+
+    Args:
+        setup: what is read.
+        guard: answers for the parts.
+        writer: where they go.
+        sample: takes some of the queries that are left short.
 
     Returns:
         (counts, what was learned from the whole table).
@@ -140,6 +160,8 @@ def judge_all(setup: Setup, guard: Guard, writer: Writer) -> tuple[dict[str, Any
             bar.part(number[name], len(number))
             table, stats = judge(part, params, columns, fit=fit, flags=flags)
             check_ledger(part, table, params.num_negatives, stats)
+            if sample is not None and stats["queries_short"]:
+                sample.add(part, table, flags)
             add_table(name, table.select(ledger_schema.names), ledger_schema, stats)
             bar.update(table.num_rows)
     for name in source.parts:
@@ -253,22 +275,20 @@ def _ledger_schema(schema: pa.Schema, params: FilterParams, columns: Columns) ->
 
 
 def _counts(total: Counter[str]) -> dict[str, Any]:
-    counts: dict[str, Any] = {k: v for k, v in total.items() if not k.startswith("dropped.")}
-    counts["dropped"] = {
-        name.removeprefix("dropped."): count
-        for name, count in total.items()
-        if name.startswith("dropped.")
-    }
-    return counts
+    """The sums, those of one prefix (``dropped.``, ...) as a table of their own."""
+    plain: dict[str, Any] = {}
+    tables: dict[str, dict[str, int]] = {"dropped": {}}
+    for name, count in total.items():
+        table, _, rule = name.partition(".")
+        if rule:
+            tables.setdefault(table, {})[rule] = count
+        else:
+            plain[name] = count
+    return plain | tables
 
 
-def _warnings(counts: dict[str, Any], params: FilterParams, by: str) -> list[str]:
+def _warnings(counts: dict[str, Any], by: str) -> list[str]:
     told = []
-    if counts["queries_short"]:
-        told.append(
-            f"{counts['queries_short']} of {counts['queries']} queries have fewer than "
-            f"{params.num_negatives} negatives ({counts['queries_with_none']} have none)"
-        )
     if counts["queries_without_positive_score"]:
         told.append(
             f"{counts['queries_without_positive_score']} queries have no positive with a score_{by}"
