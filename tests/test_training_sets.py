@@ -187,6 +187,21 @@ def test_the_negatives_of_several_systems_are_merged(tmp_path: Path) -> None:
     assert table[SUGAR].given == [HAIL, MOON, CELLS]
 
 
+def test_a_query_with_a_text_and_documents_by_id(tmp_path: Path) -> None:
+    corpus, _ = _collections(tmp_path)
+    rows = [
+        {
+            "query_id": str(i),
+            "query_text": q,
+            "positive_document_ids": [f"{5000 + i}"],
+            "negative_document_ids": [f"{6000 + i}"],
+        }
+        for i, (q, _, _) in enumerate(TRUTH)
+    ]
+    file = lines(tmp_path / "train.jsonl", rows)
+    check(mined(tmp_path, file, index=("--corpus", corpus)))
+
+
 def test_queries_beside_pairs_of_texts_are_refused(tmp_path: Path) -> None:
     _, queries = _collections(tmp_path)
     file = lines(tmp_path / "train.jsonl", FLAT["triplets"])

@@ -43,8 +43,16 @@ NEGATIVE = Target(
         *("hard_negative", "hard_negatives", "rejected_response"),
     ),
 )
-_POSITIVE_ID = Target("positive_id", "raw", ("pos_id", "pos_ids", "positive_docid", "positive_id"))
-_NEGATIVE_ID = Target("negative_id", "raw", ("neg_id", "neg_ids", "negative_docid", "negative_id"))
+_POSITIVE_ID = Target(
+    "positive_id",
+    "raw",
+    ("pos_id", "pos_ids", "positive_docid", "positive_id", "positive_document_ids"),
+)
+_NEGATIVE_ID = Target(
+    "negative_id",
+    "raw",
+    ("neg_id", "neg_ids", "negative_docid", "negative_id", "negative_document_ids"),
+)
 _POSITIVE_SCORES = Target("positive_scores", "raw", ("pos_scores", "pos_score", "positive_scores"))
 _NEGATIVE_SCORES = Target("negative_scores", "raw", ("neg_scores", "neg_score", "negative_scores"))
 #: Of the positive and then of the negatives.
