@@ -11,7 +11,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negmine.table.readers.kinds import KINDS
+from negmine.table.readers.dialects import is_plain
+from negmine.table.readers.kinds import KINDS, Input
 from negmine.table.readers.layouts import Found
 from negmine.table.readers.specs import Specs, as_tuple, find_all
 
@@ -56,7 +57,7 @@ def sample(specs: Specs, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sa
     """
     found = find_all(KINDS[role], specs)
     whole = Sample(as_tuple(specs), 1.0)
-    if not all(_can_be_cut(one) for one in found):
+    if not all(_can_be_cut(KINDS[role], one) for one in found):
         return whole
     files = [
         _File(Path(place.path), one.format, one.compression) for one in found for place in one.files
@@ -74,11 +75,13 @@ def sample(specs: Specs, role: str, folder: Path, most: int = WHOLE_BYTES) -> Sa
     return Sample(tuple(spec for spec, _ in cut), min(1.0, read / sum(sizes)))
 
 
-def _can_be_cut(found: Found) -> bool:
-    return (
-        found.format in _SAMPLED
-        and bool(found.files)
-        and all(file.fs is None and not file.is_stdin for file in found.files)
+def _can_be_cut(kind: Input, found: Found) -> bool:
+    if found.format not in _SAMPLED or not found.files:
+        return False
+    if not all(file.fs is None and not file.is_stdin for file in found.files):
+        return False
+    return found.format == "parquet" or all(
+        is_plain(kind, file, found.compression, found.format) for file in found.files
     )
 
 

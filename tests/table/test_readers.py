@@ -432,7 +432,8 @@ GOOD = {"_id": "1", "text": "a"}
     ("line", "message"),
     [
         ("{", "not valid JSON: "),
-        ('{"_id": "2", "text": NaN}', "not valid JSON: "),
+        ('{"_id": "2", "text": NaN}', "field 'text' must be a string, found NaN"),
+        ('{"_id": -Infinity, "text": "x"}', "must be a string or an integer, found -Infinity"),
         ("[1]", "expected a JSON object, found a list"),
         ("null", "expected a JSON object, found null"),
         ('{"text": "x"}', "field '_id' is missing"),
@@ -610,12 +611,13 @@ def test_endless_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: 
     assert error.what == "a line is longer than 10,485,760 bytes"
 
 
-def test_json_array_is_explained(tmp_path: Path) -> None:
-    path = write(tmp_path / "c.json", json.dumps([GOOD, GOOD]))
+def test_json_array(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.json", json.dumps([GOOD, {**GOOD, "text": 5}]))
     error = fails(read_corpus, path)
-    assert error.where == f"{path}:1"
-    assert "found a list" in error.what
-    assert "jq" in str(error.hint)
+    assert error.where == f"{path}:1 (record 2)"
+    assert rows(read_corpus, path, problems=Problems("skip")) == [
+        {"docid": "1", "title": "", "text": "a"}
+    ]
 
 
 # --- File-level mistakes --------------------------------------------------------------------------

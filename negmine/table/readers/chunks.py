@@ -22,7 +22,7 @@ class Chunk:
     #: The source column of each target; the absent optional ones are left out.
     sources: dict[str, str]
     #: Where each record begins: a line number, or a row number in a Parquet file.
-    lines: Sequence[int]
+    lines: Sequence[int | str]
     place: str = "{path}:{line}"
 
     def where(self, path: str, index: int) -> str:

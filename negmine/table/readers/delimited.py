@@ -19,127 +19,227 @@ from negmine.table.readers.headerless import (
     split_tabs,
 )
 from negmine.table.readers.kinds import Input
-from negmine.table.readers.lines import line_blocks, line_text
-from negmine.table.readers.places import Place
+from negmine.table.readers.lines import Text, line_blocks, line_text
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.quoting import all_enclosed, evidence, has_quotes
 from negmine.table.readers.suspects import LOOKED_AT, Look, settle
 
+_UNQUOTED = (
+    "This .tsv is read without quoting, one record per line; write texts with tabs or newlines as "
+    ".csv or .jsonl."
+)
+_QUOTED = 'Quote a field that holds the delimiter, a quote or a newline; double its quotes: "".'
 
-def tsv_chunks(
-    kind: Input,
-    file: Place,
-    compression: str | None,
-    columns: Columns,
-    problems: Problems,
-) -> Iterator[Chunk]:
-    """Lines of fields between tabs, with or without a header line."""
-    header: list[str] | None = None
-    sources: dict[str, str] = {}
+
+def tsv_chunks(kind: Input, text: Text, columns: Columns, problems: Problems) -> Iterator[Chunk]:
+    """Lines of fields between tabs, with or without a header line.
+
+    Where the first quotes show that fields are quoted, the rest is read so.
+    """
+    table = _Table(kind, text.name, columns, problems, _UNQUOTED)
     split: Splitter = split_tabs
-    settled = False
-    for first, lines in line_blocks(file, compression):
+    quotes = _Quotes(text.name, columns)
+    found = line_blocks(text)
+    for first, lines in found:
+        if quotes.open and quotes.enclose(first, lines, table.header):
+            yield from _csv_records(table, text, chain([(first, lines)], found), "\t")
+            return
         rows: list[list[str]] = []
         numbers: list[int] = []
         for number, line in enumerate(map(line_text, lines), first):
             if not line:
                 continue
             if line[0] == "#" and is_comment(kind, line):
-                columns.account.note(f"{file.name}: lines that begin with '# ' are comments")
+                columns.account.note(f"{text.name}: lines that begin with '# ' are comments")
                 continue
-            if header is None:
-                split = header_splitter(kind, line)
-                found = None if columns else headerless(kind, line)
-                by_position = positions(columns, split(line))
-                if found is not None:
-                    header, split = found
-                else:
-                    header = by_position or split(line)
-                sources = resolve(kind, file.name, header, columns, _header_hint(kind))
-                if found is None and by_position is None:
+            if table.header is None:
+                known = None if columns else headerless(kind, line)
+                split = header_splitter(kind, line) if known is None else known[1]
+                quotes.open = quotes.open and split is split_tabs
+                if not table.begin(split(line), known and known[0]):
                     continue
             rows.append(split(line))
             numbers.append(number)
-        if header is not None:
-            if not settled:
-                settled = True
-                settle(kind, file.name, header, sources, columns, _looker(header, rows))
-            yield from _table_chunk(
-                file.name,
-                header,
-                sources,
-                rows,
-                numbers,
-                problems,
-                "A .tsv is read without quoting, one record per line; "
-                "write texts with tabs or newlines as .csv or .jsonl.",
-            )
+        yield from table.chunk(rows, numbers)
+    quotes.tell()
 
 
-def csv_chunks(
-    kind: Input,
-    file: Place,
-    compression: str | None,
-    columns: Columns,
-    problems: Problems,
-) -> Iterator[Chunk]:
+def csv_chunks(kind: Input, text: Text, columns: Columns, problems: Problems) -> Iterator[Chunk]:
     """RFC 4180; a quoted field may span lines, and a record is named by its first one."""
+    table = _Table(kind, text.name, columns, problems, None)
+    yield from _csv_records(table, text, line_blocks(text), text.delimiter)
+
+
+def _csv_records(
+    table: _Table, text: Text, found: Iterator[tuple[int, list[bytes]]], delimiter: str
+) -> Iterator[Chunk]:
+    """The records of a table whose fields may be quoted, from some line on."""
     # The csv module has one limit for the whole process, too low for documents.
     csv.field_size_limit(max(csv.field_size_limit(), limits.MAX_CSV_FIELD_CHARS))
-    fed = 0
+    fed = before = 0
+    end = text.line_end.decode()
 
     def lines() -> Iterator[Iterable[str]]:
-        nonlocal fed
-        for _, block in line_blocks(file, compression):
+        nonlocal fed, before
+        for first, block in found:
+            if not fed:
+                skipped = text.skip if first == 1 else 0
+                before, block = first + skipped - 1, block[skipped:]
             fed += 1
-            yield [line.decode("utf-8", "surrogateescape") + "\n" for line in block]
+            yield [line.decode("utf-8", "surrogateescape") + end for line in block]
 
-    reader = csv.reader(chain.from_iterable(lines()), strict=True)
-    header: list[str] | None = None
-    sources: dict[str, str] = {}
+    reader = csv.reader(chain.from_iterable(lines()), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     numbers: list[int] = []
-    block = number = 0
-    settled = False
+    block = 0
     while True:
-        number = reader.line_num + 1
+        begin = reader.line_num
         try:
             row = next(reader)
         except StopIteration:
             break
         except csv.Error as error:
-            if header is None:
-                raise InvalidDataError(
-                    f"not a valid CSV header: {error}", where=f"{file.name}:{number}"
-                ) from error
-            problems.report(
-                f"{file.name}:{number}",
-                f"not valid CSV: {error}",
-                'Quote a field that holds a comma, a quote or a newline; double its quotes: "".',
-            )
+            where = f"{text.name}:{before + begin + 1}"
+            if table.header is None:
+                raise InvalidDataError(f"not a valid CSV header: {error}", where=where) from error
+            table.problems.report(where, f"not valid CSV: {error}", _QUOTED)
             continue
         if not row:
             continue
-        if header is None:
-            by_position = positions(columns, row)
-            header = by_position or row
-            sources = resolve(kind, file.name, header, columns, _header_hint(kind))
+        if table.header is None:
             block = fed
-            if by_position is None:
+            if not table.begin(row, None):
                 continue
         rows.append(row)
-        numbers.append(number)
+        numbers.append(before + begin + 1)
         # One block of lines, or what of it begins here, bounds both the rows and the bytes.
         if fed != block or len(rows) >= limits.MAX_BATCH_ROWS:
             block = fed
-            if not settled:
-                settled = True
-                settle(kind, file.name, header, sources, columns, _looker(header, rows))
-            yield from _table_chunk(file.name, header, sources, rows, numbers, problems)
+            yield from table.chunk(rows, numbers)
             rows, numbers = [], []
-    if header is not None:
-        if not settled:
-            settle(kind, file.name, header, sources, columns, _looker(header, rows))
-        yield from _table_chunk(file.name, header, sources, rows, numbers, problems)
+    yield from table.chunk(rows, numbers)
+
+
+class _Quotes:
+    """Whether the quotes of a TSV file enclose fields, as far as it was read.
+
+    Attributes:
+        open: whether that is to be found out still.
+    """
+
+    def __init__(self, path: str, columns: Columns) -> None:
+        self._path, self._columns = path, columns
+        self._either, self._either_at = 0, 0
+        self.open = True
+
+    def enclose(self, first: int, lines: list[bytes], header: list[str] | None) -> bool:
+        """Whether fields are enclosed in quotes from this block on.
+
+        Raises:
+            InvalidDataError: some records are quoted, and others cannot be.
+        """
+        if not has_quotes(lines):
+            return False
+        decoded = list(map(line_text, lines))
+        top = next(filter(None, decoded), "")
+        if header is None and all_enclosed(top):
+            return self._quoted()
+        width = len(header) if header is not None else top.count("\t") + 1
+        if width == 1:
+            return False
+        found = evidence(decoded, width)
+        if found.says and self._either:
+            self._refuse(first + found.first_quoted, self._either_at)
+        if found.says:
+            return self._quoted()
+        if found.says is None and found.plain:
+            self._refuse(first + found.first_quoted, first + found.first_plain)
+        self.open = found.says is None
+        if not self._either:
+            self._either_at = first + next(n for n, line in enumerate(lines) if b'"' in line)
+        self._either += found.either
+        return False
+
+    def _quoted(self) -> bool:
+        self._columns.account.note(f"{self._path}: read as quoted TSV (quotes enclose fields)")
+        return True
+
+    def _refuse(self, quoted: int, other: int) -> None:
+        raise InvalidDataError(
+            f"a field is quoted as in CSV (its quotes doubled), but line {other} is not",
+            where=f"{self._path}:{quoted}",
+            hint="A .tsv is quoted throughout (pandas, Excel) or not at all (MS MARCO, BEIR). "
+            "Write it anew as .csv or .jsonl.",
+        )
+
+    def tell(self) -> None:
+        """At the end: say what quotes were kept that might have been meant to enclose."""
+        if self.open and self._either:
+            self._columns.account.note(
+                f"{self._path}: fields are enclosed in quotes, from line {self._either_at} on, and "
+                "none of them shows that they are quoted: read as characters"
+            )
+
+
+class _Table:
+    """Rows of fields under a header, as chunks of the wanted columns."""
+
+    def __init__(
+        self, kind: Input, path: str, columns: Columns, problems: Problems, hint: str | None
+    ) -> None:
+        self.kind, self.path, self.columns, self.problems = kind, path, columns, problems
+        self.header: list[str] | None = None
+        self._hint = hint
+        self._sources: dict[str, str] = {}
+        self._settled = False
+
+    def begin(self, fields: list[str], header: list[str] | None) -> bool:
+        """Take the first line; True where it is a record already, of the columns ``header``."""
+        header = header or positions(self.columns, fields)
+        self.header = header or fields
+        hint = _header_hint(self.kind)
+        self._sources = resolve(self.kind, self.path, self.header, self.columns, hint)
+        return header is not None
+
+    def chunk(self, rows: list[list[str]], numbers: list[int]) -> Iterator[Chunk]:
+        """The wanted columns of rows of fields."""
+        if self.header is None:
+            return
+        if not self._settled:
+            self._settled = True
+            look = _looker(self.header, rows)
+            settle(self.kind, self.path, self.header, self._sources, self.columns, look)
+        width = len(self.header)
+        if set(map(len, rows)) - {width}:
+            rows, numbers = self._fitting(rows, numbers)
+        if rows:
+            places = {name: self.header.index(source) for name, source in self._sources.items()}
+            yield Chunk(
+                {name: [row[place] for row in rows] for name, place in places.items()},
+                self._sources,
+                numbers,
+            )
+
+    def _fitting(
+        self, rows: list[list[str]], numbers: list[int]
+    ) -> tuple[list[list[str]], list[int]]:
+        """The rows with as many fields as the header; the others are reported."""
+        assert self.header is not None
+        width = len(self.header)
+        hint = self._hint
+        if all(len(row) == width + 1 for row in rows):
+            hint = (
+                "R's row names have no name in the header: write.table(..., row.names = FALSE), or "
+                "col.names = NA."
+            )
+        good: list[int] = []
+        for index, row in enumerate(rows):
+            if len(row) == width:
+                good.append(index)
+            else:
+                where = f"{self.path}:{numbers[index]}"
+                self.problems.report(where, f"{len(row)} fields where the header has {width}", hint)
+        return [rows[index] for index in good], [numbers[index] for index in good]
 
 
 def _looker(header: list[str], rows: list[list[str]]) -> Look:
@@ -150,39 +250,6 @@ def _looker(header: list[str], rows: list[list[str]]) -> Look:
         return [row[at] for row in rows[:LOOKED_AT] if at < len(row)]
 
     return look
-
-
-def _table_chunk(
-    path: str,
-    header: list[str],
-    sources: dict[str, str],
-    rows: list[list[str]],
-    numbers: list[int],
-    problems: Problems,
-    hint: str | None = None,
-) -> Iterator[Chunk]:
-    """The wanted columns of rows of fields."""
-    width = len(header)
-    if set(map(len, rows)) - {width}:
-        good: list[int] = []
-        for index, row in enumerate(rows):
-            if len(row) == width:
-                good.append(index)
-            else:
-                problems.report(
-                    f"{path}:{numbers[index]}",
-                    f"{len(row)} fields where the header has {width}",
-                    hint,
-                )
-        rows = [rows[index] for index in good]
-        numbers = [numbers[index] for index in good]
-    if rows:
-        places = {name: header.index(source) for name, source in sources.items()}
-        yield Chunk(
-            {name: [row[place] for row in rows] for name, place in places.items()},
-            sources,
-            numbers,
-        )
 
 
 def _required(kind: Input) -> list[str]:

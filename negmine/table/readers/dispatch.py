@@ -13,9 +13,11 @@ from negmine.table.readers.arrow_files import arrow_chunks
 from negmine.table.readers.chunks import Chunk, NoColumnError
 from negmine.table.readers.columns import Account, Columns
 from negmine.table.readers.delimited import csv_chunks, tsv_chunks
+from negmine.table.readers.dialects import look
 from negmine.table.readers.jsonl import json_chunks
 from negmine.table.readers.kinds import KINDS, Input, Target
 from negmine.table.readers.layouts import Found
+from negmine.table.readers.lines import Text
 from negmine.table.readers.parquet import parquet_chunks
 from negmine.table.readers.places import Place
 from negmine.table.readers.problems import Problems
@@ -23,11 +25,13 @@ from negmine.table.readers.specs import Specs, find_all
 from negmine.table.readers.topics import topic_chunks, topic_or_line_chunks
 from negmine.table.readers.values import batches
 
-_Reader = Callable[[Input, Place, str | None, Columns, Problems], Iterator[Chunk]]
+_Reader = Callable[[Input, Text, Columns, Problems], Iterator[Chunk]]
 
 #: Formats of lines, and their readers.
 _TEXT: dict[str, _Reader] = {
     "jsonl": json_chunks,
+    "array": json_chunks,
+    "values": json_chunks,
     "csv": csv_chunks,
     "tsv": tsv_chunks,
     "topics": topic_chunks,
@@ -160,11 +164,21 @@ def _parts(
         if one.format == "catalogue":
             yield one.spec, catalogues.catalogue_chunks(kind, one.spec, columns)
         for file in one.files:
-            if one.format in _BINARY:
-                yield file.name, _BINARY[one.format](kind, file, columns)
-            else:
-                reader = _TEXT[one.format]
-                yield file.name, reader(kind, file, one.compression, columns, problems)
+            yield file.name, _chunks(kind, one, file, columns, problems)
+
+
+def _chunks(
+    kind: Input, found: Found, file: Place, columns: Columns, problems: Problems
+) -> Iterator[Chunk]:
+    """What the reader of a file gives, as what it really is."""
+    if found.format in _BINARY:
+        yield from _BINARY[found.format](kind, file, columns)
+        return
+    text = look(kind, file, found.compression, found.format, columns)
+    if text.format in _BINARY:
+        yield from _BINARY[text.format](kind, file, columns)
+    else:
+        yield from _TEXT[text.format](kind, text, columns, problems)
 
 
 def _checked(

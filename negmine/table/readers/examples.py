@@ -171,7 +171,7 @@ def _rows(
         except UnclearLabelError as error:
             raise InvalidDataError(str(error), where=chunk.where(path, at)) from None
         except BadValueError as error:
-            problems.report(chunk.where(path, at), str(error))
+            problems.report(chunk.where(path, at), str(error), error.hint)
         if rows.full():
             yield rows.batch()
             rows = _Rows()

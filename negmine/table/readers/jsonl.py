@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
 
+from negmine.table.readers import limits
 from negmine.table.readers.chunks import MISSING, Chunk, resolve
 from negmine.table.readers.columns import Columns
-from negmine.table.readers.kinds import ARRAY, PAIRS, Input, Target
-from negmine.table.readers.lines import line_blocks
-from negmine.table.readers.places import Place
+from negmine.table.readers.json_values import columns_of, value_blocks
+from negmine.table.readers.kinds import ARRAY, PAIRS, Input, Target, known_names
+from negmine.table.readers.lines import Text, line_blocks
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.suspects import LOOKED_AT, Look, refuse, settle
 from negmine.table.readers.values import type_name
+from negmine.table.readers.wrappings import mend_encoding
+
+_CONSTANT = re.compile(rb"\b(NaN|Infinity)\b")
 
 
 def json_chunks(
     kind: Input,
-    file: Place,
-    compression: str | None,
+    text: Text,
     columns: Columns,
     problems: Problems,
 ) -> Iterator[Chunk]:
-    """JSON lines; the first record decides which field is which."""
+    """JSON lines, an array, or records over several lines; the first one says which field is which.
+
+    A file of one object that holds columns is read as their rows.
+    """
     sources: dict[str, str] | None = None
     known: set[str] = set()
     later: set[str] = set()
-    for first, lines in line_blocks(file, compression):
-        rows, numbers = _json_rows(kind, file.name, first, lines, problems)
-        if not rows:
-            continue
+    for rows, numbers in _records(kind, text, columns, problems):
         if sources is None:
-            sources = resolve(kind, file.name, list(rows[0]), columns)
+            sources = resolve(kind, text.name, list(rows[0]), columns)
             known = set(rows[0])
-            settle(kind, file.name, rows[0], sources, columns, _looker(rows))
+            settle(kind, text.name, rows[0], sources, columns, _looker(rows))
         new = set().union(*rows) - known
         known |= new
         later |= new
@@ -56,7 +61,7 @@ def json_chunks(
                 except KeyError:
                     found[target.name] = [row.get(source, MISSING) for row in rows]
         if new:
-            _settle_late(kind, file.name, new, found_in, columns, rows)
+            _settle_late(kind, text.name, new, found_in, columns, rows)
         yield Chunk(found, sources, numbers)
 
 
@@ -87,33 +92,83 @@ def _looker(rows: list[dict[str, Any]]) -> Look:
     return lambda name: [row[name] for row in rows if name in row][:LOOKED_AT]
 
 
+def _records(
+    kind: Input, text: Text, columns: Columns, problems: Problems
+) -> Iterator[tuple[list[dict[str, Any]], Sequence[Any]]]:
+    """Some records at a time, and the place of each."""
+    found = _json_rows(kind, text, columns, problems)
+    rows, numbers = next(found, ([], []))
+    if len(rows) == 1:
+        following = next(found, None)
+        if following is None and isinstance(rows[0], dict):
+            names = {*columns.values(), *known_names()}
+            made = columns_of(rows[0], names, text.name)
+            if made is not None:
+                columns.account.note(f"{text.name}: read as columns, {len(made):,} records")
+                rows, numbers = made, [f"{numbers[0]} (record {n + 1})" for n in range(len(made))]
+        elif following is not None:
+            found = chain([following], found)
+    for start in range(0, len(rows), limits.MAX_BATCH_ROWS):
+        end = start + limits.MAX_BATCH_ROWS
+        yield rows[start:end], numbers[start:end]
+    yield from found
+
+
 def _json_rows(
-    kind: Input, path: str, first: int, lines: list[bytes], problems: Problems
-) -> tuple[list[dict[str, Any]], Sequence[int]]:
-    """The objects in ``lines`` and their line numbers."""
+    kind: Input, text: Text, columns: Columns, problems: Problems
+) -> Iterator[tuple[list[dict[str, Any]], Sequence[Any]]]:
+    """The objects of each block, and their places, where there are any."""
+    numbers: Sequence[Any]
+    if text.format in ("array", "values"):
+        for numbers, pieces in value_blocks(text, text.format == "array"):
+            found = _objects(kind, text.name, numbers, pieces, columns, problems)
+            if found[0]:
+                yield found
+        return
+    for first, lines in line_blocks(text):
+        numbers = range(first, first + len(lines))
+        found = _objects(kind, text.name, numbers, lines, columns, problems)
+        if found[0]:
+            yield found
+
+
+def _objects(
+    kind: Input,
+    path: str,
+    places: Sequence[Any],
+    pieces: list[bytes],
+    columns: Columns,
+    problems: Problems,
+) -> tuple[list[dict[str, Any]], Sequence[Any]]:
+    """The objects in ``pieces``, and their places."""
     try:
-        rows = list(map(orjson.loads, lines))
+        rows = list(map(orjson.loads, pieces))
         if set(map(type, rows)) == {dict}:
-            return rows, range(first, first + len(rows))
+            return rows, places
     except orjson.JSONDecodeError:
         pass
     rows, numbers = [], []
-    for number, line in enumerate(lines, first):
-        if not line.strip():
+    for number, piece in zip(places, pieces, strict=True):
+        if not piece.strip():
             continue
         where = f"{path}:{number}"
         try:
-            row = orjson.loads(line)
+            row = orjson.loads(piece)
         except orjson.JSONDecodeError as error:
-            problems.report(where, *_json_message(line, error))
-            continue
+            row = _with_constants(piece)
+            if row is None:
+                problems.report(where, *_json_message(piece, error, pieces, path))
+                continue
+            columns.account.note(
+                f"{path}: NaN and Infinity are read as null where no text or id is"
+            )
         if kind.name == PAIRS.name and _is_array(row):
             row = {ARRAY: row}
         if not isinstance(row, dict):
             problems.report(
                 where,
                 f"expected a JSON object, found {type_name(row)}",
-                "Each line must hold one object; jq -c '.[]' turns an array into such lines.",
+                "Each record must be one object; jq -c '.[]' takes them out of arrays.",
             )
             continue
         rows.append(row)
@@ -121,23 +176,53 @@ def _json_rows(
     return rows, numbers
 
 
+def _with_constants(piece: bytes) -> Any:
+    """A value with the constants that JSON does not know, as floats; None where it is no such one.
+
+    Python, pandas and JavaScript's libraries write them for missing values.
+    """
+    if not _CONSTANT.search(piece):
+        return None
+    try:
+        return json.loads(piece.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
 def _is_array(row: Any) -> bool:
     """Whether a line is an array of texts or numbers, and not of records."""
     return isinstance(row, list) and not any(isinstance(item, dict) for item in row)
 
 
-def _json_message(line: bytes, error: json.JSONDecodeError) -> tuple[str, str | None]:
+def _json_message(
+    line: bytes, error: json.JSONDecodeError, others: list[bytes], path: str
+) -> tuple[str, str | None]:
     """What is wrong with a line that orjson refused, and how to mend it."""
     try:
         line.decode()
     except UnicodeDecodeError as wrong:
-        return (
-            f"not valid UTF-8: byte 0x{line[wrong.start]:02x} at column {wrong.start + 1}",
-            "Save the file as UTF-8.",
-        )
+        byte = line[wrong.start]
+        what = f"not valid UTF-8: byte 0x{byte:02x} at column {wrong.start + 1}"
+        if any(map(_is_other_utf8, others)):
+            return what, "Other lines are UTF-8 with such letters: mend this one, or leave it out."
+        return what, mend_encoding(byte, path)
     if "surrogate" in error.msg:
-        return f"a lone surrogate is no character (column {error.colno})", None
+        return (
+            f"a lone surrogate is no character (column {error.colno})",
+            "It is half of a character, left where a text was cut: write the text anew.",
+        )
     return (
         f"not valid JSON: {error.msg} (column {error.colno})",
         "Each line must hold one JSON object.",
     )
+
+
+def _is_other_utf8(line: bytes) -> bool:
+    """Whether a line is UTF-8 and more than ASCII."""
+    if line.isascii():
+        return False
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -130,3 +130,8 @@ PAIRS = Input(
 
 #: Every kind of input by its name.
 KINDS = {kind.name: kind for kind in (CORPUS, QUERIES, QRELS, RUN, PAIRS)}
+
+
+def known_names() -> set[str]:
+    """Every name that a column of some input is found under."""
+    return {alias for kind in KINDS.values() for target in kind.targets for alias in target.aliases}

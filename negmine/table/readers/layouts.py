@@ -13,7 +13,7 @@ from negmine.table.readers.headerless import TREC_SUFFIXES
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.places import Place
 
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
 FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -91,6 +91,9 @@ def format_of(file: Place, kind: Input) -> tuple[str, str | None]:
     inner = os.path.splitext(stem)[1] if compression else suffix
     own = _SUFFIXES.get(kind.name, {})
     format_ = FORMATS.get(inner) or own.get(inner)
+    if compression == "zip" and not inner:
+        # Its one file's name will tell.
+        format_ = "jsonl"
     if format_ is None or (format_ in _BINARY and compression):
         raise UsageError(
             f"unknown suffix '{inner + suffix if compression else suffix}'",

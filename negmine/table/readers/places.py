@@ -11,6 +11,7 @@ import lzma
 import os
 import re
 import sys
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from negmine.errors import (
     InvalidDataError,
     MissingDependencyError,
     MissingInputError,
+    NegmineError,
     UsageError,
     did_you_mean,
 )
@@ -266,6 +268,8 @@ def file_errors(file: Place) -> Iterator[None]:
     """What opening, fetching or decompressing a file raises, as the user's mistake that it is."""
     try:
         yield
+    except NegmineError:
+        raise
     except FileNotFoundError:
         raise MissingInputError("no such file", where=file.name) from None
     except (PermissionError, IsADirectoryError) as error:
@@ -273,7 +277,7 @@ def file_errors(file: Place) -> Iterator[None]:
         raise MissingInputError(f"cannot be read: {reason}", where=file.name) from None
     except (
         # Arrow raises UnicodeDecodeError for damaged column names, and others of its own.
-        *(EOFError, zlib.error, lzma.LZMAError),
+        *(EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
         *(pa.ArrowException, UnicodeDecodeError),
     ) as error:
         raise _damaged(file, error) from None

@@ -19,8 +19,7 @@ from negmine.table.readers.chunks import MISSING, Chunk, resolve
 from negmine.table.readers.columns import Columns
 from negmine.table.readers.delimited import tsv_chunks
 from negmine.table.readers.kinds import QUERIES_SCHEMA, Input, Target
-from negmine.table.readers.lines import blocks, line_blocks, line_text, open_bytes
-from negmine.table.readers.places import Place
+from negmine.table.readers.lines import Text, blocks, line_blocks, line_text, open_bytes
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.suspects import settle
 
@@ -58,29 +57,28 @@ _Topic = tuple[int, dict[str, list[str]]]
 
 def topic_chunks(
     kind: Input,
-    file: Place,
-    compression: str | None,
+    text: Text,
     columns: Columns,
     problems: Problems,
 ) -> Iterator[Chunk]:
     """Topics; the first one decides which field is which."""
-    head = _head(file, compression)
+    head = _head(text)
     if re.match(rb"<top[\s>]", head, re.IGNORECASE) or not head:
-        topics = _tagged(file, compression, problems)
+        topics = _tagged(text, problems)
     else:
-        topics = _xml(file, compression)
+        topics = _xml(text)
     sources: dict[str, str] | None = None
     while some := list(islice(topics, min(_TOPICS_AT_ONCE, limits.MAX_BATCH_ROWS))):
         if sources is None:
-            sources = resolve(_TOPICS, file.name, list(some[0][1]), columns)
+            sources = resolve(_TOPICS, text.name, list(some[0][1]), columns)
             # What else a topic may have is documented, and told by its name.
-            settle(_TOPICS, file.name, _names(some), sources, columns, lambda _: ())
+            settle(_TOPICS, text.name, _names(some), sources, columns, lambda _: ())
         good = []
         for number, fields in some:
             twice = [name for name in sources.values() if len(fields.get(name, ())) > 1]
             if twice:
                 problems.report(
-                    f"{file.name}:{number}", f"field '{twice[0]}' occurs twice in a topic"
+                    f"{text.name}:{number}", f"field '{twice[0]}' occurs twice in a topic"
                 )
             else:
                 good.append((number, fields))
@@ -98,37 +96,36 @@ def _names(topics: list[_Topic]) -> list[str]:
 
 def topic_or_line_chunks(
     kind: Input,
-    file: Place,
-    compression: str | None,
+    text: Text,
     columns: Columns,
     problems: Problems,
 ) -> Iterator[Chunk]:
     """Topics where the file begins with a tag, else lines of fields."""
-    make = topic_chunks if _head(file, compression).startswith(b"<") else tsv_chunks
-    yield from make(kind, file, compression, columns, problems)
+    make = topic_chunks if _head(text).startswith(b"<") else tsv_chunks
+    yield from make(kind, text, columns, problems)
 
 
-def _head(file: Place, compression: str | None) -> bytes:
+def _head(text: Text) -> bytes:
     """What the file begins with."""
-    with open_bytes(file, compression) as stream:
-        first = next(blocks(stream, file), b"")
+    with open_bytes(text) as stream:
+        first = next(blocks(stream, text.file), b"")
     return first.removeprefix(b"\xef\xbb\xbf").lstrip()[:4096]
 
 
 # --- the classic form ---------------------------------------------------------------------------
 
 
-def _tagged(file: Place, compression: str | None, problems: Problems) -> Iterator[_Topic]:
+def _tagged(text: Text, problems: Problems) -> Iterator[_Topic]:
     """``<top> ... </top>``, a field per tag at the beginning of a line."""
     topic: list[str] | None = None
     begin = size = 0
-    for first, lines in line_blocks(file, compression):
+    for first, lines in line_blocks(text):
         for number, line in enumerate(map(line_text, lines), first):
-            where = f"{file.name}:{number}"
+            where = f"{text.name}:{number}"
             opened = _OPEN.match(line)
             if opened:
                 if topic is not None:
-                    problems.report(f"{file.name}:{begin}", "a <top> that is not closed by </top>")
+                    problems.report(f"{text.name}:{begin}", "a <top> that is not closed by </top>")
                 topic, begin, size = [], number, 0
                 line = line[opened.end() :]
             if topic is None:
@@ -138,14 +135,14 @@ def _tagged(file: Place, compression: str | None, problems: Problems) -> Iterato
             closed = _CLOSE.search(line)
             topic.append(line[: closed.start()] if closed else line)
             size += len(line)
-            _bound(size, f"{file.name}:{begin}")
+            _bound(size, f"{text.name}:{begin}")
             if closed:
-                fields = _fields("\n".join(topic), f"{file.name}:{begin}", problems)
+                fields = _fields("\n".join(topic), f"{text.name}:{begin}", problems)
                 topic = None
                 if fields is not None:
                     yield begin, fields
     if topic is not None:
-        problems.report(f"{file.name}:{begin}", "a <top> that is not closed by </top>")
+        problems.report(f"{text.name}:{begin}", "a <top> that is not closed by </top>")
 
 
 def _fields(text: str, where: str, problems: Problems) -> dict[str, list[str]] | None:
@@ -205,9 +202,10 @@ def _bound(size: int, where: str) -> None:
 class _Collector:
     """Gathers the topics of an XML stream as expat tells of it."""
 
-    def __init__(self, file: Place) -> None:
-        self.file = file
-        self.parser = expat.ParserCreate()
+    def __init__(self, text: Text) -> None:
+        self.name = text.name
+        # What was decoded is UTF-8, whatever the file says of itself.
+        self.parser = expat.ParserCreate(None if text.encoding == "utf-8" else "utf-8")
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
@@ -253,12 +251,12 @@ class _Collector:
             self.parts[min(self.depth, 1)].append(text)
             self.whole.append(text)
             self.size += len(text)
-            _bound(self.size, f"{self.file.name}:{self.line}")
+            _bound(self.size, f"{self.name}:{self.line}")
 
     def _refuse(self, name: str, *_: object) -> None:
         raise InvalidDataError(
             f"it declares the entity '{name}': such files are not read",
-            where=f"{self.file.name}:{self.parser.CurrentLineNumber}",
+            where=f"{self.name}:{self.parser.CurrentLineNumber}",
             hint="Write the text itself in place of the entity.",
         )
 
@@ -269,25 +267,25 @@ class _Collector:
             line = getattr(error, "lineno", self.parser.CurrentLineNumber)
             raise InvalidDataError(
                 f"not well-formed XML: {error}",
-                where=f"{self.file.name}:{line}",
+                where=f"{self.name}:{line}",
                 hint="Topics are <topic number=...> elements in one root element, or <top> blocks.",
             ) from None
         found, self.done = self.done, []
         return found
 
 
-def _xml(file: Place, compression: str | None) -> Iterator[_Topic]:
+def _xml(text: Text) -> Iterator[_Topic]:
     """``<topic>`` elements, or ``<top>``, anywhere in an XML document."""
-    collector = _Collector(file)
+    collector = _Collector(text)
     count = 0
-    with open_bytes(file, compression) as stream:
-        for block in blocks(stream, file):
+    with open_bytes(text) as stream:
+        for block in blocks(stream, text.file):
             for topic in collector.feed(block):
                 count += 1
                 yield topic
     yield from (last := collector.feed(b"", last=True))
     if count + len(last) == 0:
-        raise InvalidDataError("no <topic> in this file", where=file.name)
+        raise InvalidDataError("no <topic> in this file", where=text.name)
 
 
 def _joined(parts: list[str]) -> str:

@@ -16,6 +16,7 @@ from negmine.table.readers.chunks import MISSING, Chunk
 from negmine.table.readers.columns import short
 from negmine.table.readers.kinds import PAIRS, Input, Target
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.wrappings import mend_encoding
 
 _GRADE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
@@ -127,7 +128,16 @@ def _has_bad_id(ids: pa.Array) -> bool:
 
 
 class BadValueError(Exception):
-    """A value that its target cannot take."""
+    """A value that its target cannot take.
+
+    Args:
+        what: what is wrong.
+        hint: how to mend it.
+    """
+
+    def __init__(self, what: str, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.hint = hint
 
 
 def _row_by_row(
@@ -146,7 +156,7 @@ def _row_by_row(
         try:
             record = [_value(target, given, chunk.sources) for target in kind.targets]
         except BadValueError as error:
-            problems.report(chunk.where(path, index), str(error))
+            problems.report(chunk.where(path, index), str(error), error.hint)
             continue
         for row in _expanded(kind, record):
             kept.append(row)
@@ -196,7 +206,7 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
         return _grade_value(value, source)
     if target.kind == "score":
         return score_value(value, source)
-    if target.kind == "title" and value is None:
+    if target.kind == "title" and (value is None or is_nan(value)):
         return ""
     if target.kind == "passages":
         if not isinstance(value, list):
@@ -214,12 +224,40 @@ def text_value(value: Any, source: str) -> str:
         BadValueError: it is not.
     """
     if not isinstance(value, str):
-        raise BadValueError(f"field '{source}' must be a string, found {type_name(value)}")
+        raise BadValueError(
+            f"field '{source}' must be a string, found {type_name(value)}", _missing(value)
+        )
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise BadValueError(f"field '{source}' is not valid UTF-8") from error
+        raise _not_utf8(value, error.start, source) from None
     return value
+
+
+def _not_utf8(value: str, at: int, source: str) -> BadValueError:
+    """What is wrong with a text that holds half a character, or a byte that is none."""
+    code = ord(value[at])
+    if 0xDC80 <= code <= 0xDCFF:
+        byte = code - 0xDC00
+        return BadValueError(
+            f"field '{source}' is not valid UTF-8: byte 0x{byte:02x} at its character {at + 1}",
+            mend_encoding(byte, "FILE"),
+        )
+    return BadValueError(
+        f"field '{source}' is not valid UTF-8: a lone surrogate at its character {at + 1}",
+        "It is half of a character, left where a text was cut: write the text anew.",
+    )
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a value is NaN, which pandas writes for what is missing."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _missing(value: Any) -> str | None:
+    if not isinstance(value, float) or math.isfinite(value):
+        return None
+    return "pandas writes it for what is missing: dropna(), or fillna('') where empty is right."
 
 
 def id_value(value: Any, source: str) -> str:
@@ -232,7 +270,10 @@ def id_value(value: Any, source: str) -> str:
         return str(value)
     if isinstance(value, float):
         if not (abs(value) < _EXACT_FLOAT and value == math.floor(value)):
-            raise BadValueError(f"field '{source}' must be a string or an integer, found {value}")
+            found = value if math.isfinite(value) else type_name(value)
+            raise BadValueError(
+                f"field '{source}' must be a string or an integer, found {found}", _missing(value)
+            )
         return str(int(value))
     if not isinstance(value, str):
         raise BadValueError(
@@ -247,7 +288,7 @@ def id_value(value: Any, source: str) -> str:
 
 def _kept_value(value: Any, source: str) -> str | None:
     """A value of a kept column as a string; None where there is none."""
-    if value is None or value == "" or value is MISSING:
+    if value is None or value == "" or value is MISSING or is_nan(value):
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -304,5 +345,7 @@ def type_name(value: Any) -> str:
     """What JSON calls the type of a value."""
     if value is None:
         return "null"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
     return names.get(type(value), "an object")
