@@ -187,15 +187,15 @@ def method(owner: str, name: str, result: str, *parameters: str, of: Any = None)
         parameters: the classes of its parameters.
         of: the object that it is called on.
     """
-    kind = _method_type(_class(result), *map(_class, parameters))
-    found = _lookup().findVirtual(_class(owner), name, kind)
+    kind = _method_type(class_object(result), *map(class_object, parameters))
+    found = _lookup().findVirtual(class_object(owner), name, kind)
     return found if of is None else found.bindTo(of)
 
 
 def constructor(owner: str, *parameters: str) -> Any:
     """A handle of a Java constructor."""
-    kind = _method_type(_class("void"), *map(_class, parameters))
-    return _lookup().findConstructor(_class(owner), kind)
+    kind = _method_type(class_object("void"), *map(class_object, parameters))
+    return _lookup().findConstructor(class_object(owner), kind)
 
 
 def given(handle: Any, place: int, value: Any) -> Any:
@@ -218,7 +218,7 @@ def as_interface(name: str, handle: Any) -> Any:
     Its methods belong to one object that threads may share.
     """
     proxies = java_class("java.lang.invoke.MethodHandleProxies")
-    return proxies.asInterfaceInstance(_class(name), handle)
+    return proxies.asInterfaceInstance(class_object(name), handle)
 
 
 def _returned(handle: Any) -> Any:
@@ -232,7 +232,8 @@ def _lookup() -> Any:
     return java_class("java.lang.invoke.MethodHandles").publicLookup()
 
 
-def _class(name: str) -> Any:
+def class_object(name: str) -> Any:
+    """The ``Class`` of a Java class, as an argument; ``long`` and ``void`` by these names."""
     primitive = {"long": "java.lang.Long", "void": "java.lang.Void"}.get(name)
     if primitive is not None:
         return java_class(primitive).TYPE

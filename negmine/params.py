@@ -218,7 +218,17 @@ class RetrieveParams:
         path=True,
     )
     k: int = opt(
-        100, "Candidates per query and source.", flags=("-k", "--k"), metavar="K", minimum=1
+        100,
+        "Candidates per query and source, besides the query's known positives.",
+        flags=("-k", "--k"),
+        metavar="K",
+        minimum=1,
+    )
+    score_union: bool = opt(
+        True,
+        "Every source scores what the others found; without it only what it found itself, and the "
+        "known positives.",
+        flags=("--score-union/--no-score-union",),
     )
     min_grade: float = opt(1.0, "A judgement of this grade or above makes a positive.")
     negative_grade: float = opt(

@@ -454,8 +454,13 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
             )
             assert writer is not None
             with writer:
+                for source in sources.values():
+                    if isinstance(source, PositivesFirst):
+                        source.about(some)
                 with watch:
-                    counts = retrieve.mine(some, sources, params.k, writer, budget.hits)
+                    counts = retrieve.mine(
+                        some, sources, params.k, writer, budget.hits, params.score_union
+                    )
                 made = writer.commit({**counts, "queries": size})
         cost.tokens = _query_tokens(sources, task.texts)
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine.models.devices import Placement
 from negmine.models.tokens import Ints
@@ -98,14 +99,22 @@ class RandomEncoder:
 
 
 class PositivesFirst:
-    """A source of random vectors in which the pairs that are asked for score above what is found.
+    """A source of random vectors in which the positives score above all else.
 
-    Those are the positives, and a real encoder places most of them first: by random scores a
-    margin would drop everything. All else is the source's.
+    A real encoder places most of them first: by random scores a margin would drop everything. All
+    else is the source's.
     """
 
     def __init__(self, source: Any) -> None:
         self._source = source
+        self._positives = pa.array([], pa.string())
+
+    def about(self, task: Task) -> None:
+        """Learn the positives of the task that comes next."""
+        judged = task.judgements
+        rows = np.flatnonzero(judged.positive)
+        texts = task.texts.take(pa.array(judged.query[rows]))
+        self._positives = _pairs(texts, judged.docid.take(pa.array(rows)))
 
     def __getattr__(self, name: str) -> Any:
         """The source's own."""
@@ -114,9 +123,16 @@ class PositivesFirst:
     def score(
         self, queries: Sequence[str], query: np.ndarray, docids: pa.Array
     ) -> npt.NDArray[np.float32]:
-        """The source's cosines, which are near 0, and 1."""
+        """The source's cosines, which are near 0; for the positives, and 1."""
         found: npt.NDArray[np.float32] = self._source.score(queries, query, docids)
-        return found + np.float32(1)
+        texts = pa.array(queries, pa.string()).take(pa.array(query))
+        positive = pc.is_in(_pairs(texts, docids), value_set=self._positives)
+        return found + positive.to_numpy(zero_copy_only=False).astype(np.float32)
+
+
+def _pairs(texts: pa.Array, docids: pa.Array) -> pa.Array:
+    """Queries' texts and document ids as one string each."""
+    return pc.binary_join_element_wise(texts, docids, "\0")
 
 
 class RandomScorer:

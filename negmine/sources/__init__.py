@@ -12,7 +12,12 @@ from negmine.sources.base import Hits
 
 
 class Source(Protocol):
-    """One retriever over an index."""
+    """One retriever over an index.
+
+    It may have three more attributes: ``asked_by`` (see :data:`negmine.sources.base.AskedBy`);
+    ``answers_all``, true where its hits are not to be cut at k; and ``search_rows(queries, rows,
+    k)``, a search for some of the queries where it matters which others there are.
+    """
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """At most k documents per query, by (-score, docid)."""

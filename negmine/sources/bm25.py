@@ -174,7 +174,7 @@ class Bm25Source:
         self._generator = jvm.java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
         self._mapper = jvm.java_class("com.fasterxml.jackson.databind.ObjectMapper")()
         self._boolean = jvm.java_class("org.apache.lucene.search.BooleanQuery$Builder")
-        self._in_set = jvm.java_class("org.apache.lucene.search.TermInSetQuery")
+        self._ids_query = _ids_query(self._mapper)
         self._bytes = jvm.java_class("org.apache.lucene.util.BytesRef")
         occur = jvm.java_class("org.apache.lucene.search.BooleanClause$Occur")
         self._must, self._filter = occur.MUST, occur.FILTER
@@ -313,13 +313,6 @@ class Bm25Source:
         numbers = np.array([number for number, _ in groups], np.int32)
         return np.repeat(numbers, counts), doc, score
 
-    def _ids_query(self, ids: Iterable[str]) -> Any:
-        terms = [self._bytes(docid.encode()) for docid in ids]
-        # Left to choose, pyjnius takes a single term for a Collection.
-        return self._in_set(
-            _ID, *terms, signature="(Ljava/lang/String;[Lorg/apache/lucene/util/BytesRef;)V"
-        )
-
     def _restricted(self, text: str, ids: Iterable[str]) -> Any:
         """The query, answered by these documents only."""
         query, allowed = self._query(text), self._ids_query(ids)
@@ -391,6 +384,42 @@ class Bm25Source:
                 where=str(self._folder),
             )
         return ids.cast(pa.large_string())
+
+
+def _ids_query(mapper: Any) -> Callable[[Iterable[str]], Any]:
+    """A function that makes a query for documents by their ids.
+
+    The ids of a query enter Java as one JSON text and one call, as the documents of an index do.
+    """
+    import orjson
+
+    stream, function = "java.util.stream.Stream", "java.util.function.Function"
+    read = jvm.method(
+        *("com.fasterxml.jackson.databind.ObjectMapper", "readValue", "java.lang.Object"),
+        *("java.lang.String", "java.lang.Class"),
+        of=mapper,
+    )
+    term = jvm.constructor("org.apache.lucene.util.BytesRef", "java.lang.CharSequence")
+    in_set = "org.apache.lucene.search.TermInSetQuery"
+    made = jvm.as_interface(
+        function,
+        jvm.chained(
+            jvm.given(read, 1, jvm.class_object("java.util.List")),
+            jvm.method("java.util.Collection", "stream", stream),
+            jvm.given(
+                jvm.method(stream, "map", stream, function), 1, jvm.as_interface(function, term)
+            ),
+            jvm.method(stream, "toList", "java.util.List"),
+            jvm.given(jvm.constructor(in_set, "java.lang.String", "java.util.Collection"), 0, _ID),
+        ),
+    )
+
+    def query(ids: Iterable[str]) -> Any:
+        from jnius import cast
+
+        return cast("org.apache.lucene.search.Query", made.apply(orjson.dumps(list(ids)).decode()))
+
+    return query
 
 
 def _term(value: dict[str, Any]) -> bytes:

@@ -581,14 +581,24 @@ class DenseSource:
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """The k best documents of each query, by (-score, docid)."""
+        return self.search_rows(queries, np.arange(len(queries)), k)
+
+    def search_rows(self, queries: Sequence[str], rows: np.ndarray, k: int) -> Hits:
+        """The same for some of the queries; they are encoded with all the others.
+
+        Args:
+            queries: all queries.
+            rows: the numbers of those that are searched for, ascending.
+            k: documents wanted of each.
+        """
         encoded = self._encode(queries)
         k = min(k, len(self._vectors))
         depth = min(k + _SLACK, len(self._vectors))
         # The reservoirs' places, and a pair's query, row, score and place in several orders.
         at_once = max(64, self._memory // (8 * _Best.room(depth) + 80 * depth))
         found = [
-            self._search(encoded, np.arange(start, min(start + at_once, len(queries))), k, depth)
-            for start in range(0, len(queries), at_once)
+            self._search(encoded, rows[start : start + at_once], k, depth)
+            for start in range(0, len(rows), at_once)
         ]
         if not found:
             return Hits(
@@ -596,8 +606,8 @@ class DenseSource:
                 pa.array([], pa.string()),
                 np.empty(0, dtype=np.float32),
             )
-        query, rows, score = _joined(found)
-        return Hits(query.astype(np.int32), self._documents.ids(rows), score)
+        query, places, score = _joined(found)
+        return Hits(query.astype(np.int32), self._documents.ids(places), score)
 
     def _search(self, encoded: np.ndarray, chosen: np.ndarray, k: int, depth: int) -> _Pairs:
         """(query, row, score) of the best k of some queries, in order."""

@@ -31,6 +31,8 @@ class Given:
     """
 
     asked_by: ClassVar[AskedBy] = "qid"
+    #: Its hits are not cut at k.
+    answers_all: ClassVar[bool] = True
 
     def __init__(self, table: pa.Table) -> None:
         table = table.combine_chunks()

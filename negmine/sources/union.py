@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,71 +30,125 @@ class Judgements:
     positive: np.ndarray
 
 
-def union(
-    qids: pa.Array,
+@dataclass(frozen=True)
+class Candidates:
+    """The (query, document) pairs found by any source or known to be positive, each once.
+
+    Attributes:
+        query: index into the group's queries, ascending, int64 [n].
+        docid: the documents, ascending within a query, string [n].
+        rank: per source, the pair's rank, 0 where the source did not find it, int32 [n].
+        score: per source, the pair's score, NaN where it is not known, float32 [n].
+        judged: True where the pair is judged, bool [n].
+        grade: its grade, 0 where it is not, of the judgements' type [n].
+        positive: True for known positives, bool [n].
+    """
+
+    query: np.ndarray
+    docid: pa.Array
+    rank: dict[str, np.ndarray]
+    score: dict[str, np.ndarray]
+    judged: np.ndarray
+    grade: np.ndarray
+    positive: np.ndarray
+
+    def not_found_by(self, source: str, positives_only: bool = False) -> np.ndarray:
+        """The pairs that a source did not find, int64 [m]."""
+        missing = self.rank[source] == 0
+        return np.flatnonzero(missing & self.positive if positives_only else missing)
+
+
+def gather(
     hits: Mapping[str, Hits],
     judgements: Judgements,
-    positive_scores: Mapping[str, np.ndarray],
-) -> pa.Table:
-    """One row per (query, document) found by any source or known to be positive.
+    k: int | None = None,
+    uncut: Collection[str] = (),
+) -> Candidates:
+    """Join what the sources found with the known positives.
 
     Args:
-        qids: the group's query ids [q].
         hits: per source, its hits in rank order.
         judgements: judged pairs; positives become rows, other judgements only lend their grade.
-        positive_scores: per source, a score for each positive (NaN = the source cannot say).
-
-    Returns:
-        A table of :func:`negmine.table.schema.candidates`, grouped by query in the group's
-        order; within a query by best rank over the sources, then docid.
+        k: of each source and query only the ranking down to the k-th document that is no known
+            positive counts; by default all of it.
+        uncut: sources of which all hits count all the same.
     """
     sources = list(hits)
-    positives = np.flatnonzero(judgements.positive)
     pieces = [hits[source].docid for source in sources] + [judgements.docid]
     codes, docids = schemas.string_codes(pa.chunked_array(pieces, pa.string()))
     bounds = np.cumsum([0, *(len(piece) for piece in pieces)])
     # One integer per pair: query-major, docid order within a query.
     width = max(1, len(docids))
-    keys = {
-        source: hits[source].query.astype(np.int64) * width + codes[bounds[i] : bounds[i + 1]]
-        for i, source in enumerate(sources)
-    }
     judged = judgements.query.astype(np.int64) * width + codes[bounds[-2] :]
-    pairs = np.unique(np.concatenate([*keys.values(), judged[positives]]))
-
-    columns: dict[str, pa.Array] = {}
-    best = np.full(len(pairs), np.iinfo(np.int32).max, dtype=np.int32)
+    positives = np.sort(judged[judgements.positive])
+    keys: dict[str, np.ndarray] = {}
+    ranks: dict[str, np.ndarray] = {}
+    scores: dict[str, np.ndarray] = {}
+    for i, source in enumerate(sources):
+        found = hits[source]
+        key = found.query.astype(np.int64) * width + codes[bounds[i] : bounds[i + 1]]
+        counts = np.ones(len(key), dtype=bool)
+        if k is not None and source not in uncut:
+            counts = _down_to(found.query, schemas.find(positives, key)[1], k)
+        keys[source], scores[source] = key[counts], found.score[counts]
+        ranks[source] = schemas.positions_in_group(found.query)[counts]
+    pairs = np.unique(np.concatenate([*keys.values(), positives]))
+    rank, score = {}, {}
     for source in sources:
-        rank = np.zeros(len(pairs), dtype=np.int32)
-        score = np.full(len(pairs), np.nan, dtype=np.float32)
-        at = np.searchsorted(pairs, judged[positives])
-        score[at] = positive_scores[source]
         at = np.searchsorted(pairs, keys[source])
-        rank[at] = schemas.positions_in_group(hits[source].query)
-        score[at] = hits[source].score
+        rank[source] = np.zeros(len(pairs), dtype=np.int32)
+        rank[source][at] = ranks[source]
+        score[source] = np.full(len(pairs), np.nan, dtype=np.float32)
+        score[source][at] = scores[source]
+    at, present = schemas.find(pairs, judged)
+    at = at[present]
+    grade = np.zeros(len(pairs), dtype=judgements.grade.dtype)
+    grade[at] = judgements.grade[present]
+    known = np.zeros(len(pairs), dtype=bool)
+    known[at] = True
+    positive = np.zeros(len(pairs), dtype=bool)
+    positive[at] = judgements.positive[present]
+    query, doc = np.divmod(pairs, width)
+    return Candidates(query, docids.take(pa.array(doc)), rank, score, known, grade, positive)
+
+
+def _down_to(query: np.ndarray, positive: np.ndarray, k: int) -> np.ndarray:
+    """The rows of a ranking down to each query's k-th that is no positive, bool [n]."""
+    starts = schemas.group_starts(query)
+    others = np.cumsum(~positive)
+    before = (others - ~positive)[starts]
+    others = others - np.repeat(before, np.diff(np.append(starts, len(query))))
+    return np.where(positive, others < k, others <= k)
+
+
+def union(qids: pa.Array, candidates: Candidates) -> pa.Table:
+    """The candidates as a table.
+
+    Args:
+        qids: the group's query ids [q].
+        candidates: its pairs.
+
+    Returns:
+        A table of :func:`negmine.table.schema.candidates`, grouped by query in the group's
+        order; within a query by best rank over the sources, then docid.
+    """
+    worst = np.iinfo(np.int32).max
+    best = np.full(len(candidates.query), worst, dtype=np.int32)
+    columns: dict[str, pa.Array] = {}
+    for source, rank in candidates.rank.items():
+        score = candidates.score[source]
         columns[rank_column(source)] = pa.array(rank, mask=rank == 0)
         columns[score_column(source)] = pa.array(score, mask=np.isnan(score))
-        best = np.where(rank > 0, np.minimum(best, rank), best)
-
-    grade = np.zeros(len(pairs), dtype=np.float64)
-    known = np.zeros(len(pairs), dtype=bool)
-    label = np.zeros(len(pairs), dtype=np.int8)
-    if len(pairs):
-        at = np.minimum(np.searchsorted(pairs, judged), len(pairs) - 1)
-        present = pairs[at] == judged
-        grade[at[present]] = judgements.grade[present]
-        known[at[present]] = True
-        label[at[present]] = judgements.positive[present]
-
-    query, doc = pairs // width, pairs % width
-    order = np.lexsort((doc, best, query))
+        best = np.minimum(best, np.where(rank > 0, rank, worst))
+    # Pairs are in the order of (query, docid) already, and the sort is stable.
+    order = np.lexsort((best, candidates.query))
     table = pa.table(
         {
-            "qid": qids.take(pa.array(query)),
-            "docid": docids.take(pa.array(doc)),
-            "label": pa.array(label),
-            "grade": pa.array(grade, mask=~known),
+            "qid": qids.take(pa.array(candidates.query)),
+            "docid": candidates.docid,
+            "label": pa.array(candidates.positive.astype(np.int8)),
+            "grade": pa.array(candidates.grade, mask=~candidates.judged),
             **columns,
         }
     )
-    return table.take(pa.array(order)).cast(schemas.candidates(sources))
+    return table.take(pa.array(order)).cast(schemas.candidates(list(candidates.rank)))

@@ -313,7 +313,7 @@ def test_the_stages_build_search_and_tell(tmp_path: Path, invoke: Invoke, tiny_b
     assert invoke(*index, *encoder).exit_code == 0
     result = invoke(*retrieve, "--ann", "efSearch=500", "-o", work / "ann")
     assert result.exit_code == 0, result.output
-    assert "finds 100.0% of the exact best 5 (24 queries, HNSW8, efSearch=500)" in result.stderr
+    assert "finds 100.0% of the exact best 9 (24 queries, HNSW8, efSearch=500)" in result.stderr
     manifest = json.loads((work / "ann" / "_manifest.json").read_text())
     assert manifest["ann"]["tiny"]["recall"] == 1
     assert manifest["inputs"]["ann tiny"]["stage"] == "index.ann"

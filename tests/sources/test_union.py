@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.sources.base import Hits
-from negmine.sources.union import Judgements, union
+from negmine.sources.union import Judgements, gather
+from negmine.sources.union import union as table_of
 
 
 def hits(*rows: tuple[int, str, float]) -> Hits:
@@ -27,6 +28,24 @@ def judgements(*rows: tuple[int, str, int]) -> Judgements:
         grade=grade,
         positive=grade >= 1,
     )
+
+
+def union(
+    qids: pa.Array,
+    found: dict[str, Hits],
+    judged: Judgements,
+    positive_scores: dict[str, np.ndarray],
+) -> pa.Table:
+    """The table where every source scores the positives, and nothing else that it did not find."""
+    candidates = gather(found, judged)
+    pairs = list(zip(judged.query.tolist(), judged.docid.to_pylist(), strict=True))
+    positives = [pair for pair, is_one in zip(pairs, judged.positive, strict=True) if is_one]
+    for name, scores in positive_scores.items():
+        of_pair = dict(zip(positives, scores.tolist(), strict=True))
+        for row in candidates.not_found_by(name, positives_only=True).tolist():
+            pair = int(candidates.query[row]), candidates.docid[row].as_py()
+            candidates.score[name][row] = of_pair[pair]
+    return table_of(qids, candidates)
 
 
 def test_rows_ranks_scores_labels_and_grades() -> None:
@@ -75,6 +94,34 @@ def test_a_query_that_nothing_is_found_for_has_its_positives_only() -> None:
             "score_bm25": 0.5,
         }
     ]
+
+
+def test_a_ranking_counts_down_to_its_kth_document_that_is_no_positive() -> None:
+    found = gather(
+        {
+            # Of q0 two positives rank above the second other document and one below it.
+            "bm25": hits(
+                *((0, "p", 9.0), (0, "a", 8.0), (0, "r", 7.0), (0, "b", 6.0)),
+                *((0, "s", 5.0), (0, "c", 4.0), (1, "x", 3.0), (1, "y", 2.0), (1, "z", 1.0)),
+            ),
+            "given": hits((0, "c", np.nan), (0, "d", np.nan), (0, "e", np.nan)),
+        },
+        judgements((0, "p", 1), (0, "r", 1), (0, "s", 1), (1, "y", 0)),
+        k=2,
+        uncut=["given"],
+    )
+    pairs = list(zip(found.query.tolist(), found.docid.to_pylist(), strict=True))
+    rank = dict(zip(pairs, found.rank["bm25"].tolist(), strict=True))
+    assert {pair: place for pair, place in rank.items() if place} == {
+        **{(0, "p"): 1, (0, "a"): 2, (0, "r"): 3, (0, "b"): 4},
+        **{(1, "x"): 1, (1, "y"): 2},
+    }
+    # The positive below the cut is a row all the same, and so is all that was given.
+    assert [pair for pair, place in rank.items() if not place] == [
+        *((0, "c"), (0, "d"), (0, "e"), (0, "s"))
+    ]
+    assert found.not_found_by("bm25").tolist() == [2, 3, 4, 7]
+    assert found.not_found_by("bm25", positives_only=True).tolist() == [7]
 
 
 pairs = st.lists(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from negmine.errors import UsageError
 from negmine.params import RetrieveParams
 from negmine.sources import Hits, Source, given, judged, languages
 from negmine.sources.run_file import open_run
-from negmine.sources.union import Judgements, union
+from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.outcome import conserve
+from negmine.stages.retrieve.depths import depths, search
 from negmine.stages.retrieve.setup import Setup
 from negmine.stages.retrieve.task import Task
 from negmine.table import schema as schemas
@@ -32,8 +34,9 @@ PART_ROWS = 8_192
 #: batches of a model, whatever the memory.
 GROUP_HITS = 400_000
 GROUP_QUERIES = 4096
-#: Bytes of a hit while a source's hits are ranked, and while those of the others are held.
-_RANKED_HIT, _HELD_HIT = 160, 50
+#: Bytes of a hit while a source's hits are ranked, and of a row while another source scores it;
+#: then of a candidate while all are held, by itself and for each source.
+_RANKED_HIT, _SCORED_ROW, _HELD_ROW, _HELD_SCORE = 160, 120, 90, 12
 
 
 def open_sources(
@@ -44,6 +47,13 @@ def open_sources(
     for name, found_by_run in found_by_runs.items():
         task.counts.update({f"{name}_{k}": n for k, n in found_by_run.counts.items()})
         task.warnings.extend(f"--run {name}: {told}" for told in found_by_run.warnings)
+
+    told: dict[str, Source] = {}
+    if task.given is not None:
+        told[given.NAME] = task.given
+    not_relevant = judged.Judged(task.qids, task.judgements, params.negative_grade)
+    if len(not_relevant):
+        told[judged.NAME] = not_relevant
 
     def opened(name: str) -> Source:
         if name in setup.runs:
@@ -59,7 +69,7 @@ def open_sources(
             params,
             setup.prompts.get(name),
             budget,
-            len(setup.sources),
+            len(setup.sources) + len(told),
             setup.approximate.get(name),
             budget.lists // max(1, len(setup.approximate)),
         )
@@ -69,16 +79,11 @@ def open_sources(
         if misfit := languages.misfit(languages.Reading(language, languages.shares(task.texts))):
             task.warnings.append(f"queries: {misfit}, as the index does: few words will be found")
     sources = {name: opened(name) for name in setup.sources}
-    if task.given is not None:
-        sources[given.NAME] = task.given
-    if not sources:
+    if not sources and task.given is None:
         raise UsageError(
             "--source given: no negative is given", hint="Give --pairs a set that has negatives."
         )
-    not_relevant = judged.Judged(task.qids, task.judgements, params.negative_grade)
-    if len(not_relevant):
-        sources[judged.NAME] = not_relevant
-    return sources
+    return {**sources, **told}
 
 
 def _language(bm25: Artifact) -> str:
@@ -151,13 +156,33 @@ def parts_together(k: int, sources: int) -> int:
 
 def queries_at_once(k: int, sources: int, memory_bytes: int) -> int:
     """Queries whose hits take so much memory while they are ranked; at least one."""
-    return max(1, memory_bytes // (k * (_RANKED_HIT + _HELD_HIT * sources)))
+    return max(1, memory_bytes // (k * _bytes_of_rank(sources)))
+
+
+def _bytes_of_rank(sources: int) -> int:
+    """Bytes that go with each rank of a query's rankings."""
+    working = max(_RANKED_HIT, _SCORED_ROW * (sources - 1))
+    return working + (_HELD_ROW + _HELD_SCORE * sources) * sources
 
 
 def mine(
-    task: Task, sources: Mapping[str, Source], k: int, writer: Writer, memory_bytes: int
+    task: Task,
+    sources: Mapping[str, Source],
+    k: int,
+    writer: Writer,
+    memory_bytes: int,
+    score_union: bool = True,
 ) -> dict[str, Any]:
-    """Search some parts at a time, as hits fit the memory; write the union; returns counts."""
+    """Search some parts at a time, as hits fit the memory; write the union; returns counts.
+
+    Args:
+        task: the queries.
+        sources: who is asked, by name.
+        k: candidates wanted of each source for each query, beside its positives.
+        writer: where the parts go.
+        memory_bytes: what may be held at a time.
+        score_union: have every source score what others found, and not only the positives.
+    """
     size = queries_per_part(k, len(sources))
     together = parts_together(k, len(sources))
     parts = [
@@ -172,10 +197,9 @@ def mine(
         # has in its batch shows in the last digits of a score.
         batches = [numbered[start : start + together] for start in range(0, len(parts), together)]
         batches = [batch for batch in batches if any(number in missing for number, _ in batch)]
-        at_once = max(1, queries_at_once(k, len(sources), memory_bytes) // (size * together))
-        for start in range(0, len(batches), at_once):
-            group = [part for batch in batches[start : start + at_once] for part in batch]
-            for number, part, table in _search(task, sources, k, group):
+        depth = depths(task.judgements, len(task.texts), k)
+        for group in _groups(batches, depth, memory_bytes // _bytes_of_rank(len(sources))):
+            for number, part, table in _search(task, sources, k, group, depth, score_union):
                 if number not in missing:
                     continue
                 bar.part(number + 1, len(parts))
@@ -201,12 +225,39 @@ def mine(
     )
     conserve("candidates", total["candidates"], written=writer.rows())
     # Later stages see rows only: a query without any is lost to them, so it is told here.
-    total["queries_without_candidates"] = len(task.texts) - total.pop("queries_with_candidates")
+    with_candidates = total.pop("queries_with_candidates")
+    total["queries_without_candidates"] = len(task.texts) - with_candidates
+    total["queries_of_positives_only"] = with_candidates - total.pop("queries_with_negatives")
     return dict(total)
 
 
+_Part = tuple[int, range]
+
+
+def _groups(
+    batches: Sequence[Sequence[_Part]], depth: np.ndarray, most: int
+) -> Iterator[list[_Part]]:
+    """Batches of parts that are searched together: at least one, at most so many ranks."""
+    group: list[_Part] = []
+    ranks = 0
+    for batch in batches:
+        more = sum(int(depth[part.start : part.stop].sum()) for _, part in batch)
+        if group and ranks + more > most:
+            yield group
+            group, ranks = [], 0
+        group.extend(batch)
+        ranks += more
+    if group:
+        yield group
+
+
 def _search(
-    task: Task, sources: Mapping[str, Source], k: int, group: Sequence[tuple[int, range]]
+    task: Task,
+    sources: Mapping[str, Source],
+    k: int,
+    group: Sequence[_Part],
+    depth: np.ndarray,
+    score_union: bool,
 ) -> Iterator[tuple[int, range, pa.Table]]:
     """Candidates of several parts, searched as one batch of queries."""
     rows = np.concatenate([np.arange(part.start, part.stop) for _, part in group])
@@ -215,31 +266,61 @@ def _search(
     place = np.full(len(task.texts), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     judged = _select(task.judgements, place[task.judgements.query])
-    positives = np.flatnonzero(judged.positive)
-    hits: dict[str, Hits] = {}
-    scores: dict[str, np.ndarray] = {}
+    asked = {
+        name: qids if getattr(source, "asked_by", "text") == "qid" else texts
+        for name, source in sources.items()
+    }
+    hits = {name: search(source, asked[name], depth[rows]) for name, source in sources.items()}
+    uncut = [name for name, source in sources.items() if getattr(source, "answers_all", False)]
+    firsts = np.cumsum([0, *(len(part) for _, part in group)]).tolist()
+    found = []
+    for first, last in pairwise(firsts):
+        part_hits = {name: _slice_hits(every, first, last) for name, every in hits.items()}
+        found.append(gather(part_hits, _slice_judgements(judged, first, last), k, uncut))
+    del hits
     for name, source in sources.items():
-        asked = qids if getattr(source, "asked_by", "text") == "qid" else texts
-        hits[name] = source.search(asked, k)
-        scores[name] = source.score(
-            asked, judged.query[positives], judged.docid.take(pa.array(positives))
-        )
-    first = 0
-    for number, part in group:
-        last = first + len(part)
-        part_qids = task.qids.slice(part.start, len(part))
-        part_hits = {name: _slice_hits(found, first, last) for name, found in hits.items()}
-        of_part = _between(judged.query, first, last)
-        part_judged = Judgements(
-            query=judged.query[of_part] - first,
-            docid=judged.docid[of_part],
-            grade=judged.grade[of_part],
-            positive=judged.positive[of_part],
-        )
-        scored = _between(positives, of_part.start, of_part.stop)
-        part_scores = {name: score[scored] for name, score in scores.items()}
-        yield number, part, union(part_qids, part_hits, part_judged, part_scores)
-        first = last
+        _score_not_found(name, source, asked[name], found, firsts, not score_union)
+    for (number, part), candidates in zip(group, found, strict=True):
+        yield number, part, union(task.qids.slice(part.start, len(part)), candidates)
+
+
+def _score_not_found(
+    name: str,
+    source: Source,
+    asked: Sequence[str],
+    found: Sequence[Candidates],
+    firsts: Sequence[int],
+    positives_only: bool,
+) -> None:
+    """Fill in a source's scores of the pairs that it did not find, of several parts at once.
+
+    Args:
+        name: the source's name.
+        source: who scores.
+        asked: texts or ids of all the parts' queries.
+        found: each part's candidates, whose scores are filled in.
+        firsts: each part's first query among those asked.
+        positives_only: leave the pairs without a score that are no known positives.
+    """
+    rows = [candidates.not_found_by(name, positives_only) for candidates in found]
+    if not any(map(len, rows)):
+        return
+    query = np.concatenate(
+        [
+            candidates.query[some] + first
+            for candidates, some, first in zip(found, rows, firsts, strict=False)
+        ]
+    )
+    docids = [
+        candidates.docid.take(pa.array(some)) for candidates, some in zip(found, rows, strict=True)
+    ]
+    scores = source.score(
+        asked, query.astype(np.int32), pa.chunked_array(docids, pa.string()).combine_chunks()
+    )
+    start = 0
+    for candidates, some in zip(found, rows, strict=True):
+        candidates.score[name][some] = scores[start : start + len(some)]
+        start += len(some)
 
 
 def _select(judgements: Judgements, query: np.ndarray) -> Judgements:
@@ -250,6 +331,16 @@ def _select(judgements: Judgements, query: np.ndarray) -> Judgements:
         docid=judgements.docid.take(pa.array(keep)),
         grade=judgements.grade[keep],
         positive=judgements.positive[keep],
+    )
+
+
+def _slice_judgements(judgements: Judgements, first: int, last: int) -> Judgements:
+    some = _between(judgements.query, first, last)
+    return Judgements(
+        query=judgements.query[some] - first,
+        docid=judgements.docid[some],
+        grade=judgements.grade[some],
+        positive=judgements.positive[some],
     )
 
 
@@ -271,6 +362,7 @@ def _part_stats(table: pa.Table, sources: Iterable[str]) -> dict[str, int]:
         "candidates": table.num_rows,
         "positives": int(label.sum()),
         "queries_with_candidates": len(pc.unique(table.column("qid"))),
+        "queries_with_negatives": len(pc.unique(table.column("qid").filter(pa.array(label == 0)))),
     }
     for source in sources:
         found = table.column(rank_column(source)).is_valid().to_numpy()

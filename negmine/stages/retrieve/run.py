@@ -36,13 +36,19 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         retrievers = open_sources(params, setup, task, corpus, budget)
         log.warn(task.warnings)
         try:
-            tallies = mine(task, retrievers, params.k, writer, budget.hits)
+            tallies = mine(task, retrievers, params.k, writer, budget.hits, params.score_union)
         finally:
             for retriever in retrievers.values():
                 retriever.close()
         counts = {**task.counts, **tallies}
         if lost := counts["queries_without_candidates"]:
             task.warnings.append(f"{lost} queries have no candidate: later stages do not see them")
+            log.warn(task.warnings[-1:])
+        if short := counts["queries_of_positives_only"]:
+            task.warnings.append(
+                f"{short} queries have no candidate beside their positives: no source found another"
+                " document for them (bm25 finds what shares a word, a run has no rows but its own)"
+            )
             log.warn(task.warnings[-1:])
         extra = _recalls(retrievers)
         writer.commit(

@@ -19,7 +19,7 @@ from negmine.table import artifact as artifacts
 from negmine.table.artifact import Artifact, Plan
 from negmine.table.names import ANN_PREFIX, check_name
 
-VERSION = 4
+VERSION = 5
 #: What to do where approximate indexes do not fit.
 _SMALLER = (
     "Of an inverted file (index --ann IVF4096,Flat, for example) only the lists that one query "
