@@ -130,6 +130,7 @@ def _inner(folder: Place, files: Sequence[str], folders: Sequence[str]) -> list[
             f"several collections lie in its folders, and their ids may be the same: {named}",
             where=folder.name,
             choices=[folder.child(name).name for name in collections],
+            hint=f" Where equal ids mean the same, all of them are '{folder.child('*').name}'.",
         )
     inner = _below(folder, "data") if "data" in folders else []
     return inner or _all(folder, files, folders)

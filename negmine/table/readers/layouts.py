@@ -54,12 +54,19 @@ def preferred(choices: Sequence[str]) -> str:
 class SeveralError(UsageError):
     """A folder holds several files or splits that could be meant.
 
+    Args:
+        what: what is there.
+        where: the folder.
+        choices: what to name instead of it.
+        hint: what else may be meant.
+
     Attributes:
-        choices: what to name instead of the folder.
+        choices: the choices.
     """
 
-    def __init__(self, what: str, *, where: str, choices: list[str]) -> None:
-        super().__init__(what, where=where, hint=f"Name one of them, e.g. {preferred(choices)}.")
+    def __init__(self, what: str, *, where: str, choices: list[str], hint: str = "") -> None:
+        named = f"Name one of them, e.g. {preferred(choices)}.{hint}"
+        super().__init__(what, where=where, hint=named)
         self.choices = choices
 
 

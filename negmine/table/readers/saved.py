@@ -73,7 +73,8 @@ def shards_of(folder: Place) -> tuple[Place, ...]:
         raise InvalidDataError(
             "the data set's rows are chosen by an indices file, which is not read",
             where=where.name,
-            hint="Save it again with a current version of datasets.",
+            hint="Call flatten_indices() and save it again with the version of datasets that wrote "
+            "it (1.x): newer ones take all rows.",
         )
     return tuple(folder.child(name) for name in names)
 
