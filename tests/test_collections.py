@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import Invoke, write_jsonl
+from tests.conftest import ROOT, Invoke, write_jsonl
 from tests.table.test_folders import shards
+from tests.table.test_inputs import Hub
 
 DOCUMENTS = [
     {"_id": f"d{n}", "title": f"T{n}", "text": f"document {n} about cats and dogs and topic{n}"}
@@ -211,6 +215,32 @@ def test_our_own_folder_is_read_again(tmp_path: Path, invoke: Invoke) -> None:
     result = invoke("index", "--pairs", out, "-o", tmp_path / "other")
     assert result.exit_code == 4
     assert f"parts are missing: {files[0].name}" in result.stderr
+
+
+def test_the_commands_to_leave_other_collections_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """Each of the table in docs/migrating.md."""
+    page = (ROOT / "docs" / "migrating.md").read_text("utf-8")
+    section = page.split("## From collections of BEIR, MTEB, CoIR and the hub")[1].split("\n## ")[0]
+    commands = [shlex.split(line) for line in re.findall("`negmine (run [^`]*)`", section)]
+    assert len(commands) == 7
+    layouts = {"scifact": plain, "mteb": mteb, "cosqa": coir, "gpl": gpl, "parts": parts}
+    for name, make in layouts.items():
+        (tmp_path / name).mkdir()
+        make(tmp_path / name)
+    (tmp_path / "cqadupstack" / "android").mkdir(parents=True)
+    plain(tmp_path / "cqadupstack" / "android")
+    monkeypatch.setitem(importlib.import_module("fsspec.registry")._registry, "hf", Hub)
+    monkeypatch.setattr(Hub, "store", {})
+    for file in sorted((tmp_path / "cosqa").rglob("*.parquet")):
+        address = f"hf://datasets/OWNER/NAME/{file.relative_to(tmp_path / 'cosqa')}"
+        Hub().pipe(address, file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        result = invoke(*command)
+        assert result.exit_code == 0, (command, result.output)
+        assert pq.read_table(result.stdout.strip()).num_rows > 0
 
 
 def test_an_estimate_of_a_pattern(tmp_path: Path, invoke: Invoke) -> None:

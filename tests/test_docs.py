@@ -372,7 +372,11 @@ def test_the_exit_codes_are_documented() -> None:
 def test_the_inputs_page_names_tests_that_exist() -> None:
     page = (ROOT / "docs" / "inputs.md").read_text("utf-8")
     named = re.findall(r"`(test_\w+)`", page)
-    files = {"R": "tests/table/test_readers.py", "I": "tests/table/test_inputs.py"}
+    files = {
+        "R": "tests/table/test_readers.py",
+        "I": "tests/table/test_inputs.py",
+        "F": "tests/table/test_folders.py",
+    }
     defined = "".join((ROOT / name).read_text("utf-8") for name in files.values())
     assert len(named) > 15
     assert [name for name in named if f"def {name}(" not in defined] == []
