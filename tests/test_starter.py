@@ -42,9 +42,9 @@ def documents(name: str, *rows: dict[str, Any]) -> str:
 
 def collection() -> list[str]:
     return [
-        documents("a.jsonl", *({"_id": n, "text": LONG} for n in range(3))),
-        documents("b.jsonl", *({"_id": n, "text": "what is it"} for n in range(3))),
-        documents("c.jsonl", {"qid": 1, "docid": 2, "grade": 1}),
+        documents("a.jsonl", *({"_id": f"d{n}", "text": LONG} for n in range(3))),
+        documents("b.jsonl", *({"_id": f"q{n}", "text": "what is it"} for n in range(3))),
+        documents("c.jsonl", {"qid": "q1", "docid": "d2", "grade": 1}),
     ]
 
 
@@ -136,12 +136,27 @@ def test_triples_of_ids_want_their_texts(invoke: Invoke) -> None:
     )
 
 
-def test_a_collection_told_apart_by_length(invoke: Invoke) -> None:
+def test_a_collection_told_apart_by_its_judgements(invoke: Invoke) -> None:
     corpus, queries, qrels = collection()
     made, said = written(invoke, queries, qrels, corpus)
     assert made["index"]["corpus"] == corpus
     assert (made["retrieve"]["queries"], made["retrieve"]["qrels"]) == (queries, qrels)
-    assert "the longer of the two" in said
+    assert f"queries: {queries} (the judgements of {qrels} name its ids as queries)" in said
+    # However long they are.
+    documents(corpus, *({"_id": f"d{n}", "text": "short"} for n in range(3)))
+    documents(queries, *({"_id": f"q{n}", "text": LONG} for n in range(3)))
+    assert written(invoke, queries, qrels, corpus)[0]["index"]["corpus"] == corpus
+
+
+def test_documents_and_queries_are_not_told_apart_by_length(invoke: Invoke) -> None:
+    corpus, queries, qrels = collection()
+    documents(qrels, {"qid": "0", "docid": "0", "grade": 1})
+    documents(corpus, *({"_id": n, "text": LONG} for n in range(3)))
+    documents(queries, *({"_id": n, "text": "what is it"} for n in range(3)))
+    refused = invoke("init", queries, qrels, corpus, "-o", "-")
+    assert refused.exit_code == 2
+    assert "neither names nor ids tell which are documents" in refused.stderr
+    assert "negmine init corpus.jsonl queries.jsonl qrels.tsv" in refused.stderr
 
 
 def test_the_current_folder_is_looked_at(invoke: Invoke) -> None:

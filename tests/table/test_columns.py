@@ -17,6 +17,7 @@ from negmine.table.readers import (
     Columns,
     Problems,
     read_corpus,
+    read_examples,
     read_pairs,
     read_qrels,
     read_queries,
@@ -128,12 +129,23 @@ def test_values_beside_a_pair(
     if role is None:
         assert len(read("pairs", path, Columns())) == 3
     else:
-        assert f"'extra': {role}, by its values" in refusal("pairs", path)
+        told = refusal("pairs", path)
+        assert f"'extra': {role}, by its values" in told
+        assert f"--column pairs.{'label' if role == 'a label or grade' else 'score'}=extra" in told
 
 
 def test_a_list_beside_a_pair(tmp_path: Path) -> None:
     path = written(tmp_path, "parquet", [{**PLAIN["pairs"], "hard": ["x", "y"]}])
-    assert "'hard': a list: negatives?" in refusal("pairs", path)
+    told = refusal("pairs", path)
+    assert "'hard': a list: negatives?" in told
+    assert "--column pairs.negative=hard" in told
+    named = Columns({"negative": "hard"})
+    rows = [r for b in read_examples(str(path), named, Problems("fail")) for r in b.to_pylist()]
+    assert [(row["text"], row["given"]) for row in rows] == [
+        ("some text", None),
+        ("x", 1),
+        ("y", 2),
+    ]
 
 
 def test_a_field_that_comes_late(tmp_path: Path) -> None:

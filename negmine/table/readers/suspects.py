@@ -115,6 +115,8 @@ _ASKED: dict[str, tuple[Role, ...]] = {
     "qrels": ROLES,
     "pairs": (*ROLES, _PASSAGE),
 }
+#: What makes more of pairs, and is named like any field.
+_FIELDS_OF_SETS = ("negative", "label", "score")
 #: Columns of judgements that are no grade whatever they hold.
 _NO_GRADES = _words(
     "iteration iter q0 0 run tag rank method iprob url source index unnamed metadata"
@@ -265,6 +267,7 @@ def _advice(kind: Input, suspect: Suspect, sources: Mapping[str, str]) -> str:
     """What a column seems to be, and the options that settle it."""
     name = short(suspect.column)
     names = [target.name for target in kind.targets]
+    names += _FIELDS_OF_SETS if kind.name == "pairs" else ()
     target = next((field for field in suspect.role.targets if field in names), None)
     told = f"'{name}': {suspect.role.name}, {suspect.by}."
     if target is not None and target in sources:
