@@ -394,7 +394,7 @@ def timed(trees: dict[str, Path], data: Path, rounds: int) -> dict[str, dict[str
     found: dict[str, dict[str, list[float]]] = {}
 
     def note(name: str, side: str, *command: str) -> None:
-        ran = run(trees[side], "-m", "negmine", *command, "--force")
+        ran = run(trees[side], "-m", "negmine", *command, "--force", "-q")
         found.setdefault(name, {}).setdefault(side, []).append(ran.cpu_seconds)
 
     for _ in range(rounds):
@@ -402,17 +402,9 @@ def timed(trees: dict[str, Path], data: Path, rounds: int) -> dict[str, dict[str
             work = data / side
             index = ["index", "--corpus", str(data / "corpus.jsonl"), "--no-bm25"]
             note("index", side, *index, "-o", str(work / "index"))
-            found_by = ["--run", f"x={data / 'run.trec'}", "-o", str(work / "candidates")]
-            run(
-                trees[side],
-                "-m",
-                "negmine",
-                "retrieve",
-                str(work / "index"),
-                *inputs,
-                *found_by,
-                "--force",
-            )
+            retrieve = ["retrieve", str(work / "index"), *inputs, "--run", f"x={data / 'run.trec'}"]
+            out = ["-o", str(work / "candidates"), "--force", "-q"]
+            run(trees[side], "-m", "negmine", *retrieve, *out)
             ledger = ["filter", str(work / "candidates"), "-o", str(work / "ledger")]
             note("filter", side, *ledger)
             same = OLD_RULES if side == "this" else ()
