@@ -11,6 +11,9 @@ import numpy as np
 from negmine.identity import linked, similarity
 from negmine.samplers import splitmix
 
+#: What ``dropped_by`` says of a copy of a candidate that comes before it.
+REPEATED = "repeated_text"
+
 
 def bands(signature: np.ndarray) -> np.ndarray:
     """Every four values of 16 bits as one number: uint64 [n, values / 4]."""
@@ -63,6 +66,14 @@ def groups(
     near = similarity(signature, of[left], of[right]) >= at
     found[rows] = linked(left[near], right[near], len(rows))
     return found
+
+
+def groups_of_one(candidate: np.ndarray, signature: np.ndarray, at: float) -> np.ndarray:
+    """:func:`groups` of the documents of one query."""
+    rows = np.arange(len(signature))
+    keys = bands(signature)
+    query = np.zeros(len(rows), dtype=np.int64)
+    return groups(query, candidate, rows, signature, keys, families(keys), at)
 
 
 def _meeting(query: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine.copies import REPEATED, groups_of_one
 from negmine.errors import MissingInputError
 from negmine.log import printable, printable_json
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
+from negmine.signatures import Signatures
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
@@ -70,13 +72,15 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
         and column not in {rank_column(source) for source in sources}
         and column not in {score_column(score) for score in scores}
     ]
+    repeated = _repeated(table, documents, params)
     candidates = [
         {
             "docid": row["docid"],
             "label": row["label"],
             "grade": row["grade"],
-            "fate": _fate(row),
+            "fate": _fate(row, repeated.get(number)),
             "dropped_by": row["dropped_by"],
+            **({"repeats": repeated[number]} if number in repeated else {}),
             "selected": row["selected"],
             "ranks": {source: row[rank_column(source)] for source in sources},
             "scores": {score: row[score_column(score)] for score in scores},
@@ -167,10 +171,31 @@ def _counts(candidates: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _fate(row: Mapping[str, Any]) -> str:
+def _fate(row: Mapping[str, Any], repeats: str | None) -> str:
     if row["selected"] is not None:
         return f"negative {row['selected']}"
-    return "survived" if row["dropped_by"] is None else f"dropped: {row['dropped_by']}"
+    of = "" if repeats is None else f" of {_short(repeats, 32)}"
+    return "survived" if row["dropped_by"] is None else f"dropped: {row['dropped_by']}{of}"
+
+
+def _repeated(table: pa.Table, documents: Documents, params: Mapping[str, Any]) -> dict[int, str]:
+    """By row that is dropped as a copy, the candidate that was kept of its group."""
+    dropped = pc.equal(table.column("dropped_by"), REPEATED).fill_null(False)
+    copies = np.flatnonzero(dropped.to_numpy())
+    if len(copies) == 0:
+        return {}
+    features = Signatures(documents).take(table.column("docid").combine_chunks())
+    group = groups_of_one(
+        table.column("label").to_numpy() != 1, features["signature"], params["near_duplicate_at"]
+    )
+    kept = np.flatnonzero(table.column("dropped_by").is_null().to_numpy() & (group >= 0))
+    by_group = dict(zip(group[kept].tolist(), kept.tolist(), strict=True))
+    docids = table.column("docid")
+    return {
+        row: docids[by_group[number]].as_py()
+        for row, number in zip(copies.tolist(), group[copies].tolist(), strict=True)
+        if number in by_group
+    }
 
 
 def _find(ledger: Artifact, qid: str) -> tuple[str, pa.Table]:

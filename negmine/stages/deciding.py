@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from negmine import fitting, rules, samplers, weights
 from negmine.calibration import Fit
-from negmine.copies import repeats
+from negmine.copies import REPEATED, repeats
 from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.rules.base import UNRANKED, View, read_rank, read_score
@@ -26,8 +26,6 @@ _OTHER_DRAW = 1_000_003
 
 #: What the guard says of a part's rows: a mask per rule, and as :data:`COPIES` numbers of groups.
 Flags = Mapping[str, np.ndarray]
-#: What ``dropped_by`` says of a copy of a candidate that comes before it.
-REPEATED = "repeated_text"
 
 
 @dataclass(frozen=True)

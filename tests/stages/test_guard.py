@@ -293,6 +293,18 @@ def test_negatives_of_a_query_are_not_copies(tmp_path: Path) -> None:
     mined = mine(tmp_path, BREAD, asked, {"q": "a"}, ["--num-negatives", "4"])
     assert mined.negatives["q"] == ["b1", "c", "d", "e"]
     assert repeated(mined) == {"b2", "b3", "b4"}
+    code, output = call("explain", tmp_path / "work" / "ledger", "q", "--json")
+    assert code == 0, output
+    told = {one["docid"]: one for one in json.loads(output)["candidates"]}
+    assert [told[name].get("repeats") for name in BREAD] == [
+        None,
+        None,
+        "b1",
+        "b1",
+        "b1",
+        *[None] * 3,
+    ]
+    assert told["b2"]["fate"] == "dropped: repeated_text of b1"
     lowest = ["--num-negatives", "4", "--sampler", "bottom"]
     assert repeated(mine(tmp_path, BREAD, asked, {"q": "a"}, lowest)) == {"b1", "b2", "b3"}
     kept = ["--num-negatives", "4", "--no-repeated-texts"]
