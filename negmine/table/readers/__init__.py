@@ -1,7 +1,7 @@
 """The users' files as Arrow record batches: streamed, bounded in memory, every error exact.
 
 Which layouts there are, and how each is recognised, is told in ``docs/inputs.md``. A spec, as a
-user writes it, is a path, ``-``, a pattern, a URL or ``ir_datasets:ID``; an input is one or several.
+user writes it, is a path, ``-``, a pattern, a URL or ``ir_datasets:ID``; an input is one or more.
 :mod:`.places` opens it, :mod:`.specs` and :mod:`.folders` find its files and :mod:`.layouts` their
 format, a module per format gives chunks of raw values, and :mod:`.values` checks them and makes
 record batches.
