@@ -15,7 +15,7 @@ from negmine import fitting, log, memory, rules, samplers
 from negmine.calibration import Fit
 from negmine.params import FilterParams, output_affecting
 from negmine.relevance import NAME as P_RELEVANT
-from negmine.stages import kept, likeness, scales
+from negmine.stages import idle_options, kept, likeness, scales
 from negmine.stages.accounts import check_ledger
 from negmine.stages.behind import ahead, behind
 from negmine.stages.deciding import Flags, claims, decide, judge, label_pseudo, with_relevance
@@ -100,6 +100,7 @@ def run(
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
+    idle = idle_options.warnings(params)
     setup = set_up(params, scored)
     params = setup.params
     budget = memory.budget(params.memory)
@@ -113,7 +114,7 @@ def run(
         sample = Sample(params.num_negatives) if advise else None
         counts, fit = judge_all(setup, guard, writer, sample)
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
-        warnings += _warnings(counts, setup.columns.by)
+        warnings += [*_warnings(counts, setup.columns.by), *idle]
         extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
         if (same_ids := guard.same_ids) is not None and same_ids.candidates:
             extra["same_ids"] = same_ids.facts()
