@@ -175,9 +175,12 @@ def vanishing(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """``change(path)`` happens to the corpus between its digest and its reading."""
     real = Inputs.add
 
-    def digest_then_change(self: Inputs, spec: str, kind: str, role: str | None = None) -> None:
-        real(self, spec, kind, role)
-        change(Path(spec))
+    def digest_then_change(
+        self: Inputs, specs: tuple[str, ...], kind: str, role: str | None = None
+    ) -> None:
+        real(self, specs, kind, role)
+        for spec in specs:
+            change(Path(spec))
 
     monkeypatch.setattr(Inputs, "add", digest_then_change)
 
