@@ -1,0 +1,85 @@
+"""Any value under any known name: rows as the schema has them, or a message, and nothing else."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from negmine.errors import NegmineError
+from negmine.table.readers import EXAMPLES_SCHEMA, Problems, Reading, read_examples
+from negmine.table.readers.sets import names_known
+
+_NAMES = [name for name in names_known() if name != "[...]"]
+_PLAIN = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**40), 2**40),
+    st.floats(allow_nan=False, allow_infinity=False, width=32),
+    st.text(st.characters(codec="utf-8"), max_size=4),
+)
+_FIELDS = st.sampled_from(["text", "title", "docid", "_id", "score", "role", "content", "x"])
+_VALUES = st.recursive(
+    _PLAIN,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(_FIELDS, inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+_QUERY = st.one_of(st.just("what is it"), _VALUES)
+_RECORD = st.builds(
+    lambda query, more: {"query": query, **more},
+    _QUERY,
+    st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=4),
+)
+_LINES = st.lists(st.one_of(_RECORD, st.lists(_VALUES, max_size=4)), min_size=1, max_size=4)
+
+
+def check(path: Path) -> None:
+    """Read a file in every way."""
+    for reading in (Reading(), Reading(positive_above=0.5), Reading(positive_first=True)):
+        for mode in ("fail", "skip"):
+            try:
+                rows: list[dict[str, Any]] = []
+                for batch in read_examples(str(path), {}, Problems(mode), reading):  # type: ignore[arg-type]
+                    assert batch.schema == EXAMPLES_SCHEMA
+                    batch.validate(full=True)
+                    rows += batch.to_pylist()
+            except NegmineError as error:
+                assert path.name in str(error)
+                continue
+            for row in rows:
+                assert row["query"] is not None or row["qid"]
+                assert row["grade"] in (None, 0, 1)
+                assert row["given"] is None or row["given"] >= 1
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_LINES)
+def test_lines_of_anything(records: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.jsonl"
+        path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+        check(path)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_RECORD, min_size=1, max_size=3))
+def test_columns_of_anything(records: list[dict[str, Any]]) -> None:
+    try:
+        table = pa.Table.from_pylist(records)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.parquet"
+        try:
+            pq.write_table(table, path)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return  # Parquet has no structs without fields.
+        check(path)
