@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.training_sets import Seen, lines, mined, refused
+from tests.training_sets import Seen, command, lines, mined, refused, seen
 
 SUGAR, SALT, THUNDER = "how do plants make sugar", "why is the sea salty", "what makes thunder"
 LEAVES = "Leaves use light to join water and carbon dioxide into sugar."
@@ -93,6 +93,40 @@ def test_a_list_with_scores_alone(tmp_path: Path) -> None:
     table = mined(tmp_path / "first", file, "--positive-first")
     check(table)
     assert table[SALT].scores == [3.25]
+
+
+def test_options_for_labels_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    plain = lines(tmp_path / "pairs.jsonl", FLAT["triplets"])
+    assert "no labels" in refused(tmp_path / "1", plain, "--positive-above", 1)
+    assert "no lists" in refused(tmp_path / "2", plain, "--positive-first")
+
+
+def test_negatives_that_the_index_does_not_hold_are_told(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "corpus.jsonl", [{"_id": "d", "text": LEAVES}])
+    file = lines(tmp_path / "train.jsonl", FLAT["triplets"][:1])
+    made = tmp_path / "index"
+    assert command("index", "--corpus", corpus, "-o", made).exit_code == 0
+    told = command("retrieve", made, "--pairs", file, "-o", tmp_path / "candidates")
+    assert "1 given negatives are not in the corpus" in told.stderr
+    table = seen(made, tmp_path / "candidates")
+    assert (table[SUGAR].positives, table[SUGAR].given) == ({LEAVES}, [])
+
+
+@pytest.mark.parametrize("pretty", [None, 4])
+def test_dprs_files_are_arrays(tmp_path: Path, pretty: int | None) -> None:
+    rows = [
+        {
+            "question": q,
+            "answers": [],
+            "positive_ctxs": [{"title": "", "text": p}],
+            "negative_ctxs": [],
+            "hard_negative_ctxs": [{"title": "", "text": n}],
+        }
+        for q, p, n in TRUTH
+    ]
+    file = tmp_path / "biencoder-train.json"
+    file.write_text(json.dumps(rows, indent=pretty))
+    check(mined(tmp_path, file))
 
 
 def test_labelled_lists(tmp_path: Path) -> None:

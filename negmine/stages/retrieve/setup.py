@@ -93,6 +93,9 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
             f"{missing} is missing",
             hint="Give --queries and --qrels, or --pairs FILE with (query, positive) texts.",
         )
+    if not params.pairs and (params.positive_above is not None or params.positive_first):
+        option = "--positive-first" if params.positive_first else "--positive-above"
+        raise UsageError(f"{option} is for --pairs", hint="Qrels have --min-grade.")
     if params.pairs and params.qrels:
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
     if params.negative_grade != 0 and params.negative_grade >= params.min_grade:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.errors import InvalidDataError
+from negmine.errors import InvalidDataError, UsageError
 from negmine.params import RetrieveParams
 from negmine.sources import judged as judged_source
 from negmine.sources.given import Given
@@ -21,6 +21,7 @@ from negmine.stages.retrieve.examples import Corpus, read_set
 from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
+    Columns,
     Problems,
     Reading,
     Specs,
@@ -203,9 +204,25 @@ def _read_examples(
         known, more = _read_queries(params.queries, columns.of("queries"), problems)
     reading = Reading(params.positive_above, params.positive_first)
     found = read_set(params.pairs, columns.of("pairs"), problems, corpus, reading, known)
+    _refuse_unused(params, columns.of("pairs"))
     judged, doubled = _distinct_judgements(found.judged)
     given = Given(found.given) if found.given.num_rows and params.given else None
     return found.queries, judged, given, found.counts | doubled | more, found.warnings
+
+
+def _refuse_unused(params: RetrieveParams, columns: Columns) -> None:
+    """Refuse options for labelled sets where no set is one."""
+    taken = {name for layout in columns.account.layouts for name in layout.taken}
+    if params.positive_above is not None and taken.isdisjoint(("label", "score")):
+        raise UsageError(
+            "--positive-above: the pairs have no labels and no scores that tell positives",
+            where=shown(params.pairs),
+        )
+    if params.positive_first and (taken.isdisjoint(("document", "docid")) or "label" in taken):
+        raise UsageError(
+            "--positive-first: the pairs have no lists of documents without labels",
+            where=shown(params.pairs),
+        )
 
 
 def _losses(
