@@ -32,7 +32,7 @@ from negmine.table.readers.dispatch import Sample, header, sample
 from negmine.table.readers.examples import sample_examples
 from negmine.table.readers.folders import contents
 from negmine.table.readers.layouts import SeveralError, preferred, split_name
-from negmine.table.readers.specs import matching
+from negmine.table.readers.specs import matching, opened
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -183,8 +183,8 @@ def _look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
             for role, sampled in zip(("corpus", "queries", "qrels"), found, strict=True)
             if sampled is not None
         ]
-    place = places.place(spec)
-    if not place.is_dir():
+    place, selection = opened(spec)
+    if selection is not None or not place.is_dir():
         several = matching(spec)
         if len(several) > 1:
             return _pattern(spec, several, columns)

@@ -119,11 +119,13 @@ def test_patterns_and_files_are_each_read_once(tmp_path: Path) -> None:
 
 def test_shards_that_a_pattern_leaves_out_are_told(tmp_path: Path) -> None:
     shards(tmp_path, "train", DOCUMENTS, 8)
-    assert "5 of the shards are not among them" in notes(
-        read_corpus, tmp_path / "train-0000[0-2]-*.parquet"
-    )
-    assert "7 more are not read" in notes(read_corpus, tmp_path / "train-00001-of-00008.parquet")
-    assert "not" not in notes(read_corpus, tmp_path / "train-*.parquet")
+    told = notes(read_corpus, tmp_path / "train-0000[0-2]-*.parquet")
+    assert "5 shards beside train-00000-of-00008.parquet left out: train-00003-of-00008" in told
+    assert "7 shards" in notes(read_corpus, tmp_path / "train-00001-of-00008.parquet")
+    assert "left out" not in notes(read_corpus, tmp_path / "train-*.parquet")
+    every = [tmp_path / f"train-{number:05}-of-00008.parquet" for number in range(8)]
+    assert notes(read_corpus, every) == ""
+    assert "1 shard beside" in notes(read_corpus, every[1:])
 
 
 def test_natural_order() -> None:

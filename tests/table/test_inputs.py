@@ -569,6 +569,18 @@ class Hub(MemoryFileSystem):
     def _strip_protocol(cls, path: str) -> str:
         return "/" + path.removeprefix("hf://").strip("/")
 
+    def _known(self, path: str) -> str:
+        """As the Hub's, which looks at the repository's name before anything else."""
+        if ":" in "/".join(self._strip_protocol(path).split("/")[:4]):
+            raise ValueError("Repo id must use alphanumeric chars, '-', '_' or '.'.")
+        return path
+
+    def isdir(self, path: str) -> bool:
+        return bool(super().isdir(self._known(path)))
+
+    def exists(self, path: str, **kwargs: Any) -> bool:
+        return bool(super().exists(self._known(path), **kwargs))
+
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         found: dict[str, Any] = super().info(path, **kwargs)
         name = found["name"]

@@ -13,7 +13,7 @@ from negmine.table.readers.folders import find_in_folder
 from negmine.table.readers.kinds import KINDS, Input
 from negmine.table.readers.layouts import Found, format_of
 from negmine.table.readers.parts import hidden, missing_shards, natural
-from negmine.table.readers.places import Place, is_pattern, place
+from negmine.table.readers.places import Place, is_pattern, is_url, place
 
 #: One input as a user names it: a spec, or several.
 Specs = str | Sequence[str]
@@ -50,7 +50,22 @@ def find_all(kind: Input, specs: Specs) -> tuple[Found, ...]:
                     hint="Every file is read once: name it once, also among those of a pattern.",
                 )
             seen.add(address)
-    return found
+    notes = _shards_left_out(found)
+    return (replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]) if notes else found
+
+
+def _shards_left_out(found: Sequence[Found]) -> list[str]:
+    """What the names of files tell of others that are not read; those of a folder are complete."""
+    folders: dict[str, list[str]] = {}
+    for one in found:
+        if one.folder is None:
+            for file in one.files:
+                folders.setdefault(file.name.rpartition("/")[0], []).append(_name(file))
+    return [
+        f"{_counted(len(missing), 'shard')} beside {names[0]} left out: {missing[0]} ..."
+        for names in folders.values()
+        if (missing := missing_shards(names))
+    ]
 
 
 def find(kind: Input, spec: str) -> Found:
@@ -62,26 +77,35 @@ def find(kind: Input, spec: str) -> Found:
     """
     if spec.startswith(catalogues.PREFIX):
         return Found("catalogue", spec)
-    source = place(spec)
+    source, selection = opened(spec)
     if source.is_stdin:
         return Found("jsonl", spec, (source,))
-    if source.is_dir():
-        return find_in_folder(kind, spec, source, None)
-    address, selection = _selection(spec)
-    if selection is not None and not source.exists():
-        folder = place(address)
-        if folder.is_dir():
-            return find_in_folder(kind, spec, folder, selection)
-    return _file(kind, spec, source)
-
-
-def _file(kind: Input, spec: str, source: Place) -> Found:
+    if selection is not None or source.is_dir():
+        return find_in_folder(kind, spec, source, selection)
     format_, compression = format_of(source, kind)
     if not source.exists():
         raise MissingInputError("no such file", where=source.name)
-    missing = missing_shards([_name(source)])
-    notes = (f"{_name(source)} is one shard: {len(missing)} more are not read",) if missing else ()
-    return Found(format_, spec, (source,), compression, notes=notes)
+    return Found(format_, spec, (source,), compression)
+
+
+def opened(spec: str) -> tuple[Place, str | None]:
+    """The place that a user names, and what of it where it is ``FOLDER:SPLIT``.
+
+    Raises:
+        NegmineError: as :func:`negmine.table.readers.places.place`.
+    """
+    address, selection = _selection(spec)
+    if selection is not None and is_url(spec):
+        # First, as the hub's file system fails for a colon in a repository's name.
+        folder = place(address)
+        if folder.is_dir():
+            return folder, selection
+    source = place(spec)
+    if selection is not None and not is_url(spec) and not source.exists():
+        folder = place(address)
+        if folder.is_dir():
+            return folder, selection
+    return source, None
 
 
 def _selection(spec: str) -> tuple[str, str | None]:
@@ -142,8 +166,6 @@ def _told(pattern: Place, shown: Sequence[Place], found: Sequence[Found]) -> lis
     names = [_name(one) for one in shown]
     files = sum(len(one.files) for one in found)
     notes = [f"'{pattern.name}' is {_counted(files, 'file')}, from {names[0]} to {names[-1]}"]
-    if missing := missing_shards(names):
-        notes.append(f"{len(missing)} of the shards are not among them: {missing[0]} ...")
     if any(one.is_dir() for one in shown) and len(shown) > 1:
         notes.append(
             f"{_counted(len(shown), 'folder')} are read as one collection: an id that two of them "
