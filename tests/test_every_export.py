@@ -334,6 +334,7 @@ FLAGS: list[tuple[str, ...]] = [
     ("--rounds", "2"),
     ("--seed", "7"),
     ("--device", "cpu"),
+    ("--trust-remote-code",),
     ("--memory", "2GB"),
     ("--limit", "5"),
     ("--allow-empty",),
@@ -352,7 +353,7 @@ CLOSED = ("colbert", "colbert-triples", "msmarco", "trec-run", "trec-qrels")
 
 def refused(name: str, option: str) -> bool:
     """Flags that a format cannot take, or that mean nothing alone."""
-    if option in ("--batch-size", "--batch-by", "--clusters", "--cluster-size", "--rounds"):
+    if option in BATCHING:
         return True
     return {
         "--json": True,
@@ -372,9 +373,14 @@ def test_every_option_of_export_is_tried_here() -> None:
     assert set(RIGHT) == set(formats.FORMATS)
 
 
-#: Flags of every command, which no format sees: tried with a streamed and an ordered one.
-OF_ALL = ("--force", "--quiet", "--verbose", "--log-format", "--json", "--device", "--memory")
-STREAMED_AND_ORDERED = ("triplet", "colbert")
+BATCHING = ("--batch-size", "--batch-by", "--clusters", "--cluster-size", "--rounds")
+#: Flags that no format sees: tried with a streamed, an ordered and a conversational one.
+OF_ALL = (
+    *("--force", "--quiet", "--verbose", "--log-format", "--json", "--device", "--memory"),
+    *("--dry-run", "--seed", "--trust-remote-code"),
+    *BATCHING,
+)
+ONE_OF_A_KIND = ("triplet", "colbert", "swift-embedding")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +389,7 @@ STREAMED_AND_ORDERED = ("triplet", "colbert")
         pytest.param(name, flags, id=f"{name} {' '.join(flags)}")
         for flags in FLAGS
         for name in formats.FORMATS
-        if name in STREAMED_AND_ORDERED or not set(flags) & set(OF_ALL)
+        if name in ONE_OF_A_KIND or not set(flags) & set(OF_ALL)
     ],
 )
 def test_a_format_with_a_flag(

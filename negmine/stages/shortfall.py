@@ -87,7 +87,9 @@ def mend(counts: Mapping[str, int], layout: Format, asked: int) -> str:
     if counts.get("queries_without_negatives"):
         ways.append("the filter's warnings say which rule took the candidates")
     if counts.get("queries_without_positives"):
-        ways.append("queries without positives are those of retrieve --keep-unlabelled")
+        ways.append(
+            "queries without positives come of retrieve --keep-unlabelled or --promoted leave-out"
+        )
     text = "; ".join(ways)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
