@@ -124,6 +124,14 @@ def test_a_key_in_both_spellings() -> None:
         recipe.build(IndexParams, {"batch-size": 1, "batch_size": 2}, {})
 
 
+@pytest.mark.parametrize("text", ["by = 'a'\nby = 'b'\n", "by = 'a'\n[filter]\nseed = 1\n"])
+def test_a_key_or_a_table_twice(text: str, invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(f'work = "w"\n[filter]\n{text}')
+    result = invoke("run", tmp_path / "r.toml")
+    assert result.exit_code == 5
+    assert "not a TOML file" in result.stderr
+
+
 def test_a_table_is_no_list_of_files() -> None:
     with pytest.raises(UsageError, match="not a table"):
         recipe.build(IndexParams, {"corpus": {"a": "b"}}, {})

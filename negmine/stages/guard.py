@@ -32,6 +32,7 @@ from negmine.table.artifact import Artifact
 from negmine.table.documents import Documents
 from negmine.table.names import score_column
 from negmine.table.readers import Columns, Problems, input_file, read_qrels
+from negmine.table.readers.specs import opened
 
 #: name, the part, the part with the labels that count.
 Labelled = tuple[str, pa.Table, pa.Table]
@@ -445,12 +446,13 @@ def _cosine(entry: str) -> tuple[str, float]:
 
 
 def excluded_file(path: str) -> Path:
-    """The file behind ``--exclude``: a list, or qrels (of a BEIR folder, too).
+    """The file behind ``--exclude``: a list, or qrels (of a folder or ``FOLDER:SPLIT``, too).
 
     Raises:
         MissingInputError: there is none.
     """
-    if Path(path).is_dir():
+    place, selection = opened(path)
+    if selection is not None or place.is_dir():
         return input_file(path, "qrels")
     if not Path(path).is_file():
         raise MissingInputError("no such file", where=path, hint="Check --exclude.")
@@ -462,7 +464,7 @@ def _listed(path: str) -> pa.Array:
     file = excluded_file(path)
     try:
         with file.open(encoding="utf-8") as lines:
-            plain = file.suffix not in (".jsonl", ".csv") and not any(
+            plain = file.suffix not in (".jsonl", ".csv", ".parquet", ".arrow") and not any(
                 len(line.split()) > 1 for line, _ in zip(lines, range(2), strict=False)
             )
         if plain:

@@ -18,6 +18,7 @@ from negmine.stages import filter as filtering
 from negmine.stages import guard
 from negmine.stages.filter_options import resolve
 from negmine.table import artifact as artifacts
+from tests.table.test_folders import shards
 from tests.tables import make_scored
 
 pytest.importorskip("rensa")
@@ -169,6 +170,17 @@ def test_exclude_reads_qrels(tmp_path: Path, qrels: str) -> None:
     assert table.column("dropped_by").to_pylist()[3:5] == ["excluded", "excluded"]
     with pytest.raises(MissingInputError, match="no such file"):
         ledger(tmp_path, [], exclude=str(tmp_path / "none"))
+
+
+def test_exclude_reads_one_split_of_a_folder(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shards(data / "qrels", "train", [{"query-id": "q", "corpus-id": "d0x2", "score": 1}], 1)
+    shards(data / "qrels", "test", [{"query-id": "q", "corpus-id": "d0x3", "score": 1}], 1)
+    table, _ = ledger(tmp_path, collection(2, 1), exclude=f"{data}:test")
+    assert table.column("dropped_by").to_pylist().count("excluded") == 1
+    assert table.column("dropped_by").to_pylist()[3] == "excluded"
+    with pytest.raises(UsageError, match="several files hold qrels"):
+        ledger(tmp_path, [], exclude=str(data))
 
 
 def test_siblings_by_a_kept_column(tmp_path: Path) -> None:
