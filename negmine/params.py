@@ -213,9 +213,14 @@ class RetrieveParams:
     run: tuple[str, ...] = opt(
         (),
         "Candidates and scores that another engine found, as the source NAME: a TREC run, or a "
-        "table with qid, docid and score (repeatable).",
+        "table with qid, docid and score or rank (repeatable).",
         metavar="NAME=FILE",
         path=True,
+    )
+    distance: tuple[str, ...] = opt(
+        (),
+        "The scores of the run NAME are distances: lower is better (repeatable).",
+        metavar="NAME",
     )
     k: int = opt(
         100,

@@ -159,8 +159,10 @@ def test_dense_scores_equal_a_brute_force_product(chain: dict[str, Any]) -> None
     assert np.abs(difference).max() < 1e-4
     for qid, scores in product.items():
         mine = [row for row in rows if row["qid"] == qid and row["rank_minilm"] is not None]
-        assert sorted(row["rank_minilm"] for row in mine) == list(range(1, K + 1))
-        best = sorted(scores.values(), reverse=True)[:K]
+        assert sorted(row["rank_minilm"] for row in mine) == list(range(1, len(mine) + 1))
+        # k counts beside the positives.
+        assert sum(row["label"] == 0 for row in mine) == K
+        best = sorted(scores.values(), reverse=True)[: len(mine)]
         got = sorted((row["score_minilm"] for row in mine), reverse=True)
         np.testing.assert_allclose(got, best, atol=1e-4)
 

@@ -1,26 +1,30 @@
-"""Candidates that another engine found: a TREC run, or a table of qid, docid and score."""
+"""Candidates that another engine found: a TREC run, or a table of qid, docid, score and rank."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.errors import InvalidDataError
+from negmine.errors import InvalidDataError, UsageError
+from negmine.sources import run_order
 from negmine.sources.base import AskedBy, Hits
 from negmine.table.documents import Documents
-from negmine.table.readers import RUN_SCHEMA, Problems, read_run
-from negmine.table.schema import group_starts, positions_in_group, rank_order, string_codes
+from negmine.table.readers import RUN_SCHEMA, Columns, Problems, read_run
+from negmine.table.schema import group_starts, positions_in_group, string_codes
 
 
 class RunFile:
     """A run as a source; asked by query *id*, where the other sources are asked by text.
 
-    Ranks are made anew from the scores, by the same rule as every source's; the file's own rank
-    column is not read. A pair that the run does not hold has no score.
+    Its order is what :mod:`negmine.sources.run_order` says; ranks are counted anew among the rows
+    that are kept. A pair that the run does not hold has no score, nor has any where the run tells
+    none.
 
     Attributes:
         counts: what was read and what was left out.
@@ -35,23 +39,16 @@ class RunFile:
         docids: pa.Array,
         hits: tuple[np.ndarray, np.ndarray, np.ndarray],
         counts: dict[str, int],
+        warnings: list[str],
     ) -> None:
         self._qids = qids
         self._docids = docids
         self._query, self._doc, self._score = hits
         self.counts = counts
-        self.warnings = [
-            f"{counts[name]} {told}"
-            for name, told in (
-                ("documents_unknown", "rows name a document that is not in the corpus: left out"),
-                ("rows_duplicate", "rows repeat a pair: the best score counts"),
-                ("queries_missing", "of the mined queries are not in the run"),
-            )
-            if counts[name]
-        ]
+        self.warnings = warnings
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
-        """The k best documents of each query id, by (-score, docid)."""
+        """The k best documents of each query id, in the run's order; a score may be NaN."""
         codes = self._codes(queries)
         starts, stops = (
             np.searchsorted(self._query, codes),
@@ -90,22 +87,97 @@ class RunFile:
         """Nothing is held open."""
 
 
-def open_run(path: str, qids: pa.Array, corpus: Documents) -> RunFile:
+@dataclass(frozen=True)
+class Asked:
+    """How a run is to be read.
+
+    Attributes:
+        columns: what the user said about its columns.
+        on_error: what becomes of a bad record.
+        distance: whether lower scores are better.
+    """
+
+    columns: Columns = field(default_factory=Columns)
+    on_error: Literal["fail", "skip"] = "fail"
+    distance: bool = False
+
+
+#: What is told of each count.
+_TOLD = (
+    ("rows_of_other_queries", "rows are of queries that are not mined: left out"),
+    ("documents_unknown", "rows name a document that is not in the corpus: left out"),
+    ("rows_duplicate", "rows repeat a pair: the best place counts"),
+    ("queries_missing", "of the mined queries are not in the run"),
+    ("bad_records_skipped", "bad records were skipped"),
+)
+_DISTANCE = re.compile(r"(^|[^a-z])dist(ance)?s?($|[^a-z])", re.IGNORECASE)
+
+
+def open_run(path: str, qids: pa.Array, corpus: Documents, asked: Asked | None = None) -> RunFile:
     """Read a run's rows of the queries ``qids`` and the documents of the corpus.
 
     Raises:
-        InvalidDataError: a bad record, or no row of it concerns these queries and documents.
+        InvalidDataError: a bad record, no row of it concerns these queries and documents, or
+            nothing orders the documents of a query.
+        UsageError: a column of distances is named as one of scores.
     """
+    asked = asked or Asked()
+    named = asked.columns.get("score", "")
+    if _DISTANCE.search(named) and not asked.distance:
+        raise UsageError(
+            f"--column score={named}: of distances the lowest is the best",
+            hint="Add --distance NAME, with the run's name.",
+        )
+    problems = Problems(asked.on_error)
+    table, unknown, counts = _rows(path, qids, corpus, asked.columns, problems)
+    query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
+    doc, distinct = string_codes(table.column("docid"))
+    score = _whole(table.column("score"))
+    if score is not None and asked.distance:
+        score = -score
+    try:
+        found = run_order.order(query, _whole(table.column("rank")), score, doc)
+    except ValueError as error:
+        raise InvalidDataError(
+            f"nothing orders the documents of a query: {error}",
+            where=path,
+            hint="Name the column that does: --column run.rank=COLUMN or run.score=COLUMN.",
+        ) from error
+    order = found.rows
+    pair = query[order] * len(distinct) + doc[order]
+    best = np.zeros(len(order), dtype=bool)
+    best[np.unique(pair, return_index=True)[1]] = True
+    rows = len(order)
+    order = order[best]
+    query = query[order]
+    counts |= {
+        "documents_unknown": unknown,
+        "rows_duplicate": rows - len(order),
+        "queries_missing": len(qids) - len(group_starts(query)),
+        "bad_records_skipped": problems.count,
+    }
+    warnings = [f"{counts[name]} {told}" for name, told in _TOLD if counts[name]]
+    if found.told is not None:
+        rising = "as distances do" in found.told
+        mend = " (--distance NAME reads them as distances)" if rising else ""
+        warnings.insert(0, found.told + mend)
+    scored = score[order] if found.scored and score is not None else np.full(len(order), np.nan)
+    return RunFile(qids, distinct, (query, doc[order], scored.astype(np.float32)), counts, warnings)
+
+
+def _rows(
+    path: str, qids: pa.Array, corpus: Documents, columns: Columns, problems: Problems
+) -> tuple[pa.Table, int, dict[str, int]]:
+    """The rows of these queries and of the corpus, how many are of no document of it, counts."""
     kept: list[pa.Table] = []
     read = 0
-    for batch in read_run(path, {}, Problems("fail")):
+    for batch in read_run(path, columns, problems):
         read += batch.num_rows
         wanted = pc.is_in(batch.column("qid"), value_set=qids)
         kept.append(pa.Table.from_batches([batch]).filter(wanted))
     table = pa.concat_tables([pa.table(RUN_SCHEMA.empty_table().columns, RUN_SCHEMA), *kept])
-    docids = table.column("docid").combine_chunks()
-    known = corpus.rows(docids) >= 0
-    unknown = int(len(known) - known.sum())
+    other = read - table.num_rows
+    known = corpus.rows(table.column("docid").combine_chunks()) >= 0
     table = table.filter(pa.array(known, pa.bool_()))
     if table.num_rows == 0:
         raise InvalidDataError(
@@ -113,20 +185,10 @@ def open_run(path: str, qids: pa.Array, corpus: Documents) -> RunFile:
             where=path,
             hint="Check that the ids of the run, the queries and the corpus agree.",
         )
-    query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
-    doc, distinct = string_codes(table.column("docid"))
-    score = table.column("score").to_numpy()
-    order = rank_order(query, score.astype(np.float64), doc)
-    pair = query * len(distinct) + doc
-    best = np.zeros(len(order), dtype=bool)
-    best[np.unique(pair[order], return_index=True)[1]] = True
-    order = order[best]
-    query = query[order]
-    counts = {
-        "rows_read": read,
-        "rows_of_other_queries": read - unknown - len(best),
-        "documents_unknown": unknown,
-        "rows_duplicate": int(len(best) - best.sum()),
-        "queries_missing": len(qids) - len(group_starts(query)),
-    }
-    return RunFile(qids, distinct, (query, doc[order], score[order]), counts)
+    unknown = int(len(known) - known.sum())
+    return table, unknown, {"rows_read": read, "rows_of_other_queries": other}
+
+
+def _whole(column: pa.ChunkedArray) -> np.ndarray | None:
+    """A column without nulls, float64; None where there is a null."""
+    return None if column.null_count else column.to_numpy().astype(np.float64)

@@ -37,15 +37,15 @@ def corpus(tmp_path: Path) -> Documents:
     return Documents(open_artifact(tmp_path / "documents"))
 
 
-def test_hits_are_ranked_anew_by_score_and_docid(corpus: Documents, tmp_path: Path) -> None:
+def test_ranks_are_believed_and_counted_anew(corpus: Documents, tmp_path: Path) -> None:
     path = tmp_path / "their.trec"
     path.write_text(RUN)
     run = open_run(str(path), pa.array(["q1", "q2", "q3"]), corpus)
     hits = run.search(["q3", "q1", "q2"], 2)
     assert hits.query.tolist() == [1, 1, 2]
-    assert hits.docid.to_pylist() == ["d1", "d3", "d3"]
-    assert hits.score.tolist() == [4.5, 4.5, 7.5]
-    assert run.search(["q1"], 9).docid.to_pylist() == ["d1", "d3", "d2"]
+    assert hits.docid.to_pylist() == ["d1", "d2", "d3"]
+    assert hits.score.tolist() == [4.5, 3.0, 7.5]
+    assert run.search(["q1"], 9).docid.to_pylist() == ["d1", "d2", "d3"]
     assert run.search([], 9).docid.to_pylist() == []
     assert run.counts == {
         "rows_read": 7,
@@ -53,8 +53,10 @@ def test_hits_are_ranked_anew_by_score_and_docid(corpus: Documents, tmp_path: Pa
         "documents_unknown": 1,
         "rows_duplicate": 1,
         "queries_missing": 1,
+        "bad_records_skipped": 0,
     }
-    assert len(run.warnings) == 3
+    assert len(run.warnings) == 5
+    assert "do not fall from rank to rank in 1 of 2 queries" in run.warnings[0]
 
 
 def test_a_pair_that_the_run_lacks_has_no_score(corpus: Documents, tmp_path: Path) -> None:
@@ -120,8 +122,8 @@ def test_retrieve_takes_a_run_beside_no_other_source(tmp_path: Path, invoke: Inv
         (r["qid"], r["docid"], r["label"], r["rank_vespa"], r["score_vespa"]) for r in rows
     ] == [
         ("q1", "d1", 0, 1, 4.5),
-        ("q1", "d3", 0, 2, 4.5),
-        ("q1", "d2", 0, 3, 3.0),
+        ("q1", "d2", 0, 2, 3.0),
+        ("q1", "d3", 0, 3, 4.5),
         # The run lacks this positive: its score is not known, and not guessed.
         ("q1", "d4", 1, None, None),
         ("q2", "d3", 1, 1, 7.5),

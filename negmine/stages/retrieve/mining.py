@@ -16,6 +16,7 @@ from negmine import log, memory
 from negmine.errors import UsageError
 from negmine.params import RetrieveParams
 from negmine.sources import Hits, Source, given, judged, languages
+from negmine.sources.run_file import Asked as RunAsked
 from negmine.sources.run_file import open_run
 from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.outcome import conserve
@@ -43,7 +44,12 @@ def open_sources(
     params: RetrieveParams, setup: Setup, task: Task, corpus: Documents, budget: memory.Budget
 ) -> dict[str, Source]:
     """Every source by name, in table order; what is to be told of runs goes to the task."""
-    found_by_runs = {name: open_run(path, task.qids, corpus) for name, path in setup.runs.items()}
+    found_by_runs = {
+        name: open_run(path, task.qids, corpus, _as_asked(params, task, name))
+        for name, path in setup.runs.items()
+    }
+    if setup.runs:
+        task.asked.settle(setup.runs, last=True)
     for name, found_by_run in found_by_runs.items():
         task.counts.update({f"{name}_{k}": n for k, n in found_by_run.counts.items()})
         task.warnings.extend(f"--run {name}: {told}" for told in found_by_run.warnings)
@@ -84,6 +90,11 @@ def open_sources(
             "--source given: no negative is given", hint="Give --pairs a set that has negatives."
         )
     return {**sources, **told}
+
+
+def _as_asked(params: RetrieveParams, task: Task, name: str) -> RunAsked:
+    """How the user wants a run to be read."""
+    return RunAsked(task.asked.of_run(name), params.on_error, name in params.distance)
 
 
 def _language(bm25: Artifact) -> str:

@@ -55,7 +55,7 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
             counts,
             warnings=task.warnings,
             ceiling=budget.ceiling,
-            columns=dict(task.columns),
+            columns=task.asked.record(),
             **extra,
         )
     return Outcome(out, counts, warnings=task.warnings)

@@ -114,6 +114,9 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
             raise UsageError(
                 f"--run: the index has a source '{name}' already", hint="Choose another name."
             )
+    for name in params.distance:
+        if name not in runs:
+            raise UsageError(f"--distance: no run '{name}'", hint=did_you_mean(name, list(runs)))
     asked = [entry.partition("=") for entry in params.source]
     plugged = {
         name: _plugged(name, spec, [*available, *runs]) for name, equals, spec in asked if equals

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError
 from negmine.params import RetrieveParams
+from negmine.recipe import named
 from negmine.sources import judged as judged_source
 from negmine.sources.given import Given
 from negmine.sources.union import Judgements
@@ -43,7 +44,7 @@ class Task:
         judgements: all judged pairs, sorted by query.
         counts: what was read and what was left out.
         warnings: the losses in words.
-        columns: for each input, which columns were read and which were not, for the manifest.
+        asked: what the user said about the columns of every input, runs included.
         given: the negatives that a training set brought along.
     """
 
@@ -52,7 +53,7 @@ class Task:
     judgements: Judgements
     counts: dict[str, int]
     warnings: list[str]
-    columns: Mapping[str, Any]
+    asked: Asked
     given: Given | None = None
 
 
@@ -61,7 +62,7 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     problems = Problems(params.on_error)
     inputs = {"queries": params.queries, "qrels": params.qrels, "pairs": params.pairs}
     kinds = [kind for kind, specs in inputs.items() if specs]
-    columns = asked(params.column, params.ignore, kinds)
+    columns = asked(params.column, params.ignore, kinds, named(params.run, "--run"))
     given: Given | None = None
     told: list[str] = []
     if params.pairs:
@@ -70,8 +71,7 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
         queries, counts = _read_queries(params.queries, columns.of("queries"), problems)
         judged, more = _read_qrels(params.qrels, columns.of("qrels"), problems, queries)
         counts |= more
-    columns.tell()
-    columns.check()
+    columns.settle(kinds, last=not params.run)
     judged = judged.set_column(2, "grade", judged.column("grade").cast(pa.float64()))
     counts["bad_records_skipped"] = problems.count
 
@@ -135,7 +135,7 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
         judgements=judgements,
         counts=counts,
         warnings=_losses(counts, examples, params) + told,
-        columns=columns.record(),
+        asked=columns,
         given=given,
     )
 

@@ -34,7 +34,7 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
     types = pa.types
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
     fits = _is_text(kind) or target.kind == "raw"
-    if target.kind in ("id", "grade", "score", "kept"):
+    if target.kind in ("id", "grade", "score", "rank", "kept"):
         fits = fits or types.is_integer(kind) or types.is_floating(kind)
         fits = fits or (target.kind in ("grade", "kept") and types.is_boolean(kind))
     elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
@@ -44,6 +44,7 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
             "id": "strings or integers",
             "grade": "numbers or booleans",
             "score": "numbers",
+            "rank": "numbers",
             "passages": "strings or lists of strings",
             "kept": "strings, numbers or booleans",
         }.get(target.kind, "strings")
@@ -62,7 +63,7 @@ def column_values(target: Target, column: pa.Array) -> Any:
     if column.null_count or target.kind == "kept":
         return _python_values(column)
     try:
-        if target.kind in ("score", "grade"):
+        if target.kind in ("score", "rank", "grade"):
             return _python_values(column)
         if _is_text(column.type) or pa.types.is_integer(column.type):
             strings = column.cast(pa.string())

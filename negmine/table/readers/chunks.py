@@ -9,7 +9,7 @@ from typing import Any
 
 from negmine.errors import InvalidDataError, did_you_mean
 from negmine.table.readers.columns import Columns, short
-from negmine.table.readers.kinds import Input, Target
+from negmine.table.readers.kinds import RUN, Input, Target
 
 MISSING: Any = object()
 
@@ -80,6 +80,15 @@ def resolve(
         if list(header).count(found) > 1:
             raise InvalidDataError(f"column '{found}' occurs more than once", where=path)
         sources[target.name] = found
+    if kind is RUN and not {"score", "rank"} & set(sources):
+        raise NoColumnError(
+            "no column orders a query's documents: no 'score' and no 'rank'",
+            where=path,
+            hint=f"Columns of the file: {', '.join(shown) or '(none)'}. Name one with --column "
+            "run.score=COLUMN (higher is better; add --distance NAME where lower is) or --column "
+            f"run.rank=COLUMN.{hint}",
+            header=header,
+        )
     return sources
 
 

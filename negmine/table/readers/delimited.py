@@ -18,7 +18,7 @@ from negmine.table.readers.headerless import (
     positions,
     split_tabs,
 )
-from negmine.table.readers.kinds import Input
+from negmine.table.readers.kinds import RUN, Input
 from negmine.table.readers.lines import Text, line_blocks, line_text
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.quoting import all_enclosed, evidence, has_quotes
@@ -53,7 +53,7 @@ def tsv_chunks(kind: Input, text: Text, columns: Columns, problems: Problems) ->
                 columns.account.note(f"{text.name}: lines that begin with '# ' are comments")
                 continue
             if table.header is None:
-                known = None if columns else headerless(kind, line)
+                known = headerless(kind, line, columns)
                 split = header_splitter(kind, line) if known is None else known[1]
                 quotes.open = quotes.open and split is split_tabs
                 if not table.begin(split(line), known and known[0]):
@@ -257,8 +257,12 @@ def _required(kind: Input) -> list[str]:
 
 
 def _header_hint(kind: Input) -> str:
+    names = _required(kind)
+    if kind is RUN:
+        # Without the prefix they would be those of the judgements.
+        names = [f"run.{name}" for name in (*names, "rank")]
     return (
         " The first line must name the columns; if there is no such line, name them by number: "
-        + " ".join(f"--column {name}=#{number}" for number, name in enumerate(_required(kind), 1))
+        + " ".join(f"--column {name}=#{number}" for number, name in enumerate(names, 1))
         + "."
     )

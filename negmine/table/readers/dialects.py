@@ -105,7 +105,7 @@ def _of_head(kind: Input, text: Text, head: bytes, columns: Columns) -> Text:
         return _table(kind, text, head, columns, ",")
     if text.format == "tsv" and not columns:
         first = head.lstrip().partition(text.line_end)[0].decode("utf-8", "surrogateescape")
-        if headerless(kind, first.removesuffix("\r")) is not None:
+        if headerless(kind, first.removesuffix("\r"), {}) is not None:
             return text
     return _table(kind, text, head, columns, "\t") if text.format == "tsv" else text
 

@@ -17,20 +17,24 @@ TREC_SUFFIXES = (".txt", ".trec", ".qrels", ".run")
 _DECIMAL = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)"
 #: Grades have few digits: three long integers are ids.
 _SHORT = r"[+-]?[0-9]{1,2}([.][0-9]*)?"
-#: The fields of TREC's files, and the numbers among them to know them by. Of judgements there are
-#: four fields, or three (BEIR's without its header), or five (the ``prels`` of the million query
-#: track: a method and the probability with which a document was chosen to be judged).
+_FLOAT = rf"({_DECIMAL}([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity))"
+#: The fields of a TREC run, and the numbers among them: the tag may have blanks, or be left out.
+_RUN = ["qid", "iteration", "docid", "rank", "score", "tag"]
+_RUN_NUMBERS = {3: "[0-9]+", 4: _FLOAT}
+#: Runs of fewer fields: of MS MARCO (its first line is a rank, 1 or 0), of ColBERT, with scores.
+_SHORT_RUNS: tuple[tuple[list[str], dict[int, str]], ...] = (
+    (["qid", "docid", "rank"], {2: "[01]"}),
+    (["qid", "docid", "rank", "score"], {2: "[01]", 3: _FLOAT}),
+    (["qid", "docid", "score"], {2: "[+-]?[0-9]*[.][0-9]+([eE][+-]?[0-9]+)?"}),
+)
+#: The fields of TREC's judgements, and the numbers among them to know them by: four fields, or
+#: three (BEIR's without its header), or five (the ``prels`` of the million query track: a method
+#: and the probability with which a document was chosen to be judged).
 _TREC: dict[str, tuple[tuple[list[str], dict[int, str]], ...]] = {
     "qrels": (
         (["qid", "iteration", "docid", "grade"], {3: _DECIMAL}),
         (["qid", "docid", "grade"], {2: _SHORT}),
         (["qid", "docid", "grade", "method", "iprob"], {2: _SHORT, 3: "[0-9]", 4: _DECIMAL}),
-    ),
-    "run": (
-        (
-            ["qid", "iteration", "docid", "rank", "score", "tag"],
-            {4: rf"{_DECIMAL}([eE][+-]?[0-9]+)?"},
-        ),
     ),
 }
 #: Kinds of which a line of fields between blanks may be the header, and which may have comments.
@@ -56,9 +60,21 @@ _NAMES = frozenset(
 _POSITION = re.compile("#[1-9][0-9]*")
 
 
-def headerless(kind: Input, line: str) -> tuple[list[str], Splitter] | None:
-    """The fields' names and how to split, if a file's first line is a record and no header."""
+def headerless(
+    kind: Input, line: str, columns: Mapping[str, str]
+) -> tuple[list[str], Splitter] | None:
+    """The fields' names and how to split, if a file's first line is a record and no header.
+
+    Where a user names columns, only if they are some of these.
+    """
+    found = _headerless(kind, line)
+    return found if found is not None and set(columns.values()) <= set(found[0]) else None
+
+
+def _headerless(kind: Input, line: str) -> tuple[list[str], Splitter] | None:
     known = {alias for target in kind.targets for alias in target.aliases}
+    if kind.name == "run":
+        return _run(line, known)
     for names, numbers in _TREC.get(kind.name, ()):
         for split in (split_tabs, split_blanks):
             fields = split(line)
@@ -79,6 +95,37 @@ def headerless(kind: Input, line: str) -> tuple[list[str], Splitter] | None:
         ):
             return header, split_tabs
     return None
+
+
+def _run(line: str, known: set[str]) -> tuple[list[str], Splitter] | None:
+    """The layout of a run without a header."""
+    fields = split_run(line)
+    tagged = len(fields) == len(_RUN) and bool(fields[-1])
+    numbers = {4: _FLOAT} if tagged else _RUN_NUMBERS
+    if len(fields) == len(_RUN) and _are(numbers, fields) and known.isdisjoint(fields):
+        return _RUN, split_run
+    for split in (split_tabs, split_blanks):
+        fields = split(line)
+        for names, places in _SHORT_RUNS:
+            if len(fields) == len(names) and _are(places, fields) and known.isdisjoint(fields):
+                return names, split
+    return None
+
+
+def _are(numbers: Mapping[int, str], fields: list[str]) -> bool:
+    return all(re.fullmatch(numbers[at], fields[at].lower()) for at in numbers)
+
+
+def split_run(line: str) -> list[str]:
+    """The six fields of a TREC run: between tabs, or between blanks where these are not six.
+
+    As trec_eval reads them, what ends the line is blank; the tag is all that is left, or nothing.
+    """
+    line = line.rstrip(" \t")
+    fields = line.split("\t")
+    if len(fields) not in (len(_RUN) - 1, len(_RUN)):
+        fields = re.split("[ \t]+", line.lstrip(" \t"), maxsplit=len(_RUN) - 1)
+    return [*fields, ""] if len(fields) == len(_RUN) - 1 else fields
 
 
 def _is_triple(fields: list[str]) -> bool:

@@ -52,7 +52,7 @@ def json_chunks(
             if source is None:
                 continue
             found_in[target.name] = source
-            if target.kind in ("title", "kept", "raw"):
+            if target.kind in ("title", "kept", "rank", "raw"):
                 sources[target.name] = source
                 found[target.name] = [row.get(source) for row in rows]
             else:

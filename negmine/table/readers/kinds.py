@@ -13,7 +13,15 @@ from negmine.table.names import meta_column
 CORPUS_SCHEMA = pa.schema([("docid", pa.string()), ("title", pa.string()), ("text", pa.string())])
 QUERIES_SCHEMA = pa.schema([("qid", pa.string()), ("text", pa.string())])
 QRELS_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("grade", pa.float64())])
-RUN_SCHEMA = pa.schema([("qid", pa.string()), ("docid", pa.string()), ("score", pa.float32())])
+#: A run has a score or a rank or both; what it lacks is null, and so is a rank that is no number.
+RUN_SCHEMA = pa.schema(
+    [
+        ("qid", pa.string()),
+        ("docid", pa.string()),
+        ("score", pa.float32()),
+        ("rank", pa.float64()),
+    ]
+)
 PAIRS_SCHEMA = pa.schema([("query", pa.string()), ("positive", pa.string())])
 #: A row per (query, passage) of a training set; see :func:`negmine.table.readers.read_examples`.
 EXAMPLES_SCHEMA = pa.schema(
@@ -31,7 +39,7 @@ EXAMPLES_SCHEMA = pa.schema(
 #: The column that a line of JSON is read as which is an array, where an input may have such lines.
 ARRAY = "[...]"
 #: ``raw`` is whatever stands there, for a layout to make sense of.
-ValueKind = Literal["id", "text", "title", "grade", "passages", "score", "kept", "raw"]
+ValueKind = Literal["id", "text", "title", "grade", "passages", "score", "rank", "kept", "raw"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,13 @@ class Target:
     name: str
     kind: ValueKind
     aliases: tuple[str, ...]
+    #: Whether a file may lack it although others of its kind must have it.
+    may_lack: bool = False
 
     @property
     def optional(self) -> bool:
         """Whether a file may lack it."""
-        return self.kind in ("title", "grade", "raw")
+        return self.may_lack or self.kind in ("title", "grade", "rank", "raw")
 
 
 @dataclass(frozen=True)
@@ -110,9 +120,17 @@ RUN = Input(
     "run",
     RUN_SCHEMA,
     (
-        Target("qid", "id", ("qid", "query-id", "query_id")),
-        Target("docid", "id", ("docid", "corpus-id", "corpus_id", "doc_id", "pid")),
-        Target("score", "score", ("score",)),
+        Target("qid", "id", ("qid", "query-id", "query_id", "queryid", "topic", "topic_id")),
+        Target(
+            "docid",
+            "id",
+            (
+                *("docid", "corpus-id", "corpus_id", "doc_id", "pid"),
+                *("docno", "doc_no", "document_id", "passage_id"),
+            ),
+        ),
+        Target("score", "score", ("score", "sim", "similarity"), may_lack=True),
+        Target("rank", "rank", ("rank", "ranking", "position")),
     ),
 )
 PAIRS = Input(

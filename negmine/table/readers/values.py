@@ -58,7 +58,7 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
     values = chunk.columns.get(target.name)
     if values is None:
         return _default(target, len(chunk.lines))
-    if target.name not in chunk.sources and target.kind == "grade":
+    if target.name not in chunk.sources and target.kind in ("grade", "score", "rank"):
         return None
     if isinstance(values, list):
         types = set(map(type, values))
@@ -75,6 +75,8 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
             return _grades(values, types)
         elif target.kind == "score":
             return _scores(values, types)
+        elif target.kind == "rank":
+            return _ranks(values)
         elif types != {str}:
             return None
         try:
@@ -116,7 +118,25 @@ def _scores(values: list[Any], types: set[type]) -> pa.Array | None:
     return pa.array(scores) if np.isfinite(scores).all() else None
 
 
+def _ranks(values: list[Any]) -> pa.Array:
+    """Ranks as numbers; null for what is none."""
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        numbers = np.array([_number(value) for value in values], dtype=np.float64)
+    return pa.array(numbers, mask=~np.isfinite(numbers))
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+
+
 def _default(target: Target, rows: int) -> pa.Array:
+    if target.kind in ("score", "rank"):
+        return pa.nulls(rows, pa.float32() if target.kind == "score" else pa.float64())
     return pa.repeat(pa.scalar(1.0) if target.kind == "grade" else pa.scalar(""), rows)
 
 
@@ -195,6 +215,8 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
             raise BadValueError(
                 f"a {target.name} where the first record has none: all must have it, or none"
             )
+        if target.kind in ("score", "rank"):
+            return None
         return 1.0 if target.kind == "grade" else ""
     if target.kind == "kept":
         return _kept_value(value, source)
@@ -206,6 +228,8 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
         return _grade_value(value, source)
     if target.kind == "score":
         return score_value(value, source)
+    if target.kind == "rank":
+        return _ranks([value])[0].as_py()
     if target.kind == "title" and (value is None or is_nan(value)):
         return ""
     if target.kind == "passages":
@@ -336,9 +360,18 @@ def score_value(value: Any, source: str) -> float:
         scores = _scores([value], {type(value)})
     if scores is None:
         found = repr(value) if isinstance(value, (str, float)) else type_name(value)
-        raise BadValueError(f"field '{source}' must be a finite number, found {found}")
+        raise BadValueError(
+            f"field '{source}' must be a finite number, found {found}", _score_hint(value)
+        )
     score: float = scores[0].as_py()
     return score
+
+
+def _score_hint(value: Any) -> str | None:
+    """How to mend a score."""
+    if isinstance(value, str) and _COMMA.fullmatch(value.strip()):
+        return f"Write {value.strip().replace(',', '.')}."
+    return None
 
 
 def type_name(value: Any) -> str:
