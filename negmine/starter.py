@@ -26,13 +26,14 @@ from negmine.errors import (
 )
 from negmine.table import files
 from negmine.table.names import check_name
-from negmine.table.readers import places, saved
+from negmine.table.readers import catalogues, places, saved
 from negmine.table.readers.chunks import NoColumnError
 from negmine.table.readers.dispatch import Sample, header, sample
 from negmine.table.readers.examples import sample_examples
 from negmine.table.readers.folders import contents
 from negmine.table.readers.layouts import SeveralError, preferred, split_name
 from negmine.table.readers.specs import matching, opened
+from negmine.table.readers.trial import try_out
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -129,6 +130,10 @@ def run(
         named = ", ".join(guess.specs)
         log.event(f"{guess.role}: {named} ({guess.why})", role=guess.role, input=named)
     chosen = {role: _accounted(guess) for role, guess in chosen.items()}
+    for guess in chosen.values():
+        if not any(places.is_url(one) or one.startswith(catalogues.PREFIX) for one in guess.specs):
+            # A recipe that stops at the first bad record is of no use.
+            try_out(guess.role, guess.specs, guess.columns)
     name, model, why = _encoder(encoder)
     log.event(f"encoder: {f'{name}={model}' if name else 'none'} ({why})")
     text = recipe_text(chosen, name, model, why, specs)
@@ -304,6 +309,12 @@ def _file(spec: str, columns: Mapping[str, str]) -> Guess | None:
         return _known("qrels", spec, fitting["qrels"])
     if told is not None:
         return told
+    corpus = fitting.get("corpus")
+    if corpus is not None and "docid" not in corpus.sources and len(_header(spec)) > 1:
+        # Texts alone may as well be a query and its passage.
+        other = _unknown_names(spec)
+        if other is not None:
+            return other
     if "corpus" in fitting or "queries" in fitting:
         return _texts(spec, fitting)
     return _unknown_names(spec)

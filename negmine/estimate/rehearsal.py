@@ -67,6 +67,10 @@ class AnyDocument:
         """A row number of each docid."""
         return np.zeros(len(docids), dtype=np.int64)
 
+    def empty(self) -> pa.Array:
+        """No document without text."""
+        return pa.array([], pa.string())
+
     def find_contents(self, contents: pa.Array, *, untitled: bool = True) -> ByContent:
         """No document with any of these contents."""
         return ByContent(pa.nulls(len(contents), pa.string()))

@@ -21,6 +21,7 @@ from negmine.models.resolve import ModelRef, resolve
 from negmine.params import IndexParams
 from negmine.recipe import named, per_name
 from negmine.sources import languages
+from negmine.stages.clashes import Clashes
 from negmine.stages.columns import Asked, asked
 from negmine.stages.inputs import Inputs, models_memory
 from negmine.stages.outcome import Outcome, conserve
@@ -146,8 +147,13 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
     with writer:
         with log.progress("reading the corpus", params.limit, " docs") as bar:
             batches = _counted(_batches(params, columns, problems, warnings, added), bar)
-            counts: dict[str, Any] = write_documents(batches, writer, params.limit, params.keep)
+            role = "corpus" if params.corpus else "pairs"
+            clashes = Clashes(role, getattr(params, role), columns.of(role), problems)
+            counts: dict[str, Any] = write_documents(
+                batches, writer, params.limit, params.keep, clashes.found
+            )
         counts |= added
+        clashes.report()
         columns.tell()
         if params.limit is None:
             columns.check()
@@ -156,6 +162,7 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
                 bar.done,
                 kept=counts["documents"],
                 repeated=counts["duplicate_ids"],
+                of_other_texts=clashes.count,
             )
         conserve("documents", counts["documents"], written=writer.rows())
         counts["bad_records_skipped"] = problems.count

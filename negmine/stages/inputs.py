@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import sys
 import tempfile
@@ -16,12 +17,8 @@ from negmine.models.devices import openvino_installed
 from negmine.models.resolve import ModelRef, weight_bytes
 from negmine.table import artifact as artifacts
 from negmine.table.readers import Specs, origin
-
-#: How much of standard input is looked at to tell what it is.
-_SNIFFED = 4096
-
-#: Bytes of standard input that tell what it is.
-_LOOKED_AT = 1 << 16
+from negmine.table.readers.places import Place
+from negmine.table.readers.wrappings import unwrapped
 
 
 @dataclass
@@ -63,12 +60,15 @@ def _suffix(head: bytes, option: str) -> str:
         return ".parquet"
     if option == "exclude":
         return ".txt"
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
+    first = re.split(rb"[\r\n]", head.removeprefix(b"\xef\xbb\xbf").lstrip(), maxsplit=1)[0]
     if not first or first[:1] in b"{[":
         return ".jsonl"
     if first[:1] == b"<":
         return ".topics"
-    if option in ("corpus", "queries", "pairs") and b"\t" not in first and b"," in first:
+    if first.lower().startswith((b"sep=", b'"sep=')):
+        return ".csv"
+    tables = option in ("corpus", "queries", "pairs")
+    if tables and b"\t" not in first and (b"," in first or b";" in first):
         return ".csv"
     return ".tsv"
 
@@ -76,15 +76,17 @@ def _suffix(head: bytes, option: str) -> str:
 def copy_of_stdin(option: str) -> Path:
     """Standard input as a temporary file, so that it can be digested and read twice.
 
-    Its beginning tells what it is: JSON lines, Parquet, topics, CSV, or else fields between tabs
-    (TREC's between blanks); for ``exclude`` it may be a plain list. The copy is removed when the
-    process ends.
+    Its beginning, unpacked, tells what it is: JSON, Parquet, topics, CSV, or else fields between
+    tabs (TREC's between blanks); for ``exclude`` it may be a plain list. The copy is removed when
+    the process ends.
     """
     with tempfile.NamedTemporaryFile(prefix="negmine-stdin-", delete=False) as spooled:
         unnamed = Path(spooled.name)
         atexit.register(unnamed.unlink, missing_ok=True)
         shutil.copyfileobj(sys.stdin.buffer, spooled)
-    with unnamed.open("rb") as stream:
-        copy = unnamed.with_name(unnamed.name + _suffix(stream.read(_LOOKED_AT), option))
+    # Packed or in another encoding, it is told by what is in it.
+    text, head, _ = unwrapped(Place("stdin", str(unnamed)), None, "")
+    suffix = f".{text.format}" if text.format else _suffix(head, option)
+    copy = unnamed.with_name(unnamed.name + suffix)
     atexit.register(copy.unlink, missing_ok=True)
     return unnamed.rename(copy)

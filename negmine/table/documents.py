@@ -104,6 +104,7 @@ def write_documents(
     writer: Writer,
     limit: int | None = None,
     kept: Sequence[str] = (),
+    clash: Callable[[list[str]], None] | None = None,
 ) -> dict[str, int]:
     """Store a stream of documents in parts, repeated ids once.
 
@@ -113,10 +114,13 @@ def write_documents(
         writer: where the parts go; parts that an interrupted run finished are kept.
         limit: stop after this many documents.
         kept: the columns that the documents have besides id, title and text.
+        clash: told the ids of documents that an earlier one has with another text; these are left
+            out unless it raises. Without it they are an error.
 
     Returns:
-        Counts: documents, duplicate_ids (same id, same text: kept once), empty_documents,
-        text_bytes (UTF-8 bytes of all full texts).
+        Counts: documents, duplicate_ids (same id, same text: kept once), clashing_ids (same id,
+        another text: left out; only where there are some), empty_documents, text_bytes (UTF-8 bytes
+        of all full texts).
 
     Raises:
         InvalidDataError: one id with two texts, or no document at all.
@@ -140,15 +144,12 @@ def write_documents(
         texts = full_text(batch)
         same, other = seen.add(batch.column("docid").to_pylist(), texts.to_pylist())
         if other.any():
-            docid = batch.column("docid")[int(np.flatnonzero(other)[0])].as_py()
-            raise InvalidDataError(
-                f"document id {docid!r} appears twice with different texts",
-                where="corpus",
-                hint="Ids must be unique: rename one, or drop one of the two documents.",
-            )
+            (clash or _refuse)(batch.column("docid").filter(pa.array(other)).to_pylist())
+            counts["clashing_ids"] = counts.get("clashing_ids", 0) + int(other.sum())
         counts["duplicate_ids"] += int(same.sum())
-        if same.any():
-            batch = batch.filter(pa.array(~same))
+        repeated = same | other
+        if repeated.any():
+            batch = batch.filter(pa.array(~repeated))
         if limit is not None:
             batch = batch.slice(0, limit - counts["documents"])
         if batch.num_rows == 0:
@@ -168,6 +169,14 @@ def write_documents(
     if counts["documents"] == 0:
         raise InvalidDataError("the corpus is empty", hint="Give a corpus with documents in it.")
     return counts
+
+
+def _refuse(docids: list[str]) -> None:
+    raise InvalidDataError(
+        f"document id {docids[0]!r} appears twice with different texts",
+        where="corpus",
+        hint="Ids must be unique: rename one, or drop one of the two documents.",
+    )
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,16 @@ class Documents:
         """(first row, part) in order."""
         for first, name in zip(self.offsets, self.names, strict=False):
             yield int(first), self.artifact.read(name, columns)
+
+    def empty(self) -> pa.Array:
+        """Ids of the documents that have no text; nothing is read where there are none."""
+        if not self.artifact.counts.get("empty_documents"):
+            return pa.array([], pa.string())
+        found = []
+        for _, part in self.parts(["docid", "title", "text"]):
+            nothing = pc.equal(pc.utf8_trim_whitespace(full_text(part)), "")
+            found.append(part.column("docid").filter(nothing).combine_chunks())
+        return pa.concat_arrays(found)
 
     @property
     def kept(self) -> list[str]:

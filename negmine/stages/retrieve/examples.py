@@ -27,6 +27,9 @@ class Corpus(Protocol):
     def rows(self, docids: pa.Array) -> np.ndarray:
         """Row number of each docid, -1 where there is no such document."""
 
+    def empty(self) -> pa.Array:
+        """Ids of the documents that have no text."""
+
     def find_contents(self, contents: pa.Array, *, untitled: bool = True) -> ByContent:
         """A document of each content id, texts without titles included if they count."""
 

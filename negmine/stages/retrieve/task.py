@@ -16,6 +16,7 @@ from negmine.recipe import named
 from negmine.sources import judged as judged_source
 from negmine.sources.given import Given
 from negmine.sources.union import Judgements
+from negmine.stages.clashes import Clashes
 from negmine.stages.columns import Asked, asked
 from negmine.stages.outcome import conserve
 from negmine.stages.retrieve.examples import Corpus, read_set
@@ -77,12 +78,16 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
 
     rows = corpus.rows(judged.column("docid").combine_chunks())
     in_corpus = rows >= 0
+    blank = pc.is_in(judged.column("docid"), value_set=corpus.empty()).to_numpy()
     positive = pc.greater_equal(judged.column("grade"), params.min_grade).to_numpy()
     lost = judged.filter(pa.array(~in_corpus & positive))
     counts["positives_missing_from_corpus"] = lost.num_rows
     counts["positives_added_to_corpus"] = len(
         np.unique(rows[positive & (rows >= corpus.added_from)])
     )
+    counts["positives_empty"] = int((in_corpus & positive & blank).sum())
+    # A positive without a text teaches nothing, and would be exported as one.
+    in_corpus &= ~(positive & blank)
     judged = judged.filter(pa.array(in_corpus))
     positive = positive[in_corpus]
 
@@ -141,26 +146,32 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
 
 
 def _read_queries(
-    specs: Specs, columns: Mapping[str, str], problems: Problems
+    specs: Specs, columns: Columns, problems: Problems
 ) -> tuple[pa.Table, dict[str, int]]:
     table = pa.Table.from_batches(read_queries(specs, columns, problems), QUERIES_SCHEMA)
+    clashes = Clashes("queries", specs, columns, problems)
     distinct = table.group_by("qid", use_threads=False).aggregate([("text", "count_distinct")])
     if distinct.num_rows < table.num_rows:
-        clashing = distinct.filter(pc.greater(distinct.column("text_count_distinct"), 1))
-        if clashing.num_rows:
-            qid = clashing.column("qid")[0].as_py()
-            raise InvalidDataError(
-                f"query id {qid!r} appears twice with different texts",
-                where=shown(specs),
-                hint="Query ids must be unique.",
-            )
-    qids = table.column("qid").combine_chunks()
-    first = pc.index_in(qids.unique(), value_set=qids)
+        several = pc.greater(distinct.column("text_count_distinct"), 1)
+        if pc.any(several).as_py():
+            # The first text of an id counts; what differs from it is another query.
+            first = table.take(_firsts(table))
+            places = pc.index_in(table.column("qid"), value_set=first.column("qid"))
+            other = pc.not_equal(table.column("text"), first.column("text").take(places))
+            clashes.found(table.column("qid").filter(other).to_pylist())
+            clashes.report()
+    first = _firsts(table)
     counts = {
         "queries_read": table.num_rows,
         "queries_duplicate": table.num_rows - len(first),
     }
     return table.take(first), counts
+
+
+def _firsts(table: pa.Table) -> pa.Array:
+    """The row in which each query id stands first."""
+    qids = table.column("qid").combine_chunks()
+    return pc.index_in(qids.unique(), value_set=qids)
 
 
 def _read_qrels(
@@ -248,6 +259,8 @@ def _losses(
             f"{counts['positives_added_to_corpus']} positives are passages that index added to the "
             "corpus: no document of it has their text, with or without its title"
         )
+    if counts["positives_empty"]:
+        told.append(f"{counts['positives_empty']} positives are empty documents and left out")
     if counts["judgements_of_unknown_queries"]:
         told.append(
             f"{counts['judgements_of_unknown_queries']} judgements are of queries that are not "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,14 @@ from negmine.table.readers.columns import Columns, short
 from negmine.table.readers.kinds import RUN, Input, Target
 
 MISSING: Any = object()
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+|[0-9]+")
+#: Words of a name that say that a column tells records apart.
+_ID_WORDS = frozenset(
+    (
+        *("id", "ids", "idx", "index", "key", "no", "nr", "number", "num", "uuid", "guid", "hash"),
+        *("docno", "docid", "pid", "url", "uri", "link", "doi", "pmid", "code", "ref", "unnamed"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,9 @@ def resolve(
         if found is None:
             if target.optional:
                 continue
+            if target.made and not any(map(_may_be_id, free)) and _has_texts(kind, free, columns):
+                columns.account.note(f"{path}: no column of ids, so ids are made from the contents")
+                continue
             if target.kind == "kept":
                 raise NoColumnError(
                     f"no column '{target.aliases[0]}' to keep",
@@ -74,7 +86,8 @@ def resolve(
                 f"no column for '{target.name}': none of {', '.join(target.aliases)}",
                 where=path,
                 hint=f"Columns of the file: {', '.join(shown) or '(none)'}. "
-                f"Name the right one with --column {target.name}={_near(target, header)}.{hint}",
+                f"Name the right one with --column {target.name}={_near(target, header)}"
+                f"{_otherwise(kind, target, free)}.{hint}",
                 header=header,
             )
         if list(header).count(found) > 1:
@@ -90,6 +103,27 @@ def resolve(
             header=header,
         )
     return sources
+
+
+def _may_be_id(name: str) -> bool:
+    """Whether a column may tell records apart, by its name; also one that has no real name."""
+    words = {word.lower() for word in _WORD.findall(name)}
+    return not any(map(str.isalpha, words)) or bool(words & _ID_WORDS)
+
+
+def _has_texts(kind: Input, free: Sequence[str], columns: Columns) -> bool:
+    """Whether all columns are there that a record's contents are made of."""
+    needed = [target for target in kind.targets if not target.made and not target.optional]
+    return all(target.name in columns or find_column(target, free) for target in needed)
+
+
+def _otherwise(kind: Input, target: Target, free: Sequence[str]) -> str:
+    """What to do where no column is one of ids."""
+    ids = [name for name in free if _may_be_id(name)]
+    if not target.made or not ids:
+        return ""
+    ignored = " ".join(f"--ignore {kind.name}.{short(name)}" for name in ids)
+    return f", or have ids made from the contents with {ignored}"
 
 
 def find_column(target: Target, header: Sequence[str]) -> str | None:

@@ -51,6 +51,8 @@ class Target:
     aliases: tuple[str, ...]
     #: Whether a file may lack it although others of its kind must have it.
     may_lack: bool = False
+    #: An id that is made from the contents where a file has no column of ids.
+    made: bool = False
 
     @property
     def optional(self) -> bool:
@@ -71,7 +73,7 @@ CORPUS = Input(
     "corpus",
     CORPUS_SCHEMA,
     (
-        Target("docid", "id", ("_id", "id", "docid", "doc_id", "pid")),
+        Target("docid", "id", ("_id", "id", "docid", "doc_id", "pid"), made=True),
         Target("title", "title", ("title",)),
         Target("text", "text", ("text", "contents", "body", "passage", "document")),
     ),

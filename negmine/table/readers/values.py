@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine.table.documents import full_text
+from negmine.table.ids import content_ids
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import MISSING, Chunk
 from negmine.table.readers.columns import short
@@ -32,15 +34,26 @@ def batches(
 ) -> Iterator[pa.RecordBatch]:
     """Checked record batches: whole columns at once, row by row only to name a culprit."""
     for chunk in chunks:
-        arrays = []
-        for target in kind.targets:
-            array = _whole_column(target, chunk)
-            if array is None:
-                yield from _row_by_row(kind, chunk, path, problems)
-                break
-            arrays.append(array)
+        if any(target.made and target.name not in chunk.sources for target in kind.targets):
+            yield from map(_with_ids, _of_chunk(kind, chunk, path, problems))
         else:
-            yield from _bounded(pa.RecordBatch.from_arrays(arrays, schema=kind.schema))
+            yield from _of_chunk(kind, chunk, path, problems)
+
+
+def _with_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Documents with ids made from what they hold."""
+    return batch.set_column(0, batch.schema.field(0), content_ids(full_text(batch)))
+
+
+def _of_chunk(kind: Input, chunk: Chunk, path: str, problems: Problems) -> Iterator[pa.RecordBatch]:
+    arrays = []
+    for target in kind.targets:
+        array = _whole_column(target, chunk)
+        if array is None:
+            yield from _row_by_row(kind, chunk, path, problems)
+            return
+        arrays.append(array)
+    yield from _bounded(pa.RecordBatch.from_arrays(arrays, schema=kind.schema))
 
 
 def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -58,7 +71,8 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
     values = chunk.columns.get(target.name)
     if values is None:
         return _default(target, len(chunk.lines))
-    if target.name not in chunk.sources and target.kind in ("grade", "score", "rank"):
+    late = target.made or target.kind in ("grade", "score", "rank")
+    if late and target.name not in chunk.sources:
         return None
     if isinstance(values, list):
         types = set(map(type, values))

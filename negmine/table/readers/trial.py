@@ -1,0 +1,42 @@
+"""Whether an input can be read: the first bad record is told before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+
+from negmine.table.readers.columns import Columns
+from negmine.table.readers.dispatch import read
+from negmine.table.readers.examples import read_examples
+from negmine.table.readers.kinds import KINDS, PAIRS
+from negmine.table.readers.problems import Problems
+from negmine.table.readers.specs import Specs
+
+#: Records that are read, at the least; what lies behind is met by the run.
+ROWS = 100_000
+
+
+def try_out(role: str, specs: Specs, columns: Mapping[str, str], rows: int = ROWS) -> None:
+    """Read the beginning of an input as a run would, without what is asked about its columns.
+
+    Args:
+        role: what it is read as: corpus, queries, qrels, run or pairs.
+        specs: what a user would name.
+        columns: target to source column.
+        rows: how many, at the least.
+
+    Raises:
+        NegmineError: a bad record among them, or the input cannot be read at all.
+    """
+    seen = 0
+    for batch in _batches(role, specs, Columns.of(columns, strict=False)):
+        seen += batch.num_rows
+        if seen >= rows:
+            return
+
+
+def _batches(role: str, specs: Specs, columns: Columns) -> Iterator[pa.RecordBatch]:
+    if role == PAIRS.name:
+        return read_examples(specs, columns, Problems("fail"))
+    return read(KINDS[role], specs, columns, Problems("fail"))
