@@ -50,11 +50,13 @@ class Sample:
         asked: negatives asked for.
         parts: rows of short queries, with what the guard says of them.
         queries: how many queries that are.
+        selected: how many negatives they have.
     """
 
     asked: int
     parts: list[tuple[pa.Table, dict[str, np.ndarray]]] = field(default_factory=list)
     queries: int = 0
+    selected: int = 0
 
     def add(self, part: pa.Table, ledger: pa.Table, flags: Flags) -> None:
         """Keep the first short queries of a part."""
@@ -71,13 +73,14 @@ class Sample:
         kept = {name: mask[rows] for name, mask in flags.items()}
         self.parts.append((part.filter(pa.array(rows)), kept))
         self.queries += len(some)
+        self.selected += int(chosen[some].sum())
 
-    def short(self, params: FilterParams, columns: Columns, fit: Fit) -> int:
-        """How many of the queries are short with these settings."""
-        return sum(
-            judge(table, params, columns, fit=fit, flags=flags)[1]["queries_short"]
-            for table, flags in self.parts
-        )
+    def tried(self, params: FilterParams, columns: Columns, fit: Fit) -> tuple[int, int]:
+        """How many of the queries are short with these settings, and their negatives."""
+        made = [
+            judge(table, params, columns, fit=fit, flags=flags)[1] for table, flags in self.parts
+        ]
+        return sum(one["queries_short"] for one in made), sum(one["selected"] for one in made)
 
 
 def advice(
@@ -107,10 +110,10 @@ def advice(
     )
     by: dict[str, int] = dict(counts.get(BY.rstrip("."), {}))
     few = by.pop(RETRIEVAL, 0)
+    lost: dict[str, int] = dict(counts.get(LOST.rstrip("."), {}))
     told = []
-    if by:
-        rules = sorted(by, key=lambda name: -by[name])
-        lost = dict(counts[LOST.rstrip(".")])
+    if lost:
+        rules = sorted(lost, key=lambda name: (-by.get(name, 0), -lost[name]))
         most = max(lost, key=lambda name: lost[name])
         told.append(
             f"{lead}: {most} took the most of their candidates ({lost[most]:,} of "
@@ -137,21 +140,29 @@ def _mend(
 ) -> str:
     """Options that leave fewer queries short, the best first; else what to do about the rule."""
     ways = {way[0]: way[1] for rule in rules for way in _ways(rule, params, fit)}
-    found: list[tuple[int, str]] = []
     if sample is not None and sample.queries:
-        for option, changes in ways.items():
-            left = sample.short(replace(params, **changes), columns, fit)
-            if left < sample.queries:
-                found.append((round(short * left / sample.queries), option))
-        if found:
-            about = "" if sample.queries == short else "about "
-            best = [f"{option} would leave {about}{left}" for left, option in sorted(found)]
+        found = [
+            (*sample.tried(replace(params, **changes), columns, fit), option)
+            for option, changes in ways.items()
+        ]
+        found.sort(key=lambda one: (one[0], -one[1], one[2]))
+        better = [one for one in found if one[0] < sample.queries or one[1] > sample.selected]
+        if better:
+            shown = ", ".join(_gain(*one, sample, short) for one in better[:_TOLD])
             return (
-                f"{', '.join(best[:_TOLD])}; each lets more through that may "
-                "be positives (negmine audit measures it)"
+                f"{shown}; each lets more through that may be positives (negmine audit measures it)"
             )
     plain = [text for rule in rules if (text := _plainly(rule, params))]
     return plain[0] if plain else _more(source)
+
+
+def _gain(left: int, selected: int, option: str, sample: Sample, short: int) -> str:
+    """What an option gains: fewer short queries, else more negatives for them."""
+    about = "" if sample.queries == short else "about "
+    scale = short / sample.queries
+    if left < sample.queries:
+        return f"{option} would leave {about}{round(left * scale)}"
+    return f"{option} would choose {about}{round((selected - sample.selected) * scale)} more"
 
 
 def _ways(rule: str, params: FilterParams, fit: Fit) -> list[Way]:

@@ -168,6 +168,21 @@ def test_too_few_candidates_are_retrieval_s(invoke: Invoke, tmp_path: Path) -> N
     assert "retrieve with a larger -k" in warnings
 
 
+def test_of_too_few_candidates_a_rule_may_take_what_there_is(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    rows = collection(2, 2, 5)
+    scored = make_scored(tmp_path / "in", rows, sources=("bm25",), scorers=("ce",))
+    options = ("--max-score", 0.1)
+    warnings, counts = run(invoke, scored, tmp_path / "l", *options)
+    assert counts["short_by"] == {"retrieval": 2}
+    assert "max_score took the most of their candidates (10 of 10)" in warnings
+    (more,) = re.findall(r"leaving out --max-score would choose (\d+) more", warnings)
+    assert "2 queries had fewer than 8 candidates" in warnings
+    _, without = run(invoke, scored, tmp_path / "l")
+    assert int(more) == without["selected"] - counts["selected"] == 10
+
+
 def test_identity_takes_them_and_more_candidates_help(invoke: Invoke, tmp_path: Path) -> None:
     """Switching off a rule that finds the positives themselves is never proposed."""
     rows = collection(1, 1, 8)[0]
