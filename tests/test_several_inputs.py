@@ -90,6 +90,16 @@ def test_what_changes_in_one_of_them_is_noticed(data: Path, tmp_path: Path, invo
     assert invoke(*given, *out).exit_code == 6
 
 
+def test_a_new_file_of_a_pattern_is_noticed(data: Path, tmp_path: Path, invoke: Invoke) -> None:
+    given = ("index", "--corpus", data / "[ab].*", "-o", tmp_path / "index", "--no-signatures")
+    ok(invoke(*given, "--no-bm25"))
+    assert "up to date" in invoke(*given, "--no-bm25").stderr
+    write_jsonl(data / "b.jsonl", [{"_id": "new", "text": "another"}])
+    assert invoke(*given, "--no-bm25").exit_code == 6
+    ok(invoke(*given, "--no-bm25", "--force"))
+    assert len(records(tmp_path / "index" / "documents")) == len(DOCUMENTS) + 1
+
+
 def test_pairs_in_several_files_through_a_recipe(
     data: Path, tmp_path: Path, invoke: Invoke
 ) -> None:

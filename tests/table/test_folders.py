@@ -171,6 +171,19 @@ def test_what_others_call_their_parts(tmp_path: Path, names: list[str]) -> None:
     assert ids(read_corpus, tmp_path) == DOCIDS[: len(names)]
 
 
+def test_parts_of_an_unknown_suffix_are_told(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "part-0.jsonl", DOCUMENTS[:1])
+    write_jsonl(tmp_path / "part-1.jsonl", DOCUMENTS[1:2])
+    for name in ("part-2.jsonl.lz4", "part-3", "notes.txt", "_part-4"):
+        (tmp_path / name).write_text("x")
+    told = notes(read_corpus, tmp_path)
+    assert "not read, as the suffix is not known: part-2.jsonl.lz4, part-3" in told
+    assert "notes" not in told.split("known: ")[1]
+    (tmp_path / "corpus.jsonl").write_text((tmp_path / "part-0.jsonl").read_text())
+    (tmp_path / "corpus.jsonl.lz4").write_text("x")
+    assert "known: corpus.jsonl.lz4" in notes(read_corpus, tmp_path)
+
+
 def test_parts_that_our_manifest_names_are_there(tmp_path: Path) -> None:
     files = {f"part-{n:05}.parquet": {} for n in range(3)}
     for number, name in enumerate(files):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from negmine.errors import InvalidDataError, MissingInputError
@@ -98,14 +98,16 @@ def _table(stem: str) -> str:
 
 
 def check_complete(table: Table) -> list[str]:
-    """See that no file of a table is missing; returns what is odd about its numbers.
+    """See that no file of a table is missing; returns what is odd about its files.
 
     Raises:
         MissingInputError: files that others name, or that the folder's manifest names, are not
             there.
         InvalidDataError: the files are of several exports, or of an unfinished one.
     """
-    _check_manifest(table)
+    beside = set(table.folder.files()) - set(table.names)
+    _check_manifest(table, beside)
+    unread = _unread(table, beside)
     totals = {shard[3] for shard in map(_shard, table.names) if shard}
     if len(totals) > 1:
         counts = " and ".join(sorted(str(int(total)) for total in totals))
@@ -121,8 +123,8 @@ def check_complete(table: Table) -> list[str]:
                 where=table.folder.name,
                 hint="Fetch them; to read only those that are there, name them by a pattern.",
             )
-        return []
-    return _gaps(table.names)
+        return unread
+    return _gaps(table.names) + unread
 
 
 def _shard(name: str) -> re.Match[str] | None:
@@ -166,18 +168,28 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _check_manifest(table: Table) -> None:
+def _unread(table: Table, beside: Iterable[str]) -> list[str]:
+    """Files that are called like a table's, and whose format or compression is not known."""
+    of_table = {_table(name.removesuffix(_ending(name) or "")) for name in table.names}
+    names = [
+        name
+        for name in beside
+        if not hidden(name) and _ending(name) is None and _table(name.split(".")[0]) in of_table
+    ]
+    return [f"not read, as the suffix is not known: {_few(sorted(names))}"] if names else []
+
+
+def _check_manifest(table: Table, beside: Collection[str]) -> None:
     """A folder that negmine wrote is finished, and has every part that it says."""
-    if table.folder.child(artifacts.JOURNAL).exists():
+    if artifacts.JOURNAL in beside:
         raise InvalidDataError(
             "negmine has not finished writing this folder",
             where=table.folder.name,
             hint="Run the command that writes it again: it goes on where it stopped.",
         )
-    manifest = table.folder.child(artifacts.MANIFEST)
-    if not manifest.exists():
+    if artifacts.MANIFEST not in beside:
         return
-    listed = json_object(manifest).get("files")
+    listed = json_object(table.folder.child(artifacts.MANIFEST)).get("files")
     parts = [name for name in listed or () if _ending(name) and "/" not in name]
     missing = sorted(set(parts) - set(table.names)) if isinstance(listed, dict) else []
     if missing and set(parts) & set(table.names):
