@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from negmine.errors import NegmineError
-from negmine.table.readers import EXAMPLES_SCHEMA, Problems, Reading, read_examples
+from negmine.table.readers import EXAMPLES_SCHEMA, Problems, Reading, examples, read_examples
 from negmine.table.readers.sets import names_known
 
 _NAMES = [name for name in names_known() if name != "[...]"]
@@ -81,3 +82,26 @@ def test_columns_of_anything(records: list[dict[str, Any]]) -> None:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return  # Parquet has no structs without fields.
         check(path)
+
+
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(_TEXT, _TEXT, _TEXT, _TEXT), min_size=1, max_size=5), st.booleans())
+def test_whole_columns_are_what_the_records_are(
+    rows: list[tuple[str, str, str, str]], lines: bool
+) -> None:
+    names = ("anchor", "positive", "negative_1", "negative_2")
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    records[0]["anchor"] = "what is it"
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / ("train.jsonl" if lines else "train.parquet")
+        if lines:
+            path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+        else:
+            pq.write_table(pa.Table.from_pylist(records), path)
+        whole = list(read_examples(str(path), {}, Problems("fail")))
+        patch.setattr(examples, "_whole_columns", lambda chunk, flat: None)
+        each = list(read_examples(str(path), {}, Problems("fail")))
+    assert pa.Table.from_batches(whole).equals(pa.Table.from_batches(each))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from negmine.errors import InvalidDataError
@@ -24,7 +25,7 @@ from negmine.table.readers.sets import Beginning, Layout, names_known, recognise
 from negmine.table.readers.sets.base import Example, Passage, Reading, Record
 from negmine.table.readers.sets.labelled import UnclearLabelError
 from negmine.table.readers.specs import Specs
-from negmine.table.readers.values import BadValueError
+from negmine.table.readers.values import BadValueError, bounded
 
 #: Records that a layout is recognised by.
 _LOOKED_AT = 100
@@ -65,6 +66,10 @@ def _of_file(
     kind = Input(PAIRS.name, EXAMPLES_SCHEMA, opened.targets)
     columns = _without(columns, layout, beginning)
     for name, chunk in read_chunks(kind, found, columns, problems):
+        whole = _whole_columns(chunk, opened.flat)
+        if whole is not None:
+            yield from bounded(whole)
+            continue
         yield from _rows(name, chunk, opened.read, problems, reading)
 
 
@@ -147,6 +152,41 @@ def _of_pairs(batch: pa.RecordBatch) -> pa.RecordBatch:
         "text": batch.column("positive"),
         "grade": pa.repeat(pa.scalar(1, pa.int32()), count),
     }
+    return _batch(columns, count)
+
+
+def _whole_columns(chunk: Chunk, flat: tuple[str, ...]) -> pa.RecordBatch | None:
+    """The rows of records that are a query and some texts each, without looking at every one.
+
+    None where there is more, or a value is no text.
+    """
+    documents = [name for name in flat if name in chunk.columns]
+    if not flat or chunk.columns.keys() != {"query", *documents} or flat[0] not in documents:
+        return None
+    try:
+        query, *texts = (
+            pa.array(chunk.columns[name], pa.string()) for name in ("query", *documents)
+        )
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        return None
+    if query.null_count or any(column.null_count for column in texts):
+        return None
+    count, width = len(query), len(texts)
+    # Record after record, each one's positive first.
+    place = (np.arange(width)[None, :] * count + np.arange(count)[:, None]).ravel()
+    within = np.tile(np.arange(width), count)
+    columns = {
+        "query": query.take(pa.array(np.repeat(np.arange(count), width))),
+        "title": pa.repeat(pa.scalar(""), count * width),
+        "text": pa.concat_arrays(texts).take(pa.array(place)),
+        "grade": pa.array(np.ones(count * width, dtype=np.int32), mask=within > 0),
+        "given": pa.array(within.astype(np.int32), mask=within == 0),
+    }
+    return _batch(columns, count * width)
+
+
+def _batch(columns: Mapping[str, pa.Array], count: int) -> pa.RecordBatch:
+    """A batch of rows; what is not there is null."""
     arrays = [
         columns[field.name] if field.name in columns else pa.nulls(count, field.type)
         for field in EXAMPLES_SCHEMA

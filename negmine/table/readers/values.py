@@ -53,15 +53,15 @@ def _of_chunk(kind: Input, chunk: Chunk, path: str, problems: Problems) -> Itera
             yield from _row_by_row(kind, chunk, path, problems)
             return
         arrays.append(array)
-    yield from _bounded(pa.RecordBatch.from_arrays(arrays, schema=kind.schema))
+    yield from bounded(pa.RecordBatch.from_arrays(arrays, schema=kind.schema))
 
 
-def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """``batch``, in pieces where a few long texts make it too large."""
     if batch.num_rows > 1 and batch.nbytes > limits.MAX_BATCH_BYTES:
         half = batch.num_rows // 2
-        yield from _bounded(batch.slice(0, half))
-        yield from _bounded(batch.slice(half))
+        yield from bounded(batch.slice(0, half))
+        yield from bounded(batch.slice(half))
     elif batch.num_rows:
         yield batch
 
@@ -197,10 +197,10 @@ def _row_by_row(
             size += sum(len(value) for value in row if isinstance(value, str))
             # Lists of positives repeat their query: what was bounded as read may grow here.
             if len(kept) >= limits.MAX_BATCH_ROWS or size >= limits.MAX_BATCH_BYTES:
-                yield from _bounded(_from_rows(kind, kept))
+                yield from bounded(_from_rows(kind, kept))
                 kept, size = [], 0
     if kept:
-        yield from _bounded(_from_rows(kind, kept))
+        yield from bounded(_from_rows(kind, kept))
 
 
 def _from_rows(kind: Input, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

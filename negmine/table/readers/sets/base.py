@@ -146,10 +146,13 @@ class Opened(NamedTuple):
     Attributes:
         targets: the columns that are taken.
         read: a record's meaning.
+        flat: targets that hold a text each, where a record may be no more than a query and these:
+            the positive first, then the negatives.
     """
 
     targets: tuple[Target, ...]
     read: Callable[[Record, Reading], Example]
+    flat: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

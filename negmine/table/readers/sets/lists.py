@@ -95,7 +95,8 @@ def _open(beginning: Beginning) -> Opened:
         positives, found = _scored(record, positives, found)
         return Example(qid, query, positives, found)
 
-    return Opened((*_FIXED, *texts, *ids), read)
+    flat = () if only_ids else (POSITIVE.name, *negatives)
+    return Opened((*_FIXED, *texts, *ids), read, flat)
 
 
 def _numbered(beginning: Beginning, pattern: re.Pattern[str]) -> dict[int, str]:
