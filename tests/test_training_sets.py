@@ -392,8 +392,25 @@ def test_colberts_arrays_of_numbers(tmp_path: Path) -> None:
     assert (table[SALT].positives, table[SALT].scores) == ({RIVERS}, [3.5])
 
 
+def test_a_single_line_of_colberts(tmp_path: Path) -> None:
+    corpus, queries = _collections(tmp_path)
+    file = lines(tmp_path / "train.jsonl", [[1001, [5001, 9.0], [6001, 3.5]]])
+    table = mined(tmp_path, file, "--queries", queries, index=("--corpus", corpus))
+    assert (table[SALT].positives, table[SALT].scores) == ({RIVERS}, [3.5])
+
+
 def test_files_of_several_layouts(tmp_path: Path) -> None:
     first = lines(tmp_path / "a.jsonl", FLAT["triplets"][:1])
     second = lines(tmp_path / "b.jsonl", FLAT["flagembedding"][1:])
     more = ("--pairs", second)
     check(mined(tmp_path, first, *more, index=more))
+
+
+def test_a_single_conversation_is_no_wrapping(tmp_path: Path) -> None:
+    row = {
+        "messages": _said(SUGAR),
+        "positive_messages": [_said(LEAVES)],
+        "negative_messages": [_said(CELLS), _said(MOON)],
+    }
+    table = mined(tmp_path, lines(tmp_path / "swift.jsonl", [row]))
+    assert (table[SUGAR].positives, table[SUGAR].given) == ({LEAVES}, [CELLS, MOON])

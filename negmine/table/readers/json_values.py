@@ -38,10 +38,10 @@ def json_form(head: bytes) -> str | None:
     except orjson.JSONDecodeError:
         return _open_form(head, line, rest)
     if isinstance(value, list) and not rest.strip():
+        # A record that is an array itself (ColBERT's) begins with its query's number or text.
+        records = any(isinstance(item, dict | list) for item in value)
         return (
-            "array"
-            if not value or any(isinstance(item, dict | list) for item in value)
-            else ("jsonl")
+            "array" if not value or (records and not isinstance(value[0], int | str)) else "jsonl"
         )
     return "jsonl"
 

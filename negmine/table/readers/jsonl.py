@@ -17,6 +17,7 @@ from negmine.table.readers.json_values import columns_of, value_blocks
 from negmine.table.readers.kinds import ARRAY, PAIRS, Input, Target, known_names
 from negmine.table.readers.lines import Text, line_blocks
 from negmine.table.readers.problems import Problems
+from negmine.table.readers.sets import names_known
 from negmine.table.readers.suspects import LOOKED_AT, Look, refuse, settle
 from negmine.table.readers.values import type_name
 from negmine.table.readers.wrappings import mend_encoding
@@ -102,6 +103,8 @@ def _records(
         following = next(found, None)
         if following is None and isinstance(rows[0], dict):
             names = {*columns.values(), *known_names()}
+            if kind.name == PAIRS.name:
+                names |= set(names_known())
             made = columns_of(rows[0], names, text.name)
             if made is not None:
                 columns.account.note(f"{text.name}: read as columns, {len(made):,} records")
