@@ -245,3 +245,44 @@ def test_one_grade_cannot_be_both(
     )
     assert refused.exit_code == 2
     assert "is not below --min-grade" in refused.stderr
+
+
+def chosen(invoke: Invoke, folder: Path, name: str, *more: object) -> list[str]:
+    """The negatives that go out, through all stages with BM25."""
+    for command in (
+        ("filter", folder / "candidates", "--num-negatives", 1, *more, "-o", folder / name),
+        ("export", folder / name, "--ids", "-o", folder / f"{name}.jsonl"),
+    ):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+    lines = (folder / f"{name}.jsonl").read_text().splitlines()
+    return sorted({json.loads(line)["negative_docid"] for line in lines})
+
+
+def test_the_judged_document_that_bm25_does_not_find(invoke: Invoke, tmp_path: Path) -> None:
+    """From a report about TREC's deep learning track: grades 3 2 1 1 0, positives from 2 on."""
+    texts = [
+        "A goiter is a swelling of the thyroid gland in the neck.",
+        "Goiter of the thyroid gland is treated with iodine, medicine or surgery.",
+        "The thyroid gland makes hormones; a goiter may follow when iodine is missing.",
+        "The thyroid gland lies in the neck below the larynx.",
+        "Swelling of the neck may be due to lymph nodes.",
+        "Thyroid is also the name of a cartilage of the larynx.",
+    ]
+    corpus = [{"_id": f"p{n}", "text": text} for n, text in enumerate(texts, 1)]
+    write_jsonl(tmp_path / "corpus.jsonl", corpus)
+    query = {"_id": "156493", "text": "what is a goiter of the thyroid gland"}
+    write_jsonl(tmp_path / "queries.jsonl", [query])
+    lines = [f"156493 0 p{n} {grade}\n" for n, grade in enumerate((3, 2, 1, 1, 0), 1)]
+    (tmp_path / "qrels.txt").write_text("".join(lines))
+    for command in (
+        ("index", "--corpus", tmp_path / "corpus.jsonl", "-o", tmp_path / "index"),
+        (
+            *("retrieve", tmp_path / "index", "--queries", tmp_path / "queries.jsonl"),
+            *("--qrels", tmp_path / "qrels.txt", "--min-grade", 2, "-o", tmp_path / "candidates"),
+        ),
+    ):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+    assert chosen(invoke, tmp_path, "plain") == ["p6"]
+    assert chosen(invoke, tmp_path, "judged", "--prefer-judged") == ["p5"]

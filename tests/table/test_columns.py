@@ -157,6 +157,11 @@ def test_a_field_that_comes_late(tmp_path: Path) -> None:
     assert columns.account.layouts[0].ignored == ["url"]
 
 
+def test_a_run_is_no_judgements(tmp_path: Path) -> None:
+    path = written(tmp_path, "tsv", [{"qid": "q1", "docid": "d1", "rank": 1}])
+    assert "--ignore qrels.rank" in refusal("qrels", path)
+
+
 @pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
 def test_judgements_without_a_grade(tmp_path: Path, format: str) -> None:
     plain = {"query-id": "q1", "corpus-id": "d1"}

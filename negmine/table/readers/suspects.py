@@ -118,9 +118,7 @@ _ASKED: dict[str, tuple[Role, ...]] = {
 #: What makes more of pairs, and is named like any field.
 _FIELDS_OF_SETS = ("negative", "label", "score")
 #: Columns of judgements that are no grade whatever they hold.
-_NO_GRADES = _words(
-    "iteration iter q0 0 run tag rank method iprob url source index unnamed metadata"
-)
+_NO_GRADES = _words("iteration iter q0 0 url index unnamed metadata")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+|[0-9]+")
 _IDS = _words("id ids idx index row rowid number no nr unnamed offset start end")
 
