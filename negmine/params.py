@@ -585,6 +585,12 @@ class FilterParams:
         0.5, "SimANS: how fast the weight falls with distance; simans-abs has 3.", minimum=0
     )
     simans_b: float = opt(0.0, "SimANS: where the weight peaks, relative to the positive.")
+    simans_scale: Literal["spread", "none"] = opt(
+        "spread",
+        "SimANS: what distances to the positive are measured in: the standard deviation of the "
+        "scores of the query's own survivors, or the score itself (the paper's, for inner products "
+        "of unscaled vectors).",
+    )
     prefer_judged: bool = opt(
         False,
         "Take candidates judged not relevant (retrieve's --negative-grade or below) first.",
@@ -613,7 +619,9 @@ class FilterParams:
         "hard-first", "How the chosen of a query are numbered."
     )
     weight: Literal["none", "dclr", "gcse", "p-relevant", "cet"] = opt(
-        "none", "Add a weight column: how much each row should count as a negative."
+        "none",
+        "Add a weight column: how much each row should count as a negative. Rows of weight 0, or of "
+        "none, are no negatives: others take their place.",
     )
     weight_by: str | None = opt(
         None, "Score of the second model that dclr and gcse ask.", metavar="NAME"

@@ -53,6 +53,9 @@ def simans(
     ``simans-abs`` is the code for MS MARCO passages, ``exp(-a * |s - p|)`` with a = 3. a is in
     1 / unit of the score squared (1 / unit for the last), b in units of the score.
 
+    The numbers suit inner products of unscaled vectors. Divided by the query's :func:`spreads`,
+    cosines and logits get the same shape: a = 0.5 is a Gaussian as wide as the scores spread.
+
     Drawing one after another with these weights is taking the greatest ``log w - log(-log u)``
     (Gumbel's trick), with u uniform in (0, 1): the weights' logarithms never underflow.
 
@@ -71,6 +74,27 @@ def simans(
         log_weight = -a * (gap + b if form == "simans-code" else gap - b) ** 2
     uniform = np.clip(draw, 2.0**-54, 1 - 2.0**-53)
     return log_weight - np.log(-np.log(uniform))
+
+
+def spreads(query: np.ndarray, score: np.ndarray, survivors: np.ndarray) -> np.ndarray:
+    """Standard deviation of the scores of each query's survivors, per row, float64 [rows].
+
+    1 where it is 0 or cannot be told: all of such a query's survivors are alike.
+
+    Args:
+        query: query number of each row, ascending.
+        score: in any unit; NaN where there is none.
+        survivors: True for rows that may be taken.
+    """
+    rows = np.flatnonzero(survivors & ~np.isnan(score))
+    size = int(query[-1]) + 1 if len(query) else 0
+    count = np.maximum(np.bincount(query[rows], minlength=size), 1)
+    mean = np.bincount(query[rows], score[rows], minlength=size) / count
+    squares = np.bincount(query[rows], (score[rows] - mean[query[rows]]) ** 2, minlength=size)
+    spread = np.sqrt(squares / count)
+    # Equal scores differ from their mean by rounding.
+    even = spread <= 1e-9 * np.maximum(np.abs(mean), 1e-300)
+    return np.where(even, 1.0, spread)[query]
 
 
 def stratified(

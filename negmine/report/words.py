@@ -36,6 +36,8 @@ RULES = {
     "max_fn_rate": "above the calibrated threshold",
     "closer_than_positive": "not nearer to the query than the positive",
     "repeated_text": "copy of a better candidate of the query",
+    "unweighted": "without a weight: the second model did not see it",
+    "weightless": "weight 0: counts nothing as a negative",
     "skip_survivors": "among the best-scoring survivors",
     "max_reuse": "document serves enough queries already",
 }

@@ -41,6 +41,7 @@ class Decided:
         place: each survivor's place in its query's preference, 1 = first; 0 = dropped.
         by: what the sampler orders by.
         copies: number of each row's group of copies among its query's candidates, -1 = alone.
+        weight: how much each row counts as a negative, NaN = not known; None where nothing asks.
     """
 
     table: pa.Table
@@ -51,6 +52,7 @@ class Decided:
     place: np.ndarray
     by: np.ndarray
     copies: np.ndarray
+    weight: np.ndarray | None = None
 
 
 def label_pseudo(
@@ -109,6 +111,13 @@ def decide(
     reason, active = rules.apply(view, params)
     names = [rule.name for rule in active]
     hard = [rule.name for rule in active if rule.hard]
+    weight = None
+    if params.weight != "none":
+        weight = _weight(table, view, params, fit)
+        reason[(reason < 0) & np.isnan(weight)] = len(names)
+        reason[(reason < 0) & (weight == 0)] = len(names) + 1
+        names += ["unweighted", "weightless"]
+        hard.append("weightless")
     same = columns.sample_by == columns.by
     order_by = view.score if same else read_score(table, columns.sample_by)
     ordered = partial(_places, table, view, params, order_by, same)
@@ -125,7 +134,7 @@ def decide(
         names.append("skip_survivors")
     if ((place > 0) & (reason >= 0)).any():
         place = ordered(reason < 0)
-    return Decided(table, view, reason, names, hard, place, order_by, copies)
+    return Decided(table, view, reason, names, hard, place, order_by, copies, weight)
 
 
 def _places(
@@ -174,6 +183,9 @@ def _preference(
     if not same:
         per_query = rules.base.positive_scores(order_by, view.positive, view.starts, params.against)
         anchor = per_query[view.query]
+    if params.simans_scale == "spread":
+        spread = samplers.spreads(view.query, order_by, survivors)
+        order_by, anchor = order_by / spread, anchor / spread
     return samplers.simans(
         order_by, anchor, draw, a=params.simans_a, b=params.simans_b, form=params.sampler
     )
@@ -231,7 +243,7 @@ def judge(
     table = table.append_column("selected", pa.array(selected, mask=selected == 0))
     added = {
         "filled": lambda: pa.array(filled),
-        "weight": lambda: _floats(_weight(table, view, params, fit)),
+        "weight": lambda: _floats(decided.weight),
         "difficulty": lambda: _floats(
             weights.difficulty(
                 np.where(view.positive, np.nan, view.score - view.positive_score), fit.margins
@@ -302,7 +314,8 @@ def _weight(table: pa.Table, view: View, params: FilterParams, fit: Fit) -> np.n
     return np.where(view.positive, np.nan, weight)
 
 
-def _floats(values: np.ndarray) -> pa.Array:
+def _floats(values: np.ndarray | None) -> pa.Array:
+    assert values is not None
     return pa.array(values.astype(np.float32), mask=np.isnan(values))
 
 

@@ -114,7 +114,7 @@ def run(
         sample = Sample(params.num_negatives) if advise else None
         counts, fit = judge_all(setup, guard, writer, sample)
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
-        warnings += [*_warnings(counts, setup.columns.by), *idle]
+        warnings += [*_warnings(counts, setup.columns.by), *_unusual(setup), *idle]
         extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
         if (same_ids := guard.same_ids) is not None and same_ids.candidates:
             extra["same_ids"] = same_ids.facts()
@@ -286,6 +286,17 @@ def _counts(total: Counter[str]) -> dict[str, Any]:
         else:
             plain[name] = count
     return plain | tables
+
+
+def _unusual(setup: Setup) -> list[str]:
+    """Settings that run, and do not mean what their names promise."""
+    by, known = setup.columns.sample_by, schemas.source_names(setup.source.schema())
+    if setup.params.sampler.startswith("simans") and by not in known:
+        return [
+            f"--sampler {setup.params.sampler} is made for the scores of a retriever, and "
+            f"score_{by} is none: say --sample-by with one of {', '.join(known)}"
+        ]
+    return []
 
 
 def _warnings(counts: dict[str, Any], by: str) -> list[str]:
