@@ -620,8 +620,8 @@ class FilterParams:
     )
     weight: Literal["none", "dclr", "gcse", "p-relevant", "cet"] = opt(
         "none",
-        "Add a weight column: how much each row should count as a negative. Rows of weight 0, or of "
-        "none, are no negatives: others take their place.",
+        "Add a weight column: how much each row should count as a negative. Rows of weight 0, "
+        "or of none, are no negatives: others take their place.",
     )
     weight_by: str | None = opt(
         None, "Score of the second model that dclr and gcse ask.", metavar="NAME"
@@ -698,6 +698,12 @@ class ExportParams:
         metavar="SEED",
         minimum=0,
     )
+    order_by: str | None = opt(
+        None,
+        "Put the examples in rising order of this column of the ledger (-COLUMN: falling), by the "
+        "mean over an example's negatives: difficulty gives easy ones first.",
+        metavar="COLUMN",
+    )
     max_shard_size: str | None = opt(
         None,
         "Cut a folder into parts of about this much text, such as 500MB.",
@@ -719,6 +725,12 @@ class ExportParams:
         None,
         "Encoder of the index whose vectors the batcher compares; default: the first.",
         metavar="NAME",
+    )
+    group_by: str | None = opt(
+        None,
+        "With --batcher: a batch holds examples of one value of this column of the corpus (index "
+        "--keep), such as the data set or the language, by the document of an example's positive.",
+        metavar="COLUMN",
     )
     clusters: int | None = opt(
         None,

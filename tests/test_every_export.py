@@ -9,6 +9,7 @@ import dataclasses
 import gzip
 import io
 import json
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -322,6 +323,7 @@ FLAGS: list[tuple[str, ...]] = [
     ("--prompt", "Find a passage: "),
     ("--split", "0.3"),
     ("--shuffle", "7"),
+    ("--order-by", "difficulty"),
     ("--max-shard-size", "600"),
     ("--card",),
     ("--batcher", "ngame"),
@@ -329,6 +331,7 @@ FLAGS: list[tuple[str, ...]] = [
     ("--batcher", "tas-balanced"),
     ("--batch-size", "4"),
     ("--batch-by", "minilm"),
+    ("--group-by", "topic"),
     ("--clusters", "2"),
     ("--cluster-size", "4"),
     ("--rounds", "2"),
@@ -362,6 +365,7 @@ def refused(name: str, option: str) -> bool:
         "--extra": name in CLOSED,
         "--prompt": name != "flagembedding",
         "--batcher": name.startswith("trec"),
+        "--order-by": name.startswith("trec"),
     }.get(option, False)
 
 
@@ -373,7 +377,7 @@ def test_every_option_of_export_is_tried_here() -> None:
     assert set(RIGHT) == set(formats.FORMATS)
 
 
-BATCHING = ("--batch-size", "--batch-by", "--clusters", "--cluster-size", "--rounds")
+BATCHING = ("--batch-size", "--batch-by", "--group-by", "--clusters", "--cluster-size", "--rounds")
 #: Flags that no format sees: tried with a streamed, an ordered and a conversational one.
 OF_ALL = (
     *("--force", "--quiet", "--verbose", "--log-format", "--json", "--device", "--memory"),
@@ -453,6 +457,17 @@ def check(
         assert got == wanted
     if option == "--shuffle":
         assert [one for one, _ in found] != list(right(ledger, name).elements())
+    if option == "--order-by":
+        of_query: dict[str, set[str]] = {}
+        for (qid, _, n), _ in found:
+            of_query.setdefault(qid, set()).update(n)
+        means = [
+            # A positive alone goes by its query's negatives.
+            statistics.fmean(ledger.value(qid, docid, value) for docid in n or of_query[qid])
+            for (qid, _, n), _ in found
+        ]
+        assert np.diff(means).min() > -1e-12
+        assert len(set(means)) > 1
     if option == "--max-shard-size":
         assert len(files(out)) > 1
     if option == "--extra":

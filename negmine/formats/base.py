@@ -89,6 +89,7 @@ class Chosen:
         negative_ranks: per source, the negative's retrieval rank, 0 = not retrieved [m]; empty
             unless the format asks for ranks.
         extras: columns of the ledger that go out too.
+        negative_order: what the examples are ordered by, NaN = none [m]; empty unless they are.
     """
 
     qids: pa.Array
@@ -103,6 +104,7 @@ class Chosen:
     negative_score: np.ndarray
     negative_ranks: Mapping[str, np.ndarray] = field(default_factory=dict)
     extras: tuple[Measure, ...] = ()
+    negative_order: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def measures(self, scores: str | None) -> list[Measure]:
         """What stands beside every document: the scores, if they have a name, and the extras."""

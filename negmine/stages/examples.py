@@ -56,6 +56,7 @@ class Choices:
         by: name of the score that goes out.
         ranks: read the sources' ranks of the negatives.
         extras: columns that go out beside the documents.
+        order_by: column that the examples are ordered by.
         promoted: False leaves out the positives that the filter chose itself.
         limit: only the first so many queries.
         split: share of the queries that is held out.
@@ -71,6 +72,7 @@ class Choices:
         *,
         ranks: bool = False,
         extras: Sequence[str] = (),
+        order_by: str | None = None,
         promoted: bool = True,
         limit: int | None = None,
         split: float | None = None,
@@ -78,6 +80,9 @@ class Choices:
         self.ledger = ledger
         self.sources = schemas.source_names(ledger.schema()) if ranks else []
         self.extras = _kinds(ledger.schema(), extras)
+        if order_by is not None:
+            _kinds(ledger.schema(), [order_by], "--order-by")
+        self._order_by = order_by
         self._promoted = promoted
         self._by = score_column(by)
         self._split = split
@@ -105,6 +110,7 @@ class Choices:
         columns = ["qid", "docid", "label", "grade", self._by, "selected"]
         columns += [rank_column(source) for source in self.sources]
         columns += [extra for extra in self.extras if extra != PROMOTED]
+        columns += [self._order_by] if self._order_by is not None else []
         table = self.ledger.read(name, list(dict.fromkeys(columns)))
         used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
         # A query without a chosen row still counts as a query, so its first row is kept.
@@ -161,6 +167,9 @@ class Choices:
                 for name, kind in self.extras.items()
                 for values in [own.astype(float) if name == PROMOTED else _floats(table, name)]
             ),
+            negative_order=np.empty(0)
+            if self._order_by is None
+            else _floats(table, self._order_by)[negative],
         )
 
     def whole(self, side: Side) -> tuple[Chosen, int]:
@@ -192,10 +201,10 @@ def qids_held_out(qids: pa.Array, share: float) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.float64) / 2.0**64 < share
 
 
-def _kinds(schema: pa.Schema, extras: Sequence[str]) -> dict[str, Kind]:
+def _kinds(schema: pa.Schema, extras: Sequence[str], option: str = "--extra") -> dict[str, Kind]:
     """What the values of each extra column are."""
     numbers = [field.name for field in schema if not pa.types.is_string(field.type)]
-    kinds: dict[str, Kind] = {PROMOTED: "flag"}
+    kinds: dict[str, Kind] = {PROMOTED: "flag"} if option == "--extra" else {}
     for name in numbers:
         if pa.types.is_boolean(schema.field(name).type):
             kinds[name] = "flag"
@@ -204,7 +213,7 @@ def _kinds(schema: pa.Schema, extras: Sequence[str]) -> dict[str, Kind]:
     for name in extras:
         if name not in kinds:
             missing = "holds text" if name in schema.names else "is not in the ledger"
-            raise UsageError(f"--extra: '{name}' {missing}", hint=did_you_mean(name, kinds))
+            raise UsageError(f"{option}: '{name}' {missing}", hint=did_you_mean(name, kinds))
     return {name: kinds[name] for name in extras}
 
 
@@ -249,6 +258,7 @@ def _joined(parts: list[Chosen], empty: Chosen) -> Chosen:
             )
             for i, measure in enumerate(empty.extras)
         ),
+        negative_order=join(p.negative_order for p in parts),
     )
 
 

@@ -18,7 +18,7 @@ from negmine.errors import EmptyResultError, UsageError
 from negmine.formats import card
 from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params import ExportParams, output_affecting
-from negmine.stages import batching, export_options, shortfall
+from negmine.stages import batching, export_options, kept, ordering, shortfall
 from negmine.stages.examples import (
     PIECE_BYTES,
     Choices,
@@ -74,6 +74,8 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
     suffix = _suffix(params, layout, out)
     export_options.check(params, layout, out, suffix)
     source = artifacts.open_artifact(ledger, ["filter"], purpose="the ledger")
+    if params.group_by is not None:
+        kept.check(params.group_by, Documents(source.ancestor("index.documents")), "--group-by")
     by = schemas.pick_score(
         source.schema(), params.score_by or source.manifest["params"]["by"], "--score-by"
     )
@@ -320,6 +322,7 @@ class Maker:
             by,
             ranks=layout.ranks,
             extras=params.extra,
+            order_by=None if params.order_by is None else params.order_by.removeprefix("-"),
             promoted=params.promoted == "use",
             limit=params.limit,
             split=params.split,
@@ -335,6 +338,7 @@ class Maker:
         )
         self._total: dict[Side, Counter[str]] = {}
         self._facts: dict[Side, dict[str, Any]] = {}
+        self._told: dict[Side, list[str]] = {}
 
     @property
     def ceiling(self) -> int:
@@ -348,6 +352,7 @@ class Maker:
         return bool(
             params.batcher is not None
             or params.shuffle is not None
+            or params.order_by is not None
             or params.max_shard_size is not None
             # Its readers take one file.
             or self.layout.numbered
@@ -390,8 +395,14 @@ class Maker:
         if self.params.shuffle is not None:
             order = np.random.default_rng(self.params.shuffle).permutation(examples.count)
             examples = examples.take(order)
+        elif self.params.order_by is not None:
+            falling = self.params.order_by.startswith("-")
+            order, unknown = ordering.by_negatives(examples, chosen, falling=falling)
+            examples = examples.take(order)
+            stats["examples_without_order"] = unknown
         elif self.params.batcher is not None and side != "heldout":
-            examples, facts = batching.batched(examples, chosen, self.params, self.choices)
+            examples, facts, told = batching.batched(examples, chosen, self.params, self.choices)
+            self._told[side] = told
             if not self.layout.closed:
                 examples = batching.numbered(examples, self.params.batch_size)
             self._facts[side] = facts
@@ -475,6 +486,7 @@ class Maker:
             )
         optional = (
             *("selected_other_side", "scores_unknown", "queries_without_positives"),
+            "examples_without_order",
             *("queries_without_negatives", "queries_short"),
             *("negatives_of_queries_left_out", "negatives_left_out"),
         )
@@ -499,7 +511,14 @@ class Maker:
                 f"{total['examples_not_batched'] + total['examples']} examples are in no full "
                 "batch and left out; a smaller --batch-size leaves out fewer"
             )
-        return told
+        if total["examples_without_order"]:
+            told.append(
+                f"{total['examples_without_order']} examples have no {self.params.order_by} to be "
+                "ordered by, and come last"
+            )
+        schema = self.choices.ledger.schema()
+        told += export_options.left_behind(self.params, self.layout, schema.names)
+        return [*told, *self._told.get(side, [])]
 
     def refuse_empty(self, side: Side) -> None:
         """See whether a side has any example, before anything is written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from negmine import bounds, formats
@@ -13,6 +14,7 @@ from negmine.params import ExportParams
 _BATCHING = {
     "batch_size": (),
     "batch_by": (),
+    "group_by": (),
     "clusters": ("tas-balanced",),
     "rounds": ("tas-balanced",),
     "cluster_size": ("ngame", "b3"),
@@ -61,6 +63,25 @@ def _check_place(
         )
 
 
+def left_behind(params: ExportParams, layout: formats.Format, columns: Sequence[str]) -> list[str]:
+    """What the filter added for a trainer and does not go out.
+
+    Args:
+        params: settings.
+        layout: the format they ask for.
+        columns: the ledger's.
+    """
+    if not layout.trains:
+        return []
+    names = [n for n in ("weight", "tau_plus", "filled") if n in columns and n not in params.extra]
+    if not names:
+        return []
+    told = f"the ledger's {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not in the "
+    if layout.closed:
+        return [f"{told}training set: {params.format} has no place for further columns"]
+    return [told + "training set: add " + " ".join(f"--extra {name}" for name in names)]
+
+
 def _check_layout(params: ExportParams, layout: formats.Format) -> None:
     """What the format has a place for."""
     if layout.closed and params.extra:
@@ -103,6 +124,8 @@ def _check_batches(params: ExportParams, layout: formats.Format) -> None:
         raise UsageError(
             "--shuffle would undo --batcher", hint="Batches are in random order; see --seed."
         )
+    if params.order_by is not None:
+        _check_order(params, layout)
     defaults = {field.name: field.default for field in dataclasses.fields(params)}
     for name, batchers in _BATCHING.items():
         if getattr(params, name) == defaults[name]:
@@ -115,3 +138,17 @@ def _check_batches(params: ExportParams, layout: formats.Format) -> None:
                 f"{option} belongs to --batcher {' or '.join(batchers)}, not to {params.batcher}",
                 hint="Leave it out.",
             )
+
+
+def _check_order(params: ExportParams, layout: formats.Format) -> None:
+    for option, given in (
+        ("--shuffle", params.shuffle is not None),
+        ("--batcher", params.batcher is not None),
+    ):
+        if given:
+            raise UsageError(f"{option} would undo --order-by", hint="Give one or the other.")
+    if not layout.trains:
+        raise UsageError(
+            f"--order-by: {params.format} holds no training examples",
+            hint="Leave it out, or choose another --format.",
+        )

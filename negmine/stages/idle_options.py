@@ -39,6 +39,7 @@ _NEEDS: dict[str, tuple[str, Condition]] = {
     ),
     "duplicate_query_at": ("--duplicate-queries", lambda p: p.duplicate_queries),
     "simans_a": ("--sampler simans", lambda p: p.sampler.startswith("simans")),
+    "simans_scale": ("--sampler simans", lambda p: p.sampler.startswith("simans")),
     "simans_b": (
         "--sampler simans or simans-code",
         lambda p: p.sampler in ("simans", "simans-code"),

@@ -34,6 +34,8 @@ _OFF: dict[str, tuple[str, dict[str, Any]]] = {
     "duplicate_query": ("--no-duplicate-queries", {"duplicate_queries": False}),
     "between_grades": ("--no-between-grades", {"between_grades": False}),
     "repeated_text": ("--no-repeated-texts", {"repeated_texts": False}),
+    "weightless": ("leaving out --weight", {"weight": "none"}),
+    "unweighted": ("leaving out --weight", {"weight": "none"}),
     "near_duplicate_cosine": ("leaving out --near-duplicate-cosine", {"near_duplicate_cosine": ()}),
     "closer_than_positive": ("leaving out --closer-than-positive", {"closer_than_positive": ()}),
 }

@@ -368,6 +368,8 @@ def test_optional_columns(tmp_path: Path) -> None:
         rows,
         weight="dclr",
         weight_by="minilm",
+        # Of the ten to a query one or two are beyond it, and weigh nothing.
+        weight_above=0.98,
         difficulty=True,
         tau_plus=0.1,
         order="easy-first",

@@ -1,0 +1,597 @@
+"""What each recipe's method promises of the training file, computed anew from the ledger's numbers.
+
+Nothing here calls a rule, a sampler or a layout of negmine: a promise is the method's own formula
+over the scores and ranks of the candidates, with the numbers of its paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from negmine.samplers import draws
+from negmine.table import artifact as artifacts
+
+Row = dict[str, Any]
+#: Reasons of the identity guard, whose own tests look at texts: such rows are no candidates here.
+GUARD = {
+    *("own_document", "same_text", "query_text", "near_duplicate", "near_duplicate_cosine"),
+    *("sibling", "duplicate_query", "excluded", "repeated_text", "between_grades"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One example of a training file, its texts told by ids."""
+
+    qid: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+    row: Row
+
+
+@dataclass(frozen=True)
+class Made:
+    """A ledger, and the training file that was made of it.
+
+    Attributes:
+        queries: rows of the ledger by query.
+        lines: examples of the file, in its order.
+        manifest: the ledger's.
+        changed: settings that the test gave other values than the recipe has.
+        vectors: the scores come from models, so that they agree with the vectors.
+    """
+
+    queries: dict[str, list[Row]]
+    lines: list[Line]
+    manifest: Mapping[str, Any]
+    changed: Mapping[str, float] = field(default_factory=dict)
+    vectors: bool = True
+
+    def row(self, qid: str, docid: str) -> Row:
+        return self._by_id[qid, docid]
+
+    @cached_property
+    def _by_id(self) -> dict[tuple[str, str], Row]:
+        return {(qid, row["docid"]): row for qid, rows in self.queries.items() for row in rows}
+
+    def limit(self, name: str, value: float) -> float:
+        """The paper's number, or what this test put in its place."""
+        return self.changed.get(name, value)
+
+
+def read(ledger: Path, train: Path, **more: Any) -> Made:
+    """Read a ledger and a training file of the layouts that recipes write."""
+    artifact = artifacts.open_artifact(ledger)
+    queries: dict[str, list[Row]] = defaultdict(list)
+    for part in artifact.parts:
+        for row in artifact.read(part).to_pylist():
+            queries[row["qid"]].append(row)
+    documents = artifact.ancestor("index.documents")
+    retrieved = artifact.ancestor("retrieve")
+    docid = {
+        row["text"]: row["docid"]
+        for part in documents.parts
+        for row in documents.read(part).to_pylist()
+    }
+    qid = {
+        row["text"]: row["qid"]
+        for part in artifact.parts
+        for row in retrieved.read(f"_queries/{part}").to_pylist()
+    }
+    assert len(qid) == len(queries)
+    lines = [_line(row, qid, docid) for row in pq.read_table(train).to_pylist()]
+    return Made(dict(queries), lines, artifact.manifest, **more)
+
+
+def _line(row: Row, qid: Mapping[str, str], docid: Mapping[str, str]) -> Line:
+    if "documents" in row:
+        positive, *negatives = row["documents"]
+        positives = [positive]
+        if "labels" in row:
+            assert row["labels"] == [1] + [0] * len(negatives)
+    elif "pos" in row:
+        positives, negatives = row["pos"], row["neg"]
+    else:
+        positives = [row["positive"]]
+        negatives = [text for name, text in row.items() if name.startswith("negative")]
+    asked = qid[row.get("anchor", row.get("query"))]
+    return Line(asked, tuple(docid[t] for t in positives), tuple(docid[t] for t in negatives), row)
+
+
+# --- what may be chosen, and what must be -----------------------------------------------------
+
+#: (row, rows of its query, the made) -> whether the method's own rule keeps the row.
+Keep = Callable[[Row, list[Row], Made], bool]
+
+
+def positive_score(rows: list[Row], name: str, of: Callable[[list[float]], float] = min) -> float:
+    """The lowest score of a query's positives; NaN where one has none."""
+    found = [row[name] for row in rows if row["label"] == 1]
+    return math.nan if not found or None in found else of(found)
+
+
+def below(name: str, limit: Callable[[float], float], *, strict: bool) -> Keep:
+    """Keeps ``s < limit(p)``, or ``<=``."""
+
+    def keep(row: Row, rows: list[Row], made: Made) -> bool:
+        border = limit(positive_score(rows, name))
+        return bool(row[name] < border) if strict else bool(row[name] <= border)
+
+    return keep
+
+
+def anything(row: Row, rows: list[Row], made: Made) -> bool:
+    return True
+
+
+def by(name: str) -> Callable[[Row], Any]:
+    """The best score first, equal ones by docid, unknown ones last."""
+    return lambda row: (math.inf if row[name] is None else -row[name], row["docid"])
+
+
+def by_rank(source: str) -> Callable[[Row], Any]:
+    return lambda row: (row[f"rank_{source}"] or math.inf, row["docid"])
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a method promises.
+
+    Attributes:
+        n: negatives of a query, at most.
+        layout: ``triplet``, ``tuple`` (all n or nothing), ``list`` (per positive) or ``query``.
+        score: column without which a row is no candidate.
+        keep: the method's rule.
+        order: who is taken first; None where it is drawn.
+        columns: columns of the ledger that the file has beside its texts.
+        trusted: rules whose own tests compute them anew (learned limits, vectors).
+        also: what else holds of the file.
+        shuffled: the file's lines are in no order of queries.
+    """
+
+    n: int
+    layout: str
+    score: str
+    keep: Keep = anything
+    order: Callable[[Row], Any] | None = None
+    columns: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    also: Sequence[Callable[[Made], None]] = ()
+    shuffled: bool = False
+
+    def candidates(self, made: Made, qid: str) -> list[Row]:
+        """Rows that may be a negative of a query."""
+        rows = made.queries[qid]
+        return [
+            row
+            for row in rows
+            if row["label"] == 0
+            and row[self.score] is not None
+            and row["dropped_by"] not in GUARD
+            and row["dropped_by"] not in self.trusted
+            and self.keep(row, rows, made)
+        ]
+
+
+def check(promise: Promise, made: Made, *, batched: bool = False) -> None:
+    """See that a training file keeps its promise."""
+    assert made.lines
+    got: dict[str, set[str]] = defaultdict(set)
+    for line in made.lines:
+        got[line.qid].update(line.negatives)
+    for qid, rows in made.queries.items():
+        positives = {row["docid"] for row in rows if row["label"] == 1}
+        may = promise.candidates(made, qid)
+        size = min(promise.n, len(may))
+        mine = [line for line in made.lines if line.qid == qid]
+        if not positives or size == 0 or (promise.layout == "tuple" and size < promise.n):
+            assert not mine, qid
+            continue
+        if not batched:
+            assert got[qid] <= {row["docid"] for row in may}, qid
+            assert len(got[qid]) == size, qid
+            if promise.order is not None:
+                first = sorted(may, key=promise.order)[:size]
+                assert got[qid] == {row["docid"] for row in first}, qid
+            _check_layout(promise, mine, positives, got[qid])
+        for line in mine:
+            _check_columns(promise, made, line)
+    asked = [line.qid for line in made.lines]
+    if promise.shuffled:
+        assert sum(a != b for a, b in pairwise(asked)) > 2 * len(set(asked))
+    for also in promise.also:
+        also(made)
+
+
+def _check_layout(
+    promise: Promise, lines: list[Line], positives: set[str], negatives: set[str]
+) -> None:
+    if promise.layout == "triplet":
+        pairs = Counter((line.positives, line.negatives) for line in lines)
+        assert pairs == Counter(((p,), (n,)) for p in positives for n in negatives)
+        return
+    if promise.layout == "query":
+        assert len(lines) == 1
+        assert set(lines[0].positives) == positives
+    else:
+        assert sorted(line.positives for line in lines) == sorted((p,) for p in positives)
+    for line in lines:
+        assert len(line.negatives) == len(negatives)
+        assert set(line.negatives) == negatives
+
+
+def _check_columns(promise: Promise, made: Made, line: Line) -> None:
+    documents = [*line.positives, *line.negatives]
+    for name in promise.columns:
+        known = [made.row(line.qid, docid)[name] for docid in documents]
+        found = line.row["scores" if name.startswith("score_") else name]
+        assert found == known, name
+
+
+# --- what single methods promise beside that --------------------------------------------------
+
+
+def measured(made: Made, name: str) -> list[tuple[Row, Any]]:
+    """(row of the ledger, value in the file) of every negative in the file."""
+    return [
+        (made.row(line.qid, docid), value)
+        for line in made.lines
+        for docid, value in zip(line.negatives, line.row[name][len(line.positives) :], strict=True)
+    ]
+
+
+def weights_are(of: Callable[[Row], float]) -> Callable[[Made], None]:
+    """The column ``weight`` of the file, and nothing that weighs nothing."""
+
+    def holds(made: Made) -> None:
+        for row, weight in measured(made, "weight"):
+            assert weight > 0
+            if (wanted := of(row)) is not None:
+                assert weight == _near(wanted)
+        for line in made.lines:
+            assert line.row["weight"][0] is None, "a positive has no weight as a negative"
+
+    return holds
+
+
+def _near(value: float) -> Any:
+    import pytest
+
+    return pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+def gaussian_decay(row: Row) -> float:
+    """GCSE: temperature 0.05, sigma 0.17."""
+    a, g = row["score_minilm"] / 0.05, row["score_second"] / 0.05
+    return 1 - math.exp(-((a - g) ** 2) / (2 * 0.17**2)) if a <= g else 1.0
+
+
+def second_allows(row: Row, rows: list[Row], made: Made) -> bool:
+    """DCLR: weight 0 above 0.90."""
+    return bool(row["score_second"] <= np.float32(made.limit("weight_above", 0.9)))
+
+
+def some_weight(row: Row, rows: list[Row], made: Made) -> bool:
+    return bool(row["weight"] > 0)
+
+
+def guide_allows(row: Row, rows: list[Row], made: Made) -> bool:
+    """GISTEmbed: dropped iff the guide puts it above the positive."""
+    return bool(row["score_guide"] <= positive_score(rows, "score_guide"))
+
+
+def quantile_allows(row: Row, rows: list[Row], made: Made) -> bool:
+    """``u(d) <= max(0.01 * u(d+), 0.005)``, u = share of all positives that score at most so."""
+    known = np.array([r["score_ce"] for of in made.queries.values() for r in of if r["label"] == 1])
+    u = float((known <= row["score_ce"]).mean())
+    p = float((known <= positive_score(rows, "score_ce")).mean())
+    share = made.limit("percentile", 0.01)
+    return u <= max(share * p, made.limit("percentile_floor", 0.005))
+
+
+def in_window(row: Row, rows: list[Row], made: Made) -> bool:
+    """KaLM: ranks 51 to 100 of queries whose best positive reaches the 51st candidate's score."""
+    best = positive_score(rows, "score_minilm", max)
+    at = [r["score_minilm"] for r in rows if r["rank_minilm"] == 51]
+    given_up = bool(at) and best < at[0]
+    rank = row["rank_minilm"]
+    return not given_up and rank is not None and 51 <= rank <= 100
+
+
+def not_above(row: Row, rows: list[Row], made: Made) -> bool:
+    """NV-Retriever: at most 0.7."""
+    return bool(row["score_minilm"] <= made.limit("max_score", 0.7))
+
+
+def not_among_first(row: Row, rows: list[Row], made: Made) -> bool:
+    """NV-Retriever: beyond the first 10 negatives of the retriever's ranking."""
+    others = sorted(
+        r["rank_minilm"] for r in rows if r["label"] == 0 and r["rank_minilm"] is not None
+    )
+    return row["rank_minilm"] is not None and row["rank_minilm"] not in others[:10]
+
+
+def retrieved(source: str) -> Keep:
+    return lambda row, rows, made: row[f"rank_{source}"] is not None
+
+
+def p_relevant_allows(row: Row, rows: list[Row], made: Made) -> bool:
+    return bool(row["score_p_relevant"] <= 0.035)
+
+
+def ambiguous(a: float, b: float, form: str) -> Callable[[Made], None]:
+    """SimANS: 15 drawn by its weights over the retriever's scores, in units of their spread.
+
+    Drawn anew by another algorithm than Gumbel's: the greatest u^(1/w) (Efraimidis, Spirakis).
+    """
+
+    def holds(made: Made) -> None:
+        promise = PROMISES["simans"]
+        same_as_top = total = 0
+        for qid in {line.qid for line in made.lines}:
+            may = promise.candidates(made, qid)
+            s = np.array([row["score_minilm"] for row in may])
+            z = (s - positive_score(made.queries[qid], "score_minilm")) / s.std()
+            if form == "abs":
+                w = np.exp(-a * np.abs(z))
+            else:
+                w = np.exp(-a * (z - b if form == "paper" else z + b) ** 2)
+            ids = [row["docid"] for row in may]
+            u = draws(pa.chunked_array([[qid] * len(ids)]), pa.chunked_array([ids]), 42)
+            with np.errstate(divide="ignore"):
+                key = np.log(u) / np.maximum(w, 1e-300)
+            wanted = {ids[i] for i in np.argsort(-key, kind="stable")[:15]}
+            got = {d for line in made.lines if line.qid == qid for d in line.negatives}
+            assert got == wanted, qid
+            top = sorted(may, key=by("score_minilm"))[:15]
+            same_as_top += len(got & {row["docid"] for row in top})
+            total += len(got)
+        assert same_as_top < 0.9 * total
+
+    return holds
+
+
+def easy_to_hard(made: Made) -> None:
+    """PEG: difficulty is the quantile of s - p among all candidates; the file's order is its."""
+    margins: dict[tuple[str, str], float] = {}
+    for qid, rows in made.queries.items():
+        p = positive_score(rows, "score_ce")
+        for row in rows:
+            if row["label"] == 0 and row["score_ce"] is not None and not math.isnan(p):
+                margins[qid, row["docid"]] = row["score_ce"] - p
+    known = np.sort(list(margins.values()))
+    means = []
+    for line in made.lines:
+        wanted = [
+            np.searchsorted(known, margins[line.qid, docid], side="right") / len(known)
+            for docid in line.negatives
+        ]
+        found = line.row["difficulty"][1:]
+        assert found == [_near(value) for value in wanted]
+        # Numbered by the score, whose order a quantile of the margin keeps within a query.
+        assert found == sorted(found)
+        means.append(float(np.mean(found)))
+    assert means == sorted(means)
+    assert len(set(means)) > 1
+
+
+def every_bin(made: Made) -> None:
+    """One negative of each of n parts of the survivors by score, which hold as many each."""
+    promise = PROMISES["stratified"]
+    for line in made.lines:
+        may = sorted(promise.candidates(made, line.qid), key=by("score_ce"))
+        place = {row["docid"]: number for number, row in enumerate(may)}
+        n = len(line.negatives)
+        assert {place[docid] * n // len(may) for docid in line.negatives} == set(range(n))
+
+
+def walked(made: Made) -> None:
+    """RocketQA: below 0.1 within the top 50 in their order, fill from beyond, pseudo-positives."""
+
+    def sure(row: Row) -> bool:
+        logit = row["score_ce"]
+        return logit is not None and 1 / (1 + math.exp(-logit)) <= 0.1
+
+    for line in made.lines:
+        rows = made.queries[line.qid]
+        free = [
+            row
+            for row in rows
+            if row["label"] == 0
+            and row["dropped_by"] not in GUARD
+            and row["rank_minilm"] is not None
+        ]
+        near = sorted(
+            (row for row in free if row["rank_minilm"] <= 50 and sure(row)),
+            key=by_rank("minilm"),
+        )
+        for docid, filled in zip(line.negatives, line.row["filled"][1:], strict=True):
+            row = made.row(line.qid, docid)
+            assert filled == (row["rank_minilm"] > 50)
+            assert filled or docid in {r["docid"] for r in near[:4]}
+        (promoted,) = {*line.row["promoted"][:1]}
+        if promoted:
+            assert not any(line.row["filled"])
+            best = made.row(line.qid, line.positives[0])
+            assert 1 / (1 + math.exp(-best["score_ce"])) > 0.9
+            scores = [
+                r["score_ce"]
+                for r in rows
+                if r["score_ce"] is not None
+                and r["rank_minilm"] is not None
+                and r["rank_minilm"] <= 50
+            ]
+            assert best["score_ce"] == max(scores)
+
+
+def rocketqa_allows(row: Row, rows: list[Row], made: Made) -> bool:
+    """Either sure and near, or a fill of a labelled query that ran short."""
+    return row["selected"] is not None
+
+
+def judged_first(made: Made) -> None:
+    """T2Ranking: grade 2 and above is positive; judged low grades are taken before others."""
+    judged = 0
+    for qid, rows in made.queries.items():
+        assert all((row["grade"] or 0) >= 2 for row in rows if row["label"] == 1)
+        may = PROMISES["t2ranking"].candidates(made, qid)
+        low = {row["docid"] for row in may if row["grade"] is not None}
+        got = {d for line in made.lines if line.qid == qid for d in line.negatives}
+        if got:
+            assert len(low & got) == min(len(low), 8)
+            judged += len(low & got)
+    assert judged
+
+
+def listed_by_rank(source: str) -> Callable[[Made], None]:
+    """The lists stand in the order of a retriever."""
+
+    def holds(made: Made) -> None:
+        for line in made.lines:
+            ranks = [made.row(line.qid, docid)[f"rank_{source}"] for docid in line.negatives]
+            assert ranks == sorted(ranks)
+
+    return holds
+
+
+def hard_first(name: str) -> Callable[[Made], None]:
+    """The negatives of an example stand with the hardest first."""
+
+    def holds(made: Made) -> None:
+        for line in made.lines:
+            scores = [made.row(line.qid, docid)[name] for docid in line.negatives]
+            assert scores == sorted(scores, reverse=True)
+
+    return holds
+
+
+def constant(name: str, value: float) -> Callable[[Made], None]:
+    def holds(made: Made) -> None:
+        assert {v for line in made.lines for v in line.row[name]} == {np.float32(value)}
+
+    return holds
+
+
+def bounded(made: Made) -> None:
+    """Conformal: of the positives that were found at most 5% are below the limit; negatives are."""
+    bound = made.manifest["calibration"]
+    limit, margin = bound["threshold"], bound["form"] == "margin"
+    for line in made.lines:
+        p = positive_score(made.queries[line.qid], "score_ce") if margin else 0.0
+        assert all(made.row(line.qid, d)["score_ce"] - p < limit for d in line.negatives)
+    if not margin:
+        found = [
+            row["score_ce"]
+            for rows in made.queries.values()
+            for row in rows
+            if row["label"] == 1 and (row["rank_bm25"] or row["rank_minilm"])
+        ]
+        assert np.mean(np.array(found) < limit) <= 0.05
+
+
+def nearer_than_the_positive(made: Made) -> None:
+    """Enterprise: cos(q, d) > cos(q, d+), strictly, for every positive."""
+    if made.vectors:
+        for line in made.lines:
+            p = positive_score(made.queries[line.qid], "score_minilm")
+            assert all(made.row(line.qid, d)["score_minilm"] > p - 1e-6 for d in line.negatives)
+
+
+CE, MINI = "score_ce", "score_minilm"
+PERC_POS = below(MINI, lambda p: p - 0.05 * abs(p), strict=True)
+RELATIVE = below(CE, lambda p: p - 0.05 * abs(p), strict=False)
+BEATS = below(MINI, lambda p: p + 0.1, strict=False)
+
+
+def _simans(a: float, b: float, form: str) -> Promise:
+    return Promise(15, "tuple", MINI, retrieved("minilm"), also=[ambiguous(a, b, form)])
+
+
+PROMISES: dict[str, Promise] = {
+    "adore": Promise(
+        200, "list", "score_frozen", order=by_rank("frozen"), also=[listed_by_rank("frozen")]
+    ),
+    "ance": Promise(20, "triplet", "score_student", shuffled=True),
+    "b3": Promise(1, "triplet", CE, RELATIVE, by(CE)),
+    "bm25": Promise(8, "triplet", "score_bm25", order=by("score_bm25")),
+    "cet": Promise(
+        8, "triplet", CE, some_weight, by(CE), ("weight",), also=[weights_are(lambda row: None)]
+    ),
+    "conformal": Promise(8, "triplet", CE, order=by(CE), trusted=("max_fn_rate",), also=[bounded]),
+    "cprd": Promise(
+        16,
+        "list",
+        CE,
+        retrieved("minilm"),
+        by_rank("minilm"),
+        columns=(CE,),
+        also=[listed_by_rank("minilm")],
+    ),
+    "dclr": Promise(
+        8, "triplet", MINI, second_allows, by(MINI), ("weight",), also=[weights_are(lambda r: 1.0)]
+    ),
+    "debiased": Promise(
+        8, "triplet", MINI, columns=("tau_plus",), also=[constant("tau_plus", 0.1)]
+    ),
+    "default": Promise(
+        *(8, "triplet", "score_p_relevant", p_relevant_allows, by_rank("minilm")),
+        columns=("score_p_relevant",),
+        trusted=("max_fn_rate",),
+    ),
+    "enterprise": Promise(
+        *(8, "triplet", MINI),
+        order=by(MINI),
+        trusted=("closer_than_positive",),
+        also=[nearer_than_the_positive],
+    ),
+    "gcse": Promise(
+        *(8, "triplet", MINI, some_weight, by(MINI), ("weight",)),
+        also=[weights_are(gaussian_decay)],
+    ),
+    "gistembed": Promise(8, "triplet", MINI, guide_allows, by(MINI)),
+    "identity-guard": Promise(8, "triplet", MINI, order=by(MINI), trusted=("max_reuse",)),
+    "kalm": Promise(7, "query", MINI, in_window),
+    "lg-anna": Promise(8, "triplet", MINI, PERC_POS, by(MINI)),
+    "marginmse": Promise(8, "list", CE, columns=(CE,)),
+    "ngame": Promise(1, "triplet", CE, RELATIVE, by(CE)),
+    "nv-retriever-abs": Promise(4, "tuple", MINI, not_above, by(MINI), also=[hard_first(MINI)]),
+    "nv-retriever-marginpos": Promise(
+        *(4, "tuple", MINI, below(MINI, lambda p: p - 0.05, strict=True), by(MINI)),
+        also=[hard_first(MINI)],
+    ),
+    "nv-retriever-percpos": Promise(4, "tuple", MINI, PERC_POS, by(MINI), also=[hard_first(MINI)]),
+    "nv-retriever-shifted": Promise(
+        4, "tuple", MINI, not_among_first, by(MINI), also=[hard_first(MINI)]
+    ),
+    "p-relevant": Promise(
+        *(8, "triplet", "score_p_relevant"),
+        order=by(MINI),
+        columns=("weight",),
+        trusted=("max_fn_rate",),
+        also=[weights_are(lambda row: 1 - row["score_p_relevant"])],
+    ),
+    "peg": Promise(5, "tuple", CE, columns=("difficulty",), also=[easy_to_hard]),
+    "percentile": Promise(8, "triplet", CE, quantile_allows, by(CE)),
+    "qwen3": Promise(8, "triplet", MINI, BEATS, by(MINI)),
+    "rocketqa": Promise(4, "triplet", "qid", rocketqa_allows, columns=("filled",), also=[walked]),
+    "simans": _simans(0.5, 0.0, "paper"),
+    "simans-code": _simans(0.5, 1.0, "code"),
+    "simans-msmarco": _simans(3.0, 0.0, "abs"),
+    "star": Promise(8, "triplet", "score_warmup", shuffled=True),
+    "stratified": Promise(8, "list", CE, columns=(CE,), also=[every_bin]),
+    "t2ranking": Promise(8, "triplet", MINI, retrieved("minilm"), also=[judged_first]),
+    "tas-balanced": Promise(50, "triplet", CE, columns=(CE,)),
+    "tripclick": Promise(20, "triplet", "score_bm25"),
+    "unime": Promise(8, "tuple", MINI, BEATS, by(MINI), also=[hard_first(MINI)]),
+}
