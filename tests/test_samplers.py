@@ -129,3 +129,36 @@ def test_reuse_is_stable_and_does_not_depend_on_the_order(
                 assert max(holders) < draw[i]
     order = rng.permutation(len(query))
     assert chosen_with(query[order], doc[order], place[order], draw[order], wanted, limit) == taken
+
+
+def test_a_spread_is_the_deviation_of_the_survivors_scores() -> None:
+    query = np.array([0, 0, 0, 0, 1, 1, 2, 2, 3])
+    score = np.array([1.0, 3.0, 90.0, np.nan, 0.1, 0.1, 5.0, 7.0, np.nan])
+    survivors = np.array([True, True, False, True, True, True, True, True, True])
+    found = samplers.spreads(query, score, survivors)
+    # Alike, or unknown: any unit does.
+    assert found.tolist() == [1.0] * 4 + [1.0, 1.0] + [1.0, 1.0] + [1.0]
+    wide = samplers.spreads(query, score * 4, survivors)
+    assert wide.tolist() == [4.0] * 4 + [1.0, 1.0] + [4.0, 4.0] + [1.0]
+
+
+def test_no_rows_have_no_spread() -> None:
+    none = np.empty(0, dtype=np.int64)
+    assert samplers.spreads(none, none * 1.0, none.astype(bool)).tolist() == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 99), st.floats(0.01, 100), st.floats(-50, 50))
+def test_simans_in_spreads_does_not_know_the_scale_of_a_score(
+    seed: int, scale: float, shift: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    score, draw = rng.normal(size=40), rng.uniform(size=40)
+    query, everyone = np.zeros(40, dtype=np.int64), np.ones(40, dtype=bool)
+
+    def preference(s: np.ndarray, p: float) -> np.ndarray:
+        spread = samplers.spreads(query, s, everyone)
+        return samplers.simans(s / spread, p / spread, draw, a=0.5, b=1.0, form="simans")
+
+    plain, other = preference(score, 1.5), preference(score * scale + shift, 1.5 * scale + shift)
+    assert other == pytest.approx(plain, rel=1e-6, abs=1e-6)

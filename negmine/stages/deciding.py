@@ -117,7 +117,6 @@ def decide(
         reason[(reason < 0) & np.isnan(weight)] = len(names)
         reason[(reason < 0) & (weight == 0)] = len(names) + 1
         names += ["unweighted", "weightless"]
-        hard.append("weightless")
     same = columns.sample_by == columns.by
     order_by = view.score if same else read_score(table, columns.sample_by)
     ordered = partial(_places, table, view, params, order_by, same)
@@ -280,6 +279,9 @@ def _fill(
     labelled = np.zeros(len(view.starts), dtype=bool)
     labelled[view.query[view.positive & ~view.pseudo]] = True
     usable = beyond & ~chosen & ~np.isin(decided.reason, out) & labelled[view.query]
+    if decided.weight is not None:
+        # Another rule may have dropped it before its weight did.
+        usable &= decided.weight != 0
     draw = samplers.draws(table.column("qid"), table.column("docid"), params.seed)
     # A copy of what is chosen is none, and of copies the first is one.
     taken = np.isin(decided.copies, decided.copies[chosen]) & (decided.copies >= 0)

@@ -384,6 +384,45 @@ def test_optional_columns(tmp_path: Path) -> None:
     assert table.column("tau_plus").unique().to_pylist() == [pytest.approx(0.1)]
 
 
+def test_rows_of_weight_0_or_of_none_are_no_negatives(tmp_path: Path) -> None:
+    rows = [
+        [
+            row("q", "p", 1, 9.0, 1),
+            row("q", "a", 0, 8.0, 2, score_second=0.95),
+            row("q", "b", 0, 7.0, 3, score_second=0.5),
+            row("q", "c", 0, 6.0, 4, score_second=None),
+            row("q", "d", 0, 5.0, 5, score_second=0.9),
+            row("q", "e", 0, None, 60, score_second=0.99),
+            row("q", "f", 0, None, 61, score_second=0.1),
+        ]
+    ]
+    options = {"weight": "dclr", "weight_by": "second", "num_negatives": 3, "fill_beyond": 50}
+    scored = make_scored(tmp_path, rows, scorers=["ce", "second"])
+    filtering.run(FilterParams(by="ce", **options), scored, tmp_path / "ledger")
+    made = artifacts.open_artifact(tmp_path / "ledger")
+    table = made.read(made.parts[0])
+    fates = dict(
+        zip(table.column("docid").to_pylist(), table.column("dropped_by").to_pylist(), strict=True)
+    )
+    # The others take their place, and a fill does not bring back what weighs nothing.
+    assert fates == {
+        "p": "positive",
+        **{"a": "weightless", "b": None, "c": "unweighted", "d": None},
+        **{"e": "unscored", "f": None},
+    }
+    chosen = table.filter(table.column("selected").is_valid())
+    assert set(chosen.column("docid").to_pylist()) == {"b", "d", "f"}
+    assert set(chosen.column("weight").to_pylist()) == {1.0}
+
+
+def test_simans_on_a_score_that_no_retriever_gave_is_told(tmp_path: Path) -> None:
+    rows = collection(6, 1)
+    _, manifest = ledger(tmp_path / "a", rows, sampler="simans")
+    assert any("made for the scores of a retriever" in told for told in manifest["warnings"])
+    _, manifest = ledger(tmp_path / "b", rows, sampler="simans", sample_by="minilm")
+    assert not any("retriever" in told for told in manifest["warnings"])
+
+
 def test_fill_takes_unchecked_rows_from_beyond_a_rank_and_marks_them(tmp_path: Path) -> None:
     rows = [
         [
