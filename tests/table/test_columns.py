@@ -116,6 +116,8 @@ def test_a_corpus_has_no_negatives(tmp_path: Path) -> None:
         ([3, 1, 2], "a label or grade"),
         ([True, False, True], "a label or grade"),
         ([0.25, 0.5, 1.0], "a score"),
+        ([0, 1], "a label or grade"),
+        ([0], "a label or grade"),
         ([1, 2, 3], None),
         ([2019, 2020, 2020], None),
         (["fr", "de", "it"], None),
@@ -127,7 +129,7 @@ def test_values_beside_a_pair(
     rows = [{**PLAIN["pairs"], "extra": value} for value in values]
     path = written(tmp_path, format, rows)
     if role is None:
-        assert len(read("pairs", path, Columns())) == 3
+        assert len(read("pairs", path, Columns())) == len(values)
     else:
         told = refusal("pairs", path)
         assert f"'extra': {role}, by its values" in told

@@ -255,7 +255,8 @@ def _of_values(values: Sequence[Any]) -> Role | None:
     written = [str(value).strip() for value in values]
     if all(_INTEGER.fullmatch(value) for value in written):
         numbers = [int(value) for value in written]
-        counted = all(b == a + 1 for a, b in pairwise(numbers))
+        # One or two values, such as 0 and 1, are no count of the rows yet.
+        counted = len(numbers) > 2 and all(b == a + 1 for a, b in pairwise(numbers))
         small = all(number in _GRADES for number in numbers)
         return GRADE if small and not counted else None
     return SCORE if all(_NUMBER.fullmatch(value) for value in written) else None
