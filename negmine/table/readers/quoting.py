@@ -17,6 +17,8 @@ from itertools import repeat
 from operator import contains
 
 _ENCLOSED = re.compile(r'"(?:[^"]|"")*"')
+#: Records that are enough to tell.
+_ENOUGH = 500
 #: What is rarer than one in so many of the other kind is a mistake in the file.
 _RARE = 10
 
@@ -70,7 +72,7 @@ def evidence(lines: Sequence[str], width: int) -> Evidence:
     reader = csv.reader((line + "\n" for line in lines), delimiter="\t", strict=True)
     counts = {"quoted": 0, "plain": 0, "either": 0}
     first: dict[str, int] = {}
-    while True:
+    while counts["quoted"] + counts["plain"] < _ENOUGH:
         start = reader.line_num
         row: list[str] | None = None
         try:
