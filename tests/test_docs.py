@@ -376,6 +376,7 @@ def test_the_inputs_page_names_tests_that_exist() -> None:
         "R": "tests/table/test_readers.py",
         "I": "tests/table/test_inputs.py",
         "F": "tests/table/test_folders.py",
+        "D": "tests/table/test_dialects.py",
     }
     defined = "".join((ROOT / name).read_text("utf-8") for name in files.values())
     assert len(named) > 15

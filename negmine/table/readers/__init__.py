@@ -3,8 +3,8 @@
 Which layouts there are, and how each is recognised, is told in ``docs/inputs.md``. A spec, as a
 user writes it, is a path, ``-``, a pattern, a URL or ``ir_datasets:ID``; an input is one or more.
 :mod:`.places` opens it, :mod:`.specs` and :mod:`.folders` find its files and :mod:`.layouts` their
-format, a module per format gives chunks of raw values, and :mod:`.values` checks them and makes
-record batches.
+format by its name, :mod:`.wrappings` and :mod:`.dialects` look whether it is that, a module per
+format gives chunks of raw values, and :mod:`.values` checks them and makes record batches.
 
 What a record may hold:
 
@@ -12,16 +12,19 @@ What a record may hold:
   is integral and exact (``3.0`` is ``"3"``: what pandas makes of integers next to a null); the
   text ``3.0`` in a CSV file stays as it is. Spaces are kept. An empty id, one with a NUL, a null, a
   boolean, a list or an object is an error.
-* A text is a string, possibly empty. A missing ``title``, or a null one, is ``""``.
+* A text is a string, possibly empty. A missing ``title``, or one that is null or NaN, is ``""``.
+* Documents without a column of ids have them made from their contents.
 * A grade is an integer, or a decimal with an integral value (``1.0``).
 * A score is a finite number.
 * A kept column holds strings, numbers or booleans, all told as strings (``7`` and ``7.0`` are
   ``"7"``, true is ``"true"``). A missing, null or empty value is null.
 
-CSV follows RFC 4180. TSV knows no quoting, as in MS MARCO and BEIR: one line is one record, and
-``"`` is a character like any other. Both need a header line, or one of the layouts that are known
-without (:mod:`.headerless`), and as many fields in every record.
-JSON lines take their columns from the first record. Blank lines are skipped, but counted.
+CSV follows RFC 4180, with any delimiter that the header shows. Quotes in TSV are characters like
+any other, as in MS MARCO and BEIR, unless the first of them show that they enclose fields
+(:mod:`.quoting`). Both need a header line, or one of the layouts that are known without
+(:mod:`.headerless`), and as many fields in every record.
+JSON, in lines, in an array or over several lines (:mod:`.json_values`), takes its columns from the
+first record. Blank lines are skipped, but counted.
 """
 
 from __future__ import annotations
