@@ -1137,7 +1137,7 @@ def _differences(recorded: Mapping[str, Any], plan: Plan, path: Path) -> str:
     for key in sorted({*recorded.get("params", {}), *planned["params"]}):
         old, new = recorded.get("params", {}).get(key), planned["params"].get(key)
         if old != new:
-            found.append(f"{key.replace('_', '-')}: {old} -> {new}")
+            found.append(f"{key.replace('_', '-')}: {_plain(old)} -> {_plain(new)}")
     for group, mark in (("inputs", ("digest", "fingerprint")), ("models", ("revision",))):
         old_group, new_group = recorded.get(group, {}), planned[group]
         for key in sorted({*old_group, *new_group}):
@@ -1147,6 +1147,11 @@ def _differences(recorded: Mapping[str, Any], plan: Plan, path: Path) -> str:
     if recorded.get("version") != planned["version"]:
         found.append(f"code version: {recorded.get('version')} -> {planned['version']}")
     return "; ".join(found[:6]) or "its fingerprint differs"
+
+
+def _plain(value: Any) -> Any:
+    """A number as people write it: 1, not 1.0."""
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
