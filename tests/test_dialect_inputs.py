@@ -77,6 +77,8 @@ def test_what_is_in_the_index(invoke: Invoke, name: str, piped: bool) -> None:
     else:
         Path(file).write_bytes(data)
         said = indexed(invoke, "--pairs", file)
+        manifest = json.loads(Path("i/documents/_manifest.json").read_text())
+        assert told in manifest["columns"]["pairs"][0]["notes"][0]
     assert [row["text"] for row in documents()] == PASSAGES
     # Of what is piped its format is found out anyway.
     assert told in said or piped
@@ -199,6 +201,24 @@ def test_empty_texts_and_clashing_queries(invoke: Invoke) -> None:
     }
     texts = pq.read_table("c/_queries/part-00000.parquet").to_pylist()
     assert texts[0]["text"] == "what makes tides"
+
+
+def test_empty_texts_of_a_training_set(invoke: Invoke) -> None:
+    rows = [
+        {"query": "moon tides", "pos": ["the moon pulls the tides", ""], "neg": ["", "salt", " "]},
+        {"query": "salt", "pos": [" "], "neg": ["the moon"]},
+    ]
+    write_jsonl(Path("p.jsonl"), rows)
+    assert "2 documents are empty" in invoke("index", "--pairs", "p.jsonl", "-o", "i").stderr
+    result = invoke("retrieve", "i", "--pairs", "p.jsonl", "-o", "c")
+    assert result.exit_code == 0, result.stderr
+    assert "2 positives are empty documents and left out" in result.stderr
+    assert "2 given negatives are empty documents and left out" in result.stderr
+    rows = pq.read_table("c/part-00000.parquet").to_pylist()
+    texts = {row["docid"]: row["text"] for row in documents()}
+    assert {
+        (texts[row["docid"]], row["label"]) for row in rows if row["rank_given"] or row["label"]
+    } == {*(("the moon pulls the tides", 1), ("salt", 0))}
 
 
 # --- init -----------------------------------------------------------------------------------------

@@ -217,7 +217,15 @@ def _read_examples(
     found = read_set(params.pairs, columns.of("pairs"), problems, corpus, reading, known)
     _refuse_unused(params, columns.of("pairs"))
     judged, doubled = _distinct_judgements(found.judged)
-    given = Given(found.given) if found.given.num_rows and params.given else None
+    negatives = found.given
+    if len(empty := corpus.empty()):
+        blank = pc.is_in(negatives.column("docid"), value_set=empty)
+        blank = pc.and_(blank, negatives.column("negative"))
+        if left_out := pc.sum(blank, min_count=0).as_py():
+            negatives = negatives.filter(pc.invert(blank))
+            found.warnings.append(f"{left_out} given negatives are empty documents and left out")
+            found.counts["given_empty"] = left_out
+    given = Given(negatives) if negatives.num_rows and params.given else None
     return found.queries, judged, given, found.counts | doubled | more, found.warnings
 
 

@@ -75,8 +75,8 @@ class Account:
         return [f"{_files(layout.files)}: {words(layout)}" for layout in self.layouts] + self.notes
 
     def record(self) -> list[dict[str, Any]]:
-        """The same for the manifest."""
-        return [
+        """The same for the manifest; what else was told stands in the first record."""
+        records: list[dict[str, Any]] = [
             {
                 "files": len(layout.files),
                 "first": layout.files[0],
@@ -85,6 +85,9 @@ class Account:
             }
             for layout in self.layouts
         ]
+        if records and self.notes:
+            records[0]["notes"] = list(self.notes)
+        return records
 
 
 # Two inputs may be asked for the same columns and still have an account each.
