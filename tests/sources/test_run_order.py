@@ -205,7 +205,10 @@ def test_what_is_left_out_is_counted(invoke: Invoke, data: Path, tmp_path: Path)
         assert f"--run theirs: {what}" in told
 
 
-@pytest.mark.parametrize(("bad", "hint"), [("nan", ""), ("-inf", ""), ("11,5", "Write 11.5")])
+@pytest.mark.parametrize(
+    ("bad", "hint"),
+    [("nan", "--ignore run.score"), ("-inf", "--on-error skip"), ("11,5", "Write 11.5")],
+)
 def test_a_score_that_is_no_number(
     invoke: Invoke, data: Path, tmp_path: Path, bad: str, hint: str
 ) -> None:

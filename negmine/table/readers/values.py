@@ -241,7 +241,10 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
     if target.kind == "grade":
         return _grade_value(value, source)
     if target.kind == "score":
-        return score_value(value, source)
+        try:
+            return score_value(value, source)
+        except BadValueError as error:
+            raise BadValueError(str(error), error.hint or _without(sources)) from None
     if target.kind == "rank":
         return _ranks([value])[0].as_py()
     if target.kind == "title" and (value is None or is_nan(value)):
@@ -379,6 +382,16 @@ def score_value(value: Any, source: str) -> float:
         )
     score: float = scores[0].as_py()
     return score
+
+
+def _without(sources: dict[str, str]) -> str:
+    """How to go on without a record's score."""
+    told = "--on-error skip leaves such records out"
+    return (
+        f"{told}; --ignore run.{sources['score']} goes by rank alone."
+        if "rank" in sources
+        else f"{told}."
+    )
 
 
 def _score_hint(value: Any) -> str | None:
