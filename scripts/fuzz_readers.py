@@ -4,8 +4,8 @@
     python scripts/fuzz_readers.py --only csv --cases 2000
     python scripts/fuzz_readers.py --cases 100000 --seconds 300 --report fuzz.json    # a round
 
-Each case makes a small file of one format (JSONL, CSV, TSV, Parquet, Arrow, TREC qrels and topics,
-MS MARCO without a header line) and one kind of input out of good and bad records,
+Each case makes a small file of one format (JSONL, an array of JSON, CSV, TSV, Parquet, Arrow, TREC
+qrels and topics, MS MARCO without a header line) and one kind of input out of good and bad records,
 often damages its bytes as well, and reads it with ``--on-error fail`` and ``skip``. Checked:
 
 * nothing but a :class:`negmine.errors.NegmineError` is raised, and it names the file (for a bad
@@ -56,7 +56,7 @@ KINDS: dict[str, tuple[Callable[..., Iterator[pa.RecordBatch]], pa.Schema, tuple
     "qrels": (readers.read_qrels, readers.QRELS_SCHEMA, ("query-id", "corpus-id", "score")),
     "pairs": (readers.read_pairs, readers.PAIRS_SCHEMA, ("query", "positive")),
 }
-FORMATS = ("jsonl", "csv", "tsv", "parquet", "trec", "arrow", "topics", "xml", "msmarco")
+FORMATS = ("jsonl", "csv", "tsv", "parquet", "trec", "arrow", "topics", "xml", "msmarco", "array")
 COMPRESSIONS = ("", "", "", ".gz", ".zst", ".bz2", ".xz")
 
 STRINGS = (
@@ -235,7 +235,9 @@ def make(rng: random.Random, folder: Path, only: str | None = None) -> Case:
     if format_ in ("parquet", "arrow"):
         return _columns(rng, folder, kind, names, rows, format_)
     writers = {"jsonl": _jsonl, "csv": _csv, "tsv": _tsv, "trec": _trec}
-    writer = (writers | {"topics": _topics, "xml": _xml, "msmarco": _msmarco})[format_]
+    writer = (writers | {"topics": _topics, "xml": _xml, "msmarco": _msmarco, "array": _array})[
+        format_
+    ]
     data, records = writer(rng, names, rows)
     if rng.random() < 0.1:
         data = b"\xef\xbb\xbf" + data
@@ -249,6 +251,7 @@ def make(rng: random.Random, folder: Path, only: str | None = None) -> Case:
         "trec": ("txt", "trec", "tsv"),
         "topics": ("topics", "txt", "trec"),
         "msmarco": ("tsv",),
+        "array": ("json", "jsonl"),
     }
     extension = rng.choice(extensions.get(format_, (format_,)))
     path = folder / f"{kind}.{extension}{suffix}"
@@ -290,6 +293,18 @@ def _jsonl(
         )
         records = len(rows) + 1
     return end.join(lines) + (end if rng.random() < 0.8 else b""), records
+
+
+def _array(
+    rng: random.Random, names: list[str], rows: list[dict[str, Any]]
+) -> tuple[bytes, int | None]:
+    """One array of all records, in one line or indented, perhaps with one that is none."""
+    items: list[Any] = list(rows)
+    # Numbers between records are no JSON of records at all, so these are not among them.
+    if rng.random() < 0.1 and items:
+        items.insert(rng.randrange(1, len(items) + 1), rng.choice((["a"], "x", {"a": math.nan})))
+    text = json.dumps(items, indent=rng.choice((None, 0, 2)), ensure_ascii=rng.random() < 0.5)
+    return text.encode(), len(items)
 
 
 def _fields(names: list[str], row: dict[str, Any]) -> list[str]:
