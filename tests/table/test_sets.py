@@ -105,3 +105,18 @@ def test_whole_columns_are_what_the_records_are(
         patch.setattr(examples, "_whole_columns", lambda chunk, flat: None)
         each = list(read_examples(str(path), {}, Problems("fail")))
     assert pa.Table.from_batches(whole).equals(pa.Table.from_batches(each))
+
+
+def test_a_file_of_batches_of_a_row_each_is_looked_at_as_a_whole(tmp_path: Path) -> None:
+    """What decides is no first row: neither of ids nor of labels."""
+    rows = [{"query": "1984", "positive": "1949"}, {"query": "what is it", "positive": "It is."}]
+    labels = [{"query": "a", "positive": "b", "y": value} for value in (0, 1, 0, 1)]
+    for name, records in (("ids", rows), ("labels", labels)):
+        table = pa.Table.from_pylist(records)
+        with pa.ipc.new_file(tmp_path / f"{name}.arrow", table.schema) as file:
+            for batch in table.to_batches(max_chunksize=1):
+                file.write_batch(batch)
+    found = list(read_examples(str(tmp_path / "ids.arrow"), {}, Problems("fail")))
+    assert pa.Table.from_batches(found).column("query").to_pylist() == ["1984", "what is it"]
+    with pytest.raises(NegmineError, match="'y'"):
+        list(read_examples(str(tmp_path / "labels.arrow"), {}, Problems("fail")))

@@ -16,7 +16,7 @@ from negmine.table.readers.chunks import Chunk
 from negmine.table.readers.columns import Columns
 from negmine.table.readers.kinds import Input
 from negmine.table.readers.places import Place, file_errors
-from negmine.table.readers.suspects import settle
+from negmine.table.readers.suspects import LOOKED_AT, settle
 
 _FILE_MAGIC = b"ARROW1"
 #: What ends a stream. (Before Arrow 0.15 it was four zeros, which data may end with as well.)
@@ -34,10 +34,10 @@ def arrow_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk]:
                 source = pa.PythonFile(stack.enter_context(file.open()), mode="r")
             batches, schema = _open(source, file)
         sources = sources_of(kind, file, schema, columns)
-        with file_errors(file):
-            first = next(batches, None)
-        settle(kind, file.name, schema.names, sources, columns, looker(file, lambda _: first))
-        batches = chain([first] if first is not None else [], batches)
+        first = _first(batches, file)
+        head = _joined(first, file)
+        settle(kind, file.name, schema.names, sources, columns, looker(file, lambda _: head))
+        batches = chain(first, batches)
         row = 1
         while True:
             with file_errors(file):
@@ -58,6 +58,29 @@ def arrow_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk]:
                 piece = batch.slice(start, size)
                 yield chunk_of(kind, sources, piece, row)
                 row += piece.num_rows
+
+
+def _first(batches: Iterator[pa.RecordBatch], file: Place) -> list[pa.RecordBatch]:
+    """The first record batches, as many as have the rows that are looked at."""
+    found: list[pa.RecordBatch] = []
+    with file_errors(file):
+        while sum(batch.num_rows for batch in found) < LOOKED_AT:
+            batch = next(batches, None)
+            if batch is None:
+                break
+            found.append(batch)
+    return found
+
+
+def _joined(batches: list[pa.RecordBatch], file: Place) -> pa.RecordBatch | None:
+    """Record batches as one."""
+    if len(batches) < 2:
+        return batches[0] if batches else None
+    with file_errors(file):
+        for batch in batches:
+            # Joining copies by offsets that come from the file.
+            batch.validate(full=True)
+    return pa.concat_batches(batches)
 
 
 def _open(source: Any, file: Place) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:

@@ -125,22 +125,24 @@ def look(found: Found, columns: Columns) -> Beginning:
     )
     # Fields that the user asks for by number are found only where they are asked for here, too.
     every = Columns({name: name for name in names} if columns else {}, strict=False)
+    records: list[dict[str, Any]] = []
     for _, chunk in read_chunks(kind, found, every, Problems("skip")):
-        return _beginning(names, columns, chunk)
-    return Beginning(tuple(names), columns)
+        # A file may begin with record batches or row groups of a row each.
+        records += _records(chunk, _LOOKED_AT - len(records))
+        if len(records) >= _LOOKED_AT:
+            break
+    has = [name for record in records for name, value in record.items() if value is not None]
+    return Beginning(tuple(dict.fromkeys([*names, *has])), columns, records)
 
 
-def _beginning(names: list[str], columns: Columns, chunk: Chunk) -> Beginning:
-    values = {name: _plain(column) for name, column in chunk.columns.items()}
-    count = min(_LOOKED_AT, len(chunk.lines))
-    records = [{name: column[at] for name, column in values.items()} for at in range(count)]
-    found = [name for name, column in values.items() if any(value is not None for value in column)]
-    return Beginning(tuple(dict.fromkeys([*names, *found])), columns, records)
-
-
-def _plain(column: Any) -> list[Any]:
-    """The first values of a column, None where a record lacks the field."""
-    return [None if value is MISSING else value for value in column[:_LOOKED_AT]]
+def _records(chunk: Chunk, most: int) -> list[dict[str, Any]]:
+    """The first records of a chunk; None where a record lacks the field."""
+    count = min(most, len(chunk.lines))
+    values = {name: list(column[:count]) for name, column in chunk.columns.items()}
+    return [
+        {name: None if column[at] is MISSING else column[at] for name, column in values.items()}
+        for at in range(count)
+    ]
 
 
 def _of_pairs(batch: pa.RecordBatch) -> pa.RecordBatch:
