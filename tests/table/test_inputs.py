@@ -109,7 +109,7 @@ def test_what_may_be_a_header_is_one(tmp_path: Path, line: str) -> None:
 
 @pytest.mark.parametrize(("suffix", "tab"), [("tsv", "\t"), ("csv", ",")])
 def test_columns_by_number(tmp_path: Path, suffix: str, tab: str) -> None:
-    path = write(tmp_path / f"p.{suffix}", f"what{tab}7{tab}answer\nwho{tab}8{tab}me\n")
+    path = write(tmp_path / f"p.{suffix}", f"what{tab}n7{tab}answer\nwho{tab}n8{tab}me\n")
     found = rows(read_pairs, path, query="#1", positive="#3")
     assert found == [("what", "answer"), ("who", "me")]
     error = fails(read_pairs, path, query="#1", positive="#4")
