@@ -306,7 +306,7 @@ def saved(folder: Path, *shards: pa.Table, batch: int = 2) -> Path:
     return folder
 
 
-PAIRS = pa.table({"query": ["a", "b", "c"], "positive": ["x", "y", "z"], "n": [1, 2, 3]})
+PAIRS = pa.table({"query": ["a", "b", "c"], "positive": ["x", "y", "z"], "n": [21, 22, 23]})
 
 
 def test_a_saved_data_set(tmp_path: Path) -> None:

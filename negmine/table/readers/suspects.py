@@ -255,8 +255,9 @@ def _of_values(values: Sequence[Any]) -> Role | None:
     written = [str(value).strip() for value in values]
     if all(_INTEGER.fullmatch(value) for value in written):
         numbers = [int(value) for value in written]
-        # One or two values, such as 0 and 1, are no count of the rows yet.
-        counted = len(numbers) > 2 and all(b == a + 1 for a, b in pairwise(numbers))
+        # 0 and 1 alone are no count of the rows yet.
+        several = len(numbers) > 2 or not set(numbers) <= {0, 1}
+        counted = several and all(b == a + 1 for a, b in pairwise(numbers))
         small = all(number in _GRADES for number in numbers)
         return GRADE if small and not counted else None
     return SCORE if all(_NUMBER.fullmatch(value) for value in written) else None
