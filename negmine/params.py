@@ -513,6 +513,11 @@ class FilterParams:
         maximum=1,
         instead="--no-near-duplicates switches the rule off.",
     )
+    empty_texts: bool = opt(
+        True,
+        "Drop candidates without a letter, a digit or a symbol: empty ones, dots and dashes.",
+        flags=("--empty-texts/--no-empty-texts",),
+    )
     repeated_texts: bool = opt(
         True,
         "Of a query's candidates that are copies or near-copies of each other "

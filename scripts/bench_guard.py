@@ -385,7 +385,7 @@ def make_data(folder: Path, english: Path, queries: int, k: int) -> None:
             run.writelines(f"q{qid} Q0 {d} {n} {k - n} x\n" for n, d in enumerate(some, 1))
 
 
-OLD_RULES = ("--no-repeated-texts", "--own-document", "off")
+OLD_RULES = ("--no-repeated-texts", "--no-empty-texts", "--own-document", "off")
 
 
 def timed(trees: dict[str, Path], data: Path, rounds: int) -> dict[str, dict[str, list[float]]]:

@@ -29,6 +29,7 @@ _GUARD_OFF = [
     "--no-query-text",
     "--no-near-duplicates",
     "--no-repeated-texts",
+    "--no-empty-texts",
     *("--own-document", "off"),
     "--no-duplicate-queries",
 ]

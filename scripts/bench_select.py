@@ -31,6 +31,7 @@ import numpy as np
 
 NO_GUARD = (
     *("--no-same-text", "--no-query-text", "--no-near-duplicates", "--no-repeated-texts"),
+    "--no-empty-texts",
     *("--own-document", "off", "--no-duplicate-queries"),
 )
 MARGIN = 0.05

@@ -286,7 +286,7 @@ def test_sentence_transformers_selects_the_same_negatives(
     invoke(
         *("filter", tmp_path / "candidates", "--by", "minilm", "--relative-margin", 0.05),
         *("--num-negatives", wanted, "--no-same-text", "--no-query-text", "--no-near-duplicates"),
-        *("--no-repeated-texts", "--own-document", "off"),
+        *("--no-repeated-texts", "--no-empty-texts", "--own-document", "off"),
         *("--no-duplicate-queries", "-o", tmp_path / "ledger"),
     )
     result = invoke("export", tmp_path / "ledger", "-o", tmp_path / "train.parquet")

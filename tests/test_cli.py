@@ -175,7 +175,7 @@ def test_a_nan_score(invoke: Invoke, tmp_path: Path) -> None:
     (folder / "_manifest.json").write_text(json.dumps(manifest))
     # Without the guard, which would want the texts that this artifact has none of.
     guard = ("same-text", "query-text", "near-duplicates", "duplicate-queries", "repeated-texts")
-    off = [*(f"--no-{name}" for name in guard), "--own-document", "off"]
+    off = [*(f"--no-{name}" for name in (*guard, "empty-texts")), "--own-document", "off"]
     result = invoke("filter", folder, *off, "-o", tmp_path / "ledger")
     refused(result, 5, "'score_ce' holds a NaN", "part-00000.parquet")
     nothing_at(tmp_path / "ledger")

@@ -94,7 +94,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
         vectors=["minilm"],
     )
     guard = ("same_text", "near_duplicates", "query_text", "duplicate_queries", "repeated_texts")
-    off: dict[str, Any] = {**dict.fromkeys(guard, False), "own_document": "off"}
+    off: dict[str, Any] = dict.fromkeys((*guard, "empty_texts"), False) | {"own_document": "off"}
     params = FilterParams(
         num_negatives=N, difficulty=True, tau_plus=0.1, pseudo_positive=8.0, **off
     )

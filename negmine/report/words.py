@@ -10,6 +10,7 @@ RULES = {
     "positive": "known positives",
     "pseudo_positive": "taken as positives of queries without any",
     "between_grades": "judged neither relevant nor not relevant",
+    "empty_text": "no letter, digit or symbol in it",
     "own_document": "the query's own document",
     "same_text": "same text as a positive, but for case, spacing, punctuation",
     "query_text": "the query's own text",

@@ -29,6 +29,7 @@ def _flag(name: str, active: Callable[[FilterParams], bool], *, hard: bool = Tru
 
 IDENTITIES = (
     _flag(BETWEEN, lambda p: p.between_grades),
+    _flag("empty_text", lambda p: p.empty_texts),
     _flag("own_document", lambda p: p.own_document != "off"),
     _flag("same_text", lambda p: p.same_text),
     _flag("query_text", lambda p: p.query_text),

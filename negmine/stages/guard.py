@@ -214,6 +214,8 @@ class Guard:
         content = np.where(size > 0, features["content"], 0)[row]
         told = content != 0
         found: dict[str, np.ndarray] = {}
+        if params.empty_texts:
+            found["empty_text"] = ~told & ~positive
         if params.same_text:
             found["same_text"] = told & identity.same_text(query, positive, content)
         if self._asks:
@@ -410,7 +412,8 @@ def _not_closer(
 def compares_texts(params: FilterParams) -> bool:
     """Whether a setting asks for the features of texts."""
     of_queries = params.query_text or params.own_document != "off"
-    return of_queries or params.same_text or params.near_duplicates or params.repeated_texts
+    of_each = params.empty_texts or params.same_text
+    return of_queries or of_each or params.near_duplicates or params.repeated_texts
 
 
 def digests_of(strings: pa.ChunkedArray) -> np.ndarray:

@@ -133,6 +133,7 @@ def test_the_guard(tmp_path: Path) -> None:
         query_text=False,
         near_duplicates=False,
         repeated_texts=False,
+        empty_texts=False,
         duplicate_queries=False,
     )
     assert set(table.column("dropped_by").to_pylist()) == {"positive", None}

@@ -311,6 +311,18 @@ def test_negatives_of_a_query_are_not_copies(tmp_path: Path) -> None:
     assert mine(tmp_path, BREAD, asked, {"q": "a"}, kept).negatives["q"] == ["b1", "b2", "b3", "b4"]
 
 
+def test_a_document_without_text_is_no_negative(tmp_path: Path) -> None:
+    """An encoder finds empty documents for any query; symbols and digits are text."""
+    documents = {"p": "two and two", "e": "", "d": "...", "s": " - ", "n": "4", "o": "+", "t": "水"}
+    mined = mine(tmp_path, documents, {"q": "what is 2 + 2"}, {"q": "p"})
+    assert mined.dropped == {
+        ("q", "p"): "positive",
+        **{("q", docid): "empty_text" for docid in "eds"},
+    }
+    kept = mine(tmp_path, documents, {"q": "what is 2 + 2"}, {"q": "p"}, ["--no-empty-texts"])
+    assert "empty_text" not in kept.dropped.values()
+
+
 @pytest.mark.parametrize("sampler", ["top", "rank", "random", "bottom", "stratified", "simans"])
 def test_as_many_are_taken_as_are_asked_for(tmp_path: Path, sampler: str) -> None:
     documents = {"p": "the positive is of its own"}

@@ -24,7 +24,7 @@ IDLE = [
     ("--simans-b", "1", "--sampler simans or simans-code", ("--sampler", "simans-code")),
     ("--weight-by", "bm25", "--weight dclr or gcse", ("--weight", "dclr")),
 ]
-OFF = ("--no-near-duplicates", "--no-repeated-texts", "--no-duplicate-queries")
+OFF = ("--no-empty-texts", "--no-near-duplicates", "--no-repeated-texts", "--no-duplicate-queries")
 
 
 @pytest.fixture(scope="module")

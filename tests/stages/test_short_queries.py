@@ -24,8 +24,15 @@ from tests.tables import make_scored
 pytest.importorskip("rensa")
 
 Row = dict[str, Any]
-GUARD = [f"--no-{name}" for name in ("same-text", "query-text", "near-duplicates")]
-OFF = [*GUARD, "--no-duplicate-queries", "--no-repeated-texts", "--own-document", "off"]
+GUARD = [f"--no-{name}" for name in ("same-text", "query-text", "near-duplicates", "empty-texts")]
+OFF = [
+    *GUARD,
+    "--no-empty-texts",
+    "--no-duplicate-queries",
+    "--no-repeated-texts",
+    "--own-document",
+    "off",
+]
 
 
 def collection(queries: int = 52, positives: int = 6, candidates: int = 20) -> list[list[Row]]:
