@@ -25,14 +25,7 @@ pytest.importorskip("rensa")
 
 Row = dict[str, Any]
 GUARD = [f"--no-{name}" for name in ("same-text", "query-text", "near-duplicates", "empty-texts")]
-OFF = [
-    *GUARD,
-    "--no-empty-texts",
-    "--no-duplicate-queries",
-    "--no-repeated-texts",
-    "--own-document",
-    "off",
-]
+OFF = [*GUARD, "--no-duplicate-queries", "--no-repeated-texts", "--own-document", "off"]
 
 
 def collection(queries: int = 52, positives: int = 6, candidates: int = 20) -> list[list[Row]]:
