@@ -85,6 +85,9 @@ _SCRIPTS = (
 )
 _KANA = ("Hiragana", "Katakana")
 _EAST = ("Han", *_KANA, "Hangul")
+#: Letters that a character of these is worth beside other scripts: Chinese texts about computers
+#: have more Latin letters than Chinese ones.
+_LETTERS = 3
 #: Scripts without spaces between words.
 _UNSPACED = (*_EAST[:3], "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 #: The language of a script that has one analyser, or none of its own.
@@ -258,7 +261,7 @@ def _ngrams() -> Any:
 def _detected(texts: pa.Array, found: dict[str, float]) -> str:
     if not found:
         return ENGLISH
-    script = next(iter(found))
+    script = max(found, key=lambda one: found[one] * (_LETTERS if one in _EAST else 1))
     if script in _EAST:
         # Japanese has many Han letters, but a tenth and more of it is kana; Chinese has none.
         east = sum(found.get(one, 0.0) for one in _EAST)

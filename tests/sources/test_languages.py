@@ -62,6 +62,10 @@ def test_letters_that_do_not_fit_are_told() -> None:
     mixed = languages.of_texts(pa.array([TEXTS["en"] * 2, TEXTS["zh"]]), "auto")
     assert mixed.language == "en"
     assert "Han" in (languages.misfit(mixed) or "")
+    technical = languages.of_texts(pa.array(["用 Python 写一个 HTTP server 的方法"]), "auto")
+    assert technical.shares["Latin"] > 0.5
+    assert technical.language == "zh"
+    assert languages.misfit(technical) is None
     # Greek letters of formulas, a name in Cyrillic: no reason to warn.
     few = languages.of_texts(pa.array([TEXTS["en"] * 5 + " Δx σ Иван"]), "auto")
     assert languages.misfit(few) is None
