@@ -76,31 +76,72 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     judged = judged.set_column(2, "grade", judged.column("grade").cast(pa.float64()))
     counts["bad_records_skipped"] = problems.count
 
-    rows = corpus.rows(judged.column("docid").combine_chunks())
-    in_corpus = rows >= 0
-    blank = pc.is_in(judged.column("docid"), value_set=corpus.empty()).to_numpy()
-    positive = pc.greater_equal(judged.column("grade"), params.min_grade).to_numpy()
-    lost = judged.filter(pa.array(~in_corpus & positive))
-    counts["positives_missing_from_corpus"] = lost.num_rows
-    counts["positives_added_to_corpus"] = len(
-        np.unique(rows[positive & (rows >= corpus.added_from)])
-    )
-    counts["positives_empty"] = int((in_corpus & positive & blank).sum())
-    # A positive without a text teaches nothing, and would be exported as one.
-    in_corpus &= ~(positive & blank)
-    judged = judged.filter(pa.array(in_corpus))
-    positive = positive[in_corpus]
-
+    judged, positive, lost = _known(judged, corpus, params.min_grade, counts)
     texts = queries.column("text").combine_chunks()
-    empty = np.fromiter((not text.as_py().strip() for text in texts), dtype=bool, count=len(texts))
     code = pc.index_in(judged.column("qid"), value_set=queries.column("qid").combine_chunks())
     query = code.to_numpy().astype(np.int64)
     labelled = np.zeros(len(texts), dtype=bool)
     labelled[query[positive]] = True
+    kept = _mined(texts, labelled, params, counts)
+
+    position = np.full(len(texts), -1, dtype=np.int64)
+    position[kept] = np.arange(len(kept))
+    mined = np.flatnonzero(position[query] >= 0)
+    mined = mined[np.argsort(position[query[mined]], kind="stable")]
+    judgements = Judgements(
+        query=position[query[mined]].astype(np.int32),
+        docid=judged.column("docid").combine_chunks().take(pa.array(mined)),
+        grade=judged.column("grade").combine_chunks().take(pa.array(mined)).to_numpy(),
+        positive=positive[mined],
+    )
+    not_relevant = judged_source.not_relevant(judgements, params.negative_grade)
+    counts["judged_not_relevant"] = int(not_relevant.sum())
+    counts["judged_between_grades"] = int((~judgements.positive & ~not_relevant).sum())
+    return Task(
+        qids=queries.column("qid").combine_chunks().take(pa.array(kept)),
+        texts=texts.take(pa.array(kept)),
+        judgements=judgements,
+        counts=counts,
+        warnings=_losses(counts, lost, params) + told,
+        asked=columns,
+        given=given,
+    )
+
+
+def _known(
+    judged: pa.Table, corpus: Corpus, min_grade: float, counts: dict[str, int]
+) -> tuple[pa.Table, np.ndarray, list[dict[str, Any]]]:
+    """The judgements of documents that the corpus has, and counts of the others.
+
+    Returns:
+        (judgements, True for positives, the first positives that are not in the corpus).
+    """
+    rows = corpus.rows(judged.column("docid").combine_chunks())
+    in_corpus = rows >= 0
+    blank = pc.is_in(judged.column("docid"), value_set=corpus.empty()).to_numpy()
+    positive = pc.greater_equal(judged.column("grade"), min_grade).to_numpy()
+    lost = judged.filter(pa.array(~in_corpus & positive))
+    added = rows[positive & (rows >= corpus.added_from)]
+    counts["positives_missing_from_corpus"] = lost.num_rows
+    counts["positives_added_to_corpus"] = len(np.unique(added))
+    counts["positives_empty"] = int((in_corpus & positive & blank).sum())
+    # A positive without a text teaches nothing, and would be exported as one.
+    in_corpus &= ~(positive & blank)
+    examples = lost.slice(0, _NAMED_LOSSES).to_pylist()
+    return judged.filter(pa.array(in_corpus)), positive[in_corpus], examples
+
+
+def _mined(
+    texts: pa.Array, labelled: np.ndarray, params: RetrieveParams, counts: dict[str, int]
+) -> np.ndarray:
+    """Rows of the queries that are mined; the others are counted.
+
+    Raises:
+        InvalidDataError: none is.
+    """
+    empty = np.fromiter((not text.as_py().strip() for text in texts), dtype=bool, count=len(texts))
     keep = ~empty & (labelled | params.keep_unlabelled)
-    kept = np.flatnonzero(keep)
-    if params.limit is not None:
-        kept = kept[: params.limit]
+    kept = np.flatnonzero(keep)[: params.limit]
     counts["queries_empty"] = int(empty.sum())
     counts["queries_without_positive"] = int((~empty & ~labelled).sum())
     counts["queries_beyond_limit"] = int(keep.sum()) - len(kept)
@@ -119,30 +160,7 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
             "no query is left to mine: none has text and a positive in the corpus",
             hint=f"Read: {counts}. Check that the ids of queries, qrels and corpus agree.",
         )
-
-    position = np.full(len(texts), -1, dtype=np.int64)
-    position[kept] = np.arange(len(kept))
-    mined = np.flatnonzero(position[query] >= 0)
-    mined = mined[np.argsort(position[query[mined]], kind="stable")]
-    judgements = Judgements(
-        query=position[query[mined]].astype(np.int32),
-        docid=judged.column("docid").combine_chunks().take(pa.array(mined)),
-        grade=judged.column("grade").combine_chunks().take(pa.array(mined)).to_numpy(),
-        positive=positive[mined],
-    )
-    not_relevant = judged_source.not_relevant(judgements, params.negative_grade)
-    counts["judged_not_relevant"] = int(not_relevant.sum())
-    counts["judged_between_grades"] = int((~judgements.positive & ~not_relevant).sum())
-    examples = lost.slice(0, _NAMED_LOSSES).to_pylist()
-    return Task(
-        qids=queries.column("qid").combine_chunks().take(pa.array(kept)),
-        texts=texts.take(pa.array(kept)),
-        judgements=judgements,
-        counts=counts,
-        warnings=_losses(counts, examples, params) + told,
-        asked=columns,
-        given=given,
-    )
+    return kept
 
 
 def _read_queries(
