@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,23 +87,7 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
         UsageError: options that contradict each other, or a source that the index has not.
         MissingInputError: there is no index.
     """
-    if not params.pairs and not (params.queries and params.qrels):
-        missing = "--qrels" if params.queries else "--queries"
-        raise UsageError(
-            f"{missing} is missing",
-            hint="Give --queries and --qrels, or --pairs FILE with (query, positive) texts.",
-        )
-    if not params.pairs and (params.positive_above is not None or params.positive_first):
-        option = "--positive-first" if params.positive_first else "--positive-above"
-        raise UsageError(f"{option} is for --pairs", hint="Qrels have --min-grade.")
-    if params.pairs and params.qrels:
-        raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
-    if params.negative_grade != 0 and params.negative_grade >= params.min_grade:
-        raise UsageError(
-            f"--negative-grade {params.negative_grade:g} is not below --min-grade "
-            f"{params.min_grade:g}: one grade would be both",
-            hint="A grade of --min-grade or above makes a positive.",
-        )
+    _refuse_contradictions(params)
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
     no_source = ("documents", signatures.FOLDER)
     held = [name for name in opened.manifest["inputs"] if name not in no_source]
@@ -138,7 +122,8 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     if not sources and not only_given:
         raise UsageError(
             "the index has documents and nothing to search with",
-            hint="Give --run NAME=FILE or --source NAME=plugin:SOURCE, or index with an encoder.",
+            hint="Give --run NAME=FILE or --source NAME=plugin:SOURCE, or --source given where "
+            "--pairs is a training set with negatives, or index with an encoder.",
         )
     documents = opened.input("documents")
     children = {name: opened.input(name) for name in sources if name in available}
@@ -148,19 +133,49 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
         from negmine.sources.dense import refuse_untrusted
 
         refuse_untrusted(children[name], name, params.trust_remote_code)
-    approximate: dict[str, Artifact] = {}
-    if params.ann is not None:
-        for name in encoders:
-            if ANN_PREFIX + name not in held:
-                raise UsageError(
-                    f"--ann: the index holds no approximate index of the vectors '{name}'",
-                    where=str(index),
-                    hint="Build it with: negmine index ... --ann FACTORY",
-                )
-            approximate[name] = opened.input(ANN_PREFIX + name)
-        if not encoders:
-            raise UsageError("--ann: no source searches vectors")
+    approximate = _approximate(params.ann, opened, encoders, index)
     return Setup(documents, sources, children, runs, plugged, prompts, approximate)
+
+
+def _refuse_contradictions(params: RetrieveParams) -> None:
+    """Refuse options that contradict each other, whatever the index holds."""
+    if not params.pairs and not (params.queries and params.qrels):
+        missing = "--qrels" if params.queries else "--queries"
+        raise UsageError(
+            f"{missing} is missing",
+            hint="Give --queries and --qrels, or --pairs FILE with (query, positive) texts.",
+        )
+    if not params.pairs and (params.positive_above is not None or params.positive_first):
+        option = "--positive-first" if params.positive_first else "--positive-above"
+        raise UsageError(f"{option} is for --pairs", hint="Qrels have --min-grade.")
+    if params.pairs and params.qrels:
+        raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
+    if params.negative_grade != 0 and params.negative_grade >= params.min_grade:
+        raise UsageError(
+            f"--negative-grade {params.negative_grade:g} is not below --min-grade "
+            f"{params.min_grade:g}: one grade would be both",
+            hint="A grade of --min-grade or above makes a positive.",
+        )
+
+
+def _approximate(
+    ann: str | None, opened: Artifact, encoders: Iterable[str], index: Path
+) -> dict[str, Artifact]:
+    """The approximate index of each encoder's vectors, where one is to be searched."""
+    if ann is None:
+        return {}
+    found: dict[str, Artifact] = {}
+    for name in encoders:
+        if ANN_PREFIX + name not in opened.manifest["inputs"]:
+            raise UsageError(
+                f"--ann: the index holds no approximate index of the vectors '{name}'",
+                where=str(index),
+                hint="Build it with: negmine index ... --ann FACTORY",
+            )
+        found[name] = opened.input(ANN_PREFIX + name)
+    if not found:
+        raise UsageError("--ann: no source searches vectors")
+    return found
 
 
 def _plugged(name: str, spec: str, taken: Sequence[str]) -> tuple[Plugin, str | None]:
