@@ -37,6 +37,7 @@ class View:
         flags: per rule, rows about which texts, vectors or other parts have something to say.
         group: the row's group in the calibration.
         fit: what was learned from the whole table.
+        unscored: no row of the whole table has a score, so that none is dropped for want of it.
     """
 
     query: np.ndarray
@@ -52,6 +53,7 @@ class View:
     flags: Mapping[str, np.ndarray]
     group: np.ndarray
     fit: Fit = field(default_factory=Fit)
+    unscored: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def view(
     flags: Mapping[str, np.ndarray] | None = None,
     group: np.ndarray | None = None,
     fit: Fit | None = None,
+    unscored: bool = False,
 ) -> View:
     """The arrays of one part.
 
@@ -117,6 +120,7 @@ def view(
         flags: see :class:`View`.
         group: see :class:`View`.
         fit: see :class:`View`.
+        unscored: see :class:`View`.
     """
     query, starts = schemas.query_numbers(table.column("qid"))
     positive = table.column("label").to_numpy() == 1
@@ -141,6 +145,7 @@ def view(
         flags=flags or {},
         group=np.zeros(len(query), dtype=np.int64) if group is None else group,
         fit=fit or Fit(),
+        unscored=unscored,
     )
 
 

@@ -19,7 +19,12 @@ def pseudo_positive(view: View, params: FilterParams) -> np.ndarray:
 
 
 def unscored(view: View, params: FilterParams) -> np.ndarray:
-    """Rows that the scorer did not see (``rerank --top``, another source's candidates)."""
+    """Rows that the scorer did not see (``rerank --top``, another source's candidates).
+
+    None, where it saw no row of the whole table: then ranks stand for the score.
+    """
+    if view.unscored:
+        return np.zeros(len(view.score), dtype=bool)
     return np.isnan(view.score)
 
 

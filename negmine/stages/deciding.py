@@ -16,7 +16,7 @@ from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.rules.base import UNRANKED, View, read_rank, read_score
 from negmine.rules.flags import BETWEEN, COPIES
-from negmine.stages import short_queries
+from negmine.stages import rank_only, short_queries
 from negmine.stages.filter_options import Columns, optional_columns
 from negmine.table import schema as schemas
 from negmine.table.names import score_column
@@ -107,6 +107,7 @@ def decide(
         flags=flags,
         group=fitting.group_of(table, params, groups),
         fit=fit,
+        unscored=columns.by in columns.unscored,
     )
     reason, active = rules.apply(view, params)
     names = [rule.name for rule in active]
@@ -118,7 +119,10 @@ def decide(
         reason[(reason < 0) & (weight == 0)] = len(names) + 1
         names += ["unweighted", "weightless"]
     same = columns.sample_by == columns.by
-    order_by = view.score if same else read_score(table, columns.sample_by)
+    if columns.sample_by in columns.unscored:
+        order_by = rank_only.preference(table, columns.rank_by)
+    else:
+        order_by = view.score if same else read_score(table, columns.sample_by)
     ordered = partial(_places, table, view, params, order_by, same)
     place = ordered(reason < 0)
     copies = np.full(len(reason), -1, dtype=np.int64)

@@ -15,7 +15,7 @@ from negmine import fitting, log, memory, rules, samplers
 from negmine.calibration import Fit
 from negmine.params import FilterParams, output_affecting
 from negmine.relevance import NAME as P_RELEVANT
-from negmine.stages import idle_options, kept, likeness, scales
+from negmine.stages import idle_options, kept, likeness, rank_only, scales
 from negmine.stages.accounts import check_ledger
 from negmine.stages.behind import ahead, behind
 from negmine.stages.deciding import Flags, claims, decide, judge, label_pseudo, with_relevance
@@ -58,7 +58,8 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
         scored, ["retrieve", "rerank"], purpose="the scored candidates"
     )
     kept_columns = _documents(source).kept if params.calibrate_by is not None else []
-    params, columns = resolve(params, source.schema(), kept_columns)
+    empty = rank_only.empty_in(source)
+    params, columns = resolve(params, source.schema(), kept_columns, empty)
     scales.check(params, columns.by, source)
     rules.plugged(params)
     return Setup(params, columns, source)
@@ -76,7 +77,7 @@ def plan(setup: Setup, out: Path) -> Plan:
         VERSION,
         {
             **output_affecting(params),
-            **asdict(setup.columns),
+            **rank_only.fingerprint(asdict(setup.columns)),
             "rules": rules.VERSION,
             **({"plugins": rules.identities(params)} if params.rule else {}),
         },
@@ -114,7 +115,7 @@ def run(
         sample = Sample(params.num_negatives) if advise else None
         counts, fit = judge_all(setup, guard, writer, sample)
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
-        warnings += [*_warnings(counts, setup.columns.by), *_unusual(setup), *idle]
+        warnings += [*_warnings(counts, setup.columns), *_unusual(setup), *idle]
         extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
         if (same_ids := guard.same_ids) is not None and same_ids.candidates:
             extra["same_ids"] = same_ids.facts()
@@ -299,10 +300,10 @@ def _unusual(setup: Setup) -> list[str]:
     return []
 
 
-def _warnings(counts: dict[str, Any], by: str) -> list[str]:
-    told = []
-    if counts["queries_without_positive_score"]:
-        told.append(
-            f"{counts['queries_without_positive_score']} queries have no positive with a score_{by}"
-        )
+def _warnings(counts: dict[str, Any], columns: Columns) -> list[str]:
+    by, missing = columns.by, columns.unscored
+    told = rank_only.told(by, columns.sample_by, columns.rank_by, missing)
+    unknown = counts["queries_without_positive_score"]
+    if unknown and by not in missing:
+        told.append(f"{unknown} queries have no positive with a score_{by}")
     return told

@@ -12,6 +12,7 @@ from negmine import bounds
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
+from negmine.stages import rank_only
 from negmine.table import schema as schemas
 from negmine.table.names import meta_column, rank_column, score_column
 
@@ -24,17 +25,28 @@ class Columns:
         by: the score that rules read.
         sample_by: the score that the sampler orders by.
         rank_by: the source whose rank counts; None = the best over all.
+        unscored: those of the scores that no row has; ranks stand for them.
     """
 
     by: str
     sample_by: str
     rank_by: str | None = None
+    unscored: tuple[str, ...] = ()
 
 
 def resolve(
-    params: FilterParams, schema: pa.Schema, kept: Sequence[str] = ()
+    params: FilterParams,
+    schema: pa.Schema,
+    kept: Sequence[str] = (),
+    empty: rank_only.Empty = lambda name: False,
 ) -> tuple[FilterParams, Columns]:
     """Check the options against the table's columns.
+
+    Args:
+        params: settings.
+        schema: the table's.
+        kept: columns kept of the corpus.
+        empty: whether no row has a source's score.
 
     Returns:
         (the parameters with scores' names in full, the columns).
@@ -42,7 +54,7 @@ def resolve(
     Raises:
         UsageError: an unknown column, or options that contradict each other.
     """
-    default = schemas.pick_score(schema, None, "--by")
+    default = rank_only.default_score(schema, empty)
     full = schemas.with_scores(schema, [P_RELEVANT])
 
     def score(name: str | None, option: str, otherwise: str) -> str:
@@ -77,7 +89,18 @@ def resolve(
     _check(params)
     if params.calibrate_by is not None:
         changes["calibrate_by"] = _calibrate_by(params, schema, kept)
-    params, columns = replace(params, **changes), Columns(by, sample_by, rank_by)
+    params = replace(params, **changes)
+    others = (params.guide, params.weight_by, params.weight_student)
+    named = [name for name in others if name is not None]
+    missing = rank_only.unscored(schema, empty, [by, sample_by, *named])
+    if missing:
+        scored = [name for name in schemas.score_names(schema) if not empty(name)]
+        rank_only.refuse_readers(params, by, sample_by, missing, scored)
+        if rank_by is None and sample_by in missing and (params.by or params.sample_by):
+            # Who names a source that tells ranks alone means its ranks.
+            rank_by = sample_by
+    unscored = tuple(name for name in missing if name in (by, sample_by))
+    columns = Columns(by, sample_by, rank_by, unscored)
     if params.similar_to_positives and not wants_relevance(params, columns):
         raise UsageError(
             "--similar-to-positives is read by p_relevant alone, which nothing here asks for",
