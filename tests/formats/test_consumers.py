@@ -478,7 +478,7 @@ def test_negmine_reads_its_own_trec_files(ledger: Path, tmp_path: Path) -> None:
     run = pa.Table.from_batches(read_run(str(tmp_path / "train.run"), {}, Problems("fail")))
     qrels = pa.Table.from_batches(read_qrels(str(tmp_path / "train.qrels"), {}, Problems("fail")))
     assert run.num_rows == qrels.num_rows == 27
-    assert run.slice(0, 1).to_pylist() == [{"qid": "0", "docid": "1000", "score": 9.0}]
+    assert run.slice(0, 1).to_pylist() == [{"qid": "0", "docid": "1000", "score": 9.0, "rank": 1.0}]
 
 
 # --- data frames ------------------------------------------------------------------------------
