@@ -115,7 +115,7 @@ def test_fields_by_number_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("q1,0,d1,1\n")
     with pytest.raises(InvalidDataError) as caught:
         read(tmp_path / "q.csv")
-    assert "--column qid=#1 --column docid=#2" in str(caught.value)
+    assert "--column qrels.qid=#1 --column qrels.docid=#2" in str(caught.value)
     named = Columns({"qid": "#1", "docid": "#3", "grade": "#4"})
     assert read(tmp_path / "q.csv", named) == [("q1", "d1", 1)]
 

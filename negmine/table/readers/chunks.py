@@ -10,7 +10,7 @@ from typing import Any
 
 from negmine.errors import InvalidDataError, did_you_mean
 from negmine.table.readers.columns import Columns, short
-from negmine.table.readers.kinds import RUN, Input, Target
+from negmine.table.readers.kinds import RUN, Input, Target, asked_for
 
 MISSING: Any = object()
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+|[0-9]+")
@@ -86,7 +86,8 @@ def resolve(
                 f"no column for '{target.name}': none of {', '.join(target.aliases)}",
                 where=path,
                 hint=f"Columns of the file: {', '.join(shown) or '(none)'}. "
-                f"Name the right one with --column {target.name}={_near(target, header)}"
+                f"Name the right one with --column {asked_for(kind, target.name)}="
+                f"{_near(target, header)}"
                 f"{_otherwise(kind, target, free)}.{hint}",
                 header=header,
             )

@@ -18,7 +18,7 @@ from negmine.table.readers.headerless import (
     positions,
     split_tabs,
 )
-from negmine.table.readers.kinds import RUN, Input
+from negmine.table.readers.kinds import RUN, Input, asked_for
 from negmine.table.readers.lines import Text, line_blocks, line_text
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.quoting import all_enclosed, evidence, has_quotes
@@ -259,10 +259,11 @@ def _required(kind: Input) -> list[str]:
 def _header_hint(kind: Input) -> str:
     names = _required(kind)
     if kind is RUN:
-        # Without the prefix they would be those of the judgements.
-        names = [f"run.{name}" for name in (*names, "rank")]
+        names = [*names, "rank"]
     return (
         " The first line must name the columns; if there is no such line, name them by number: "
-        + " ".join(f"--column {name}=#{number}" for number, name in enumerate(names, 1))
+        + " ".join(
+            f"--column {asked_for(kind, name)}=#{number}" for number, name in enumerate(names, 1)
+        )
         + "."
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from negmine.table.readers import limits
+from negmine.table.readers import limits, nested
 from negmine.table.readers.chunks import MISSING, Chunk, resolve
 from negmine.table.readers.columns import Columns
 from negmine.table.readers.json_values import columns_of, value_blocks
@@ -40,7 +40,8 @@ def json_chunks(
     later: set[str] = set()
     for rows, numbers in _records(kind, text, columns, problems):
         if sources is None:
-            sources = resolve(kind, text.name, list(rows[0]), columns)
+            hint = nested.told_lists(kind, rows[0])
+            sources = resolve(kind, text.name, list(rows[0]), columns, hint)
             known = set(rows[0])
             settle(kind, text.name, rows[0], sources, columns, _looker(rows))
         new = set().union(*rows) - known
@@ -126,13 +127,29 @@ def _json_rows(
         for numbers, pieces in value_blocks(text, text.format == "array"):
             found = _objects(kind, text.name, numbers, pieces, columns, problems)
             if found[0]:
-                yield found
+                yield _flat(kind, text.name, found, columns)
         return
     for first, lines in line_blocks(text):
         numbers = range(first, first + len(lines))
         found = _objects(kind, text.name, numbers, lines, columns, problems)
         if found[0]:
-            yield found
+            yield _flat(kind, text.name, found, columns)
+
+
+def _flat(
+    kind: Input,
+    path: str,
+    found: tuple[list[dict[str, Any]], Sequence[Any]],
+    columns: Columns,
+) -> tuple[list[dict[str, Any]], Sequence[Any]]:
+    """Runs and judgements of objects in objects as one record for each pair."""
+    rows, places = found
+    named = columns.values()
+    if not nested.may_nest(kind) or not all(nested.is_nested(row, named) for row in rows):
+        return found
+    flat = nested.records(kind, rows, places)
+    columns.account.note(f"{path}: read as documents of queries, {len(flat[0]):,} records")
+    return flat
 
 
 def _objects(

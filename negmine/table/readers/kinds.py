@@ -127,8 +127,9 @@ RUN = Input(
             "docid",
             "id",
             (
-                *("docid", "corpus-id", "corpus_id", "doc_id", "pid"),
-                *("docno", "doc_no", "document_id", "passage_id"),
+                # PyTerrier's docid is a number of its index; docno is the collection's.
+                *("docno", "docid", "corpus-id", "corpus_id", "doc_id", "pid"),
+                *("doc_no", "document_id", "passage_id"),
             ),
         ),
         Target("score", "score", ("score", "sim", "similarity"), may_lack=True),
@@ -150,6 +151,11 @@ PAIRS = Input(
 
 #: Every kind of input by its name.
 KINDS = {kind.name: kind for kind in (CORPUS, QUERIES, QRELS, RUN, PAIRS)}
+
+
+def asked_for(kind: Input, target: str) -> str:
+    """A field as ``--column`` names it: with its input where others of the stage have it, too."""
+    return f"{kind.name}.{target}" if kind in (QUERIES, QRELS, RUN) else target
 
 
 def known_names() -> set[str]:

@@ -28,7 +28,8 @@ _BINARY = ("parquet", "arrow")
 #: Suffixes that only some kinds of input have.
 _SUFFIXES: dict[str, dict[str, str]] = {
     "qrels": dict.fromkeys(TREC_SUFFIXES, "tsv"),
-    "run": dict.fromkeys(TREC_SUFFIXES, "tsv"),
+    # Terrier calls its runs .res.
+    "run": dict.fromkeys((*TREC_SUFFIXES, ".res"), "tsv"),
     "queries": {
         **dict.fromkeys(topics.SUFFIXES, "topics"),
         **dict.fromkeys(topics.EITHER_SUFFIXES, "topics or lines"),
