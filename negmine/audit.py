@@ -319,7 +319,12 @@ def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
     scores = np.concatenate(found)
     scores = scores[~np.isnan(scores)]
     if len(scores) == 0:
-        raise InvalidDataError(f"no positive has a score '{name}'", where=str(source.path))
+        raise InvalidDataError(
+            f"--sweep auto: no positive has a score '{name}'",
+            where=str(source.path),
+            hint="Sweep what reads ranks (--sweep range-min=1:20:5), name another score (--by), or "
+            "score the candidates first (negmine rerank --scorer NAME=MODEL).",
+        )
     return scores
 
 

@@ -17,6 +17,7 @@ from negmine.log import printable, printable_json
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
 from negmine.signatures import Signatures
+from negmine.stages import rank_only
 from negmine.table import artifact as artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifact import Artifact
@@ -53,7 +54,10 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
     name, table = _find(ledger, qid)
     params = ledger.manifest["params"]
     docid, _ = schemas.string_codes(table.column("docid"))
-    score = read_score(table, params["by"])
+    if params["by"] in params.get("unscored", ()):
+        score = rank_only.preference(table, params["rank_by"])
+    else:
+        score = read_score(table, params["by"])
     order = schemas.rank_order(np.zeros(len(score), dtype=np.int64), score, docid)
     table = table.take(pa.array(order))
     docids = table.column("docid").combine_chunks()

@@ -18,7 +18,7 @@ from negmine.errors import EmptyResultError, UsageError
 from negmine.formats import card
 from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params import ExportParams, output_affecting
-from negmine.stages import batching, export_options, kept, ordering, shortfall
+from negmine.stages import batching, export_options, kept, ordering, rank_only, shortfall
 from negmine.stages.examples import (
     PIECE_BYTES,
     Choices,
@@ -79,7 +79,28 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
     by = schemas.pick_score(
         source.schema(), params.score_by or source.manifest["params"]["by"], "--score-by"
     )
+    if layout.scores == "always" or (layout.scores == "asked" and params.scores):
+        _refuse_unscored(params, source, by)
     return Setup(layout, suffix, source, by)
+
+
+def _refuse_unscored(params: ExportParams, source: Artifact, by: str) -> None:
+    """Refuse to write a score that no row of the ledger has."""
+    empty = rank_only.empty_in(source)
+    if not rank_only.unscored(source.schema(), empty, [by]):
+        return
+    scored = [name for name in schemas.score_names(source.schema()) if not empty(name)]
+    others = (
+        f"Name one that rows have (--score-by {' or '.join(scored)}), or score "
+        if scored
+        else "Score "
+    )
+    asked = "--scores" if params.scores else f"--format {params.format}"
+    raise UsageError(
+        f"{asked} writes scores, and no row of the ledger has a score_{by}",
+        where=str(source.path),
+        hint=f"{others}the candidates (negmine rerank --scorer NAME=MODEL) and filter again.",
+    )
 
 
 def plan(params: ExportParams, setup: Setup, side: Side = "all") -> Plan:

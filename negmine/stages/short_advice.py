@@ -195,6 +195,13 @@ def _ways(rule: str, params: FilterParams, fit: Fit) -> list[Way]:
 
 def _plainly(rule: str, params: FilterParams) -> str:
     """What to do about a rule whose effect cannot be tried on a sample."""
+    option = f"--{rule.replace('_', '-')}"
+    if rule in (*_MARGINS, "perc_pos"):
+        # Half of it was tried, and was still too much.
+        return (
+            f"{option} {getattr(params, rule):g} leaves next to nothing of these scores (negmine "
+            "explain shows them): leave it out, or give one of their size"
+        )
     return {
         "max_fn_rate": f"a --max-fn-rate above {params.max_fn_rate or 0:g} keeps more",
         "unscored": "score those rows too (rerank without --top, or a larger one), or take a "

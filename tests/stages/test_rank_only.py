@@ -152,3 +152,60 @@ def test_given_negatives_alone_keep_their_order(tmp_path: Path) -> None:
     ran("export", tmp_path / "ledger", "--format", "flagembedding", "-o", out)
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert {row["query"]: row["neg"] for row in found} == texts
+
+
+@pytest.mark.parametrize(
+    "options", [("--scores",), ("--format", "trec-run"), ("--format", "pylate-kd")]
+)
+def test_scores_that_no_row_has_are_not_written(
+    table: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    ran("filter", table, "--num-negatives", 2, "-o", tmp_path / "ledger")
+    suffix = "trec" if "trec-run" in options else "jsonl"
+    result = command("export", tmp_path / "ledger", *options, "-o", tmp_path / f"out.{suffix}")
+    assert result.exit_code == 2, result.output
+    assert "no row of the ledger has a score_r" in result.stderr
+    assert "negmine rerank" in result.stderr
+
+
+def test_explain_goes_by_rank(table: Path, tmp_path: Path) -> None:
+    ran("filter", table, "-o", tmp_path / "ledger")
+    report = json.loads(ran("explain", tmp_path / "ledger", "q2", "--json").stdout)
+    assert [row["docid"] for row in report["candidates"]] == [f"d{d}" for d in RUN["q2"]]
+
+
+def test_what_audit_cannot_sweep_is_told(table: Path, tmp_path: Path) -> None:
+    result = command("audit", table, "--sweep", "auto", "-o", tmp_path / "audit")
+    assert result.exit_code == 5
+    assert "--sweep range-min=1:20:5" in result.stderr
+    ran("audit", table, "--sweep", "range-min=1:20:5", "-o", tmp_path / "audit")
+
+
+def test_a_grade_that_no_judgement_reaches_is_told(table: Path, tmp_path: Path) -> None:
+    folder = table.parent
+    inputs = ("--queries", folder / "queries.jsonl", "--qrels", folder / "qrels.tsv")
+    run = ("--run", f"r={folder / 'run.tsv'}")
+    grade = ("--min-grade", 2)
+    result = command("retrieve", folder / "index", *inputs, *run, *grade, "-o", tmp_path / "c")
+    assert result.exit_code == 5
+    assert "none of --min-grade 2 or above: lower it" in result.stderr
+
+
+def test_a_training_set_that_was_not_indexed_is_told(table: Path, tmp_path: Path) -> None:
+    pairs = lines(tmp_path / "other.jsonl", [{"query": "a b", "pos": ["c d"], "neg": ["e f"]}])
+    index = table.parent / "index"
+    arguments = ("--pairs", pairs, "--source", "given", "-o", tmp_path / "c")
+    result = command("retrieve", index, *arguments)
+    assert result.exit_code == 5
+    assert "Give the same --pairs to negmine index" in result.stderr
+
+
+def test_a_margin_of_another_scale_is_told(table: Path, tmp_path: Path) -> None:
+    folder = table.parent
+    rows = "".join(f"{q} Q0 d{d} 1 {30 - n} s\n" for q, ds in RUN.items() for n, d in enumerate(ds))
+    (tmp_path / "s.trec").write_text(rows)
+    inputs = ("--queries", folder / "queries.jsonl", "--qrels", folder / "qrels.tsv")
+    run = ("--run", f"s={tmp_path / 's.trec'}")
+    ran("retrieve", folder / "index", *inputs, *run, "-o", tmp_path / "c")
+    result = ran("filter", tmp_path / "c", "--absolute-margin", 1000, "-o", tmp_path / "ledger")
+    assert "--absolute-margin 1000 leaves next to nothing of these scores" in result.stderr

@@ -82,7 +82,9 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     query = code.to_numpy().astype(np.int64)
     labelled = np.zeros(len(texts), dtype=bool)
     labelled[query[positive]] = True
-    kept = _mined(texts, labelled, params, counts)
+    has_judgement = np.zeros(len(texts), dtype=bool)
+    has_judgement[query] = True
+    kept = _mined(texts, labelled, has_judgement, params, counts)
 
     position = np.full(len(texts), -1, dtype=np.int64)
     position[kept] = np.arange(len(kept))
@@ -132,7 +134,11 @@ def _known(
 
 
 def _mined(
-    texts: pa.Array, labelled: np.ndarray, params: RetrieveParams, counts: dict[str, int]
+    texts: pa.Array,
+    labelled: np.ndarray,
+    judged: np.ndarray,
+    params: RetrieveParams,
+    counts: dict[str, int],
 ) -> np.ndarray:
     """Rows of the queries that are mined; the others are counted.
 
@@ -158,9 +164,24 @@ def _mined(
     if len(kept) == 0:
         raise InvalidDataError(
             "no query is left to mine: none has text and a positive in the corpus",
-            hint=f"Read: {counts}. Check that the ids of queries, qrels and corpus agree.",
+            hint=f"Read: {counts}. {_why_none(counts, int((judged & ~labelled).sum()), params)}",
         )
     return kept
+
+
+def _why_none(counts: dict[str, int], below: int, params: RetrieveParams) -> str:
+    """What to look at where no query is left; ``below``: how many have low grades alone."""
+    if params.pairs and counts["positives_missing_from_corpus"]:
+        return (
+            "Give the same --pairs to negmine index, so that their passages are in the corpus, and "
+            "check that their ids are the corpus's."
+        )
+    if below:
+        return (
+            f"{below} queries have judgements of documents of the "
+            f"corpus, but none of --min-grade {params.min_grade:g} or above: lower it."
+        )
+    return "Check that the ids of queries, qrels and corpus agree."
 
 
 def _read_queries(
