@@ -12,6 +12,7 @@ from negmine.table.readers.chunks import Chunk, resolve
 from negmine.table.readers.columns import Columns
 from negmine.table.readers.headerless import (
     Splitter,
+    has_comments,
     header_splitter,
     headerless,
     is_comment,
@@ -39,17 +40,24 @@ def tsv_chunks(kind: Input, text: Text, columns: Columns, problems: Problems) ->
     table = _Table(kind, text.name, columns, problems, _UNQUOTED)
     split: Splitter = split_tabs
     quotes = _Quotes(text.name, columns)
+    remarks = has_comments(kind)
     found = line_blocks(text)
     for first, lines in found:
         if quotes.open and quotes.enclose(first, lines, table.header):
             yield from _csv_records(table, text, chain([(first, lines)], found), "\t")
             return
+        if table.header is not None and not remarks and b"" not in lines and b"\r" not in lines:
+            # As most blocks of most files are.
+            yield from table.chunk(
+                list(map(split, map(line_text, lines))), range(first, first + len(lines))
+            )
+            continue
         rows: list[list[str]] = []
         numbers: list[int] = []
         for number, line in enumerate(map(line_text, lines), first):
             if not line:
                 continue
-            if line[0] == "#" and is_comment(kind, line):
+            if remarks and line[0] == "#" and is_comment(line):
                 columns.account.note(f"{text.name}: lines that begin with '# ' are comments")
                 continue
             if table.header is None:
@@ -92,32 +100,38 @@ def _csv_records(
     rows: list[list[str]] = []
     numbers: list[int] = []
     block = 0
+    begun = table.header is not None
     while True:
-        begin = reader.line_num
+        begin = reader.line_num + 1
         try:
             row = next(reader)
         except StopIteration:
             break
         except csv.Error as error:
-            where = f"{text.name}:{before + begin + 1}"
-            if table.header is None:
+            where = f"{text.name}:{before + begin}"
+            if not begun:
                 raise InvalidDataError(f"not a valid CSV header: {error}", where=where) from error
             table.problems.report(where, f"not valid CSV: {error}", _QUOTED)
             continue
         if not row:
             continue
-        if table.header is None:
-            block = fed
+        if not begun:
+            block, begun = fed, True
             if not table.begin(row, None):
                 continue
         rows.append(row)
-        numbers.append(before + begin + 1)
+        numbers.append(begin)
         # One block of lines, or what of it begins here, bounds both the rows and the bytes.
         if fed != block or len(rows) >= limits.MAX_BATCH_ROWS:
             block = fed
-            yield from table.chunk(rows, numbers)
+            yield from table.chunk(rows, _from(before, numbers))
             rows, numbers = [], []
-    yield from table.chunk(rows, numbers)
+    yield from table.chunk(rows, _from(before, numbers))
+
+
+def _from(before: int, numbers: list[int]) -> list[int]:
+    """Numbers of lines in the file, of those behind its first ``before`` ones."""
+    return [before + number for number in numbers] if before else numbers
 
 
 class _Quotes:
@@ -201,7 +215,7 @@ class _Table:
         self._sources = resolve(self.kind, self.path, self.header, self.columns, hint)
         return header is not None
 
-    def chunk(self, rows: list[list[str]], numbers: list[int]) -> Iterator[Chunk]:
+    def chunk(self, rows: list[list[str]], numbers: Sequence[int]) -> Iterator[Chunk]:
         """The wanted columns of rows of fields."""
         if self.header is None:
             return
@@ -221,7 +235,7 @@ class _Table:
             )
 
     def _fitting(
-        self, rows: list[list[str]], numbers: list[int]
+        self, rows: list[list[str]], numbers: Sequence[int]
     ) -> tuple[list[list[str]], list[int]]:
         """The rows with as many fields as the header; the others are reported."""
         assert self.header is not None

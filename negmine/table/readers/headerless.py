@@ -147,9 +147,14 @@ def header_splitter(kind: Input, line: str) -> Splitter:
     return split_tabs if "\t" in line or kind.name not in _OF_BLANKS else split_blanks
 
 
-def is_comment(kind: Input, line: str) -> bool:
-    """Whether a line of judgements or of a run is a remark and no record."""
-    return kind.name in _OF_BLANKS and (line == "#" or line.startswith(("# ", "#\t", "##")))
+def has_comments(kind: Input) -> bool:
+    """Whether lines may be remarks: those of judgements and runs."""
+    return kind.name in _OF_BLANKS
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line is a remark and no record, where there are any."""
+    return line == "#" or line.startswith(("# ", "#\t", "##"))
 
 
 def positions(columns: Mapping[str, str], fields: list[str]) -> list[str] | None:
