@@ -155,6 +155,11 @@ def measure(
         schemes = [Scheme(_RANDOM, runs=audit.seeds)]
         schemes += [Scheme(f"biased:{name}", name) for name in audit.bias or sources]
     else:
+        if audit.bias:
+            warnings.append(
+                f"--bias has no effect: no query has more than --keep {audit.keep} known positives "
+                "to hide some of"
+            )
         if audit.keep > 1 or not (positives > 0).any():
             raise UsageError(
                 f"no query has more than --keep {audit.keep} known positives: nothing to hide",

@@ -158,11 +158,21 @@ def open_run(path: str, qids: pa.Array, corpus: Documents, asked: Asked | None =
     }
     warnings = [f"{counts[name]} {told}" for name, told in _TOLD if counts[name]]
     if found.told is not None:
-        rising = "as distances do" in found.told
-        mend = " (--distance NAME reads them as distances)" if rising else ""
-        warnings.insert(0, found.told + mend)
+        warnings.insert(0, _told_of_order(found.told, asked.distance))
     scored = score[order] if found.scored and score is not None else np.full(len(order), np.nan)
     return RunFile(qids, distinct, (query, doc[order], scored.astype(np.float32)), counts, warnings)
+
+
+def _told_of_order(told: str, distance: bool) -> str:
+    """What is told of a run's order, with what mends it."""
+    if "as distances do" not in told:
+        return told
+    if distance:
+        return (
+            "its scores fall from rank to rank, so they are no distances: its ranks are believed, "
+            "the scores are left out (without --distance they are read)"
+        )
+    return f"{told} (--distance NAME reads them as distances)"
 
 
 def _rows(

@@ -117,9 +117,11 @@ def advice(
     if lost:
         rules = sorted(lost, key=lambda name: (-by.get(name, 0), -lost[name]))
         most = max(lost, key=lambda name: lost[name])
+        everything = lost[most] == counts[ROWS]
+        mend = _mend(rules[:2], params, columns, fit, sample, short, source, everything)
         told.append(
             f"{lead}: {most} took the most of their candidates ({lost[most]:,} of "
-            f"{counts[ROWS]:,}); {_mend(rules[:2], params, columns, fit, sample, short, source)}"
+            f"{counts[ROWS]:,}); {mend}"
         )
     else:
         told.append(lead)
@@ -139,6 +141,7 @@ def _mend(
     sample: Sample | None,
     short: int,
     source: Artifact,
+    everything: bool,
 ) -> str:
     """Options that leave fewer queries short, the best first; else what to do about the rule."""
     ways = {way[0]: way[1] for rule in rules for way in _ways(rule, params, fit)}
@@ -154,7 +157,7 @@ def _mend(
             return (
                 f"{shown}; each lets more through that may be positives (negmine audit measures it)"
             )
-    plain = [text for rule in rules if (text := _plainly(rule, params))]
+    plain = [text for rule in rules if (text := _plainly(rule, params, everything))]
     return plain[0] if plain else _more(source)
 
 
@@ -193,13 +196,16 @@ def _ways(rule: str, params: FilterParams, fit: Fit) -> list[Way]:
     return found
 
 
-def _plainly(rule: str, params: FilterParams) -> str:
-    """What to do about a rule whose effect cannot be tried on a sample."""
+def _plainly(rule: str, params: FilterParams, everything: bool) -> str:
+    """What to do about a rule whose effect cannot be tried on a sample, or was in vain.
+
+    ``everything``: it dropped all of the short queries' candidates.
+    """
     option = f"--{rule.replace('_', '-')}"
-    if rule in (*_MARGINS, "perc_pos"):
+    if rule in _MARGINS and everything and getattr(params, rule) > 0:
         # Half of it was tried, and was still too much.
         return (
-            f"{option} {getattr(params, rule):g} leaves next to nothing of these scores (negmine "
+            f"{option} {getattr(params, rule):g} leaves nothing of these scores (negmine "
             "explain shows them): leave it out, or give one of their size"
         )
     return {

@@ -146,3 +146,31 @@ def test_advice_for_one_input_does_not_reach_another(place: Path, tmp_path: Path
     named = ("--column", "qrels.qid=question", "--column", "qrels.docid=paper")
     result = retrieve(place, tmp_path / "out", run, *named, qrels=tmp_path / "qrels.csv")
     assert result.exit_code == 0, result.output
+
+
+def test_scores_that_are_no_distances_are_told(place: Path, tmp_path: Path) -> None:
+    result = retrieve(place, tmp_path / "out", terrier(tmp_path / "run"), "--distance", "r")
+    assert result.exit_code == 0, result.output
+    assert "they are no distances" in result.stderr
+    assert "reads them as distances" not in result.stderr
+    assert found(tmp_path / "out") == {q: [(d, None) for d in ds] for q, ds in RUN.items()}
+
+
+def test_a_source_that_cannot_be_given_is_refused(place: Path, tmp_path: Path) -> None:
+    run = terrier(tmp_path / "run")
+    result = retrieve(place, tmp_path / "out", run, "--source", "given")
+    assert result.exit_code == 2
+    assert "--source given is for --pairs" in result.stderr
+    pairs = lines(tmp_path / "pairs.jsonl", [{"query": "a", "pos": ["b c"], "neg": ["d e"]}])
+    arguments = ("--pairs", pairs, "--run", f"r={run}", "--source", "given", "--no-given")
+    result = command("retrieve", place / "index", *arguments, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--source given contradicts --no-given" in result.stderr
+
+
+def test_an_audit_without_bias_says_so(place: Path, tmp_path: Path) -> None:
+    run = terrier(tmp_path / "run")
+    assert retrieve(place, tmp_path / "out", run).exit_code == 0
+    result = command("audit", tmp_path / "out", "--bias", "r", "-o", tmp_path / "audit.json")
+    assert result.exit_code == 0, result.output
+    assert "--bias has no effect" in result.stderr

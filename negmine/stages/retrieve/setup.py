@@ -148,6 +148,13 @@ def _refuse_contradictions(params: RetrieveParams) -> None:
     if not params.pairs and (params.positive_above is not None or params.positive_first):
         option = "--positive-first" if params.positive_first else "--positive-above"
         raise UsageError(f"{option} is for --pairs", hint="Qrels have --min-grade.")
+    if given.NAME in params.source and not params.pairs:
+        raise UsageError(
+            "--source given is for --pairs: a training set brings its negatives along",
+            hint="Leave it out; documents judged not relevant are candidates anyway.",
+        )
+    if given.NAME in params.source and not params.given:
+        raise UsageError("--source given contradicts --no-given", hint="Give one or the other.")
     if params.pairs and params.qrels:
         raise UsageError("--pairs replaces --queries and --qrels; give one or the other")
     if params.negative_grade != 0 and params.negative_grade >= params.min_grade:
