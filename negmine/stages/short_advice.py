@@ -20,6 +20,8 @@ from negmine.table.artifact import Artifact
 
 #: Short queries that are tried, of one part and in all, and options that are told.
 _OF_A_PART, _SAMPLED, _TOLD = 250, 1000, 3
+#: Share of the short queries' candidates from which a rule took nearly all.
+_NEARLY_ALL = 0.9
 #: Rules whose limit hangs on the query's positives.
 _MARGINS = ("absolute_margin", "relative_margin", "margin_pos")
 _OF_POSITIVES = (*_MARGINS, "perc_pos", "percentile", "guide")
@@ -117,7 +119,7 @@ def advice(
     if lost:
         rules = sorted(lost, key=lambda name: (-by.get(name, 0), -lost[name]))
         most = max(lost, key=lambda name: lost[name])
-        everything = lost[most] == counts[ROWS]
+        everything = lost[most] >= _NEARLY_ALL * counts[ROWS]
         mend = _mend(rules[:2], params, columns, fit, sample, short, source, everything)
         told.append(
             f"{lead}: {most} took the most of their candidates ({lost[most]:,} of "
@@ -199,13 +201,13 @@ def _ways(rule: str, params: FilterParams, fit: Fit) -> list[Way]:
 def _plainly(rule: str, params: FilterParams, everything: bool) -> str:
     """What to do about a rule whose effect cannot be tried on a sample, or was in vain.
 
-    ``everything``: it dropped all of the short queries' candidates.
+    ``everything``: it dropped nearly all of the short queries' candidates.
     """
     option = f"--{rule.replace('_', '-')}"
     if rule in _MARGINS and everything and getattr(params, rule) > 0:
         # Half of it was tried, and was still too much.
         return (
-            f"{option} {getattr(params, rule):g} leaves nothing of these scores (negmine "
+            f"{option} {getattr(params, rule):g} leaves next to nothing of these scores (negmine "
             "explain shows them): leave it out, or give one of their size"
         )
     return {
