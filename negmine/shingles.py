@@ -3,6 +3,7 @@
 A text is taken apart into words at its spaces. Where there are none (:data:`negmine.normal.WIDE`,
 :data:`~negmine.normal.NARROW`), and in code, it is runs of characters, spaces left out, about as
 long as the words that they stand for: a change of one word weighs about the same in every script.
+In code, words and numbers next to each other stay apart.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Lengths:
 DOCUMENT = Lengths(words=3, wide=6, narrow=12)
 QUERY = Lengths(words=1, wide=3, narrow=6)
 _CHARACTERS_AT_ONCE = 1 << 18
+#: What stands between two words of code; it is in no normalised text.
+_APART = "_"
 #: What the ends of texts are filled up with: no character.
 _FILL = 0x110000
 #: How hashes of runs of so many characters are made: a run of ``step`` joins one of ``width``.
@@ -53,7 +56,8 @@ def shingles(normal: Normal, lengths: Lengths) -> tuple[np.ndarray, np.ndarray]:
     ways = (
         (normal.kind == WORDS, _words, lengths.words),
         (normal.kind == WIDE, _characters, lengths.wide),
-        ((normal.kind == NARROW) | (normal.kind == CODE), _characters, lengths.narrow),
+        (normal.kind == NARROW, _characters, lengths.narrow),
+        (normal.kind == CODE, _code, lengths.narrow),
     )
     found = []
     for mask, apart, length in ways:
@@ -92,8 +96,16 @@ def _words(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
         shingle = splitmix(shingle) ^ token[np.minimum(here + ahead, last)]
     size = np.where(counts > 0, np.maximum(counts - length + 1, 1), 0)
     starts = stops - counts
+    short = (counts > 0) & (counts < length)
+    # It was filled up with its last word: "ha ha" is not "ha ha ha".
+    shingle[starts[short]] ^= splitmix(counts[short].astype(np.uint64))
     keep = here - np.repeat(starts, counts) < np.repeat(size, counts)
     return shingle[keep], np.concatenate(([0], np.cumsum(size)))
+
+
+def _code(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of code, runs of characters in which words and numbers stay apart: 1.5 is not 15."""
+    return _characters(pc.replace_substring_regex(texts, r"\b \b", _APART), length)
 
 
 def _characters(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents, full_text
 
 #: Raised when the features of a text change.
-VERSION = 2
+VERSION = 3
 STAGE = "index.signatures"
 #: The folder inside an index, and its role in the index's manifest.
 FOLDER = "signatures"

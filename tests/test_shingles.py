@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,8 @@ def runs(text: str, kind: int, lengths: Lengths) -> list[str]:
             for at in range(max(1, len(words) - lengths.words + 1))
         ]
     length = lengths.wide if kind == WIDE else lengths.narrow
+    if kind == CODE:
+        text = re.sub(r"(?a:\b \b)", "_", text)
     text = "\0" * (length - 1) + text.replace(" ", "") + "\0" * (length - 1)
     return [text[at : at + length] for at in range(len(text) - length + 1)]
 
@@ -53,3 +56,26 @@ def test_shingles_are_the_runs_of_a_text(lengths: Lengths, monkeypatch: pytest.M
     again = shingles(normal, lengths)
     assert np.array_equal(again[0], hashes)
     assert np.array_equal(again[1], offsets)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("12.5%", "125%"),
+        ("1.5 m/s", "15 m/s"),
+        ("x = 1.5 * y", "x = 15 * y"),
+        ("p < 0.05", "p < 0.5"),
+        ("O-O", "O-O-O"),
+        ("ha ha", "ha ha ha"),
+    ],
+)
+def test_short_texts_of_other_numbers_are_no_near_duplicates(one: str, other: str) -> None:
+    hashes, offsets = shingles(normalise(pa.array([one, other])), DOCUMENT)
+    first, second = set(hashes[: offsets[1]].tolist()), set(hashes[offsets[1] :].tolist())
+    assert len(first & second) < 0.8 * len(first | second)
+
+
+def test_a_copy_of_code_has_the_same_sets() -> None:
+    texts = ["for (int i=0; i<n; i++)", "for (int  i = 0; i < n; i++)"]
+    hashes, offsets = shingles(normalise(pa.array(texts)), DOCUMENT)
+    assert hashes[: offsets[1]].tolist() == hashes[offsets[1] :].tolist()

@@ -14,7 +14,7 @@ from negmine.rules.base import Rule, View, view
 
 #: Raised when a rule's outcome changes for the same parameters; part of every ledger's
 #: fingerprint.
-VERSION = 5
+VERSION = 6
 
 RULES: tuple[Rule, ...] = (
     *known.IDENTITIES,
