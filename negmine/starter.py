@@ -28,11 +28,13 @@ from negmine.table import files
 from negmine.table.names import check_name
 from negmine.table.readers import catalogues, places, saved
 from negmine.table.readers.chunks import NoColumnError
+from negmine.table.readers.columns import shell_word
 from negmine.table.readers.dispatch import Sample, header, sample
-from negmine.table.readers.examples import sample_examples
+from negmine.table.readers.examples import UnclearSetError, sample_examples
 from negmine.table.readers.folders import contents
 from negmine.table.readers.layouts import SeveralError, preferred, split_name
 from negmine.table.readers.specs import matching, opened
+from negmine.table.readers.suspects import names_another
 from negmine.table.readers.trial import try_out
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
@@ -48,6 +50,8 @@ _SPLITS = ("train", "training", "dev", "validation", "valid", "val", "test", "ev
 #: Files of a pattern that are looked at.
 _LOOKED_AT = 16
 #: A column name; what looks different is a first record.
+#: More words than these are a text, not a column's name.
+_NAME_WORDS = 4
 _COLUMN_NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
 
 
@@ -130,10 +134,10 @@ def run(
         named = ", ".join(guess.specs)
         log.event(f"{guess.role}: {named} ({guess.why})", role=guess.role, input=named)
     chosen = {role: _accounted(guess) for role, guess in chosen.items()}
-    for guess in chosen.values():
+    for role, guess in chosen.items():
         if not any(places.is_url(one) or one.startswith(catalogues.PREFIX) for one in guess.specs):
             # A recipe that stops at the first bad record is of no use.
-            try_out(guess.role, guess.specs, guess.columns)
+            chosen[role] = _tried(guess)
     name, model, why = _encoder(encoder)
     log.event(f"encoder: {f'{name}={model}' if name else 'none'} ({why})")
     text = recipe_text(chosen, name, model, why, specs)
@@ -143,6 +147,17 @@ def run(
     files.write_new_text(Path(out), text, replace=force)
     log.event(f"wrote {out}: read it, then: negmine run {out}")
     print(out, flush=True)
+
+
+def _tried(guess: Guess) -> Guess:
+    """Read the beginning as a run would; labels that the run is to be told about are a doubt."""
+    try:
+        try_out(guess.role, guess.specs, guess.columns)
+    except UnclearSetError as error:
+        doubt = f"{error.what}."
+        log.warn([f"{error.where}: before it runs, settle this: {doubt}"])
+        return replace(guess, doubts=(*guess.doubts, doubt))
+    return guess
 
 
 def _accounted(guess: Guess) -> Guess:
@@ -388,7 +403,8 @@ def _unknown_names(spec: str) -> Guess | None:
     """A table whose columns have other names than those known: told by what they hold."""
     columns = _header(spec)
     why = "the names are not known ones"
-    if columns and not any(_COLUMN_NAME.fullmatch(name) for name in columns):
+    named = any(_COLUMN_NAME.fullmatch(name) for name in columns)
+    if columns and (not named or any(len(name.split()) > _NAME_WORDS for name in columns)):
         columns = [f"#{number}" for number in range(1, len(columns) + 1)]
         why = "the first line is a record, so columns go by number"
     lengths: dict[str, float] = {}
@@ -409,12 +425,15 @@ def _unknown_names(spec: str) -> Guess | None:
         return None
     asking = [name for name in texts if _QUERY_NAME.search(name)]
     if len(texts) > 2 or len(asking) != 1:
+        # What is called a label, a score or negatives is neither, where enough is left.
+        likely = [name for name in texts if not names_another(name)]
+        first, second = (likely if len(likely) > 1 else texts)[:2]
         raise UnclearError(
             "which of its texts is the query and which is the positive is not told by names: "
             f"{', '.join(texts)}",
             where=spec,
-            hint=f"Say it: negmine init {spec} --column query={texts[0]} --column "
-            f"positive={texts[1]}, or the other way round.",
+            hint=f"Say it: negmine init {spec} --column {shell_word(f'query={first}')} --column "
+            f"{shell_word(f'positive={second}')}, or the other way round.",
         )
     (query,) = asking
     (positive,) = (name for name in texts if name != query)

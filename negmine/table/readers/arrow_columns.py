@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from negmine.errors import InvalidDataError
 from negmine.table.readers.chunks import Chunk, resolve
-from negmine.table.readers.columns import Columns
+from negmine.table.readers.columns import Columns, short
 from negmine.table.readers.kinds import Input, Target
+from negmine.table.readers.label_words import FIELDS, class_names, named
 from negmine.table.readers.places import Place, file_errors
 from negmine.table.readers.suspects import LOOKED_AT, Look
 
@@ -36,6 +37,9 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
     fits = _is_text(kind) or target.kind == "raw"
     if target.kind in ("id", "grade", "score", "rank", "kept"):
         fits = fits or types.is_integer(kind) or types.is_floating(kind)
+        # Databases export ids as decimals without a fraction.
+        whole = types.is_decimal(kind) and kind.scale == 0
+        fits = fits or whole or (types.is_decimal(kind) and target.kind != "id")
         fits = fits or (target.kind in ("grade", "kept") and types.is_boolean(kind))
     elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
         fits = _is_text(kind.value_type)
@@ -58,6 +62,8 @@ def column_values(target: Target, column: pa.Array) -> Any:
     """A string array where all values are fit for it, else Python objects to check."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.string() if column.type.scale == 0 else pa.float64())
     if target.kind == "raw":
         return _raw_values(column)
     if column.null_count or target.kind == "kept":
@@ -107,7 +113,21 @@ def sources_of(kind: Input, file: Place, schema: pa.Schema, columns: Columns) ->
     for target in kind.targets:
         if target.name in sources:
             check_type(target, schema.field(sources[target.name]), file.name)
+    for source, names in _named_labels(sources, schema).items():
+        columns.account.note(
+            f"{file.name}: the numbers of '{short(source)}' stand for {short(', '.join(names))}"
+        )
     return sources
+
+
+def _named_labels(sources: Mapping[str, str], schema: pa.Schema) -> dict[str, Sequence[str]]:
+    """The columns of labels whose numbers have names, with these."""
+    known = class_names(schema)
+    return {
+        source: known[source]
+        for target, source in sources.items()
+        if target in FIELDS and source in known
+    }
 
 
 def looker(file: Place, first: Callable[[str], pa.RecordBatch | None]) -> Look:
@@ -135,12 +155,17 @@ def _objects(column: pa.Array) -> list[Any]:
 
 def chunk_of(kind: Input, sources: dict[str, str], batch: pa.RecordBatch, row: int) -> Chunk:
     """A record batch, the first row of which has this number in its file."""
+    columns = {
+        target.name: column_values(target, batch.column(sources[target.name]))
+        for target in kind.targets
+        if target.name in sources
+    }
+    labels = _named_labels(sources, batch.schema)
+    for target, source in sources.items():
+        if source in labels and target in FIELDS:
+            columns[target] = named(columns[target], labels[source])
     return Chunk(
-        {
-            target.name: column_values(target, batch.column(sources[target.name]))
-            for target in kind.targets
-            if target.name in sources
-        },
+        columns,
         sources,
         range(row, row + batch.num_rows),
         "{path}: row {line}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from negmine.errors import InvalidDataError, did_you_mean
-from negmine.table.readers.columns import Columns, short
+from negmine.table.readers.columns import Columns, shell_word, short
 from negmine.table.readers.kinds import RUN, Input, Target, asked_for
 
 MISSING: Any = object()
@@ -86,8 +86,7 @@ def resolve(
                 f"no column for '{target.name}': none of {', '.join(target.aliases)}",
                 where=path,
                 hint=f"Columns of the file: {', '.join(shown) or '(none)'}. "
-                f"Name the right one with --column {asked_for(kind, target.name)}="
-                f"{_near(target, header)}"
+                f"Name the right one with --column {_near(kind, target, header)}"
                 f"{_otherwise(kind, target, free)}.{hint}",
                 header=header,
             )
@@ -145,9 +144,15 @@ def _folded(name: str) -> str:
     return name.strip().casefold().replace("-", "_").replace(" ", "_")
 
 
-def _near(target: Target, header: Sequence[str]) -> str:
-    """The column of the file that looks most like one of the names a target is known by."""
-    for name in header:
-        if difflib.get_close_matches(name.lower(), target.aliases, n=1, cutoff=0.75):
-            return short(name)
-    return "COLUMN"
+def _near(kind: Input, target: Target, header: Sequence[str]) -> str:
+    """``TARGET=COLUMN`` with the column that looks like one of the names a target is known by."""
+    known = (*target.aliases, "context") if target.name == "positive" else target.aliases
+    field = asked_for(kind, target.name)
+    # What belongs to another field is not this one, however near its name.
+    others = {_folded(name) for other in kind.targets if other != target for name in other.aliases}
+    header = [name for name in header if _folded(name) not in others - set(target.aliases)]
+    # Short answers stand beside the passages that hold them.
+    for name in sorted(header, key=lambda name: "answer" in name.lower()):
+        if difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75):
+            return shell_word(f"{field}={short(name)}")
+    return f"{field}=COLUMN"

@@ -7,10 +7,13 @@ became of every column, so that the stages can tell it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+#: What a shell does not take for a part of a word.
+_SHELL = set(" \t\n'\"$`\\|&;<>()*?![]{}")
 #: Columns named in a line for people; the manifest has all.
 _NAMED = 12
 
@@ -138,6 +141,11 @@ def words(layout: Layout) -> str:
 def short(name: str) -> str:
     """``name``, cut where it is too long to show."""
     return name if len(name) <= 40 else name[:40] + "..."
+
+
+def shell_word(text: str) -> str:
+    """``text`` as a shell takes it for one word, such as ``'positive=Positive Passage'``."""
+    return shlex.quote(text) if set(text) & _SHELL else text
 
 
 def _list(names: Collection[str]) -> str:

@@ -31,6 +31,10 @@ from negmine.table.readers.values import BadValueError, bounded
 _LOOKED_AT = 100
 
 
+class UnclearSetError(InvalidDataError):
+    """Labels that say nothing until an option of ``retrieve`` tells what they mean."""
+
+
 def read_examples(
     specs: Specs, columns: Mapping[str, str], problems: Problems, reading: Reading | None = None
 ) -> Iterator[pa.RecordBatch]:
@@ -47,7 +51,7 @@ def read_examples(
         reading: how what a layout leaves open is read.
 
     Raises:
-        InvalidDataError: a label that says nothing, whatever ``problems`` does with bad records.
+        UnclearSetError: a label that says nothing, whatever ``problems`` does with bad records.
     """
     asked = Columns.of(columns)
     for found in files(PAIRS, specs):
@@ -105,7 +109,12 @@ def sample_examples(spec: str, columns: Mapping[str, str]) -> tuple[Sample, bool
 
 def _without(columns: Columns, layout: Layout, beginning: Beginning) -> Columns:
     """The same, without what belongs to the layout and is not read."""
-    unread = {name: told for name, told in layout.unread.items() if name in beginning.columns}
+    named = columns.values()
+    unread = {
+        name: told
+        for name, told in layout.unread.items()
+        if name in beginning.columns and name not in named
+    }
     for name, told in unread.items():
         columns.account.note(f"'{name}' is not read: {told}")
     return replace(columns, ignored=columns.ignored | unread.keys())
@@ -211,7 +220,7 @@ def _rows(
         try:
             rows.add(meaning(record, reading))
         except UnclearLabelError as error:
-            raise InvalidDataError(str(error), where=chunk.where(path, at)) from None
+            raise UnclearSetError(str(error), where=chunk.where(path, at)) from None
         except BadValueError as error:
             problems.report(chunk.where(path, at), str(error), error.hint)
         if rows.full():

@@ -19,8 +19,8 @@ from itertools import pairwise
 from typing import Any
 
 from negmine.errors import InvalidDataError
-from negmine.table.readers.columns import Columns, short
-from negmine.table.readers.kinds import Input
+from negmine.table.readers.columns import Columns, shell_word, short
+from negmine.table.readers.kinds import PAIRS, Input
 
 #: The first values of a column, however few.
 Look = Callable[[str], Sequence[Any]]
@@ -64,7 +64,7 @@ def _role(
 
 NEGATIVES = _role(
     "negatives",
-    "neg negs hn hns distractor distractors rejected wrong incorrect nonrelevant",
+    "neg negs hn hns distractor distractors rejected downvoted wrong incorrect bad nonrelevant",
     "negativ irrelevan distractor",
     ("negative", "negatives"),
 )
@@ -101,7 +101,7 @@ ANSWERS = _role("answers", "answer answers", "answer", ("answers", "answer"))
 ROLES = (NEGATIVES, ANSWERS, INSTRUCTION, LANGUAGE, GRADE, SCORE)
 _PASSAGE = _role(
     "a further text of the passage",
-    "context contexts ctx ctxs passage passages document documents doc docs",
+    "context contexts ctx ctxs passage passages document documents doc docs pos positive positives",
     "",
     ("positive",),
 )
@@ -232,6 +232,11 @@ def _by_name(kind: Input, name: str) -> Role | None:
     return None if also is None else Role("another name of a field", frozenset(), (), (also,))
 
 
+def names_another(name: str) -> bool:
+    """Whether a column beside pairs is called what neither a query nor a positive is."""
+    return _by_name(PAIRS, name) in (NEGATIVES, GRADE, SCORE, LANGUAGE)
+
+
 def _by_content(kind: Input, name: str, sources: Mapping[str, str], look: Look) -> Role | None:
     parts = {word.lower() for word in _WORD.findall(name)}
     if kind.name == "qrels" and "grade" not in sources:
@@ -273,8 +278,9 @@ def _advice(kind: Input, suspect: Suspect, sources: Mapping[str, str]) -> str:
     if target is not None and target in sources:
         told += f" ('{target}' is read from '{short(sources[target])}'.)"
     if target is not None:
-        told += f" If it is: --column {kind.name}.{target}={name}; if not:"
+        asked = shell_word(f"{kind.name}.{target}={name}")
+        told += f" If it is: --column {asked}; if not:"
     else:
         told += " If it does not matter:"
-    told += f" --ignore {kind.name}.{name}."
+    told += f" --ignore {shell_word(f'{kind.name}.{name}')}."
     return f"{told} {suspect.role.advice}".rstrip()

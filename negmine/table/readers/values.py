@@ -17,12 +17,12 @@ from negmine.table.readers import limits
 from negmine.table.readers.chunks import MISSING, Chunk
 from negmine.table.readers.columns import short
 from negmine.table.readers.kinds import PAIRS, Input, Target
+from negmine.table.readers.label_words import HINT, label_number
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.wrappings import mend_encoding
 
 _GRADE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_BOOLEAN_GRADES = {"true": 1.0, "false": 0.0}
 #: Grades are levels; what is larger is another column.
 _LARGEST_GRADE = 1 << 31
 #: Integers beyond this are not exact as floats, so such a float names no id.
@@ -296,6 +296,8 @@ def is_nan(value: Any) -> bool:
 
 
 def _missing(value: Any) -> str | None:
+    if value is None:
+        return "--on-error skip leaves such records out."
     if not isinstance(value, float) or math.isfinite(value):
         return None
     return "pandas writes it for what is missing: dropna(), or fillna('') where empty is right."
@@ -354,7 +356,7 @@ def _grade_value(value: Any, source: str) -> float:
                 f"field '{source}' must be a number, found '{short(told)}': "
                 f"write {told.replace(',', '.')}"
             )
-        grade = float(told) if _GRADE.fullmatch(told) else _BOOLEAN_GRADES.get(told.lower())
+        grade = float(told) if _GRADE.fullmatch(told) else label_number(told)
         found = f"'{short(value)}'"
     elif isinstance(value, int | float):
         grade = float(value)
@@ -362,7 +364,10 @@ def _grade_value(value: Any, source: str) -> float:
     else:
         found = type_name(value)
     if grade is None or not abs(grade) < _LARGEST_GRADE:
-        raise BadValueError(f"field '{source}' must be a number, found {found}")
+        word = isinstance(value, str) and any(map(str.isalpha, value))
+        raise BadValueError(
+            f"field '{source}' must be a number, found {found}", HINT if word else None
+        )
     return grade
 
 

@@ -16,6 +16,8 @@ QUERY = Target("query", "raw", ("query", "anchor", "question", "query_text"))
 QID = Target("qid", "raw", ("query_id", "qid", "question_id", "query-id"))
 #: Names of an object's fields, where a passage is one.
 _TEXT = ("text", "contents", "content", "body", "passage")
+#: Scores are kept as float32.
+_LARGEST = 3.4028234e38
 _DOCID = ("docid", "_id", "id", "doc_id", "passage_id", "psg_id", "pid")
 
 
@@ -214,7 +216,7 @@ def score(value: Any, where: str) -> float | None:
         BadValueError: it is no finite number.
     """
     number = float("nan") if value is None or value == "" else _number(value)
-    if number is None or math.isinf(number):
+    if number is None or abs(number) > _LARGEST:
         raise BadValueError(f"field '{where}' must be a finite number, found {value!r}")
     return None if math.isnan(number) else number
 

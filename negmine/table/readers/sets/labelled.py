@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from negmine.table.readers.kinds import Target
+from negmine.table.readers.label_words import HINT, label_number
 from negmine.table.readers.sets.base import (
     QID,
     QUERY,
@@ -37,7 +38,6 @@ _LABEL = Target(
     "label", "raw", ("label", "labels", "relevant", "is_relevant", "is_duplicate", "relevance")
 )
 _SCORE = Target("score", "raw", ("score", "scores", "similarity_score", "similarity"))
-_MARKS = {"true": 1.0, "false": 0.0}
 
 
 class UnclearLabelError(BadValueError):
@@ -128,9 +128,13 @@ def _mark(value: Any, name: str) -> float:
     """A label as a number."""
     if isinstance(value, bool):
         return float(value)
-    if isinstance(value, str) and value.lower() in _MARKS:
-        return _MARKS[value.lower()]
-    number = score(value, name)
+    if isinstance(value, str) and (said := label_number(value)) is not None:
+        return said
+    try:
+        number = score(value, name)
+    except BadValueError as error:
+        word = isinstance(value, str) and any(map(str.isalpha, value))
+        raise BadValueError(str(error), HINT if word else None) from None
     if number is None:
         raise BadValueError(f"field '{name}' is empty: a label is needed")
     return number

@@ -62,6 +62,7 @@ _FIXED = (
     *(_POSITIVE_SCORES, _NEGATIVE_SCORES, _SCORES),
 )
 _NUMBERED = re.compile("(?:hard_)?neg(?:ative)?_?([0-9]{1,4})")
+_NUMBERED_POSITIVE = re.compile("pos(?:itive)?_?([0-9]{1,4})")
 _NUMBERED_ID = re.compile("neg(?:ative)?_?([0-9]{1,4})_(?:doc)?id")
 _INTEGER = re.compile("[0-9]+")
 
@@ -72,31 +73,37 @@ def has_negatives(beginning: Beginning) -> bool:
 
 
 def _fits(beginning: Beginning) -> bool:
-    if not beginning.has(QUERY, QID) or not beginning.has(POSITIVE, _POSITIVE_ID):
+    several = bool(_numbered(beginning, _NUMBERED_POSITIVE))
+    if not beginning.has(QUERY, QID) or not (several or beginning.has(POSITIVE, _POSITIVE_ID)):
         return False
     more = (QID, _POSITIVE_ID, _POSITIVE_SCORES)
-    return has_negatives(beginning) or beginning.has(*more) or _integers(beginning)
+    return several or has_negatives(beginning) or beginning.has(*more) or _integers(beginning)
 
 
 def _open(beginning: Beginning) -> Opened:
     numbered = _numbered(beginning, _NUMBERED)
     numbered_ids = _numbered(beginning, _NUMBERED_ID)
+    further = [
+        Target(f"positive_{n}", "raw", (name,))
+        for n, name in _numbered(beginning, _NUMBERED_POSITIVE).items()
+    ]
     texts = [Target(f"negative_{n}", "raw", (name,)) for n, name in numbered.items()]
     ids = [Target(f"negative_{n}_id", "raw", (name,)) for n, name in numbered_ids.items()]
     # Texts of their own are not to be looked for under the ids of a set without texts.
+    positive = [POSITIVE.name, *(target.name for target in further)]
     negatives = [NEGATIVE.name, *(target.name for target in texts)]
     negative_ids = [_NEGATIVE_ID.name, *(target.name for target in ids)]
     only_ids = _integers(beginning) or not beginning.has(QUERY)
 
     def read(record: Record, reading: Reading) -> Example:
         qid, query = record.query(ids=only_ids)
-        positives = _documents(record, [POSITIVE.name], [_POSITIVE_ID.name], only_ids)
-        found = _documents(record, negatives, negative_ids, only_ids)
+        positives = _documents(record, positive, [_POSITIVE_ID.name], only_ids)
+        found = _documents(record, negatives, negative_ids, only_ids, blank="")
         positives, found = _scored(record, positives, found)
         return Example(qid, query, positives, found)
 
-    flat = () if only_ids else (POSITIVE.name, *negatives)
-    return Opened((*_FIXED, *texts, *ids), read, flat)
+    flat = () if only_ids or further else (POSITIVE.name, *negatives)
+    return Opened((*_FIXED, *further, *texts, *ids), read, flat)
 
 
 def _numbered(beginning: Beginning, pattern: re.Pattern[str]) -> dict[int, str]:
@@ -126,14 +133,24 @@ def _flat(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _documents(record: Record, texts: list[str], ids: list[str], only_ids: bool) -> list[Passage]:
-    """The documents of some columns, with the ids that stand beside them."""
+def _documents(
+    record: Record, texts: list[str], ids: list[str], only_ids: bool, blank: str | None = None
+) -> list[Passage]:
+    """The documents of some columns, with the ids that stand beside them.
+
+    Args:
+        record: what holds them.
+        texts, ids: the columns.
+        only_ids: what stands for texts is ids.
+        blank: what stands for a null in a list, which fills up lists of different lengths.
+    """
     found: list[Passage] = []
     for target in texts:
         value = record.get(target)
         values = _by_system(value) if isinstance(value, Mapping) else record.listed(target)
         read = by_id if only_ids else passage
         name = record.name(target)
+        values = [blank if value is None else value for value in values]
         found += [read(value, f"{name}[{at}]") for at, value in enumerate(values)]
     known = [value for target in ids for value in record.listed(target)]
     if not found:
