@@ -16,6 +16,7 @@ import random
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,13 @@ class Written:
 
 
 def write(
-    rng: random.Random, folder: Path, stem: str, records: Sequence[Record], *, tables: bool = True
+    rng: random.Random,
+    folder: Path,
+    stem: str,
+    records: Sequence[Record],
+    *,
+    tables: bool = True,
+    parts: bool = True,
 ) -> Written:
     """Records of the same keys, in a dialect drawn at random.
 
@@ -51,11 +58,34 @@ def write(
         stem: its name without the suffixes.
         records: what it holds; values are strings, numbers, booleans, None, lists or objects.
         tables: whether CSV and TSV may be drawn: not where values are lists or objects.
+        parts: whether several files may be drawn: a folder of them, or a pattern.
     """
     kinds = ["lines", "lines", "array", "parquet", "arrow"]
     if tables:
         kinds += ["csv", "csv", "tsv"]
-    return _WRITERS[rng.choice(kinds)](rng, folder / stem, records)
+    kind = rng.choice(kinds)
+    if parts and len(records) > 1 and rng.random() < 0.15:
+        return _parts(rng, folder / stem, records, kind)
+    return _WRITERS[kind](rng, folder / stem, records)
+
+
+def _parts(rng: random.Random, folder: Path, records: Sequence[Record], kind: str) -> Written:
+    """A folder of files of one kind, each in a dialect of its own; or a pattern for them."""
+    folder.mkdir()
+    count = rng.randint(2, min(4, len(records)))
+    cuts = [0, *sorted(rng.sample(range(1, len(records)), count - 1)), len(records)]
+    style = rng.choice(["part-{:05}", "part-{}", "{:04}", "data-{:05}-of-{:05}"])
+    written = [
+        _WRITERS[kind](rng, folder / style.format(at, count), records[first:last])
+        for at, (first, last) in enumerate(pairwise(cuts))
+    ]
+    path = folder / "*" if rng.random() < 0.3 else folder
+    told = f"{'pattern' if path != folder else 'folder'} of {count}"
+    dialects = " + ".join(part.dialect for part in written)
+    # Files of one table are called alike.
+    alike = len({part.path.name.split(".", 1)[1] for part in written}) == 1
+    documented = alike and all(part.documented for part in written)
+    return Written(path, f"{told}: {dialects}", documented)
 
 
 def _lines(rng: random.Random, stem: Path, records: Sequence[Record]) -> Written:
@@ -78,8 +108,7 @@ def _array(rng: random.Random, stem: Path, records: Sequence[Record]) -> Written
     indent = rng.choice([None, 1, 4])
     text = json.dumps(records, indent=indent, ensure_ascii=rng.random() < 0.5)
     suffix = rng.choice([".json", ".json", ".jsonl"])
-    written = _stored(rng, stem, suffix, text, "JSON array")
-    return Written(written.path, written.dialect, written.documented and suffix == ".json")
+    return _stored(rng, stem, suffix, text, "JSON array")
 
 
 def _csv(rng: random.Random, stem: Path, records: Sequence[Record]) -> Written:
@@ -93,8 +122,9 @@ def _csv(rng: random.Random, stem: Path, records: Sequence[Record]) -> Written:
     if announced:
         text = f"sep={delimiter}{end}{text}"
     written = _stored(rng, stem, ".csv", text, f"CSV {delimiter!r} {end!r} quoting {quoting}")
-    plain = delimiter == "," and end != "\r" and not index
-    return Written(written.path, written.dialect, written.documented and plain)
+    # Where fields hold other ends of lines than the file, it has both.
+    mixed = end == "\r" and "\n" in text
+    return Written(written.path, written.dialect, written.documented and not mixed)
 
 
 def _tsv(rng: random.Random, stem: Path, records: Sequence[Record]) -> Written:
@@ -111,8 +141,7 @@ def _tsv(rng: random.Random, stem: Path, records: Sequence[Record]) -> Written:
         text = "".join("\t".join(row) + end for row in rows)
         return _stored(rng, stem, ".tsv", text, "TSV")
     quoting = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-    written = _stored(rng, stem, ".tsv", _table(records, "\t", end, quoting, False), "quoted TSV")
-    return Written(written.path, written.dialect, False)
+    return _stored(rng, stem, ".tsv", _table(records, "\t", end, quoting, False), "quoted TSV")
 
 
 def _table(records: Sequence[Record], delimiter: str, end: str, quoting: Any, index: bool) -> str:
@@ -160,13 +189,12 @@ def _stored(rng: random.Random, stem: Path, suffix: str, text: str, dialect: str
         encoding, data = "utf-8", text.encode()
     if encoding == "cp1252" and text.isascii():
         encoding = "utf-8"
-    documented = encoding in ("utf-8", "utf-8-sig")
+    documented = encoding != "cp1252"
     ending = rng.choice(["", "", "", "", ".gz", ".zst", ".bz2", ".xz", ".zip"])
     unsaid = ending == ".gz" and rng.random() < 0.3
     name = f"{stem.name}{suffix}"
     path = stem.with_name(name if unsaid else name + ending)
     path.write_bytes(zipped(data, name) if ending == ".zip" else compressed(data, ending))
-    documented = documented and ending != ".zip" and not unsaid
     told = [dialect, encoding, f"{ending} without saying so" if unsaid else ending]
     return Written(path, " ".join(filter(None, told)), documented)
 

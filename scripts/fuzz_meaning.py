@@ -293,7 +293,8 @@ def run_of_another_engine(rng: random.Random, truth: Truth, folder: Path) -> Cas
             }
             for row in rows
         ]
-        written = write(rng, folder, "run", records)
+        # A run is one file.
+        written = write(rng, folder, "run", records, parts=False)
         written = Written(written.path, f"run {form} {written.dialect}", written.documented)
     case.run = ["--run", f"other={case.took(written)}"]
     return case
@@ -343,7 +344,12 @@ def labeled_pairs(rng: random.Random, truth: Truth, folder: Path) -> Case:
     case = Case("labeled pairs", judged=True)
     query, passage = _name(rng, "query"), rng.choice(["passage", "document", "answer"])
     label = rng.choice(["label", "label", "label", "relevant", "score", "is_relevant", "y"])
-    as_type = rng.choice([int, int, float, bool])
+    words = rng.choice(
+        [("yes", "no"), ("Relevant", "Not relevant"), ("entailment", "contradiction")]
+    )
+    as_type: Callable[[int], Any] = rng.choice(
+        [int, int, float, bool, lambda value: words[1 - value]]
+    )
     rows = [
         {query: q.text, passage: truth.documents[n].full, label: as_type(value)}
         for q in truth.queries
@@ -352,7 +358,9 @@ def labeled_pairs(rng: random.Random, truth: Truth, folder: Path) -> Case:
     ]
     rng.shuffle(rows)
     case.pairs = ["--pairs", case.took(write(rng, folder, "train", rows))]
-    case.documented = case.documented and label == "label" and as_type is not bool
+    # A score is a number.
+    worded = any(isinstance(row[label], str | bool) for row in rows)
+    case.documented = case.documented and label != "y" and not (worded and label == "score")
     return case
 
 

@@ -232,3 +232,31 @@ def test_a_first_line_of_many_words_is_no_header(tmp_path: Path) -> None:
     found = command("retrieve", tmp_path / "index", "--queries", topics, *asked, *out)
     assert found.exit_code == 0, found.output
     assert "'queries_read': 3" in str(found.output) or "queries_read 3" in found.output
+
+
+@pytest.mark.parametrize("words", [("yes", "no"), ("Entailment", "neutral"), ("relevant", "other")])
+def test_words_under_an_unknown_name_are_asked_about(
+    tmp_path: Path, words: tuple[str, str]
+) -> None:
+    pairs = lines(tmp_path / "train.jsonl", labelled(*words, name="verdict"))
+    told = refused(tmp_path, pairs)
+    assert "'verdict': a label or grade, by its values." in told
+    options = shlex.split(told.split("If it is: ")[1].split(";")[0])
+    if words == ("yes", "no"):
+        is_judged(mined(tmp_path, pairs, *options, index=options))
+    else:
+        assert "write 1 for a positive" in refused(tmp_path, pairs, *options, index=options)
+
+
+def test_texts_of_many_kinds_are_only_told(tmp_path: Path) -> None:
+    records = [
+        {"query": q, "positive": f"{p} {at}", "site": "yes" if at == 3 else f"site {at}"}
+        for at in range(10)
+        for q, p, _ in TRUTH
+    ]
+    result = command(
+        *("index", "--pairs", lines(tmp_path / "train.jsonl", records), "--no-bm25"),
+        *("-o", tmp_path / "index"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "ignored: 'site'" in result.stderr

@@ -21,6 +21,7 @@ from typing import Any
 from negmine.errors import InvalidDataError
 from negmine.table.readers.columns import Columns, shell_word, short
 from negmine.table.readers.kinds import PAIRS, Input
+from negmine.table.readers.label_words import label_number
 
 #: The first values of a column, however few.
 Look = Callable[[str], Sequence[Any]]
@@ -28,6 +29,8 @@ Look = Callable[[str], Sequence[Any]]
 LOOKED_AT = 200
 #: Whole numbers from here to there may be grades: more than any scale has, fewer than ids.
 _GRADES = range(-4, 11)
+#: Different words that a column of labels may have.
+_FEW = 8
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _BOOLEAN = {"true", "false"}
@@ -257,6 +260,10 @@ def _of_values(values: Sequence[Any]) -> Role | None:
         return GRADE
     if any(isinstance(value, bool | list | tuple | dict) for value in values):
         return None
+    if len(said := set(map(str, values))) <= _FEW and any(
+        label_number(word) is not None for word in said
+    ):
+        return GRADE
     written = [str(value).strip() for value in values]
     if all(_INTEGER.fullmatch(value) for value in written):
         numbers = [int(value) for value in written]
