@@ -242,6 +242,12 @@ class RetrieveParams:
         "candidate of the source judged even where no search finds it. Grades between this and "
         "--min-grade are neither, and filter drops them (--between-grades).",
     )
+    grade: tuple[str, ...] = opt(
+        (),
+        "What a label or grade of --pairs or --qrels means: a word or a number as a grade (E=1, "
+        "neutral=0), or none to leave such documents out (repeatable).",
+        metavar="VALUE=GRADE",
+    )
     positive_above: float | None = opt(
         None,
         "Of --pairs with labels or scores other than 0 and 1: so much or more makes a positive, "

@@ -30,9 +30,10 @@ from negmine.table.readers import catalogues, places, saved
 from negmine.table.readers.chunks import NoColumnError
 from negmine.table.readers.columns import shell_word
 from negmine.table.readers.dispatch import Sample, header, sample
-from negmine.table.readers.examples import UnclearSetError, sample_examples
+from negmine.table.readers.examples import sample_examples
 from negmine.table.readers.folders import contents
 from negmine.table.readers.layouts import SeveralError, preferred, split_name
+from negmine.table.readers.problems import UnclearSetError
 from negmine.table.readers.specs import matching, opened
 from negmine.table.readers.suspects import names_another
 from negmine.table.readers.trial import try_out
@@ -154,7 +155,7 @@ def _tried(guess: Guess) -> Guess:
     try:
         try_out(guess.role, guess.specs, guess.columns)
     except UnclearSetError as error:
-        doubt = f"{error.what}."
+        doubt = " ".join(filter(None, (f"{error.what}.", error.hint)))
         log.warn([f"{error.where}: before it runs, settle this: {doubt}"])
         return replace(guess, doubts=(*guess.doubts, doubt))
     return guess

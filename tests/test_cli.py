@@ -251,6 +251,10 @@ def test_no_query_left_is_an_error(invoke: Invoke, index: Path, data: Path, tmp_
     (data / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nother\td1\t1\n")
     result = retrieve(invoke, index, data, tmp_path / "candidates")
     refused(result, 5, "no query is left to mine", "ids")
+    assert "Read were 2 queries (2 without a positive in the corpus) and 1 judgements" in (
+        " ".join(result.stderr.split())
+    )
+    assert "{" not in result.stderr
     nothing_at(tmp_path / "candidates")
 
 

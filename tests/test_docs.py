@@ -193,8 +193,24 @@ def test_the_commands_for_sets_of_ids_run(
     Path("qidpidtriples.train.full.2.tsv").write_text(
         "".join(f"{q}\t{p}\t{200 + (i + 1) % 6}\n" for i, (q, _, p, _) in enumerate(texts))
     )
-    text = (DOCS / "inputs.md").read_text("utf-8").split("## Training sets")[1]
+    text = (DOCS / "inputs.md").read_text("utf-8").split("**Ids want their texts.**")[1]
     assert run_all(text.split("\n## ")[0], invoke) == ["index", "retrieve"]
+
+
+def test_the_commands_for_labels_of_words_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    records = [
+        f'"{row["query"]}","{other["positive"]}",{label}'
+        for i, row in enumerate(PAIRS)
+        for label, other in zip("ESCI", PAIRS[i:] + PAIRS[:i], strict=False)
+    ]
+    Path("esci.csv").write_text("\n".join(["query,document,label", *records]) + "\n")
+    text = (DOCS / "inputs.md").read_text("utf-8").split("### Labels that are words")[1]
+    assert run_all(text.split("\n**Ids")[0], invoke) == ["index", "retrieve"]
+    table = pq.read_table("work/candidates")
+    assert table.column("grade").value_counts().to_pylist().count({"values": 1.0, "counts": 6}) == 1
 
 
 @pytest.mark.real

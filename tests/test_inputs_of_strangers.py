@@ -48,9 +48,10 @@ def test_labels_that_are_words(tmp_path: Path, words: tuple[str, str]) -> None:
 def test_a_word_that_is_neither_says_how_to_mend_it(tmp_path: Path, word: str) -> None:
     told = refused(tmp_path, lines(tmp_path / "train.jsonl", labelled("relevant", word)))
     assert f"train.jsonl:2: field 'label' must be a finite number, found '{word}'" in told
-    assert "write 1 for a positive and 0 for what was judged not relevant" in told
+    assert "(a positive), --grade " in told
     (tmp_path / "mended").mkdir()
-    is_judged(mined(tmp_path / "mended", lines(tmp_path / "train.jsonl", labelled(1, 0))))
+    meant = ("--grade", f"{word}=0")
+    is_judged(mined(tmp_path / "mended", tmp_path / "train.jsonl", *meant))
 
 
 def class_labels(path: Path, names: list[str], numbers: tuple[int, int]) -> Path:
@@ -99,7 +100,7 @@ def test_words_for_grades(tmp_path: Path) -> None:
     )
     assert result.exit_code == 5
     assert "qrels.csv:3: field 'label' must be a number, found 'Perfect'" in result.stderr
-    assert "write 1 for a positive" in result.stderr
+    assert "--grade Perfect=1 (a positive)" in result.stderr
 
 
 def collection(folder: Path, judged: list[str]) -> Path:
@@ -245,7 +246,7 @@ def test_words_under_an_unknown_name_are_asked_about(
     if words == ("yes", "no"):
         is_judged(mined(tmp_path, pairs, *options, index=options))
     else:
-        assert "write 1 for a positive" in refused(tmp_path, pairs, *options, index=options)
+        assert "(a positive)" in refused(tmp_path, pairs, *options, index=options)
 
 
 def test_texts_of_many_kinds_are_only_told(tmp_path: Path) -> None:

@@ -496,10 +496,6 @@ class Writer:
             if name.startswith(f"{folder}part-")
         )
 
-    def file_rows(self, name: str) -> int:
-        """Rows of a finished file."""
-        return int(self._files[name]["rows"])
-
     def stats(self, name: str) -> dict[str, Any]:
         """The counts recorded with a finished file."""
         stats: dict[str, Any] = self._files[name]["stats"]
@@ -551,10 +547,6 @@ class Writer:
             return text.count("\n")
 
         self._add(name, write, None)
-
-    def add_file(self, name: str, make: Callable[[Path], int]) -> None:
-        """Let ``make`` write a file at the path it is given; it returns the file's rows."""
-        self._add(name, make, None)
 
     def add_folder(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine import log
 from negmine.errors import InvalidDataError, UsageError
 from negmine.params import RetrieveParams
 from negmine.recipe import named
@@ -24,9 +25,11 @@ from negmine.table.readers import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
     Columns,
+    Grades,
     Problems,
     Reading,
     Specs,
+    grades,
     read_qrels,
     read_queries,
 )
@@ -64,15 +67,20 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
     inputs = {"queries": params.queries, "qrels": params.qrels, "pairs": params.pairs}
     kinds = [kind for kind, specs in inputs.items() if specs]
     columns = asked(params.column, params.ignore, kinds, named(params.run, "--run"))
+    meant = grades.parse(params.grade)
     given: Given | None = None
     told: list[str] = []
     if params.pairs:
-        queries, judged, given, counts, told = _read_examples(params, columns, problems, corpus)
+        queries, judged, given, counts, told = _read_examples(
+            params, columns, problems, corpus, meant
+        )
     else:
         queries, counts = _read_queries(params.queries, columns.of("queries"), problems)
-        judged, more = _read_qrels(params.qrels, columns.of("qrels"), problems, queries)
+        judged, more = _read_qrels(params.qrels, columns.of("qrels"), problems, queries, meant)
         counts |= more
     columns.settle(kinds, last=not params.run)
+    for line in meant.lines():
+        log.event(line)
     judged = judged.set_column(2, "grade", judged.column("grade").cast(pa.float64()))
     counts["bad_records_skipped"] = problems.count
 
@@ -164,9 +172,27 @@ def _mined(
     if len(kept) == 0:
         raise InvalidDataError(
             "no query is left to mine: none has text and a positive in the corpus",
-            hint=f"Read: {counts}. {_why_none(counts, int((judged & ~labelled).sum()), params)}",
+            hint=f"{_found(counts)} {_why_none(counts, int((judged & ~labelled).sum()), params)}",
         )
     return kept
+
+
+def _found(counts: dict[str, int]) -> str:
+    """What was read, in words."""
+    told = {
+        "empty": counts["queries_empty"],
+        "with an id or a text that was there before": counts["queries_duplicate"],
+        "without a positive in the corpus": counts["queries_without_positive"],
+    }
+    lost = ", ".join(f"{count:,} {what}" for what, count in told.items() if count)
+    missing = counts["positives_missing_from_corpus"]
+    return (
+        f"Read were {counts['queries_read']:,} queries ({lost or 'none'}) and "
+        f"{counts['judgements_read']:,} judgements"
+        + (f"; {missing:,} positives are not in the corpus" if missing else "")
+        + (f"; {bad:,} bad records were skipped" if (bad := counts["bad_records_skipped"]) else "")
+        + "."
+    )
 
 
 def _why_none(counts: dict[str, int], below: int, params: RetrieveParams) -> str:
@@ -214,9 +240,13 @@ def _firsts(table: pa.Table) -> pa.Array:
 
 
 def _read_qrels(
-    specs: Specs, columns: Mapping[str, str], problems: Problems, queries: pa.Table
+    specs: Specs,
+    columns: Mapping[str, str],
+    problems: Problems,
+    queries: pa.Table,
+    meant: Grades,
 ) -> tuple[pa.Table, dict[str, int]]:
-    table = pa.Table.from_batches(read_qrels(specs, columns, problems), QRELS_SCHEMA)
+    table = pa.Table.from_batches(read_qrels(specs, columns, problems, meant), QRELS_SCHEMA)
     known = pc.is_in(table.column("qid"), value_set=queries.column("qid").combine_chunks())
     counts = {
         "judgements_read": table.num_rows,
@@ -245,14 +275,14 @@ def _distinct_judgements(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
 
 
 def _read_examples(
-    params: RetrieveParams, columns: Asked, problems: Problems, corpus: Corpus
+    params: RetrieveParams, columns: Asked, problems: Problems, corpus: Corpus, meant: Grades
 ) -> tuple[pa.Table, pa.Table, Given | None, dict[str, int], list[str]]:
     """Queries, judgements and given negatives of a training set."""
     known: pa.Table | None = None
     more: dict[str, int] = {}
     if params.queries:
         known, more = _read_queries(params.queries, columns.of("queries"), problems)
-    reading = Reading(params.positive_above, params.positive_first)
+    reading = Reading(params.positive_above, params.positive_first, grades=meant)
     found = read_set(params.pairs, columns.of("pairs"), problems, corpus, reading, known)
     _refuse_unused(params, columns.of("pairs"))
     judged, doubled = _distinct_judgements(found.judged)

@@ -36,6 +36,7 @@ import pyarrow as pa
 from negmine.table.readers.columns import Account, Columns
 from negmine.table.readers.dispatch import read
 from negmine.table.readers.examples import read_examples
+from negmine.table.readers.grades import Grades
 from negmine.table.readers.kinds import (
     CORPUS,
     CORPUS_SCHEMA,
@@ -64,6 +65,7 @@ __all__ = [
     "RUN_SCHEMA",
     "Account",
     "Columns",
+    "Grades",
     "Origin",
     "Problems",
     "Reading",
@@ -103,9 +105,11 @@ def read_queries(
 
 
 def read_qrels(
-    specs: Specs, columns: Mapping[str, str], problems: Problems
+    specs: Specs, columns: Mapping[str, str], problems: Problems, grades: Grades | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The judgements of ``specs``: ``qid``, ``docid`` and ``grade`` (1 without such a column).
+
+    ``grades`` is what the user says of words and numbers that are no grades by themselves.
 
     Without a header line, the four columns of TREC are recognised (``qid 0 docid grade``, tabs or
     spaces) in ``.tsv``, ``.txt``, ``.trec`` and ``.qrels`` files: the first line has exactly four
@@ -113,7 +117,7 @@ def read_qrels(
     or the only file in ``qrels/``: where that holds several splits one has to be named, as test
     queries do not belong in a training set.
     """
-    return read(QRELS, specs, columns, problems)
+    return read(QRELS, specs, columns, problems, grades)
 
 
 def read_run(path: str, columns: Mapping[str, str], problems: Problems) -> Iterator[pa.RecordBatch]:

@@ -43,6 +43,8 @@ def tsv_chunks(kind: Input, text: Text, columns: Columns, problems: Problems) ->
     remarks = has_comments(kind)
     found = line_blocks(text)
     for first, lines in found:
+        if first == 1 and text.skip:
+            first, lines = 1 + text.skip, lines[text.skip :]
         if quotes.open and quotes.enclose(first, lines, table.header):
             yield from _csv_records(table, text, chain([(first, lines)], found), "\t")
             return

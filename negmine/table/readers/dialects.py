@@ -11,16 +11,16 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import orjson
 
 from negmine.table.readers.columns import Columns
-from negmine.table.readers.headerless import headerless
+from negmine.table.readers.headerless import has_comments, headerless, is_comment
 from negmine.table.readers.json_values import json_form
 from negmine.table.readers.kinds import PAIRS, Input, known_names
-from negmine.table.readers.lines import Text, beginning
+from negmine.table.readers.lines import Text, beginning, line_text
 from negmine.table.readers.places import Place
 from negmine.table.readers.quoting import all_enclosed, evidence
 from negmine.table.readers.sets import names_known
@@ -37,6 +37,8 @@ _FORMATS = {
     "csv": "CSV",
     "tsv": "TSV",
 }
+#: Records with as many fields as the first, itself included, that prove a table.
+_PROVEN = 2
 #: Records that show which delimiter it is where no name does.
 _LOOKED_AT = 50
 
@@ -99,15 +101,46 @@ def _of_head(kind: Input, text: Text, head: bytes, columns: Columns) -> Text:
         return _table(kind, text, head, columns, None)
     if text.format in _TABLES and form is not None and _is_json(head, form):
         return replace(text, format=form)
+    if text.format in _TABLES and not (text.format == "tsv" and has_comments(kind)):
+        text, head = _past_remarks(kind, text, head, columns)
     if text.format == "csv":
         if (sep := _SEP.match(head)) is not None:
-            return replace(text, delimiter=sep[1].decode("latin-1"), skip=1)
+            return replace(text, delimiter=sep[1].decode("latin-1"), skip=text.skip + 1)
         return _table(kind, text, head, columns, ",")
     if text.format == "tsv" and not columns:
         first = head.lstrip().partition(text.line_end)[0].decode("utf-8", "surrogateescape")
         if headerless(kind, first.removesuffix("\r"), {}) is not None:
             return text
     return _table(kind, text, head, columns, "\t") if text.format == "tsv" else text
+
+
+def _past_remarks(kind: Input, text: Text, head: bytes, columns: Columns) -> tuple[Text, bytes]:
+    """Without the lines of remarks (``# made by ...``) that stand before a header.
+
+    ``# `` may begin a record, too: what they stand before has to have known names, or be a table
+    of which they are no records.
+    """
+    lines = head.split(text.line_end)
+    remarks = list(takewhile(lambda line: not line.strip() or is_comment(line_text(line)), lines))
+    if not any(map(bytes.strip, remarks)) or len(remarks) == len(lines):
+        return text, head
+    rest = text.line_end.join(lines[len(remarks) :])
+    known = _known(kind, columns)
+    tables = {sign: _rows(text, rest, sign) for sign in _DELIMITERS}
+    if not any(
+        _score(rows, known, 1)[0] or _stand_apart(remarks, rows, sign)
+        for sign, rows in tables.items()
+    ):
+        return text, head
+    columns.account.note(f"{text.name}: the lines before the header are comments ('# ...')")
+    return replace(text, skip=len(remarks)), rest
+
+
+def _stand_apart(remarks: Sequence[bytes], rows: Sequence[Sequence[str]], sign: str) -> bool:
+    """Whether lines have another number of fields than the table that follows them."""
+    if len(rows) < _PROVEN or not _score(rows, set(), 2)[1]:
+        return False
+    return all(line.count(sign.encode()) + 1 != len(rows[0]) for line in remarks if line.strip())
 
 
 def _is_json(head: bytes, form: str) -> bool:

@@ -14,8 +14,9 @@ from negmine.table.readers.chunks import Chunk, NoColumnError
 from negmine.table.readers.columns import Account, Columns
 from negmine.table.readers.delimited import csv_chunks, tsv_chunks
 from negmine.table.readers.dialects import look
+from negmine.table.readers.grades import Grades
 from negmine.table.readers.jsonl import json_chunks
-from negmine.table.readers.kinds import KINDS, Input, Target
+from negmine.table.readers.kinds import KINDS, QRELS, Input, Target
 from negmine.table.readers.layouts import Found
 from negmine.table.readers.lines import Text
 from negmine.table.readers.parquet import parquet_chunks
@@ -42,7 +43,11 @@ _BINARY = {"parquet": parquet_chunks, "arrow": arrow_chunks}
 
 
 def read(
-    kind: Input, specs: Specs, columns: Mapping[str, str], problems: Problems
+    kind: Input,
+    specs: Specs,
+    columns: Mapping[str, str],
+    problems: Problems,
+    grades: Grades | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Check what can be checked without reading, at the call and not at the first batch."""
     names = [target.name for target in kind.targets]
@@ -57,7 +62,8 @@ def read(
     for one in found:
         if one.format == "catalogue":
             catalogues.check(kind, one.spec)
-    return _checked(kind, _parts(kind, found, Columns.of(columns), problems), problems)
+    parts = _parts(kind, found, Columns.of(columns), problems)
+    return _checked(kind, parts, problems, grades or Grades())
 
 
 def sample(role: str, specs: Specs, columns: Mapping[str, str], rows: int = 200) -> Sample:
@@ -76,8 +82,10 @@ def sample(role: str, specs: Specs, columns: Mapping[str, str], rows: int = 200)
     kind = KINDS[role]
     asked = Columns.of(columns, strict=False)
     parts = _parts(kind, find_all(kind, specs), asked, Problems("skip"))
+    # What words mean is for the run to ask about.
+    any_word = Grades(every=1.0)
     for name, chunks in parts:
-        for chunk in chunks:
+        for chunk in _graded(kind, chunks, any_word):
             found = batches(kind, iter([chunk]), name, Problems("skip"))
             table = pa.Table.from_batches(list(found), kind.schema).slice(0, rows)
             return Sample(dict(chunk.sources), len(chunk.lines), table, asked.account)
@@ -100,7 +108,7 @@ def read_file(
     kind: Input, found: Found, columns: Mapping[str, str], problems: Problems
 ) -> Iterator[pa.RecordBatch]:
     """The records of one of :func:`files`."""
-    return _checked(kind, _parts(kind, [found], Columns.of(columns), problems), problems)
+    return _checked(kind, _parts(kind, [found], Columns.of(columns), problems), problems, Grades())
 
 
 def read_chunks(
@@ -182,7 +190,12 @@ def _chunks(
 
 
 def _checked(
-    kind: Input, parts: Iterator[tuple[str, Iterator[Chunk]]], problems: Problems
+    kind: Input, parts: Iterator[tuple[str, Iterator[Chunk]]], problems: Problems, grades: Grades
 ) -> Iterator[pa.RecordBatch]:
     for name, chunks in parts:
-        yield from batches(kind, chunks, name, problems)
+        yield from batches(kind, _graded(kind, chunks, grades), name, problems)
+
+
+def _graded(kind: Input, chunks: Iterator[Chunk], grades: Grades) -> Iterator[Chunk]:
+    """The same with the grades of judgements as the user says, without what is left out."""
+    return map(grades.apply, chunks) if grades and kind is QRELS else chunks

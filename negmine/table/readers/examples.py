@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from negmine.errors import InvalidDataError
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import MISSING, Chunk
 from negmine.table.readers.columns import Columns
 from negmine.table.readers.dispatch import Sample, files, header, read_chunks, read_file
 from negmine.table.readers.kinds import EXAMPLES_SCHEMA, PAIRS, Input, Target
 from negmine.table.readers.layouts import Found
-from negmine.table.readers.problems import Problems
+from negmine.table.readers.problems import Problems, UnclearSetError
 from negmine.table.readers.sets import Beginning, Layout, names_known, recognised
 from negmine.table.readers.sets.base import Example, Passage, Reading, Record
 from negmine.table.readers.sets.labelled import UnclearLabelError
@@ -29,10 +28,6 @@ from negmine.table.readers.values import BadValueError, bounded
 
 #: Records that a layout is recognised by.
 _LOOKED_AT = 100
-
-
-class UnclearSetError(InvalidDataError):
-    """Labels that say nothing until an option of ``retrieve`` tells what they mean."""
 
 
 def read_examples(
@@ -222,7 +217,8 @@ def _rows(
         except UnclearLabelError as error:
             raise UnclearSetError(str(error), where=chunk.where(path, at)) from None
         except BadValueError as error:
-            problems.report(chunk.where(path, at), str(error), error.hint)
+            where = chunk.where(path, at)
+            problems.report(where, str(error), error.hint, unclear=error.unclear)
         if rows.full():
             yield rows.batch()
             rows = _Rows()

@@ -1,7 +1,8 @@
 """Labels that are words: what they say, and the words behind the numbers of a ``ClassLabel``.
 
 Only words that say nothing but relevant or not are read; steps of a scale (``partially relevant``,
-``E`` of ESCI) and ``neutral`` are neither, and left to the user.
+``E`` of ESCI) and ``neutral`` are neither, and left to the user, as are numbers that do not mean
+what they usually do (:mod:`.grades`).
 """
 
 from __future__ import annotations
@@ -21,13 +22,6 @@ _RELEVANT = frozenset(
 )
 _NOT = frozenset(("false", "f", "no", "n", "irrelevant", "negative", "neg", "contradiction"))
 _DENIED = ("not ", "non ", "non")
-#: How a label that is another word is mended.
-HINT = (
-    "Read are numbers, and the words true, yes, relevant, positive, duplicate, equivalent, "
-    "entailment (1) and false, no, irrelevant, negative, not_duplicate, contradiction and the like "
-    "(0). Of other words write 1 for a positive and 0 for what was judged not relevant, and leave "
-    "out what is neither."
-)
 #: Fields of ours that hold labels.
 FIELDS = frozenset(("label", "grade"))
 

@@ -9,6 +9,10 @@ from negmine.errors import InvalidDataError
 MAX_EXAMPLES = 20
 
 
+class UnclearSetError(InvalidDataError):
+    """Labels that say nothing until an option of ``retrieve`` tells what they mean."""
+
+
 class Problems:
     """What becomes of a bad record: the first one stops the run, or all are counted and skipped.
 
@@ -24,10 +28,20 @@ class Problems:
         #: The first of their messages.
         self.examples: list[str] = []
 
-    def report(self, where: str, message: str, hint: str | None = None) -> None:
-        """Note a bad record, or raise :class:`InvalidDataError` in fail mode."""
+    def report(
+        self, where: str, message: str, hint: str | None = None, *, unclear: bool = False
+    ) -> None:
+        """Note a bad record, or raise :class:`InvalidDataError` in fail mode.
+
+        Args:
+            where: its place.
+            message: what is wrong.
+            hint: how to mend it.
+            unclear: a label that an option explains: :class:`UnclearSetError` is raised.
+        """
         if self.mode == "fail":
-            raise InvalidDataError(message, where=where, hint=hint)
+            kind = UnclearSetError if unclear else InvalidDataError
+            raise kind(message, where=where, hint=hint)
         self.count += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(f"{where}: {message}")

@@ -16,8 +16,9 @@ from negmine.table.ids import content_ids
 from negmine.table.readers import limits
 from negmine.table.readers.chunks import MISSING, Chunk
 from negmine.table.readers.columns import short
+from negmine.table.readers.grades import hint as grade_hint
 from negmine.table.readers.kinds import PAIRS, Input, Target
-from negmine.table.readers.label_words import HINT, label_number
+from negmine.table.readers.label_words import label_number
 from negmine.table.readers.problems import Problems
 from negmine.table.readers.wrappings import mend_encoding
 
@@ -167,11 +168,13 @@ class BadValueError(Exception):
     Args:
         what: what is wrong.
         hint: how to mend it.
+        unclear: it is a label that an option explains.
     """
 
-    def __init__(self, what: str, hint: str | None = None) -> None:
+    def __init__(self, what: str, hint: str | None = None, *, unclear: bool = False) -> None:
         super().__init__(what)
         self.hint = hint
+        self.unclear = unclear
 
 
 def _row_by_row(
@@ -190,7 +193,8 @@ def _row_by_row(
         try:
             record = [_value(target, given, chunk.sources) for target in kind.targets]
         except BadValueError as error:
-            problems.report(chunk.where(path, index), str(error), error.hint)
+            where = chunk.where(path, index)
+            problems.report(where, str(error), error.hint, unclear=error.unclear)
             continue
         for row in _expanded(kind, record):
             kept.append(row)
@@ -366,7 +370,9 @@ def _grade_value(value: Any, source: str) -> float:
     if grade is None or not abs(grade) < _LARGEST_GRADE:
         word = isinstance(value, str) and any(map(str.isalpha, value))
         raise BadValueError(
-            f"field '{source}' must be a number, found {found}", HINT if word else None
+            f"field '{source}' must be a number, found {found}",
+            grade_hint(value) if word else None,
+            unclear=word,
         )
     return grade
 

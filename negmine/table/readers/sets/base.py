@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from negmine.table.readers.chunks import find_column
 from negmine.table.readers.columns import Columns
+from negmine.table.readers.grades import Grades
 from negmine.table.readers.kinds import Target
 from negmine.table.readers.values import BadValueError, id_value, text_value, type_name
 
@@ -64,11 +65,13 @@ class Reading:
         positive_above: a document labelled or scored so or above is a positive.
         positive_first: of documents without labels the first is the positive.
         passages_only: only texts are wanted: whether they are positives does not matter.
+        grades: what labels mean.
     """
 
     positive_above: float | None = None
     positive_first: bool = False
     passages_only: bool = False
+    grades: Grades = field(default_factory=Grades)
 
 
 @dataclass(frozen=True)

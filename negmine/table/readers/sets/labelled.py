@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from negmine.table.readers.grades import LEFT_OUT, hint
 from negmine.table.readers.kinds import Target
-from negmine.table.readers.label_words import HINT, label_number
+from negmine.table.readers.label_words import label_number
 from negmine.table.readers.sets.base import (
     QID,
     QUERY,
@@ -35,9 +36,18 @@ _DOCUMENT = Target(
 )
 _DOCID = Target("docid", "raw", ("docid", "docids", "doc_id", "doc_ids", "document_ids"))
 _LABEL = Target(
-    "label", "raw", ("label", "labels", "relevant", "is_relevant", "is_duplicate", "relevance")
+    "label",
+    "raw",
+    (
+        *("label", "labels", "relevant", "is_relevant", "is_duplicate", "relevance"),
+        *("is_selected", "is_supporting", "is_positive"),
+    ),
 )
 _SCORE = Target("score", "raw", ("score", "scores", "similarity_score", "similarity"))
+
+
+#: Of these a 0 says that nobody chose the document, not that somebody looked and said no.
+_CHOSEN = frozenset(("is_selected", "is_supporting", "is_positive", "has_answer"))
 
 
 class UnclearLabelError(BadValueError):
@@ -82,9 +92,12 @@ def _read(record: Record, reading: Reading) -> Example:
     if reading.positive_first and record.get(_LABEL.name) is None:
         return Example(qid, query, found[:1], found[1:])
     by = _LABEL if record.get(_LABEL.name) is not None else _SCORE
-    marks = [
-        _mark(value, record.name(by.name)) for value in beside(record, by.name, len(found), name)
-    ]
+    told = beside(record, by.name, len(found), name)
+    if by is _LABEL:
+        told = [reading.grades.of(value) for value in told]
+    kept = [at for at, value in enumerate(told) if value is not LEFT_OUT]
+    found = [found[at] for at in kept]
+    marks = [_mark(told[at], record.name(by.name)) for at in kept]
     return _told_apart(qid, query, found, marks, by, record, reading)
 
 
@@ -114,13 +127,14 @@ def _told_apart(
             document if document.score is not None else document._replace(score=mark)
             for document, mark in zip(found, marks, strict=True)
         ]
+    chosen = record.name(by.name).casefold() in _CHOSEN
     rows = list(zip(found, marks, strict=True))
     return Example(
         qid,
         query,
         positives=[document for document, mark in rows if mark >= above],
-        negatives=[document for document, mark in rows if mark < above and mark != 0.0],
-        judged=[document for document, mark in rows if mark < above and mark == 0.0],
+        negatives=[document for document, mark in rows if mark < above and (mark or chosen)],
+        judged=[document for document, mark in rows if mark < above and not (mark or chosen)],
     )
 
 
@@ -133,8 +147,9 @@ def _mark(value: Any, name: str) -> float:
     try:
         number = score(value, name)
     except BadValueError as error:
-        word = isinstance(value, str) and any(map(str.isalpha, value))
-        raise BadValueError(str(error), HINT if word else None) from None
+        if not isinstance(value, str) or not any(map(str.isalpha, value)):
+            raise
+        raise BadValueError(str(error), hint(value), unclear=True) from None
     if number is None:
         raise BadValueError(f"field '{name}' is empty: a label is needed")
     return number
