@@ -36,7 +36,7 @@ from negmine.table.readers.layouts import SeveralError, preferred, split_name
 from negmine.table.readers.problems import UnclearSetError
 from negmine.table.readers.specs import matching, opened
 from negmine.table.readers.suspects import names_another
-from negmine.table.readers.trial import try_out
+from negmine.table.readers.trial import NO_POSITIVES, try_out
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -153,12 +153,14 @@ def run(
 def _tried(guess: Guess) -> Guess:
     """Read the beginning as a run would; labels that the run is to be told about are a doubt."""
     try:
-        try_out(guess.role, guess.specs, guess.columns)
+        if try_out(guess.role, guess.specs, guess.columns):
+            return guess
+        where, doubt = guess.spec, f"no record has a positive. {NO_POSITIVES}"
     except UnclearSetError as error:
+        where = error.where or guess.spec
         doubt = " ".join(filter(None, (f"{error.what}.", error.hint)))
-        log.warn([f"{error.where}: before it runs, settle this: {doubt}"])
-        return replace(guess, doubts=(*guess.doubts, doubt))
-    return guess
+    log.warn([f"{where}: before it runs, settle this: {doubt}"])
+    return replace(guess, doubts=(*guess.doubts, doubt))
 
 
 def _accounted(guess: Guess) -> Guess:

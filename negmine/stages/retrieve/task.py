@@ -34,6 +34,7 @@ from negmine.table.readers import (
     read_queries,
 )
 from negmine.table.readers.specs import shown
+from negmine.table.readers.trial import NO_POSITIVES
 
 _NAMED_LOSSES = 5
 
@@ -202,6 +203,8 @@ def _why_none(counts: dict[str, int], below: int, params: RetrieveParams) -> str
             "Give the same --pairs to negmine index, so that their passages are in the corpus, and "
             "check that their ids are the corpus's."
         )
+    if params.pairs and counts.get("given_read") and not counts["judgements_read"]:
+        return NO_POSITIVES
     if below:
         return (
             f"{below} queries have judgements of documents of the "
@@ -301,12 +304,14 @@ def _read_examples(
 def _refuse_unused(params: RetrieveParams, columns: Columns) -> None:
     """Refuse options for labelled sets where no set is one."""
     taken = {name for layout in columns.account.layouts for name in layout.taken}
-    if params.positive_above is not None and taken.isdisjoint(("label", "score")):
+    if params.positive_above is not None and taken.isdisjoint(("label", "score", "candidates")):
         raise UsageError(
             "--positive-above: the pairs have no labels and no scores that tell positives",
             where=shown(params.pairs),
         )
-    if params.positive_first and (taken.isdisjoint(("document", "docid")) or "label" in taken):
+    if params.positive_first and (
+        taken.isdisjoint(("document", "docid", "candidates")) or "label" in taken
+    ):
         raise UsageError(
             "--positive-first: the pairs have no lists of documents without labels",
             where=shown(params.pairs),

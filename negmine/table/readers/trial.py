@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine.table.readers.columns import Columns
 from negmine.table.readers.dispatch import read
@@ -15,9 +16,15 @@ from negmine.table.readers.specs import Specs
 
 #: Records that are read, at the least; what lies behind is met by the run.
 ROWS = 100_000
+#: What to do about a set that holds documents, and none as a positive.
+NO_POSITIVES = (
+    "Where the set does not tell which of its documents are positives, --column label=FIELD names "
+    "what does, --positive-first and --positive-above X go by place or score, and "
+    "--keep-unlabelled mines without any."
+)
 
 
-def try_out(role: str, specs: Specs, columns: Mapping[str, str], rows: int = ROWS) -> None:
+def try_out(role: str, specs: Specs, columns: Mapping[str, str], rows: int = ROWS) -> bool:
     """Read the beginning of an input as a run would, without what is asked about its columns.
 
     Args:
@@ -26,14 +33,20 @@ def try_out(role: str, specs: Specs, columns: Mapping[str, str], rows: int = ROW
         columns: target to source column.
         rows: how many, at the least.
 
+    Returns:
+        Whether a pair among them tells a positive; true for what is no pairs.
+
     Raises:
         NegmineError: a bad record among them, or the input cannot be read at all.
     """
     seen = 0
+    told = role != PAIRS.name
     for batch in _batches(role, specs, Columns.of(columns, strict=False)):
         seen += batch.num_rows
+        told = told or bool(pc.any(pc.greater(batch.column("grade"), 0)).as_py())
         if seen >= rows:
-            return
+            break
+    return told
 
 
 def _batches(role: str, specs: Specs, columns: Columns) -> Iterator[pa.RecordBatch]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from negmine.table.readers.kinds import PAIRS, Target
 from negmine.table.readers.sets.base import Beginning, Layout
+from negmine.table.readers.sets.candidates import CANDIDATES
 from negmine.table.readers.sets.conversations import CONVERSATIONS
 from negmine.table.readers.sets.labelled import LABELLED
 from negmine.table.readers.sets.lists import LISTS
 from negmine.table.readers.sets.passages import PASSAGES
+from negmine.table.readers.sets.supported import SUPPORTED
 from negmine.table.readers.sets.tuples import TUPLES
 
 #: The first one that fits is taken.
-LAYOUTS = (TUPLES, CONVERSATIONS, PASSAGES, LABELLED, LISTS)
+LAYOUTS = (TUPLES, CONVERSATIONS, PASSAGES, SUPPORTED, CANDIDATES, LABELLED, LISTS)
 
 
 def recognised(beginning: Beginning) -> Layout | None:

@@ -16,7 +16,10 @@ from negmine.table.readers.values import BadValueError, id_value, text_value, ty
 QUERY = Target("query", "raw", ("query", "anchor", "question", "query_text"))
 QID = Target("qid", "raw", ("query_id", "qid", "question_id", "query-id"))
 #: Names of an object's fields, where a passage is one.
-_TEXT = ("text", "contents", "content", "body", "passage")
+TEXT_FIELDS = (
+    *("text", "contents", "content", "body", "passage"),
+    *("passage_text", "paragraph_text", "document"),
+)
 #: Scores are kept as float32.
 _LARGEST = 3.4028234e38
 _DOCID = ("docid", "_id", "id", "doc_id", "passage_id", "psg_id", "pid")
@@ -189,7 +192,7 @@ def passage(value: Any, where: str) -> Passage:
     if not isinstance(value, Mapping):
         raise BadValueError(f"field '{where}' must be a text, found {type_name(value)}")
     docid = next((value[name] for name in _DOCID if value.get(name) not in (None, "")), None)
-    text = next((value[name] for name in _TEXT if value.get(name) is not None), None)
+    text = next((value[name] for name in TEXT_FIELDS if value.get(name) is not None), None)
     title = value.get("title")
     if docid is None and text is None:
         raise BadValueError(f"field '{where}' has neither a text nor an id")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from negmine.table.readers.grades import LEFT_OUT, hint
 from negmine.table.readers.kinds import Target
@@ -35,7 +36,7 @@ _DOCUMENT = Target(
     ),
 )
 _DOCID = Target("docid", "raw", ("docid", "docids", "doc_id", "doc_ids", "document_ids"))
-_LABEL = Target(
+LABEL = Target(
     "label",
     "raw",
     (
@@ -43,11 +44,11 @@ _LABEL = Target(
         *("is_selected", "is_supporting", "is_positive"),
     ),
 )
-_SCORE = Target("score", "raw", ("score", "scores", "similarity_score", "similarity"))
+SCORE = Target("score", "raw", ("score", "scores", "similarity_score", "similarity"))
 
 
 #: Of these a 0 says that nobody chose the document, not that somebody looked and said no.
-_CHOSEN = frozenset(("is_selected", "is_supporting", "is_positive", "has_answer"))
+CHOSEN = frozenset(("is_selected", "is_supporting", "is_positive", "has_answer"))
 
 
 class UnclearLabelError(BadValueError):
@@ -58,13 +59,13 @@ def _fits(beginning: Beginning) -> bool:
     return (
         beginning.has(_QUERY, QID)
         and beginning.has(_DOCUMENT, _DOCID)
-        and beginning.has(_LABEL, _SCORE)
+        and beginning.has(LABEL, SCORE)
         and not has_negatives(beginning)
     )
 
 
 def _open(beginning: Beginning) -> Opened:
-    return Opened((_QUERY, QID, _DOCUMENT, _DOCID, _LABEL, _SCORE), _read)
+    return Opened((_QUERY, QID, _DOCUMENT, _DOCID, LABEL, SCORE), _read)
 
 
 def _read(record: Record, reading: Reading) -> Example:
@@ -84,54 +85,73 @@ def _read(record: Record, reading: Reading) -> Example:
         raise BadValueError(f"field '{name}' is missing or empty")
     if reading.passages_only:
         return Example(qid, query, found)
-    scores = beside(record, _SCORE.name, len(found), name)
+    scores = beside(record, SCORE.name, len(found), name)
     found = [
-        document if value is None else document._replace(score=score(value, _SCORE.name))
+        document if value is None else document._replace(score=score(value, SCORE.name))
         for document, value in zip(found, scores, strict=True)
     ]
-    if reading.positive_first and record.get(_LABEL.name) is None:
+    if reading.positive_first and record.get(LABEL.name) is None:
         return Example(qid, query, found[:1], found[1:])
-    by = _LABEL if record.get(_LABEL.name) is not None else _SCORE
-    told = beside(record, by.name, len(found), name)
-    if by is _LABEL:
-        told = [reading.grades.of(value) for value in told]
+    by = LABEL if record.get(LABEL.name) is not None else SCORE
+    marks = Marks(
+        beside(record, by.name, len(found), name),
+        record.name(by.name),
+        labels=by is LABEL,
+        listed=isinstance(record.get(by.name), list),
+    )
+    read = told_apart(found, marks, reading)
+    return Example(qid, query, read.positives, read.negatives, read.judged)
+
+
+class Marks(NamedTuple):
+    """What stands beside the documents of a record and tells them apart.
+
+    Attributes:
+        values: one for each.
+        name: what it is called.
+        labels: whether they are labels; else they are scores.
+        listed: whether they stand in lists, so that the first of each may be the positive.
+    """
+
+    values: Sequence[Any]
+    name: str
+    labels: bool
+    listed: bool = True
+
+
+def told_apart(found: Sequence[Passage], by: Marks, reading: Reading) -> Example:
+    """The documents by their labels: 1 is a positive, 0 was judged not to be one.
+
+    Raises:
+        UnclearLabelError: a label that is neither, and nothing that says what it means.
+        BadValueError: a label that is none.
+    """
+    told = [reading.grades.of(value) if by.labels else value for value in by.values]
     kept = [at for at, value in enumerate(told) if value is not LEFT_OUT]
     found = [found[at] for at in kept]
-    marks = [_mark(told[at], record.name(by.name)) for at in kept]
-    return _told_apart(qid, query, found, marks, by, record, reading)
-
-
-def _told_apart(
-    qid: str | None,
-    query: str | None,
-    found: list[Passage],
-    marks: list[float],
-    by: Target,
-    record: Record,
-    reading: Reading,
-) -> Example:
-    """The documents by their labels: 1 is a positive, 0 was judged not to be one."""
+    marks = [_mark(told[at], by.name) for at in kept]
     above = reading.positive_above
     if above is None:
         unclear = next((mark for mark in marks if mark not in (0.0, 1.0)), None)
         if unclear is not None:
+            means = f", what it means with --grade {unclear:g}=GRADE" if by.labels else ""
             first = " or, if the first document of each is the positive, --positive-first"
             raise UnclearLabelError(
-                f"field '{record.name(by.name)}' is {unclear:g}, neither 0 nor 1: say from where "
-                "on a document is a positive with --positive-above X"
-                + (first if isinstance(record.get(by.name), list) else "")
+                f"field '{by.name}' is {unclear:g}, neither 0 nor 1: say from where "
+                f"on a document is a positive with --positive-above X{means}"
+                + (first if by.listed else "")
             )
         above = 1.0
-    elif by is _LABEL:
+    elif by.labels:
         found = [
             document if document.score is not None else document._replace(score=mark)
             for document, mark in zip(found, marks, strict=True)
         ]
-    chosen = record.name(by.name).casefold() in _CHOSEN
+    chosen = by.name.rpartition(".")[2].casefold() in CHOSEN
     rows = list(zip(found, marks, strict=True))
     return Example(
-        qid,
-        query,
+        None,
+        None,
         positives=[document for document, mark in rows if mark >= above],
         negatives=[document for document, mark in rows if mark < above and (mark or chosen)],
         judged=[document for document, mark in rows if mark < above and not (mark or chosen)],
