@@ -32,6 +32,7 @@ from negmine.table.readers.columns import shell_word
 from negmine.table.readers.dispatch import Sample, header, sample
 from negmine.table.readers.examples import sample_examples
 from negmine.table.readers.folders import contents
+from negmine.table.readers.keyed import is_bundle
 from negmine.table.readers.layouts import SeveralError, preferred, split_name
 from negmine.table.readers.problems import UnclearSetError
 from negmine.table.readers.specs import matching, opened
@@ -211,9 +212,12 @@ def _look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
         several = matching(spec)
         if len(several) > 1:
             return _pattern(spec, several, columns)
+        names = _header(spec)
+        if is_bundle(names):
+            roles = ("corpus", "queries", "qrels")
+            return [Guess(role, spec, "one object holds all three", named=True) for role in roles]
         guess = _file(spec, columns)
         if guess is None:
-            names = _header(spec)
             if not names:
                 # Where it cannot be read at all, this says why.
                 sample("pairs", spec, {})

@@ -198,4 +198,4 @@ def _checked(
 
 def _graded(kind: Input, chunks: Iterator[Chunk], grades: Grades) -> Iterator[Chunk]:
     """The same with the grades of judgements as the user says, without what is left out."""
-    return map(grades.apply, chunks) if grades and kind is QRELS else chunks
+    return map(grades.apply, chunks) if grades and kind.name == QRELS.name else chunks

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from negmine.table.readers import limits, nested
+from negmine.table.readers import keyed, limits, nested
 from negmine.table.readers.chunks import MISSING, Chunk, resolve
 from negmine.table.readers.columns import Columns
 from negmine.table.readers.json_values import columns_of, value_blocks
@@ -40,7 +40,7 @@ def json_chunks(
     later: set[str] = set()
     for rows, numbers in _records(kind, text, columns, problems):
         if sources is None:
-            hint = nested.told_lists(kind, rows[0])
+            hint = nested.told_lists(kind, rows[0]) or keyed.told(kind, rows[0], text.name)
             sources = resolve(kind, text.name, list(rows[0]), columns, hint)
             known = set(rows[0])
             settle(kind, text.name, rows[0], sources, columns, _looker(rows))
@@ -103,19 +103,29 @@ def _records(
     if len(rows) == 1:
         following = next(found, None)
         if following is None and isinstance(rows[0], dict):
-            names = {*columns.values(), *known_names()}
-            if kind.name == PAIRS.name:
-                names |= set(names_known())
-            made = columns_of(rows[0], names, text.name)
-            if made is not None:
-                columns.account.note(f"{text.name}: read as columns, {len(made):,} records")
-                rows, numbers = made, [f"{numbers[0]} (record {n + 1})" for n in range(len(made))]
+            rows, numbers = _of_one(kind, text.name, rows[0], numbers[0], columns)
         elif following is not None:
             found = chain([following], found)
     for start in range(0, len(rows), limits.MAX_BATCH_ROWS):
         end = start + limits.MAX_BATCH_ROWS
         yield rows[start:end], numbers[start:end]
     yield from found
+
+
+def _of_one(
+    kind: Input, path: str, row: dict[str, Any], place: Any, columns: Columns
+) -> tuple[list[dict[str, Any]], Sequence[Any]]:
+    """The records of a file of one object, and their places: itself, its rows, or its keys'."""
+    names = {*columns.values(), *known_names()}
+    found = keyed.records(kind, row, names | set(names_known()))
+    if found is not None:
+        columns.account.note(f"{path}: read as an object of ids, {len(found):,} records")
+        return [record for record, _ in found], [f"{place} ('{key}')" for _, key in found]
+    made = columns_of(row, names | (set(names_known()) if kind.name == PAIRS.name else set()), path)
+    if made is None:
+        return [row], [place]
+    columns.account.note(f"{path}: read as columns, {len(made):,} records")
+    return made, [f"{place} (record {number})" for number in range(1, len(made) + 1)]
 
 
 def _json_rows(
