@@ -607,6 +607,12 @@ class FilterParams:
         "Take candidates judged not relevant (retrieve's --negative-grade or below) first.",
         flags=("--prefer-judged/--no-prefer-judged",),
     )
+    prefer_given: bool = opt(
+        False,
+        "Take the negatives that a training set brought along (the source given) first, wherever "
+        "the search ranks them: --range-min, --range-max and --shift are for what is mined.",
+        flags=("--prefer-given/--no-prefer-given",),
+    )
     fill_beyond: int | None = opt(
         None,
         "Where too few survive, fill at random from ranks beyond N, whatever their score; marked "

@@ -18,6 +18,10 @@ from negmine.table.names import rank_column, score_column
 UNRANKED = np.iinfo(np.int32).max
 
 
+#: The place of a negative that a training set brought along.
+GIVEN = rank_column("given")
+
+
 @dataclass(frozen=True)
 class View:
     """A part of the scored table as aligned arrays, one entry per row.
@@ -38,6 +42,8 @@ class View:
         group: the row's group in the calibration.
         fit: what was learned from the whole table.
         unscored: no row of the whole table has a score, so that none is dropped for want of it.
+        brought: True for negatives that a training set brought along, where these come first:
+            windows over the ranking are for what was mined.
     """
 
     query: np.ndarray
@@ -54,6 +60,7 @@ class View:
     group: np.ndarray
     fit: Fit = field(default_factory=Fit)
     unscored: bool = False
+    brought: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=bool))
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,15 @@ def view(
         group=np.zeros(len(query), dtype=np.int64) if group is None else group,
         fit=fit or Fit(),
         unscored=unscored,
+        brought=brought(table) if params.prefer_given else np.zeros(len(query), dtype=bool),
     )
+
+
+def brought(table: pa.Table) -> np.ndarray:
+    """Rows that a training set brought along as negatives."""
+    if GIVEN not in table.schema.names:
+        return np.zeros(table.num_rows, dtype=bool)
+    return np.asarray(table.column(GIVEN).is_valid().to_numpy(), dtype=bool)
 
 
 def positive_scores(

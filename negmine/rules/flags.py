@@ -18,6 +18,8 @@ from negmine.rules.base import Rule, View
 COPIES = "copies"
 #: Judged, but neither positive nor not relevant; ``--prefer-judged`` looks at it, too.
 BETWEEN = "between_grades"
+#: What no ``--pseudo-positive`` may choose.
+BARRED = "no_pseudo_positive"
 
 
 def _flag(name: str, active: Callable[[FilterParams], bool], *, hard: bool = True) -> Rule:

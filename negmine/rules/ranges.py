@@ -16,13 +16,13 @@ def range_min(view: View, params: FilterParams) -> np.ndarray:
     and sentence-transformers' ``range_min`` is ``skip_survivors``.
     """
     assert params.range_min is not None
-    return view.rank < params.range_min
+    return ~view.brought & (view.rank < params.range_min)
 
 
 def range_max(view: View, params: FilterParams) -> np.ndarray:
     """Retrieved below rank ``range_max``, or not retrieved at all by the source in question."""
     assert params.range_max is not None
-    return view.rank > params.range_max
+    return ~view.brought & (view.rank > params.range_max)
 
 
 def shift(view: View, params: FilterParams) -> np.ndarray:
@@ -36,7 +36,7 @@ def shift(view: View, params: FilterParams) -> np.ndarray:
     order = rows[schemas.rank_order(view.query[rows], -view.rank[rows], view.docid, rows)]
     dropped = np.zeros(len(view.query), dtype=bool)
     dropped[order] = schemas.positions_in_group(view.query[order]) <= params.shift
-    return dropped
+    return dropped & ~view.brought
 
 
 def min_score(view: View, params: FilterParams) -> np.ndarray:

@@ -15,7 +15,7 @@ from negmine.copies import REPEATED, repeats
 from negmine.params import FilterParams
 from negmine.relevance import NAME as P_RELEVANT
 from negmine.rules.base import UNRANKED, View, read_rank, read_score
-from negmine.rules.flags import BETWEEN, COPIES
+from negmine.rules.flags import BARRED, BETWEEN, COPIES
 from negmine.stages import rank_only, short_queries
 from negmine.stages.filter_options import Columns, optional_columns
 from negmine.table import schema as schemas
@@ -56,12 +56,18 @@ class Decided:
 
 
 def label_pseudo(
-    table: pa.Table, params: FilterParams, columns: Columns
+    table: pa.Table, params: FilterParams, columns: Columns, barred: np.ndarray
 ) -> tuple[pa.Table, np.ndarray]:
     """Give queries without positives their best candidate as one, if it scores high enough.
 
     RocketQA (arXiv 2010.08191) does so for unlabelled queries only: the best of the top 50
     (``--range-max``) where the teacher says more than 0.9.
+
+    Args:
+        table: the part.
+        params: settings.
+        columns: the columns they read.
+        barred: True for rows that are no positive whatever their score.
 
     Returns:
         (the table with its labels changed, True for the rows that were).
@@ -73,11 +79,13 @@ def label_pseudo(
     lengths = np.diff(np.append(starts, len(query)))
     label = table.column("label").to_numpy()
     labelled = np.repeat(np.maximum.reduceat(label, starts) == 1, lengths)
+    # Where a query has no positive, what was judged was judged not to be one.
+    barred = barred | table.column("grade").is_valid().to_numpy()
     score = read_score(table, columns.by, params.transform)
     rank = read_rank(table, columns.rank_by)
     near = rank <= params.range_max if params.range_max is not None else rank < UNRANKED
     docid = schemas.Codes(table.column("docid"))
-    place = samplers.positions(query, score, docid, ~labelled & near & ~np.isnan(score))
+    place = samplers.positions(query, score, docid, ~labelled & near & ~barred & ~np.isnan(score))
     pseudo = (place == 1) & (score > params.pseudo_positive)
     index = table.schema.get_field_index("label")
     changed = pa.array(np.where(pseudo, 1, label).astype(np.int8))
@@ -96,7 +104,8 @@ def decide(
         fit: what was learned from the whole table.
         flags: what the guard says of the rows.
     """
-    table, pseudo = label_pseudo(table, params, columns)
+    barred = (flags or {}).get(BARRED, np.zeros(table.num_rows, dtype=bool))
+    table, pseudo = label_pseudo(table, params, columns, barred)
     groups = fit.bound.groups if fit.bound is not None else ("",)
     view = rules.view(
         table,
@@ -151,13 +160,20 @@ def _places(
     """Each survivor's place in its query's preference, 1 = first; 0 for the others."""
     preference = _preference(table, view, params, order_by, survivors, same)
     place = samplers.positions(view.query, preference, view.docid, survivors)
+    if params.prefer_given:
+        place = _first(view.brought, place, view, survivors)
     if params.prefer_judged:
         # A judged low grade is a true negative: it goes before all that nobody looked at.
         between = view.flags.get(BETWEEN, np.zeros(table.num_rows, dtype=bool))
         judged = table.column("grade").is_valid().to_numpy() & ~between
-        first = np.where(judged, float(table.num_rows), 0.0) - place
-        place = samplers.positions(view.query, first, view.docid, survivors)
+        place = _first(judged, place, view, survivors)
     return place
+
+
+def _first(some: np.ndarray, place: np.ndarray, view: View, survivors: np.ndarray) -> np.ndarray:
+    """The places with some rows before all others, each in their order."""
+    preference = np.where(some, float(len(place)), 0.0) - place
+    return samplers.positions(view.query, preference, view.docid, survivors)
 
 
 def _preference(
@@ -264,7 +280,7 @@ def _walks_by_score(params: FilterParams) -> bool:
     return (
         params.sampler == "top"
         and params.order == "hard-first"
-        and not params.prefer_judged
+        and not (params.prefer_judged or params.prefer_given)
         and params.fill_beyond is None
     )
 

@@ -15,6 +15,7 @@ from negmine import fitting, log, memory, rules, samplers
 from negmine.calibration import Fit
 from negmine.params import FilterParams, output_affecting
 from negmine.relevance import NAME as P_RELEVANT
+from negmine.rules.base import GIVEN
 from negmine.stages import idle_options, kept, likeness, rank_only, scales
 from negmine.stages.accounts import check_ledger
 from negmine.stages.behind import ahead, behind
@@ -29,7 +30,7 @@ from negmine.table.artifact import Artifact, Plan, Writer
 from negmine.table.documents import Documents
 from negmine.table.names import meta_column
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -241,12 +242,14 @@ def _flagged(
 ) -> Iterator[tuple[str, pa.Table, Flags]]:
     """(name, part, what the guard says of its rows)."""
 
-    def labelled() -> Iterator[tuple[str, pa.Table, pa.Table]]:
+    def learned() -> Iterator[kept.Part]:
         for name, part in _read(params, source, names, guard.at_once):
-            table = with_relevance(part, fit)
-            yield name, table, label_pseudo(table, params, columns)[0]
+            yield name, with_relevance(part, fit)
 
-    yield from guard.flags(labelled())
+    def label(table: pa.Table, barred: np.ndarray) -> pa.Table:
+        return label_pseudo(table, params, columns, barred)[0]
+
+    yield from guard.flags(learned(), label)
 
 
 def _read(
@@ -292,12 +295,15 @@ def _counts(total: Counter[str]) -> dict[str, Any]:
 def _unusual(setup: Setup) -> list[str]:
     """Settings that run, and do not mean what their names promise."""
     by, known = setup.columns.sample_by, schemas.source_names(setup.source.schema())
+    told = []
+    if setup.params.prefer_given and GIVEN not in setup.source.schema().names:
+        told.append("--prefer-given has no effect: --pairs brought no negatives along")
     if setup.params.sampler.startswith("simans") and by not in known:
-        return [
+        told.append(
             f"--sampler {setup.params.sampler} is made for the scores of a retriever, and "
             f"score_{by} is none: say --sample-by with one of {', '.join(known)}"
-        ]
-    return []
+        )
+    return told
 
 
 def _warnings(counts: dict[str, Any], columns: Columns) -> list[str]:

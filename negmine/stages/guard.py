@@ -6,7 +6,7 @@ read seldom and memory stays bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from negmine.errors import MissingInputError, UsageError
 from negmine.normal import normalise
 from negmine.params import FilterParams
 from negmine.rules.base import positive_scores, read_score
-from negmine.rules.flags import BETWEEN, COPIES
+from negmine.rules.flags import BARRED, BETWEEN, COPIES
 from negmine.samplers import digests
 from negmine.signatures import Signatures, outdated
 from negmine.stages import kept, own_documents
@@ -34,8 +34,8 @@ from negmine.table.names import score_column
 from negmine.table.readers import Columns, Problems, input_file, read_qrels
 from negmine.table.readers.specs import opened
 
-#: name, the part, the part with the labels that count.
-Labelled = tuple[str, pa.Table, pa.Table]
+#: Gives the part the labels that count; the rows of the mask may not become positives.
+Label = Callable[[pa.Table, np.ndarray], pa.Table]
 Flagged = tuple[str, pa.Table, dict[str, np.ndarray]]
 
 
@@ -56,7 +56,7 @@ class _Group:
             where no setting asks.
     """
 
-    parts: list[Labelled]
+    parts: list[kept.Part]
     rows: list[np.ndarray]
     features: np.ndarray | None = None
     bands: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint64))
@@ -149,14 +149,21 @@ class Guard:
             for name in (*self._cosines, *params.closer_than_positive)
         }
 
-    def flags(self, parts: Iterable[Labelled]) -> Iterator[Flagged]:
-        """The masks of each part, in order."""
+    def flags(self, parts: Iterable[kept.Part], label: Label) -> Iterator[Flagged]:
+        """The masks of each part, in order.
+
+        Args:
+            parts: name and part.
+            label: gives a part the labels that count.
+        """
         params = self._params
         if params.exclude is not None and self._excluded is None:
             self._excluded = _listed(params.exclude)
         for group in self._groups(parts):
-            for (name, table, labelled), row in zip(group.parts, group.rows, strict=True):
-                yield name, table, self._part(name, labelled, group, row)
+            for (name, table), row in zip(group.parts, group.rows, strict=True):
+                barred = self._barred(name, table, group, row)
+                flags = self._part(name, label(table, barred), group, row)
+                yield name, table, {**flags, BARRED: barred}
 
     def _part(
         self, name: str, table: pa.Table, group: _Group, row: np.ndarray
@@ -194,6 +201,36 @@ class Guard:
             found.update(self._vector_flags(table, query, positive))
         return found
 
+    def _barred(self, name: str, table: pa.Table, group: _Group, row: np.ndarray) -> np.ndarray:
+        """Rows that ``--pseudo-positive`` may not choose, whatever their score.
+
+        The query's own document or text, what has no text, and what is excluded.
+        """
+        barred = np.zeros(table.num_rows, dtype=bool)
+        if self._params.pseudo_positive is None:
+            return barred
+        if self._excluded is not None:
+            inside = pc.is_in(table.column("docid"), value_set=self._excluded)
+            barred |= inside.to_numpy(zero_copy_only=False)
+        if group.features is not None:
+            content = np.where(group.features["size"] > 0, group.features["content"], 0)[row]
+            barred |= content == 0
+            if self._asks:
+                text, own = self._own(name, table, group, row, content)
+                barred |= text | own
+        return barred
+
+    def _own(
+        self, name: str, table: pa.Table, group: _Group, row: np.ndarray, content: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows whose text is their query's, and others that are the query's own document."""
+        assert group.features is not None
+        told = content != 0
+        asked, digest = group.asked[name]
+        own = digest[pc.index_in(table.column("qid"), value_set=asked).to_numpy()]
+        bare = told & (own == group.features["untitled"][row]) & (own != content)
+        return told & (own == content), bare | self._of_own_id(table)
+
     def _between(self, table: pa.Table, positive: np.ndarray) -> np.ndarray:
         """Rows judged neither relevant nor not: above one grade and below the other."""
         grade = table.column("grade")
@@ -219,11 +256,8 @@ class Guard:
         if params.same_text:
             found["same_text"] = told & identity.same_text(query, positive, content)
         if self._asks:
-            asked, digest = group.asked[name]
-            own = digest[pc.index_in(table.column("qid"), value_set=asked).to_numpy()]
-            found["query_text"] = told & ~positive & (own == content)
-            bare = told & ~positive & (own == features["untitled"][row]) & (own != content)
-            found["own_document"] = bare | (~positive & self._of_own_id(table))
+            text, own = self._own(name, table, group, row, content)
+            found["query_text"], found["own_document"] = text & ~positive, own & ~positive
         if params.near_duplicates:
             found["near_duplicate"] = identity.near_duplicate(
                 query, positive, row, size, signature, params.near_duplicate_at
@@ -272,7 +306,7 @@ class Guard:
     def _queries(self, part: str) -> pa.Table:
         return self._retrieved.read(f"_queries/{part}")
 
-    def _groups(self, parts: Iterable[Labelled]) -> Iterator[_Group]:
+    def _groups(self, parts: Iterable[kept.Part]) -> Iterator[_Group]:
         """Parts whose documents are looked up together, as many as memory allows."""
         if not self._texts and self._params.sibling_by is None:
             for part in parts:
@@ -287,7 +321,7 @@ class Guard:
         signatures = Signatures(documents)
         # Bands are about as large as what they are made of.
         at_once = signatures.fitting(self.at_once // (1 + self._params.repeated_texts))
-        group: list[Labelled] = []
+        group: list[kept.Part] = []
         # At most so many documents: counted only when rows alone could exceed what fits, and then
         # seldom again, because a group that is more than half full is closed.
         size = held = 0
@@ -295,7 +329,7 @@ class Guard:
             more = part[1].num_rows
             full = size + part[1].nbytes > self.at_once
             if group and not full and held + more > at_once:
-                held = len(distinct([table.column("docid") for _, table, _ in group])[0])
+                held = len(distinct([table.column("docid") for _, table in group])[0])
                 full = held > at_once // 2 or held + more > at_once
             if group and full:
                 yield self._group(group, documents, signatures)
@@ -306,14 +340,16 @@ class Guard:
         if group:
             yield self._group(group, documents, signatures)
 
-    def _group(self, parts: list[Labelled], documents: Documents, signatures: Signatures) -> _Group:
-        docids, rows = distinct([table.column("docid") for _, table, _ in parts])
+    def _group(
+        self, parts: list[kept.Part], documents: Documents, signatures: Signatures
+    ) -> _Group:
+        docids, rows = distinct([table.column("docid") for _, table in parts])
         features = signatures.take(docids) if self._texts else None
         parents = None
         if self._params.sibling_by is not None:
             values = documents.values(self._params.sibling_by, docids).dictionary_encode()
             parents = pc.fill_null(values.indices, -1).to_numpy().astype(np.int64)
-        asked = self._asked([name for name, _, _ in parts]) if self._asks else {}
+        asked = self._asked([name for name, _ in parts]) if self._asks else {}
         group = _Group(parts, rows, features, parents=parents, asked=asked)
         if features is None or not self._params.repeated_texts:
             return group
