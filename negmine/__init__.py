@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from negmine.api import mine as mine
+    from negmine.api import mine
 
 __version__ = "0.1.0"
 

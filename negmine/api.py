@@ -16,27 +16,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negmine import recipe
 from negmine.errors import ConflictError, UsageError, did_you_mean
-from negmine.params import (
-    STAGES,
-    ExportParams,
-    FilterParams,
-    IndexParams,
-    Params,
-    RerankParams,
-    RetrieveParams,
-)
+from negmine.inputs import PAIRS_SCHEMA, Columns, Problems, read_pairs
+from negmine.inputs.sets import Beginning, recognised
+from negmine.inputs.sets.base import QUERY
+from negmine.inputs.sets.lists import POSITIVE
+from negmine.params import STAGES, Params, values
+from negmine.params.export import ExportParams
+from negmine.params.filter import FilterParams
+from negmine.params.index import IndexParams
+from negmine.params.rerank import RerankParams
+from negmine.params.retrieve import RetrieveParams
 from negmine.stages import export, index, rerank, retrieve
 from negmine.stages import filter as filtering
 from negmine.stages.outcome import Outcome
-from negmine.table import files
+from negmine.table import writers as files
 from negmine.table.documents import PART_DOCUMENTS
 from negmine.table.ids import content_ids
-from negmine.table.readers import PAIRS_SCHEMA, Columns, Problems, read_pairs
-from negmine.table.readers.sets import Beginning, recognised
-from negmine.table.readers.sets.base import QUERY
-from negmine.table.readers.sets.lists import POSITIVE
 
 if TYPE_CHECKING:
     import datasets
@@ -184,7 +180,7 @@ def _run(
 
     def built(params_class: type[P], stage: str) -> P:
         table = given.get(stage, {})
-        return recipe.build(params_class, table, _without(flags[stage], table))
+        return values.build(params_class, table, _without(flags[stage], table))
 
     # Every mistake in the options is told before anything runs.
     indexing, retrieving = built(IndexParams, "index"), built(RetrieveParams, "retrieve")

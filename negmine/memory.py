@@ -204,3 +204,25 @@ def _number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+# --- facts about the run ----------------------------------------------------------------------
+
+
+def reset_peak_memory() -> None:
+    """Start counting this process's peak memory anew (Linux; elsewhere it counts from start)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory() -> int | None:
+    """Peak resident bytes of this process since :func:`reset_peak_memory`."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None

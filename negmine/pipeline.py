@@ -11,7 +11,10 @@ from typing import Any
 
 from negmine import log, recipe
 from negmine.errors import UsageError, did_you_mean
-from negmine.params import STAGES, AuditParams, FilterParams, Params, ReportParams
+from negmine.params import STAGES, Params
+from negmine.params import values as params_values
+from negmine.params.commands import AuditParams, ReportParams
+from negmine.params.filter import FilterParams
 from negmine.stages.outcome import Outcome
 
 #: Folder of each stage's artifact inside the work folder of ``negmine run``.
@@ -70,7 +73,9 @@ def estimate_stage(
 def _stage_params(stage: str, flags: Mapping[str, Any], config: str | None) -> Params:
     loaded = recipe.load(config)
     where = f"{config} [{stage}]" if config else None
-    return _spooled(recipe.build(STAGES[stage], loaded.tables.get(stage, {}), flags, where=where))
+    return _spooled(
+        params_values.build(STAGES[stage], loaded.tables.get(stage, {}), flags, where=where)
+    )
 
 
 def run_audit(
@@ -85,9 +90,11 @@ def run_audit(
     """Audit the filter that the flags and the recipe's ``[filter]`` table describe."""
     loaded = recipe.load(config)
     where = f"{config} [filter]" if config else None
-    params = recipe.build(FilterParams, loaded.tables.get("filter", {}), filter_flags, where=where)
-    audit = recipe.build(AuditParams, {}, audit_flags)
-    from negmine import audit as auditing
+    params = params_values.build(
+        FilterParams, loaded.tables.get("filter", {}), filter_flags, where=where
+    )
+    audit = params_values.build(AuditParams, {}, audit_flags)
+    from negmine.commands import audit as auditing
 
     outcome = auditing.run(params, audit, scored, out, force=force)
     if outcome.up_to_date:
@@ -100,11 +107,11 @@ def run_report(
     flags: Mapping[str, Any], *, ledger: Path, other: Path | None, out: Path, force: bool
 ) -> Outcome:
     """Make the page of one ledger, or of two side by side."""
-    params = recipe.build(ReportParams, {}, flags)
+    params = params_values.build(ReportParams, {}, flags)
     _check_paths(params, ledger, out)
     if other is not None:
         _check_paths(params, other, out)
-    from negmine.report import build
+    from negmine.commands.report import build
 
     outcome = build.run(params, ledger, other, out, force=force)
     if outcome.up_to_date:
@@ -123,7 +130,7 @@ def _spooled(params: Params) -> Params:
     if len(given) > 1:
         options = " and ".join(f"--{name}" for name in given)
         raise UsageError(f"{options} cannot both read standard input")
-    from negmine.stages.inputs import copy_of_stdin
+    from negmine.inputs.stdin import copy_of_stdin
 
     name = given[0]
     copy = str(copy_of_stdin(name))
@@ -156,7 +163,7 @@ def _spooled_inputs(
         raise UsageError("only one of the recipe and its inputs can be read from standard input")
     if not given:
         return named
-    from negmine.stages.inputs import copy_of_stdin
+    from negmine.inputs.stdin import copy_of_stdin
 
     copy = str(copy_of_stdin(given[0]))
     return {**named, given[0]: [copy if spec == "-" else spec for spec in named[given[0]]]}
@@ -212,8 +219,8 @@ def _estimate(
         _check_paths(params, source, out)
     # The stages are imported with it, as a run would import them.
     started = time.perf_counter()
-    from negmine import estimate
-    from negmine.estimate import report
+    from negmine.commands import estimate
+    from negmine.commands.estimate import report
 
     imported = time.perf_counter() - started
     costs = estimate.estimate([estimate.Step(*step) for step in steps], source, force, imported)
@@ -260,7 +267,7 @@ def _recipe_steps(
     for stage, params_class in STAGES.items():
         if stage == "rerank" and not tables["rerank"].get("scorer"):
             continue
-        params = recipe.build(params_class, tables[stage], {}, where=f"{path} [{stage}]")
+        params = params_values.build(params_class, tables[stage], {}, where=f"{path} [{stage}]")
         steps.append((stage, params, Path(work) / FOLDERS.get(stage, loaded.output)))
     return steps
 

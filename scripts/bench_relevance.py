@@ -25,11 +25,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import audit, log, relevance
-from negmine.stages import likeness
-from negmine.table import artifact as artifacts
-from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact
+from negmine import log
+from negmine.commands import audit
+from negmine.learning import relevance
+from negmine.stages.filter import likeness
+from negmine.table import artifacts, part
+from negmine.table.artifacts import Artifact
 
 Tables = list[pa.Table]
 
@@ -104,7 +105,7 @@ def learned(
     score = [model.predict(table).to_numpy(zero_copy_only=False) for table in tables]
     query, positive, queries = [], [], 0
     for table in tables:
-        number, label = schemas.queries_and_positives(table)
+        number, label = part.queries_and_positives(table)
         query.append(number + queries)
         positive.append(label)
         queries += int(number[-1]) + 1
@@ -127,8 +128,8 @@ def keys(table: pa.Table) -> pa.Array:
 
 def shuffle(table: pa.Table, seed: int) -> pa.Table:
     """As many labels per query, on retrieved rows at random; unretrieved rows are taken out."""
-    table = table.filter(pa.array(schemas.best_rank(table) < np.iinfo(np.int32).max))
-    query, positive = schemas.queries_and_positives(table)
+    table = table.filter(pa.array(part.best_rank(table) < np.iinfo(np.int32).max))
+    query, positive = part.queries_and_positives(table)
     order = np.lexsort((np.random.default_rng(seed).random(len(query)), query))
     label = np.zeros(len(query), dtype=np.int8)
     label[order] = positive

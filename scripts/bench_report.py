@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from negmine.table import artifact as artifacts
+from negmine.table import artifacts
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact, Plan
+from negmine.table.artifacts import Artifact, Plan
 
 DOCUMENTS, PER_QUERY, QUERIES_PER_PART = 100_000, 200, 40
 

@@ -91,7 +91,8 @@ def _profile(options: argparse.Namespace) -> None:
     """Print the operators' shares of the time, of the torch model and of the graph."""
     from torch.profiler import ProfilerActivity, profile
 
-    from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
+    from negmine.models.base import CrossEncoderSettings
+    from negmine.models.cross_encoders import load_cross_encoder
     from negmine.models.resolve import local_folder, onnx_file, resolve
 
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +147,7 @@ def _profile(options: argparse.Namespace) -> None:
 
 def _write_pairs(candidates: Path, queries: int, out: Path) -> None:
     """The texts of some queries and of their candidates, and which belong together."""
-    from negmine.table import artifact as artifacts
+    from negmine.table import artifacts
     from negmine.table.documents import Documents
 
     source = artifacts.open_artifact(candidates, ["retrieve"])
@@ -194,7 +195,8 @@ def _work(options: argparse.Namespace) -> None:
         tokens = sum(map(len, lengths["input_ids"]))
         how = "torch, float32"
     else:
-        from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
+        from negmine.models.base import CrossEncoderSettings
+        from negmine.models.cross_encoders import load_cross_encoder
         from negmine.models.resolve import resolve
 
         spec = options.onnx if options.worker == "onnx" else options.model

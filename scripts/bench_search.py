@@ -33,9 +33,10 @@ import pyarrow as pa
 from negmine import memory
 from negmine.models.devices import Placement
 from negmine.sources import dense
+from negmine.sources import vectors as sources_vectors
 from negmine.stages import retrieve
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import Plan
+from negmine.table import artifacts
+from negmine.table.artifacts import Plan
 from negmine.table.documents import PART_DOCUMENTS, Documents
 from negmine.table.schema import DOCUMENTS
 
@@ -97,11 +98,11 @@ def make(folder: Path, documents: int, dimension: int, dtype: str) -> None:
             writer.commit({"rows": documents})
 
 
-def opened(folder: Path) -> tuple[Documents, dense.Vectors]:
+def opened(folder: Path) -> tuple[Documents, sources_vectors.Vectors]:
     """What :func:`make` wrote."""
     return (
         Documents(artifacts.open_artifact(folder / "documents")),
-        dense.Vectors(artifacts.open_artifact(folder / "vectors")),
+        sources_vectors.Vectors(artifacts.open_artifact(folder / "vectors")),
     )
 
 

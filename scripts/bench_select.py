@@ -130,7 +130,8 @@ def _prepare(options: argparse.Namespace) -> None:
         *("-o", f"{work}/candidates", "--force"),
     )
     if not (work / "queries.npy").is_file():
-        from negmine.models.encoders import EncoderSettings, load_encoder
+        from negmine.models.base import EncoderSettings
+        from negmine.models.encoders import load_encoder
         from negmine.models.resolve import resolve
 
         asked = list(dict.fromkeys(row["query"] for row in _bench.records(file)))
@@ -224,8 +225,8 @@ def _peer(options: argparse.Namespace) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
-    from negmine.sources.dense import Vectors
-    from negmine.table import artifact as artifacts
+    from negmine.sources.vectors import Vectors
+    from negmine.table import artifacts
     from negmine.table.documents import Documents, full_text
 
     work: Path = options.work

@@ -26,9 +26,9 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.stages.retrieve.mining import PART_ROWS
-from negmine.table import artifact as artifacts
+from negmine.table import artifacts
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact, Plan
+from negmine.table.artifacts import Artifact, Plan
 from negmine.table.documents import PART_DOCUMENTS
 
 PER_QUERY = 100

@@ -46,9 +46,9 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from negmine import inputs as readers
 from negmine.errors import NegmineError
-from negmine.table import readers
-from negmine.table.readers import Problems, limits
+from negmine.inputs import Problems, limits
 
 KINDS: dict[str, tuple[Callable[..., Iterator[pa.RecordBatch]], pa.Schema, tuple[str, ...]]] = {
     "corpus": (readers.read_corpus, readers.CORPUS_SCHEMA, ("_id", "title", "text")),

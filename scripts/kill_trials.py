@@ -318,9 +318,9 @@ ids = true
             signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
             from negmine import cli
+            from negmine.inputs import limits
             from negmine.stages.retrieve import mining
             from negmine.table import documents
-            from negmine.table.readers import limits
 
             documents.PART_DOCUMENTS = PART_DOCUMENTS
             limits.MAX_BATCH_ROWS = BATCH_ROWS

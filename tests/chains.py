@@ -23,7 +23,7 @@ import sys
 from negmine import cli
 from negmine.stages.retrieve import mining
 from negmine.table import documents
-from negmine.table.readers import limits
+from negmine.inputs import limits
 documents.PART_DOCUMENTS, limits.MAX_BATCH_ROWS = 40, 20
 mining.PART_ROWS, mining.GROUP_HITS = 60, 120
 """
@@ -70,9 +70,9 @@ def commands(data: Path, work: Path) -> dict[str, list[str]]:
 @contextmanager
 def small_parts() -> Iterator[None]:
     """Lower the part sizes of this process."""
+    from negmine.inputs import limits
     from negmine.stages.retrieve import mining
     from negmine.table import documents
-    from negmine.table.readers import limits
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "PART_DOCUMENTS", 40)

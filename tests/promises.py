@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negmine.samplers import draws
-from negmine.table import artifact as artifacts
+from negmine.table import artifacts
+from negmine.table.draws import draws
 
 Row = dict[str, Any]
 #: Reasons of the identity guard, whose own tests look at texts: such rows are no candidates here.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from negmine.table import artifact as artifacts
+from negmine.table import artifacts
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact, Plan
+from negmine.table.artifacts import Artifact, Plan
 
 Row = Mapping[str, Any]
 

@@ -170,7 +170,7 @@ def test_dense_scores_equal_a_brute_force_product(chain: dict[str, Any]) -> None
 def test_bm25_scores_equal_pyserinis_own_searcher(chain: dict[str, Any], monkeypatch: Any) -> None:
     # pyserini's package needs a key for a service it is not asked to call.
     monkeypatch.setenv("OPENAI_API_KEY", "unused")
-    from negmine import jvm
+    from negmine.sources import jvm
 
     jvm.start()
     from pyserini.search.lucene import LuceneSearcher

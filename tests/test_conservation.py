@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,17 +15,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from negmine import formats, samplers
+from negmine import formats
 from negmine.models.resolve import ModelRef
 from negmine.sources import bm25
-from negmine.stages import filter as filter_stage
-from negmine.stages import index as index_stage
 from negmine.stages import rerank as rerank_stage
+from negmine.stages.index import documents as index_documents
 from negmine.stages.retrieve import mining, task
-from negmine.table import files
-from negmine.table.artifact import MANIFEST
+from negmine.table import ranking
+from negmine.table import writers as files
+from negmine.table.artifacts import MANIFEST
 from tests.chains import call, commands, make_chain, make_data, small_parts
 from tests.conftest import require_packages
+
+#: The module; its package hands on the function of the same name.
+filter_stage = importlib.import_module("negmine.stages.filter.run")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def fails(*command: object, what: str, out: Path) -> None:
 def test_a_document_that_vanishes_in_index(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = index_stage._batches
+    real = index_documents._batches
 
     def lossy(*arguments: Any) -> Any:
         for number, batch in enumerate(real(*arguments)):
@@ -73,8 +77,8 @@ def test_a_document_that_vanishes_in_index(
             bar.update(20)
             yield batch
 
-    monkeypatch.setattr(index_stage, "_batches", lossy)
-    monkeypatch.setattr(index_stage, "_counted", count_all)
+    monkeypatch.setattr(index_documents, "_batches", lossy)
+    monkeypatch.setattr(index_documents, "_counted", count_all)
     out = tmp_path / "index"
     command = ["index", "--corpus", made / "data", "-o", out]
     fails(*command, what="documents read", out=out / "documents")
@@ -164,7 +168,7 @@ def test_a_choice_that_vanishes_in_export(made: Path, tmp_path: Path, result: st
 def test_a_sampler_that_goes_astray(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: Any, what: str
 ) -> None:
-    monkeypatch.setattr(samplers, "numbered", number(samplers.numbered))
+    monkeypatch.setattr(ranking, "numbered", number(ranking.numbered))
     out = tmp_path / "ledger"
     command = ["filter", made / "work" / "candidates", "--num-negatives", 3, "-o", out]
     command += ["--sampler", "random"]
@@ -174,9 +178,9 @@ def test_a_sampler_that_goes_astray(
 def test_more_negatives_than_asked_for(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = samplers.numbered
+    real = ranking.numbered
     taken = np.empty(0, dtype=bool)
-    positions = samplers.positions
+    positions = ranking.positions
 
     def remembered(query: Any, preference: Any, docid: Any, survivors: np.ndarray) -> np.ndarray:
         nonlocal taken
@@ -187,8 +191,8 @@ def test_more_negatives_than_asked_for(
         place = positions(query, by, docid, taken)
         return real(query, by, docid, (place > 0) & (place <= 4))
 
-    monkeypatch.setattr(samplers, "positions", remembered)
-    monkeypatch.setattr(samplers, "numbered", all_survivors)
+    monkeypatch.setattr(ranking, "positions", remembered)
+    monkeypatch.setattr(ranking, "numbered", all_survivors)
     out = tmp_path / "ledger"
     command = ["filter", made / "work" / "candidates", "--num-negatives", 3, "-o", out]
     command += ["--sampler", "random"]

@@ -389,10 +389,10 @@ def test_the_inputs_page_names_tests_that_exist() -> None:
     page = (ROOT / "docs" / "inputs.md").read_text("utf-8")
     named = re.findall(r"`(test_\w+)`", page)
     files = {
-        "R": "tests/table/test_readers.py",
-        "I": "tests/table/test_inputs.py",
-        "F": "tests/table/test_folders.py",
-        "D": "tests/table/test_dialects.py",
+        "R": "tests/inputs/test_readers.py",
+        "I": "tests/inputs/test_inputs.py",
+        "F": "tests/inputs/test_folders.py",
+        "D": "tests/inputs/test_dialects.py",
     }
     defined = "".join((ROOT / name).read_text("utf-8") for name in files.values())
     assert len(named) > 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import multiprocessing
 import os
@@ -17,9 +18,9 @@ from typing import Any
 import pytest
 
 from negmine.errors import MachineError, NegmineError, machine_error
-from negmine.stages.inputs import Inputs
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import JOURNAL, MANIFEST
+from negmine.inputs.recorded import Inputs
+from negmine.table import artifacts
+from negmine.table.artifacts import JOURNAL, MANIFEST, journal, writing
 from tests.chains import (
     SMALL_PARTS,
     call,
@@ -32,6 +33,9 @@ from tests.chains import (
     spawn,
 )
 from tests.conftest import ROOT, require_packages
+
+#: The module; its package hands on the function of the same name.
+filter_stage = importlib.import_module("negmine.stages.filter.run")
 
 
 @pytest.fixture(scope="module")
@@ -297,8 +301,8 @@ def test_a_signal_that_a_library_swallows_ends_the_run_before_anything_else_is_w
     command = commands(made / "data", work)["index"]
     program = f"""{SMALL_PARTS}
 import os
-import negmine.jvm
-real = negmine.jvm._silence
+import negmine.sources.jvm
+real = negmine.sources.jvm._silence
 def swallowed():
     try:
         os.kill(os.getpid(), {int(signum)})
@@ -306,7 +310,7 @@ def swallowed():
             pass
     except BaseException:
         real()
-negmine.jvm._silence = swallowed
+negmine.sources.jvm._silence = swallowed
 sys.argv[0] = "negmine"
 cli.main()
 """
@@ -330,7 +334,9 @@ cli.main()
 def test_a_signal_that_is_swallowed_at_the_end_is_told(signum: int, code: int) -> None:
     program = f"""
 import os, signal, time
-from negmine import cli, interrupts
+import typer
+from negmine import interrupts
+from negmine.cli.app import guarded
 
 def call():
     try:
@@ -341,8 +347,8 @@ def call():
 
 signal.signal(signal.SIGTERM, interrupts.terminated)
 try:
-    cli._guarded(call)
-except cli.typer.Exit as ended:
+    guarded(call)
+except typer.Exit as ended:
     raise SystemExit(ended.exit_code) from None
 """
     ended = subprocess.run(
@@ -531,14 +537,14 @@ def test_a_writer_that_finishes_meanwhile_is_not_undone(
             writer.add_table("part-00000.parquet", pa.table({"qid": ["a"]}, schema=schema), schema)
             writer.commit({})
 
-    real = artifacts._lock
+    real = journal.lock_journal
 
     def late(file: Path, target: Path) -> Any:
-        monkeypatch.setattr(artifacts, "_lock", real)
+        monkeypatch.setattr(writing, "lock_journal", real)
         make()
         return real(file, target)
 
-    monkeypatch.setattr(artifacts, "_lock", late)
+    monkeypatch.setattr(writing, "lock_journal", late)
     assert artifacts.begin(tmp_path / "a", plan) is None
     assert (tmp_path / "a" / "part-00000.parquet").exists()
     assert leftovers(tmp_path) == []
@@ -562,7 +568,6 @@ def test_a_clock_that_goes_backwards(
 def test_too_little_memory_is_a_message(
     made: Path, chain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from negmine.stages import filter as filter_stage
 
     def starve(*_: object, **__: object) -> None:
         raise MemoryError
@@ -582,8 +587,8 @@ def test_too_little_memory_is_a_message(
 STARVED = """
 import pyarrow
 import resource
-from negmine.stages.guard import Guard
-from negmine.table.artifact import Writer
+from negmine.stages.filter.guard import Guard
+from negmine.table.artifacts import Writer
 made, real, mapped = Guard.__init__, Writer.add_table, pyarrow.memory_map
 Guard.__init__ = lambda self, params, source, at_once: made(self, params, source, 1)
 finished = []
@@ -642,21 +647,20 @@ def test_no_address_space_for_java(tmp_path: Path) -> None:
 
 THREADS = """
 import resource, sys
-from negmine import jvm
-from negmine.sources import bm25
+from negmine.sources import jvm, lucene
 jvm.detach = lambda: None
 def work(item):
     if item == 3:
         raise MemoryError
     return item
 try:
-    print(list(bm25._in_threads(work, range(100), 4)))
+    print(list(lucene.in_threads(work, range(100), 4)))
 except MemoryError:
     print("told")
-print(list(bm25._in_threads(lambda item: item, range(5), 4)))
+print(list(lucene.in_threads(lambda item: item, range(5), 4)))
 resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))
 try:
-    print(list(bm25._in_threads(lambda item: item, range(5), 4)))
+    print(list(lucene.in_threads(lambda item: item, range(5), 4)))
 except OSError as error:
     print(error.errno)
 """
@@ -816,7 +820,7 @@ def test_a_run_killed_while_it_resumes_keeps_what_was_finished(tmp_path: Path) -
         if (tmp_path / "a" / MANIFEST).exists():
             break
         # What a next run would find.
-        lines, _ = artifacts._journal_lines(tmp_path / "a" / JOURNAL)
+        lines, _ = journal.journal_lines(tmp_path / "a" / JOURNAL)
         assert [line["name"] for line in lines if "name" in line][:2] == names[:2]
         for name, mark in kept.items():
             found = (tmp_path / "a" / name).stat()

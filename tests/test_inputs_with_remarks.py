@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_training_sets import TRUTH, check
+from tests.inputs.test_training_sets import TRUTH, check
 from tests.training_sets import command, mined
 
 REMARK = "# made by export.py, 3 rows"

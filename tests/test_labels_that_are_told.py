@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.test_inputs_of_strangers import class_labels, collection, is_judged, labelled, searched
-from tests.test_training_sets import TRUTH, check
+from tests.inputs.test_inputs_of_strangers import (
+    class_labels,
+    collection,
+    is_judged,
+    labelled,
+    searched,
+)
+from tests.inputs.test_training_sets import TRUTH, check
 from tests.training_sets import command, lines, mined, refused, rows
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from negmine import memory
 from negmine.errors import UsageError
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import Plan
+from negmine.table import artifacts
+from negmine.table.artifacts import Plan, facts
 from tests.chains import commands, make_data, parts, small_parts
 from tests.conftest import Invoke, require_packages
 
@@ -83,7 +83,7 @@ def test_an_exceeded_ceiling_is_told_in_the_manifest_and_on_stderr(
     from negmine import log
 
     log.setup()
-    monkeypatch.setattr(artifacts, "peak_memory", lambda: 3 * GIB)
+    monkeypatch.setattr(facts, "peak_memory", lambda: 3 * GIB)
     made = {}
     for ceiling in (2 * GIB, 4 * GIB):
         writer = artifacts.begin(tmp_path / str(ceiling), Plan("audit", 1, {}))

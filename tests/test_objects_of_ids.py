@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_training_sets import TRUTH
+from tests.inputs.test_training_sets import TRUTH
 from tests.training_sets import command, rows
 
 QUERIES = {f"q{at}": query for at, (query, _, _) in enumerate(TRUTH)}

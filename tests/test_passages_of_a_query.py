@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.test_training_sets import TRUTH, check
+from tests.inputs.test_training_sets import TRUTH, check
 from tests.training_sets import Seen, command, lines, mined, refused
 
 Writer = Any

@@ -8,7 +8,7 @@ import pytest
 
 from negmine import pipeline, recipe
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
-from negmine.params import STAGES, FilterParams, IndexParams, RetrieveParams
+from negmine.params import STAGES, FilterParams, IndexParams, RetrieveParams, values
 
 
 def written(folder: Path, text: str) -> Path:
@@ -26,8 +26,8 @@ def test_a_recipe_is_read_with_hyphens_and_tables(tmp_path: Path) -> None:
         )
     )
     assert loaded.work == "w"
-    assert recipe.build(IndexParams, loaded.tables["index"], {}).encoder == ("a=m/x", "b=n/y")
-    built = recipe.build(FilterParams, loaded.tables["filter"], {"num_negatives": 5})
+    assert values.build(IndexParams, loaded.tables["index"], {}).encoder == ("a=m/x", "b=n/y")
+    built = values.build(FilterParams, loaded.tables["filter"], {"num_negatives": 5})
     assert (built.relative_margin, built.num_negatives, built.sampler) == (0.1, 5, "top")
 
 
@@ -86,23 +86,23 @@ def test_every_parameter_has_help_and_a_default() -> None:
 
 
 def test_named_models() -> None:
-    assert recipe.named(("a=x/y", "b=pkg:p/q"), "--encoder") == {"a": "x/y", "b": "pkg:p/q"}
+    assert values.named(("a=x/y", "b=pkg:p/q"), "--encoder") == {"a": "x/y", "b": "pkg:p/q"}
     for entries, message in (
         (("x/y",), "has no name"),
         (("a=x", "a=y"), "names 'a' twice"),
         (("a b=x",), "no usable name"),
     ):
         with pytest.raises(UsageError, match=message):
-            recipe.named(entries, "--encoder")
+            values.named(entries, "--encoder")
 
 
 def test_prompts_for_all_or_for_one() -> None:
     names = {"a": "", "b": ""}
-    assert recipe.per_name((), names, "--query-prompt") == {}
-    assert recipe.per_name(("q: ",), names, "--query-prompt") == {"a": "q: ", "b": "q: "}
-    assert recipe.per_name(("b=B: ", "x=1 "), names, "--p") == {"a": "x=1 ", "b": "B: "}
+    assert values.per_name((), names, "--query-prompt") == {}
+    assert values.per_name(("q: ",), names, "--query-prompt") == {"a": "q: ", "b": "q: "}
+    assert values.per_name(("b=B: ", "x=1 "), names, "--p") == {"a": "x=1 ", "b": "B: "}
     with pytest.raises(UsageError, match="twice"):
-        recipe.per_name(("one", "two"), names, "--query-prompt")
+        values.per_name(("one", "two"), names, "--query-prompt")
 
 
 def test_a_recipe_flag_keeps_paths_out_of_the_fingerprint() -> None:

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from negmine import recipe
-from negmine.params import STAGES, ExportParams, FilterParams, RerankParams, RetrieveParams
+from negmine.params import STAGES, ExportParams, FilterParams, RerankParams, RetrieveParams, values
 from negmine.stages import export
 from negmine.stages import filter as filtering
-from negmine.table import artifact as artifacts
+from negmine.table import artifacts
 from negmine.table import schema as schemas
-from negmine.table.artifact import Plan
+from negmine.table.artifacts import Plan
 from tests import promises
 from tests.chains import make_data
 from tests.conftest import ROOT, Invoke
@@ -100,7 +100,7 @@ def test_a_recipe_loads_and_says_what_it_is(path: Path) -> None:
     loaded = recipe.load(path)
     assert loaded.work == f"work/{path.stem}"
     for stage, params_class in STAGES.items():
-        recipe.build(params_class, loaded.tables[stage], {})
+        values.build(params_class, loaded.tables[stage], {})
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert len(comment) >= 2
     said = " ".join(comment)
@@ -111,11 +111,11 @@ def test_a_recipe_loads_and_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", CLASSIC, ids=lambda path: path.stem)
 def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
     loaded = recipe.load(path)
-    retrieve = recipe.build(RetrieveParams, loaded.tables["retrieve"], {})
-    rerank = recipe.build(RerankParams, loaded.tables["rerank"], {})
-    params = recipe.build(FilterParams, loaded.tables["filter"], {})
+    retrieve = values.build(RetrieveParams, loaded.tables["retrieve"], {})
+    rerank = values.build(RerankParams, loaded.tables["rerank"], {})
+    params = values.build(FilterParams, loaded.tables["filter"], {})
     sources = list(retrieve.source)
-    scorers = list(recipe.named(rerank.scorer, "--scorer"))
+    scorers = list(values.named(rerank.scorer, "--scorer"))
     table = rows(sources, scorers)
     if retrieve.keep_unlabelled:
         for one in table[: 10 * DEPTH]:
@@ -140,7 +140,7 @@ def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
     assert filtering.run(params, scored, tmp_path / "ledger").up_to_date
     # Its batches need the vectors of a model: they are looked at where it runs whole.
     asked = {k: v for k, v in loaded.tables["export"].items() if not k.startswith(BATCHES)}
-    exporting = recipe.build(ExportParams, asked, {})
+    exporting = values.build(ExportParams, asked, {})
     export.run(exporting, tmp_path / "ledger", tmp_path / "train.parquet")
     made = promises.read(tmp_path / "ledger", tmp_path / "train.parquet", vectors=False)
     promises.check(promises.PROMISES[path.stem], made)

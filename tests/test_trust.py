@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from negmine import audit, log
+from negmine import log
+from negmine.commands.audit import printing
 from tests.chains import call, commands, make_chain, make_data, small_parts
 from tests.conftest import ROOT, Invoke, require_packages, write_jsonl
 
@@ -175,7 +176,7 @@ def test_explain_and_audit_escape_them_too(evil: Path) -> None:
             explained = json.loads(output)
             assert explained["qid"] == EVIL
             assert EVIL in explained["candidates"][0]["text"]
-    report = audit._json({"exclude": EVIL})
+    report = printing.as_json({"exclude": EVIL})
     assert_harmless(report)
     assert json.loads(report) == {"exclude": EVIL}
 

@@ -45,7 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_the_recipes_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     info = f"negmine-{__version__}.dist-info/"
-    assert {"negmine/py.typed", "negmine/cli.py", "negmine/configs/default.toml"} <= set(names)
+    assert {"negmine/py.typed", "negmine/cli/app.py", "negmine/configs/default.toml"} <= set(names)
     assert f"{info}licenses/LICENSE" in names
     assert all(name.startswith(("negmine/", info)) for name in names)
     assert not [name for name in names if "__pycache__" in name]

@@ -23,7 +23,7 @@ from negmine.rules.base import Rule, View
 from negmine.scorers import Prompts
 from negmine.sources import Hits
 from negmine.table.documents import Documents
-from negmine.table.schema import positions_in_group, rank_order, string_codes
+from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 _BUCKETS = 1 << 20
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from negmine.formats.base import Chosen, Column, Examples, Format, Options, struct
 from negmine.formats.rows import left_out, offsets, per_query
-from negmine.table import schema as schemas
+from negmine.table import ranking
 
 
 def msmarco(chosen: Chosen, options: Options) -> Examples:
@@ -24,7 +24,7 @@ def msmarco(chosen: Chosen, options: Options) -> Examples:
     for source, ranks in chosen.negative_ranks.items():
         rank = ranks[rows.negative]
         found = np.flatnonzero(rank > 0)
-        order = found[schemas.rank_order(example[found], -rank[found].astype(np.float64), found)]
+        order = found[ranking.rank_order(example[found], -rank[found].astype(np.float64), found)]
         by_source.append(
             Column(
                 source,

@@ -6,7 +6,7 @@ import numpy as np
 
 from negmine.formats.base import Chosen, Column, Examples, Format, Options
 from negmine.formats.rows import left_out
-from negmine.table import schema as schemas
+from negmine.table import ranking
 
 
 def trec_run(chosen: Chosen, options: Options) -> Examples:
@@ -16,14 +16,14 @@ def trec_run(chosen: Chosen, options: Options) -> Examples:
     """
     query, document, score, _ = _rows(chosen)
     known = np.flatnonzero(~np.isnan(score))
-    tie_break = schemas.string_codes(chosen.docids)[0][document]
-    order = known[schemas.rank_order(query[known], score[known], tie_break[known])]
+    tie_break = ranking.string_codes(chosen.docids)[0][document]
+    order = known[ranking.rank_order(query[known], score[known], tie_break[known])]
     query = query[order]
     columns = [
         Column("qid", "query_id", query),
         Column("iteration", "constant", query, constant="Q0"),
         Column("docid", "doc_id", document[order]),
-        Column("rank", "label", schemas.positions_in_group(query)),
+        Column("rank", "label", ranking.positions_in_group(query)),
         Column("score", "score", score[order]),
         Column("tag", "constant", query, constant="negmine"),
     ]

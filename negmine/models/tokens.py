@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -60,3 +60,13 @@ def attention_mask(lengths: Ints, left: bool = False) -> Ints:
     if left:
         return (columns >= width - lengths[:, None]).astype(np.int64)
     return (columns < lengths[:, None]).astype(np.int64)
+
+
+# Texts tokenised at a time: bounds the Python lists that a tokenizer returns.
+TOKENIZE_CHUNK = 2048
+
+
+def chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Lists of at most :data:`TOKENIZE_CHUNK` texts."""
+    for start in range(0, len(texts), TOKENIZE_CHUNK):
+        yield list(texts[start : start + TOKENIZE_CHUNK])

@@ -8,7 +8,7 @@ import numpy as np
 
 from negmine import plugins
 from negmine.errors import UsageError
-from negmine.params import FilterParams
+from negmine.params.filter import FilterParams
 from negmine.rules import conformal, flags, known, margin, ranges
 from negmine.rules.base import Rule, View, view
 

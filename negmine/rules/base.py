@@ -7,16 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
 
-from negmine.calibration import Fit
-from negmine.params import FilterParams
-from negmine.table import schema as schemas
-from negmine.table.names import rank_column, score_column
-
-#: Rank of a row that no source retrieved.
-UNRANKED = np.iinfo(np.int32).max
-
+from negmine.learning.fit import Fit
+from negmine.params.filter import FilterParams
+from negmine.table import ranking
+from negmine.table.names import rank_column
+from negmine.table.part import positive_scores, read_rank, read_score
 
 #: The place of a negative that a training set brought along.
 GIVEN = rank_column("given")
@@ -53,7 +49,7 @@ class View:
     score: np.ndarray
     positive_score: np.ndarray
     rank: np.ndarray
-    docid: np.ndarray | schemas.Codes
+    docid: np.ndarray | ranking.Codes
     guide: np.ndarray
     positive_guide: np.ndarray
     flags: Mapping[str, np.ndarray]
@@ -85,25 +81,6 @@ def always(params: FilterParams) -> bool:
     return True
 
 
-def read_score(table: pa.Table, name: str, transform: str = "none") -> np.ndarray:
-    """A score column as float64, NaN where it is null.
-
-    Args:
-        table: a part.
-        name: the score's name.
-        transform: ``sigmoid`` maps logits to (0, 1).
-    """
-    score = table.column(score_column(name)).to_numpy().astype(np.float64)
-    return expit(score) if transform == "sigmoid" else score
-
-
-def read_rank(table: pa.Table, source: str | None) -> np.ndarray:
-    """A source's retrieval rank, or the best over all; :data:`UNRANKED` where there is none."""
-    if source is None:
-        return schemas.best_rank(table)
-    return table.column(rank_column(source)).fill_null(UNRANKED).to_numpy()
-
-
 def view(
     table: pa.Table,
     params: FilterParams,
@@ -129,7 +106,7 @@ def view(
         fit: see :class:`View`.
         unscored: see :class:`View`.
     """
-    query, starts = schemas.query_numbers(table.column("qid"))
+    query, starts = ranking.query_numbers(table.column("qid"))
     positive = table.column("label").to_numpy() == 1
     score = read_score(table, by, params.transform)
     unknown = np.full(len(query), np.nan)
@@ -146,7 +123,7 @@ def view(
         score=score,
         positive_score=of_positives(score),
         rank=read_rank(table, rank_by),
-        docid=schemas.Codes(table.column("docid")),
+        docid=ranking.Codes(table.column("docid")),
         guide=guide,
         positive_guide=unknown if params.guide is None else of_positives(guide),
         flags=flags or {},
@@ -162,27 +139,3 @@ def brought(table: pa.Table) -> np.ndarray:
     if GIVEN not in table.schema.names:
         return np.zeros(table.num_rows, dtype=bool)
     return np.asarray(table.column(GIVEN).is_valid().to_numpy(), dtype=bool)
-
-
-def positive_scores(
-    score: np.ndarray,
-    positive: np.ndarray,
-    starts: np.ndarray,
-    against: str,
-) -> np.ndarray:
-    """Minimum, mean or maximum score of each query's positives, float64 [queries].
-
-    NaN for a query without positives, and for one with a positive that has no score: a threshold
-    is never guessed.
-    """
-    if len(starts) == 0:
-        return np.empty(0)
-    count = np.add.reduceat(positive.astype(np.int64), starts)
-    if against == "min":
-        found = np.minimum.reduceat(np.where(positive, score, np.inf), starts)
-    elif against == "max":
-        found = np.maximum.reduceat(np.where(positive, score, -np.inf), starts)
-    else:
-        total = np.add.reduceat(np.where(positive, score, 0.0), starts)
-        found = total / np.maximum(count, 1)
-    return np.where(count > 0, found, np.nan)

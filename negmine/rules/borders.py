@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from negmine.params import FilterParams
-from negmine.rules.base import UNRANKED, View
+from negmine.params.filter import FilterParams
+from negmine.rules.base import View
+from negmine.table.part import UNRANKED
 
 
 @dataclass(frozen=True)

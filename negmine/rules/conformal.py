@@ -1,10 +1,10 @@
-"""The bound on the share of positives that pass: see :mod:`negmine.calibration`."""
+"""The bound on the share of positives that pass: see :mod:`negmine.learning.calibration`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from negmine.params import FilterParams
+from negmine.params.filter import FilterParams
 from negmine.rules.base import Rule, View
 
 

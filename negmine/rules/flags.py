@@ -1,6 +1,6 @@
 """Rules whose answer does not come from the part alone: texts, vectors, other queries, limits.
 
-The stage fetches what they need and :mod:`negmine.identity` compares; here they only get their
+The stage fetches what they need and :mod:`negmine.dedup.minhash` compares; here they only get their
 names and their order. Each is its own reason in ``dropped_by``.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from negmine.params import FilterParams
+from negmine.params.filter import FilterParams
 from negmine.rules.base import Rule, View
 
 #: What is no rule's mask: numbers of the groups of copies among a query's candidates, -1 = alone.

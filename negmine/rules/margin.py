@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from negmine.params import FilterParams
+from negmine.params.filter import FilterParams
 from negmine.rules.base import Rule, View
 
 

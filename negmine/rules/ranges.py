@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from negmine.params import FilterParams
-from negmine.rules.base import UNRANKED, Rule, View
-from negmine.table import schema as schemas
+from negmine.params.filter import FilterParams
+from negmine.rules.base import Rule, View
+from negmine.table import ranking
+from negmine.table.part import UNRANKED
 
 
 def range_min(view: View, params: FilterParams) -> np.ndarray:
@@ -33,9 +34,9 @@ def shift(view: View, params: FilterParams) -> np.ndarray:
     """
     assert params.shift is not None
     rows = np.flatnonzero(~view.positive & (view.rank < UNRANKED))
-    order = rows[schemas.rank_order(view.query[rows], -view.rank[rows], view.docid, rows)]
+    order = rows[ranking.rank_order(view.query[rows], -view.rank[rows], view.docid, rows)]
     dropped = np.zeros(len(view.query), dtype=bool)
-    dropped[order] = schemas.positions_in_group(view.query[order]) <= params.shift
+    dropped[order] = ranking.positions_in_group(view.query[order]) <= params.shift
     return dropped & ~view.brought
 
 

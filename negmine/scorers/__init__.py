@@ -11,7 +11,7 @@ import numpy as np
 from negmine import plugins
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, resolve
-from negmine.params import RerankParams
+from negmine.params.rerank import RerankParams
 
 
 class Scorer(Protocol):

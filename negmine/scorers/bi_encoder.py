@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from negmine.models.base import EncoderSettings
 from negmine.models.devices import Placement
-from negmine.models.encoders import EncoderSettings, load_encoder
+from negmine.models.encoders import load_encoder
 from negmine.models.resolve import ModelRef
-from negmine.params import RerankParams
+from negmine.params.rerank import RerankParams
 from negmine.scorers.rows import ModelRows
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 What it finds is scored again from the stored vectors, so scores are those of exact search; only
 some documents may be missing. An inverted file is built and searched in pieces, whatever its size
-(see :mod:`negmine.sources.inverted`); any other index is held in memory as a whole, or refused.
+(see :mod:`negmine.sources.ivf`); any other index is held in memory as a whole, or refused.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import numpy as np
 
 from negmine.errors import InvalidDataError, UsageError
 from negmine.memory import MIB, Budget, shown
-from negmine.sources import inverted
-from negmine.sources.dense import Vectors, search
-from negmine.sources.inverted import LISTS
-from negmine.table.artifact import Artifact
+from negmine.sources import ivf as inverted
+from negmine.sources.exact import search
+from negmine.sources.ivf import LISTS
+from negmine.sources.vectors import Vectors
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.names import ANN_PREFIX
 
 #: The index's files, within its artifact.
 FOLDER = "faiss"
@@ -313,3 +316,16 @@ def open_index(artifact: Artifact, settings: str, share: int = 256 * MIB) -> Ann
                 hint=f"For example: nprobe=32, or efSearch=128. FAISS says: {_last(error)}",
             ) from error
     return Ann(artifact, opened, settings)
+
+
+ANN_VERSION = 2
+
+
+def ann_role(name: str) -> str:
+    """What the approximate index of an encoder's vectors is called among an index's children."""
+    return f"{ANN_PREFIX}{name}"
+
+
+def ann_plan(factory: str, vectors: Artifact) -> Plan:
+    """What an approximate index is made from."""
+    return Plan("index.ann", ANN_VERSION, {"factory": factory}, artifacts={"vectors": vectors})

@@ -18,62 +18,44 @@ no query finds it, and its pair score is 0.0, while that of an unknown document 
 
 from __future__ import annotations
 
-import errno
-import mmap
-import os
 import threading
-from base64 import b64decode
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import jvm
-from negmine.errors import InvalidDataError, MachineError, MissingInputError, NegmineError
-from negmine.sources import languages
+from negmine.errors import InvalidDataError, MissingInputError, NegmineError
+from negmine.sources import jvm, languages
 from negmine.sources.base import Hits
-from negmine.table import schema as schemas
+from negmine.sources.lucene import (
+    CONTENTS,
+    ID,
+    adder,
+    in_threads,
+    lucene_directory,
+    lucene_documents,
+    lucene_errors,
+    lucene_term,
+    lucene_writer,
+    plain_strings,
+    read_hits,
+)
+from negmine.table import ranking
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.documents import Documents
 
-#: Lucene's limit on a term, and an id is one term.
-MAX_ID_BYTES = 32766
-
-_CONTENTS = "contents"
-_ID = "id"
 _IDS_FILE = "docids.arrow"
-# What Java's String.trim() takes off, by which Anserini tells an empty document.
-_JAVA_SPACE = "".join(map(chr, range(33)))
-_EMPTY = "."
-
-_TASK_DOCUMENTS = 500
 _TASK_QUERIES = 64
 _TASK_HITS = 50_000
 _IDS_PER_PAGE = 50_000
 #: Hits fetched beyond ``k`` at least, so that few ties at the cut reach past them.
 _SPARE_HITS = 16
 _MAX_CLAUSES = 1 << 20
-
-#: What the operating system refuses, in the words that Java passes on.
-_REFUSALS = (
-    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)),
-    *("java.lang.OutOfMemoryError", "Java heap space"),
-)
-
-#: Address space of a new thread: its stack, and what it allocates to begin with.
-_THREAD_BYTES = 10 << 20
-
-_HITS_SCHEMA = pa.schema(
-    [("scoreDocs", pa.list_(pa.struct([("doc", pa.int32()), ("score", pa.float64())])))]
-)
-
-T = TypeVar("T")
-R = TypeVar("R")
 _Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 
@@ -103,11 +85,11 @@ def build(
     jvm.start(memory_bytes)
     folder.mkdir(parents=True, exist_ok=True)
     given = 0
-    with _lucene_errors(folder), _directory(folder) as directory:
-        writer = _writer(directory, language)
-        add = _adder(writer)
+    with lucene_errors(folder), lucene_directory(folder) as directory:
+        writer = lucene_writer(directory, language)
+        add = adder(writer)
         try:
-            for added in _in_threads(add, _documents(batches), threads):
+            for added in in_threads(add, lucene_documents(batches), threads):
                 given += added
             writer.commit()
             writer.close()
@@ -157,7 +139,7 @@ class Bm25Source:
         self._closed = False
         self._building = threading.Lock()
         readers = jvm.java_class("org.apache.lucene.index.DirectoryReader")
-        with _lucene_errors(folder), _directory(folder, must_exist=True) as directory:
+        with lucene_errors(folder), lucene_directory(folder, must_exist=True) as directory:
             if not readers.indexExists(directory):
                 raise MissingInputError("this folder holds no Lucene index", where=str(folder))
             self._reader = readers.open(directory)
@@ -181,7 +163,7 @@ class Bm25Source:
         fields = jvm.java_class("org.apache.lucene.search.SortField")
         types = jvm.java_class("org.apache.lucene.search.SortField$Type")
         sort = jvm.java_class("org.apache.lucene.search.Sort")
-        by_id = fields(_ID, types.STRING_VAL)
+        by_id = fields(ID, types.STRING_VAL)
         self._by_score_then_id = sort(fields.FIELD_SCORE, by_id)
         self._in_index_order = sort(fields.FIELD_DOC, by_id)
         self._ids = self._load_ids() if _ids_expected else None
@@ -208,7 +190,7 @@ class Bm25Source:
         )
         docid = self._docids(doc)
         order = _ties_by_docid(query, score, docid)
-        inside = schemas.positions_in_group(query) <= keep
+        inside = ranking.positions_in_group(query) <= keep
         if order is not None:
             docid = docid.take(pa.array(order[inside]))
         elif not inside.all():
@@ -224,7 +206,7 @@ class Bm25Source:
         """
         if len(query) != len(docids):
             raise ValueError(f"{len(query)} queries for {len(docids)} docids")
-        encoded = _plain_strings(docids).dictionary_encode()
+        encoded = plain_strings(docids).dictionary_encode()
         names: pa.Array = encoded.dictionary
         code = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         key = query.astype(np.int64) * max(1, len(names)) + code
@@ -272,7 +254,7 @@ class Bm25Source:
             self._reader.close()
 
     def _query(self, text: str) -> Any:
-        return self._generator.buildQuery(_CONTENTS, self._analyzer, text)
+        return self._generator.buildQuery(CONTENTS, self._analyzer, text)
 
     def _search_some(self, start: int, queries: Sequence[str], k: int) -> _Found:
         """The hits of some queries, numbered from ``start``, in index order where they tie.
@@ -284,7 +266,7 @@ class Bm25Source:
         for text in queries:
             query = self._query(text)
             texts.append(self._mapper.writeValueAsString(self._searcher.search(query, fetched)))
-        counts, doc, score = _read_hits(texts)
+        counts, doc, score = read_hits(texts)
         ends = np.cumsum(counts)
         full = np.flatnonzero(counts == fetched)
         tied = full[score[ends[full] - 1] == score[ends[full] - fetched + k - 1]]
@@ -294,7 +276,7 @@ class Bm25Source:
                     self._query(queries[number]), k, self._by_score_then_id, True
                 )
                 texts[number] = self._mapper.writeValueAsString(top)
-            counts, doc, score = _read_hits(texts)
+            counts, doc, score = read_hits(texts)
             ends = np.cumsum(counts)
         query = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         last = np.zeros(len(counts), np.float32)
@@ -309,7 +291,7 @@ class Bm25Source:
             restricted = self._restricted(queries[number], ids)
             top = self._searcher.search(restricted, len(ids))
             texts.append(self._mapper.writeValueAsString(top))
-        counts, doc, score = _read_hits(texts)
+        counts, doc, score = read_hits(texts)
         numbers = np.array([number for number, _ in groups], np.int32)
         return np.repeat(numbers, counts), doc, score
 
@@ -326,7 +308,7 @@ class Bm25Source:
     def _missing(self, names: pa.Array, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which of ``codes`` name documents that the index does not hold."""
         missing = [np.empty(0, np.int64)]
-        with _lucene_errors(self._folder):
+        with lucene_errors(self._folder):
             for start in range(0, len(codes), _IDS_PER_PAGE):
                 page = codes[start : start + _IDS_PER_PAGE]
                 asked = names.take(pa.array(page))
@@ -334,13 +316,13 @@ class Bm25Source:
                 if self._searcher.count(query) == len(page):
                     continue
                 text = self._mapper.writeValueAsString(self._searcher.search(query, len(page)))
-                there = pc.is_in(asked, value_set=self._docids(_read_hits([text])[1]))
+                there = pc.is_in(asked, value_set=self._docids(read_hits([text])[1]))
                 missing.append(page[~there.to_numpy(zero_copy_only=False)])
         return np.concatenate(missing)
 
     def _gather(self, task: Callable[[int], _Found], starts: Iterable[int]) -> _Found:
-        with _lucene_errors(self._folder):
-            parts = list(_in_threads(task, starts, self._threads))
+        with lucene_errors(self._folder):
+            parts = list(in_threads(task, starts, self._threads))
         if not parts:
             return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
         query, doc, score = zip(*parts, strict=True)
@@ -366,7 +348,7 @@ class Bm25Source:
         place = jvm.java_class("org.apache.lucene.search.FieldDoc")
         pages: list[pa.Array] = []
         last, docid = -1, b""
-        with _lucene_errors(self._folder):
+        with lucene_errors(self._folder):
             while last + 1 < self._documents:
                 # With its id, or the last document of a page may come again on the next.
                 after = place(last, 0.0, [first_field(last), self._bytes(docid)])
@@ -374,7 +356,7 @@ class Bm25Source:
                     after, everything, _IDS_PER_PAGE, self._in_index_order
                 )
                 hits = orjson.loads(self._mapper.writeValueAsString(top))["scoreDocs"]
-                found = [_term(hit["fields"][1]) for hit in hits]
+                found = [lucene_term(hit["fields"][1]) for hit in hits]
                 pages.append(pa.array(found, pa.large_binary()))
                 last, docid = hits[-1]["doc"], found[-1]
         ids = pa.concat_arrays(pages) if pages else pa.array([], pa.large_binary())
@@ -410,7 +392,7 @@ def _ids_query(mapper: Any) -> Callable[[Iterable[str]], Any]:
                 jvm.method(stream, "map", stream, function), 1, jvm.as_interface(function, term)
             ),
             jvm.method(stream, "toList", "java.util.List"),
-            jvm.given(jvm.constructor(in_set, "java.lang.String", "java.util.Collection"), 0, _ID),
+            jvm.given(jvm.constructor(in_set, "java.lang.String", "java.util.Collection"), 0, ID),
         ),
     )
 
@@ -420,36 +402,6 @@ def _ids_query(mapper: Any) -> Callable[[Iterable[str]], Any]:
         return cast("org.apache.lucene.search.Query", made.apply(orjson.dumps(list(ids)).decode()))
 
     return query
-
-
-def _term(value: dict[str, Any]) -> bytes:
-    """The bytes of a Lucene ``BytesRef`` as Jackson writes it."""
-    start = int(value["offset"])
-    return b64decode(value["bytes"])[start : start + int(value["length"])]
-
-
-def _read_hits(
-    texts: Sequence[str],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Hits per query, documents and scores out of the JSON of Lucene's ``TopDocs``."""
-    from pyarrow import json
-
-    data = "\n".join(texts).encode()
-    table = json.read_json(
-        pa.BufferReader(data),
-        # One block: the work is spread over queries already.
-        read_options=json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-        parse_options=json.ParseOptions(
-            explicit_schema=_HITS_SCHEMA, unexpected_field_behavior="ignore"
-        ),
-    )
-    lists = table.column("scoreDocs").combine_chunks()
-    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
-    hits = lists.flatten()
-    doc = hits.field("doc").to_numpy(zero_copy_only=False)
-    score = hits.field("score").to_numpy(zero_copy_only=False)
-    # Java writes the shortest decimal that reads back as the same 32-bit number.
-    return counts, doc.astype(np.int32), score.astype(np.float32)
 
 
 def _ties_by_docid(
@@ -473,145 +425,16 @@ def _ties_by_docid(
     return order
 
 
-def _documents(batches: Iterable[pa.RecordBatch]) -> Iterator[list[dict[str, str]]]:
-    """Ids and contents, by Anserini's names, in tasks of at most ``_TASK_DOCUMENTS``."""
-    for batch in batches:
-        docids = _plain_strings(batch.column("docid"))
-        if docids.null_count:
-            raise InvalidDataError("a document has no docid")
-        longest = pc.max(pc.binary_length(docids)).as_py() or 0
-        if longest > MAX_ID_BYTES:
-            raise InvalidDataError(
-                f"a docid takes {longest:,} bytes; Lucene allows {MAX_ID_BYTES:,}"
-            )
-        titles = _plain_strings(batch.column("title")).fill_null("")
-        texts = _plain_strings(batch.column("text")).fill_null("")
-        for start in range(0, len(batch), _TASK_DOCUMENTS):
-            columns = (
-                column.slice(start, _TASK_DOCUMENTS).to_pylist()
-                for column in (docids, titles, texts)
-            )
-            yield [
-                {"id": docid, "contents": _contents(title, text)}
-                for docid, title, text in zip(*columns, strict=True)
-            ]
+BM25_VERSION = 1
 
 
-def _contents(title: str, text: str) -> str:
-    contents = f"{title} {text}" if title else text
-    return contents if contents.strip(_JAVA_SPACE) else _EMPTY
+def bm25_plan(documents: Artifact, language: str) -> Plan:
+    """What a BM25 index is made from; ``language`` is what ``--language`` says."""
+    return bm25_child_plan(documents, languages.of_corpus(Documents(documents), language).language)
 
 
-def _plain_strings(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """The column as one array of strings, whatever its encoding."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return column.cast(pa.string())
-
-
-def _writer(directory: Any, language: str) -> Any:
-    """An index writer with Anserini's settings and a buffer that fits the Java heap."""
-    settings = jvm.java_class("org.apache.lucene.index.IndexWriterConfig")(
-        languages.analyzer(language)
-    )
-    modes = jvm.java_class("org.apache.lucene.index.IndexWriterConfig$OpenMode")
-    heap = jvm.java_class("java.lang.Runtime").getRuntime().maxMemory() / (1 << 20)
-    settings.setOpenMode(modes.CREATE)
-    settings.setUseCompoundFile(False)
-    # Anserini's own indexers take 2 GB, which a smaller heap does not survive.
-    settings.setRAMBufferSizeMB(float(min(512.0, heap / 4)))
-    return jvm.java_class("org.apache.lucene.index.IndexWriter")(directory, settings)
-
-
-def _adder(writer: Any) -> Callable[[list[dict[str, str]]], int]:
-    """A function that adds documents through Anserini's own document generator.
-
-    The documents of a task enter Java as one JSON text and one call: with three calls per document
-    the threads waited for Python's lock, and an index took twice as long.
-    """
-    import orjson
-
-    source = "io.anserini.collection.SourceDocument"
-    document = "org.apache.lucene.document.Document"
-    node = "com.fasterxml.jackson.databind.JsonNode"
-    generator = "io.anserini.index.generator.DefaultLuceneDocumentGenerator"
-    writing = "org.apache.lucene.index.IndexWriter"
-    mapper = "com.fasterxml.jackson.databind.ObjectMapper"
-    add_one = jvm.chained(
-        jvm.constructor("io.anserini.collection.JsonCollection$Document", node),
-        jvm.method(generator, "createDocument", document, source, of=jvm.java_class(generator)()),
-        jvm.method(writing, "addDocument", "long", "java.lang.Iterable", of=writer),
-    )
-    consumer = "java.util.function.Consumer"
-    read = jvm.method(mapper, "readTree", node, "java.lang.String", of=jvm.java_class(mapper)())
-    for_each = jvm.method("java.lang.Iterable", "forEach", "void", consumer)
-    add_each = jvm.given(for_each, 1, jvm.as_interface(consumer, add_one))
-    add_all = jvm.as_interface(consumer, jvm.chained(read, add_each))
-
-    def add(documents: list[dict[str, str]]) -> int:
-        add_all.accept(orjson.dumps(documents).decode())
-        return len(documents)
-
-    return add
-
-
-def _in_threads(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """``map`` over threads, in order, with a bounded number of items under way.
-
-    pyjnius lets go of Python's lock during a Java call, so the calls run side by side, and the
-    main thread, which only waits, hears Ctrl-C.
-    """
-
-    def attached(item: T) -> R:
-        try:
-            return work(item)
-        finally:
-            jvm.detach()
-
-    pending: deque[Future[R]] = deque()
-    # Python waits for ever for a new thread that finds no memory for its first step.
-    mmap.mmap(-1, max(1, threads) * _THREAD_BYTES).close()
-    pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="lucene")
-    try:
-        for item in items:
-            pending.append(pool.submit(attached, item))
-            if len(pending) >= 2 * max(1, threads):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _directory(folder: Path, *, must_exist: bool = False) -> Iterator[Any]:
-    """Lucene's view of a folder."""
-    if must_exist and not folder.is_dir():
-        raise MissingInputError("there is no such index folder", where=str(folder))
-    path = jvm.java_class("java.nio.file.Paths").get(str(folder.resolve()))
-    directory = jvm.java_class("org.apache.lucene.store.FSDirectory").open(path)
-    try:
-        yield directory
-    finally:
-        directory.close()
-
-
-@contextmanager
-def _lucene_errors(folder: Path) -> Iterator[None]:
-    """Turn a Java exception into one message that names the folder."""
-    from jnius import JavaException
-
-    try:
-        yield
-    except JavaException as error:
-        text = jvm.message(error)
-        refused = next((reason for reason in _REFUSALS if reason in text), None)
-        if refused is not None:
-            raise MachineError(
-                f"Lucene failed: {refused}",
-                where=str(folder),
-                hint="Mend the cause, then run the same command again: it continues.",
-            ) from error
-        raise NegmineError(f"Lucene failed: {text}", where=str(folder)) from error
+def bm25_child_plan(documents: Artifact, language: str) -> Plan:
+    """What a BM25 index in a known language is made from."""
+    # English is not named, as in indexes made before there was another language.
+    settings = {} if language == languages.ENGLISH else {"language": language}
+    return Plan("index.bm25", BM25_VERSION, settings, artifacts={"documents": documents})

@@ -7,46 +7,37 @@ again in float64, and that score alone decides the order and the cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from negmine.engine.threads import in_turn
 from negmine.errors import InvalidDataError, UsageError
-from negmine.memory import MIB
+from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.devices import gpus
-from negmine.models.encoders import Encoder, EncoderSettings, load_encoder
-from negmine.models.resolve import resolve
-from negmine.models.several import in_turn
-from negmine.sources import torch_search
+from negmine.models.encoders import load_encoder
+from negmine.models.resolve import ModelRef, resolve
+from negmine.params.index import IndexParams
+from negmine.sources import exact_gpu
 from negmine.sources.base import Hits
-from negmine.table.artifact import Artifact, Writer
+from negmine.sources.exact import BLOCK_QUERIES, MEMORY, SEARCH_ERROR, SLACK, Best, search
+from negmine.sources.vectors import (
+    ALONE_BYTES,
+    BLOCK_ROWS,
+    Stored,
+    Vectors,
+    products,
+    refuse_overflow,
+    rounding,
+    score_pairs,
+)
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.writing import Writer
 from negmine.table.documents import Documents, full_text
-from negmine.table.schema import positions_in_group, rank_order, string_codes
-
-#: Fetched beyond k, so that the cut is decided by exact scores and docids.
-_SLACK = 16
-#: Relative error of a float32 inner product, in the two vectors' lengths, is well below this.
-_SEARCH_ERROR = 1e-5
-#: Vectors multiplied at a time with a block of queries: their scores stay in the cache.
-_BLOCK_ROWS = 1024
-_BLOCK_QUERIES = 1024
-#: Bytes of the gathered pairs that a thread multiplies in float64: they stay in its cache.
-_PAIR_BYTES = 2 * MIB
-#: Bytes of what is computed at a time where one thread does it.
-_ALONE_BYTES = 32 * MIB
-#: How float16 is tried: queries, neighbours of each, the share that must stay, and how far below
-#: the cut, relative to the vectors' lengths, what takes the place of a neighbour may score.
-_SAMPLED, _SAMPLE_K, _SAME_NEIGHBOURS, _NEAR_TIE = 256, 100, 0.999, 1e-3
-#: Bytes of a dense search where nobody says how many.
-_MEMORY = 512 * MIB
-
-
-Stored = Literal["auto", "float16", "float32"]
+from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 
 def build(
@@ -92,134 +83,11 @@ def build(
             vectors = next(made)
             facts = facts or rounding(vectors)
             if facts["dtype"] == "float16":
-                _refuse_overflow(vectors, name)
+                refuse_overflow(vectors, name)
             # Told with the first part: a run that was cut short goes on in its format.
             told = facts if name == documents.names[0] else None
             writer.add_array(target, vectors.astype(facts["dtype"]), told)
     return facts
-
-
-def rounding(vectors: np.ndarray) -> dict[str, Any]:
-    """Whether float16 would lose neighbours: top-k of a sample, vectors rounded and not.
-
-    Some of the vectors are the queries, all are the corpus. float16 is chosen where at least
-    99.9% of the neighbours are the same, and those that are not score, before rounding, within
-    a thousandth of the k-th best (of the product of the lengths): near-ties at the cut.
-
-    Args:
-        vectors: float32 [n, dim].
-
-    Returns:
-        ``dtype``, ``reason`` and the numbers.
-    """
-    if np.abs(vectors).max(initial=0) > np.finfo(np.float16).max:
-        return {"dtype": "float32", "reason": "values beyond float16"}
-    rounded = vectors.astype(np.float16).astype(np.float32)
-    chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), _SAMPLED)).astype(np.int64)
-    k = min(_SAMPLE_K, max(1, len(vectors) // 2))
-    exact = vectors[chosen] @ vectors.T
-    near = vectors[chosen] @ rounded.T
-    cut = -np.partition(-exact, k - 1, axis=1)[:, k - 1 : k]
-    found = np.argpartition(-near, k - 1, axis=1)[:, :k]
-    # What was found instead of a neighbour scores below the k-th best; a tie with it is none lost.
-    lost = (cut - np.take_along_axis(exact, found, axis=1)).clip(min=0)
-    lengths = np.linalg.norm(vectors, axis=1)
-    worst = float((lost / np.maximum(lengths[chosen, None] * lengths.max(), 1e-30)).max())
-    same = float((lost == 0).mean())
-    fits = same >= _SAME_NEIGHBOURS and worst <= _NEAR_TIE
-    return {
-        "dtype": "float16" if fits else "float32",
-        "reason": "no loss in a sample" if fits else "float16 would lose neighbours",
-        "sampled_queries": len(chosen),
-        "sampled_documents": len(vectors),
-        "k": k,
-        "same_neighbours": round(same, 6),
-        "largest_loss": round(worst, 8),
-    }
-
-
-def _refuse_overflow(vectors: np.ndarray, name: str) -> None:
-    if np.abs(vectors).max(initial=0) > np.finfo(np.float16).max:
-        raise InvalidDataError(
-            "a vector holds values beyond float16",
-            where=name,
-            hint="Index again with --vectors float32.",
-        )
-
-
-class Vectors:
-    """The vectors of a corpus, read part by part; rows are numbered through the parts."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        self.artifact = artifact
-        self.names = list(artifact.manifest["files"])
-        self.offsets = np.concatenate(
-            ([0], np.cumsum([artifact.rows(name) for name in self.names]))
-        ).astype(np.int64)
-        self._longest: float | None = None
-
-    def __len__(self) -> int:
-        return int(self.offsets[-1])
-
-    def parts(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, matrix as stored) in order; the matrix is a memory map."""
-        for first, name in zip(self.offsets, self.names, strict=False):
-            yield int(first), self._part(name)
-
-    def _part(self, name: str) -> np.ndarray:
-        matrix: np.ndarray = np.load(self.artifact.file(name), mmap_mode="r", allow_pickle=False)
-        return matrix
-
-    def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, float32 matrix of about ``size`` bytes at most) in order.
-
-        The next block is read, checked and converted while the caller works on one.
-        """
-
-        def read(first: int, name: str, start: int, rows: int) -> tuple[int, np.ndarray]:
-            return first + start, float32(self._part(name)[start : start + rows])
-
-        def asked() -> Iterator[tuple[int, str, int, int]]:
-            for first, name in zip(self.offsets, self.names, strict=False):
-                shape = self._part(name).shape
-                rows = max(_BLOCK_ROWS, size // max(1, 4 * shape[1]) // _BLOCK_ROWS * _BLOCK_ROWS)
-                for start in range(0, shape[0], rows):
-                    yield int(first), name, start, rows
-
-        with ThreadPoolExecutor(1, thread_name_prefix="vectors") as pool:
-            ahead = None
-            for block in asked():
-                following = pool.submit(read, *block)
-                if ahead is not None:
-                    yield ahead.result()
-                ahead = following
-            if ahead is not None:
-                yield ahead.result()
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of row numbers, float32, in the order asked for."""
-        order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        found: np.ndarray | None = None
-        for first, part in self.parts():
-            if found is None:
-                found = np.empty((len(rows), part.shape[1]), dtype=np.float32)
-            low, high = np.searchsorted(ordered, [first, first + len(part)])
-            found[order[low:high]] = part[ordered[low:high] - first]
-        assert found is not None, "an index has at least one document"
-        return found
-
-    @property
-    def longest(self) -> float:
-        """Length of the longest vector."""
-        if self._longest is None:
-            if self.artifact.manifest["params"].get("normalize"):
-                self._longest = 1.0
-            else:
-                blocks = self.blocks(_ALONE_BYTES)
-                squares = (np.einsum("ij,ij->i", block, block).max() for _, block in blocks)
-                self._longest = float(np.sqrt(max(squares)))
-        return self._longest
 
 
 def refuse_untrusted(vectors: Artifact, name: str, trusted: bool) -> None:
@@ -280,221 +148,6 @@ def load_query_encoder(
     )
 
 
-def float32(part: np.ndarray) -> np.ndarray:
-    """Rows of stored vectors in float32, C-contiguous."""
-    if part.dtype != np.float16 or part.shape[1] == 0:
-        return np.ascontiguousarray(part, dtype=np.float32)
-    import faiss
-
-    # The same values as NumPy's conversion, several times as fast.
-    coder = faiss.IndexScalarQuantizer(part.shape[1], faiss.ScalarQuantizer.QT_fp16)
-    return coder.sa_decode(np.ascontiguousarray(part).view(np.uint8))
-
-
-@dataclass
-class _Best:
-    """The best rows of every query so far: a reservoir of the size ``2 * depth`` each.
-
-    Attributes:
-        depth: rows wanted.
-        score: float32 [queries, room], -inf where there is none.
-        row: row numbers, int32 or int64 [queries, room].
-        count: rows in use of each reservoir.
-        limit: what does not exceed this is not among the best ``depth``.
-    """
-
-    depth: int
-    score: np.ndarray
-    row: np.ndarray
-    count: np.ndarray
-    limit: np.ndarray
-
-    @staticmethod
-    def room(depth: int) -> int:
-        """Places of a reservoir."""
-        return max(2 * depth, 128)
-
-    @classmethod
-    def empty(cls, queries: int, depth: int, rows: int) -> _Best:
-        """Nothing found yet, in a corpus of so many rows."""
-        room = cls.room(depth)
-        kind = np.int32 if rows <= np.iinfo(np.int32).max else np.int64
-        return cls(
-            depth,
-            np.full((queries, room), -np.inf, dtype=np.float32),
-            np.zeros((queries, room), dtype=kind),
-            np.zeros(queries, dtype=np.int64),
-            np.full(queries, -np.inf, dtype=np.float32),
-        )
-
-    def add(self, low: int, scores: np.ndarray, above: np.ndarray, first: int) -> None:
-        """Take what exceeds the limits.
-
-        Args:
-            low: the first query of this block.
-            scores: float32 [block of queries, block of rows].
-            above: a buffer for booleans, of that shape.
-            first: the row of the first column.
-        """
-        high = low + len(scores)
-        np.greater(scores, self.limit[low:high, None], out=above)
-        hit = np.flatnonzero(above)
-        if len(hit) == 0:
-            return
-        query, column = np.divmod(hit, scores.shape[1])
-        more = np.bincount(query, minlength=len(scores))
-        full = self.count[low:high] + more > self.score.shape[1]
-        if full.any():
-            self._shrink(low, np.flatnonzero(full), scores, first)
-            stays = ~full[query]
-            hit, query, column = hit[stays], query[stays], column[stays]
-            more[full] = 0
-        place = np.arange(len(query)) - np.repeat(np.cumsum(more) - more, more)
-        place += self.count[low + query]
-        self.score[low + query, place] = scores.ravel()[hit]
-        self.row[low + query, place] = column + first
-        self.count[low:high] += more
-
-    def _shrink(self, low: int, full: np.ndarray, scores: np.ndarray, first: int) -> None:
-        """Keep the best ``depth`` of the reservoirs that would overflow and of their scores."""
-        at = low + full
-        width = self.score.shape[1]
-        every = np.concatenate([self.score[at], scores[full]], axis=1)
-        keep = np.argpartition(every, every.shape[1] - self.depth, axis=1)[:, -self.depth :]
-        kept = np.take_along_axis(every, keep, axis=1)
-        rows = np.take_along_axis(self.row[at], np.minimum(keep, width - 1), axis=1)
-        rows = np.where(keep < width, rows, keep - width + first)
-        self.score[at] = -np.inf
-        self.score[at, : self.depth] = kept
-        self.row[at, : self.depth] = rows
-        # More than the room, so more than depth, were seen: no kept place is empty.
-        self.count[at] = self.depth
-        self.limit[at] = kept.min(axis=1)
-
-    def sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """(scores float32, rows int64) [queries, depth], best first."""
-        scores = np.empty((len(self.score), self.depth), dtype=np.float32)
-        rows = np.empty((len(self.score), self.depth), dtype=np.int64)
-        for low in range(0, len(self.score), _BLOCK_QUERIES):
-            some = slice(low, low + _BLOCK_QUERIES)
-            order = np.argsort(-self.score[some], axis=1, kind="stable")[:, : self.depth]
-            scores[some] = np.take_along_axis(self.score[some], order, axis=1)
-            rows[some] = np.take_along_axis(self.row[some], order, axis=1)
-        return scores, rows
-
-
-def search(
-    vectors: Vectors, queries: np.ndarray, k: int, *, memory: int = _MEMORY
-) -> tuple[np.ndarray, np.ndarray]:
-    """Top-k rows by inner product in float32, in one pass over the corpus per group of queries.
-
-    Args:
-        vectors: the corpus.
-        queries: float32 [n, dim].
-        k: rows wanted per query; at most the corpus size is returned.
-        memory: bytes for what is held beside the queries and the answer.
-
-    Returns:
-        (scores float32 [n, k], rows int64 [n, k]), best first; ties in no particular order.
-    """
-    k = min(k, len(vectors))
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
-    scores = np.empty((len(queries), k), dtype=np.float32)
-    rows = np.empty((len(queries), k), dtype=np.int64)
-    # Half for the reservoirs; two blocks of vectors are there at a time, one being read.
-    at_once = max(64, memory // 2 // (8 * _Best.room(k)))
-    for start in range(0, len(queries), at_once):
-        some = slice(start, start + at_once)
-        best = _Best.empty(len(queries[some]), k, len(vectors))
-        _fill(best, vectors, queries[some], memory // 8)
-        scores[some], rows[some] = best.sorted()
-    return scores, rows
-
-
-def _fill(best: _Best, vectors: Vectors, queries: np.ndarray, size: int) -> None:
-    """One pass over the corpus; blocks of queries are spread over the threads."""
-    with _threads() as threads:
-        height = min(_BLOCK_QUERIES, max(64, -(-len(queries) // threads)))
-
-        def work(low: int, first: int, block: np.ndarray) -> None:
-            some = queries[low : low + height]
-            scores = np.empty(len(some) * _BLOCK_ROWS, dtype=np.float32)
-            above = np.empty(len(some) * _BLOCK_ROWS, dtype=bool)
-            for start in range(0, len(block), _BLOCK_ROWS):
-                rows = block[start : start + _BLOCK_ROWS]
-                shape = (len(some), len(rows))
-                product = scores[: shape[0] * shape[1]].reshape(shape)
-                np.matmul(some, rows.T, out=product)
-                best.add(low, product, above[: product.size].reshape(shape), first + start)
-
-        with ThreadPoolExecutor(threads, thread_name_prefix="search") as pool:
-            for first, block in vectors.blocks(size):
-                tasks = [
-                    pool.submit(work, low, first, block) for low in range(0, len(queries), height)
-                ]
-                for task in tasks:
-                    task.result()
-
-
-@contextmanager
-def _threads() -> Iterator[int]:
-    """How many threads NumPy's products would take; inside, each product takes one."""
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    threads = max(
-        (pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"),
-        default=1,
-    )
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield threads
-
-
-def products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Inner product of each pair of rows, float32 [n].
-
-    Summed in float64 and rounded once, so a pair's score does not depend on which other pairs,
-    blocks or threads it was computed with.
-    """
-    result = np.empty(len(left), dtype=np.float32)
-    result[:] = np.einsum("ij,ij->i", left.astype(np.float64), right.astype(np.float64))
-    return result
-
-
-def score_pairs(
-    vectors: Vectors, queries: np.ndarray, query: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """Inner product of each (query index, row) pair, float32 [n]; see :func:`products`."""
-    result = np.empty(len(rows), dtype=np.float32)
-    at_once = max(1, _PAIR_BYTES // (24 * max(1, queries.shape[1])))
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-
-    def work(first: int, part: np.ndarray, low: int, high: int) -> None:
-        for start in range(low, high, at_once):
-            chosen = order[start : min(start + at_once, high)]
-            result[chosen] = products(queries[query[chosen]], float32(part[rows[chosen] - first]))
-
-    with _threads() as threads, ThreadPoolExecutor(threads, initializer=_decode_alone) as pool:
-        for first, part in vectors.parts():
-            low, high = np.searchsorted(ordered, [first, first + len(part)])
-            share = max(at_once, -(-(high - low) // threads))
-            tasks = [
-                pool.submit(work, first, part, start, min(start + share, high))
-                for start in range(low, high, share)
-            ]
-            # A part that is done is let go before the next: what was read of it counts as memory.
-            for task in tasks:
-                task.result()
-    return result
-
-
-def _decode_alone() -> None:
-    """Let FAISS decode in the calling thread: for so few rows its own threads cost more."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)
-
-
 class Approximate(Protocol):
     """An index that may miss some of the best."""
 
@@ -537,7 +190,7 @@ class DenseSource:
         vectors: Vectors,
         load: Callable[[], Encoder],
         *,
-        memory: int = _MEMORY,
+        memory: int = MEMORY,
         ann: Approximate | None = None,
         device: str = "auto",
         together: int = 4096,
@@ -593,9 +246,9 @@ class DenseSource:
         """
         encoded = self._encode(queries)
         k = min(k, len(self._vectors))
-        depth = min(k + _SLACK, len(self._vectors))
+        depth = min(k + SLACK, len(self._vectors))
         # The reservoirs' places, and a pair's query, row, score and place in several orders.
-        at_once = max(64, self._memory // (8 * _Best.room(depth) + 80 * depth))
+        at_once = max(64, self._memory // (8 * Best.room(depth) + 80 * depth))
         found = [
             self._search(encoded, rows[start : start + at_once], k, depth)
             for start in range(0, len(rows), at_once)
@@ -622,22 +275,22 @@ class DenseSource:
         assert self._encoder is not None, "the queries are encoded"
         on = gpus(self._device, self._encoder.placement.device)
         if on:
-            found, rows = torch_search.search(self._vectors.parts(), mine, depth, on)
+            found, rows = exact_gpu.search(self._vectors.parts(), mine, depth, on)
         else:
             found, rows = search(self._vectors, mine, depth, memory=self._memory)
         query = np.repeat(np.arange(len(chosen)), depth)
         rows = rows.ravel()
         exact = score_pairs(self._vectors, mine, query, rows)
         floor = -np.partition(-exact.reshape(len(chosen), depth), k - 1, axis=1)[:, k - 1]
-        error = _SEARCH_ERROR * self._vectors.longest * np.linalg.norm(mine, axis=1)
+        error = SEARCH_ERROR * self._vectors.longest * np.linalg.norm(mine, axis=1)
         # A document that was not fetched scores at most the last fetched one's.
         tied = (floor <= found[:, -1] + error) & (depth < len(self._vectors))
         settled = ~tied[query]
         pairs = [(query[settled], rows[settled], exact[settled])]
         # One more pass takes all that may reach the cut of the queries that are still open.
         open_ = np.flatnonzero(tied)
-        for start in range(0, len(open_), _BLOCK_QUERIES):
-            some = open_[start : start + _BLOCK_QUERIES]
+        for start in range(0, len(open_), BLOCK_QUERIES):
+            some = open_[start : start + BLOCK_QUERIES]
             number, more, score = self._reaching(mine[some], floor[some], error[some], k)
             pairs.append((some[number], more, score))
         query, rows, exact = self._ranked(*_joined(pairs), k)
@@ -653,10 +306,10 @@ class DenseSource:
             np.empty(0, dtype=np.float32),
         )
         most = 2 * k * len(queries) + self._memory // 200
-        size = max(1, _ALONE_BYTES // (24 * max(1, queries.shape[1])))
+        size = max(1, ALONE_BYTES // (24 * max(1, queries.shape[1])))
         for first, block in self._vectors.blocks(self._memory // 8):
-            for start in range(0, len(block), _BLOCK_ROWS):
-                rows = block[start : start + _BLOCK_ROWS]
+            for start in range(0, len(block), BLOCK_ROWS):
+                rows = block[start : start + BLOCK_ROWS]
                 near = queries @ rows.T >= (floor - error)[:, None]
                 query, row = np.nonzero(near)
                 for low in range(0, len(query), size):
@@ -692,3 +345,46 @@ class DenseSource:
     def close(self) -> None:
         """Let go of the model."""
         self._encoder = self._encoded = None
+
+
+VECTORS_VERSION = 3
+
+
+def vectors_plan(
+    params: IndexParams, documents: Artifact, name: str, reference: ModelRef, prompt: str | None
+) -> Plan:
+    """What the vectors ``name`` are made from."""
+    settings = {
+        "doc_prompt": prompt,
+        "pooling": params.pooling,
+        "normalize": params.normalize,
+        "max_length": params.max_length,
+        "batch_size": params.batch_size,
+        "dtype": params.dtype,
+        "runtime": params.runtime,
+        "vectors": params.vectors,
+        # Not there when no code is trusted, as in indexes made before it could be.
+        **({"trust_remote_code": True} if params.trust_remote_code else {}),
+    }
+    return Plan(
+        "index.vectors",
+        VECTORS_VERSION,
+        settings,
+        artifacts={"documents": documents},
+        models={name: {"model": reference.spec, "revision": reference.revision}},
+    )
+
+
+def encoder_settings(params: IndexParams, prompt: str | None) -> EncoderSettings:
+    """How the documents are encoded."""
+    return EncoderSettings(
+        doc_prompt=prompt,
+        pooling=params.pooling,
+        normalize=params.normalize,
+        max_length=params.max_length,
+        batch_size=params.batch_size,
+        device=params.device,
+        dtype=params.dtype,
+        runtime=params.runtime,
+        trust_remote_code=params.trust_remote_code,
+    )

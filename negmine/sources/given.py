@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.sources.base import AskedBy, Hits
-from negmine.table.schema import positions_in_group
+from negmine.table.ranking import positions_in_group
 
 #: What the source is called.
 NAME = "given"

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from negmine.sources.base import AskedBy, Hits
 from negmine.sources.union import Judgements
-from negmine.table.schema import positions_in_group, rank_order, string_codes
+from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 NAME = "judged"
 

@@ -235,7 +235,7 @@ def misfit(reading: Reading) -> str | None:
 
 def analyzer(language: str) -> Any:
     """Lucene's analyser for a language of :class:`Reading`; Java has to be running."""
-    from negmine import jvm
+    from negmine.sources import jvm
 
     if language == ENGLISH:
         return jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
@@ -246,7 +246,7 @@ def analyzer(language: str) -> Any:
 
 
 def _ngrams() -> Any:
-    from negmine import jvm
+    from negmine.sources import jvm
 
     empty = jvm.java_class("java.util.HashMap")
     grams = empty()

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError
+from negmine.inputs import RUN_SCHEMA, Columns, Problems, read_run
 from negmine.sources import run_order
 from negmine.sources.base import AskedBy, Hits
 from negmine.table.documents import Documents
-from negmine.table.readers import RUN_SCHEMA, Columns, Problems, read_run
-from negmine.table.schema import group_starts, positions_in_group, string_codes
+from negmine.table.ranking import group_starts, positions_in_group, string_codes
 
 
 class RunFile:

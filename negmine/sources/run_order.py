@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from negmine.table.schema import group_starts
+from negmine.table.ranking import group_starts
 
 
 @dataclass(frozen=True)

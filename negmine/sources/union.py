@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.sources.base import Hits
+from negmine.table import ranking
 from negmine.table import schema as schemas
 from negmine.table.names import rank_column, score_column
 
@@ -75,7 +76,7 @@ def gather(
     """
     sources = list(hits)
     pieces = [hits[source].docid for source in sources] + [judgements.docid]
-    codes, docids = schemas.string_codes(pa.chunked_array(pieces, pa.string()))
+    codes, docids = ranking.string_codes(pa.chunked_array(pieces, pa.string()))
     bounds = np.cumsum([0, *(len(piece) for piece in pieces)])
     # One integer per pair: query-major, docid order within a query.
     width = max(1, len(docids))
@@ -89,9 +90,9 @@ def gather(
         key = found.query.astype(np.int64) * width + codes[bounds[i] : bounds[i + 1]]
         counts = np.ones(len(key), dtype=bool)
         if k is not None and source not in uncut:
-            counts = _down_to(found.query, schemas.find(positives, key)[1], k)
+            counts = _down_to(found.query, ranking.find(positives, key)[1], k)
         keys[source], scores[source] = key[counts], found.score[counts]
-        ranks[source] = schemas.positions_in_group(found.query)[counts]
+        ranks[source] = ranking.positions_in_group(found.query)[counts]
     pairs = np.unique(np.concatenate([*keys.values(), positives]))
     rank, score = {}, {}
     for source in sources:
@@ -100,7 +101,7 @@ def gather(
         rank[source][at] = ranks[source]
         score[source] = np.full(len(pairs), np.nan, dtype=np.float32)
         score[source][at] = scores[source]
-    at, present = schemas.find(pairs, judged)
+    at, present = ranking.find(pairs, judged)
     at = at[present]
     grade = np.zeros(len(pairs), dtype=judgements.grade.dtype)
     grade[at] = judgements.grade[present]
@@ -114,7 +115,7 @@ def gather(
 
 def _down_to(query: np.ndarray, positive: np.ndarray, k: int) -> np.ndarray:
     """The rows of a ranking down to each query's k-th that is no positive, bool [n]."""
-    starts = schemas.group_starts(query)
+    starts = ranking.group_starts(query)
     others = np.cumsum(~positive)
     before = (others - ~positive)[starts]
     others = others - np.repeat(before, np.diff(np.append(starts, len(query))))

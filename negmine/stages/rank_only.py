@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import UsageError
-from negmine.params import FilterParams
-from negmine.rules.base import UNRANKED, read_rank
+from negmine.params.filter import FilterParams
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact
+from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import NOT_SEARCHED, rank_column, score_column
+from negmine.table.part import UNRANKED, read_rank
 
 #: Options that compare the score of ``--by`` with something, where they are given.
 _RULES = (

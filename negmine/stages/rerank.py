@@ -14,18 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import log, memory
+from negmine.engine.threads import in_turn
 from negmine.errors import UsageError, did_you_mean
+from negmine.memory import reset_peak_memory
 from negmine.models.devices import gpus
+from negmine.models.footprint import models_memory
 from negmine.models.resolve import ModelRef
-from negmine.models.several import in_turn
-from negmine.params import RerankParams, output_affecting
-from negmine.recipe import named, per_name
+from negmine.params import output_affecting
+from negmine.params.rerank import RerankParams
+from negmine.params.values import named, per_name
 from negmine.scorers import HasPlacement, Prompts, Scorer, load_scorer, refer
-from negmine.stages.inputs import models_memory
-from negmine.stages.outcome import Outcome, conserve
-from negmine.table import artifact as artifacts
+from negmine.stages.outcome import Outcome
+from negmine.table import artifacts, ranking
+from negmine.table import part as table_part
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact, Plan, Writer
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.writing import Writer
+from negmine.table.conservation import conserve
 from negmine.table.documents import Documents
 from negmine.table.names import score_column
 
@@ -108,7 +114,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
-    artifacts.reset_peak_memory()
+    reset_peak_memory()
     with writer:
         scorers = _on_every_gpu(params, setup)
         counts = score(params, setup.source, scorers, writer, budget.texts)
@@ -287,14 +293,14 @@ def wanted(table: pa.Table, params: RerankParams) -> np.ndarray:
     """Rows to score: all, or positives and the ``--top`` best of each query."""
     if params.top is None:
         return np.ones(table.num_rows, dtype=bool)
-    query, _ = schemas.string_codes(table.column("qid"))
-    docid, _ = schemas.string_codes(table.column("docid"))
+    query, _ = ranking.string_codes(table.column("qid"))
+    docid, _ = ranking.string_codes(table.column("docid"))
     by = (params.top_by or "best").removeprefix(score_column(""))
     if by == "best":
-        key = -schemas.best_rank(table).astype(np.float64)
+        key = -table_part.best_rank(table).astype(np.float64)
     else:
         key = table.column(score_column(by)).to_numpy().astype(np.float64)
-    order = schemas.rank_order(query, key, docid)
+    order = ranking.rank_order(query, key, docid)
     keep = np.zeros(table.num_rows, dtype=bool)
-    keep[order[schemas.positions_in_group(query[order]) <= params.top]] = True
+    keep[order[ranking.positions_in_group(query[order]) <= params.top]] = True
     return keep | (table.column("label").to_numpy() == 1)

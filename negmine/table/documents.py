@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError
-from negmine.table.artifact import Artifact, Writer
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.writing import Writer
 from negmine.table.ids import content_ids
 from negmine.table.names import meta_column
 from negmine.table.schema import DOCUMENTS

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine.errors import InvalidDataError
-from negmine.table.readers import Problems, read_queries
+from negmine.inputs import Problems, read_queries
 from tests.conftest import ROOT, Invoke, require_packages
 
 

@@ -23,7 +23,7 @@ from negmine.errors import UsageError
 from negmine.formats.base import Chosen, Measure, Options, tables
 from negmine.params import ExportParams
 from negmine.stages import export
-from negmine.table import files
+from negmine.table import writers as files
 from tests.formats.conftest import make_ledger
 
 
@@ -471,7 +471,7 @@ def test_trec_files_are_read_by_ir_measures(ledger: Path, tmp_path: Path) -> Non
 
 
 def test_negmine_reads_its_own_trec_files(ledger: Path, tmp_path: Path) -> None:
-    from negmine.table.readers import Problems, read_qrels, read_run
+    from negmine.inputs import Problems, read_qrels, read_run
 
     export.run(ExportParams(format="trec-run"), ledger, tmp_path / "train.run")
     export.run(ExportParams(format="trec-qrels"), ledger, tmp_path / "train.qrels")

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from negmine import formats
 from negmine.formats.base import Chosen, Options, tables
-from negmine.table import files
-from negmine.table.readers import Problems, Reading, read_examples
+from negmine.inputs import Problems, Reading, read_examples
+from negmine.table import writers as files
 
 #: Text of any kind, and what readers of lines and fields could trip over.
 _TEXTS = st.one_of(

@@ -13,9 +13,10 @@ import pytest
 
 from negmine.errors import MissingDependencyError, UsageError
 from negmine.models import compiled, devices
-from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
+from negmine.models.base import CrossEncoderSettings, EncoderSettings
+from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.devices import Placement
-from negmine.models.encoders import EncoderSettings, load_encoder
+from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
 from tests.tiny_models import texts
 

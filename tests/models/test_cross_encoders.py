@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.errors import UsageError
-from negmine.models.cross_encoders import CrossEncoder, CrossEncoderSettings, load_cross_encoder
-from negmine.models.encoders import is_plain_text_model
+from negmine.models.base import CrossEncoder, CrossEncoderSettings
+from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.pairs import longest_first, pair_tokenizer
 from negmine.models.resolve import resolve
+from negmine.models.torch_models import is_plain_text_model
 from tests.tiny_models import texts
 
 CPU = CrossEncoderSettings(device="cpu", dtype="float32", batch_size=8)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
-from negmine.models.encoders import EncoderSettings, load_encoder
+from negmine.models.base import CrossEncoderSettings, EncoderSettings
+from negmine.models.cross_encoders import load_cross_encoder
+from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
 from tests.tiny_models import texts
 

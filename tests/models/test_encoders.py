@@ -12,13 +12,10 @@ import numpy as np
 import pytest
 
 from negmine.errors import InvalidDataError, UsageError
-from negmine.models.encoders import (
-    Encoder,
-    EncoderSettings,
-    is_plain_text_model,
-    load_encoder,
-)
+from negmine.models.base import Encoder, EncoderSettings
+from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
+from negmine.models.torch_models import is_plain_text_model
 from tests.tiny_models import texts
 
 CPU = EncoderSettings(device="cpu", dtype="float32", batch_size=8)

@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from negmine.engine.threads import in_turn
 from negmine.errors import MachineError, exhausted, machine_error
-from negmine.models.cross_encoders import CrossEncoderSettings, load_cross_encoder
+from negmine.models.base import CrossEncoderSettings, EncoderSettings
+from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.devices import Placement
-from negmine.models.encoders import EncoderSettings, load_encoder
+from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
 from negmine.models.room import Room
-from negmine.models.several import in_turn
-from negmine.sources import torch_search
+from negmine.sources import exact_gpu
 from tests.conftest import Invoke, write_jsonl
 from tests.tables import make_scored
 from tests.tiny_models import texts
@@ -134,7 +135,7 @@ def test_an_encoder_goes_on(
 ) -> None:
     if not plain:
         # Models whose features are more than a tokenizer's output make their batches themselves.
-        monkeypatch.setattr("negmine.models.encoders.is_plain_text_model", lambda _: False)
+        monkeypatch.setattr("negmine.models.torch_encoder.is_plain_text_model", lambda _: False)
     settings = EncoderSettings(device="cpu", dtype="float32")
     encoder = load_encoder(resolve(str(tiny_bi)), settings)
     asked = texts(70)
@@ -157,7 +158,9 @@ def test_a_cross_encoder_goes_on(
     tiny_cross: Path, told: list[str], monkeypatch: pytest.MonkeyPatch, plain: bool
 ) -> None:
     if not plain:
-        monkeypatch.setattr("negmine.models.cross_encoders.is_plain_text_model", lambda _: False)
+        monkeypatch.setattr(
+            "negmine.models.torch_cross_encoder.is_plain_text_model", lambda _: False
+        )
     settings = CrossEncoderSettings(device="cpu", dtype="float32", max_length=64)
     scorer = load_cross_encoder(resolve(str(tiny_cross)), settings)
     queries, documents = texts(4, seed=1, longest=9), texts(20, seed=2)
@@ -215,16 +218,16 @@ def test_the_search_takes_smaller_blocks(told: list[str], monkeypatch: pytest.Mo
     rng = np.random.default_rng(0)
     stored = rng.normal(size=(500, 16)).astype(np.float32)
     queries = rng.normal(size=(40, 16)).astype(np.float32)
-    real = torch_search._take
+    real = exact_gpu._take
 
     def take(torch_: Any, best: Any, row: Any, asked: Any, block: Any, *more: Any) -> None:
         if len(block) > 200:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         real(torch_, best, row, asked, block, *more)
 
-    monkeypatch.setattr(torch_search, "_take", take)
+    monkeypatch.setattr(exact_gpu, "_take", take)
     parts = [(0, stored[:300]), (300, stored[300:])]
-    scores, rows = torch_search.search(parts, queries, 5, ["cpu"], memory=1 << 20)
+    scores, rows = exact_gpu.search(parts, queries, 5, ["cpu"], memory=1 << 20)
     exact = queries @ stored.T
     np.testing.assert_array_equal(rows, np.argsort(-exact, axis=1)[:, :5])
     np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :5], rtol=1e-5)
@@ -233,9 +236,9 @@ def test_the_search_takes_smaller_blocks(told: list[str], monkeypatch: pytest.Mo
     def never(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(torch_search, "_take", never)
+    monkeypatch.setattr(exact_gpu, "_take", never)
     with pytest.raises(MachineError, match="the search does not fit on cpu"):
-        torch_search.search(parts, queries, 5, ["cpu"], memory=1 << 22)
+        exact_gpu.search(parts, queries, 5, ["cpu"], memory=1 << 22)
 
 
 # --- the command line -------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from negmine import rules
-from negmine.calibration import Bound, Fit
+from negmine.learning.calibration import Bound
+from negmine.learning.fit import Fit
 from negmine.params import FilterParams
 from negmine.rules.borders import borders
 from negmine.table import schema as schemas

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from negmine import rules
-from negmine.calibration import Bound, Fit
+from negmine.learning.calibration import Bound
+from negmine.learning.fit import Fit
 from negmine.params import FilterParams
-from negmine.stages.deciding import judge
-from negmine.stages.filter_options import Columns
+from negmine.stages.filter.deciding import judge
+from negmine.stages.filter.options import Columns
 
 INF = float("inf")
 

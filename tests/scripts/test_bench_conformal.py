@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negmine.calibration import needed, threshold
+from negmine.learning.calibration import needed, threshold
 from tests.conftest import ROOT
 from tests.tables import make_scored
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from negmine.table import readers
+from negmine import inputs as readers
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "bench_readers.py"

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from negmine.table.readers import Problems, read_corpus, read_qrels, read_queries
+from negmine.inputs import Problems, read_corpus, read_qrels, read_queries
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_verses.py"
 PACKAGES = [f"pythonbible_{name}" for name in ("ylt", "kjv", "asv", "web", "dar")]

@@ -18,9 +18,10 @@ import pytest
 
 from negmine import memory
 from negmine.errors import InvalidDataError, UsageError
-from negmine.sources import ann, dense, inverted
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import Artifact, Plan
+from negmine.sources import ann, dense, ivf
+from negmine.sources import vectors as sources_vectors
+from negmine.table import artifacts
+from negmine.table.artifacts import Artifact, Plan
 from tests.chains import make_data
 from tests.conftest import ROOT, Invoke
 from tests.sources.test_dense import DIMENSION, LookupEncoder, collection
@@ -28,7 +29,9 @@ from tests.sources.test_dense import DIMENSION, LookupEncoder, collection
 BUDGET = memory.Budget(8 << 30)
 
 
-def built(folder: Path, vectors: dense.Vectors, factory: str, memory_: str = "8GB") -> Artifact:
+def built(
+    folder: Path, vectors: sources_vectors.Vectors, factory: str, memory_: str = "8GB"
+) -> Artifact:
     writer = artifacts.begin(folder, Plan("index.ann", 2, {"factory": factory}))
     assert writer is not None
     budget = memory.Budget(memory.parse(memory_, "--memory"))
@@ -209,31 +212,31 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from negmine import memory
-from negmine.sources import ann, dense, inverted
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import Plan
+from negmine.sources import ann, dense, ivf, vectors
+from negmine.table import artifacts
+from negmine.table.artifacts import Plan
 
 base, what, factory, ceiling = Path(sys.argv[1]), *sys.argv[2:]
-stored = dense.Vectors(artifacts.open_artifact(base / "vectors"))
+stored = vectors.Vectors(artifacts.open_artifact(base / "vectors"))
 if what == "killed":
-    inverted._copy_head = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    ivf._copy_head = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if what == "search":
     index = artifacts.open_artifact(base / "ann")
     queries = np.random.default_rng(1).standard_normal((300, 256)).astype(np.float32)
     held = ann.held_to_search(index, "nprobe=8")
-    artifacts.reset_peak_memory()
+    memory.reset_peak_memory()
     budget = memory.budget(ceiling, approximate_indexes=held)
     _, rows = ann.open_index(index, "nprobe=8", budget.lists).search(queries, 50)
     np.save(base / f"rows-{ceiling}.npy", rows)
 else:
     budget = memory.budget(ceiling)
-    artifacts.reset_peak_memory()
+    memory.reset_peak_memory()
     with artifacts.begin(base / "ann", Plan("index.ann", 2, {"factory": factory})) as writer:
         writer.add_folder(
             ann.FOLDER, lambda path: {"vectors": ann.build(stored, factory, path, budget)}
         )
         writer.commit(writer.stats(ann.FOLDER))
-print(artifacts.peak_memory())
+print(memory.peak_memory())
 """
 
 
@@ -283,7 +286,7 @@ def test_killed_while_merging_it_is_built_again_and_nothing_is_left(
     index = built(tmp_path / "ann", stored, "IVF20,Flat")
     assert sorted(path.name for path in index.path.iterdir()) == ["_manifest.json", "faiss"]
     clean = built(tmp_path / "clean", stored, "IVF20,Flat")
-    for name in (inverted.FILE, inverted.TRAINED, inverted.LISTS):
+    for name in (ivf.FILE, ivf.TRAINED, ivf.LISTS):
         file = f"{ann.FOLDER}/{name}"
         assert index.file(file).read_bytes() == clean.file(file).read_bytes()
 

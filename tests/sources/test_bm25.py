@@ -65,7 +65,7 @@ def scifact() -> tuple[list[Document], list[str]]:
 PYSERINI = """
 import json, os, sys
 os.environ["OPENAI_API_KEY"] = "dummy"
-from negmine import jvm
+from negmine.sources import jvm
 jvm.start()
 from pyserini.search.lucene import LuceneSearcher
 folder, k = sys.argv[1], int(sys.argv[2])

@@ -12,9 +12,10 @@ import pytest
 
 from negmine.errors import InvalidDataError
 from negmine.models.devices import Placement
-from negmine.sources import dense, torch_search
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import Plan
+from negmine.sources import dense, exact, exact_gpu
+from negmine.sources import vectors as sources_vectors
+from negmine.table import artifacts
+from negmine.table.artifacts import Plan
 from negmine.table.documents import Documents
 from negmine.table.schema import DOCUMENTS
 
@@ -45,8 +46,8 @@ def collection(
     vectors: np.ndarray,
     ids: Sequence[str],
     part_rows: int,
-    stored: dense.Stored = "float32",
-) -> tuple[Documents, dense.Vectors]:
+    stored: sources_vectors.Stored = "float32",
+) -> tuple[Documents, sources_vectors.Vectors]:
     """A corpus whose document i has the text "i" and row i of ``vectors``."""
     writer = artifacts.begin(folder / "documents", Plan("index.documents", 1, {}))
     assert writer is not None
@@ -68,7 +69,7 @@ def collection(
     seen: list[int] = []
     with vector_writer:
         dense.build(documents, vector_writer, [encoder], seen.append, stored)
-        written = dense.Vectors(vector_writer.commit({}))
+        written = sources_vectors.Vectors(vector_writer.commit({}))
     assert sum(seen) == len(ids)
     return documents, written
 
@@ -142,8 +143,8 @@ def test_many_ties_in_many_blocks_are_settled_exactly(
 ) -> None:
     # Every vector comes 60 times, scattered, of any length: most cuts fall among equals, and a
     # float32 product tells equal vectors apart by its rounding.
-    monkeypatch.setattr(dense, "_BLOCK_ROWS", 32)
-    monkeypatch.setattr(dense, "_BLOCK_QUERIES", 4)
+    monkeypatch.setattr(sources_vectors, "BLOCK_ROWS", 32)
+    monkeypatch.setattr(exact, "BLOCK_QUERIES", 4)
     unique = random.standard_normal((10, DIMENSION)).astype(np.float32) * 30
     vectors = np.repeat(unique, 60, axis=0)[random.permutation(600)]
     ids = [f"d{i:03d}" for i in random.permutation(600)]
@@ -162,7 +163,7 @@ def test_reservoirs_keep_the_best_of_many_blocks(random: np.random.Generator) ->
     scores = random.standard_normal((6, 4000)).astype(np.float32)
     # Rising scores overflow a reservoir at every block.
     scores[0] = np.linspace(-1, 1, 4000)
-    best = dense._Best.empty(6, 40, 4000)
+    best = exact.Best.empty(6, 40, 4000)
     for low in (0, 4):
         for first in range(0, 4000, 700):
             block = np.ascontiguousarray(scores[low : low + 4, first : first + 700])
@@ -198,19 +199,19 @@ def test_float16_is_chosen_where_a_sample_keeps_its_neighbours(
     random: np.random.Generator,
 ) -> None:
     fine = random.standard_normal((2000, 64)).astype(np.float32)
-    facts = dense.rounding(fine)
+    facts = sources_vectors.rounding(fine)
     assert facts["dtype"] == "float16"
     assert facts["same_neighbours"] >= 0.999
     assert facts["largest_loss"] < 1e-3
     # What tells these apart is smaller than float16's steps at 100.
     close = 100 + random.standard_normal((2000, 64)).astype(np.float32) / 100
-    facts = dense.rounding(close)
+    facts = sources_vectors.rounding(close)
     assert facts["dtype"] == "float32"
     assert facts["same_neighbours"] < 0.9
-    assert dense.rounding(fine * 1e5)["dtype"] == "float32"
-    assert dense.rounding(fine[:1])["dtype"] == "float16"
+    assert sources_vectors.rounding(fine * 1e5)["dtype"] == "float32"
+    assert sources_vectors.rounding(fine[:1])["dtype"] == "float16"
     # Copies are ties: taking one for another loses nothing.
-    assert dense.rounding(np.repeat(fine[:20], 50, axis=0))["same_neighbours"] == 1
+    assert sources_vectors.rounding(np.repeat(fine[:20], 50, axis=0))["same_neighbours"] == 1
 
 
 def test_float16_that_was_asked_for_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
@@ -227,13 +228,13 @@ def test_search_with_torch_finds_the_same(
     random: np.random.Generator,
     on: list[str],
     memory: int | None,
-    stored: dense.Stored,
+    stored: sources_vectors.Stored,
 ) -> None:
     vectors = random.standard_normal((211, DIMENSION)).astype(np.float32)
     _, written = collection(tmp_path, vectors, [f"d{i}" for i in range(211)], 60, stored)
     queries = random.standard_normal((9, DIMENSION)).astype(np.float32)
     for k in (1, 40, 211):
-        scores, rows = torch_search.search(written.parts(), queries, k, on, memory)
+        scores, rows = exact_gpu.search(written.parts(), queries, k, on, memory)
         want = queries @ vectors.astype(stored).astype(np.float32).T
         np.testing.assert_allclose(scores, -np.sort(-want, axis=1)[:, :k], atol=1e-5)
         np.testing.assert_allclose(np.take_along_axis(want, rows, axis=1), scores, atol=1e-5)
@@ -292,7 +293,7 @@ def test_several_encoders_write_what_one_writes_and_go_on_where_it_ended(
 def test_stored_vectors_are_read_as_float32_of_the_same_value(dtype: Any) -> None:
     rows = np.random.default_rng(1).standard_normal((50, 12)).astype(dtype)
     rows[0, :4] = [0, -0.0, 6e-8, 65504]
-    read = dense.float32(rows)
+    read = sources_vectors.float32(rows)
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, rows.astype(np.float32))
 

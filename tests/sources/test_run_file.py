@@ -32,7 +32,7 @@ def corpus(tmp_path: Path) -> Documents:
     make_scored(
         tmp_path, [[{**row, "docid": f"d{i}"} for i in range(1, 5)]], sources=("bm25",), scorers=()
     )
-    from negmine.table.artifact import open_artifact
+    from negmine.table.artifacts import open_artifact
 
     return Documents(open_artifact(tmp_path / "documents"))
 

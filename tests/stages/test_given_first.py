@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.inputs.test_training_sets import TRUTH
 from tests.tables import make_scored
-from tests.test_training_sets import TRUTH
 from tests.training_sets import command, lines, rows
 
 FILLERS = [f"{query} is what people ask, {at}." for query, _, _ in TRUTH for at in range(6)]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.errors import InvalidDataError
-from negmine.table import artifact as artifacts
+from negmine.table import artifacts
 from negmine.table import documents as module
-from negmine.table.artifact import Plan
+from negmine.table.artifacts import Plan
 from negmine.table.documents import Documents, SeenIds, full_text, write_documents
 from negmine.table.ids import content_ids
 from negmine.table.schema import DOCUMENTS

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.errors import InvalidDataError, UsageError
+from negmine.table import part, ranking
 from negmine.table import schema as schemas
 from negmine.table.names import check_name
 
@@ -34,7 +35,7 @@ def test_the_default_score_is_the_last_scorers_else_the_first_sources() -> None:
 @given(st.lists(st.text()))
 def test_codes_compare_as_utf8_bytes_do(strings: list[str]) -> None:
     strings = [string.encode("utf-8", "ignore").decode() for string in strings]
-    codes, distinct = schemas.string_codes(pa.array(strings, pa.string()))
+    codes, distinct = ranking.string_codes(pa.array(strings, pa.string()))
     assert distinct.to_pylist() == sorted(set(strings), key=lambda s: s.encode())
     assert [distinct[int(code)].as_py() for code in codes] == strings
 
@@ -55,14 +56,14 @@ def test_rows_that_nothing_tells_apart_stay_in_order(
     descending = np.where(np.isnan(score), np.inf, -score)
     same = np.zeros(len(rows), dtype=np.int64)
     expected = np.lexsort((same, descending, group))
-    assert schemas.rank_order(group, score, same).tolist() == expected.tolist()
+    assert ranking.rank_order(group, score, same).tolist() == expected.tolist()
 
 
 @given(st.lists(st.tuples(st.text(max_size=2), st.integers(1, 4)), unique_by=lambda row: row[0]))
 def test_query_numbers_count_runs(runs: list[tuple[str, int]]) -> None:
     qids = [qid for qid, length in runs for _ in range(length)]
     column = pa.chunked_array([qids[:3], qids[3:]], pa.string())
-    number, starts = schemas.query_numbers(column)
+    number, starts = ranking.query_numbers(column)
     assert number.tolist() == [n for n, (_, length) in enumerate(runs) for _ in range(length)]
     assert starts.tolist() == [qids.index(qid) for qid, _ in runs]
 
@@ -74,7 +75,7 @@ def test_rank_order_is_by_group_then_falling_score_then_tie_break(
     group = np.array([row[0] for row in rows], dtype=np.int64)
     score = np.array([row[1] for row in rows], dtype=np.float64)
     tie = np.array([row[2] for row in rows], dtype=np.int64)
-    got = [rows[i] for i in schemas.rank_order(group, score, tie)]
+    got = [rows[i] for i in ranking.rank_order(group, score, tie)]
     key = lambda row: (row[0], np.isnan(row[1]), 0 if np.isnan(row[1]) else -row[1], row[2])  # noqa: E731
     assert [key(row) for row in got] == sorted(key(row) for row in rows)
 
@@ -95,14 +96,14 @@ def test_docids_break_ties_as_their_sorted_codes_do(
     kept = np.array(sorted(random.sample(range(len(rows)), len(rows) // 2)), dtype=np.int64)
     group = np.array([rows[at][0] for at in kept], dtype=np.int64)
     score = np.array([rows[at][1] for at in kept])
-    codes = schemas.string_codes(docids)[0]
-    expected = schemas.rank_order(group, score, codes[kept])
-    lazy = schemas.Codes(docids)
-    assert schemas.rank_order(group, score, lazy, kept).tolist() == expected.tolist()
+    codes = ranking.string_codes(docids)[0]
+    expected = ranking.rank_order(group, score, codes[kept])
+    lazy = ranking.Codes(docids)
+    assert ranking.rank_order(group, score, lazy, kept).tolist() == expected.tolist()
 
 
 def test_a_few_codes_are_made_without_the_others() -> None:
-    codes = schemas.Codes(pa.chunked_array([["b", "c"], [str(n) for n in range(98)]]))
+    codes = ranking.Codes(pa.chunked_array([["b", "c"], [str(n) for n in range(98)]]))
     assert codes[np.array([1, 0, 2])].tolist() == [2, 1, 0]
     every = codes[np.arange(100)]
     assert every[1] > every[0] > every[2]
@@ -110,8 +111,8 @@ def test_a_few_codes_are_made_without_the_others() -> None:
 
 
 def test_positions_start_at_one_in_each_group() -> None:
-    assert schemas.positions_in_group(np.array([3, 3, 5, 5, 5, 9])).tolist() == [1, 2, 1, 2, 3, 1]
-    assert schemas.positions_in_group(np.array([], dtype=int)).tolist() == []
+    assert ranking.positions_in_group(np.array([3, 3, 5, 5, 5, 9])).tolist() == [1, 2, 1, 2, 3, 1]
+    assert ranking.positions_in_group(np.array([], dtype=int)).tolist() == []
 
 
 def test_best_rank_ignores_sources_that_did_not_find_the_row() -> None:
@@ -121,7 +122,7 @@ def test_best_rank_ignores_sources_that_did_not_find_the_row() -> None:
             "rank_b": pa.array([5, 2, None], pa.int32()),
         }
     )
-    assert schemas.best_rank(table).tolist() == [3, 2, np.iinfo(np.int32).max]
+    assert part.best_rank(table).tolist() == [3, 2, np.iinfo(np.int32).max]
 
 
 def test_check_names_the_column() -> None:
@@ -151,6 +152,6 @@ def test_names_that_cannot_be_columns(name: str) -> None:
 @given(st.lists(st.integers(0, 30), unique=True), st.lists(st.integers(0, 30)))
 def test_keys_are_found_where_they_stand(held: list[int], keys: list[int]) -> None:
     ascending = np.array(sorted(held), dtype=np.int64)
-    at, found = schemas.find(ascending, np.array(keys, dtype=np.int64))
+    at, found = ranking.find(ascending, np.array(keys, dtype=np.int64))
     assert found.tolist() == [key in held for key in keys]
     assert ascending[at[found]].tolist() == [key for key in keys if key in held]

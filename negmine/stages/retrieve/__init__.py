@@ -5,12 +5,7 @@ those of a training set, ``mining`` searches, ``run`` does all of it and writes.
 """
 
 from negmine.stages.retrieve.examples import Corpus
-from negmine.stages.retrieve.mining import (
-    mine,
-    open_sources,
-    queries_at_once,
-    queries_per_part,
-)
+from negmine.stages.retrieve.mining import mine, open_sources, queries_at_once, queries_per_part
 from negmine.stages.retrieve.run import run
 from negmine.stages.retrieve.setup import VERSION, Setup, plan, set_up
 from negmine.stages.retrieve.task import Task, read_task

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError
+from negmine.inputs import Problems, Reading, Specs, read_examples
+from negmine.inputs.specs import shown
 from negmine.table.documents import ByContent, text_contents
 from negmine.table.ids import content_ids, pairs_of
-from negmine.table.readers import Problems, Reading, Specs, read_examples
-from negmine.table.readers.specs import shown
 
 
 class Corpus(Protocol):

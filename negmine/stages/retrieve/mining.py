@@ -14,17 +14,18 @@ import pyarrow.compute as pc
 
 from negmine import log, memory
 from negmine.errors import UsageError
-from negmine.params import RetrieveParams
+from negmine.params.retrieve import RetrieveParams
 from negmine.sources import Hits, Source, given, judged, languages
 from negmine.sources.run_file import Asked as RunAsked
 from negmine.sources.run_file import open_run
 from negmine.sources.union import Candidates, Judgements, gather, union
-from negmine.stages.outcome import conserve
 from negmine.stages.retrieve.depths import depths, search
 from negmine.stages.retrieve.setup import Setup
 from negmine.stages.retrieve.task import Task
 from negmine.table import schema as schemas
-from negmine.table.artifact import Artifact, Writer
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.writing import Writer
+from negmine.table.conservation import conserve
 from negmine.table.documents import Documents
 from negmine.table.names import rank_column
 
@@ -125,7 +126,8 @@ def _open_source(
             memory_bytes=budget.heap,
             language=_language(artifact),
         )
-    from negmine.sources.dense import DenseSource, Vectors, load_query_encoder
+    from negmine.sources.dense import DenseSource, load_query_encoder
+    from negmine.sources.vectors import Vectors
 
     opened = None
     if approximate is not None:

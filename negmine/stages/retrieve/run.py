@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from negmine import log
-from negmine.params import RetrieveParams
+from negmine import log, memory
+from negmine.params.retrieve import RetrieveParams
 from negmine.sources import Source
 from negmine.stages.outcome import Outcome
 from negmine.stages.retrieve.mining import mine, open_sources
 from negmine.stages.retrieve.setup import plan, set_up
 from negmine.stages.retrieve.task import read_task
-from negmine.table import artifact as artifacts
+from negmine.table import artifacts
 from negmine.table.documents import Documents
 
 
@@ -28,7 +28,7 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
-    artifacts.reset_peak_memory()
+    memory.reset_peak_memory()
     with writer:
         budget = setup.budget(params.memory, params.ann)
         corpus = Documents(setup.documents)

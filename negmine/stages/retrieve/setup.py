@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from negmine import memory, plugins, signatures
+from negmine import memory, plugins
+from negmine.dedup import signatures
 from negmine.errors import UsageError, did_you_mean
+from negmine.inputs.recorded import Inputs
+from negmine.models.footprint import models_memory
 from negmine.models.resolve import resolve
-from negmine.params import RetrieveParams, output_affecting
+from negmine.params import output_affecting
+from negmine.params.retrieve import RetrieveParams
+from negmine.params.values import named, per_name
 from negmine.plugins import Plugin
-from negmine.recipe import named, per_name
 from negmine.sources import given
-from negmine.stages.inputs import Inputs, models_memory
-from negmine.table import artifact as artifacts
-from negmine.table.artifact import Artifact, Plan
+from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import ANN_PREFIX, check_name
 
 VERSION = 5

@@ -12,16 +12,7 @@ import pyarrow.compute as pc
 
 from negmine import log
 from negmine.errors import InvalidDataError, UsageError
-from negmine.params import RetrieveParams
-from negmine.recipe import named
-from negmine.sources import judged as judged_source
-from negmine.sources.given import Given
-from negmine.sources.union import Judgements
-from negmine.stages.clashes import Clashes
-from negmine.stages.columns import Asked, asked
-from negmine.stages.outcome import conserve
-from negmine.stages.retrieve.examples import Corpus, read_set
-from negmine.table.readers import (
+from negmine.inputs import (
     QRELS_SCHEMA,
     QUERIES_SCHEMA,
     Columns,
@@ -33,8 +24,17 @@ from negmine.table.readers import (
     read_qrels,
     read_queries,
 )
-from negmine.table.readers.specs import shown
-from negmine.table.readers.trial import NO_POSITIVES
+from negmine.inputs.asked import Asked, asked
+from negmine.inputs.clashes import Clashes
+from negmine.inputs.specs import shown
+from negmine.inputs.trial import NO_POSITIVES
+from negmine.params.retrieve import RetrieveParams
+from negmine.params.values import named
+from negmine.sources import judged as judged_source
+from negmine.sources.given import Given
+from negmine.sources.union import Judgements
+from negmine.stages.retrieve.examples import Corpus, read_set
+from negmine.table.conservation import conserve
 
 _NAMED_LOSSES = 5
 

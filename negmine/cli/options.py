@@ -1,0 +1,85 @@
+"""Options that several commands have, and a parameter out of a field of :mod:`negmine.params`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any, Literal, NoReturn, Optional, get_args, get_origin
+
+import typer
+
+from negmine.errors import UsageError
+from negmine.params import bounds
+
+LogFormat = Literal["text", "json"]
+_Config = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+    typer.Option(
+        "-c", "--config", metavar="RECIPE", help="Recipe whose table for this stage sets defaults."
+    ),
+]
+_Out = Annotated[str, typer.Option("-o", "--out", metavar="PATH", help="Where the result goes.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace a result that was made with other settings.")
+]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Write nothing: tell what would be read, written, held and how long it would take, "
+        "from a few seconds of trials on samples.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")]
+LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Log lines on stderr.")]
+
+#: Options that every command with a result has: (name, annotation, default).
+COMMON: tuple[tuple[str, Any, Any], ...] = (
+    ("out", _Out, inspect.Parameter.empty),
+    ("config", _Config, None),
+    ("force", ForceOption, False),
+    ("quiet", QuietOption, False),
+    ("verbose", VerboseOption, False),
+    ("log_format", LogFormatOption, "text"),
+)
+
+#: Options that the stages have besides.
+TRIAL: tuple[tuple[str, Any, Any], ...] = (
+    ("dry_run", DryRunOption, False),
+    ("json_", JsonOption, False),
+)
+
+
+def field_parameter(field: Any, hint: Any) -> inspect.Parameter:
+    """A stage parameter as a Typer option; None means "not given"."""
+    metadata = field.metadata
+    flags = metadata["flags"] or (f"--{field.name.replace('_', '-')}",)
+    parts = [part for part in get_args(hint) if part is not type(None)] or [hint]
+    kind = list[str] if get_origin(parts[0]) is tuple else parts[0]
+    if get_origin(hint) is tuple:
+        kind = list[str]
+    elif get_origin(hint) is Literal:
+        kind = hint
+    help_text = metadata["help"]
+    if field.default not in (None, ()):
+        default = str(field.default)
+        if isinstance(field.default, bool):
+            default = flags[0].split("/")[0 if field.default else 1].removeprefix("--")
+        help_text = f"{help_text} [default: {default}]"
+    if metadata["maximum"] is not None or metadata["below"] is not None:
+        help_text = f"{help_text} [{bounds.told(metadata)}]"
+    option = typer.Option(*flags, help=help_text, metavar=metadata["metavar"], show_default=False)
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Optional[kind], option],  # noqa: UP045
+    )
+
+
+def refuse_json() -> NoReturn:
+    """Refuse ``--json`` without ``--dry-run``."""
+    raise UsageError(
+        "--json belongs to --dry-run", hint="Add --dry-run; logs are JSON with --log-format json."
+    )

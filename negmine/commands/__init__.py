@@ -1,0 +1,1 @@
+"""Commands that look at what stages made, or prepare a run."""

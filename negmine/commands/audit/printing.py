@@ -1,0 +1,103 @@
+"""An audit as a table and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from negmine import log
+from negmine.commands.audit.curves import curves
+from negmine.commands.audit.hiding import Scheme
+from negmine.commands.audit.settings import Setting
+from negmine.params.filter import FilterParams
+
+REPORT = "audit.json"
+
+
+# --- telling ----------------------------------------------------------------------------------
+
+
+def row_of(setting: Setting, scheme: Scheme) -> dict[str, Any]:
+    """What a setting changes, and under which scheme it is tried, as a row of the report."""
+    changed = {
+        field.name.replace("_", "-"): getattr(setting.params, field.name)
+        for field in fields(FilterParams)
+        if getattr(setting.params, field.name) != field.default
+    }
+    return {
+        "setting": setting.label,
+        "options": changed,
+        "sweep": setting.sweep.replace("_", "-") if setting.sweep else None,
+        "value": setting.value,
+        "hidden": scheme.name,
+        "runs": scheme.runs,
+    }
+
+
+def as_json(report: dict[str, Any]) -> str:
+    """The report as JSON."""
+    return log.printable_json(report, indent=1) + "\n"
+
+
+def files_of(report: dict[str, Any]) -> dict[str, str]:
+    """The report's files: JSON, table, and a picture per scheme where something was swept."""
+    texts = {REPORT: as_json(report), "audit.txt": log.printable(table(report))}
+    for scheme in dict.fromkeys(row["hidden"] for row in report["rows"]):
+        picture = curves(report, scheme)
+        if picture is not None:
+            texts[f"{scheme.replace(':', '-')}.svg"] = picture
+    return texts
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as a table in plain text."""
+    queries = report["queries"]
+    how = "the only positive hidden of half of them at a time"
+    if not report["held_out"]:
+        how = f"{report['keep']} positive{'s' * (report['keep'] > 1)} of each revealed"
+    lines = [
+        f"{queries['queries_audited']} of {queries['queries']} queries audited, {how}; "
+        f"hardness in score '{report['teacher']}'; "
+        f"[..] are {round(100 * report['confidence'])}% intervals over queries",
+        "",
+    ]
+    heads = ["setting", "hidden", "survival", "contamination", "per query", "short"]
+    heads += [f"rank {name}" for name in report["sources"]]
+    heads += ["margin"]
+    rows = [heads]
+    for row in report["rows"]:
+        if "error" in row:
+            rows.append([row["setting"], row["hidden"], "cannot be measured"])
+            continue
+        per_query, margin = row["negatives_per_query"]["value"], row["margin"]["p50"]
+        cells = [
+            row["setting"],
+            row["hidden"],
+            _share(row["survival"]),
+            _share(row["contamination"]),
+            "-" if per_query is None else f"{per_query:.2f}",
+            _share(row["short_queries"], interval=False),
+        ]
+        for name in report["sources"]:
+            rank = row["rank"][name]["p50"]
+            cells.append("-" if rank is None else f"{rank:.0f}")
+        rows.append([*cells, "-" if margin is None else f"{margin:.3g}"])
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(heads))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join(cells).rstrip())
+    lines += [
+        "",
+        "survival: hidden positives in the pool that the rules let through. contamination: chosen",
+        "negatives that are hidden positives (positives that nobody ever labelled come on top).",
+        "rank, margin: medians over the chosen; margin = negative's minus positive's score.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _share(estimate: dict[str, float | None], *, interval: bool = True) -> str:
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "-"
+    told = f"{100 * value:.1f}%"
+    return f"{told} [{100 * low:.1f}-{100 * high:.1f}]" if interval else told

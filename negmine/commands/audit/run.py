@@ -1,0 +1,205 @@
+"""``negmine audit``: the error rate of a filter, measured with positives that it may not see.
+
+Of queries with several known positives all but ``keep`` are hidden: their labels are turned to 0
+and the very same filter is run. A hidden positive stands for a positive that nobody labelled, so
+one that is chosen as a negative is a false negative that we can count. Which labels are missing
+matters (D-MERIT, arXiv 2406.16048), and in real data it is not chance, so they are hidden once at
+random and once per source the worst-ranked ones.
+
+A hidden positive that no source retrieved is taken out of the table: it stood there only because
+it was labelled.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from negmine import log, rules
+from negmine.commands.audit import intervals as estimates
+from negmine.commands.audit.counting import Tally, try_setting
+from negmine.commands.audit.hiding import HELD_OUT, RANDOM, Scheme, mask, queries_of
+from negmine.commands.audit.printing import as_json, files_of, row_of, table
+from negmine.commands.audit.settings import VERSION, Setting, settings_of
+from negmine.errors import NegmineError, UsageError, did_you_mean
+from negmine.params import output_affecting
+from negmine.params.commands import AuditParams
+from negmine.params.filter import FilterParams
+from negmine.stages import filter as filtering
+from negmine.stages.outcome import Outcome
+from negmine.table import artifacts
+from negmine.table import schema as schemas
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+
+
+def run(
+    params: FilterParams, audit: AuditParams, scored: Path, out: Path, *, force: bool = False
+) -> Outcome:
+    """Audit the filter ``params`` on the table at ``scored``; the report goes to ``out``.
+
+    Args:
+        params: the filter under audit.
+        audit: what is hidden and which settings are tried.
+        scored: a scored (or just retrieved) artifact.
+        out: a folder (report as JSON, table and pictures), or a file ``*.json``.
+        force: replace a report of other settings.
+
+    Raises:
+        UsageError: an unknown source, score or rule, or nothing that can be measured.
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    source = artifacts.open_artifact(
+        scored, ["retrieve", "rerank"], purpose="the scored candidates"
+    )
+    schema = source.schema()
+    teacher = schemas.pick_score(schema, audit.teacher, "--teacher")
+    known = schemas.source_names(schema)
+    for name in audit.bias:
+        if name not in known:
+            raise UsageError(f"--bias: no source '{name}'", hint=did_you_mean(name, known))
+    settings = settings_of(params, audit.sweep, source)
+    plan = Plan(
+        "audit",
+        VERSION,
+        {
+            "filter": output_affecting(params),
+            "audit": output_affecting(audit),
+            "code": [rules.VERSION, filtering.VERSION, *rules.identities(params)],
+        },
+        artifacts={"scored": source},
+        files=_files(params),
+    )
+    as_file = out.suffix == ".json"
+    writer = (
+        artifacts.begin_file(out, plan, force=force)
+        if as_file
+        else artifacts.begin(out, plan, force=force)
+    )
+    if writer is None:
+        return Outcome(out, {}, up_to_date=True)
+    with writer:
+        report, warnings = measure(source, settings, audit, teacher)
+        counts = {"settings": len(settings), **report["queries"]}
+        if isinstance(writer, artifacts.FileWriter):
+            writer.add_text(as_json(report))
+        else:
+            for name, text in files_of(report).items():
+                if not writer.has(name):
+                    writer.add_text(name, text)
+        writer.commit(counts, warnings=warnings)
+    log.event(table(report), report=report["rows"])
+    for warning in warnings:
+        log.event(warning, level=30)
+    return Outcome(out, counts, warnings=warnings)
+
+
+def measure(
+    source: Artifact, settings: Sequence[Setting], audit: AuditParams, teacher: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Hide, filter and count, for every scheme and setting; returns (report, warnings)."""
+    sources = schemas.searched_names(source.schema())
+    qids, positives = queries_of(source)
+    several = int((positives > audit.keep).sum())
+    warnings: list[str] = []
+    if several:
+        schemes = [Scheme(RANDOM, runs=audit.seeds)]
+        schemes += [Scheme(f"biased:{name}", name) for name in audit.bias or sources]
+    else:
+        if audit.bias:
+            warnings.append(
+                f"--bias has no effect: no query has more than --keep {audit.keep} known positives "
+                "to hide some of"
+            )
+        if audit.keep > 1 or not (positives > 0).any():
+            raise UsageError(
+                f"no query has more than --keep {audit.keep} known positives: nothing to hide",
+                where=str(source.path),
+                hint="Lower --keep, or retrieve with judgements that name several positives.",
+            )
+        schemes = [Scheme(HELD_OUT, runs=max(2, audit.seeds))]
+        warnings.append(
+            "no query has two known positives: half of the queries lose their only one and it is "
+            "treated as a candidate. Survival is measured so, for rules that ask nothing of the "
+            "query's own positive; contamination, yield and hardness are those of a query without "
+            "any label"
+        )
+    tallies: dict[tuple[int, str], Tally | NegmineError] = {}
+    work = sum(scheme.runs for scheme in schemes) * len(settings)
+    with (
+        log.progress("auditing", work, " runs") as bar,
+        _quiet(),
+        tempfile.TemporaryDirectory(prefix="negmine-audit-") as folder,
+    ):
+        for scheme in schemes:
+            for seed in range(scheme.runs):
+                path = Path(folder) / "scored"
+                hidden = mask(source, path, scheme, audit.keep, seed)
+                for number, setting in enumerate(settings):
+                    key = (number, scheme.name)
+                    tally = tallies.setdefault(key, Tally(len(positives), sources))
+                    try:
+                        if not isinstance(tally, NegmineError):
+                            try_setting(setting.params, path, hidden, qids, tally, teacher, seed)
+                    except NegmineError as error:
+                        # One value of a sweep may be impossible; the others are still wanted.
+                        if setting.sweep is None:
+                            raise
+                        tallies[key] = error
+                    bar.update(1)
+    rows = []
+    for number, setting in enumerate(settings):
+        for scheme in schemes:
+            tally = tallies[number, scheme.name]
+            row = row_of(setting, scheme)
+            if isinstance(tally, NegmineError):
+                warnings.append(f"{setting.label} ({scheme.name}) cannot be measured: {tally.what}")
+                rows.append({**row, "error": str(tally)})
+            else:
+                rows.append({**row, **tally.result()})
+    report = {
+        "scored": str(source.path),
+        "fingerprint": source.fingerprint,
+        "teacher": teacher,
+        "sources": sources,
+        "confidence": estimates.CONFIDENCE,
+        "keep": audit.keep,
+        "held_out": not several,
+        "queries": {
+            "queries": len(positives),
+            "queries_audited": several or int((positives > 0).sum()),
+            "positives": int(positives.sum()),
+        },
+        "warnings": warnings,
+        "rows": rows,
+    }
+    return report, warnings
+
+
+def _files(params: FilterParams) -> dict[str, dict[str, Any]]:
+    """Records of the files that the filter's options name."""
+    paths = {
+        field.name: getattr(params, field.name)
+        for field in fields(params)
+        if field.metadata["path"]
+    }
+    return {
+        name: artifacts.external_input(Path(path), None)
+        for name, path in paths.items()
+        if isinstance(path, str) and Path(path).is_file()
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the filter's own messages of its many runs to itself."""
+    level = log.logger.level
+    log.logger.setLevel(40)
+    try:
+        yield
+    finally:
+        log.logger.setLevel(level)

@@ -1,0 +1,168 @@
+"""What an audit tries: the settings of a sweep."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pyarrow.compute as pc
+
+from negmine.errors import InvalidDataError, UsageError, did_you_mean
+from negmine.learning.relevance import NAME as P_RELEVANT
+from negmine.params import values as params_values
+from negmine.params.filter import FilterParams
+from negmine.table import schema as schemas
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.names import score_column
+from negmine.table.part import read_score
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A filter to try.
+
+    Attributes:
+        params: all of its options.
+        sweep: the option that is varied, or None for the settings as given.
+        value: its value here.
+    """
+
+    params: FilterParams
+    sweep: str | None = None
+    value: Any = None
+
+    @property
+    def label(self) -> str:
+        """``relative-margin=0.05``, or ``as given``."""
+        if self.sweep is None:
+            return "as given"
+        value = f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value)
+        return f"{self.sweep.replace('_', '-')}={value}"
+
+
+# --- what is tried ----------------------------------------------------------------------------
+
+
+def settings_of(params: FilterParams, sweeps: Sequence[str], source: Artifact) -> list[Setting]:
+    """The settings as given, then every value of every sweep."""
+    settings = [Setting(params)]
+    for sweep in sweeps:
+        if sweep == "auto":
+            values = _auto_values(params, source)
+            alone = replace(params, **{name: _default(name) for name in values})
+            settings += [
+                Setting(replace(alone, **{name: value}), name, value)
+                for name, tried in values.items()
+                for value in tried
+            ]
+        else:
+            name, tried = parse_sweep(sweep)
+            settings += [Setting(replace(params, **{name: value}), name, value) for value in tried]
+    return settings
+
+
+def parse_sweep(text: str) -> tuple[str, list[Any]]:
+    """``relative-margin=0:0.2:0.05`` or ``against=min,max`` as (option, values).
+
+    Raises:
+        UsageError: no such option, or values that it does not take.
+    """
+    option, separator, given = text.partition("=")
+    name = option.strip().replace("-", "_")
+    known = {field.name for field in fields(FilterParams)}
+    if name not in known or not separator:
+        shown = sorted(field.replace("_", "-") for field in known)
+        what = f"--sweep: filter has no option '{option}'" if separator else f"--sweep {text!r}"
+        raise UsageError(
+            what,
+            hint="Write RULE=FROM:TO:STEP, RULE=V1,V2,... or auto. "
+            + did_you_mean(option.replace("_", "-"), shown),
+        )
+    hint = get_type_hints(FilterParams)[name]
+    whole = int in (get_args(hint) or (hint,)) and float not in get_args(hint)
+    values: list[Any]
+    if given.count(":") == 2:
+        try:
+            first, last, step = (float(part) for part in given.split(":"))
+        except ValueError:
+            raise UsageError(f"--sweep: '{given}' is not FROM:TO:STEP in numbers") from None
+        if not step > 0 or not last >= first or (last - first) / step > 1000:
+            raise UsageError(
+                f"--sweep: '{given}' has no values", hint="FROM <= TO, STEP > 0, at most 1000."
+            )
+        count = int((last - first) / step + 1e-9) + 1
+        values = [round(first + number * step, 10) for number in range(count)]
+        values = [int(value) if whole and value == int(value) else value for value in values]
+    else:
+        values = [_value(part.strip()) for part in given.split(",")]
+    checked = [
+        getattr(params_values.build(FilterParams, {}, {name: value}), name) for value in values
+    ]
+    return name, list(dict.fromkeys(checked))
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or a bare string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _auto_values(params: FilterParams, source: Artifact) -> dict[str, list[Any]]:
+    """Values per rule for ``--sweep auto``; score units come from the known positives' scores."""
+    scores = _positive_scores(params, source)
+    spread = float(np.subtract(*np.quantile(scores, (0.75, 0.25))))
+    values: dict[str, list[Any]] = {
+        "relative_margin": [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7],
+        "absolute_margin": [_short(spread * k) for k in (0, 0.125, 0.25, 0.5, 0.75, 1, 1.5)],
+        "max_score": [_short(np.quantile(scores, q)) for q in (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)],
+        "percentile": [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05],
+        "max_fn_rate": [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01],
+        "range_min": [1, 5, 10, 20, 30, 40],
+        "skip_survivors": [1, 2, 4, 8, 16],
+    }
+    known = {field.name for field in fields(FilterParams)}
+    return {name: list(dict.fromkeys(tried)) for name, tried in values.items() if name in known}
+
+
+def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
+    """Scores of the known positives as the rules read them."""
+    schema = source.schema()
+    if params.by is not None and params.by.removeprefix(score_column("")) == P_RELEVANT:
+        # Made by the filter, so not in the table yet: a probability.
+        return np.linspace(0, 1, 101)
+    name = schemas.pick_score(schema, params.by, "--by")
+    found = []
+    for part in source.parts:
+        table = source.read(part, ["label", score_column(name)])
+        known = table.filter(pc.equal(table.column("label"), 1))
+        found.append(read_score(known, name, params.transform))
+    scores = np.concatenate(found)
+    scores = scores[~np.isnan(scores)]
+    if len(scores) == 0:
+        raise InvalidDataError(
+            f"--sweep auto: no positive has a score '{name}'",
+            where=str(source.path),
+            hint="Sweep what reads ranks (--sweep range-min=1:20:5), name another score (--by), or "
+            "score the candidates first (negmine rerank --scorer NAME=MODEL).",
+        )
+    return scores
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.3g}")
+
+
+def _default(name: str) -> Any:
+    return next(field.default for field in fields(FilterParams) if field.name == name)
+
+
+def as_number(value: float) -> float | None:
+    """A rounded number, or None where there is none."""
+    return round(value, 6) if np.isfinite(value) else None

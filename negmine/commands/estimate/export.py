@@ -1,0 +1,87 @@
+"""What ``export`` would cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from negmine import memory
+from negmine.commands.estimate.chain import Chain, twice, would_be_remade
+from negmine.commands.estimate.cost import Cost, Watch, told
+from negmine.commands.estimate.rehearsal import restricted
+from negmine.memory import peak_memory, reset_peak_memory
+from negmine.params.export import ExportParams
+from negmine.stages import export
+from negmine.table import artifacts
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.state import State
+
+# --- export -----------------------------------------------------------------------------------
+
+
+def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
+    """Export one part of the ledger, then two."""
+    assert chain.table is not None
+    cost = Cost("export", out, guesses=list(chain.guesses))
+    reset_peak_memory()
+    setup = export.set_up(params, chain.table, out)
+    if chain.real and str(out) != "-":
+        cost.state = told(_export_state(params, setup, out, chain.force))
+    elif str(out) != "-" and artifacts.is_begun(out) and not chain.force:
+        cost.state = told(State("refused", reason=would_be_remade(out)))
+    cost.documents, cost.queries = chain.documents, chain.queries
+    if cost.skipped:
+        return cost
+    documents = chain.corpus_of(setup.source)
+    if params.limit is not None and params.limit < chain.queries:
+        chain.rows = round(chain.rows * params.limit / chain.queries)
+        chain.queries = params.limit
+    ending = setup.suffix or ""
+    at_once = memory.budget(params.memory).texts
+
+    outcomes = []
+
+    def exported(number: int, names: list[str]) -> Artifact:
+        some = replace(setup, source=restricted(setup.source, names))
+        target = chain.trial(f"export-{number}{ending}")
+        outcomes.append(export.make(replace(params, limit=None, allow_empty=True), some, target))
+        return some.source
+
+    some, seconds = twice(setup.source, exported)
+    mined = sum(some.rows(name) for name in some.parts)
+    grown = chain.rows / max(1, mined)
+    docids = some.read(some.parts[0], ["docid"]).column("docid").combine_chunks().unique()
+    with Watch() as reading:
+        documents.texts(docids[:64])
+    examples = outcomes[-1].counts["examples"]
+    mean = chain.text_bytes / max(1, chain.documents)
+    chosen = outcomes[-1].counts.get("positives", 0) + outcomes[-1].counts.get("selected", 0)
+    passes = max(1, -(-int(chosen * grown * mean) // at_once)) if params.texts else 0
+    # What was timed reads the corpus once for a part or two, the run once for many of them.
+    cost.add("examples", seconds(chain.rows) - reading.seconds * max(0.0, grown - 1))
+    more = passes * chain.documents / len(documents) - 1
+    cost.add("texts", reading.seconds * max(0.0, more))
+    cost.documents, cost.queries = chain.documents, chain.queries
+    cost.rows = round(examples * grown)
+    cost.disk_bytes = int(_size(chain, f"export-*{ending}", ending) * grown)
+    held = min(int(chosen * grown * mean), at_once)
+    cost.memory_bytes = (peak_memory() or 0) + held
+    return cost
+
+
+def _export_state(params: ExportParams, setup: export.Setup, out: Path, force: bool) -> State:
+    plan = export.plan(
+        params, setup, "all" if params.split is None or not setup.suffix else "train"
+    )
+    if setup.suffix is None:
+        return artifacts.state_of(out, plan, force=force)
+    return artifacts.state_of_file(out, plan, force=force)
+
+
+def _size(chain: Chain, pattern: str, ending: str) -> int:
+    """Bytes of the last trial's export, its held-out part included."""
+    last = sorted(path for path in chain.folder.glob(pattern))[-1]
+    if last.is_file():
+        beside = export.held_out_file(last, ending)
+        return last.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+    return sum(path.stat().st_size for path in last.rglob("*") if path.is_file())

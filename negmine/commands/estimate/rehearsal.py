@@ -1,0 +1,194 @@
+"""Small artifacts on which the stages' own code is timed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.models.devices import Placement
+from negmine.models.tokens import Ints
+from negmine.sources.union import Judgements
+from negmine.stages.retrieve import Task
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.documents import ByContent, Documents
+
+_PARTS_READ = 8
+
+
+def restricted(artifact: Artifact, names: Sequence[str]) -> Artifact:
+    """The artifact as if it had these parts only, its counts summed over them."""
+    every = artifact.manifest["files"]
+    # The texts of the queries stay: they are looked up by the part's name.
+    files = {name: r for name, r in every.items() if name in names or not name.startswith("part-")}
+    counts: Counter[str] = Counter()
+    for name in names:
+        counts.update({k: v for k, v in every[name]["stats"].items() if isinstance(v, int)})
+    return Artifact(artifact.path, {**artifact.manifest, "files": files, "counts": {**counts}})
+
+
+def written(artifact: Artifact) -> int:
+    """Bytes of an artifact's files."""
+    total = 0
+    for record in artifact.manifest["files"].values():
+        inner = record["files"].values() if "files" in record else [record]
+        total += sum(int(file["bytes"]) for file in inner)
+    return total
+
+
+def spread(documents: Documents, count: int) -> Iterator[pa.RecordBatch]:
+    """About ``count`` documents at even distances, out of a few parts."""
+    names = documents.names
+    step = max(1, -(-len(names) // _PARTS_READ))
+    read = names[::step]
+    held = sum(documents.artifact.rows(name) for name in read)
+    every = max(1, held // max(1, count))
+    for name in read:
+        part = documents.artifact.read(name)
+        rows = np.arange(0, part.num_rows, every)
+        yield from part.take(pa.array(rows)).to_batches()
+
+
+class AnyDocument:
+    """A corpus that holds whatever is asked for: what is judged is taken to be there."""
+
+    @property
+    def added_from(self) -> int:
+        """None of its documents was added."""
+        return 1
+
+    def rows(self, docids: pa.Array) -> np.ndarray:
+        """A row number of each docid."""
+        return np.zeros(len(docids), dtype=np.int64)
+
+    def empty(self) -> pa.Array:
+        """No document without text."""
+        return pa.array([], pa.string())
+
+    def find_contents(self, contents: pa.Array, *, untitled: bool = True) -> ByContent:
+        """No document with any of these contents."""
+        return ByContent(pa.nulls(len(contents), pa.string()))
+
+
+class RandomEncoder:
+    """Stands in for an encoder where only the size of its vectors matters."""
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self.placement = Placement("cpu", "float32", "stands in")
+        self.max_length = self.batch_tokens = 0
+        self._random = np.random.default_rng(0)
+
+    def describe(self) -> dict[str, object]:
+        """Nothing worth telling."""
+        return {}
+
+    def lengths(self, texts: Sequence[str], side: str) -> Ints:
+        """No tokens."""
+        return np.zeros(len(texts), dtype=np.int64)
+
+    def encode(self, texts: Sequence[str], side: str, progress: Any = None) -> np.ndarray:
+        """Random unit vectors."""
+        vectors = self._random.standard_normal((len(texts), self.dimension), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        if progress is not None:
+            progress(len(texts))
+        return vectors
+
+
+class PositivesFirst:
+    """A source of random vectors in which the positives score above all else.
+
+    A real encoder places most of them first: by random scores a margin would drop everything. All
+    else is the source's.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._positives = pa.array([], pa.string())
+
+    def about(self, task: Task) -> None:
+        """Learn the positives of the task that comes next."""
+        judged = task.judgements
+        rows = np.flatnonzero(judged.positive)
+        texts = task.texts.take(pa.array(judged.query[rows]))
+        self._positives = _pairs(texts, judged.docid.take(pa.array(rows)))
+
+    def __getattr__(self, name: str) -> Any:
+        """The source's own."""
+        return getattr(self._source, name)
+
+    def score(
+        self, queries: Sequence[str], query: np.ndarray, docids: pa.Array
+    ) -> npt.NDArray[np.float32]:
+        """The source's cosines, which are near 0; for the positives, and 1."""
+        found: npt.NDArray[np.float32] = self._source.score(queries, query, docids)
+        texts = pa.array(queries, pa.string()).take(pa.array(query))
+        positive = pc.is_in(_pairs(texts, docids), value_set=self._positives)
+        return found + positive.to_numpy(zero_copy_only=False).astype(np.float32)
+
+
+def _pairs(texts: pa.Array, docids: pa.Array) -> pa.Array:
+    """Queries' texts and document ids as one string each."""
+    return pc.binary_join_element_wise(texts, docids, "\0")
+
+
+class RandomScorer:
+    """Stands in for a scorer: the rows get some score."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Any = None,
+    ) -> np.ndarray:
+        """Random numbers."""
+        if progress is not None:
+            progress(len(pairs))
+        return self._random.standard_normal(len(pairs), dtype=np.float32)
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing worth telling."""
+        return {}
+
+
+def some_queries(task: Task, first: int, count: int, inside: pa.Array | None) -> Task:
+    """The task with ``count`` of its queries, at even distances.
+
+    Args:
+        task: all queries.
+        first: how many of these are left out: other queries than those of an earlier call.
+        count: how many are wanted.
+        inside: where given, the docids that stand in for those that are judged.
+    """
+    order = np.random.default_rng(0).permutation(len(task.texts))
+    rows = np.sort(order[first : first + count])
+    place = np.full(len(task.texts), -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    judged = task.judgements
+    keep = np.flatnonzero(place[judged.query] >= 0)
+    docids = judged.docid.take(pa.array(keep))
+    if inside is not None:
+        # Neighbours in the list are different documents, as a query's have to be.
+        docids = inside.take(pa.array(np.arange(len(keep)) % len(inside)))
+    return replace(
+        task,
+        qids=task.qids.take(pa.array(rows)),
+        texts=task.texts.take(pa.array(rows)),
+        judgements=Judgements(
+            query=place[judged.query[keep]].astype(np.int32),
+            docid=docids,
+            grade=judged.grade[keep],
+            positive=judged.positive[keep],
+        ),
+    )

@@ -1,0 +1,94 @@
+"""The costs as a table for people, or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from negmine.commands.estimate.cost import Cost
+from negmine.log import printable, printable_json
+
+_COLUMNS = ("stage", "documents", "queries", "pairs", "tokens", "disk", "memory", "time", "state")
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def as_json(costs: Sequence[Cost]) -> str:
+    """All that is known, machine-readable."""
+    return printable_json(
+        {
+            "stages": [cost.facts() for cost in costs],
+            "seconds": round(sum(cost.seconds for cost in costs), 2),
+            "disk_bytes": sum(cost.disk_bytes for cost in costs),
+            "memory_bytes": max((cost.memory_bytes for cost in costs), default=0),
+        },
+        indent=2,
+    )
+
+
+def as_table(costs: Sequence[Cost]) -> str:
+    """One line per stage, a line for all, and what was guessed."""
+    rows = [_COLUMNS, *(_row(cost) for cost in costs)]
+    if len(costs) > 1:
+        rows.append(
+            (
+                *("all", "", "", "", ""),
+                size(sum(cost.disk_bytes for cost in costs)),
+                size(max(cost.memory_bytes for cost in costs)),
+                duration(sum(cost.seconds for cost in costs)),
+                "",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS) - 1)]
+    last = len(_COLUMNS) - 1
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(row[i].rjust(widths[i]) for i in range(1, last)),
+                row[last],
+            ]
+        ).rstrip()
+        for row in rows
+    ]
+    for cost in costs:
+        spent = sorted(cost.breakdown.items(), key=lambda item: -item[1])
+        shown = ", ".join(f"{what} {duration(seconds)}" for what, seconds in spent)
+        if shown:
+            lines.append(f"{cost.stage}: {shown}")
+    guesses = {guess: None for cost in costs for guess in cost.guesses}
+    lines += [f"guessed: {guess}" for guess in guesses]
+    return "\n".join(printable(line) for line in lines)
+
+
+def _row(cost: Cost) -> tuple[str, ...]:
+    counts = (cost.documents, cost.queries, cost.rows, cost.tokens)
+    return (
+        cost.stage,
+        *(f"{count:,}" if count else "-" for count in counts),
+        size(cost.disk_bytes),
+        size(cost.memory_bytes),
+        duration(cost.seconds) if not cost.skipped else "-",
+        cost.state,
+    )
+
+
+def size(count: float) -> str:
+    """``1.2 GB``; a dash for nothing."""
+    if not count:
+        return "-"
+    unit = 0
+    while count >= 1000 and unit < len(_UNITS) - 1:
+        count /= 1000
+        unit += 1
+    return f"{count:.3g} {_UNITS[unit]}" if count < 1000 else f"{count:,.0f} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """``12 s``, ``3 min 20 s`` or ``5 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

@@ -1,0 +1,132 @@
+"""What ``rerank`` would cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine import memory
+from negmine.commands.estimate.chain import Chain, known_to_be_made
+from negmine.commands.estimate.cost import Cost, Watch
+from negmine.commands.estimate.rehearsal import RandomScorer, restricted, written
+from negmine.commands.estimate.speed import measure, resident_bytes, stretched
+from negmine.memory import reset_peak_memory
+from negmine.models.footprint import models_memory
+from negmine.params.rerank import RerankParams
+from negmine.scorers import Scorer
+from negmine.scorers.rows import HasRows, ModelRows
+from negmine.stages import rerank
+from negmine.table import artifacts
+from negmine.table.artifacts.reading import Artifact
+
+_PAIRS = 3_000
+#: Pairs that another package's scorer is tried on at most.
+_PLUGGED_PAIRS = 256
+
+
+# --- rerank -----------------------------------------------------------------------------------
+
+
+def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
+    """Time some batches of each scorer on likely pairs; all else is tried with random scores."""
+    assert chain.table is not None
+    cost = Cost("rerank", out, guesses=list(chain.guesses))
+    reset_peak_memory()
+    setup = rerank.set_up(params, chain.table)
+    plan = (lambda: rerank.plan(params, setup)) if chain.real else None
+    if known_to_be_made(chain, cost, out, plan, ["rerank"]):
+        return cost
+    budget = memory.budget(params.memory, **models_memory(setup.references.values()))
+    documents = chain.corpus_of(setup.source)
+    queries, rows = chain.queries, chain.rows
+    if params.limit is not None and params.limit < queries:
+        queries, rows = params.limit, round(rows * params.limit / queries)
+    source = restricted(setup.source, setup.source.parts[:2])
+    tables = [source.read(name) for name in source.parts]
+    wanted = [rerank.wanted(table, params) for table in tables]
+    tried = sum(table.num_rows for table in tables)
+    share = sum(int(mask.sum()) for mask in wanted) / max(1, tried)
+    pairs = round(rows * share)
+    parts = max(1, round(rows / max(1, tried) * len(tables)))
+
+    picked = tables[0].filter(pa.array(wanted[0]))
+    asked = setup.source.ancestor("retrieve").read(f"_queries/{source.parts[0]}")
+    docids = picked.column("docid").combine_chunks().unique()
+    with Watch() as reading:
+        found = documents.texts(docids).to_pylist()
+    texts = asked.column("text").to_pylist()
+    numbers = np.stack(
+        [
+            pc.index_in(picked.column("qid"), value_set=asked.column("qid").combine_chunks()),
+            pc.index_in(picked.column("docid"), value_set=docids),
+        ],
+        axis=1,
+    )
+    per_part = max(1, round(pairs / parts))
+    peak = 0
+    loaded: dict[str, Scorer] = {}
+    seconds: dict[str, float] = {}
+    for name in setup.references:
+        with cost.timed(f"load {name}"):
+            scorer = loaded[name] = setup.load(name, params)
+        counted = isinstance(scorer, HasRows)
+        if isinstance(scorer, HasRows):
+            model = scorer.model_rows(texts, found, numbers, _PAIRS)
+        else:
+            cost.guesses.append(f"{name}: every pair takes the same time")
+            model = _alike(scorer, texts, found, numbers)
+        speed = measure(model.lengths, model.batch_size, model.batch_tokens, model.run)
+        held = resident_bytes()
+        a_part = stretched(model.lengths, max(1, round(per_part * model.per_pair)))
+        seconds[name] = speed.of_call(a_part) * pairs / per_part
+        if counted:
+            cost.tokens += round(float(model.lengths.mean()) * model.per_pair * pairs)
+        peak = max(peak, held + speed.memory_of_call(a_part))
+    together = max(1, min(parts, len(rerank.shared_gpus(params, loaded.values()))))
+    for name, alone in seconds.items():
+        cost.add(f"score {name}", alone / together)
+    made, watch = _scored(chain, params, setup, source, budget.texts)
+    passes = -(-pairs // documents.fitting(budget.texts))
+    grown = rows / max(1, tried)
+    cost.add("tables", max(0.0, watch.seconds - reading.seconds) * grown)
+    cost.add("texts", max(reading.seconds, 0.0) * passes * chain.documents / len(documents))
+    cost.documents, cost.queries, cost.rows = chain.documents, queries, pairs
+    cost.disk_bytes = int(written(made) * grown)
+    mean = chain.text_bytes / max(1, chain.documents)
+    texts_held = int(min(pairs, documents.fitting(budget.texts)) * mean)
+    cost.memory_bytes = peak + min(texts_held, chain.text_bytes)
+    chain.table, chain.real = made.path, False
+    chain.queries, chain.rows = queries, rows
+    return cost
+
+
+def _alike(
+    scorer: Scorer, queries: list[str], documents: list[str], pairs: np.ndarray
+) -> ModelRows:
+    """The pairs as rows of one length: of another package's scorer nothing else is known."""
+    return ModelRows(
+        lengths=np.ones(len(pairs), dtype=np.int64),
+        batch_size=_PLUGGED_PAIRS,
+        batch_tokens=_PLUGGED_PAIRS,
+        per_pair=1.0,
+        run=lambda rows: scorer.score(queries, documents, pairs[rows]),
+    )
+
+
+def _scored(
+    chain: Chain, params: RerankParams, setup: rerank.Setup, source: Artifact, size: int
+) -> tuple[Artifact, Watch]:
+    """The scored artifact of a few parts, with random scores."""
+    watch = Watch()
+    some = replace(setup, source=source)
+    writer = artifacts.begin(chain.trial("scored"), rerank.plan(params, some))
+    assert writer is not None
+    with writer:
+        with watch:
+            scorers = dict.fromkeys(setup.references, RandomScorer())
+            counts = rerank.score(replace(params, limit=None), source, [scorers], writer, size)
+        return writer.commit(counts), watch

@@ -1,0 +1,277 @@
+"""``negmine explain``: every candidate of one query, and why it is or is not a negative."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.dedup.copies import REPEATED, groups_of_one
+from negmine.dedup.signatures import Signatures
+from negmine.errors import MissingInputError
+from negmine.log import printable, printable_json
+from negmine.params.filter import FilterParams
+from negmine.stages import rank_only
+from negmine.table import artifacts, ranking
+from negmine.table import schema as schemas
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.documents import Documents
+from negmine.table.names import rank_column, score_column
+from negmine.table.part import positive_scores, read_score
+
+_TEXT_WIDTH = 72
+#: A mistyped id is looked for among at most this many ids of about its length.
+_SUGGESTED_FROM = 50_000
+
+
+def show(ledger: Path, qid: str, *, rows: int | None = None, as_json: bool = False) -> None:
+    """Print what the ledger at ``ledger`` says about the query ``qid``.
+
+    Raises:
+        MissingInputError: the ledger has no such query.
+    """
+    report = explain(artifacts.open_artifact(ledger, ["filter"], purpose="the ledger"), qid)
+    if rows is not None:
+        report["candidates_left_out"] = max(0, len(report["candidates"]) - rows)
+        report["candidates"] = report["candidates"][:rows]
+    if as_json:
+        print(printable_json(report, indent=2))
+    else:
+        print(printable(readable(report)), end="")
+
+
+def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
+    """All that the ledger knows of a query: positives, thresholds, and every candidate's fate.
+
+    Raises:
+        MissingInputError: the ledger has no such query.
+    """
+    name, table = _find(ledger, qid)
+    params = ledger.manifest["params"]
+    docid, _ = ranking.string_codes(table.column("docid"))
+    if params["by"] in params.get("unscored", ()):
+        score = rank_only.preference(table, params["rank_by"])
+    else:
+        score = read_score(table, params["by"])
+    order = ranking.rank_order(np.zeros(len(score), dtype=np.int64), score, docid)
+    table = table.take(pa.array(order))
+    docids = table.column("docid").combine_chunks()
+    documents = Documents(ledger.ancestor("index.documents"))
+    texts = documents.texts(docids).to_pylist()
+    kept = {name: documents.values(name, docids).to_pylist() for name in documents.kept}
+    queries: pa.Table = ledger.ancestor("retrieve").read(f"_queries/{name}")
+    text = queries.filter(pc.equal(queries.column("qid"), qid)).column("text")[0].as_py()
+    sources = schemas.source_names(table.schema)
+    scores = schemas.score_names(table.schema)
+    plain = ["qid", "docid", "label", "grade", "dropped_by", "selected"]
+    others = [
+        column
+        for column in table.schema.names
+        if column not in plain
+        and column not in {rank_column(source) for source in sources}
+        and column not in {score_column(score) for score in scores}
+    ]
+    repeated = _repeated(table, documents, params)
+    candidates = [
+        {
+            "docid": row["docid"],
+            "label": row["label"],
+            "grade": row["grade"],
+            "fate": _fate(row, repeated.get(number)),
+            "dropped_by": row["dropped_by"],
+            **({"repeats": repeated[number]} if number in repeated else {}),
+            "selected": row["selected"],
+            "ranks": {source: row[rank_column(source)] for source in sources},
+            "scores": {score: row[score_column(score)] for score in scores},
+            **{column: row[column] for column in others},
+            **({"kept": {name: kept[name][number] for name in kept}} if kept else {}),
+            "text": document,
+        }
+        for number, (row, document) in enumerate(zip(table.to_pylist(), texts, strict=True))
+    ]
+    return {
+        "qid": qid,
+        "query": text,
+        "by": params["by"],
+        "transform": params.get("transform", "none"),
+        "positives": [c["docid"] for c in candidates if c["label"] == 1],
+        "thresholds": thresholds(table, ledger.manifest),
+        "rules": _rules(params, ledger.manifest),
+        "counts": _counts(candidates),
+        "candidates": candidates,
+    }
+
+
+def thresholds(table: pa.Table, manifest: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a candidate's score was compared with: the positive's score, and each rule's limit.
+
+    Args:
+        table: the rows of one query.
+        manifest: the ledger's.
+    """
+    params = manifest["params"]
+    label = table.column("label").to_numpy() == 1
+    against = params.get("against", "min")
+
+    def of_positives(name: str, transform: str) -> float:
+        score = read_score(table, name, transform)
+        return float(positive_scores(score, label, np.array([0]), against)[0])
+
+    anchor = of_positives(params["by"], params.get("transform", "none"))
+    found = {f"positive ({against})": anchor}
+    below = {
+        "absolute_margin": 1.0,
+        "relative_margin": abs(anchor),
+        "margin_pos": 1.0,
+    }
+    for name, unit in below.items():
+        if params.get(name) is not None:
+            found[name] = anchor - params[name] * unit
+    if params.get("perc_pos") is not None:
+        found["perc_pos"] = anchor - (1 - params["perc_pos"]) * abs(anchor)
+    for name in ("min_score", "max_score"):
+        if params.get(name) is not None:
+            found[name] = float(params[name])
+    bound = manifest.get("calibration", {})
+    if "threshold" in bound:
+        found["max_fn_rate"] = bound["threshold"] + (anchor if bound["form"] == "margin" else 0.0)
+    if params.get("guide") is not None:
+        found[f"positive of guide {params['guide']}"] = of_positives(params["guide"], "none")
+    return {name: _number(value) for name, value in found.items()}
+
+
+def _number(value: float) -> float | None:
+    return round(value, 6) if np.isfinite(value) else None
+
+
+def _rules(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the defaults, and what the filter calibrated."""
+    defaults = FilterParams()
+    found = {
+        key.replace("_", "-"): value
+        for key, value in params.items()
+        if hasattr(defaults, key)
+        and value not in (None, [])
+        and value != getattr(defaults, key)
+        and key not in ("by", "sample_by")
+    }
+    known = {"negmine", "stage", "schema", "version", "fingerprint", "params", "models", "inputs"}
+    known |= {"counts", "warnings", "files", "run"}
+    return found | {key: value for key, value in manifest.items() if key not in known}
+
+
+def _counts(candidates: list[dict[str, Any]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for candidate in candidates:
+        reason = candidate["dropped_by"]
+        if reason is None:
+            reason = "selected" if candidate["selected"] is not None else "not chosen"
+        counts[reason] = counts.get(reason, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _fate(row: Mapping[str, Any], repeats: str | None) -> str:
+    if row["selected"] is not None:
+        return f"negative {row['selected']}"
+    of = "" if repeats is None else f" of {_short(repeats, 32)}"
+    return "survived" if row["dropped_by"] is None else f"dropped: {row['dropped_by']}{of}"
+
+
+def _repeated(table: pa.Table, documents: Documents, params: Mapping[str, Any]) -> dict[int, str]:
+    """By row that is dropped as a copy, the candidate that was kept of its group."""
+    dropped = pc.equal(table.column("dropped_by"), REPEATED).fill_null(False)
+    copies = np.flatnonzero(dropped.to_numpy())
+    if len(copies) == 0:
+        return {}
+    features = Signatures(documents).take(table.column("docid").combine_chunks())
+    group = groups_of_one(
+        table.column("label").to_numpy() != 1, features["signature"], params["near_duplicate_at"]
+    )
+    kept = np.flatnonzero(table.column("dropped_by").is_null().to_numpy() & (group >= 0))
+    by_group = dict(zip(group[kept].tolist(), kept.tolist(), strict=True))
+    docids = table.column("docid")
+    return {
+        row: docids[by_group[number]].as_py()
+        for row, number in zip(copies.tolist(), group[copies].tolist(), strict=True)
+        if number in by_group
+    }
+
+
+def _find(ledger: Artifact, qid: str) -> tuple[str, pa.Table]:
+    """The part that holds the query, and the query's rows."""
+    near: list[str] = []
+    for name in ledger.parts:
+        qids = ledger.read(name, ["qid"]).column("qid")
+        mask = pc.equal(qids, qid)
+        if pc.any(mask).as_py():
+            return name, ledger.read(name).filter(mask)
+        if len(near) < _SUGGESTED_FROM:
+            close = pc.less_equal(pc.abs(pc.subtract(pc.utf8_length(qids), len(qid))), 2)
+            near += qids.filter(close).unique().to_pylist()
+    matches = difflib.get_close_matches(qid, near[:_SUGGESTED_FROM], n=3, cutoff=0.5)
+    suggestion = " or ".join(repr(match) for match in matches)
+    raise MissingInputError(
+        f"no query {qid!r} in the ledger",
+        where=str(ledger.path),
+        hint=f"Did you mean {suggestion}?"
+        if suggestion
+        else "See some of its ids with: negmine inspect LEDGER",
+    )
+
+
+def readable(report: dict[str, Any]) -> str:
+    """The report for a terminal, texts shortened to one line."""
+    lines = [f"query {report['qid']}: {_short(report['query'], 2 * _TEXT_WIDTH)}"]
+    after = "" if report["transform"] == "none" else f" after {report['transform']}"
+    lines.append(f"limits in score_{report['by']}{after}:")
+    for name, value in report["thresholds"].items():
+        told = "unknown (a positive has no score)" if value is None else f"{value:.6g}"
+        lines.append(f"  {name}: {told}")
+    lines.append("settings:")
+    for name, value in report["rules"].items():
+        lines.append(f"  {name}: {value}")
+    lines.append(
+        "candidates: " + ", ".join(f"{name} {count}" for name, count in report["counts"].items())
+    )
+    lines.append("")
+    candidates = report["candidates"]
+    if candidates:
+        first = candidates[0]
+        heads = ["fate", "docid", "label"]
+        heads += [f"rank {name}" for name in first["ranks"]]
+        heads += [f"score {name}" for name in first["scores"]]
+        heads += list(first.get("kept", ()))
+        cells = [[*heads, "text"]]
+        for candidate in candidates:
+            label = str(candidate["label"])
+            if candidate["grade"] is not None:
+                label += f" (grade {candidate['grade']:g})"
+            row = [candidate["fate"], _short(candidate["docid"], 32), label]
+            row += ["-" if rank is None else str(rank) for rank in candidate["ranks"].values()]
+            row += [
+                "-" if score is None else f"{score:.4g}" for score in candidate["scores"].values()
+            ]
+            row += [
+                "-" if value is None else _short(value, 24)
+                for value in candidate.get("kept", {}).values()
+            ]
+            cells.append([*row, _short(candidate["text"], _TEXT_WIDTH)])
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        ]
+    if report.get("candidates_left_out"):
+        lines.append(f"... and {report['candidates_left_out']} more")
+    return "\n".join(lines) + "\n"
+
+
+def _short(text: str, width: int) -> str:
+    # Escaped before it is cut and padded: an escape is longer than what it stands for.
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,102 @@
+"""Panels side by side, as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from xml.sax.saxutils import escape
+
+from negmine.commands.plot.marks import COLOURS, Panel, percent, ticks
+
+_WIDTH, _HEIGHT = 460, 360
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 40, 52
+_ROW = 16
+
+
+def svg(panels: Sequence[Panel]) -> str:
+    """The panels side by side, with one legend below them."""
+    names = list(dict.fromkeys(series.name for panel in panels for series in panel.series))
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    # Long names take a row each.
+    columns = max(1, len(panels) * (2 if max(map(len, names), default=0) < 30 else 1))
+    rows = math.ceil(len(names) / columns)
+    width, height = _WIDTH * len(panels), _HEIGHT + rows * _ROW + 12
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for number, panel in enumerate(panels):
+        lines.append(f'<g transform="translate({number * _WIDTH} 0)">')
+        lines += _panel(panel, colours)
+        lines.append("</g>")
+    for number, name in enumerate(names):
+        x = 20 + (number % columns) * (width - 20) // columns
+        y = _HEIGHT + 10 + (number // columns) * _ROW
+        lines.append(f'<circle cx="{x}" cy="{y - 4}" r="4" fill="{colours[name]}"/>')
+        lines.append(_text(x + 10, y, name))
+    lines.append("</svg>")
+    return "\n".join(lines) + "\n"
+
+
+def _panel(panel: Panel, colours: dict[str, str]) -> list[str]:
+    marks = [point for series in panel.series for point in series.points]
+    x_ticks = ticks([point.x for point in marks])
+    y_ticks = ticks([0.0, *(point.high or point.y for point in marks)])
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
+        up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+        return (
+            _LEFT + across * (_WIDTH - _LEFT - _RIGHT),
+            _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
+        )
+
+    lines = [_text(_WIDTH / 2, 20, panel.title, "middle", 'font-size="13" font-weight="bold"')]
+    for x in x_ticks:
+        at, floor = place(x, y_ticks[0])
+        lines.append(_line(at, floor, at, _TOP, "#e5e5e5"))
+        lines.append(_text(at, floor + 16, f"{x:g}", "middle"))
+    for y in y_ticks:
+        wall, at = place(x_ticks[0], y)
+        lines.append(_line(wall, at, _WIDTH - _RIGHT, at, "#e5e5e5"))
+        told = percent(y) if panel.y_percent else f"{y:.3g}"
+        lines.append(_text(wall - 6, at + 4, told, "end"))
+    lines.append(_text(_WIDTH / 2, _HEIGHT - 14, panel.x_label, "middle"))
+    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+    turn = f'transform="rotate(-90 14 {middle:.1f})"'
+    lines.append(_text(14, middle, panel.y_label, "middle", turn))
+    for series in panel.series:
+        colour = colours[series.name]
+        places = [place(point.x, point.y) for point in series.points]
+        if len(places) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+            lines.append(
+                f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+            )
+        for point, (x, y) in zip(series.points, places, strict=True):
+            if point.low is not None and point.high is not None:
+                bottom, top = place(point.x, point.low)[1], place(point.x, point.high)[1]
+                lines.append(_line(x, bottom, x, top, colour, 'stroke-opacity="0.35"'))
+            told = f"{series.name}: {point.label}" if point.label else series.name
+            lines.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">'
+                f"<title>{escape(told)}</title></circle>"
+            )
+        # Only the ends are named on the picture: the rest is in the tooltips and the table.
+        for index in dict.fromkeys((0, len(places) - 1)) if places else ():
+            x, y = places[index]
+            inward = x > _WIDTH - _RIGHT - 40
+            x, anchor = (x - 5, "end") if inward else (x + 5, "start")
+            lines.append(_text(x, y - 5, series.points[index].label, anchor, f'fill="{colour}"'))
+    return lines
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, extra: str = "") -> str:
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" {extra}/>'
+    )
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", extra: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(text)}</text>'

@@ -1,0 +1,174 @@
+"""``negmine report``: from ledgers to a page, with the audits and exports that lie beside them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from negmine.commands.audit.printing import REPORT
+from negmine.commands.report import collect, compare, examples, page, slices
+from negmine.errors import MissingInputError, NegmineError, UsageError
+from negmine.params import output_affecting
+from negmine.params.commands import ReportParams
+from negmine.stages.outcome import Outcome
+from negmine.table import artifacts
+from negmine.table.artifacts.disk import MANIFEST
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.conservation import conserve
+
+#: Raised when the page of the same ledger changes.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit's report, and the options in which its settings differ from the ledger's."""
+
+    name: str
+    report: dict[str, Any]
+    differs: list[str]
+    fingerprint: str
+
+
+def run(
+    params: ReportParams, ledger: Path, other: Path | None, out: Path, *, force: bool = False
+) -> Outcome:
+    """Write the page of one ledger, or of two side by side, to ``out`` (``-``: stdout).
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    to_stdout = str(out) == "-"
+    if not to_stdout and out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(
+            "the report is a web page", where=str(out), hint="Name it *.html, or - for stdout."
+        )
+    first = artifacts.open_artifact(ledger, ["filter"], purpose="the ledger")
+    inputs = {"ledger": first}
+    audits: list[Audit] = []
+    exports: list[Artifact] = []
+    if other is None:
+        audits = _audits(params, first)
+        exports = list(_exports(first))
+    else:
+        if params.audit is not None:
+            raise UsageError("--audit belongs to the report of one ledger")
+        inputs["other"] = artifacts.open_artifact(other, ["filter"], purpose="the other ledger")
+    plan = Plan(
+        "report",
+        VERSION,
+        {
+            **output_affecting(params),
+            "audits": [audit.fingerprint for audit in audits],
+            "exports": [export.fingerprint for export in exports],
+        },
+        artifacts=inputs,
+    )
+    writer = None if to_stdout else artifacts.begin_file(out, plan, force=force)
+    if writer is None and not to_stdout:
+        return Outcome(out, {}, up_to_date=True)
+    if writer is None:
+        text, counts = _page(params, inputs, audits, exports)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return Outcome(out, counts)
+    with writer:
+        text, counts = _page(params, inputs, audits, exports)
+        writer.add_text(text)
+        writer.commit(counts)
+    return Outcome(out, counts)
+
+
+def _page(
+    params: ReportParams,
+    inputs: dict[str, Artifact],
+    audits: list[Audit],
+    exports: list[Artifact],
+) -> tuple[str, dict[str, Any]]:
+    facts = [_facts(ledger, params) for ledger in inputs.values()]
+    counts = collect.counts_of(facts[0])
+    if len(facts) == 1:
+        chosen = examples.collect(facts[0], params.examples)
+        told = [(audit.name, audit.report, audit.differs) for audit in audits]
+        return page.one(facts[0], chosen, told, exports, texts=params.examples > 0), counts
+    found = compare.compare(facts[0], facts[1])
+    counts["other"] = collect.counts_of(facts[1])
+    return page.two(found, texts=params.examples > 0), counts
+
+
+def _facts(ledger: Artifact, params: ReportParams) -> collect.Facts:
+    facts = collect.collect(slices.open_reader(ledger, params.seed))
+    rows = sum(ledger.rows(name) for name in ledger.parts)
+    conserve("rows of the ledger", rows, **dict(zip(slices.FATES, facts.fates, strict=True)))
+    return facts
+
+
+# --- what lies beside the ledger --------------------------------------------------------------
+
+
+def _beside(ledger: Artifact) -> Iterator[tuple[Path, Artifact]]:
+    """Finished artifacts and exported files in the ledger's folder."""
+    folder = ledger.path.resolve().parent
+    for child in sorted(folder.iterdir()):
+        try:
+            if (child / MANIFEST).is_file():
+                yield child, artifacts.open_artifact(child)
+            elif child.is_file() and artifacts.has_file_manifest(child):
+                yield child, Artifact(folder, artifacts.file_manifest(child))
+        except (NegmineError, OSError):
+            # Of another version, damaged, or not ours: nothing that this report was asked for.
+            continue
+
+
+def _exports(ledger: Artifact) -> Iterator[Artifact]:
+    for path, found in _beside(ledger):
+        source = found.manifest.get("inputs", {}).get("ledger", {})
+        if found.stage == "export" and source.get("fingerprint") == ledger.fingerprint:
+            yield Artifact(path, found.manifest)
+
+
+def _audits(params: ReportParams, ledger: Artifact) -> list[Audit]:
+    scored = ledger.manifest["inputs"]["scored"]["fingerprint"]
+    if params.audit is not None:
+        path = Path(params.audit)
+        if path.is_file():
+            found = Artifact(path.parent, artifacts.file_manifest(path))
+        else:
+            found = artifacts.open_artifact(path, ["audit"], purpose="the audit")
+        if found.stage != "audit":
+            raise UsageError(
+                "is not an audit", where=str(path), hint="Make one with: negmine audit SCORED"
+            )
+        if found.manifest["inputs"]["scored"]["fingerprint"] != scored:
+            raise UsageError(
+                "audited another table than the ledger was filtered from",
+                where=str(path),
+                hint=f"Audit {ledger.manifest['inputs']['scored']['path']} of the ledger.",
+            )
+        return [_audit(path, found, ledger)]
+    return [
+        _audit(path, found, ledger)
+        for path, found in _beside(ledger)
+        if found.stage == "audit"
+        and found.manifest["inputs"].get("scored", {}).get("fingerprint") == scored
+    ]
+
+
+def _audit(path: Path, found: Artifact, ledger: Artifact) -> Audit:
+    name = REPORT if path.is_dir() else path.name
+    if name not in found.manifest["files"]:
+        raise MissingInputError(f"has no {name}", where=str(path), hint="Audit again.")
+    report = json.loads(found.file(name).read_text(encoding="utf-8"))
+    audited, mine = found.manifest["params"]["filter"], ledger.manifest["params"]
+    # What the filter itself chose, the audit's manifest leaves open.
+    differs = [
+        option.replace("_", "-")
+        for option, value in audited.items()
+        if value != mine.get(option) and not (option in ("by", "sample_by") and value is None)
+    ]
+    return Audit(path.name, report, differs, found.fingerprint)

@@ -1,0 +1,388 @@
+"""The page: facts and pictures poured into HTML templates.
+
+Templates escape everything by themselves; only the pictures are trusted, because
+:mod:`negmine.commands.plot.figure` escapes what it writes. The page asks the network for nothing,
+and tells the browser so (Content-Security-Policy)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from negmine.commands import audit as auditing
+from negmine.commands.report import charts, examples, words
+from negmine.commands.report.charts import Chart
+from negmine.commands.report.collect import Facts
+from negmine.commands.report.compare import Comparison
+from negmine.commands.report.examples import Group
+from negmine.commands.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
+from negmine.params import STAGES
+from negmine.table.artifacts.reading import Artifact
+
+#: Most letters of a text in an example, and in a list.
+TEXT, SNIPPET = 900, 160
+_COMBINATIONS = 12
+#: Parameters that are no settings, or are told as models.
+_NO_SETTINGS = ("rules", "side", "column", "encoder", "scorer")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of the funnel.
+
+    Attributes:
+        name: what it is.
+        told: what it means.
+        rows: how many, or None for a heading.
+        queries: how many queries it concerns.
+        start: where its bar begins, as a share of the candidates.
+        width: how long its bar is.
+        role: ``total``, ``dropped`` or ``selected``.
+    """
+
+    name: str
+    told: str
+    rows: int
+    queries: int | None = None
+    start: float = 0.0
+    width: float | None = None
+    role: str = "total"
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning and the stage that gave it."""
+
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """How one artifact of the lineage was made."""
+
+    stage: str
+    fingerprint: str
+    settings: list[tuple[str, str]]
+    models: list[tuple[str, str, str]]
+    inputs: list[tuple[str, str, str]]
+    seconds: float | None
+    memory: int | None
+    started: str
+    negmine: str
+
+
+def one(
+    facts: Facts,
+    groups: Sequence[Group],
+    audits: Sequence[tuple[str, dict[str, Any], list[str]]],
+    exports: Sequence[Artifact],
+    *,
+    texts: bool,
+) -> str:
+    """The page of one ledger.
+
+    Args:
+        facts: what was collected of it.
+        groups: examples, with their texts.
+        audits: (name, report, options that differ from the ledger's).
+        exports: what was exported from it.
+        texts: whether texts may be shown.
+    """
+    lineage = _lineage(facts.ledger)
+    distributions = [
+        chart
+        for n, found in enumerate(facts.distributions)
+        if (chart := charts.distribution(found, f"score{n}")) is not None
+    ]
+    margin = facts.distributions[1].measure.told
+    by_rank: list[Chart] = []
+    for n, ranks in enumerate(facts.ranks):
+        for chart in (
+            charts.fates_by_rank(ranks, f"fate{n}"),
+            charts.hardness(ranks, margin, f"hard{n}"),
+        ):
+            by_rank += [chart] if chart is not None else []
+    silent, funnel = _funnel(facts, exports)
+    return _render(
+        "report.html",
+        title=f"{_name(facts.ledger)} – negmine report",
+        name=_name(facts.ledger),
+        facts=facts,
+        lineage=lineage,
+        versions=facts.ledger.manifest["run"]["versions"],
+        warnings=_warnings(facts.ledger),
+        sources=_found_by(facts),
+        retrieved=facts.ledger.ancestor("retrieve").counts,
+        funnel=funnel,
+        unjudged=sum(facts.dropped[name].rows for name in UNJUDGED if name in facts.dropped),
+        silent=silent,
+        distributions=distributions,
+        by_rank=by_rank,
+        rank_quantiles=charts.rank_quantiles(facts),
+        combinations=facts.combinations[:_COMBINATIONS],
+        other_combinations=facts.combinations[_COMBINATIONS:],
+        audits=[_audit(n, *given) for n, given in enumerate(audits)],
+        hub_texts=_hub_texts(facts) if texts else {},
+        short_texts=_short_texts(facts) if texts else {},
+        examples=groups,
+        ledger_settings=dict(_settings(facts.ledger)),
+    )
+
+
+def two(found: Comparison, *, texts: bool) -> str:
+    """The page of two ledgers."""
+    names = (_name(found.first.ledger), _name(found.second.ledger))
+    if names[0] == names[1]:
+        names = (f"{names[0]} (A)", f"{names[1]} (B)")
+    overlaid = [
+        chart
+        for n, one in enumerate(found.overlaid)
+        if (chart := charts.overlaid(one, names, f"over{n}")) is not None
+    ]
+    order = dict.fromkeys(
+        ["selected", "survived", *found.first.dropped, *found.second.dropped, "not a candidate"]
+    )
+    moved = {pair for pair in found.fates if pair != ("positive", "positive")}
+    sides = [fate for fate in order if any(a == fate for a, _ in moved)]
+    heads = [fate for fate in order if any(b == fate for _, b in moved)]
+    return _render(
+        "compare.html",
+        title=f"{names[0]} and {names[1]} – negmine report",
+        names=names,
+        found=found,
+        facts=(found.first, found.second),
+        lineages=(_lineage(found.first.ledger), _lineage(found.second.ledger)),
+        versions=found.first.ledger.manifest["run"]["versions"],
+        warnings=(_warnings(found.first.ledger), _warnings(found.second.ledger)),
+        reasons=list(dict.fromkeys([*found.first.dropped, *found.second.dropped])),
+        overlaid=overlaid,
+        agreement=charts.agreement(found, "agree"),
+        rank_quantiles=[charts.rank_quantiles(facts) for facts in (found.first, found.second)],
+        fate_heads=heads,
+        fate_sides=sides,
+        texts=texts,
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("negmine.commands.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        # All data loses what acts on a screen, not only what acts on HTML.
+        finalize=_finalize,
+    )
+    environment.filters |= {
+        "number": words.number,
+        "percent": words.percent,
+        "size": words.size,
+        "plural": words.plural,
+        "setting": words.setting,
+        "safe_text": words.safe,
+        "picture": Markup,
+        "rule": lambda name: words.RULES.get(name, "dropped by this rule"),
+    }
+    environment.globals |= {
+        "TEXT": TEXT,
+        "SNIPPET": SNIPPET,
+        "POSITIVE": POSITIVE,
+        "DROPPED": DROPPED,
+        "SURVIVED": SURVIVED,
+        "SELECTED": SELECTED,
+        "FATES": FATES,
+    }
+    return environment.get_template(template).render(**values)
+
+
+def _finalize(value: Any) -> Any:
+    return words.safe(value) if type(value) is str else value
+
+
+def _name(ledger: Artifact) -> str:
+    """Work folder and folder: what a user calls it."""
+    path = ledger.path.resolve()
+    return f"{path.parent.name}/{path.name}"
+
+
+# --- sections ---------------------------------------------------------------------------------
+
+
+def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[Step]]:
+    """(rules that dropped nothing, the rows of the funnel)."""
+    whole = max(1, facts.candidates)
+    retrieved = facts.ledger.ancestor("retrieve").counts
+    documents = facts.ledger.ancestor("index.documents").counts.get("documents")
+    steps = []
+    if documents is not None:
+        steps.append(Step("documents", "in the corpus", documents))
+    if "queries_read" in retrieved:
+        steps.append(Step("queries read", "", retrieved["queries_read"]))
+    steps.append(
+        Step("pairs", "retrieved, or known positives", facts.candidates, facts.queries, 0.0, 1.0)
+    )
+    left = facts.candidates
+    silent = []
+    for name, dropped in facts.dropped.items():
+        if not dropped.rows:
+            silent.append(name)
+            continue
+        left -= dropped.rows
+        steps.append(
+            Step(
+                name,
+                words.RULES.get(name, ""),
+                -dropped.rows,
+                dropped.queries,
+                left / whole,
+                dropped.rows / whole,
+                "dropped",
+            )
+        )
+    queries = sum(n for chosen, n in facts.chosen_per_query.items() if chosen)
+    steps.append(Step("survivors", "no rule objects", left, None, 0.0, left / whole))
+    steps.append(
+        Step(
+            "selected",
+            f"taken by the sampler, at most {facts.reader.params.num_negatives} per query",
+            facts.selected,
+            queries,
+            0.0,
+            facts.selected / whole,
+            "selected",
+        )
+    )
+    for export in exports:
+        counts = export.counts
+        if "examples" in counts:
+            layout = export.manifest["params"].get("format", "")
+            steps.append(
+                Step(
+                    f"exported: {export.path.name}",
+                    f"examples, {layout}",
+                    counts["examples"],
+                    counts.get("queries", 0) - counts.get("queries_left_out", 0),
+                )
+            )
+    return silent, steps
+
+
+def _found_by(facts: Facts) -> list[dict[str, Any]]:
+    """What each source found: rows by fate, and those that it alone found."""
+    rows = []
+    for source in facts.reader.sources:
+        mine = [c for c in facts.combinations if source in c.sources]
+        alone = [c for c in mine if len(c.sources) == 1]
+        rows.append(
+            {
+                "source": source,
+                "fates": [sum(c.fates[f] for c in mine) for f in range(len(FATES))],
+                "alone": [sum(c.fates[f] for c in alone) for f in range(len(FATES))],
+            }
+        )
+    return rows
+
+
+def _ancestors(ledger: Artifact) -> list[Artifact]:
+    """Everything that the ledger descends from, each once and before what it went into, and it."""
+    found: dict[str, Artifact] = {}
+
+    def walk(artifact: Artifact) -> None:
+        for role, record in artifact.manifest["inputs"].items():
+            if "stage" in record and record["fingerprint"] not in found:
+                walk(artifact.input(role))
+        found[artifact.fingerprint] = artifact
+
+    walk(ledger)
+    return list(found.values())
+
+
+def _warnings(ledger: Artifact) -> list[Warned]:
+    return [
+        Warned(artifact.stage, str(text))
+        for artifact in _ancestors(ledger)
+        for text in artifact.manifest["warnings"]
+    ]
+
+
+def _settings(artifact: Artifact) -> list[tuple[str, str]]:
+    """Options that differ from their defaults."""
+    stage = artifact.stage
+    params_class = STAGES.get(stage.split(".")[0])
+    defaults = {f.name: f.default for f in fields(params_class)} if params_class else {}
+    found = []
+    for name, value in artifact.manifest["params"].items():
+        default = defaults.get(name)
+        same = list(default) if isinstance(default, tuple) else default
+        if name in _NO_SETTINGS or value == same or value in (None, []):
+            continue
+        found.append((name.replace("_", "-"), words.setting(value)))
+    return found
+
+
+def _lineage(ledger: Artifact) -> list[Made]:
+    """How everything was made, in the order in which it was."""
+    made = []
+    for artifact in _ancestors(ledger):
+        manifest = artifact.manifest
+        models = [
+            (name, str(model.get("model", "")), str(model.get("revision", "")))
+            for name, model in manifest.get("models", {}).items()
+        ]
+        inputs = [
+            (role, *_told(record))
+            for role, record in manifest["inputs"].items()
+            if "stage" not in record
+        ]
+        run = manifest.get("run", {})
+        made.append(
+            Made(
+                artifact.stage,
+                artifact.fingerprint[:12],
+                _settings(artifact),
+                models,
+                inputs,
+                run.get("seconds"),
+                run.get("peak_rss_bytes"),
+                run.get("started", ""),
+                str(manifest["negmine"]),
+            )
+        )
+    return made
+
+
+def _told(record: Mapping[str, Any]) -> tuple[str, str]:
+    """(name, size or version) of a user's input; of a local path only its last part."""
+    path = str(record["path"])
+    name = path.rstrip("/").rsplit("/", 1)[-1] if path.startswith("/") else path
+    if "bytes" in record:
+        return name, words.size(record["bytes"])
+    files = record.get("files", {}).values()
+    if files and all("bytes" in one for one in files):
+        return name, words.size(sum(one["bytes"] for one in files))
+    return name, str(record.get("version", ""))
+
+
+def _audit(number: int, name: str, report: dict[str, Any], differs: list[str]) -> dict[str, Any]:
+    schemes = list(dict.fromkeys(row["hidden"] for row in report["rows"]))
+    drawn = [
+        chart
+        for at, scheme in enumerate(schemes)
+        for chart in charts.audit(report, auditing.panels(report, scheme), f"audit{number}x{at}x")
+    ]
+    return {"name": name, "report": report, "differs": differs, "charts": drawn}
+
+
+def _hub_texts(facts: Facts) -> dict[str, str]:
+    return examples.document_texts(facts.ledger, [hub.docid for hub in facts.hubs.top])
+
+
+def _short_texts(facts: Facts) -> dict[str, str]:
+    return examples.query_texts(facts.ledger, [(s.part, s.qid) for s in facts.short])

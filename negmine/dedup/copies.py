@@ -1,0 +1,126 @@
+"""Which candidates of one query are copies, or near-copies, of each other: pure functions.
+
+Found by locality-sensitive hashing of the stored signatures in bands of four values, so that two
+texts at similarity 0.8 share a band with probability 1 - 10^-7; whoever shares one is compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from negmine.dedup.minhash import linked, similarity
+from negmine.table.draws import splitmix
+
+#: What ``dropped_by`` says of a copy of a candidate that comes before it.
+REPEATED = "repeated_text"
+
+
+def bands(signature: np.ndarray) -> np.ndarray:
+    """Every four values of 16 bits as one number: uint64 [n, values / 4]."""
+    return np.ascontiguousarray(signature, dtype="<u2").view("<u8")
+
+
+def families(keys: np.ndarray) -> np.ndarray:
+    """Number of each row's family, int64 [n], -1 = alone: rows that share a band, and so on.
+
+    No two rows of different families can be near each other.
+    """
+    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for band in keys.T:
+        order = np.argsort(band)
+        same = band[order][1:] == band[order][:-1]
+        left.append(order[:-1][same])
+        right.append(order[1:][same])
+    return linked(np.concatenate(left), np.concatenate(right), len(keys))
+
+
+def groups(
+    query: np.ndarray,
+    candidate: np.ndarray,
+    document: np.ndarray,
+    signature: np.ndarray,
+    keys: np.ndarray,
+    family: np.ndarray,
+    at: float,
+) -> np.ndarray:
+    """Number of each row's group of texts that are the same or nearly, int64 [rows]; -1 = alone.
+
+    A group is of one query; whoever is near one of its members belongs to it.
+
+    Args:
+        query: query number of each row.
+        candidate: rows that count.
+        document: each row's document, a row of what follows.
+        signature: MinHash signatures per document.
+        keys: their :func:`bands`.
+        family: their :func:`families`, which spare most rows a look. Other documents may be among
+            them: they change nothing.
+        at: estimated Jaccard similarity from which two texts are near.
+    """
+    rows = _related(query, candidate, family[document])
+    found = np.full(len(query), -1, dtype=np.int64)
+    if len(rows) == 0:
+        return found
+    of = document[rows]
+    left, right = _meeting(query[rows], keys[of])
+    near = similarity(signature, of[left], of[right]) >= at
+    found[rows] = linked(left[near], right[near], len(rows))
+    return found
+
+
+def groups_of_one(candidate: np.ndarray, signature: np.ndarray, at: float) -> np.ndarray:
+    """:func:`groups` of the documents of one query."""
+    rows = np.arange(len(signature))
+    keys = bands(signature)
+    query = np.zeros(len(rows), dtype=np.int64)
+    return groups(query, candidate, rows, signature, keys, families(keys), at)
+
+
+def _meeting(query: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows of a query that share a band, each once.
+
+    Of many that share one, neighbours, and everyone with the first: enough to connect copies.
+    """
+    count, bands = keys.shape
+    asked = splitmix(query.astype(np.uint64))[:, None]
+    every = splitmix(asked ^ keys ^ np.arange(bands, dtype=np.uint64)).ravel()
+    # The place of each in its low bits: sorted as numbers, several times as fast as by index.
+    low = np.uint64((1 << len(every).bit_length()) - 1)
+    every = np.sort(every & ~low | np.arange(len(every), dtype=np.uint64))
+    row = (every & low).astype(np.int64) // bands
+    same = np.concatenate(([False], every[1:] & ~low == every[:-1] & ~low))
+    first = np.maximum.accumulate(np.where(same, 0, np.arange(len(row))))
+    other = np.flatnonzero(same)
+    mine, before = row[other], np.concatenate([row[other - 1], row[first[other]]])
+    pairs = np.unique(before * count + np.concatenate([mine, mine]))
+    left, right = np.divmod(pairs, count)
+    # What is left of a key stands for three numbers: who shares it by chance is told apart, here
+    # or by the signatures.
+    kept = (left != right) & (query[left] == query[right])
+    return left[kept], right[kept]
+
+
+def _related(query: np.ndarray, candidate: np.ndarray, family: np.ndarray) -> np.ndarray:
+    """Rows, ascending, whose query has another one of their family."""
+    rows = np.flatnonzero(candidate & (family >= 0))
+    key = query[rows] * (family.max(initial=0) + 1) + family[rows]
+    order = np.argsort(key)
+    same = key[order][1:] == key[order][:-1]
+    found = np.zeros(len(rows), dtype=bool)
+    found[order[1:][same]] = True
+    found[order[:-1][same]] = True
+    return rows[found]
+
+
+def repeats(group: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Rows of a group that another one comes before.
+
+    Args:
+        group: number of each row's group, -1 = none.
+        place: each row's place in its query's preference, 1 = first; 0 = not to be taken.
+    """
+    rows = np.flatnonzero((place > 0) & (group >= 0))
+    order = rows[np.lexsort((place[rows], group[rows]))]
+    found = np.zeros(len(group), dtype=bool)
+    found[order[1:][group[order][1:] == group[order][:-1]]] = True
+    return found

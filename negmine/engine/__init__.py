@@ -1,0 +1,1 @@
+"""Work over the parts of an artifact."""

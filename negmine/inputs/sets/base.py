@@ -1,0 +1,270 @@
+"""What a layout of training sets is: the columns it takes, and what a record of it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from negmine.inputs.chunks import find_column
+from negmine.inputs.columns import Columns
+from negmine.inputs.grades import Grades
+from negmine.inputs.kinds import Target
+from negmine.inputs.values import BadValueError, id_value, text_value, type_name
+
+QUERY = Target("query", "raw", ("query", "anchor", "question", "query_text"))
+QID = Target("qid", "raw", ("query_id", "qid", "question_id", "query-id"))
+#: Names of an object's fields, where a passage is one.
+TEXT_FIELDS = (
+    *("text", "contents", "content", "body", "passage"),
+    *("passage_text", "paragraph_text", "document"),
+)
+#: Scores are kept as float32.
+_LARGEST = 3.4028234e38
+_DOCID = ("docid", "_id", "id", "doc_id", "passage_id", "psg_id", "pid")
+
+
+class Passage(NamedTuple):
+    """A document of an example.
+
+    Attributes:
+        docid: its id, where the set tells one.
+        title: its title, or nothing.
+        text: its text; None where the set holds only ids.
+        score: its score, where the set tells one.
+    """
+
+    docid: str | None
+    title: str
+    text: str | None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one record says.
+
+    Attributes:
+        qid: the query's id, where the set tells one.
+        query: its text; None where the set holds only ids.
+        positives: what answers it.
+        negatives: what was mined for it, best first.
+        judged: what somebody judged not to answer it.
+    """
+
+    qid: str | None
+    query: str | None
+    positives: Sequence[Passage] = ()
+    negatives: Sequence[Passage] = ()
+    judged: Sequence[Passage] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How what a layout leaves open is read.
+
+    Attributes:
+        positive_above: a document labelled or scored so or above is a positive.
+        positive_first: of documents without labels the first is the positive.
+        passages_only: only texts are wanted: whether they are positives does not matter.
+        grades: what labels mean.
+    """
+
+    positive_above: float | None = None
+    positive_first: bool = False
+    passages_only: bool = False
+    grades: Grades = field(default_factory=Grades)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a layout is recognised by.
+
+    Attributes:
+        columns: names of the columns, of the first records together.
+        asked: what the user says of them.
+        records: the first records, by column.
+    """
+
+    columns: tuple[str, ...]
+    asked: Columns = field(default_factory=Columns)
+    records: Sequence[Mapping[str, Any]] = ()
+
+    def has(self, *targets: Target) -> bool:
+        """Whether there is a column for one of the targets."""
+        return any(self.source(target) is not None for target in targets)
+
+    def source(self, target: Target) -> str | None:
+        """The column that a target is read from."""
+        taken = {*self.asked.ignored, *self.asked.values()}
+        free = [name for name in self.columns if name not in taken]
+        return self.asked.get(target.name) or find_column(target, free)
+
+    def values(self, target: Target) -> list[Any]:
+        """What the first records have for a target, where they have something."""
+        source = self.source(target)
+        found = [record.get(source) for record in self.records] if source else []
+        return [value for value in found if value is not None]
+
+
+class Record:
+    """A record: its values by target, and the names of their columns for messages."""
+
+    __slots__ = ("_sources", "_values")
+
+    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+        self._values, self._sources = values, sources
+
+    def get(self, target: str) -> Any:
+        """The target's value; None where there is none."""
+        return self._values.get(target)
+
+    def name(self, target: str) -> str:
+        """The column of a target."""
+        return self._sources.get(target, target)
+
+    def query(self, ids: bool = False) -> tuple[str | None, str | None]:
+        """The query's id and text; with ``ids`` what stands for the text is the id.
+
+        Raises:
+            BadValueError: there is neither.
+        """
+        qid, text = self.get("qid"), self.get("query")
+        if ids and text is not None:
+            qid, text = text, None
+        if text is None and qid is None:
+            raise BadValueError(f"field '{self.name('query')}' is missing")
+        return (
+            None if qid is None else id_value(qid, self.name("qid")),
+            None if text is None else text_value(text, self.name("query")),
+        )
+
+    def listed(self, target: str) -> list[Any]:
+        """The target's values: a list as it is, one value alone as a list of one."""
+        value = self.get(target)
+        if value is None:
+            return []
+        return value if isinstance(value, list) else [value]
+
+
+class Opened(NamedTuple):
+    """A layout, seen the beginning of a file.
+
+    Attributes:
+        targets: the columns that are taken.
+        read: a record's meaning.
+        flat: targets that hold a text each, where a record may be no more than a query and these:
+            the positive first, then the negatives.
+    """
+
+    targets: tuple[Target, ...]
+    read: Callable[[Record, Reading], Example]
+    flat: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to write training sets.
+
+    Attributes:
+        name: what it is called in messages.
+        fits: whether a file that begins so is one.
+        open: which of its columns are taken, and how they are read.
+        unread: columns that belong to it and say nothing that is asked here, each with what to
+            tell about it; they are told as ignored and never asked about.
+    """
+
+    name: str
+    fits: Callable[[Beginning], bool]
+    open: Callable[[Beginning], Opened]
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+
+def passage(value: Any, where: str) -> Passage:
+    """A passage that is a text, an object with one, or (of an object) an id alone.
+
+    Raises:
+        BadValueError: it is nothing of the kind.
+    """
+    if isinstance(value, str):
+        return Passage(None, "", text_value(value, where))
+    if not isinstance(value, Mapping):
+        raise BadValueError(f"field '{where}' must be a text, found {type_name(value)}")
+    docid = next((value[name] for name in _DOCID if value.get(name) not in (None, "")), None)
+    text = next((value[name] for name in TEXT_FIELDS if value.get(name) is not None), None)
+    title = value.get("title")
+    if docid is None and text is None:
+        raise BadValueError(f"field '{where}' has neither a text nor an id")
+    return Passage(
+        None if docid is None else id_value(docid, f"{where}.docid"),
+        "" if title is None else text_value(title, f"{where}.title"),
+        None if text is None else text_value(text, f"{where}.text"),
+        score(value.get("score"), f"{where}.score"),
+    )
+
+
+def passages(record: Record, target: str) -> list[Passage]:
+    """The passages of a column that holds one or a list of them."""
+    name = record.name(target)
+    return [passage(value, f"{name}[{at}]") for at, value in enumerate(record.listed(target))]
+
+
+def by_id(value: Any, where: str) -> Passage:
+    """A passage that is told by its id alone."""
+    return Passage(id_value(value, where), "", None)
+
+
+def score(value: Any, where: str) -> float | None:
+    """A score as a number; None where there is none (null, NaN, an empty field).
+
+    Raises:
+        BadValueError: it is no finite number.
+    """
+    number = float("nan") if value is None or value == "" else _number(value)
+    if number is None or abs(number) > _LARGEST:
+        raise BadValueError(f"field '{where}' must be a finite number, found {value!r}")
+    return None if math.isnan(number) else number
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def beside(record: Record, target: str, count: int, documents: str) -> list[Any]:
+    """The values of a column that stand beside ``count`` documents; Nones without one.
+
+    Raises:
+        BadValueError: there are more or fewer.
+    """
+    values = record.listed(target)
+    if not values:
+        return [None] * count
+    if len(values) != count:
+        raise BadValueError(
+            f"field '{record.name(target)}' has {len(values)} values for the "
+            f"{count} of '{documents}'"
+        )
+    return values
+
+
+def told(
+    documents: Iterable[Passage],
+    ids: Sequence[Any],
+    scores: Sequence[Any],
+    names: tuple[str, str],
+) -> list[Passage]:
+    """The passages with ids and scores that stand beside them."""
+    id_name, score_name = names
+    return [
+        found._replace(
+            docid=found.docid if docid is None else id_value(docid, id_name),
+            score=found.score if value is None else score(value, score_name),
+        )
+        for found, docid, value in zip(documents, ids, scores, strict=True)
+    ]

@@ -1,0 +1,178 @@
+"""A query with documents that a label or a score tells apart, one a record or a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from negmine.inputs.grades import LEFT_OUT, hint
+from negmine.inputs.kinds import Target
+from negmine.inputs.label_words import label_number
+from negmine.inputs.sets.base import (
+    QID,
+    QUERY,
+    Beginning,
+    Example,
+    Layout,
+    Opened,
+    Passage,
+    Reading,
+    Record,
+    beside,
+    by_id,
+    passage,
+    score,
+)
+from negmine.inputs.sets.lists import POSITIVE, has_negatives
+from negmine.inputs.values import BadValueError, id_value
+
+_QUERY = Target("query", "raw", (*QUERY.aliases, "sentence1", "text1", "question1"))
+_DOCUMENT = Target(
+    "document",
+    "raw",
+    (
+        *("document", "documents", "docs", "passages", "sentence2", "text2", "question2"),
+        *POSITIVE.aliases,
+    ),
+)
+_DOCID = Target("docid", "raw", ("docid", "docids", "doc_id", "doc_ids", "document_ids"))
+LABEL = Target(
+    "label",
+    "raw",
+    (
+        *("label", "labels", "relevant", "is_relevant", "is_duplicate", "relevance"),
+        *("is_selected", "is_supporting", "is_positive"),
+    ),
+)
+SCORE = Target("score", "raw", ("score", "scores", "similarity_score", "similarity"))
+
+
+#: Of these a 0 says that nobody chose the document, not that somebody looked and said no.
+CHOSEN = frozenset(("is_selected", "is_supporting", "is_positive", "has_answer"))
+
+
+class UnclearLabelError(BadValueError):
+    """A label that is neither 0 nor 1, and nothing that says what it means."""
+
+
+def _fits(beginning: Beginning) -> bool:
+    return (
+        beginning.has(_QUERY, QID)
+        and beginning.has(_DOCUMENT, _DOCID)
+        and beginning.has(LABEL, SCORE)
+        and not has_negatives(beginning)
+    )
+
+
+def _open(beginning: Beginning) -> Opened:
+    return Opened((_QUERY, QID, _DOCUMENT, _DOCID, LABEL, SCORE), _read)
+
+
+def _read(record: Record, reading: Reading) -> Example:
+    qid, query = record.query()
+    name = record.name(_DOCUMENT.name)
+    found = [passage(value, name) for value in record.listed(_DOCUMENT.name)]
+    if found:
+        ids = beside(record, _DOCID.name, len(found), name)
+        found = [
+            document if docid is None else document._replace(docid=id_value(docid, _DOCID.name))
+            for document, docid in zip(found, ids, strict=True)
+        ]
+    else:
+        name = record.name(_DOCID.name)
+        found = [by_id(value, name) for value in record.listed(_DOCID.name)]
+    if not found:
+        raise BadValueError(f"field '{name}' is missing or empty")
+    if reading.passages_only:
+        return Example(qid, query, found)
+    scores = beside(record, SCORE.name, len(found), name)
+    found = [
+        document if value is None else document._replace(score=score(value, SCORE.name))
+        for document, value in zip(found, scores, strict=True)
+    ]
+    if reading.positive_first and record.get(LABEL.name) is None:
+        return Example(qid, query, found[:1], found[1:])
+    by = LABEL if record.get(LABEL.name) is not None else SCORE
+    marks = Marks(
+        beside(record, by.name, len(found), name),
+        record.name(by.name),
+        labels=by is LABEL,
+        listed=isinstance(record.get(by.name), list),
+    )
+    read = told_apart(found, marks, reading)
+    return Example(qid, query, read.positives, read.negatives, read.judged)
+
+
+class Marks(NamedTuple):
+    """What stands beside the documents of a record and tells them apart.
+
+    Attributes:
+        values: one for each.
+        name: what it is called.
+        labels: whether they are labels; else they are scores.
+        listed: whether they stand in lists, so that the first of each may be the positive.
+    """
+
+    values: Sequence[Any]
+    name: str
+    labels: bool
+    listed: bool = True
+
+
+def told_apart(found: Sequence[Passage], by: Marks, reading: Reading) -> Example:
+    """The documents by their labels: 1 is a positive, 0 was judged not to be one.
+
+    Raises:
+        UnclearLabelError: a label that is neither, and nothing that says what it means.
+        BadValueError: a label that is none.
+    """
+    told = [reading.grades.of(value) if by.labels else value for value in by.values]
+    kept = [at for at, value in enumerate(told) if value is not LEFT_OUT]
+    found = [found[at] for at in kept]
+    marks = [_mark(told[at], by.name) for at in kept]
+    above = reading.positive_above
+    if above is None:
+        unclear = next((mark for mark in marks if mark not in (0.0, 1.0)), None)
+        if unclear is not None:
+            means = f", what it means with --grade {unclear:g}=GRADE" if by.labels else ""
+            first = " or, if the first document of each is the positive, --positive-first"
+            raise UnclearLabelError(
+                f"field '{by.name}' is {unclear:g}, neither 0 nor 1: say from where "
+                f"on a document is a positive with --positive-above X{means}"
+                + (first if by.listed else "")
+            )
+        above = 1.0
+    elif by.labels:
+        found = [
+            document if document.score is not None else document._replace(score=mark)
+            for document, mark in zip(found, marks, strict=True)
+        ]
+    chosen = by.name.rpartition(".")[2].casefold() in CHOSEN
+    rows = list(zip(found, marks, strict=True))
+    return Example(
+        None,
+        None,
+        positives=[document for document, mark in rows if mark >= above],
+        negatives=[document for document, mark in rows if mark < above and (mark or chosen)],
+        judged=[document for document, mark in rows if mark < above and not (mark or chosen)],
+    )
+
+
+def _mark(value: Any, name: str) -> float:
+    """A label as a number."""
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and (said := label_number(value)) is not None:
+        return said
+    try:
+        number = score(value, name)
+    except BadValueError as error:
+        if not isinstance(value, str) or not any(map(str.isalpha, value)):
+            raise
+        raise BadValueError(str(error), hint(value), unclear=True) from None
+    if number is None:
+        raise BadValueError(f"field '{name}' is empty: a label is needed")
+    return number
+
+
+LABELLED = Layout("labelled documents", _fits, _open)

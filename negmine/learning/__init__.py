@@ -1,0 +1,1 @@
+"""What is learned from the whole table before parts are judged."""

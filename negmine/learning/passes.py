@@ -1,0 +1,210 @@
+"""Passes over the whole table that learn what its parts are judged with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.errors import InvalidDataError, UsageError
+from negmine.learning import calibration
+from negmine.learning.calibration import Bound, Form, Positives
+from negmine.learning.fit import Fit
+from negmine.params.filter import FilterParams
+from negmine.table import draws, ranking
+from negmine.table import part as table_part
+from negmine.table.part import UNRANKED, positive_scores, read_score
+
+#: The table's parts, once more from the start at every call.
+Tables = Callable[[], Iterable[pa.Table]]
+
+#: Margins kept to tell quantiles from, about.
+_SAMPLE = 1_000_000
+#: Share of queries that choose the form of the bound and do not calibrate it.
+_CHOOSING = 0.2
+#: Cosines may exceed 1 by rounding.
+_ROUNDING = 1e-3
+
+
+def fit(tables: Tables, params: FilterParams, by: str) -> Fit:
+    """All that the settings need to know of the table, except what depends on other fits.
+
+    Raises:
+        UsageError: the settings do not suit the scores, or there are too few positives.
+    """
+    if params.perc_pos is not None and params.transform == "none":
+        _refuse_logits(tables, by)
+    known = np.empty(0)
+    if params.percentile is not None:
+        known = _positive_scores(tables, params, by)
+        if len(known) == 0:
+            raise InvalidDataError(f"--percentile: no positive has a score '{by}'")
+    margins = _margins(tables, params, by) if params.difficulty else np.empty(0)
+    bound = fit_bound(tables, params, by) if params.max_fn_rate is not None else None
+    return Fit(positive_scores=known, margins=margins, bound=bound)
+
+
+def _refuse_logits(tables: Tables, by: str) -> None:
+    low, high = np.inf, -np.inf
+    for table in tables():
+        score = read_score(table, by)
+        score = score[~np.isnan(score)]
+        if len(score):
+            low, high = min(low, float(score.min())), max(high, float(score.max()))
+    if low < 0 and (low < -1 - _ROUNDING or high > 1 + _ROUNDING):
+        raise UsageError(
+            f"--perc-pos: score '{by}' runs from {low:.3g} to {high:.3g}, so it is a logit: a "
+            "percentage of it means nothing",
+            hint="Add --transform sigmoid, take a cosine with --by, or use --margin-pos.",
+        )
+
+
+def _positive_scores(tables: Tables, params: FilterParams, by: str) -> np.ndarray:
+    found = []
+    for table in tables():
+        score = read_score(table, by, params.transform)
+        found.append(score[(table.column("label").to_numpy() == 1) & ~np.isnan(score)])
+    return np.sort(np.concatenate(found)) if found else np.empty(0)
+
+
+def _margins(tables: Tables, params: FilterParams, by: str) -> np.ndarray:
+    """Sorted ``s - p`` of candidates: all, or a random million, the same in any division."""
+    rows = sum(table.num_rows for table in tables())
+    found = [np.empty(0)]
+    for table in tables():
+        score, anchor, _, positive = _arrays(table, params, by)
+        margin = score - anchor
+        keep = ~positive & ~np.isnan(margin)
+        if rows > _SAMPLE:
+            draw = draws.draws(table.column("qid"), table.column("docid"), params.seed)
+            keep &= draw < _SAMPLE / rows
+        found.append(margin[keep])
+    return np.sort(np.concatenate(found))
+
+
+def _arrays(
+    table: pa.Table, params: FilterParams, by: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(score, its query's positives' score, query number, positive) per row."""
+    codes, _ = ranking.string_codes(table.column("qid"))
+    starts = ranking.group_starts(codes)
+    lengths = np.diff(np.append(starts, len(codes)))
+    positive = table.column("label").to_numpy() == 1
+    score = read_score(table, by, params.transform)
+    anchor = np.repeat(positive_scores(score, positive, starts, params.against), lengths)
+    return score, anchor, np.repeat(np.arange(len(starts)), lengths), positive
+
+
+# --- the conformal bound ----------------------------------------------------------------------
+
+
+def fit_bound(tables: Tables, params: FilterParams, by: str) -> Bound:
+    """Calibrate ``--max-fn-rate``.
+
+    Raises:
+        UsageError: there are too few positives for the level, in all or in a group.
+    """
+    alpha = params.max_fn_rate
+    assert alpha is not None
+    groups = _groups(tables, params)
+    positives = _positives(tables, params, by, groups)
+    form: Form = "score"
+    if params.fn_form == "margin":
+        form = "margin"
+    elif params.fn_form == "auto" and params.calibrate_by is None:
+        calibrating = calibration.values(positives.take(~positives.choosing), "margin")
+        if len(np.unique(calibrating.query)) >= calibration.needed(alpha):
+            form = _better_form(tables, params, by, positives.take(positives.choosing), alpha)
+            positives = positives.take(~positives.choosing)
+    return calibration.calibrate(positives, form, alpha, groups, by)
+
+
+def _better_form(
+    tables: Tables, params: FilterParams, by: str, positives: Positives, alpha: float
+) -> Form:
+    """The form that gives the choosing queries more negatives at their own quantile.
+
+    No query counts for more than the negatives it wants: rows kept beyond that are of no use.
+    """
+    limits: dict[Form, float] = {}
+    forms: tuple[Form, Form] = ("score", "margin")
+    for form in forms:
+        usable = calibration.values(positives, form)
+        values = usable.score if form == "score" else usable.margin
+        if len(values) == 0:
+            return "score"
+        limits[form] = float(np.quantile(values, alpha, method="lower"))
+    kept: dict[Form, int] = {"score": 0, "margin": 0}
+    for table in tables():
+        score, anchor, query, positive = _arrays(table, params, by)
+        asked = ~positive & _choosing(table, params) & ~np.isnan(anchor)
+        for form in forms:
+            value = score if form == "score" else score - anchor
+            count = np.bincount(query[asked & (value < limits[form])])
+            kept[form] += int(np.minimum(count, params.num_negatives).sum())
+    return "margin" if kept["margin"] > kept["score"] else "score"
+
+
+def _choosing(table: pa.Table, params: FilterParams) -> np.ndarray:
+    draw = draws.draws(table.column("qid"), table.column("qid"), params.seed)
+    return draw < _CHOOSING
+
+
+def _positives(tables: Tables, params: FilterParams, by: str, groups: tuple[str, ...]) -> Positives:
+    found: list[Positives] = []
+    queries = 0
+    for table in tables():
+        score, _, query, positive = _arrays(table, params, by)
+        rows = np.flatnonzero(positive)
+        other = calibration.leave_one_out(score[rows], query[rows], params.against)
+        found.append(
+            Positives(
+                query=query[rows] + queries,
+                score=score[rows],
+                margin=score[rows] - other,
+                usable=table_part.best_rank(table)[rows] < UNRANKED,
+                group=group_of(table, params, groups)[rows],
+                choosing=_choosing(table, params)[rows],
+            )
+        )
+        queries += int(query[-1]) + 1 if len(query) else 0
+    return Positives(
+        *(
+            np.concatenate([getattr(part, name) for part in found])
+            for name in ("query", "score", "margin", "usable", "group", "choosing")
+        )
+    )
+
+
+def _groups(tables: Tables, params: FilterParams) -> tuple[str, ...]:
+    if params.calibrate_by is None:
+        return ("",)
+    names: set[str] = set()
+    for table in tables():
+        names.update(_group_names(table, params.calibrate_by).unique().to_pylist())
+    return tuple(sorted(names))
+
+
+def group_of(table: pa.Table, params: FilterParams, groups: tuple[str, ...]) -> np.ndarray:
+    """The number of each row's group, int64 [rows]."""
+    if params.calibrate_by is None:
+        return np.zeros(table.num_rows, dtype=np.int64)
+    names = _group_names(table, params.calibrate_by)
+    return pc.index_in(names, value_set=pa.array(groups)).to_numpy().astype(np.int64)
+
+
+def _group_names(table: pa.Table, column: str) -> pa.Array:
+    """A column's values as strings; ranks in powers of ten, since each alone is too rare."""
+    values = table.column(column)
+    if column.startswith("rank_"):
+        rank = values.to_numpy().astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            power = np.nan_to_num(np.ceil(np.log10(rank)), nan=-1.0).astype(np.int64)
+        values = pa.chunked_array([pa.array(np.where(power < 0, -1, 10 ** np.maximum(power, 0)))])
+        named = pc.binary_join_element_wise("up to ", values.cast(pa.string()), "")
+        named = pc.if_else(pc.less(values, 0), "not retrieved", named)
+    else:
+        named = pc.fill_null(values.cast(pa.string()), "none")
+    return named.combine_chunks() if isinstance(named, pa.ChunkedArray) else named

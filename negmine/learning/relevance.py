@@ -1,0 +1,325 @@
+"""``p_relevant``: how probable it is that a candidate is a positive, learned from the user's own.
+
+A logistic model over every score and rank column, raw and normalised within the query. It is
+fitted by grouped cross-fitting: queries are dealt into folds (by hash), and each row is scored by
+the model that saw no row of its fold, so no row and no query scores itself. Being a
+maximum-likelihood logit without class weights it is calibrated: its mean over rows is the share of
+labelled positives. That makes it the probability of a *label*, a lower bound of the probability of
+relevance where labels are missing; as an order, and under a conformal bound, the difference does
+not matter.
+
+Pooling bias. A positive stands in the table even if no source found it, with scores that no other
+row of its rank has. A model that sees those rows learns that a low rank, or a score without a rank,
+means relevant. So it learns only from rows that a source retrieved; a source's score counts only
+where that source retrieved the row; positives that a scorer saw only because they are labelled
+(``rerank --top`` scores all of them) are left out; and a row that a scorer did not see gets no
+estimate.
+
+Likeness. With ``--similar-to-positives`` there are columns that tell how like the known positives
+of its query a row is (see :mod:`negmine.learning.similarity` for what keeps the label out of them).
+Queries with two or more positives have them; a second set of models reads them too and answers for
+those queries, the first answers for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import expit
+
+from negmine.errors import MissingDependencyError, UsageError
+from negmine.table import draws, part, ranking
+from negmine.table import schema as schemas
+from negmine.table.names import LIKENESS, NOT_SEARCHED, rank_column, score_column
+
+NAME = "p_relevant"
+_FOLDS = 5
+#: Fewest positives that a model is fitted to.
+_FEWEST = 20
+#: Rows that are fitted to, about; of the rest none is needed.
+_ROWS = 300_000
+_UNRANKED = np.iinfo(np.int32).max
+#: Added to the seed, so that folds are not the sampler's draw.
+_FOLD_DRAW, _ROW_DRAW = 2_000_003, 3_000_017
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A logistic model: ``expit(features @ weights + bias)`` after standardising.
+
+    Attributes:
+        mean: subtracted from each feature.
+        scale: what each is then divided by.
+        weights: float64 [features].
+        bias: the intercept.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    bias: float
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities, float64 [rows]."""
+        return expit((features - self.mean) / self.scale @ self.weights + self.bias)
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """One model per fold.
+
+    Attributes:
+        seed: deals the folds.
+        models: model i never saw fold i.
+        exposures: likewise, the models of P(judged | ranks); None where they cannot be told.
+        alike: likewise, the models for rows that are told how like the known positives they are;
+            None where there are none or too few.
+        facts: what the manifest says.
+    """
+
+    seed: int
+    models: tuple[Linear, ...]
+    exposures: tuple[Linear, ...] | None = None
+    alike: tuple[Linear, ...] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(self, table: pa.Table) -> pa.Array:
+        """``p_relevant`` of each row, float32; null where a scorer did not see the row."""
+        x, fold = features(table), folds(table, self.seed)
+        found = _per_fold(self.models, x, fold)
+        like, told = likeness(table)
+        if self.alike is not None:
+            both = np.column_stack([x, like])[told]
+            found[told] = _per_fold(self.alike, both, fold[told])
+        return pa.array(found.astype(np.float32), mask=~_seen(table))
+
+    def exposure(self, table: pa.Table) -> np.ndarray:
+        """P(judged | ranks) of each row, float64.
+
+        Raises:
+            UsageError: no row is judged irrelevant, so nothing tells seen from unseen.
+        """
+        if self.exposures is None:
+            raise UsageError(
+                "--weight cet needs judged negatives: only with grades below --min-grade can it "
+                "be told which rows judges saw",
+                hint="Use --weight p-relevant, or retrieve with graded judgements.",
+            )
+        return _per_fold(self.exposures, rank_features(table), folds(table, self.seed))
+
+
+def _per_fold(models: tuple[Linear, ...], x: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    result = np.empty(len(x))
+    for number, model in enumerate(models):
+        mine = fold == number
+        result[mine] = model(x[mine])
+    return result
+
+
+def folds(table: pa.Table, seed: int) -> np.ndarray:
+    """The fold of each row's query, whatever else is in the table."""
+    draw = draws.draws(table.column("qid"), table.column("qid"), seed + _FOLD_DRAW)
+    return (draw * _FOLDS).astype(np.int64)
+
+
+def features(table: pa.Table) -> np.ndarray:
+    """What the model sees: per score its value, its z-score and quantile in the query; and ranks.
+
+    A missing value is 0 after the query's normalisation, beside a feature that says so.
+    """
+    codes, _ = ranking.string_codes(table.column("qid"))
+    starts = ranking.group_starts(codes)
+    query = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(codes))))
+    docid, _ = ranking.string_codes(table.column("docid"))
+    sources = schemas.source_names(table.schema)
+    columns = []
+    for name in schemas.score_names(table.schema):
+        # What is known of a row already would give its label away.
+        if name == NAME or name in NOT_SEARCHED:
+            continue
+        score = table.column(score_column(name)).to_numpy().astype(np.float64)
+        if name in sources:
+            score = np.where(table.column(rank_column(name)).is_valid().to_numpy(), score, np.nan)
+        known = ~np.isnan(score)
+        count = np.maximum(np.bincount(query[known], minlength=len(starts)), 1)
+        total = np.bincount(query[known], score[known], minlength=len(starts))
+        mean = (total / count)[query]
+        squares = np.bincount(query[known], (score - mean)[known] ** 2, minlength=len(starts))
+        spread = np.sqrt(squares / count)[query]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z = np.where(spread > 0, (score - mean) / spread, 0.0)
+        place = ranking.positions(query, score, docid, known)
+        quantile = 1 - place / (count[query] + 1)
+        lowest = np.full(len(starts), np.inf)
+        np.minimum.at(lowest, query[known], score[known])
+        floor = np.where(np.isfinite(lowest), lowest, 0.0)[query]
+        columns += [
+            # A source that did not retrieve a row would have scored it lower than all it did.
+            np.where(known, score, floor),
+            np.where(known, z, 0.0),
+            np.where(known, quantile, 0.0),
+            known.astype(np.float64),
+        ]
+    return np.column_stack([*columns, rank_features(table)])
+
+
+def likeness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """How like the known positives each row is, and what that is within its query.
+
+    Returns:
+        (value and z-score within the query per column, float64 [rows, 2 * columns]; True for the
+        rows that have all of them).
+    """
+    names = [name for name in table.schema.names if name.startswith(LIKENESS)]
+    told = np.full(table.num_rows, bool(names))
+    if not names:
+        return np.empty((table.num_rows, 0)), told
+    query, _ = part.queries_and_positives(table)
+    values = [table.column(name).to_numpy().astype(np.float64) for name in names]
+    told = ~np.isnan(np.column_stack(values)).any(axis=1)
+    count = np.maximum(np.bincount(query[told], minlength=int(query[-1]) + 1), 1)
+    columns = []
+    for value in values:
+        mean = (np.bincount(query[told], value[told], minlength=len(count)) / count)[query]
+        gap = np.where(told, value - mean, 0.0)
+        spread = np.sqrt(np.bincount(query, gap**2, minlength=len(count)) / count)[query]
+        columns += [
+            np.where(told, value, 0.0),
+            gap / np.where(spread > 0, spread, 1.0),
+        ]
+    return np.column_stack(columns), told
+
+
+def rank_features(table: pa.Table) -> np.ndarray:
+    """Per source ``log(1 + rank)``, 0 where it did not retrieve the row, and whether it did."""
+    columns = []
+    for name in schemas.searched_names(table.schema):
+        rank = table.column(rank_column(name)).fill_null(0).to_numpy()
+        columns += [np.log1p(rank.astype(np.float64)), (rank > 0).astype(np.float64)]
+    return np.column_stack(columns)
+
+
+def _seen(table: pa.Table) -> np.ndarray:
+    """Rows that every scorer saw."""
+    sources = schemas.source_names(table.schema)
+    seen = np.ones(table.num_rows, dtype=bool)
+    for name in schemas.score_names(table.schema):
+        if name not in sources and name != NAME:
+            seen &= table.column(score_column(name)).is_valid().to_numpy()
+    return seen
+
+
+def teachable(table: pa.Table) -> np.ndarray:
+    """Rows whose presence does not depend on their label: see the module's text."""
+    codes, _ = ranking.string_codes(table.column("qid"))
+    starts = ranking.group_starts(codes)
+    query = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(codes))))
+    positive = table.column("label").to_numpy() == 1
+    best = part.best_rank(table)
+    usable = _seen(table) & (best < _UNRANKED)
+    deepest = np.zeros(len(starts), dtype=np.int64)
+    np.maximum.at(deepest, query[usable & ~positive], best[usable & ~positive])
+    return usable & (~positive | (best <= deepest[query]))
+
+
+def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
+    """Fit the models.
+
+    Args:
+        tables: the table's parts.
+        rows: how many rows they have together.
+        seed: deals the folds and draws the rows that are fitted to.
+
+    Raises:
+        UsageError: too few positives that a source retrieved.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    rate = min(1.0, _ROWS / max(1, rows))
+    names = ("x", "ranks", "like", "told", "y", "judged", "fold", "w")
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for table in tables:
+        positive = table.column("label").to_numpy() == 1
+        judged = positive | table.column("grade").is_valid().to_numpy()
+        chosen = teachable(table)
+        if rate < 1:
+            draw = draws.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
+            chosen &= judged | (draw < rate)
+        kept["x"].append(features(table)[chosen])
+        kept["ranks"].append(rank_features(table)[chosen])
+        like, told = likeness(table)
+        kept["like"].append(like[chosen])
+        kept["told"].append(told[chosen])
+        kept["y"].append(positive[chosen])
+        kept["judged"].append(judged[chosen])
+        kept["fold"].append(folds(table, seed)[chosen])
+        # What was thinned out counts for what was left out.
+        kept["w"].append(np.where(judged, 1.0, 1 / rate)[chosen])
+    data = {name: np.concatenate(parts) for name, parts in kept.items()}
+    y, fold, w = data["y"], data["fold"], data["w"]
+    outside = [int(y[fold != number].sum()) for number in range(_FOLDS)]
+    if min(outside) < _FEWEST or all(y):
+        raise UsageError(
+            f"{NAME} needs at least {_FEWEST} positives (and other rows) outside each of its "
+            f"{_FOLDS} folds that a source retrieved and every scorer saw, not {min(outside)}",
+            hint="Label more positives, or filter by a plain score with --by.",
+        )
+    models = tuple(
+        fit_linear(data["x"][fold != k], y[fold != k], w[fold != k]) for k in range(_FOLDS)
+    )
+    exposures = None
+    if (data["judged"] & ~y).any():
+        exposures = tuple(
+            fit_linear(data["ranks"][fold != k], data["judged"][fold != k], w[fold != k])
+            for k in range(_FOLDS)
+        )
+    facts: dict[str, Any] = {
+        "rows": len(y),
+        "positives": int(y.sum()),
+        "folds": _FOLDS,
+        "auc": round(_auc(_per_fold(models, data["x"], fold), y, w), 4),
+    }
+    alike = None
+    if data["like"].shape[1]:
+        alike, facts["similar_to_positives"] = _learn_alike(models, data)
+    return Relevance(seed, models, exposures, alike, facts)
+
+
+def _learn_alike(
+    models: tuple[Linear, ...], data: dict[str, np.ndarray]
+) -> tuple[tuple[Linear, ...] | None, dict[str, Any]]:
+    """The models for rows of queries with several positives, and what the manifest says."""
+    told = data["told"]
+    x, y, fold, w = (data[name][told] for name in ("x", "y", "fold", "w"))
+    facts: dict[str, Any] = {"rows": len(y), "positives": int(y.sum())}
+    if min(int(y[fold != number].sum()) for number in range(_FOLDS)) < _FEWEST:
+        return None, {**facts, "left_out": f"fewer than {_FEWEST} such positives outside a fold"}
+    both = np.column_stack([x, data["like"][told]])
+    alike = tuple(fit_linear(both[fold != k], y[fold != k], w[fold != k]) for k in range(_FOLDS))
+    facts["auc"] = round(_auc(_per_fold(alike, both, fold), y, w), 4)
+    facts["auc_without"] = round(_auc(_per_fold(models, x, fold), y, w), 4)
+    return alike, facts
+
+
+def fit_linear(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Linear:
+    """A ridge-penalised logistic regression on standardised features."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{NAME} needs scikit-learn", hint="pip install scikit-learn"
+        ) from error
+    mean = np.average(x, axis=0, weights=weight)
+    scale = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weight))
+    scale = np.where(scale > 1e-12, scale, 1.0)
+    model = LogisticRegression(C=1.0, max_iter=500)
+    model.fit((x - mean) / scale, y, sample_weight=weight)
+    return Linear(mean, scale, model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+
+
+def _auc(score: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(y, score, sample_weight=weight))

@@ -1,0 +1,168 @@
+"""What encoders and cross-encoders are, whatever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from negmine.errors import InvalidDataError
+from negmine.models.devices import Placement
+from negmine.models.resolve import ModelRef
+from negmine.models.tokens import Ints
+
+Activation = Literal["auto", "none", "sigmoid"]
+Scores = npt.NDArray[np.float32]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class CrossEncoderSettings:
+    """How to run a cross-encoder.
+
+    Attributes:
+        max_length: tokens of a pair; ``None`` is the model's own maximum.
+        batch_size: most pairs in a batch (fewer when they are long).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        runtime: ``auto``, ``torch`` or ``openvino``; what runs a PyTorch model.
+        activation: what is applied to the logit; ``auto`` is what sentence-transformers applies
+            for that model, and nothing for an ONNX graph.
+        threads: CPU threads; ``None`` is what the backend takes by itself.
+        trust_remote_code: whether Python code that the model brings may run.
+    """
+
+    max_length: int | None = None
+    batch_size: int = 64
+    device: str = "auto"
+    dtype: str = "auto"
+    runtime: str = "auto"
+    activation: Activation = "auto"
+    threads: int | None = None
+    trust_remote_code: bool = False
+
+
+class CrossEncoder(Protocol):
+    """A loaded cross-encoder."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where it runs, in which format."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a pair; the longer text is cut first."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
+
+    def describe(self) -> dict[str, object]:
+        """Everything that decides the output, for the fingerprint."""
+
+    def lengths(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: npt.NDArray[np.integer]
+    ) -> Ints:
+        """Tokens of each pair as the model reads it, by which batches are cut."""
+
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: npt.NDArray[np.integer],
+        progress: Progress | None = None,
+    ) -> Scores:
+        """One float32 score per row ``(query index, document index)`` of ``pairs``."""
+
+
+def checked(pairs: npt.NDArray[np.integer]) -> Ints:
+    """Pairs as int64 [n, 2].
+
+    Raises:
+        ValueError: they are of another shape.
+    """
+    if pairs.size == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise ValueError(f"pairs must be [n, 2], got {pairs.shape}")
+    return pairs.astype(np.int64, copy=False)
+
+
+Side = Literal["query", "document"]
+Pooling = Literal["auto", "cls", "mean", "last"]
+Vectors = npt.NDArray[np.float32]
+
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """How to run a bi-encoder.
+
+    Attributes:
+        query_prompt: text before every query; ``None`` is the model's own, ``""`` is none.
+        doc_prompt: text before every document; likewise.
+        max_length: tokens of a text; ``None`` is the model's own maximum.
+        batch_size: most texts in a batch (fewer when they are long).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        runtime: ``auto``, ``torch`` or ``openvino``; what runs a PyTorch model.
+        pooling: how token vectors become one; ``auto`` is the model's own.
+        normalize: scale every vector to length 1.
+        threads: CPU threads; ``None`` is what the backend takes by itself.
+        trust_remote_code: whether Python code that the model brings may run.
+    """
+
+    query_prompt: str | None = None
+    doc_prompt: str | None = None
+    max_length: int | None = None
+    batch_size: int = 64
+    device: str = "auto"
+    dtype: str = "auto"
+    runtime: str = "auto"
+    pooling: Pooling = "auto"
+    normalize: bool = True
+    threads: int | None = None
+    trust_remote_code: bool = False
+
+
+class Encoder(Protocol):
+    """A loaded bi-encoder."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where it runs, in which format."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text; the rest is cut off."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
+
+    def describe(self) -> dict[str, object]:
+        """Everything that decides the output, for the fingerprint."""
+
+    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
+        """Tokens of each text as the model reads it, by which batches are cut."""
+
+    def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
+        """One C-contiguous float32 row per text, in the order of the texts."""
+
+
+def check_finite(values: npt.NDArray[np.float32], ref: ModelRef) -> None:
+    """Stop at the first output that is not a number."""
+    if not np.isfinite(values).all():
+        raise InvalidDataError(
+            "the model gave a value that is not a finite number",
+            where=ref.spec,
+            hint="Try --dtype float32; if that does not help, the model's weights are broken.",
+        )

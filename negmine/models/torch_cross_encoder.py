@@ -1,0 +1,198 @@
+"""Cross-encoders of PyTorch, by sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from negmine.errors import UsageError
+from negmine.models.base import CrossEncoderSettings, Progress, Scores, check_finite, checked
+from negmine.models.batching import length_batches, token_budget
+from negmine.models.devices import Placement, choose
+from negmine.models.pairs import PairRows, PairTokenizer, pair_tokenizer, probes
+from negmine.models.resolve import ModelRef
+from negmine.models.room import Room
+from negmine.models.tokens import Ints, attention_mask
+from negmine.models.torch_models import (
+    autocast,
+    characters,
+    is_plain_text_model,
+    load_torch,
+    on_device,
+    torch_max_length,
+)
+
+# --- sentence-transformers ---
+
+
+@dataclass(frozen=True)
+class _TorchCrossEncoder:
+    ref: ModelRef
+    settings: CrossEncoderSettings
+    model: Any
+    placement: Placement
+    max_length: int
+    activation: Callable[[Any], Any]
+    activation_name: str
+    tokenizer: PairTokenizer | None
+    room: Room
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
+        placement = self.placement
+        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
+
+    def describe(self) -> dict[str, object]:
+        """Everything that decides the output, for the fingerprint."""
+        return {
+            "backend": self.placement.runtime,
+            "revision": self.ref.revision,
+            "max_length": self.max_length,
+            "activation": self.activation_name,
+            "dtype": self.placement.dtype,
+            "batch_size": self.settings.batch_size,
+            **self.room.facts(),
+        }
+
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: npt.NDArray[np.integer],
+        progress: Progress | None = None,
+    ) -> Scores:
+        """One float32 score per row ``(query index, document index)`` of ``pairs``."""
+        import torch
+
+        pairs = checked(pairs)
+        out = np.empty(len(pairs), dtype=np.float32)
+        if not len(pairs):
+            return out
+        lengths, make = self._batch_maker(queries, documents, pairs)
+
+        def work(rows: Ints) -> None:
+            features = on_device(make(rows), self.placement.device)
+            scores = self.activation(self.model(features)["scores"].float())
+            out[rows] = scores.reshape(len(rows)).cpu().numpy()
+            check_finite(out[rows], self.ref)
+            if progress:
+                progress(len(rows))
+
+        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
+        with torch.inference_mode(), autocast(self.placement):
+            self.room.run(batches, lengths, work, self.placement)
+        return out
+
+    def lengths(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: npt.NDArray[np.integer]
+    ) -> Ints:
+        """Tokens of each pair as the model reads it, by which batches are cut."""
+        pairs = checked(pairs)
+        if self.tokenizer is None:
+            return self._characters(queries, documents, pairs)
+        return self.tokenizer.rows(queries, documents, pairs).lengths
+
+    def _characters(self, queries: Sequence[str], documents: Sequence[str], pairs: Ints) -> Ints:
+        lengths = (
+            characters(queries, self.max_length)[pairs[:, 0]]
+            + characters(documents, self.max_length)[pairs[:, 1]]
+        )
+        return np.minimum(lengths, self.max_length)
+
+    def _batch_maker(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: Ints
+    ) -> tuple[Ints, Callable[[Ints], dict[str, Any]]]:
+        """Tokens of each pair, and what makes the features of some rows."""
+        if self.tokenizer is not None:
+            made = self.tokenizer.rows(queries, documents, pairs)
+            return made.lengths, partial(self._padded, made)
+        prompt = default_prompt(self.model)
+
+        def by_the_model(rows: Ints) -> dict[str, Any]:
+            # Chat templates, prompts.
+            batch = [(queries[q], documents[d]) for q, d in pairs[rows].tolist()]
+            features: dict[str, Any] = self.model.preprocess(batch, prompt=prompt)
+            return features
+
+        return self._characters(queries, documents, pairs), by_the_model
+
+    def _padded(self, made: PairRows, rows: Ints) -> dict[str, Any]:
+        import torch
+
+        tokenizer = self.model.tokenizer
+        left = tokenizer.padding_side == "left"
+        ids, types = made.batch(rows, tokenizer.pad_token_id or 0, left)
+        features: dict[str, Any] = {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(attention_mask(made.lengths[rows], left)),
+            "modality": "text",
+        }
+        if "token_type_ids" in tokenizer.model_input_names:
+            features["token_type_ids"] = torch.from_numpy(types)
+        return features
+
+
+def default_prompt(model: Any) -> str | None:
+    """The prompt that ``CrossEncoder.predict`` would use by itself."""
+    prompt: str | None = model.prompts.get(model.default_prompt_name)
+    return prompt
+
+
+def load_torch_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> _TorchCrossEncoder:
+    """Load a cross-encoder that PyTorch runs, compiled where it may be."""
+    import torch
+    from sentence_transformers import CrossEncoder as Model
+
+    from negmine.models.compiled import compile_model
+
+    placement = choose(settings.device, settings.dtype)
+    model = load_torch(Model, ref, placement, settings.threads, settings.trust_remote_code)
+    if model.num_labels != 1:
+        raise UsageError(
+            f"the model gives {model.num_labels} values per pair; a reranker gives one",
+            where=ref.spec,
+            hint="Use a cross-encoder with num_labels = 1.",
+        )
+    length = torch_max_length(model, settings.max_length, ref)
+    activation = {
+        "auto": model.activation_fn,
+        "none": torch.nn.Identity(),
+        "sigmoid": torch.nn.Sigmoid(),
+    }[settings.activation]
+    name = type(activation).__name__.lower().replace("identity", "none")
+    tokenizer = _fast_pairs(model, length)
+    placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
+    room = Room(ref.spec, "pair")
+    return _TorchCrossEncoder(
+        ref, settings, model, placement, length, activation, name, tokenizer, room
+    )
+
+
+def _fast_pairs(model: Any, max_length: int) -> PairTokenizer | None:
+    """Pairs from texts tokenised once, if they are what the model itself would make."""
+    if not is_plain_text_model(model) or default_prompt(model):
+        return None
+    from tokenizers import Tokenizer
+
+    # A copy: ours is truncated differently, and transformers sets its own at every call.
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    tried = pair_tokenizer(tokenizer, max_length)
+    queries, documents, pairs = probes(max_length)
+    rows = tried.rows(queries, documents, pairs)
+    for row, (q, d) in enumerate(pairs.tolist()):
+        own = model.preprocess([(queries[q], documents[d])])
+        if own.get("modality") != "text":
+            return None
+        ids, types = rows.batch(np.array([row]), pad_id=0)
+        own_types = own.get("token_type_ids")
+        if own["input_ids"].tolist() != ids.tolist() or (
+            own_types is not None and own_types.tolist() != types.tolist()
+        ):
+            return None
+    return tried

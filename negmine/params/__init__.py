@@ -1,0 +1,48 @@
+"""The parameters of every stage: one frozen dataclass each, the only place an option is declared.
+
+The command line, the recipe reader, the fingerprints and the generated reference all read these
+fields, so adding an option is adding a field. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from negmine.params.commands import AuditParams, ReportParams
+from negmine.params.export import ExportParams
+from negmine.params.filter import FilterParams
+from negmine.params.index import IndexParams
+from negmine.params.rerank import RerankParams
+from negmine.params.retrieve import RetrieveParams
+
+Params = (
+    IndexParams
+    | RetrieveParams
+    | RerankParams
+    | FilterParams
+    | ExportParams
+    | AuditParams
+    | ReportParams
+)
+
+STAGES: dict[str, type[Params]] = {
+    "index": IndexParams,
+    "retrieve": RetrieveParams,
+    "rerank": RerankParams,
+    "filter": FilterParams,
+    "export": ExportParams,
+}
+
+
+def output_affecting(params: Params) -> dict[str, Any]:
+    """The parameters that decide what comes out, for the fingerprint and the manifest."""
+    return {
+        field.name: _plain(getattr(params, field.name))
+        for field in dataclasses.fields(params)
+        if field.metadata["affects_output"]
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,53 @@
+"""The options of ``audit`` and ``report``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from negmine.params.option import opt
+
+
+@dataclass(frozen=True)
+class AuditParams:
+    """``negmine audit``: known positives are hidden and the filter is run as if unlabelled.
+
+    Its other options are :class:`FilterParams`'s: the settings under audit.
+    """
+
+    keep: int = opt(
+        1, "Positives left revealed per query; queries with more are audited.", minimum=1
+    )
+    seeds: int = opt(5, "Random choices of the hidden positives.", minimum=1)
+    bias: tuple[str, ...] = opt(
+        (),
+        "Hide also, in a row of its own, the positives that SOURCE ranks lowest (repeatable); "
+        "default: every source.",
+        metavar="SOURCE",
+    )
+    teacher: str | None = opt(
+        None,
+        "Score in which hardness (negative minus positive) is told; default: the last scorer's.",
+        metavar="NAME",
+    )
+    sweep: tuple[str, ...] = opt(
+        (),
+        "Try a rule at several values: RULE=FROM:TO:STEP or RULE=V1,V2,... (repeatable), the "
+        "other settings as given; 'auto' tries every rule alone.",
+        metavar="RULE=VALUES",
+    )
+
+
+@dataclass(frozen=True)
+class ReportParams:
+    """``negmine report``: a ledger, or two, as one page."""
+
+    audit: str | None = opt(
+        None,
+        "Show this audit; default: those beside the ledger that audited the same scores.",
+        metavar="PATH",
+        path=True,
+    )
+    examples: int = opt(
+        3, "Examples to read of every kind; 0 leaves all texts out.", metavar="N", minimum=0
+    )
+    seed: int = opt(42, "Seed of the random sample of candidates.", minimum=0)

@@ -1,0 +1,124 @@
+"""The options of ``export``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from negmine.params.option import DEVICE_HELP, MEMORY_HELP, TRUST_HELP, Device, opt
+
+
+@dataclass(frozen=True)
+class ExportParams:
+    """``negmine export``: the chosen negatives with their texts, in a trainer's own format."""
+
+    format: str = opt(
+        "triplet",
+        "Layout of the examples: triplet, n-tuple, labeled-pair or labeled-list "
+        "(sentence-transformers), flagembedding, tevatron, pylate-kd, colbert, colbert-triples, "
+        "swift-embedding, swift-reranker, nemo, msmarco, trec-run, trec-qrels, or a plug-in's.",
+        metavar="NAME",
+    )
+    scores: bool = opt(
+        False, "Add the scores of positives and negatives.", flags=("--scores/--no-scores",)
+    )
+    score_by: str | None = opt(
+        None, "Score column to export; default: the one the ledger was filtered by.", metavar="NAME"
+    )
+    extra: tuple[str, ...] = opt(
+        (),
+        "Add this column of the ledger for every document of an example, as --scores does: "
+        "weight, difficulty, filled, tau_plus, grade, a rank_ or score_ column; or promoted, "
+        "which is true for positives that --pseudo-positive chose (repeatable).",
+        metavar="COLUMN",
+    )
+    promoted: Literal["use", "leave-out"] = opt(
+        "use",
+        "Positives that the filter chose itself (--pseudo-positive): positives like others, or "
+        "none at all.",
+    )
+    ids: bool = opt(False, "Add qid and docid columns.", flags=("--ids/--no-ids",))
+    texts: bool = opt(
+        True,
+        "Write the texts; without them the examples are told by ids alone.",
+        flags=("--texts/--no-texts",),
+    )
+    prompt: str | None = opt(
+        None, "Instruction that goes out with every query (flagembedding).", metavar="TEXT"
+    )
+    split: float | None = opt(
+        None,
+        "Hold out this share of the queries, by a hash of their ids, in FILE.heldout.SUFFIX or "
+        "FOLDER/_heldout.",
+        metavar="SHARE",
+        above=0,
+        below=1,
+    )
+    shuffle: int | None = opt(
+        None,
+        "Put the examples in a random order, the same for the same SEED.",
+        metavar="SEED",
+        minimum=0,
+    )
+    order_by: str | None = opt(
+        None,
+        "Put the examples in rising order of this column of the ledger (-COLUMN: falling), by the "
+        "mean over an example's negatives: difficulty gives easy ones first.",
+        metavar="COLUMN",
+    )
+    max_shard_size: str | None = opt(
+        None,
+        "Cut a folder into parts of about this much text, such as 500MB.",
+        metavar="SIZE",
+    )
+    card: bool = opt(
+        False,
+        "Put a data set card into a folder: _README.md, so that whoever reads the folder as one "
+        "table passes over it; rename it README.md for the hub.",
+        flags=("--card/--no-card",),
+    )
+    batcher: Literal["tas-balanced", "ngame", "b3"] | None = opt(
+        None,
+        "Order the examples into batches of queries that are hard for each other, numbered in the "
+        "column batch; no document of an example is a positive of another query of its batch.",
+    )
+    batch_size: int = opt(32, "Examples of a batch.", metavar="N", minimum=2)
+    batch_by: str | None = opt(
+        None,
+        "Encoder of the index whose vectors the batcher compares; default: the first.",
+        metavar="NAME",
+    )
+    group_by: str | None = opt(
+        None,
+        "With --batcher: a batch holds examples of one value of this column of the corpus (index "
+        "--keep), such as the data set or the language, by the document of an example's positive.",
+        metavar="COLUMN",
+    )
+    clusters: int | None = opt(
+        None,
+        "Clusters of queries (tas-balanced); default: one per 200 queries, as in the paper.",
+        metavar="N",
+        minimum=1,
+    )
+    cluster_size: int = opt(
+        32, "Queries of a cluster, of which batches are made (ngame, b3).", metavar="N", minimum=1
+    )
+    rounds: int = opt(
+        1, "Times that every query is drawn, an example each (tas-balanced).", minimum=1
+    )
+    seed: int = opt(42, "Seed of the batcher.", minimum=0)
+    trust_remote_code: bool = opt(
+        False,
+        TRUST_HELP,
+        flags=("--trust-remote-code/--no-trust-remote-code",),
+    )
+    device: Device = opt("auto", DEVICE_HELP, affects_output=False)
+    memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
+    limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)
+    allow_empty: bool = opt(
+        False,
+        "Write a training set without examples too; by default nothing is written and the exit "
+        "code is 8.",
+        flags=("--allow-empty/--no-allow-empty",),
+        affects_output=False,
+    )

@@ -1,0 +1,111 @@
+"""The options of ``index``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from negmine.params.option import (
+    COLUMN_HELP,
+    DEVICE_HELP,
+    DTYPE_HELP,
+    IGNORE_HELP,
+    MEMORY_HELP,
+    ON_ERROR_HELP,
+    RUNTIME_HELP,
+    TRUST_HELP,
+    Device,
+    Dtype,
+    OnError,
+    Runtime,
+    opt,
+)
+
+
+@dataclass(frozen=True)
+class IndexParams:
+    """``negmine index``: a corpus becomes documents, a Lucene BM25 index and vectors."""
+
+    corpus: tuple[str, ...] = opt(
+        (),
+        "Corpus: JSONL, CSV, TSV, Parquet, Arrow (.gz, .zst), a BEIR folder, a data set saved by "
+        "datasets, a URL, ir_datasets:ID, or - for stdin (docs/inputs.md); repeatable.",
+        metavar="PATH",
+        path=True,
+    )
+    pairs: tuple[str, ...] = opt(
+        (),
+        "A training set in any layout (docs/inputs.md), such as (query, positive) texts; its "
+        "passages join (or become) the corpus (repeatable).",
+        metavar="PATH",
+        path=True,
+    )
+    column: tuple[str, ...] = opt((), COLUMN_HELP, metavar="TARGET=SOURCE")
+    ignore: tuple[str, ...] = opt((), IGNORE_HELP, metavar="COLUMN", affects_output=False)
+    keep: tuple[str, ...] = opt(
+        (),
+        "Keep this column of the corpus (strings, numbers or booleans; repeatable), for filter's "
+        "--sibling-by and --calibrate-by.",
+        metavar="COLUMN",
+    )
+    encoder: tuple[str, ...] = opt(
+        (),
+        "Encode the documents with MODEL and call the vectors NAME (repeatable). MODEL is a hub "
+        "id, a folder, or pkg:PACKAGE/PATH.",
+        metavar="NAME=MODEL",
+    )
+    bm25: bool = opt(True, "Build the Lucene BM25 index.", flags=("--bm25/--no-bm25",))
+    language: str = opt(
+        "auto",
+        "Language whose Lucene analyser BM25 reads texts with: en, de, zh, ... (docs/inputs.md "
+        "lists them), ngram (sequences of characters, for any script), pretokenized (words between "
+        "blanks), or auto, which goes by a sample of the corpus.",
+        metavar="LANG",
+    )
+    signatures: bool = opt(
+        True,
+        "Store what the filter's guard compares of each text (276 bytes a document); without it "
+        "every filter reads the texts.",
+        flags=("--signatures/--no-signatures",),
+    )
+    doc_prompt: tuple[str, ...] = opt(
+        (),
+        "Text put before every document, for all encoders or for one (NAME=PROMPT); default: the "
+        "model's own.",
+        metavar="[NAME=]PROMPT",
+    )
+    pooling: Literal["auto", "cls", "mean", "last"] = opt(
+        "auto", "How an ONNX encoder's token vectors become one; auto reads the model's folder."
+    )
+    normalize: bool = opt(
+        True,
+        "Scale vectors to length 1, so that scores are cosines.",
+        flags=("--normalize/--no-normalize",),
+    )
+    max_length: int | None = opt(
+        None, "Cut texts after this many tokens; default: the model's own limit.", minimum=2
+    )
+    batch_size: int = opt(128, "Most texts in one model call.", minimum=1)
+    device: Device = opt("auto", DEVICE_HELP, affects_output=False)
+    memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
+    dtype: Dtype = opt("auto", DTYPE_HELP)
+    runtime: Runtime = opt("auto", RUNTIME_HELP)
+    trust_remote_code: bool = opt(
+        False,
+        TRUST_HELP,
+        flags=("--trust-remote-code/--no-trust-remote-code",),
+    )
+    vectors: Literal["auto", "float16", "float32"] = opt(
+        "auto",
+        "How vectors are stored; auto takes float16 where a sample of the corpus finds the same "
+        "neighbours with it.",
+    )
+    ann: str | None = opt(
+        None,
+        "Build also an approximate FAISS index of every encoder's vectors, by its factory string "
+        "such as IVF4096,Flat or HNSW32, for corpora where exact search is too slow. IVF indexes "
+        "may be larger than the memory, others may not.",
+        metavar="FACTORY",
+    )
+    limit: int | None = opt(None, "Read only the first N documents.", metavar="N", minimum=1)
+    on_error: OnError = opt("fail", ON_ERROR_HELP)

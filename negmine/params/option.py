@@ -1,0 +1,85 @@
+"""How an option is declared: a field with its help, letters and limits."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, Literal
+
+Device = str
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Runtime = Literal["auto", "torch", "openvino"]
+OnError = Literal["fail", "skip"]
+
+
+def opt(
+    default: Any,
+    help: str,
+    *,
+    flags: tuple[str, ...] = (),
+    metavar: str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    instead: str = "",
+    affects_output: bool = True,
+    path: bool = False,
+) -> Any:
+    """A stage parameter.
+
+    Args:
+        default: the value when neither flag nor recipe gives one.
+        help: one sentence for ``--help`` and the reference.
+        flags: command-line names; ``--field-name`` when empty.
+        metavar: what the value is called in the help.
+        minimum: smallest value allowed.
+        maximum: largest value allowed.
+        above: every value allowed is greater than this.
+        below: every value allowed is less than this.
+        instead: what to use where a value outside of the range is wanted, as a sentence.
+        affects_output: False keeps the field out of the fingerprint (where the work runs, not
+            what comes out).
+        path: an input file or folder: fingerprinted by its content, not by its name.
+    """
+    metadata = {
+        "help": help,
+        "flags": flags,
+        "metavar": metavar,
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "below": below,
+        "instead": instead,
+        "affects_output": affects_output and not path,
+        "path": path,
+    }
+    return field(default=default, metadata=metadata)
+
+
+COLUMN_HELP = (
+    "Read field TARGET from column SOURCE of the input, or from #N, the N-th field of a file "
+    "without a header line (repeatable)."
+)
+IGNORE_HELP = (
+    "A column of the input that does not matter, though it looks like labels, negatives, scores, "
+    "... (repeatable; docs/inputs.md)."
+)
+ON_ERROR_HELP = "A bad record stops the run (fail) or is skipped, counted and listed (skip)."
+DEVICE_HELP = "Where models run: auto, cpu, cuda (every GPU), cuda:1, ..."
+MEMORY_HELP = (
+    "Most memory of the process, such as 2GB: decides how much is held at a time, not what comes "
+    "out; default: half of what is free."
+)
+DTYPE_HELP = (
+    "Arithmetic of the models; auto takes bfloat16 where the hardware has it, else float32."
+)
+RUNTIME_HELP = (
+    "What runs PyTorch models; auto takes OpenVINO for bfloat16 on a CPU where it is installed "
+    "(pip install 'negmine[openvino]') and can run the model."
+)
+
+
+TRUST_HELP = (
+    "Run the Python code that models bring (nomic, gte, jina and others need it): read it first, "
+    "for it may do whatever you may."
+)

@@ -1,0 +1,162 @@
+"""What a recipe or a caller gives, as parameters: types, and values that are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from negmine.errors import UsageError, did_you_mean
+from negmine.params import Params, bounds
+
+P = TypeVar("P", bound=Params)
+
+
+def build(
+    params_class: type[P],
+    table: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    *,
+    where: str | None = None,
+) -> P:
+    """Merge a recipe's table and the given flags (None = not given) into typed parameters.
+
+    Raises:
+        UsageError: an unknown key, a wrong type, or a value out of range.
+    """
+    fields = {field.name: field for field in dataclasses.fields(params_class)}
+    hints = get_type_hints(params_class)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            names = [known.replace("_", "-") for known in fields]
+            raise UsageError(f"unknown key '{key}'", where=where, hint=did_you_mean(key, names))
+        if name in values:
+            raise UsageError(
+                f"'{name.replace('_', '-')}' is set twice, with '-' and with '_'", where=where
+            )
+        if isinstance(value, dict) and not _takes_table(fields[name]):
+            raise UsageError(
+                f"'{key}' must be a string or a list of strings, not a table", where=where
+            )
+        values[name] = _convert(value, hints[name], key, where)
+        _check_entries(values[name], fields[name], key, where)
+    for name, value in flags.items():
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            values[name] = _convert(value, hints[name], option, None)
+            _check_entries(values[name], fields[name], option, None)
+    for name, value in values.items():
+        plain = name.replace("_", "-")
+        flag = flags.get(name) is not None
+        bounds.check(
+            fields[name], value, f"--{plain}" if flag else f"'{plain}'", None if flag else where
+        )
+    return params_class(**values)
+
+
+def _takes_table(field: dataclasses.Field[Any]) -> bool:
+    """Whether an entry may be ``NAME=VALUE``, and so a recipe may write a table of them."""
+    return not field.metadata["path"] or "=" in (field.metadata["metavar"] or "")
+
+
+def _check_entries(
+    value: Any, field: dataclasses.Field[Any], option: str, where: str | None
+) -> None:
+    """Refuse what a repeatable parameter is given twice; of a ``NAME=VALUE`` the name counts."""
+    if not isinstance(value, tuple):
+        return
+    metavar = field.metadata["metavar"] or ""
+    is_named = metavar.startswith(("NAME=", "TARGET="))
+    seen: set[str] = set()
+    for entry in value:
+        name = entry.partition("=")[0] if is_named else entry
+        if name in seen:
+            raise UsageError(f"{option} names '{name}' twice", where=where, hint="Name it once.")
+        seen.add(name)
+
+
+def _convert(value: Any, hint: Any, key: str, where: str | None) -> Any:
+    """``value`` as the field's type; a recipe may write NAME=MODEL lists as a TOML table."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    for option in options:
+        if get_origin(option) is Literal:
+            if value in get_args(option):
+                return value
+            choices = ", ".join(map(str, get_args(option)))
+            raise UsageError(f"'{key}' must be one of {choices}, not {value!r}", where=where)
+        if get_origin(option) is tuple:
+            if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+                return tuple(f"{name}={item}" for name, item in value.items())
+            if isinstance(value, str):
+                return (value,)
+            if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+                return tuple(value)
+        elif option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if value != value or value in (float("inf"), float("-inf")):
+                raise UsageError(f"'{key}' must be a finite number, not {value}", where=where)
+            return float(value)
+        elif option is int and isinstance(value, bool):
+            continue
+        elif isinstance(option, type) and isinstance(value, option):
+            return value
+    expected = " or ".join(_type_name(option) for option in options)
+    raise UsageError(f"'{key}' must be {expected}, not {value!r}", where=where)
+
+
+def _type_name(option: Any) -> str:
+    if get_origin(option) is tuple:
+        return "a string or a list of strings"
+    names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(option, "unset")
+
+
+def named(entries: tuple[str, ...], option: str) -> dict[str, str]:
+    """``("ce=model",)`` as ``{"ce": "model"}``, names checked.
+
+    Raises:
+        UsageError: an entry without a name, an illegal name, or a name given twice.
+    """
+    from negmine.table.names import check_name
+
+    result: dict[str, str] = {}
+    for entry in entries:
+        name, separator, value = entry.partition("=")
+        if not separator or not value or not name:
+            raise UsageError(
+                f"{option} {entry!r} has no name",
+                hint=f"Write {option} NAME=MODEL, for example {option} minilm={entry}.",
+            )
+        check_name(name, option)
+        if name in result:
+            raise UsageError(f"{option} names '{name}' twice", hint="Give each its own name.")
+        result[name] = value
+    return result
+
+
+def per_name(entries: tuple[str, ...], names: Mapping[str, str], option: str) -> dict[str, str]:
+    """A ``[NAME=]VALUE`` option as a value per name; the bare form covers all other names.
+
+    Raises:
+        UsageError: two bare values, or two for one name.
+    """
+    default: str | None = None
+    result: dict[str, str] = {}
+    for entry in entries:
+        name, separator, value = entry.partition("=")
+        if separator and name in names:
+            if name in result:
+                raise UsageError(f"{option} is given twice for '{name}'")
+            result[name] = value
+        elif default is not None:
+            raise UsageError(
+                f"{option} is given twice without a name",
+                hint=f"Write {option} NAME=PROMPT, with one of: {', '.join(names)}.",
+            )
+        else:
+            default = entry
+    if default is not None:
+        result = {name: result.get(name, default) for name in names}
+    return result

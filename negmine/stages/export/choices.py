@@ -1,0 +1,247 @@
+"""Who was chosen: positives and negatives of every query of a ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.errors import UsageError, did_you_mean
+from negmine.formats.base import Chosen, Examples, Kind, Measure, nothing
+from negmine.table import ranking
+from negmine.table import schema as schemas
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.names import rank_column, score_column
+
+Side = Literal["all", "train", "heldout"]
+#: The extra column that the ledger does not hold: which positives the filter chose itself.
+PROMOTED = "promoted"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of the examples, and what is counted about them."""
+
+    name: str
+    examples: Examples
+    chosen: Chosen
+    stats: dict[str, int]
+
+
+class Choices:
+    """What a ledger chose, part by part or as a whole, without the documents' texts.
+
+    Args:
+        ledger: the ledger.
+        by: name of the score that goes out.
+        ranks: read the sources' ranks of the negatives.
+        extras: columns that go out beside the documents.
+        order_by: column that the examples are ordered by.
+        promoted: False leaves out the positives that the filter chose itself.
+        limit: only the first so many queries.
+        split: share of the queries that is held out.
+
+    Raises:
+        UsageError: the ledger has no such extra column, or it holds text.
+    """
+
+    def __init__(
+        self,
+        ledger: Artifact,
+        by: str,
+        *,
+        ranks: bool = False,
+        extras: Sequence[str] = (),
+        order_by: str | None = None,
+        promoted: bool = True,
+        limit: int | None = None,
+        split: float | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.sources = schemas.source_names(ledger.schema()) if ranks else []
+        self.extras = _kinds(ledger.schema(), extras)
+        if order_by is not None:
+            _kinds(ledger.schema(), [order_by], "--order-by")
+        self._order_by = order_by
+        self._promoted = promoted
+        self._by = score_column(by)
+        self._split = split
+        self._queries = ledger.ancestor("retrieve")
+        self._most: dict[str, int | None] = dict.fromkeys(ledger.parts)
+        if limit is not None:
+            self._most = {}
+            for name in ledger.parts:
+                if limit <= 0:
+                    break
+                self._most[name] = limit
+                limit -= len(pc.unique(ledger.read(name, ["qid"]).column("qid")))
+
+    @property
+    def names(self) -> list[str]:
+        """The parts in use."""
+        return list(self._most)
+
+    def part(self, name: str, side: Side) -> tuple[Chosen, int]:
+        """The choices of one part on one side of the split.
+
+        Returns:
+            The choices, and how many selected rows lie on the other side.
+        """
+        columns = ["qid", "docid", "label", "grade", self._by, "selected"]
+        columns += [rank_column(source) for source in self.sources]
+        columns += [extra for extra in self.extras if extra != PROMOTED]
+        columns += [self._order_by] if self._order_by is not None else []
+        table = self.ledger.read(name, list(dict.fromkeys(columns)))
+        used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
+        # A query without a chosen row still counts as a query, so its first row is kept.
+        first = np.zeros(table.num_rows, dtype=bool)
+        first[ranking.query_numbers(table.column("qid"))[1]] = True
+        table = table.filter(pc.or_(used, pa.chunked_array([pa.array(first)])))
+        qids = table.column("qid").combine_chunks().unique()
+        most = self._most[name]
+        if most is not None and len(qids) > most:
+            qids = qids.slice(0, most)
+            table = table.filter(pc.is_in(table.column("qid"), value_set=qids))
+        elsewhere = 0
+        if side != "all":
+            assert self._split is not None
+            held_out = qids_held_out(qids, self._split)
+            qids = qids.filter(pa.array(held_out == (side == "heldout")))
+            here = pc.is_in(table.column("qid"), value_set=qids)
+            elsewhere = table.column("selected").filter(pc.invert(here))
+            elsewhere = len(elsewhere) - elsewhere.null_count
+            table = table.filter(here)
+        return self._chosen(table, qids, self._queries.read(f"_queries/{name}")), elsewhere
+
+    def _chosen(self, table: pa.Table, qids: pa.Array, queries: pa.Table) -> Chosen:
+        """The positives and the selected rows of one part, as indices."""
+        docids = table.column("docid").combine_chunks().unique()
+        query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
+        doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
+        score = table.column(self._by).to_numpy().astype(np.float64)
+        # A positive that nobody judged is the filter's own.
+        labelled = table.column("label").to_numpy() == 1
+        own = labelled & table.column("grade").is_null().to_numpy()
+        positive = np.flatnonzero(labelled if self._promoted else labelled & ~own)
+        position = pc.fill_null(table.column("selected"), 0).to_numpy()
+        negative = np.flatnonzero(position > 0)
+        negative = negative[np.lexsort((position[negative], query[negative]))]
+        at = pc.index_in(qids, value_set=queries.column("qid").combine_chunks())
+        return Chosen(
+            qids=qids,
+            query_texts=queries.column("text").combine_chunks().take(at),
+            docids=docids,
+            doc_texts=None,
+            positive_query=query[positive],
+            positive_doc=doc[positive],
+            positive_score=score[positive],
+            negative_query=query[negative],
+            negative_doc=doc[negative],
+            negative_score=score[negative],
+            negative_ranks={
+                source: pc.fill_null(table.column(rank_column(source)), 0).to_numpy()[negative]
+                for source in self.sources
+            },
+            extras=tuple(
+                Measure(name, kind, values[positive], values[negative])
+                for name, kind in self.extras.items()
+                for values in [own.astype(float) if name == PROMOTED else _floats(table, name)]
+            ),
+            negative_order=np.empty(0)
+            if self._order_by is None
+            else _floats(table, self._order_by)[negative],
+        )
+
+    def whole(self, side: Side) -> tuple[Chosen, int]:
+        """The choices of all parts; see :meth:`part`. Holds the chosen rows, but no text."""
+        found = [self.part(name, side) for name in self.names]
+        joined = _joined([chosen for chosen, _ in found], self.nothing())
+        return joined, sum(n for _, n in found)
+
+    def nothing(self) -> Chosen:
+        """No choice, for the schema."""
+        return nothing(self.sources, self.extras)
+
+    def integer_ids(self) -> bool:
+        """Whether every id of the ledger is an integer, written as one."""
+        for name in self.names:
+            for column in self.ledger.read(name, ["qid", "docid"]).columns:
+                plain = pc.match_substring_regex(column, "^(0|[1-9][0-9]{0,17})$")
+                if not pc.all(plain, min_count=0).as_py():
+                    return False
+        return True
+
+
+def qids_held_out(qids: pa.Array, share: float) -> np.ndarray:
+    """True for the queries that a split holds out: a hash of the id decides, and nothing else."""
+    digests = b"".join(
+        hashlib.blake2b(qid.encode(), digest_size=8, person=b"negmine.split").digest()
+        for qid in qids.to_pylist()
+    )
+    return np.frombuffer(digests, dtype="<u8").astype(np.float64) / 2.0**64 < share
+
+
+def _kinds(schema: pa.Schema, extras: Sequence[str], option: str = "--extra") -> dict[str, Kind]:
+    """What the values of each extra column are."""
+    numbers = [field.name for field in schema if not pa.types.is_string(field.type)]
+    kinds: dict[str, Kind] = {PROMOTED: "flag"} if option == "--extra" else {}
+    for name in numbers:
+        if pa.types.is_boolean(schema.field(name).type):
+            kinds[name] = "flag"
+        else:
+            kinds[name] = "real" if pa.types.is_floating(schema.field(name).type) else "integer"
+    for name in extras:
+        if name not in kinds:
+            missing = "holds text" if name in schema.names else "is not in the ledger"
+            raise UsageError(f"{option}: '{name}' {missing}", hint=did_you_mean(name, kinds))
+    return {name: kinds[name] for name in extras}
+
+
+def _floats(table: pa.Table, name: str) -> np.ndarray:
+    """A column of numbers or marks as float64, NaN where it is null."""
+    column = table.column(name)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    return column.cast(pa.float64()).to_numpy()
+
+
+def _joined(parts: list[Chosen], empty: Chosen) -> Chosen:
+    """Parts as one; no query spans two parts, but documents do."""
+    if not parts:
+        return replace(empty, doc_texts=None)
+    docids = pa.chunked_array([part.docids for part in parts], pa.string()).unique()
+    doc_code = [pc.index_in(part.docids, value_set=docids).to_numpy() for part in parts]
+    first = np.cumsum([0, *(len(part.qids) for part in parts)])
+
+    def join(arrays: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(arrays))
+
+    return Chosen(
+        qids=pa.chunked_array([part.qids for part in parts], pa.string()).combine_chunks(),
+        query_texts=pa.chunked_array(
+            [part.query_texts for part in parts], pa.string()
+        ).combine_chunks(),
+        docids=docids,
+        doc_texts=None,
+        positive_query=join(p.positive_query + first[i] for i, p in enumerate(parts)),
+        positive_doc=join(doc_code[i][p.positive_doc] for i, p in enumerate(parts)),
+        positive_score=join(p.positive_score for p in parts),
+        negative_query=join(p.negative_query + first[i] for i, p in enumerate(parts)),
+        negative_doc=join(doc_code[i][p.negative_doc] for i, p in enumerate(parts)),
+        negative_score=join(p.negative_score for p in parts),
+        negative_ranks={s: join(p.negative_ranks[s] for p in parts) for s in empty.negative_ranks},
+        extras=tuple(
+            replace(
+                measure,
+                positive=join(p.extras[i].positive for p in parts),
+                negative=join(p.extras[i].negative for p in parts),
+            )
+            for i, measure in enumerate(empty.extras)
+        ),
+        negative_order=join(p.negative_order for p in parts),
+    )

@@ -1,0 +1,106 @@
+"""From a ledger to examples: what ``export`` reads, lays out, orders and gives texts to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from negmine.formats.base import Chosen, Examples, Format, Options, localise
+from negmine.stages.export import shortfall
+from negmine.stages.export.accounts import account
+from negmine.stages.export.choices import Piece
+from negmine.table.documents import Documents
+from negmine.table.joins import distinct
+
+#: A part of a folder whose examples are ordered as a whole holds about this much text.
+PIECE_BYTES = 256 << 20
+
+
+def lay_out(chosen: Chosen, layout: Format, options: Options, texts: bool) -> Examples:
+    """The examples of some choices."""
+    examples = layout.layout(chosen, options)
+    return examples if texts else examples.without_texts()
+
+
+def stats_of(
+    examples: Examples, chosen: Chosen, elsewhere: int, asked: int, *, selective: bool = False
+) -> dict[str, int]:
+    """What is counted about some choices and all the examples made of them.
+
+    Raises:
+        InvariantError: a selected negative is not among them; see :func:`account`.
+    """
+    return {
+        "examples": examples.count,
+        "queries": len(chosen.qids),
+        "queries_left_out": examples.queries_left_out,
+        **shortfall.count(examples, chosen, asked),
+        "positives": len(chosen.positive_query),
+        "selected": len(chosen.negative_query),
+        "selected_other_side": elsewhere,
+        "scores_unknown": examples.unknown_scores(),
+        **account(examples, chosen, selective=selective),
+    }
+
+
+def pieces(
+    examples: Examples, chosen: Chosen, stats: dict[str, int], rows: int, suffix: str
+) -> list[tuple[str, np.ndarray, dict[str, int]]]:
+    """A whole training set cut into named pieces of so many rows.
+
+    Returns:
+        Name, example numbers, and counts of each; counts of the whole stand in the first.
+    """
+    starts = range(0, max(1, examples.count), rows)
+    cut = []
+    for number, start in enumerate(starts):
+        stop = min(start + rows, examples.count)
+        counts = {**(stats if number == 0 else {}), "examples": stop - start}
+        cut.append((f"part-{number:05d}{suffix}", np.arange(start, stop), counts))
+    return cut
+
+
+def rows_per_piece(examples: Examples, documents: Documents, size: int) -> int:
+    """How many examples hold about ``size`` bytes of text, by the corpus's mean."""
+    used = sum(
+        len(leaf.values)
+        for column in examples.columns
+        for leaf in column.leaves()
+        if leaf.kind in ("doc_text", "doc_id", "doc_number")
+    )
+    mean = documents.artifact.counts.get("text_bytes", 0) / max(1, len(documents))
+    return max(1, int(size / max(1.0, mean * used / max(1, examples.count))))
+
+
+def with_texts(found: Iterable[Piece], documents: Documents, size: int) -> Iterator[Piece]:
+    """The pieces with the texts of their documents, about ``size`` bytes fetched at a time."""
+    at_once = documents.fitting(size)
+    group: list[Piece] = []
+    wanted = 0
+    for piece in found:
+        examples, chosen = localise(piece.examples, piece.chosen)
+        local = replace(piece, examples=examples, chosen=chosen)
+        if not any(
+            leaf.kind == "doc_text" for column in examples.columns for leaf in column.leaves()
+        ):
+            yield local
+            continue
+        if group and wanted + len(chosen.docids) > at_once:
+            yield from _filled(group, documents)
+            group, wanted = [], 0
+        group.append(local)
+        wanted += len(chosen.docids)
+    yield from _filled(group, documents)
+
+
+def _filled(group: list[Piece], documents: Documents) -> Iterator[Piece]:
+    if not group:
+        return
+    docids, rows = distinct([piece.chosen.docids for piece in group])
+    texts = documents.texts(docids)
+    for piece, row in zip(group, rows, strict=True):
+        doc_texts = texts.take(pa.array(row))
+        yield replace(piece, chosen=replace(piece.chosen, doc_texts=doc_texts))

@@ -1,0 +1,153 @@
+"""A training set as a folder: shards, the held-out side, its card and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from negmine.formats import card
+from negmine.formats.base import tables
+from negmine.params import output_affecting
+from negmine.stages.export.choices import Side
+from negmine.stages.export.maker import Maker
+from negmine.stages.outcome import Outcome
+from negmine.table import artifacts
+from negmine.table import writers as files
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.writing import Writer
+from negmine.table.conservation import conserve
+
+_HELD_OUT = "_heldout"
+#: What ``load_dataset`` reads of a folder; the dot hides it from readers of the folder as a table.
+_METADATA = ".huggingface.yaml"
+#: The card for people; the underscore hides it in the same way.
+_CARD = "_README.md"
+
+
+def export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
+    """Write a training set as a folder: parts, side files, card."""
+    writer = artifacts.begin(out, plan, force=force)
+    if writer is None:
+        found = artifacts.open_artifact(out)
+        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+    sides: list[Side] = ["all"] if maker.params.split is None else ["train", "heldout"]
+    with writer:
+        for side in sides:
+            _write_parts(maker, writer, side)
+        counts, warnings = maker.counts(sides[0]), maker.warnings(sides[0])
+        if maker.layout.sidecars:
+            _write_sidecars(maker, writer)
+        if maker.layout.numbered:
+            _write_numbered(maker, writer)
+        if len(sides) > 1:
+            counts["heldout"] = maker.counts("heldout")
+            warnings += of_held_out(maker.warnings("heldout"))
+        metadata = card.metadata(
+            held_out=f"{_HELD_OUT}/part-*" if len(sides) > 1 else None,
+            sidecars=maker.layout.sidecars,
+            suffix=maker.suffix,
+        )
+        # `load_dataset` reads neither arrays nor fields between spaces, whatever it is told.
+        loads = not maker.layout.numbered and maker.suffix not in files.FIELD_SUFFIXES
+        if loads and not writer.has(_METADATA):
+            writer.add_text(_METADATA, metadata)
+        if maker.params.card and not writer.has(_CARD):
+            writer.add_text(_CARD, card.text(_facts(maker, counts), metadata))
+        writer.commit(counts, warnings=warnings, ceiling=maker.ceiling)
+    return Outcome(out, counts, warnings=warnings)
+
+
+def of_held_out(warnings: Iterable[str]) -> list[str]:
+    """Warnings, said to be of the held-out side."""
+    return [f"held out: {warning}" for warning in warnings]
+
+
+def _write_parts(maker: Maker, writer: Writer, side: Side) -> None:
+    """Write one side's parts, keeping those that an interrupted run finished."""
+    prefix = f"{_HELD_OUT}/" if side == "heldout" else ""
+    done: dict[str, dict[str, int]] = {}
+
+    def skip(name: str) -> bool:
+        if writer.has(prefix + name):
+            done[name] = writer.stats(prefix + name)
+        return writer.has(prefix + name)
+
+    for piece in maker.pieces(side, skip):
+        writer.add_tables(
+            prefix + piece.name,
+            tables(piece.examples, piece.chosen),
+            piece.examples.schema,
+            piece.stats,
+        )
+    for stats in done.values():
+        maker.add(side, stats)
+    conserve("examples", maker.counts(side)["examples"], rows_written=writer.rows(prefix))
+
+
+def _write_sidecars(maker: Maker, writer: Writer) -> None:
+    """Write the texts of the queries and documents in use, by id."""
+    schemas_ = {
+        "_queries/part-00000.parquet": pa.schema(
+            [("query_id", pa.string()), ("text", pa.string())]
+        ),
+        "_documents/part-00000.parquet": pa.schema(
+            [("document_id", pa.string()), ("text", pa.string())]
+        ),
+    }
+    for name, schema in schemas_.items():
+        if writer.has(name):
+            continue
+        slices = maker.queries() if name.startswith("_queries") else maker.documents_in_use()
+        writer.add_tables(
+            name,
+            (pa.table([ids, texts.cast(pa.string())], schema) for ids, texts in slices),
+            schema,
+        )
+
+
+def _write_numbered(maker: Maker, writer: Writer) -> None:
+    """Write the texts whose lines the examples name, and which id stands on which line."""
+    text = pa.schema([("number", pa.int64()), ("text", pa.string())])
+    kinds = {
+        "queries.tsv": ("_queries/part-00000.parquet", "query_id", maker.queries),
+        "collection.tsv": ("_documents/part-00000.parquet", "document_id", maker.documents_in_use),
+    }
+    for name, (ids_name, id_column, slices) in kinds.items():
+        if not writer.has(name):
+            writer.add_tables(name, _numbered_lines(slices(), text), text)
+        if not writer.has(ids_name):
+            schema = pa.schema([("number", pa.int64()), (id_column, pa.string())])
+            swapped = ((ids, ids) for ids, _ in slices(texts=False))
+            writer.add_tables(ids_name, _numbered_lines(swapped, schema), schema)
+
+
+def _numbered_lines(
+    slices: Iterator[tuple[pa.Array, pa.Array]], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Number and value of each line, 0, 1, 2, ..."""
+    start = 0
+    for _, values in slices:
+        numbers = np.arange(start, start + len(values))
+        start += len(values)
+        yield pa.table([numbers, values.cast(pa.string())], schema)
+
+
+def _facts(maker: Maker, counts: dict[str, Any]) -> card.Facts:
+    """What the data set card tells."""
+    ledger = maker.choices.ledger
+    return card.Facts(
+        format=maker.params.format,
+        counts=counts,
+        columns={field.name: str(field.type) for field in maker.no_examples().schema},
+        settings={
+            "filter": {k: v for k, v in ledger.manifest["params"].items() if v not in (None, [])},
+            "export": {
+                k: v for k, v in output_affecting(maker.params).items() if v not in (None, [])
+            },
+        },
+        made_with=str(ledger.manifest["negmine"]),
+    )

@@ -1,0 +1,268 @@
+"""Examples of a format, a piece at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine import formats, log, memory
+from negmine.errors import EmptyResultError
+from negmine.formats.base import Chosen, Examples, Options, tables
+from negmine.params.export import ExportParams
+from negmine.stages.export import batching, ordering, shortfall
+from negmine.stages.export import options as export_options
+from negmine.stages.export.choices import Choices, Piece, Side
+from negmine.stages.export.examples import (
+    PIECE_BYTES,
+    lay_out,
+    pieces,
+    rows_per_piece,
+    stats_of,
+    with_texts,
+)
+from negmine.stages.export.setup import Setup
+from negmine.table.conservation import conserve
+from negmine.table.documents import Documents
+
+
+class Maker:
+    """Turns the ledger's choices into examples, and counts them."""
+
+    def __init__(self, params: ExportParams, setup: Setup) -> None:
+        layout, ledger, by = setup.layout, setup.source, setup.by
+        self.params = params
+        self.layout = layout
+        self._budget = memory.budget(
+            params.memory, torch=memory.TORCH if params.batcher is not None else 0
+        )
+        self.suffix = setup.suffix or layout.suffixes[0]
+        self.choices = Choices(
+            ledger,
+            by,
+            ranks=layout.ranks,
+            extras=params.extra,
+            order_by=None if params.order_by is None else params.order_by.removeprefix("-"),
+            promoted=params.promoted == "use",
+            limit=params.limit,
+            split=params.split,
+        )
+        self._documents = Documents(ledger.ancestor("index.documents"))
+        self._options = Options(
+            scores=params.scores,
+            # Without texts, ids are all there is to tell the examples by.
+            ids=params.ids or not params.texts,
+            num_negatives=int(ledger.manifest["params"]["num_negatives"]),
+            prompt=params.prompt,
+            integer_ids=layout.ranks and self.choices.integer_ids(),
+        )
+        self._total: dict[Side, Counter[str]] = {}
+        self._facts: dict[Side, dict[str, Any]] = {}
+        self._told: dict[Side, list[str]] = {}
+
+    @property
+    def ceiling(self) -> int:
+        """Bytes that the process may take."""
+        return self._budget.ceiling
+
+    @property
+    def _global(self) -> bool:
+        """Whether the examples' order needs all of them at once, as indices."""
+        params = self.params
+        return bool(
+            params.batcher is not None
+            or params.shuffle is not None
+            or params.order_by is not None
+            or params.max_shard_size is not None
+            # Its readers take one file.
+            or self.layout.numbered
+        )
+
+    def add(self, side: Side, stats: dict[str, int]) -> None:
+        """Count a finished part."""
+        self._total.setdefault(side, Counter()).update(stats)
+
+    def tables(self, side: Side) -> Iterator[pa.Table]:
+        """Every example of a side, counted as it goes out."""
+        for piece in self.pieces(side, lambda name: False):
+            yield from tables(piece.examples, piece.chosen)
+
+    def pieces(self, side: Side, skip: Any) -> Iterator[Piece]:
+        """A side's examples with their texts, but for the pieces to skip."""
+        found = self._ordered(side, skip) if self._global else self._streamed(side, skip)
+        count = None if self._global else len(self.choices.names)
+        with log.progress("exporting", count, " parts") as bar:
+            for piece in with_texts(found, self._documents, self._budget.texts):
+                yield piece
+                self.add(side, piece.stats)
+                bar.update(1)
+
+    def _streamed(self, side: Side, skip: Any) -> Iterator[Piece]:
+        """A piece per part of the ledger, in its order."""
+        for part in self.choices.names:
+            name = part.removesuffix(".parquet") + self.suffix
+            if skip(name):
+                continue
+            chosen, elsewhere = self.choices.part(part, side)
+            examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+            yield Piece(name, examples, chosen, self._stats(examples, chosen, elsewhere))
+
+    def _ordered(self, side: Side, skip: Any) -> Iterator[Piece]:
+        """All examples, put in order and cut into pieces."""
+        chosen, elsewhere = self.choices.whole(side)
+        examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+        stats = self._stats(examples, chosen, elsewhere)
+        if self.params.shuffle is not None:
+            order = np.random.default_rng(self.params.shuffle).permutation(examples.count)
+            examples = examples.take(order)
+        elif self.params.order_by is not None:
+            falling = self.params.order_by.startswith("-")
+            order, unknown = ordering.by_negatives(examples, chosen, falling=falling)
+            examples = examples.take(order)
+            stats["examples_without_order"] = unknown
+        elif self.params.batcher is not None and side != "heldout":
+            examples, facts, told = batching.batched(examples, chosen, self.params, self.choices)
+            self._told[side] = told
+            if not self.layout.closed:
+                examples = batching.numbered(examples, self.params.batch_size)
+            self._facts[side] = facts
+            stats["examples_not_batched"] = stats["examples"] - examples.count
+            if not examples.count and not self.params.allow_empty:
+                raise EmptyResultError(
+                    "the training set is empty: not one batch is full "
+                    f"({stats['examples']} examples, --batch-size {self.params.batch_size})",
+                    hint="Lower --batch-size. --allow-empty writes an empty one.",
+                )
+        elif self.params.batcher is not None and not self.layout.closed:
+            examples = batching.numbered(examples, None)
+        size = self.params.max_shard_size
+        if size is None and self.layout.numbered:
+            rows = max(1, examples.count)
+        else:
+            rows = rows_per_piece(
+                examples,
+                self._documents,
+                PIECE_BYTES if size is None else memory.parse(size, "--max-shard-size"),
+            )
+        if self.layout.numbered:
+            chosen = self._numbered(chosen)
+        for name, order, counts in pieces(examples, chosen, stats, rows, self.suffix):
+            if not skip(name):
+                yield Piece(name, examples.take(order), chosen, counts)
+
+    def _stats(self, examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
+        # Another package's layout may leave out what it likes; it is counted.
+        selective = self.layout.selective or formats.plugged(self.params.format) is not None
+        asked = self._options.num_negatives
+        return stats_of(examples, chosen, elsewhere, asked, selective=selective)
+
+    def _numbered(self, chosen: Chosen) -> Chosen:
+        """The choices with the numbers of their queries and documents in the place of their ids."""
+        everything = self.choices.whole("all")[0]
+
+        def numbers(ids: pa.Array, among: pa.Array) -> pa.Array:
+            return pc.index_in(ids, value_set=among).cast(pa.string())
+
+        return replace(
+            chosen,
+            qids=numbers(chosen.qids, everything.qids),
+            docids=numbers(chosen.docids, everything.docids),
+        )
+
+    def queries(self, texts: bool = True) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Ids and texts of the queries, a part at a time."""
+        for name in self.choices.names:
+            chosen, _ = self.choices.part(name, "all")
+            yield chosen.qids, chosen.query_texts
+
+    def documents_in_use(self, texts: bool = True) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Ids and texts of the positives and chosen negatives, each document once.
+
+        Without ``texts`` the ids stand in their place.
+        """
+        docids = self.choices.whole("all")[0].docids
+        step = self._documents.fitting(self._budget.texts)
+        for start in range(0, max(1, len(docids)), step):
+            wanted = docids.slice(start, step)
+            yield wanted, self._documents.texts(wanted) if texts else wanted
+
+    def no_examples(self) -> Examples:
+        """No example, for the schema."""
+        examples = lay_out(self.choices.nothing(), self.layout, self._options, self.params.texts)
+        if self.params.batcher is not None and not self.layout.closed:
+            examples = batching.numbered(examples, None)
+        return examples
+
+    def counts(self, side: Side) -> dict[str, Any]:
+        """The counts; whether they agree with the ledger's has been checked."""
+        total = self._total.get(side, Counter())
+        ledger = self.choices.ledger
+        if self.params.limit is None and "selected" in ledger.counts:
+            conserve(
+                "negatives selected in the ledger",
+                ledger.counts["selected"],
+                read_for_export=total["selected"],
+                on_the_other_side=total["selected_other_side"],
+            )
+        optional = (
+            *("selected_other_side", "scores_unknown", "queries_without_positives"),
+            "examples_without_order",
+            *("queries_without_negatives", "queries_short"),
+            *("negatives_of_queries_left_out", "negatives_left_out"),
+        )
+        counts = {k: v for k, v in shortfall.told(total).items() if v or k not in optional}
+        return {**counts, **self._facts.get(side, {})}
+
+    def warnings(self, side: Side) -> list[str]:
+        """What the user should know, in words."""
+        total = self._total.get(side, Counter())
+        asked = self._options.num_negatives
+        told = shortfall.warnings(total, self.params.format, self.layout, asked)
+        if side == "heldout" and not total["queries"]:
+            told.append(f"--split {self.params.split:g} holds out no query")
+        if total["scores_unknown"]:
+            told.append(
+                f"{total['scores_unknown']} of the exported scores are null: the scorer did not "
+                "see those rows, and trainers may refuse them"
+            )
+        if total["examples_not_batched"]:
+            told.append(
+                f"{total['examples_not_batched']} of "
+                f"{total['examples_not_batched'] + total['examples']} examples are in no full "
+                "batch and left out; a smaller --batch-size leaves out fewer"
+            )
+        if total["examples_without_order"]:
+            told.append(
+                f"{total['examples_without_order']} examples have no {self.params.order_by} to be "
+                "ordered by, and come last"
+            )
+        schema = self.choices.ledger.schema()
+        told += export_options.left_behind(self.params, self.layout, schema.names)
+        return [*told, *self._told.get(side, [])]
+
+    def refuse_empty(self, side: Side) -> None:
+        """See whether a side has any example, before anything is written.
+
+        Raises:
+            EmptyResultError: it has none.
+        """
+        total: Counter[str] = Counter()
+        for part in self.choices.names:
+            chosen, elsewhere = self.choices.part(part, side)
+            examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+            if examples.count:
+                return
+            total.update(self._stats(examples, chosen, elsewhere))
+        shortfall.refuse(
+            total,
+            self.params.format,
+            self.layout,
+            self._options.num_negatives,
+            where=str(self.choices.ledger.path),
+            split=side != "all",
+        )

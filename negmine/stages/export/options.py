@@ -1,0 +1,155 @@
+"""What the options of ``export`` mean for one format: contradictions, and what it cannot take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from negmine import formats
+from negmine.errors import UsageError
+from negmine.params import bounds
+from negmine.params.export import ExportParams
+
+#: Options that only batches read, and the batchers that read them; all of them where none is named.
+_BATCHING = {
+    "batch_size": (),
+    "batch_by": (),
+    "group_by": (),
+    "clusters": ("tas-balanced",),
+    "rounds": ("tas-balanced",),
+    "cluster_size": ("ngame", "b3"),
+}
+
+
+def check(params: ExportParams, layout: formats.Format, out: Path, suffix: str | None) -> None:
+    """Refuse settings that contradict each other, and those that would have no effect.
+
+    Args:
+        params: settings.
+        layout: the format they ask for.
+        out: where the examples go.
+        suffix: suffix of the file to write; None for a folder.
+
+    Raises:
+        UsageError: with the option that settles it.
+    """
+    bounds.check_all(params)
+    _check_place(params, layout, out, suffix)
+    _check_layout(params, layout)
+    _check_batches(params, layout)
+
+
+def _check_place(
+    params: ExportParams, layout: formats.Format, out: Path, suffix: str | None
+) -> None:
+    """What a file, a folder and standard output can hold."""
+    if params.split is not None and str(out) == "-":
+        raise UsageError("--split writes two files", hint="Give -o a file or a folder.")
+    if params.max_shard_size is not None and suffix is not None:
+        raise UsageError(
+            "--max-shard-size cuts a folder into parts",
+            where=str(out),
+            hint="Give -o a folder: a name without a suffix.",
+        )
+    if params.card and suffix is not None:
+        raise UsageError(
+            "--card belongs to a folder", where=str(out), hint="Give -o a name without a suffix."
+        )
+    if layout.numbered and suffix is not None:
+        raise UsageError(
+            f"{params.format} tells documents by their lines in a collection.tsv beside it",
+            where=str(out),
+            hint="Give -o a folder: a name without a suffix.",
+        )
+
+
+def left_behind(params: ExportParams, layout: formats.Format, columns: Sequence[str]) -> list[str]:
+    """What the filter added for a trainer and does not go out.
+
+    Args:
+        params: settings.
+        layout: the format they ask for.
+        columns: the ledger's.
+    """
+    if not layout.trains:
+        return []
+    names = [n for n in ("weight", "tau_plus", "filled") if n in columns and n not in params.extra]
+    if not names:
+        return []
+    told = f"the ledger's {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not in the "
+    if layout.closed:
+        return [f"{told}training set: {params.format} has no place for further columns"]
+    return [told + "training set: add " + " ".join(f"--extra {name}" for name in names)]
+
+
+def _check_layout(params: ExportParams, layout: formats.Format) -> None:
+    """What the format has a place for."""
+    if layout.closed and params.extra:
+        raise UsageError(
+            f"--extra: {params.format} has no place for further columns",
+            hint="Leave it out, or choose another --format.",
+        )
+    if formats.plugged(params.format) is not None:
+        # Another package's layout reads what it likes.
+        return
+    if params.prompt is not None and not layout.prompts:
+        raise UsageError(
+            f"--prompt: {params.format} has no place for an instruction",
+            hint="Only flagembedding lines carry one; elsewhere it is set in the trainer.",
+        )
+    if params.scores and layout.scores == "never":
+        raise UsageError(
+            f"--scores: {params.format} has no place for scores",
+            hint="Leave it out, or choose another --format.",
+        )
+    # TAS-Balanced reads margins of the score.
+    read = params.scores or layout.scores == "always" or params.batcher == "tas-balanced"
+    if params.score_by is not None and not read:
+        raise UsageError(
+            "--score-by names the score that goes out, and none does",
+            hint="Add --scores."
+            if layout.scores == "asked"
+            else f"Leave it out: {params.format} has no place for scores.",
+        )
+
+
+def _check_batches(params: ExportParams, layout: formats.Format) -> None:
+    """What batches are made of, and with."""
+    if params.batcher is not None and not layout.trains:
+        raise UsageError(
+            f"--batcher: {params.format} holds no training examples",
+            hint="Leave it out, or choose another --format.",
+        )
+    if params.batcher is not None and params.shuffle is not None:
+        raise UsageError(
+            "--shuffle would undo --batcher", hint="Batches are in random order; see --seed."
+        )
+    if params.order_by is not None:
+        _check_order(params, layout)
+    defaults = {field.name: field.default for field in dataclasses.fields(params)}
+    for name, batchers in _BATCHING.items():
+        if getattr(params, name) == defaults[name]:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if params.batcher is None:
+            raise UsageError(f"{option} belongs to --batcher, and there is none", hint="Add one.")
+        if batchers and params.batcher not in batchers:
+            raise UsageError(
+                f"{option} belongs to --batcher {' or '.join(batchers)}, not to {params.batcher}",
+                hint="Leave it out.",
+            )
+
+
+def _check_order(params: ExportParams, layout: formats.Format) -> None:
+    for option, given in (
+        ("--shuffle", params.shuffle is not None),
+        ("--batcher", params.batcher is not None),
+    ):
+        if given:
+            raise UsageError(f"{option} would undo --order-by", hint="Give one or the other.")
+    if not layout.trains:
+        raise UsageError(
+            f"--order-by: {params.format} holds no training examples",
+            hint="Leave it out, or choose another --format.",
+        )

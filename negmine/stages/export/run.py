@@ -1,0 +1,82 @@
+"""``negmine export``: the ledger's choices and the texts, as a training set."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from negmine import log
+from negmine.memory import reset_peak_memory
+from negmine.params.export import ExportParams
+from negmine.stages.export.choices import Side
+from negmine.stages.export.folder import export_folder, of_held_out
+from negmine.stages.export.maker import Maker
+from negmine.stages.export.setup import Setup, held_out_file, plan, set_up
+from negmine.stages.outcome import Outcome
+from negmine.table import artifacts
+from negmine.table import writers as files
+from negmine.table.artifacts.plan import Plan
+from negmine.table.conservation import conserve
+
+
+def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -> Outcome:
+    """Write the training set to ``out``.
+
+    ``out`` is a file with a suffix of the format (``.parquet``, ``.jsonl``, ...), a folder of parts
+    (no suffix), or ``-`` for lines on standard output.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    outcome = make(params, set_up(params, ledger, out), out, force=force)
+    if not outcome.up_to_date:
+        log.warn(outcome.warnings)
+    return outcome
+
+
+def make(params: ExportParams, setup: Setup, out: Path, *, force: bool = False) -> Outcome:
+    """Write what was set up; see :func:`run`."""
+    maker = Maker(params, setup)
+    if not params.allow_empty:
+        maker.refuse_empty("all" if params.split is None else "train")
+    return _written(maker, setup, out, force)
+
+
+def _written(maker: Maker, setup: Setup, out: Path, force: bool) -> Outcome:
+    """Write the examples where they go: lines, a folder, a file, or two of a split."""
+    params, suffix = maker.params, setup.suffix
+    if str(out) == "-":
+        write = files.write_fields if suffix in files.FIELD_SUFFIXES else files.write_jsonl
+        write(sys.stdout.buffer, maker.tables("all"))
+        sys.stdout.flush()
+        return Outcome(out, maker.counts("all"), warnings=maker.warnings("all"))
+    reset_peak_memory()
+    if suffix is None:
+        return export_folder(maker, plan(params, setup), out, force)
+    if params.split is None:
+        return _export_file(maker, plan(params, setup), out, "all", force)
+    beside = held_out_file(out, suffix)
+    held_out = _export_file(maker, plan(params, setup, "heldout"), beside, "heldout", force)
+    outcome = _export_file(maker, plan(params, setup, "train"), out, "train", force)
+    return replace(
+        outcome,
+        counts={**outcome.counts, "heldout": held_out.counts},
+        warnings=[*outcome.warnings, *of_held_out(held_out.warnings)],
+        up_to_date=outcome.up_to_date and held_out.up_to_date,
+    )
+
+
+def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, force: bool) -> Outcome:
+    writer = artifacts.begin_file(out, plan, force=force)
+    if writer is None:
+        found = artifacts.file_manifest(out)
+        return Outcome(out, dict(found["counts"]), True, list(found["warnings"]))
+    with writer:
+        rows = files.write_tables(
+            writer.hidden, maker.suffix, maker.tables(side), maker.no_examples().schema
+        )
+        counts = maker.counts(side)
+        conserve("examples", counts["examples"], rows_written=rows)
+        writer.commit(counts, warnings=maker.warnings(side), ceiling=maker.ceiling)
+    return Outcome(out, counts, warnings=maker.warnings(side))

@@ -1,0 +1,58 @@
+"""What must add up in a part of a ledger, and in the examples made of one.
+
+Counted anew from what goes out, not from what the code that made it says about itself, so that a
+mistake in a rule, a sampler or a layout stops the run instead of spoiling a training set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.table import ranking
+from negmine.table.conservation import conserve, violated
+
+
+def check_ledger(part: pa.Table, ledger: pa.Table, asked: int, stats: Mapping[str, int]) -> None:
+    """Check a part of a ledger against the part of the scored table that it was made from.
+
+    Every candidate is there, in its place; survived or was dropped, as counted; a query has at
+    most ``asked`` negatives, numbered 1, 2, ...; and none of them is a positive, or was dropped.
+
+    Args:
+        part: what went in.
+        ledger: what goes out.
+        asked: ``--num-negatives``.
+        stats: the counts that are recorded with the part.
+
+    Raises:
+        InvariantError: something does not hold, which is a bug.
+    """
+    conserve("candidate rows of a part", part.num_rows, decided=ledger.num_rows)
+    for name in ("qid", "docid"):
+        if not ledger.column(name).equals(part.column(name)):
+            violated(f"the {name}s of a part's candidate rows changed while they were filtered")
+    dropped = ledger.column("dropped_by")
+    conserve("survivors of a part", dropped.null_count, counted=stats["survivors"])
+    found = {entry["values"]: entry["counts"] for entry in dropped.value_counts().to_pylist()}
+    for name, count in found.items():
+        if name is not None:
+            conserve(f"rows dropped by {name}", count, counted=stats.get(f"dropped.{name}", 0))
+    selected = ledger.column("selected")
+    conserve("negatives of a part", len(selected) - selected.null_count, counted=stats["selected"])
+    chosen = ledger.filter(pc.is_valid(selected))
+    if pc.any(pc.equal(chosen.column("label"), 1)).as_py():
+        violated("a known positive was selected as a negative")
+    if pc.any(pc.is_valid(chosen.column("dropped_by"))).as_py():
+        violated("a dropped candidate was selected as a negative")
+    query, _ = ranking.query_numbers(chosen.column("qid"))
+    number = np.asarray(chosen.column("selected"), dtype=np.int64)
+    per_query = np.bincount(query)
+    if per_query.max(initial=0) > asked:
+        violated(f"{per_query.max()} negatives of a query are more than the {asked} asked for")
+    order = np.lexsort((number, query))
+    if not np.array_equal(number[order], ranking.positions_in_group(query[order])):
+        violated("the negatives of a query are not numbered 1, 2, 3, ...")

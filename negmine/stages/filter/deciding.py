@@ -1,0 +1,386 @@
+"""What the rules and the sampler make of one part of the table; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from negmine import rules
+from negmine.dedup.copies import REPEATED, repeats
+from negmine.learning import passes as fitting
+from negmine.learning.fit import Fit
+from negmine.learning.relevance import NAME as P_RELEVANT
+from negmine.params.filter import FilterParams
+from negmine.rules.base import View
+from negmine.rules.flags import BARRED, BETWEEN, COPIES
+from negmine.sampling import samplers, weights
+from negmine.stages import rank_only
+from negmine.stages.filter import short_queries
+from negmine.stages.filter.options import Columns, optional_columns
+from negmine.table import draws, ranking
+from negmine.table.names import score_column
+from negmine.table.part import UNRANKED, positive_scores, read_rank, read_score
+
+#: Added to the seed where a draw must not be the sampler's.
+_OTHER_DRAW = 1_000_003
+
+#: What the guard says of a part's rows: a mask per rule, and as :data:`COPIES` numbers of groups.
+Flags = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A part after the rules.
+
+    Attributes:
+        table: the part, pseudo-positives labelled.
+        view: its arrays.
+        reason: index of the rule that dropped each row, -1 = survived.
+        names: the rules' names.
+        hard: names of those that leave no way back.
+        place: each survivor's place in its query's preference, 1 = first; 0 = dropped.
+        by: what the sampler orders by.
+        copies: number of each row's group of copies among its query's candidates, -1 = alone.
+        weight: how much each row counts as a negative, NaN = not known; None where nothing asks.
+    """
+
+    table: pa.Table
+    view: View
+    reason: np.ndarray
+    names: list[str]
+    hard: list[str]
+    place: np.ndarray
+    by: np.ndarray
+    copies: np.ndarray
+    weight: np.ndarray | None = None
+
+
+def label_pseudo(
+    table: pa.Table, params: FilterParams, columns: Columns, barred: np.ndarray
+) -> tuple[pa.Table, np.ndarray]:
+    """Give queries without positives their best candidate as one, if it scores high enough.
+
+    RocketQA (arXiv 2010.08191) does so for unlabelled queries only: the best of the top 50
+    (``--range-max``) where the teacher says more than 0.9.
+
+    Args:
+        table: the part.
+        params: settings.
+        columns: the columns they read.
+        barred: True for rows that are no positive whatever their score.
+
+    Returns:
+        (the table with its labels changed, True for the rows that were).
+    """
+    pseudo = np.zeros(table.num_rows, dtype=bool)
+    if params.pseudo_positive is None:
+        return table, pseudo
+    query, starts = ranking.query_numbers(table.column("qid"))
+    lengths = np.diff(np.append(starts, len(query)))
+    label = table.column("label").to_numpy()
+    labelled = np.repeat(np.maximum.reduceat(label, starts) == 1, lengths)
+    # Where a query has no positive, what was judged was judged not to be one.
+    barred = barred | table.column("grade").is_valid().to_numpy()
+    score = read_score(table, columns.by, params.transform)
+    rank = read_rank(table, columns.rank_by)
+    near = rank <= params.range_max if params.range_max is not None else rank < UNRANKED
+    docid = ranking.Codes(table.column("docid"))
+    place = ranking.positions(query, score, docid, ~labelled & near & ~barred & ~np.isnan(score))
+    pseudo = (place == 1) & (score > params.pseudo_positive)
+    index = table.schema.get_field_index("label")
+    changed = pa.array(np.where(pseudo, 1, label).astype(np.int8))
+    return table.set_column(index, table.schema.field(index), changed), pseudo
+
+
+def decide(
+    table: pa.Table, params: FilterParams, columns: Columns, fit: Fit, flags: Flags | None
+) -> Decided:
+    """Ask the rules, and order the survivors.
+
+    Args:
+        table: the part, with the learned score if the settings read it.
+        params: settings, as :func:`~negmine.stages.filter.options.resolve` returns them.
+        columns: the columns they read.
+        fit: what was learned from the whole table.
+        flags: what the guard says of the rows.
+    """
+    barred = (flags or {}).get(BARRED, np.zeros(table.num_rows, dtype=bool))
+    table, pseudo = label_pseudo(table, params, columns, barred)
+    groups = fit.bound.groups if fit.bound is not None else ("",)
+    view = rules.view(
+        table,
+        params,
+        columns.by,
+        columns.rank_by,
+        pseudo=pseudo,
+        flags=flags,
+        group=fitting.group_of(table, params, groups),
+        fit=fit,
+        unscored=columns.by in columns.unscored,
+    )
+    reason, active = rules.apply(view, params)
+    names = [rule.name for rule in active]
+    hard = [rule.name for rule in active if rule.hard]
+    weight = None
+    if params.weight != "none":
+        weight = _weight(table, view, params, fit)
+        reason[(reason < 0) & np.isnan(weight)] = len(names)
+        reason[(reason < 0) & (weight == 0)] = len(names) + 1
+        names += ["unweighted", "weightless"]
+    same = columns.sample_by == columns.by
+    if columns.sample_by in columns.unscored:
+        order_by = rank_only.preference(table, columns.rank_by)
+    else:
+        order_by = view.score if same else read_score(table, columns.sample_by)
+    ordered = partial(_places, table, view, params, order_by, same)
+    place = ordered(reason < 0)
+    copies = np.full(len(reason), -1, dtype=np.int64)
+    if params.repeated_texts:
+        copies = view.flags.get(COPIES, copies)
+        reason[repeats(copies, place)] = len(names)
+        names.append(REPEATED)
+        hard.append(REPEATED)
+    if params.skip_survivors is not None:
+        best = ranking.positions(view.query, order_by, view.docid, reason < 0)
+        reason[(best > 0) & (best <= params.skip_survivors)] = len(names)
+        names.append("skip_survivors")
+    if ((place > 0) & (reason >= 0)).any():
+        place = ordered(reason < 0)
+    return Decided(table, view, reason, names, hard, place, order_by, copies, weight)
+
+
+def _places(
+    table: pa.Table,
+    view: View,
+    params: FilterParams,
+    order_by: np.ndarray,
+    same: bool,
+    survivors: np.ndarray,
+) -> np.ndarray:
+    """Each survivor's place in its query's preference, 1 = first; 0 for the others."""
+    preference = _preference(table, view, params, order_by, survivors, same)
+    place = ranking.positions(view.query, preference, view.docid, survivors)
+    if params.prefer_given:
+        place = _first(view.brought, place, view, survivors)
+    if params.prefer_judged:
+        # A judged low grade is a true negative: it goes before all that nobody looked at.
+        between = view.flags.get(BETWEEN, np.zeros(table.num_rows, dtype=bool))
+        judged = table.column("grade").is_valid().to_numpy() & ~between
+        place = _first(judged, place, view, survivors)
+    return place
+
+
+def _first(some: np.ndarray, place: np.ndarray, view: View, survivors: np.ndarray) -> np.ndarray:
+    """The places with some rows before all others, each in their order."""
+    preference = np.where(some, float(len(place)), 0.0) - place
+    return ranking.positions(view.query, preference, view.docid, survivors)
+
+
+def _preference(
+    table: pa.Table,
+    view: View,
+    params: FilterParams,
+    order_by: np.ndarray,
+    survivors: np.ndarray,
+    same: bool,
+) -> np.ndarray:
+    """The sampler's order, greatest first."""
+    if params.sampler == "top":
+        return order_by
+    if params.sampler == "bottom":
+        return -order_by
+    if params.sampler == "rank":
+        return -view.rank.astype(np.float64)
+    draw = draws.draws(table.column("qid"), table.column("docid"), params.seed)
+    if params.sampler == "random":
+        return -draw
+    if params.sampler == "stratified":
+        return samplers.stratified(
+            view.query, order_by, view.docid, survivors, draw, params.num_negatives
+        )
+    anchor = view.positive_score
+    if not same:
+        per_query = positive_scores(order_by, view.positive, view.starts, params.against)
+        anchor = per_query[view.query]
+    if params.simans_scale == "spread":
+        spread = samplers.spreads(view.query, order_by, survivors)
+        order_by, anchor = order_by / spread, anchor / spread
+    return samplers.simans(
+        order_by, anchor, draw, a=params.simans_a, b=params.simans_b, form=params.sampler
+    )
+
+
+def judge(
+    table: pa.Table,
+    params: FilterParams,
+    columns: Columns,
+    *,
+    fit: Fit | None = None,
+    flags: Flags | None = None,
+) -> tuple[pa.Table, dict[str, int]]:
+    """Add the ledger's columns to one part; a pure function of its arguments.
+
+    Args:
+        table: the part.
+        params: settings, as :func:`~negmine.stages.filter.options.resolve` returns them.
+        columns: the columns they read.
+        fit: what was learned from the whole table; by default from this part.
+        flags: what the guard says of the rows; by default nothing.
+    """
+    if fit is None:
+        fit = fitting.fit(lambda: [table], params, columns.by)
+    decided = decide(with_relevance(table, fit), params, columns, fit, flags)
+    table, view, reason, names = decided.table, decided.view, decided.reason, decided.names
+    place = decided.place
+    if params.max_reuse is not None and fit.reuse is not None:
+        digests = draws.digests(table.column("docid").combine_chunks())
+        at, counted = ranking.find(fit.reuse.docs, digests)
+        if counted.any():
+            crowded = counted & (claims(table, params) >= fit.reuse.cutoff[at])
+            reason[(reason < 0) & crowded] = len(names)
+        names.append("max_reuse")
+        place = ranking.positions(view.query, -place.astype(np.float64), view.docid, reason < 0)
+    chosen = (place > 0) & (place <= params.num_negatives)
+    filled = np.zeros(len(reason), dtype=bool)
+    if params.fill_beyond is not None:
+        filled = _fill(table, decided, params, chosen)
+        reason[filled] = -1
+        chosen |= filled
+    survivors = reason < 0
+    # As sampled with "rank" (the order of the walk is its point), else by score.
+    by_score = decided.by if params.sampler != "rank" else -view.rank.astype(np.float64)
+    if params.order == "easy-first":
+        by_score = -decided.by
+    if _walks_by_score(params):
+        selected = np.where(chosen, place, 0).astype(np.int32)
+    else:
+        selected = ranking.numbered(view.query, by_score, view.docid, chosen)
+    dropped_by = pa.DictionaryArray.from_arrays(
+        pa.array(reason, mask=survivors), pa.array(names, pa.string())
+    ).cast(pa.string())
+    table = table.append_column("dropped_by", dropped_by)
+    table = table.append_column("selected", pa.array(selected, mask=selected == 0))
+    added = {
+        "filled": lambda: pa.array(filled),
+        "weight": lambda: _floats(decided.weight),
+        "difficulty": lambda: _floats(
+            weights.difficulty(
+                np.where(view.positive, np.nan, view.score - view.positive_score), fit.margins
+            )
+        ),
+        "tau_plus": lambda: _floats(np.full(len(reason), params.tau_plus, dtype=np.float64)),
+    }
+    for name in optional_columns(params):
+        table = table.append_column(name, added[name]())
+    return table, _stats(view, reason, names, selected, filled, params)
+
+
+def _walks_by_score(params: FilterParams) -> bool:
+    """Whether the order in which rows were chosen is the order in which they are numbered."""
+    return (
+        params.sampler == "top"
+        and params.order == "hard-first"
+        and not (params.prefer_judged or params.prefer_given)
+        and params.fill_beyond is None
+    )
+
+
+def _fill(
+    table: pa.Table, decided: Decided, params: FilterParams, chosen: np.ndarray
+) -> np.ndarray:
+    """Rows that make up for missing negatives: beyond a rank, at random, of no checked score.
+
+    RocketQA fills labelled queries only, from ranks below the 50 that it looked at.
+    """
+    assert params.fill_beyond is not None
+    view = decided.view
+    beyond = (view.rank > params.fill_beyond) & (view.rank < UNRANKED)
+    out = [number for number, name in enumerate(decided.names) if name in decided.hard]
+    labelled = np.zeros(len(view.starts), dtype=bool)
+    labelled[view.query[view.positive & ~view.pseudo]] = True
+    usable = beyond & ~chosen & ~np.isin(decided.reason, out) & labelled[view.query]
+    if decided.weight is not None:
+        # Another rule may have dropped it before its weight did.
+        usable &= decided.weight != 0
+    draw = draws.draws(table.column("qid"), table.column("docid"), params.seed)
+    # A copy of what is chosen is none, and of copies the first is one.
+    taken = np.isin(decided.copies, decided.copies[chosen]) & (decided.copies >= 0)
+    place = ranking.positions(view.query, -draw, view.docid, usable & ~taken)
+    once = (place > 0) & ~repeats(decided.copies, place)
+    place = ranking.positions(view.query, -draw, view.docid, once)
+    missing = params.num_negatives - np.bincount(view.query[chosen], minlength=len(view.starts))
+    return (place > 0) & (place <= missing[view.query])
+
+
+def _weight(table: pa.Table, view: View, params: FilterParams, fit: Fit) -> np.ndarray:
+    if params.weight in ("dclr", "gcse"):
+        assert params.weight_by is not None
+        second = read_score(table, params.weight_by)
+        if params.weight == "dclr":
+            weight = weights.dclr(second, params.weight_above)
+        else:
+            assert params.weight_student is not None
+            weight = weights.gcse(
+                read_score(table, params.weight_student),
+                second,
+                temperature=params.weight_temperature,
+                sigma=params.weight_sigma,
+            )
+    else:
+        relevant = read_score(table, P_RELEVANT)
+        if params.weight == "p-relevant":
+            weight = weights.irrelevance(relevant)
+        else:
+            assert fit.relevance is not None
+            weight = weights.exposure_corrected(relevant, fit.relevance.exposure(table))
+    return np.where(view.positive, np.nan, weight)
+
+
+def _floats(values: np.ndarray | None) -> pa.Array:
+    assert values is not None
+    return pa.array(values.astype(np.float32), mask=np.isnan(values))
+
+
+def _stats(
+    view: View,
+    reason: np.ndarray,
+    names: list[str],
+    selected: np.ndarray,
+    filled: np.ndarray,
+    params: FilterParams,
+) -> dict[str, int]:
+    chosen_per_query = np.bincount(view.query[selected > 0], minlength=len(view.starts))
+    unknown = np.isnan(view.positive_score[view.starts])
+    stats = {
+        "candidates": len(reason),
+        "survivors": int((reason < 0).sum()),
+        "selected": int((selected > 0).sum()),
+        "queries": len(view.starts),
+        "queries_without_positive_score": int(unknown.sum()),
+        "queries_short": int((chosen_per_query < params.num_negatives).sum()),
+        "queries_with_none": int((chosen_per_query == 0).sum()),
+    }
+    if params.fill_beyond is not None:
+        stats["filled"] = int(filled.sum())
+    for number, name in enumerate(names):
+        stats[f"dropped.{name}"] = int((reason == number).sum())
+    known = ("positive", "pseudo_positive")
+    asked = params.num_negatives
+    return stats | short_queries.count(view.query, reason, names, known, chosen_per_query, asked)
+
+
+def with_relevance(table: pa.Table, fit: Fit) -> pa.Table:
+    """The part with the learned score, where one was learned."""
+    column = score_column(P_RELEVANT)
+    if fit.relevance is None or column in table.schema.names:
+        return table
+    return table.append_column(column, fit.relevance.predict(table))
+
+
+def claims(table: pa.Table, params: FilterParams) -> np.ndarray:
+    """Whom a document prefers when too many queries want it: the smallest."""
+    return draws.draws(table.column("qid"), table.column("docid"), params.seed + _OTHER_DRAW)

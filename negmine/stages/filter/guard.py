@@ -1,0 +1,515 @@
+"""What ``filter`` asks of texts, vectors and other queries: a mask per rule for every part.
+
+Texts are fetched for several parts at a time, as many as fit a fixed budget, so that the corpus is
+read seldom and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine import log
+from negmine.dedup import copies
+from negmine.dedup import minhash as identity
+from negmine.dedup.normal import normalise
+from negmine.dedup.signatures import Signatures, outdated
+from negmine.errors import MissingInputError, UsageError
+from negmine.inputs import Columns, Problems, input_file, read_qrels
+from negmine.inputs.specs import opened
+from negmine.params.filter import FilterParams
+from negmine.rules.flags import BARRED, BETWEEN, COPIES
+from negmine.sources.vectors import pair_cosines
+from negmine.stages.filter import own_documents
+from negmine.stages.filter.own_documents import SameIds
+from negmine.table import joins as kept
+from negmine.table import part as table_part
+from negmine.table import ranking
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import unit_vectors_of
+from negmine.table.documents import Documents
+from negmine.table.draws import digests, digests_of
+from negmine.table.joins import distinct
+from negmine.table.names import score_column
+from negmine.table.part import positive_scores, read_score
+
+#: Gives the part the labels that count; the rows of the mask may not become positives.
+Label = Callable[[pa.Table, np.ndarray], pa.Table]
+Flagged = tuple[str, pa.Table, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Parts that are asked about together.
+
+    Attributes:
+        parts: the parts.
+        rows: per part, each row's document as a row of what follows.
+        features: of their distinct documents, :data:`negmine.dedup.signatures.ROW`; None where no
+            setting asks for texts.
+        bands: their :func:`negmine.dedup.copies.bands`, of no document where no setting asks.
+        families: likewise their :func:`negmine.dedup.copies.families`.
+        parents: a code per document's value of ``--sibling-by``, -1 = none; None where no
+            setting asks.
+        asked: per part, its queries' ids and the digests of their normalised texts; of no part
+            where no setting asks.
+    """
+
+    parts: list[kept.Part]
+    rows: list[np.ndarray]
+    features: np.ndarray | None = None
+    bands: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint64))
+    families: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    parents: np.ndarray | None = None
+    asked: Mapping[str, tuple[pa.Array, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Duplicates:
+    """Near-duplicate queries.
+
+    Attributes:
+        parts: of each part, its qids and the cluster of each, -1 = alone.
+        keys: keys of (cluster, document) positives, ascending.
+    """
+
+    parts: dict[str, tuple[pa.Array, np.ndarray]]
+    keys: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What is known of all parts: near-duplicate queries, and what equal ids mean."""
+
+    duplicates: _Duplicates | None = None
+    same_ids: SameIds | None = None
+
+
+class _Queries:
+    """The queries of all parts, with their known positives."""
+
+    def __init__(self) -> None:
+        self._qids: dict[str, pa.Array] = {}
+        self._texts: list[pa.Array] = []
+        self._owner: list[pa.Array] = []
+        self._docs: list[np.ndarray] = []
+
+    def add(self, name: str, table: pa.Table, asked: pa.Table) -> None:
+        """Take in a part: its qid, docid and label, and its queries' texts."""
+        known = table.filter(pc.equal(table.column("label"), 1))
+        qids = self._qids[name] = table.column("qid").combine_chunks().unique()
+        at = pc.index_in(qids, value_set=asked.column("qid").combine_chunks())
+        self._texts.append(asked.column("text").combine_chunks().take(at))
+        self._owner.append(known.column("qid").combine_chunks())
+        self._docs.append(digests_of(known.column("docid")))
+
+    def duplicates(self, at: float) -> _Duplicates:
+        """Clusters of near-duplicate queries over all parts, with their known positives."""
+        every = pa.chunked_array(list(self._qids.values()), pa.string()).combine_chunks()
+        texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
+        cluster = identity.clusters(texts, at)
+        shared = np.flatnonzero(cluster >= 0)
+        near = every.take(pa.array(shared))
+        number = pc.index_in(pa.chunked_array(self._owner, pa.string()), value_set=near)
+        mine = number.is_valid().to_numpy(zero_copy_only=False)
+        keys = identity.pair_keys(
+            cluster[shared][number.drop_null().to_numpy()], np.concatenate(self._docs)[mine]
+        )
+        stops = np.cumsum([len(some) for some in self._qids.values()])
+        parts = zip(self._qids.items(), np.split(cluster, stops[:-1]), strict=True)
+        return _Duplicates({name: (some, own) for (name, some), own in parts}, np.unique(keys))
+
+
+class Guard:
+    """Answers for the parts of one scored artifact.
+
+    Args:
+        params: which answers are wanted.
+        source: the scored artifact.
+        at_once: bytes of the parts, and of their texts or features, that are held together.
+
+    Raises:
+        UsageError: vectors are asked for that the candidates were not retrieved with, or a
+            column that the index did not keep.
+    """
+
+    def __init__(self, params: FilterParams, source: Artifact, at_once: int) -> None:
+        self._params = params
+        self.at_once = at_once
+        self._source = source
+        self._asks = params.query_text or params.own_document != "off"
+        self._texts = compares_texts(params)
+        self._excluded: pa.Array | None = None
+        self._cosines = _cosines(params.near_duplicate_cosine)
+        if params.sibling_by is not None:
+            kept.check(params.sibling_by, self._documents, "--sibling-by")
+        self._vectors = {
+            name: unit_vectors_of(source, name)
+            for name in (*self._cosines, *params.closer_than_positive)
+        }
+
+    def flags(self, parts: Iterable[kept.Part], label: Label) -> Iterator[Flagged]:
+        """The masks of each part, in order.
+
+        Args:
+            parts: name and part.
+            label: gives a part the labels that count.
+        """
+        params = self._params
+        if params.exclude is not None and self._excluded is None:
+            self._excluded = _listed(params.exclude)
+        for group in self._groups(parts):
+            for (name, table), row in zip(group.parts, group.rows, strict=True):
+                barred = self._barred(name, table, group, row)
+                flags = self._part(name, label(table, barred), group, row)
+                yield name, table, {**flags, BARRED: barred}
+
+    def _part(
+        self, name: str, table: pa.Table, group: _Group, row: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        params = self._params
+        qids = table.column("qid")
+        query, positive = table_part.queries_and_positives(table)
+        found = {BETWEEN: self._between(table, positive)}
+        if group.features is not None:
+            found.update(self._text_flags(name, table, group, row))
+        if params.chunk_suffix is not None:
+            try:
+                found["sibling"] = identity.siblings(
+                    query, positive, table.column("docid"), params.chunk_suffix
+                )
+            except pa.ArrowInvalid as error:
+                raise UsageError(f"--chunk-suffix is no regular expression: {error}") from error
+        if group.parents is not None:
+            shared = identity.sharing(query, positive, group.parents[row])
+            found["sibling"] = shared | found.get("sibling", False)
+        if (duplicates := self._survey.duplicates) is not None:
+            # By part: a set of all queries would be hashed again for every one.
+            asked, clusters = duplicates.parts[name]
+            cluster = clusters[pc.index_in(qids, value_set=asked).to_numpy()]
+            asked_twice = np.flatnonzero(~positive & (cluster >= 0))
+            docids = table.column("docid").take(pa.array(asked_twice))
+            keys = identity.pair_keys(cluster[asked_twice], digests_of(docids))
+            found["duplicate_query"] = np.zeros(len(query), dtype=bool)
+            _, known = ranking.find(duplicates.keys, keys)
+            found["duplicate_query"][asked_twice[known]] = True
+        if self._excluded is not None:
+            inside = pc.is_in(table.column("docid"), value_set=self._excluded)
+            found["excluded"] = ~positive & inside.to_numpy(zero_copy_only=False)
+        if self._cosines or params.closer_than_positive:
+            found.update(self._vector_flags(table, query, positive))
+        return found
+
+    def _barred(self, name: str, table: pa.Table, group: _Group, row: np.ndarray) -> np.ndarray:
+        """Rows that ``--pseudo-positive`` may not choose, whatever their score.
+
+        The query's own document or text, what has no text, and what is excluded.
+        """
+        barred = np.zeros(table.num_rows, dtype=bool)
+        if self._params.pseudo_positive is None:
+            return barred
+        if self._excluded is not None:
+            inside = pc.is_in(table.column("docid"), value_set=self._excluded)
+            barred |= inside.to_numpy(zero_copy_only=False)
+        if group.features is not None:
+            content = np.where(group.features["size"] > 0, group.features["content"], 0)[row]
+            barred |= content == 0
+            if self._asks:
+                text, own = self._own(name, table, group, row, content)
+                barred |= text | own
+        return barred
+
+    def _own(
+        self, name: str, table: pa.Table, group: _Group, row: np.ndarray, content: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows whose text is their query's, and others that are the query's own document."""
+        assert group.features is not None
+        told = content != 0
+        asked, digest = group.asked[name]
+        own = digest[pc.index_in(table.column("qid"), value_set=asked).to_numpy()]
+        bare = told & (own == group.features["untitled"][row]) & (own != content)
+        return told & (own == content), bare | self._of_own_id(table)
+
+    def _between(self, table: pa.Table, positive: np.ndarray) -> np.ndarray:
+        """Rows judged neither relevant nor not: above one grade and below the other."""
+        grade = table.column("grade")
+        judged = ~positive & grade.is_valid().to_numpy()
+        if not judged.any():
+            return judged
+        above = pc.fill_null(pc.greater(grade, self._negative_grade), False)
+        return np.asarray(judged & above.to_numpy(), dtype=bool)
+
+    def _text_flags(
+        self, name: str, table: pa.Table, group: _Group, row: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What the texts of a part's documents say."""
+        params, features = self._params, group.features
+        assert features is not None
+        query, positive = table_part.queries_and_positives(table)
+        size, signature = features["size"], features["signature"]
+        content = np.where(size > 0, features["content"], 0)[row]
+        told = content != 0
+        found: dict[str, np.ndarray] = {}
+        if params.empty_texts:
+            found["empty_text"] = ~told & ~positive
+        if params.same_text:
+            found["same_text"] = told & identity.same_text(query, positive, content)
+        if self._asks:
+            text, own = self._own(name, table, group, row, content)
+            found["query_text"], found["own_document"] = text & ~positive, own & ~positive
+        if params.near_duplicates:
+            found["near_duplicate"] = identity.near_duplicate(
+                query, positive, row, size, signature, params.near_duplicate_at
+            )
+        if params.repeated_texts:
+            found[COPIES] = copies.groups(
+                query,
+                ~positive,
+                row,
+                signature,
+                group.bands,
+                group.families,
+                params.near_duplicate_at,
+            )
+        return found
+
+    def _of_own_id(self, table: pa.Table) -> np.ndarray:
+        """Rows whose document bears the query's id, where that means something."""
+        same = self.same_ids
+        if self._params.own_document != "id" and (same is None or not same.believed):
+            return np.zeros(table.num_rows, dtype=bool)
+        mask = pc.equal(table.column("qid"), table.column("docid"))
+        return np.asarray(mask.to_numpy(), dtype=bool)
+
+    @property
+    def same_ids(self) -> SameIds | None:
+        """What candidates of their query's id are, where a setting asks."""
+        return self._survey.same_ids
+
+    # --- texts --------------------------------------------------------------------------------
+
+    # Opened once: a manifest lists every part, and reading it for every part grew with the square.
+
+    @cached_property
+    def _retrieved(self) -> Artifact:
+        return self._source.ancestor("retrieve")
+
+    @cached_property
+    def _negative_grade(self) -> float:
+        return float(self._retrieved.manifest["params"].get("negative_grade", 0.0))
+
+    @cached_property
+    def _documents(self) -> Documents:
+        return Documents(self._source.ancestor("index.documents"))
+
+    def _queries(self, part: str) -> pa.Table:
+        return self._retrieved.read(f"_queries/{part}")
+
+    def _groups(self, parts: Iterable[kept.Part]) -> Iterator[_Group]:
+        """Parts whose documents are looked up together, as many as memory allows."""
+        if not self._texts and self._params.sibling_by is None:
+            for part in parts:
+                yield _Group([part], [np.empty(0, dtype=np.int64)])
+            return
+        documents = self._documents
+        if outdated(documents.artifact):
+            log.event(
+                "the index's signatures are of another version of negmine: this filter describes "
+                "the texts anew (run negmine index again, it makes them once)"
+            )
+        signatures = Signatures(documents)
+        # Bands are about as large as what they are made of.
+        at_once = signatures.fitting(self.at_once // (1 + self._params.repeated_texts))
+        group: list[kept.Part] = []
+        # At most so many documents: counted only when rows alone could exceed what fits, and then
+        # seldom again, because a group that is more than half full is closed.
+        size = held = 0
+        for part in parts:
+            more = part[1].num_rows
+            full = size + part[1].nbytes > self.at_once
+            if group and not full and held + more > at_once:
+                held = len(distinct([table.column("docid") for _, table in group])[0])
+                full = held > at_once // 2 or held + more > at_once
+            if group and full:
+                yield self._group(group, documents, signatures)
+                group, size, held = [], 0, 0
+            group.append(part)
+            size += part[1].nbytes
+            held += more
+        if group:
+            yield self._group(group, documents, signatures)
+
+    def _group(
+        self, parts: list[kept.Part], documents: Documents, signatures: Signatures
+    ) -> _Group:
+        docids, rows = distinct([table.column("docid") for _, table in parts])
+        features = signatures.take(docids) if self._texts else None
+        parents = None
+        if self._params.sibling_by is not None:
+            values = documents.values(self._params.sibling_by, docids).dictionary_encode()
+            parents = pc.fill_null(values.indices, -1).to_numpy().astype(np.int64)
+        asked = self._asked([name for name, _ in parts]) if self._asks else {}
+        group = _Group(parts, rows, features, parents=parents, asked=asked)
+        if features is None or not self._params.repeated_texts:
+            return group
+        bands = copies.bands(features["signature"])
+        return replace(group, bands=bands, families=copies.families(bands))
+
+    def _asked(self, names: list[str]) -> dict[str, tuple[pa.Array, np.ndarray]]:
+        """Of each part, the ids of its queries and the digests of their normalised texts."""
+        queries = [self._queries(name) for name in names]
+        texts = pa.chunked_array([c for q in queries for c in q.column("text").chunks], pa.string())
+        # All at once: preparing the regular expression takes longer than the texts of a part.
+        own = digests(normalise(texts.combine_chunks()).texts)
+        stops = np.cumsum([len(asked) for asked in queries])
+        return {
+            name: (asked.column("qid").combine_chunks(), part)
+            for name, asked, part in zip(names, queries, np.split(own, stops[:-1]), strict=True)
+        }
+
+    @cached_property
+    def _survey(self) -> _Survey:
+        """What must be known of all parts before the first of them is looked at."""
+        by_id = self._params.own_document == "auto"
+        if not (self._params.duplicate_queries or by_id):
+            return _Survey()
+        bearers: dict[str, pa.Array] = {}
+        queries = _Queries()
+        for name, table in self._source.tables("reading queries", ["qid", "docid", "label"]):
+            if by_id:
+                bearers[name] = own_documents.bearing(table)
+            if self._params.duplicate_queries:
+                queries.add(name, table, self._queries(name))
+        same = own_documents.decide(bearers, self._retrieved, self._documents) if by_id else None
+        if not self._params.duplicate_queries:
+            return _Survey(same_ids=same)
+        return _Survey(queries.duplicates(self._params.duplicate_query_at), same)
+
+    # --- vectors ------------------------------------------------------------------------------
+
+    def _vector_flags(
+        self, table: pa.Table, query: np.ndarray, positive: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Cosines with the positives of each row's query, compared."""
+        found: dict[str, np.ndarray] = {}
+        row = self._documents.rows(table.column("docid").combine_chunks())
+        left, right = identity.positive_pairs(query, positive)
+        if self._cosines:
+            near = np.zeros(len(query), dtype=bool)
+            for name, at in self._cosines.items():
+                cosine = pair_cosines(self._vectors[name], row, left, right)
+                near[left[cosine >= at]] = True
+            found["near_duplicate_cosine"] = near
+        names = self._params.closer_than_positive
+        if names:
+            # Concatenated vectors of length 1 have the mean of the cosines.
+            asked = np.mean([read_score(table, name) for name in names], axis=0)
+            between = np.mean(
+                [pair_cosines(self._vectors[n], row, left, right) for n in names], axis=0
+            )
+            found["closer_than_positive"] = _not_closer(
+                query, positive, asked, left, right, between
+            )
+        return found
+
+
+def _not_closer(
+    query: np.ndarray,
+    positive: np.ndarray,
+    asked: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    between: np.ndarray,
+) -> np.ndarray:
+    """Rows that fail ``dist(q,d) < dist(q,d+)`` and ``dist(q,d) < dist(d+,d)``, cosine distances.
+
+    Hard Negative Mining for Domain-Specific Retrieval (arXiv 2505.18366). Of several positives
+    the one farthest from the query counts. Its PCA of six encoders' vectors is left out: the
+    vectors are compared whole. A row or positive that an encoder did not score fails.
+
+    Args:
+        query: query number per row.
+        positive: known positives.
+        asked: cosine of each row with its query.
+        left: rows that are compared with a positive.
+        right: the positives' rows.
+        between: cosine of each such pair.
+    """
+    starts = ranking.group_starts(query)
+    farthest = positive_scores(asked, positive, starts, "min")[query] if len(query) else asked
+    kept = np.zeros(len(query), dtype=bool)
+    counts = asked[right] == farthest[left]
+    both = counts & (asked[left] > farthest[left]) & (asked[left] > between)
+    kept[left[both]] = True
+    return ~positive & ~kept
+
+
+def compares_texts(params: FilterParams) -> bool:
+    """Whether a setting asks for the features of texts."""
+    of_queries = params.query_text or params.own_document != "off"
+    of_each = params.empty_texts or params.same_text
+    return of_queries or of_each or params.near_duplicates or params.repeated_texts
+
+
+def _cosines(entries: Sequence[str]) -> dict[str, float]:
+    """The threshold of each of the index's vectors; one has two names, with and without score_."""
+    found: dict[str, float] = {}
+    for name, number in map(_cosine, entries):
+        if name in found:
+            raise UsageError(f"--near-duplicate-cosine names '{name}' twice", hint="Name it once.")
+        found[name] = number
+    return found
+
+
+def _cosine(entry: str) -> tuple[str, float]:
+    """``NAME=COSINE``."""
+    name, separator, value = entry.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = np.nan
+    if not separator or np.isnan(number):
+        raise UsageError(
+            f"--near-duplicate-cosine {entry!r} is not NAME=COSINE",
+            hint="For example: --near-duplicate-cosine minilm=0.97",
+        )
+    return name.removeprefix(score_column("")), number
+
+
+def excluded_file(path: str) -> Path:
+    """The file behind ``--exclude``: a list, or qrels (of a folder or ``FOLDER:SPLIT``, too).
+
+    Raises:
+        MissingInputError: there is none.
+    """
+    place, selection = opened(path)
+    if selection is not None or place.is_dir():
+        return input_file(path, "qrels")
+    if not Path(path).is_file():
+        raise MissingInputError("no such file", where=path, hint="Check --exclude.")
+    return Path(path)
+
+
+def _listed(path: str) -> pa.Array:
+    """The docids of a plain list, one per line, or of all judgements of a qrels file."""
+    file = excluded_file(path)
+    try:
+        with file.open(encoding="utf-8") as lines:
+            plain = file.suffix not in (".jsonl", ".csv", ".parquet", ".arrow") and not any(
+                len(line.split()) > 1 for line, _ in zip(lines, range(2), strict=False)
+            )
+        if plain:
+            ids = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+            return pa.array([docid for docid in ids if docid], pa.string())
+    except UnicodeDecodeError:
+        pass
+    # Their documents are all that counts, so no column beside them can matter.
+    columns = Columns(strict=False)
+    found = [batch.column("docid") for batch in read_qrels(path, columns, Problems("fail"))]
+    return pa.chunked_array(found, pa.string()).combine_chunks().unique()

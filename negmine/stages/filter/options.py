@@ -1,0 +1,188 @@
+"""What the options of ``filter`` mean for one table: columns found, contradictions refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from negmine.errors import UsageError, did_you_mean
+from negmine.learning.relevance import NAME as P_RELEVANT
+from negmine.params import bounds
+from negmine.params.filter import FilterParams
+from negmine.stages import rank_only
+from negmine.table import schema as schemas
+from negmine.table.names import meta_column, rank_column, score_column
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that a filter reads, by the names of their scores and sources.
+
+    Attributes:
+        by: the score that rules read.
+        sample_by: the score that the sampler orders by.
+        rank_by: the source whose rank counts; None = the best over all.
+        unscored: those of the scores that no row has; ranks stand for them.
+    """
+
+    by: str
+    sample_by: str
+    rank_by: str | None = None
+    unscored: tuple[str, ...] = ()
+
+
+def resolve(
+    params: FilterParams,
+    schema: pa.Schema,
+    kept: Sequence[str] = (),
+    empty: rank_only.Empty = lambda name: False,
+) -> tuple[FilterParams, Columns]:
+    """Check the options against the table's columns.
+
+    Args:
+        params: settings.
+        schema: the table's.
+        kept: columns kept of the corpus.
+        empty: whether no row has a source's score.
+
+    Returns:
+        (the parameters with scores' names in full, the columns).
+
+    Raises:
+        UsageError: an unknown column, or options that contradict each other.
+    """
+    default = rank_only.default_score(schema, empty)
+    full = schemas.with_scores(schema, [P_RELEVANT])
+
+    def score(name: str | None, option: str, otherwise: str) -> str:
+        return schemas.pick_score(full, name or otherwise, option)
+
+    by = score(params.by, "--by", default)
+    sample_by = score(params.sample_by, "--sample-by", by)
+    rank_by = None
+    if params.rank_by is not None:
+        rank_by = params.rank_by.removeprefix(rank_column(""))
+        known = schemas.source_names(schema)
+        if rank_by not in known:
+            raise UsageError(f"--rank-by: no source '{rank_by}'", hint=did_you_mean(rank_by, known))
+    if params.query_min_rank is not None and rank_by is None:
+        sources = schemas.searched_names(schema)
+        if by not in sources and len(sources) > 1:
+            raise UsageError(
+                "--query-min-rank needs --rank-by: the ranks of several sources are mixed",
+                hint=f"One of: {', '.join(sources)}.",
+            )
+        rank_by = by if by in sources else sources[0]
+    changes: dict[str, Any] = {}
+    if params.guide is not None:
+        changes["guide"] = score(params.guide, "--guide", by)
+    if params.weight in ("dclr", "gcse"):
+        if params.weight_by is None:
+            raise UsageError(
+                f"--weight {params.weight} needs --weight-by, the second model's score"
+            )
+        changes["weight_by"] = score(params.weight_by, "--weight-by", by)
+        changes["weight_student"] = score(params.weight_student, "--weight-student", sample_by)
+    _check(params)
+    if params.calibrate_by is not None:
+        changes["calibrate_by"] = _calibrate_by(params, schema, kept)
+    params = replace(params, **changes)
+    others = (params.guide, params.weight_by, params.weight_student)
+    named = [name for name in others if name is not None]
+    missing = rank_only.unscored(schema, empty, [by, sample_by, *named])
+    if missing:
+        scored = [name for name in schemas.score_names(schema) if not empty(name)]
+        rank_only.refuse_readers(params, by, sample_by, missing, scored)
+        if rank_by is None and sample_by in missing and (params.by or params.sample_by):
+            # Who names a source that tells ranks alone means its ranks.
+            rank_by = sample_by
+    unscored = tuple(name for name in missing if name in (by, sample_by))
+    columns = Columns(by, sample_by, rank_by, unscored)
+    if params.similar_to_positives and not wants_relevance(params, columns):
+        raise UsageError(
+            "--similar-to-positives is read by p_relevant alone, which nothing here asks for",
+            hint="Add --by p_relevant.",
+        )
+    return params, columns
+
+
+def _check(params: FilterParams) -> None:
+    bounds.check_all(params)
+    if (
+        params.range_min is not None
+        and params.range_max is not None
+        and params.range_min > params.range_max
+    ):
+        raise UsageError("--range-min is greater than --range-max: nothing would be left")
+    if (
+        params.min_score is not None
+        and params.max_score is not None
+        and params.min_score > params.max_score
+    ):
+        raise UsageError("--min-score is greater than --max-score: nothing would be left")
+    if params.guide_margin_form == "relative" and params.guide_margin > 1:
+        raise UsageError(
+            f"--guide-margin must be at most 1, not {params.guide_margin:g}: with "
+            "--guide-margin-form relative it is a share of the positive's guide score",
+            hint=f"If {params.guide_margin:g} percent is meant, write "
+            f"{params.guide_margin / 100:g}; or --guide-margin-form absolute.",
+        )
+    if params.closer_than_positive:
+        margins = {
+            "--absolute-margin": params.absolute_margin is not None and params.absolute_margin >= 0,
+            "--relative-margin": params.relative_margin is not None and params.relative_margin >= 0,
+            "--margin-pos": params.margin_pos is not None,
+            "--perc-pos": params.perc_pos is not None,
+            "--percentile": params.percentile is not None,
+            "--guide": params.guide is not None,
+        }
+        for option, given in margins.items():
+            if given:
+                raise UsageError(
+                    f"--closer-than-positive keeps what {option} drops: candidates nearer than "
+                    "the positive",
+                    hint="Give one or the other.",
+                )
+    if params.fill_beyond is not None and params.max_reuse is not None:
+        raise UsageError("--fill-beyond takes unchecked rows, which --max-reuse cannot count")
+
+
+def _calibrate_by(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) -> str:
+    """The column that ``--calibrate-by`` names: of the table, else kept of the corpus."""
+    column = params.calibrate_by
+    assert column is not None
+    if params.max_fn_rate is None:
+        raise UsageError("--calibrate-by needs --max-fn-rate")
+    if params.fn_form == "margin":
+        raise UsageError("--calibrate-by calibrates scores: leave out --fn-form margin")
+    usable = [name for name in schema.names if name not in ("qid", "docid", "label")]
+    usable = [name for name in usable if not name.startswith(score_column(""))]
+    if column in usable:
+        return column
+    if column.removeprefix(meta_column("")) in kept:
+        return meta_column(column.removeprefix(meta_column("")))
+    raise UsageError(
+        f"--calibrate-by: no such column '{column}'",
+        hint=did_you_mean(column, [*usable, *kept])
+        + ("" if kept else f" A column of the corpus must be kept: index again, --keep {column}."),
+    )
+
+
+def wants_relevance(params: FilterParams, columns: Columns) -> bool:
+    """Whether any column that is read is the learned one."""
+    named = (columns.by, columns.sample_by, params.guide, params.weight_by, params.weight_student)
+    return P_RELEVANT in named or params.weight in ("p-relevant", "cet")
+
+
+def optional_columns(params: FilterParams) -> list[str]:
+    """The ledger's columns that only some settings write."""
+    wanted = {
+        "filled": params.fill_beyond is not None,
+        "weight": params.weight != "none",
+        "difficulty": params.difficulty,
+        "tau_plus": params.tau_plus is not None,
+    }
+    return [name for name, given in wanted.items() if given]

@@ -1,0 +1,269 @@
+"""``negmine filter``: every row dropped by a rule, chosen, or left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from negmine import log, memory
+from negmine.engine.threads import ahead, behind
+from negmine.learning import passes as fitting
+from negmine.learning.fit import Fit
+from negmine.learning.relevance import NAME as P_RELEVANT
+from negmine.memory import reset_peak_memory
+from negmine.params.filter import FilterParams
+from negmine.rules.base import GIVEN
+from negmine.sampling import samplers
+from negmine.stages import rank_only
+from negmine.stages.filter import idle_options, likeness
+from negmine.stages.filter.accounts import check_ledger
+from negmine.stages.filter.deciding import (
+    Flags,
+    claims,
+    decide,
+    judge,
+    label_pseudo,
+    with_relevance,
+)
+from negmine.stages.filter.guard import Guard
+from negmine.stages.filter.options import Columns, optional_columns, wants_relevance
+from negmine.stages.filter.setup import Setup, documents, plan, set_up
+from negmine.stages.filter.short_advice import Sample, advice
+from negmine.stages.outcome import Outcome
+from negmine.table import artifacts, draws
+from negmine.table import joins as kept
+from negmine.table import schema as schemas
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.writing import Writer
+from negmine.table.conservation import conserve
+from negmine.table.names import meta_column
+
+
+def run(
+    params: FilterParams, scored: Path, out: Path, *, force: bool = False, advise: bool = True
+) -> Outcome:
+    """Filter and sample the scored (or just retrieved) table at ``scored`` into ``out``.
+
+    Args:
+        params: settings.
+        scored: the table.
+        out: the ledger.
+        force: replace a ledger of other settings.
+        advise: try options on queries that are left short, to tell which one mends it.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    idle = idle_options.warnings(params)
+    setup = set_up(params, scored)
+    params = setup.params
+    budget = memory.budget(params.memory)
+    guard = Guard(params, setup.source, budget.shingles)
+    writer = artifacts.begin(out, plan(setup, out), force=force)
+    if writer is None:
+        found = artifacts.open_artifact(out)
+        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+    reset_peak_memory()
+    with writer:
+        sample = Sample(params.num_negatives) if advise else None
+        counts, fit = judge_all(setup, guard, writer, sample)
+        warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
+        warnings += [*_warnings(counts, setup.columns), *_unusual(setup), *idle]
+        extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
+        if (same_ids := guard.same_ids) is not None and same_ids.candidates:
+            extra["same_ids"] = same_ids.facts()
+            if same_ids.doubtful:
+                warnings.append(same_ids.told())
+            else:
+                log.event(same_ids.told(), **same_ids.facts())
+        if fit.relevance is not None:
+            extra["p_relevant"] = dict(fit.relevance.facts)
+        writer.commit(counts, warnings=warnings, ceiling=budget.ceiling, **extra)
+    for warning in warnings:
+        log.event(warning, level=30)
+    return Outcome(out, counts, warnings=warnings)
+
+
+def judge_all(
+    setup: Setup, guard: Guard, writer: Writer, sample: Sample | None = None
+) -> tuple[dict[str, Any], Fit]:
+    """Write every part of the table with the ledger's columns.
+
+    Args:
+        setup: what is read.
+        guard: answers for the parts.
+        writer: where they go.
+        sample: takes some of the queries that are left short.
+
+    Returns:
+        (counts, what was learned from the whole table).
+    """
+    params, columns, source = setup.params, setup.columns, setup.source
+    total: Counter[str] = Counter()
+    rows = sum(source.rows(name) for name in source.parts)
+    fit = _fit(params, source, guard, columns)
+    ledger_schema = _ledger_schema(source.schema(), params, columns)
+    pending = [name for name in source.parts if not writer.has(name)]
+    with (
+        log.progress("filtering", rows, " rows") as bar,
+        behind(writer.add_table) as add_table,
+        ahead(_flagged(params, source, guard, columns, fit, pending)) as flagged,
+    ):
+        bar.update(rows - sum(map(source.rows, pending)))
+        number = {name: place for place, name in enumerate(source.parts, 1)}
+        for name, part, flags in flagged:
+            bar.part(number[name], len(number))
+            table, stats = judge(part, params, columns, fit=fit, flags=flags)
+            check_ledger(part, table, params.num_negatives, stats)
+            if sample is not None and stats["queries_short"]:
+                sample.add(part, table, flags)
+            add_table(name, table.select(ledger_schema.names), ledger_schema, stats)
+            bar.update(table.num_rows)
+    for name in source.parts:
+        total.update(writer.stats(name))
+    counts = _counts(total)
+    dropped: dict[str, int] = counts["dropped"]
+    conserve("candidate rows", rows, read=counts["candidates"])
+    conserve(
+        "candidates",
+        counts["candidates"],
+        survivors=counts["survivors"],
+        **{f"dropped_by_{name}": count for name, count in dropped.items()},
+    )
+    return counts, fit
+
+
+# --- passes over the table --------------------------------------------------------------------
+
+
+def _fit(params: FilterParams, source: Artifact, guard: Guard, columns: Columns) -> Fit:
+    """Everything that must be known of the whole table before a part can be judged."""
+
+    total = sum(map(source.rows, source.parts))
+
+    def plain() -> Iterator[pa.Table]:
+        with log.progress("learning from the table", total, " rows") as bar:
+            read = _read(params, source, source.parts, guard.at_once)
+            for number, (_, table) in enumerate(read, 1):
+                bar.part(number, len(source.parts))
+                yield table
+                bar.update(table.num_rows)
+
+    relevance = None
+    if wants_relevance(params, columns):
+        from negmine.learning.relevance import learn
+
+        relevance = learn(plain(), total, params.seed)
+
+    def tables() -> Iterator[pa.Table]:
+        for table in plain():
+            yield with_relevance(table, Fit(relevance=relevance))
+
+    fit = replace(fitting.fit(tables, params, columns.by), relevance=relevance)
+    if params.max_reuse is None:
+        return fit
+    parts = []
+    queries = 0
+    for _, table, flags in _flagged(params, source, guard, columns, fit, source.parts):
+        decided = decide(table, params, columns, fit, flags)
+        rows = np.flatnonzero(decided.place)
+        docs = table.column("docid").combine_chunks()
+        parts.append(
+            (
+                decided.view.query[rows] + queries,
+                draws.digests(docs.take(pa.array(rows))),
+                decided.place[rows],
+                claims(table, params)[rows],
+            )
+        )
+        queries += len(decided.view.starts)
+    query, doc, place, draw = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    cut = samplers.reuse_cut(
+        query, doc, place, draw, wanted=params.num_negatives, limit=params.max_reuse
+    )
+    return replace(fit, reuse=cut)
+
+
+def _flagged(
+    params: FilterParams,
+    source: Artifact,
+    guard: Guard,
+    columns: Columns,
+    fit: Fit,
+    names: list[str],
+) -> Iterator[tuple[str, pa.Table, Flags]]:
+    """(name, part, what the guard says of its rows)."""
+
+    def learned() -> Iterator[kept.Part]:
+        for name, part in _read(params, source, names, guard.at_once):
+            yield name, with_relevance(part, fit)
+
+    def label(table: pa.Table, barred: np.ndarray) -> pa.Table:
+        return label_pseudo(table, params, columns, barred)[0]
+
+    yield from guard.flags(learned(), label)
+
+
+def _read(
+    params: FilterParams, source: Artifact, names: list[str], at_once: int
+) -> Iterator[kept.Part]:
+    """Named parts, with what the settings read that no artifact holds."""
+    parts: Iterator[kept.Part] = ((name, source.read(name)) for name in names)
+    if params.similar_to_positives:
+        parts = likeness.join(parts, source, params.seed, at_once)
+    prefix = meta_column("")
+    if params.calibrate_by is not None and params.calibrate_by.startswith(prefix):
+        column = params.calibrate_by.removeprefix(prefix)
+        parts = kept.join(parts, documents(source), column, at_once)
+    return parts
+
+
+# --- what the ledger holds --------------------------------------------------------------------
+
+
+def _ledger_schema(schema: pa.Schema, params: FilterParams, columns: Columns) -> pa.Schema:
+    if wants_relevance(params, columns):
+        schema = schemas.with_scores(schema, [P_RELEVANT])
+    return schemas.with_ledger(schema, optional_columns(params))
+
+
+def _counts(total: Counter[str]) -> dict[str, Any]:
+    """The sums, those of one prefix (``dropped.``, ...) as a table of their own."""
+    plain: dict[str, Any] = {}
+    tables: dict[str, dict[str, int]] = {"dropped": {}}
+    for name, count in total.items():
+        table, _, rule = name.partition(".")
+        if rule:
+            tables.setdefault(table, {})[rule] = count
+        else:
+            plain[name] = count
+    return plain | tables
+
+
+def _unusual(setup: Setup) -> list[str]:
+    """Settings that run, and do not mean what their names promise."""
+    by, known = setup.columns.sample_by, schemas.source_names(setup.source.schema())
+    told = []
+    if setup.params.prefer_given and GIVEN not in setup.source.schema().names:
+        told.append("--prefer-given has no effect: --pairs brought no negatives along")
+    if setup.params.sampler.startswith("simans") and by not in known:
+        told.append(
+            f"--sampler {setup.params.sampler} is made for the scores of a retriever, and "
+            f"score_{by} is none: say --sample-by with one of {', '.join(known)}"
+        )
+    return told
+
+
+def _warnings(counts: dict[str, Any], columns: Columns) -> list[str]:
+    by, missing = columns.by, columns.unscored
+    told = rank_only.told(by, columns.sample_by, columns.rank_by, missing)
+    unknown = counts["queries_without_positive_score"]
+    if unknown and by not in missing:
+        told.append(f"{unknown} queries have no positive with a score_{by}")
+    return told

@@ -1,0 +1,69 @@
+"""Thresholds that no score of a known scale can reach: percent, or another score's units."""
+
+from __future__ import annotations
+
+from negmine.errors import NegmineError, UsageError
+from negmine.learning.relevance import NAME as P_RELEVANT
+from negmine.params.filter import FilterParams
+from negmine.table.artifacts.reading import Artifact
+
+#: Smallest and largest value of a score, and what such scores are called.
+Scale = tuple[float, float, str]
+_COSINES: Scale = (-1.0, 1.0, "cosines")
+_SHARES: Scale = (0.0, 1.0, "probabilities")
+
+_LEVELS = ("min_score", "max_score", "pseudo_positive")
+_MARGINS = ("absolute_margin", "margin_pos")
+
+
+def check(params: FilterParams, by: str, source: Artifact) -> None:
+    """Refuse thresholds outside of the scale of the score that they are compared with.
+
+    Args:
+        params: settings.
+        by: the score that the rules read.
+        source: the scored table, whose lineage tells which sources' scores are cosines.
+
+    Raises:
+        UsageError: a threshold on cosines or probabilities that none can reach.
+    """
+    scale = _SHARES if params.transform == "sigmoid" else _scale(by, source)
+    if scale is not None:
+        low, high, _ = scale
+        for name in _LEVELS:
+            _refuse(name, getattr(params, name), low, high, by, scale)
+        for name in _MARGINS:
+            _refuse(name, getattr(params, name), low - high, high - low, by, scale)
+    if params.guide is not None and params.guide_margin_form == "absolute":
+        guide = _scale(params.guide, source)
+        if guide is not None:
+            width = guide[1] - guide[0]
+            _refuse("guide_margin", params.guide_margin, -width, width, params.guide, guide)
+
+
+def _refuse(
+    name: str, value: float | None, low: float, high: float, score: str, scale: Scale
+) -> None:
+    if value is None or low <= value <= high:
+        return
+    lead = f"If {value:g} percent is meant, write {value / 100:g}. " if abs(value) <= 100 else ""
+    raise UsageError(
+        f"--{name.replace('_', '-')} must lie between {low:g} and {high:g}, not {value:g}: "
+        f"the scores '{score}' are {scale[2]}",
+        hint=f"{lead}Or name another score (--by).",
+    )
+
+
+def _scale(score: str, source: Artifact) -> Scale | None:
+    """The scale of a score; None where it is not known."""
+    if score == P_RELEVANT:
+        return _SHARES
+    try:
+        retrieved = source.ancestor("retrieve")
+        if retrieved.manifest["inputs"].get(score, {}).get("stage") != "index.vectors":
+            return None
+        vectors = retrieved.input(score)
+    except NegmineError:
+        # Made elsewhere, or moved: then nobody knows the scale, and the rules need not.
+        return None
+    return _COSINES if vectors.manifest["params"].get("normalize") else None

@@ -1,0 +1,79 @@
+"""What a filter reads and is asked, checked, and its plan."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from negmine import rules
+from negmine.params import output_affecting
+from negmine.params.filter import FilterParams
+from negmine.stages import rank_only
+from negmine.stages.filter import scales
+from negmine.stages.filter.guard import excluded_file
+from negmine.stages.filter.options import Columns, resolve
+from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.documents import Documents
+
+VERSION = 4
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run reads, its parameters checked.
+
+    Attributes:
+        params: the parameters, scores' names in full.
+        columns: the columns that they read.
+        source: the scored candidates.
+    """
+
+    params: FilterParams
+    columns: Columns
+    source: Artifact
+
+
+def set_up(params: FilterParams, scored: Path) -> Setup:
+    """Check the parameters against the scored (or just retrieved) table at ``scored``.
+
+    Raises:
+        UsageError: an unknown column, or options that contradict each other.
+        MissingInputError: there is no such artifact.
+    """
+    source = artifacts.open_artifact(
+        scored, ["retrieve", "rerank"], purpose="the scored candidates"
+    )
+    kept_columns = documents(source).kept if params.calibrate_by is not None else []
+    empty = rank_only.empty_in(source)
+    params, columns = resolve(params, source.schema(), kept_columns, empty)
+    scales.check(params, columns.by, source)
+    rules.plugged(params)
+    return Setup(params, columns, source)
+
+
+def plan(setup: Setup, out: Path) -> Plan:
+    """What the ledger at ``out`` is made from."""
+    params = setup.params
+    files = {}
+    if params.exclude is not None:
+        known = artifacts.recorded_file(out, "exclude")
+        files["exclude"] = artifacts.external_input(excluded_file(params.exclude), known)
+    return Plan(
+        "filter",
+        VERSION,
+        {
+            **output_affecting(params),
+            **rank_only.fingerprint(asdict(setup.columns)),
+            "rules": rules.VERSION,
+            **({"plugins": rules.identities(params)} if params.rule else {}),
+        },
+        artifacts={"scored": setup.source},
+        files=files,
+    )
+
+
+def documents(source: Artifact) -> Documents:
+    """The documents behind a candidates table."""
+    return Documents(source.ancestor("index.documents"))

@@ -1,0 +1,234 @@
+"""What would give short queries their negatives: options, tried on a sample of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from negmine.errors import NegmineError
+from negmine.learning.fit import Fit
+from negmine.params.filter import FilterParams
+from negmine.stages.filter.deciding import Flags, judge
+from negmine.stages.filter.options import Columns
+from negmine.stages.filter.short_queries import BY, LOST, RETRIEVAL, ROWS
+from negmine.table import ranking
+from negmine.table.artifacts.reading import Artifact
+
+#: Short queries that are tried, of one part and in all, and options that are told.
+_OF_A_PART, _SAMPLED, _TOLD = 250, 1000, 3
+#: Share of the short queries' candidates from which a rule took nearly all.
+_NEARLY_ALL = 0.9
+#: Rules whose limit hangs on the query's positives.
+_MARGINS = ("absolute_margin", "relative_margin", "margin_pos")
+_OF_POSITIVES = (*_MARGINS, "perc_pos", "percentile", "guide")
+#: Rules that are left out by leaving out their option; those of identity stay.
+_LIMITS = (
+    *("range_min", "range_max", "shift", "skip_survivors", "min_score", "max_score"),
+    *("percentile", "max_reuse", "query_min_rank"),
+)
+#: What switches a rule off, where that is a matter of taste.
+_OFF: dict[str, tuple[str, dict[str, Any]]] = {
+    "near_duplicate": ("--no-near-duplicates", {"near_duplicates": False}),
+    "duplicate_query": ("--no-duplicate-queries", {"duplicate_queries": False}),
+    "between_grades": ("--no-between-grades", {"between_grades": False}),
+    "repeated_text": ("--no-repeated-texts", {"repeated_texts": False}),
+    "weightless": ("leaving out --weight", {"weight": "none"}),
+    "unweighted": ("leaving out --weight", {"weight": "none"}),
+    "near_duplicate_cosine": ("leaving out --near-duplicate-cosine", {"near_duplicate_cosine": ()}),
+    "closer_than_positive": ("leaving out --closer-than-positive", {"closer_than_positive": ()}),
+}
+
+#: An option as it is told, and the parameters that it changes.
+Way = tuple[str, dict[str, Any]]
+
+
+@dataclass
+class Sample:
+    """Some short queries with their rows, kept while the table is filtered.
+
+    Attributes:
+        asked: negatives asked for.
+        parts: rows of short queries, with what the guard says of them.
+        queries: how many queries that are.
+        selected: how many negatives they have.
+    """
+
+    asked: int
+    parts: list[tuple[pa.Table, dict[str, np.ndarray]]] = field(default_factory=list)
+    queries: int = 0
+    selected: int = 0
+
+    def add(self, part: pa.Table, ledger: pa.Table, flags: Flags) -> None:
+        """Keep the first short queries of a part."""
+        room = min(_OF_A_PART, _SAMPLED - self.queries)
+        if room <= 0 or part.num_rows == 0:
+            return
+        query, starts = ranking.query_numbers(part.column("qid"))
+        selected = ledger.column("selected").is_valid().to_numpy()
+        chosen = np.bincount(query[selected], minlength=len(starts))
+        some = np.flatnonzero(chosen < self.asked)[:room]
+        if not len(some):
+            return
+        rows = np.isin(query, some)
+        kept = {name: mask[rows] for name, mask in flags.items()}
+        self.parts.append((part.filter(pa.array(rows)), kept))
+        self.queries += len(some)
+        self.selected += int(chosen[some].sum())
+
+    def tried(self, params: FilterParams, columns: Columns, fit: Fit) -> tuple[int, int]:
+        """How many of the queries are short with these settings, and their negatives."""
+        made = [
+            judge(table, params, columns, fit=fit, flags=flags)[1] for table, flags in self.parts
+        ]
+        return sum(one["queries_short"] for one in made), sum(one["selected"] for one in made)
+
+
+def advice(
+    counts: Mapping[str, Any],
+    params: FilterParams,
+    columns: Columns,
+    fit: Fit,
+    sample: Sample | None,
+    source: Artifact,
+) -> list[str]:
+    """What left queries short and which options mend it, in words.
+
+    Args:
+        counts: the ledger's counts.
+        params: settings.
+        columns: the columns that they read.
+        fit: what was learned from the whole table.
+        sample: short queries on which options are tried; None to try none.
+        source: the scored table, whose lineage tells what was retrieved.
+    """
+    short = counts["queries_short"]
+    if not short:
+        return []
+    lead = (
+        f"{short} of {counts['queries']} queries have fewer than {params.num_negatives} negatives "
+        f"({counts['queries_with_none']} have none)"
+    )
+    by: dict[str, int] = dict(counts.get(BY.rstrip("."), {}))
+    few = by.pop(RETRIEVAL, 0)
+    lost: dict[str, int] = dict(counts.get(LOST.rstrip("."), {}))
+    told = []
+    if lost:
+        rules = sorted(lost, key=lambda name: (-by.get(name, 0), -lost[name]))
+        most = max(lost, key=lambda name: lost[name])
+        everything = lost[most] >= _NEARLY_ALL * counts[ROWS]
+        mend = _mend(rules[:2], params, columns, fit, sample, short, source, everything)
+        told.append(
+            f"{lead}: {most} took the most of their candidates ({lost[most]:,} of "
+            f"{counts[ROWS]:,}); {mend}"
+        )
+    else:
+        told.append(lead)
+    if few:
+        told.append(
+            f"{few} queries had fewer than {params.num_negatives} candidates beside their "
+            f"positives before any rule was asked: {_more(source)}"
+        )
+    return told
+
+
+def _mend(
+    rules: list[str],
+    params: FilterParams,
+    columns: Columns,
+    fit: Fit,
+    sample: Sample | None,
+    short: int,
+    source: Artifact,
+    everything: bool,
+) -> str:
+    """Options that leave fewer queries short, the best first; else what to do about the rule."""
+    ways = {way[0]: way[1] for rule in rules for way in _ways(rule, params, fit)}
+    if sample is not None and sample.queries:
+        found = [
+            (*sample.tried(replace(params, **changes), columns, fit), option)
+            for option, changes in ways.items()
+        ]
+        found.sort(key=lambda one: (one[0], -one[1], one[2]))
+        better = [one for one in found if one[0] < sample.queries or one[1] > sample.selected]
+        if better:
+            shown = ", ".join(_gain(*one, sample, short) for one in better[:_TOLD])
+            return (
+                f"{shown}; each lets more through that may be positives (negmine audit measures it)"
+            )
+    plain = [text for rule in rules if (text := _plainly(rule, params, everything))]
+    return plain[0] if plain else _more(source)
+
+
+def _gain(left: int, selected: int, option: str, sample: Sample, short: int) -> str:
+    """What an option gains: fewer short queries, else more negatives for them."""
+    about = "" if sample.queries == short else "about "
+    scale = short / sample.queries
+    if left < sample.queries:
+        return f"{option} would leave {about}{round(left * scale)}"
+    return f"{option} would choose {about}{round((selected - sample.selected) * scale)} more"
+
+
+def _ways(rule: str, params: FilterParams, fit: Fit) -> list[Way]:
+    """Options that make a rule drop less, with what they change."""
+    found: list[Way] = []
+    calibrated_margin = fit.bound is not None and fit.bound.form == "margin"
+    if rule in _OF_POSITIVES and not calibrated_margin:
+        looser = {"min": ("max", "mean"), "mean": ("max",), "max": ()}[params.against]
+        found += [(f"--against {how}", {"against": how}) for how in looser]
+    value = getattr(params, rule, None)
+    option = f"--{rule.replace('_', '-')}"
+    if rule in _MARGINS and value is not None and value > 0:
+        found.append((f"{option} {value / 2:.3g}", {rule: value / 2}))
+    elif rule == "perc_pos":
+        nearer = round(1 - (1 - params.perc_pos) / 2, 6) if params.perc_pos is not None else 1.0
+        found.append((f"{option} {nearer:g}", {rule: nearer}))
+    elif rule == "guide":
+        found.append(("leaving out --guide", {"guide": None}))
+    elif rule in _LIMITS:
+        found.append((f"leaving out {option}", {rule: None}))
+    elif rule in _OFF:
+        found.append(_OFF[rule])
+    elif any(entry.partition("=")[0] == rule for entry in params.rule):
+        others = tuple(entry for entry in params.rule if entry.partition("=")[0] != rule)
+        found.append((f"leaving out --rule {rule}", {"rule": others}))
+    return found
+
+
+def _plainly(rule: str, params: FilterParams, everything: bool) -> str:
+    """What to do about a rule whose effect cannot be tried on a sample, or was in vain.
+
+    ``everything``: it dropped nearly all of the short queries' candidates.
+    """
+    option = f"--{rule.replace('_', '-')}"
+    if rule in _MARGINS and everything and getattr(params, rule) > 0:
+        # Half of it was tried, and was still too much.
+        return (
+            f"{option} {getattr(params, rule):g} leaves next to nothing of these scores (negmine "
+            "explain shows them): leave it out, or give one of their size"
+        )
+    return {
+        "max_fn_rate": f"a --max-fn-rate above {params.max_fn_rate or 0:g} keeps more",
+        "unscored": "score those rows too (rerank without --top, or a larger one), or take a "
+        "score that all rows have (--by)",
+        "unscored_guide": "score those rows with the guide too, or leave --guide out",
+        "no_positive_score": "their positives have no score to compare with: take a score that "
+        "they have (--by)",
+    }.get(rule, "")
+
+
+def _more(source: Artifact) -> str:
+    """How to get more candidates."""
+    try:
+        retrieved = source.ancestor("retrieve")
+        k = retrieved.manifest["params"].get("k")
+        documents = int(source.ancestor("index.documents").counts.get("documents", 0))
+    except NegmineError:
+        k, documents = None, 0
+    if k is not None and 0 < documents <= k:
+        return f"the corpus has {documents} documents, and -k {k} takes all that a source finds"
+    now = "" if k is None else f" ({k} now)"
+    return f"retrieve with a larger -k{now}, or from another --source"

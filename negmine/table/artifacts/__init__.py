@@ -1,0 +1,38 @@
+"""Artifacts: folders of parts with a manifest, made whole or not at all."""
+
+from negmine.table.artifacts.disk import JOURNAL, MANIFEST, digest, fingerprint, write_manifest
+from negmine.table.artifacts.exported import FileWriter, begin_file
+from negmine.table.artifacts.facts import library_versions
+from negmine.table.artifacts.plan import Plan, external_input
+from negmine.table.artifacts.reading import (
+    Artifact,
+    file_manifest,
+    has_file_manifest,
+    open_artifact,
+)
+from negmine.table.artifacts.state import State, is_begun, recorded_file, state_of, state_of_file
+from negmine.table.artifacts.writing import Writer, begin
+
+__all__ = [
+    "JOURNAL",
+    "MANIFEST",
+    "Artifact",
+    "FileWriter",
+    "Plan",
+    "State",
+    "Writer",
+    "begin",
+    "begin_file",
+    "digest",
+    "external_input",
+    "file_manifest",
+    "fingerprint",
+    "has_file_manifest",
+    "is_begun",
+    "library_versions",
+    "open_artifact",
+    "recorded_file",
+    "state_of",
+    "state_of_file",
+    "write_manifest",
+]

@@ -1,0 +1,94 @@
+"""Exported files, each with its manifest beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from negmine.errors import ConflictError
+from negmine.table.artifacts.disk import (
+    digest,
+    flush_to_disk,
+    hidden_name,
+    manifest_of,
+    name_place,
+    write_json,
+)
+from negmine.table.artifacts.facts import RunFacts
+from negmine.table.artifacts.journal import lock_journal
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.state import is_exported
+
+
+class FileWriter:
+    """Writes one file (an export) with its manifest beside it; made by :func:`begin_file`."""
+
+    def __init__(self, path: Path, plan: Plan, lock: IO[str]) -> None:
+        self.path = path
+        self.hidden = hidden_name(path)
+        self.plan = plan
+        self._lock = lock
+        self._committed = False
+        self._run = RunFacts()
+
+    def __enter__(self) -> FileWriter:
+        return self
+
+    def __exit__(self, _: object = None, error: BaseException | None = None, *__: object) -> None:
+        name_place(error, self.path)
+        if not self._committed:
+            self.hidden.unlink(missing_ok=True)
+        self._lock.close()
+
+    def add_text(self, text: str) -> None:
+        """Fill the hidden file with UTF-8 text."""
+        self.hidden.write_text(text, encoding="utf-8")
+
+    def commit(
+        self,
+        counts: Mapping[str, Any],
+        *,
+        warnings: Iterable[str] = (),
+        ceiling: int | None = None,
+    ) -> None:
+        """Write the manifest, then give the hidden file its name, which makes it finished."""
+        flush_to_disk(self.hidden)
+        record = {"bytes": self.hidden.stat().st_size, "digest": digest(self.hidden)}
+        manifest = self.plan.identity(self.path.parent)
+        manifest["counts"] = dict(counts)
+        facts, exceeded = self._run.facts(ceiling)
+        manifest["warnings"] = [*warnings, *exceeded]
+        manifest["files"] = {self.path.name: record}
+        manifest["run"] = facts
+        # A file of other settings goes first, so that no manifest ever stands beside another file.
+        self.path.unlink(missing_ok=True)
+        write_json(manifest_of(self.path), manifest)
+        os.rename(self.hidden, self.path)
+        self._committed = True
+        flush_to_disk(self.path.parent)
+
+
+def begin_file(path: Path, plan: Plan, *, force: bool = False) -> FileWriter | None:
+    """Start an exported file; None when it is up to date.
+
+    Raises:
+        ConflictError: the file is there with other settings, or another process is writing it.
+    """
+    if path.is_dir():
+        raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
+    if is_exported(path, plan, force):
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_journal(hidden_name(path), path)
+    try:
+        # Another process may have finished between the first look and the lock.
+        if is_exported(path, plan, force):
+            hidden_name(path).unlink()
+            lock.close()
+            return None
+        return FileWriter(path, plan, lock)
+    except BaseException:
+        lock.close()
+        raise

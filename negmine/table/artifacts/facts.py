@@ -1,0 +1,57 @@
+"""Facts of a run: time, memory, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from typing import Any
+
+from negmine import __version__
+from negmine.log import warn
+from negmine.memory import exceeded, peak_memory
+
+
+class RunFacts:
+    """When a run began, and what it took."""
+
+    def __init__(self) -> None:
+        self._clock = time.monotonic()
+        self._started = time.time()
+
+    def facts(self, ceiling: int | None) -> tuple[dict[str, Any], list[str]]:
+        """Seconds, peak memory, machine and versions; and a warning if memory was exceeded."""
+        peak = peak_memory()
+        told = exceeded(peak, ceiling)
+        warn([told] if told else [])
+        facts = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "seconds": round(time.monotonic() - self._clock, 3),
+            "peak_rss_bytes": peak,
+            "memory_ceiling_bytes": ceiling,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "versions": library_versions(),
+        }
+        return facts, [told] if told else []
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that can change what comes out."""
+    versions = {"negmine": __version__}
+    for package in (
+        "pyserini",
+        "torch",
+        "sentence-transformers",
+        "transformers",
+        "onnxruntime",
+        "tokenizers",
+        "faiss-cpu",
+        "pyarrow",
+        "numpy",
+    ):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,123 @@
+"""What an artifact is made from, and the fingerprint that follows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from negmine import __version__
+from negmine.errors import InvalidDataError, MissingInputError
+from negmine.table import schema as schemas
+from negmine.table.artifacts.disk import digest, fingerprint
+from negmine.table.artifacts.reading import Artifact
+
+
+def external_input(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Record of a user's file: path, size, time, content digest.
+
+    The digest of an earlier record is reused when inode, size and modification time are the
+    same, so that asking "is this up to date" of a large corpus does not read it.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise MissingInputError(
+            f"cannot read: {error.strerror}", where=str(path), hint="Check the path."
+        ) from error
+    record: dict[str, Any] = {
+        "path": os.path.abspath(path),
+        "bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "inode": status.st_ino,
+    }
+    if known is not None and all(known.get(key) == value for key, value in record.items()):
+        record["digest"] = known["digest"]
+        return record
+    try:
+        record["digest"] = digest(path)
+    except OSError as error:
+        raise MissingInputError(
+            f"cannot read: {error.strerror}", where=str(path), hint="Check its permissions."
+        ) from error
+    return record
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an artifact will be made from: enough to know whether it is there already.
+
+    Attributes:
+        stage: ``index.documents``, ``retrieve``, ...
+        version: version of the stage's code.
+        params: output-affecting parameters, as plain JSON values.
+        artifacts: input artifacts by role.
+        files: records of user files by role, from :func:`external_input`.
+        models: revision of each model by role.
+        again: by role, what takes the digest anew of an input that is no single local file.
+    """
+
+    stage: str
+    version: int
+    params: Mapping[str, Any]
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    again: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of stage, version, parameters and inputs."""
+        inputs = {role: artifact.fingerprint for role, artifact in self.artifacts.items()}
+        inputs |= {role: record["digest"] for role, record in self.files.items()}
+        return fingerprint(self.stage, self.version, {**self.params, "models": self.models}, inputs)
+
+    def check_files(self) -> None:
+        """See whether the users' files are still those that the fingerprint stands for.
+
+        Raises:
+            MissingInputError: one is gone.
+            InvalidDataError: one has another content.
+        """
+        for role, record in self.files.items():
+            path = record["path"]
+            again = self.again.get(role)
+            digest = again() if again else external_input(Path(path), record)["digest"]
+            if digest != record["digest"]:
+                raise InvalidDataError(
+                    "changed while it was read",
+                    where=path,
+                    hint="Run the command again, with --force, when the file is complete.",
+                )
+
+    def identity(self, folder: Path) -> dict[str, Any]:
+        """The plan as JSON, paths of artifacts relative to ``folder``."""
+        inputs: dict[str, Any] = {
+            role: {
+                "path": os.path.relpath(artifact.path.resolve(), folder.resolve()),
+                "stage": artifact.stage,
+                "fingerprint": artifact.fingerprint,
+            }
+            for role, artifact in self.artifacts.items()
+        }
+        inputs |= {role: dict(record) for role, record in self.files.items()}
+        return {
+            "negmine": __version__,
+            "stage": self.stage,
+            "schema": schemas.SCHEMA_VERSION,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "params": dict(self.params),
+            "models": {role: dict(model) for role, model in self.models.items()},
+            "inputs": inputs,
+        }
+
+
+def plain(value: Any) -> Any:
+    """A number as people write it: 1, not 1.0."""
+    return f"{value:g}" if isinstance(value, float) else value

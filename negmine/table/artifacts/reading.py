@@ -1,0 +1,261 @@
+"""Finished artifacts: their manifest, parts and ancestors."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from negmine import __version__
+from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
+from negmine.log import progress
+from negmine.table import schema as schemas
+from negmine.table.artifacts.disk import (
+    JOURNAL,
+    MANIFEST,
+    digest,
+    load_json,
+    manifest_of,
+)
+
+#: Stages and what a user types to make their artifact, for messages.
+_MADE_BY = {
+    "index": "negmine index",
+    "retrieve": "negmine retrieve",
+    "rerank": "negmine rerank",
+    "filter": "negmine filter",
+    "export": "negmine export",
+}
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact, opened for reading.
+
+    Attributes:
+        path: its folder.
+        manifest: the parsed ``_manifest.json``.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def stage(self) -> str:
+        """The stage that made it."""
+        return str(self.manifest["stage"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decided its content."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """Row and loss counts."""
+        counts: Mapping[str, Any] = self.manifest["counts"]
+        return counts
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the Parquet parts, in order."""
+        return [
+            name
+            for name in self.manifest["files"]
+            if name.startswith("part-") and name.endswith(".parquet")
+        ]
+
+    def rows(self, name: str) -> int:
+        """Rows of a part."""
+        return int(self.manifest["files"][name]["rows"])
+
+    def schema(self) -> pa.Schema:
+        """Schema of the parts."""
+        return pq.read_schema(self.file(self.parts[0])).remove_metadata()
+
+    def file(self, name: str) -> Path:
+        """Path of a file of this artifact, its content checked against the manifest.
+
+        A recorded folder is checked whole, or by ``folder/file`` one file of it.
+
+        Raises:
+            InvalidDataError: it is missing, or its bytes changed after it was written.
+        """
+        path = self.path / name
+        files = self.manifest["files"]
+        if name not in files:
+            folder, _, inner = name.partition("/")
+            _verify(path, files[folder]["files"][inner], self)
+            return path
+        record = files[name]
+        if "files" in record:
+            for inner, inner_record in record["files"].items():
+                _verify(path / inner, inner_record, self)
+        else:
+            _verify(path, record, self)
+        return path
+
+    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One part as a table; ``columns`` projects."""
+        path = self.file(name)
+        try:
+            # Not read_table(): that imports pyarrow.dataset, and with it pandas. A part is small:
+            # sharing its columns out to threads costs as much as decoding them.
+            with pa.memory_map(str(path)) as mapped:
+                table = pq.ParquetFile(mapped).read(columns=columns, use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            # The machine's doing, not the file's; Arrow tells it in words alone.
+            for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+                if os.strerror(number) in str(error):
+                    raise OSError(number, os.strerror(number), str(path)) from error
+            raise InvalidDataError(
+                f"not a readable Parquet file: {error}", where=str(path)
+            ) from error
+        return table.replace_schema_metadata(None)
+
+    def tables(self, what: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """(name, part) in order, with a progress bar that says ``what`` is done."""
+        with progress(what, sum(map(self.rows, self.parts)), " rows") as bar:
+            for number, name in enumerate(self.parts, 1):
+                bar.part(number, len(self.parts))
+                table = self.read(name, columns)
+                yield name, table
+                bar.update(table.num_rows)
+
+    def input(self, role: str) -> Artifact:
+        """The artifact this one was made from.
+
+        Raises:
+            MissingInputError: it is no longer where it was.
+            ConflictError: another one is there now.
+        """
+        record = self.manifest["inputs"][role]
+        found = open_artifact((self.path / record["path"]), purpose=f"the {role} of {self.path}")
+        if found.fingerprint != record["fingerprint"]:
+            raise ConflictError(
+                f"{found.path} was remade with other settings after {self.path} was made from it",
+                hint=f"Run the stages after '{record['stage']}' again.",
+            )
+        return found
+
+    def ancestor(self, stage: str) -> Artifact:
+        """The nearest artifact of ``stage`` that this one descends from, or itself."""
+        artifact = self
+        while artifact.stage != stage:
+            roles = [r for r, record in artifact.manifest["inputs"].items() if "stage" in record]
+            if not roles:
+                raise InvalidDataError(
+                    f"does not descend from a {stage} artifact", where=str(self.path)
+                )
+            artifact = artifact.input(roles[0])
+        return artifact
+
+    def verify(self) -> int:
+        """Check every file's digest; returns how many files were read.
+
+        Raises:
+            InvalidDataError: a file is missing or changed, or there is a part too many.
+        """
+        for name in self.manifest["files"]:
+            self.file(name)
+        if (self.path / MANIFEST).is_file():
+            for path in sorted(self.path.glob("part-*")):
+                # Whoever reads the folder as a table would read it too.
+                if path.name not in self.manifest["files"]:
+                    raise InvalidDataError(
+                        "is not a part of this artifact",
+                        where=str(path),
+                        hint="Remove it, unless it is yours.",
+                    )
+        return len(self.manifest["files"])
+
+
+_verified: set[tuple[str, int, int, str]] = set()
+
+
+def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact) -> None:
+    """Compare a file with its record; once per process as long as size and time stay the same."""
+    hint = f"Make it again: {_MADE_BY.get(artifact.stage.split('.')[0], 'negmine')} ... --force"
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InvalidDataError("a part is missing", where=str(path), hint=hint) from error
+    key = (str(path), status.st_size, status.st_mtime_ns, record["digest"])
+    if key in _verified:
+        return
+    if status.st_size != record["bytes"] or digest(path) != record["digest"]:
+        raise InvalidDataError(
+            "changed since it was written (wrong checksum)", where=str(path), hint=hint
+        )
+    _verified.add(key)
+
+
+def open_artifact(
+    path: str | Path, stages: Iterable[str] | None = None, *, purpose: str = "the input"
+) -> Artifact:
+    """Open a finished artifact.
+
+    Args:
+        path: its folder.
+        stages: the stages whose artifacts are acceptable; any when None.
+        purpose: what it is wanted for, for messages.
+
+    Raises:
+        MissingInputError: nothing is there, or the run that makes it has not finished.
+        InvalidDataError: its manifest is unreadable or of another schema version.
+        UsageError: it is an artifact of another stage.
+    """
+    path = Path(path)
+    expected = " or ".join(_MADE_BY.get(stage, stage) for stage in stages or ())
+    if not (path / MANIFEST).is_file():
+        if not path.is_dir():
+            what = "no such folder"
+        elif (path / JOURNAL).exists():
+            what = "unfinished: the run that makes it was interrupted or still goes on"
+        else:
+            what = f"not a negmine artifact (no {MANIFEST})"
+        hint = f"Make {purpose} with: {expected}" if expected else f"It should be {purpose}."
+        raise MissingInputError(what, where=str(path), hint=hint)
+    manifest = load_json(path / MANIFEST)
+    if manifest is None or not {"stage", "fingerprint", "files", "inputs"} <= manifest.keys():
+        raise InvalidDataError("not a negmine manifest", where=str(path / MANIFEST))
+    if manifest.get("schema") != schemas.SCHEMA_VERSION:
+        raise InvalidDataError(
+            f"schema version {manifest.get('schema')}, this negmine ({__version__}) reads "
+            f"{schemas.SCHEMA_VERSION}",
+            where=str(path),
+            hint="Make it again with this version, or use the version that made it.",
+        )
+    if stages is not None and manifest["stage"] not in stages:
+        raise UsageError(
+            f"made by '{manifest['stage']}', expected an artifact of {' or '.join(stages)}",
+            where=str(path),
+            hint=f"Make {purpose} with: {expected}",
+        )
+    return Artifact(path, manifest)
+
+
+def file_manifest(path: Path) -> dict[str, Any]:
+    """The manifest beside an exported file.
+
+    Raises:
+        MissingInputError: there is none.
+    """
+    manifest = load_json(manifest_of(path))
+    if manifest is None:
+        raise MissingInputError("has no negmine manifest beside it", where=str(path))
+    return manifest
+
+
+def has_file_manifest(path: Path) -> bool:
+    """Whether ``path`` is an exported file."""
+    return manifest_of(path).is_file()

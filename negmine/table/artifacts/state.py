@@ -1,0 +1,211 @@
+"""What lies at a path, and whether a plan may take it, go on with it or must refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from negmine.errors import ConflictError, InvalidDataError
+from negmine.table.artifacts.disk import (
+    JOURNAL,
+    MANIFEST,
+    load_json,
+    manifest_of,
+)
+from negmine.table.artifacts.journal import (
+    journal_header,
+    journal_lines,
+    lock_is_held,
+    lock_journal,
+)
+from negmine.table.artifacts.plan import Plan, plain
+
+
+def recorded_file(folder: Path, role: str) -> Mapping[str, Any] | None:
+    """What an earlier run into ``folder`` recorded of a user's file, for :func:`external_input`."""
+    recorded = load_json(folder / MANIFEST) or journal_header(folder / JOURNAL)
+    if recorded is None:
+        return None
+    known = recorded.get("inputs", {}).get(role)
+    return known if isinstance(known, dict) and "digest" in known else None
+
+
+@dataclass(frozen=True)
+class State:
+    """What :func:`begin` would do.
+
+    Attributes:
+        kind: ``made`` (up to date), ``resume``, ``start`` or ``refused``.
+        done: names of the files that an interrupted run has finished.
+        reason: why it would be refused, and how to mend it.
+    """
+
+    kind: Literal["made", "resume", "start", "refused"]
+    done: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
+    """Tell what :func:`begin` would do, and change nothing.
+
+    The files of an interrupted run are counted as their journal records them; ``begin`` checks
+    their digests too.
+    """
+    try:
+        if path.exists() and not path.is_dir():
+            raise ConflictError("exists and is not a folder", where=str(path))
+        if is_made(path, plan, force):
+            return State("made")
+        refuse_foreign(path)
+        if lock_is_held(path):
+            # Raises: the lock is held.
+            lock_journal(path / JOURNAL, path).close()
+        if not (path / JOURNAL).exists():
+            return State("start")
+        lines, _ = journal_lines(path / JOURNAL)
+        replaced = load_json(path / MANIFEST) is not None
+        if replaced or not continues(path, lines, plan, force):
+            return State("start")
+        done = [line["name"] for line in lines if "name" in line and (path / line["name"]).exists()]
+        return State("resume" if done else "start", tuple(done))
+    except (ConflictError, InvalidDataError) as error:
+        return State("refused", reason=str(error))
+
+
+def state_of_file(path: Path, plan: Plan, *, force: bool = False) -> State:
+    """Tell what :func:`begin_file` would do, and change nothing."""
+    try:
+        if path.is_dir():
+            raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
+        return State("made" if is_exported(path, plan, force) else "start")
+    except (ConflictError, InvalidDataError) as error:
+        return State("refused", reason=str(error))
+
+
+def is_begun(path: Path) -> bool:
+    """Whether something lies at ``path`` that a plan would have to be compared with."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse a folder that holds something else than an artifact, finished or not.
+
+    Raises:
+        ConflictError: it does.
+    """
+    # In this order: a run that finishes meanwhile writes its manifest, then removes its journal.
+    if (
+        path.is_dir()
+        and not (path / JOURNAL).exists()
+        and any(path.iterdir())
+        and load_json(path / MANIFEST) is None
+    ):
+        raise ConflictError(
+            "exists and is not a negmine artifact",
+            where=str(path),
+            hint="Choose another -o; negmine deletes only what it wrote.",
+        )
+
+
+def continues(path: Path, lines: list[dict[str, Any]], plan: Plan, force: bool) -> bool:
+    """Whether a journal's run is of this plan, so that its files can stay.
+
+    Raises:
+        ConflictError: it is of another plan, and may not be replaced.
+    """
+    header = lines[0] if lines and "fingerprint" in lines[0] else None
+    stale = any(line.get("stale") for line in lines)
+    same = header is not None and header["fingerprint"] == plan.fingerprint and not stale
+    finished = any("name" in line for line in lines)
+    if header is not None and not same and not stale and finished and not force:
+        raise ConflictError(
+            f"holds an unfinished run with other settings ({_differences(header, plan, path)})",
+            where=str(path),
+            hint="Repeat that command to finish it, or add --force to start anew.",
+        )
+    return same
+
+
+def is_made(path: Path, plan: Plan, force: bool) -> bool:
+    """Whether the folder holds this very artifact, finished.
+
+    Raises:
+        ConflictError: it holds one of other settings, which may not be replaced.
+        InvalidDataError: a part is missing or has another size.
+    """
+    manifest = load_json(path / MANIFEST)
+    if manifest is None or force:
+        return False
+    if manifest.get("fingerprint") != plan.fingerprint:
+        raise ConflictError(
+            f"holds an artifact made with other settings ({_differences(manifest, plan, path)})",
+            where=str(path),
+            hint="Choose another -o, or add --force to replace it.",
+        )
+    _check_complete(path, manifest)
+    return True
+
+
+def is_exported(path: Path, plan: Plan, force: bool) -> bool:
+    """Whether the file is there, made with this plan.
+
+    Raises:
+        ConflictError: it is of other settings or of someone else, and may not be replaced.
+        InvalidDataError: its size is another one.
+    """
+    if not path.exists() or force:
+        return False
+    manifest = load_json(manifest_of(path))
+    if manifest is None:
+        raise ConflictError(
+            "exists and was not made by negmine",
+            where=str(path),
+            hint="Choose another -o, or add --force to replace it.",
+        )
+    if manifest.get("fingerprint") != plan.fingerprint:
+        raise ConflictError(
+            f"was exported with other settings ({_differences(manifest, plan, path.parent)})",
+            where=str(path),
+            hint="Choose another -o, or add --force to replace it.",
+        )
+    if path.stat().st_size != manifest["files"][path.name]["bytes"]:
+        raise InvalidDataError(
+            "changed since it was written",
+            where=str(path),
+            hint="Add --force to export it again.",
+        )
+    return True
+
+
+def _check_complete(path: Path, manifest: Mapping[str, Any]) -> None:
+    for name, record in manifest["files"].items():
+        file = path / name
+        if not file.exists() or ("bytes" in record and file.stat().st_size != record["bytes"]):
+            raise InvalidDataError(
+                "a part is missing or was changed",
+                where=str(file),
+                hint="Add --force to make the artifact again.",
+            )
+
+
+def _differences(recorded: Mapping[str, Any], plan: Plan, path: Path) -> str:
+    """Which parameters and inputs differ, for a message."""
+    planned = plan.identity(path)
+    found = []
+    if recorded.get("stage") != planned["stage"]:
+        return f"stage: {recorded.get('stage')} -> {planned['stage']}"
+    for key in sorted({*recorded.get("params", {}), *planned["params"]}):
+        old, new = recorded.get("params", {}).get(key), planned["params"].get(key)
+        if old != new:
+            found.append(f"{key.replace('_', '-')}: {plain(old)} -> {plain(new)}")
+    for group, mark in (("inputs", ("digest", "fingerprint")), ("models", ("revision",))):
+        old_group, new_group = recorded.get(group, {}), planned[group]
+        for key in sorted({*old_group, *new_group}):
+            old_mark = [old_group.get(key, {}).get(m) for m in mark]
+            if old_mark != [new_group.get(key, {}).get(m) for m in mark]:
+                found.append(f"{key} changed")
+    if recorded.get("version") != planned["version"]:
+        found.append(f"code version: {recorded.get('version')} -> {planned['version']}")
+    return "; ".join(found[:6]) or "its fingerprint differs"

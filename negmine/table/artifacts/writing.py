@@ -1,0 +1,351 @@
+"""Artifacts: folders of parts with a manifest. The only module that writes results.
+
+A run in progress keeps ``_journal.jsonl`` in the folder: its first line says what is being made
+(the fingerprint), each further line records one finished part with its digest and its counts. The
+file is locked while a process writes, so a second writer is told who holds it. ``_manifest.json``
+is written last, by rename, and is the completion marker; the journal is removed after it.
+
+A part is written under a hidden temporary name, flushed to disk, recorded in the journal and only
+then renamed, so that whatever moment a process dies at, every file with a final name is complete
+and a rerun continues behind the last one. Parts that come quickly are flushed, recorded and renamed
+together, once a second: a disk takes as long for one flush as for many at once, and a killed run
+loses a second of work at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+from negmine import interrupts
+from negmine.errors import ConflictError
+from negmine.log import event
+from negmine.table import schema as schemas
+from negmine.table import writers as files
+from negmine.table.artifacts.disk import (
+    JOURNAL,
+    MANIFEST,
+    digest,
+    flush_to_disk,
+    hidden_name,
+    load_json,
+    name_place,
+    remove_hidden,
+    write_json,
+)
+from negmine.table.artifacts.facts import RunFacts
+from negmine.table.artifacts.journal import (
+    append_entry,
+    finished_files,
+    journal_entry,
+    journal_lines,
+    lock_is_held,
+    lock_journal,
+    process,
+)
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.state import continues, is_made, refuse_foreign
+
+#: Finished parts wait at most so long, and so many bytes of them, to be flushed together.
+_SETTLE_SECONDS = 1.0
+_SETTLE_BYTES = 64 << 20
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes one artifact; made by :func:`begin`, used as a context manager.
+
+    Leaving the context without :meth:`commit` keeps the finished parts for the next run.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        journal: IO[str],
+        done: dict[str, Any],
+        created: Iterable[Path] = (),
+    ) -> None:
+        self.path = path
+        self._created = list(created)
+        self._subfolders: list[Path] = []
+        self.plan = plan
+        self.resumed = len(done)
+        self._journal = journal
+        self._files = done
+        self._waiting: dict[str, int] = {}
+        self._settled = time.monotonic()
+        self._run = RunFacts()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, _: object = None, error: BaseException | None = None, *__: object) -> None:
+        name_place(error, self.path)
+        if error is None:
+            self.settle()
+        else:
+            # What could not be flushed is made again.
+            with contextlib.suppress(OSError, MemoryError):
+                self.settle()
+            for name in self._waiting:
+                del self._files[name]
+        if not self._files and not (self.path / MANIFEST).exists():
+            self._leave_nothing()
+        # What a full disk did not take is still in the buffer, and refused again.
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self._journal.close()
+
+    def _leave_nothing(self) -> None:
+        """Remove the traces of a run that made nothing: a mistake costs no --force."""
+        remove_hidden(self.path)
+        for folder in self._subfolders:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        # Where something else lies, the journal tells the next run that the folder is negmine's.
+        if [path.name for path in self.path.iterdir()] != [JOURNAL]:
+            return
+        (self.path / JOURNAL).unlink()
+        for folder in self._created:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+    def has(self, name: str) -> bool:
+        """Whether an interrupted run has finished this file already."""
+        return name in self._files
+
+    def rows(self, folder: str = "") -> int:
+        """Rows of the finished parts together, those of a subfolder where one (``x/``) is given."""
+        return sum(
+            record["rows"]
+            for name, record in self._files.items()
+            if name.startswith(f"{folder}part-")
+        )
+
+    def stats(self, name: str) -> dict[str, Any]:
+        """The counts recorded with a finished file."""
+        stats: dict[str, Any] = self._files[name]["stats"]
+        return stats
+
+    def add_table(
+        self, name: str, table: pa.Table, schema: pa.Schema, stats: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a Parquet part of exactly ``schema`` in one row group."""
+        schemas.check(table, schema, str(self.path / name))
+        self.add_tables(name, [table.cast(schema)], schema, stats)
+
+    def add_tables(
+        self,
+        name: str,
+        tables: Iterable[pa.Table],
+        schema: pa.Schema,
+        stats: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a part in the format of its suffix, holding one table at a time.
+
+        In Parquet a table is one row group.
+        """
+        metadata = {"negmine.stage": self.plan.stage, "negmine.fingerprint": self.plan.fingerprint}
+        suffix = files.suffix_of(Path(name)) or ".parquet"
+        self._add(
+            name,
+            lambda path: files.write_tables(path, suffix, tables, schema, metadata),
+            stats,
+        )
+
+    def add_array(
+        self, name: str, array: np.ndarray, stats: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a NumPy ``.npy`` file (no pickle)."""
+
+        def write(path: Path) -> int:
+            with path.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+            return len(array)
+
+        self._add(name, write, stats)
+
+    def add_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 text file: a report, a picture."""
+
+        def write(path: Path) -> int:
+            path.write_text(text, encoding="utf-8")
+            return text.count("\n")
+
+        self._add(name, write, None)
+
+    def add_folder(
+        self,
+        name: str,
+        make: Callable[[Path], Mapping[str, Any]],
+    ) -> None:
+        """Let ``make`` fill a folder and record its files; its return value is the stats."""
+        target, hidden = self.path / name, self.path / f".{name}.tmp"
+        self.settle()
+        for path in (target, hidden):
+            shutil.rmtree(path, ignore_errors=True)
+        hidden.mkdir()
+        stats = make(hidden)
+        interrupts.check()
+        inner = {}
+        for path in sorted(hidden.iterdir()):
+            flush_to_disk(path)
+            inner[path.name] = {"bytes": path.stat().st_size, "digest": digest(path)}
+        flush_to_disk(hidden)
+        self._files[name] = {"files": inner, "stats": dict(stats)}
+        self._record([name])
+        os.rename(hidden, target)
+        flush_to_disk(self.path)
+
+    def _add(
+        self, name: str, write: Callable[[Path], int], stats: Mapping[str, Any] | None
+    ) -> None:
+        interrupts.check()
+        target = self.path / name
+        if not target.parent.exists():
+            target.parent.mkdir()
+            self._subfolders.append(target.parent)
+        hidden = hidden_name(target)
+        rows = write(hidden)
+        size = hidden.stat().st_size
+        self._files[name] = {
+            "rows": rows,
+            "bytes": size,
+            "digest": digest(hidden),
+            "stats": dict(stats or {}),
+        }
+        self._waiting[name] = size
+        late = time.monotonic() - self._settled >= _SETTLE_SECONDS
+        if late or sum(self._waiting.values()) >= _SETTLE_BYTES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Flush the finished files that wait, record them and give them their names."""
+        targets = {name: self.path / name for name in self._waiting}
+        for target in targets.values():
+            flush_to_disk(hidden_name(target))
+        self._record(targets)
+        for target in targets.values():
+            os.rename(hidden_name(target), target)
+        for folder in {target.parent for target in targets.values()}:
+            flush_to_disk(folder)
+        self._waiting.clear()
+        self._settled = time.monotonic()
+
+    def _record(self, names: Iterable[str]) -> None:
+        """Add finished files to the journal."""
+        append_entry(self._journal, *({"name": name, **self._files[name]} for name in names))
+
+    def commit(
+        self,
+        counts: Mapping[str, Any],
+        *,
+        warnings: Iterable[str] = (),
+        ceiling: int | None = None,
+        **extra: Any,
+    ) -> Artifact:
+        """Write the manifest, which makes the artifact finished.
+
+        Args:
+            counts: rows, queries and losses.
+            warnings: what the user was told.
+            ceiling: bytes that the process was to take at most.
+            extra: further top-level entries.
+        """
+        interrupts.check()
+        self.settle()
+        self.plan.check_files()
+        manifest = self.plan.identity(self.path)
+        manifest["counts"] = dict(counts)
+        facts, exceeded = self._run.facts(ceiling)
+        manifest["warnings"] = [*warnings, *exceeded]
+        manifest.update(extra)
+        manifest["files"] = dict(sorted(self._files.items()))
+        manifest["run"] = {**facts, "resumed_files": self.resumed}
+        write_json(self.path / MANIFEST, manifest)
+        (self.path / JOURNAL).unlink()
+        flush_to_disk(self.path)
+        return Artifact(self.path, manifest)
+
+
+def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None:
+    """Start or resume an artifact.
+
+    Args:
+        path: its folder.
+        plan: what it is made from.
+        force: replace an artifact, or an unfinished run, of other settings.
+
+    Returns:
+        A writer, or None when the artifact is up to date.
+
+    Raises:
+        ConflictError: the folder holds something else, or another process is writing it.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ConflictError("exists and is not a folder", where=str(path))
+    if is_made(path, plan, force):
+        if not lock_is_held(path):
+            (path / JOURNAL).unlink(missing_ok=True)
+        return None
+    refuse_foreign(path)
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    journal = lock_journal(path / JOURNAL, path)
+    try:
+        # Another process may have finished between the first look and the lock.
+        if is_made(path, plan, force):
+            (path / JOURNAL).unlink()
+            journal.close()
+            return None
+        manifest = load_json(path / MANIFEST)
+        lines, whole = journal_lines(path / JOURNAL)
+        journal.truncate(whole)
+        stale = [name for line in lines for name in line.get("stale", ())]
+        finished = [line for line in lines if "name" in line]
+        if manifest is not None or not continues(path, lines, plan, force):
+            if manifest is not None:
+                stale += manifest.get("files", {})
+                # Were the removal cut short, the next run would find here what is to be removed.
+                append_entry(journal, {"stale": stale})
+            _clear(path, [*stale, *(line["name"] for line in finished)])
+            journal.truncate(0)
+            append_entry(journal, journal_entry(plan, path))
+            flush_to_disk(path)
+            return Writer(path, plan, journal, {}, created)
+        # The records stay as they are: rewriting them could lose them.
+        append_entry(journal, process())
+        done = finished_files(path, finished)
+        remove_hidden(path)
+        if done:
+            event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
+        return Writer(path, plan, journal, done)
+    except BaseException:
+        journal.close()
+        raise
+
+
+def _clear(path: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier run wrote, the completion marker first, and nothing else."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    flush_to_disk(path)
+    for name in names:
+        target = path / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+    remove_hidden(path)

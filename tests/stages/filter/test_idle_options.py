@@ -1,0 +1,67 @@
+"""Options of the filter that change nothing are told, and only those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from negmine import recipe
+from negmine.params import FilterParams, values
+from negmine.stages.filter.idle_options import warnings
+from tests.conftest import Invoke
+from tests.tables import make_scored
+
+IDLE = [
+    ("--against", "max", "a rule that compares with positives", ("--perc-pos", "0.9")),
+    ("--rank-by", "bm25", "a rule or a sampler that reads ranks", ("--sampler", "rank")),
+    ("--percentile-floor", "0.01", "--percentile", ("--percentile", "0.5")),
+    ("--guide-margin", "0.1", "--guide", ("--guide", "bm25")),
+    ("--guide-margin-form", "relative", "--guide", ("--guide", "bm25")),
+    ("--near-duplicate-at", "0.7", "--near-duplicates or --repeated-texts", ()),
+    ("--duplicate-query-at", "0.8", "--duplicate-queries", ()),
+    ("--simans-a", "1", "--sampler simans", ("--sampler", "simans")),
+    ("--simans-b", "1", "--sampler simans or simans-code", ("--sampler", "simans-code")),
+    ("--weight-by", "bm25", "--weight dclr or gcse", ("--weight", "dclr")),
+]
+OFF = ("--no-empty-texts", "--no-near-duplicates", "--no-repeated-texts", "--no-duplicate-queries")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [
+        {"qid": "q", "docid": f"d{n}", "label": int(n == 0), "rank_bm25": n + 1}
+        | {"score_bm25": 0.9 - n / 10, "score_ce": 0.8 - n / 10}
+        for n in range(6)
+    ]
+    folder = tmp_path_factory.mktemp("in")
+    return make_scored(folder, [rows], sources=("bm25",), scorers=("ce",))
+
+
+@pytest.mark.parametrize(("option", "value", "needs", "partner"), IDLE)
+def test_an_option_without_its_partner(
+    invoke: Invoke,
+    scored: Path,
+    tmp_path: Path,
+    option: str,
+    value: str,
+    needs: str,
+    partner: tuple[str, ...],
+) -> None:
+    pytest.importorskip("rensa")
+    command = ("filter", scored, option, value, "--num-negatives", 1)
+    told = f"warning: {option} has no effect without {needs}"
+    alone = invoke(*command, *(() if partner else OFF), "-o", tmp_path / "alone")
+    assert alone.exit_code == 0, alone.output
+    assert told in alone.stderr.splitlines()
+    both = invoke(*command, *(partner or ()), "-o", tmp_path / "both")
+    if "--weight" not in partner:
+        assert both.exit_code == 0, both.output
+    assert "has no effect" not in both.stderr
+
+
+def test_defaults_and_recipes_have_none() -> None:
+    assert warnings(FilterParams()) == []
+    for name, path in recipe.shipped().items():
+        table = recipe.load(str(path)).tables.get("filter", {})
+        assert warnings(values.build(FilterParams, table, {})) == [], name
