@@ -424,11 +424,14 @@ def walked(made: Made) -> None:
         if promoted:
             assert not any(line.row["filled"])
             best = made.row(line.qid, line.positives[0])
+            assert best["grade"] is None
             assert 1 / (1 + math.exp(-best["score_ce"])) > 0.9
             scores = [
                 r["score_ce"]
                 for r in rows
                 if r["score_ce"] is not None
+                # What was judged not to be a positive is none.
+                and r["grade"] is None
                 and r["rank_minilm"] is not None
                 and r["rank_minilm"] <= 50
             ]

@@ -119,7 +119,8 @@ def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
     table = rows(sources, scorers)
     if retrieve.keep_unlabelled:
         for one in table[: 10 * DEPTH]:
-            one["label"] = 0
+            # Their positives are not known; what was judged not relevant is.
+            one["label"], one["grade"] = 0, None if one["label"] else one["grade"]
     scored = make_scored(
         tmp_path, [table[: 30 * DEPTH], table[30 * DEPTH :]], sources=sources, scorers=scorers
     )
