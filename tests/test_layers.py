@@ -26,7 +26,7 @@ FLOORS = (
     {"stages"},
     {"commands"},
     {"pipeline"},
-    {"api", "cli"},
+    {"api", "cli", "extend"},
 )
 #: What has no floor: the package's own face, and the way into it.
 DOORS = {"__init__", "__main__"}
@@ -109,6 +109,26 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
         faces = {used_name for used_name in used if name.startswith(f"{used_name}.")}
         graph[name] = used - faces - {name}
     assert circle(graph) == []
+
+
+def test_plugins_see_one_door() -> None:
+    """The example of another package imports ``negmine.extend`` and nothing else of negmine."""
+    from negmine import extend
+
+    for path in (PACKAGE.parent / "examples").rglob("*.py"):
+        used = {name for name in imports(path) if name.split(".")[0] == "negmine"}
+        assert used <= {"negmine.extend", *(f"negmine.extend.{name}" for name in extend.__all__)}
+    assert all(hasattr(extend, name) for name in extend.__all__)
+
+
+def test_what_plugins_see_is_documented() -> None:
+    """Everything behind the door has a docstring: it is another package's only manual."""
+    import inspect as python_inspect
+
+    from negmine import extend
+
+    for name in extend.__all__:
+        assert python_inspect.getdoc(getattr(extend, name)), name
 
 
 def test_a_circle_would_be_found() -> None:

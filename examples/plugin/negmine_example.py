@@ -15,15 +15,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from negmine.errors import UsageError
-from negmine.formats.base import Chosen, Column, Examples, Format, Options
-from negmine.formats.rows import left_out, per_query
-from negmine.params import FilterParams, RerankParams, RetrieveParams
-from negmine.rules.base import Rule, View
-from negmine.scorers import Prompts
-from negmine.sources import Hits
-from negmine.table.documents import Documents
-from negmine.table.ranking import positions_in_group, rank_order, string_codes
+from negmine.extend import (
+    Chosen,
+    Column,
+    Documents,
+    Examples,
+    FilterParams,
+    Format,
+    Hits,
+    Options,
+    Prompts,
+    RerankParams,
+    RetrieveParams,
+    Rule,
+    UsageError,
+    View,
+    left_out,
+    per_query,
+    positions_in_group,
+    rank_order,
+    string_codes,
+)
 
 _BUCKETS = 1 << 20
 

@@ -1,0 +1,59 @@
+"""What another package may use of negmine: the one door for plug-ins.
+
+Sources, scorers, rules and formats of other packages import from here and nowhere else
+(``docs/plugins.md``). What stands here is kept, or its change is told in the changelog; every other
+module may move without a word.
+"""
+
+from __future__ import annotations
+
+from negmine.errors import (
+    InvalidDataError,
+    MissingDependencyError,
+    MissingInputError,
+    NegmineError,
+    UsageError,
+)
+from negmine.formats.base import Chosen, Column, Examples, Format, Measure, Options
+from negmine.formats.rows import left_out, per_query
+from negmine.params.export import ExportParams
+from negmine.params.filter import FilterParams
+from negmine.params.rerank import RerankParams
+from negmine.params.retrieve import RetrieveParams
+from negmine.rules.base import Rule, View, always
+from negmine.scorers import HasPlacement, Prompts, Scorer
+from negmine.sources import Hits, Source
+from negmine.table.documents import Documents
+from negmine.table.ranking import positions_in_group, rank_order, string_codes
+
+__all__ = [
+    "Chosen",
+    "Column",
+    "Documents",
+    "Examples",
+    "ExportParams",
+    "FilterParams",
+    "Format",
+    "HasPlacement",
+    "Hits",
+    "InvalidDataError",
+    "Measure",
+    "MissingDependencyError",
+    "MissingInputError",
+    "NegmineError",
+    "Options",
+    "Prompts",
+    "RerankParams",
+    "RetrieveParams",
+    "Rule",
+    "Scorer",
+    "Source",
+    "UsageError",
+    "View",
+    "always",
+    "left_out",
+    "per_query",
+    "positions_in_group",
+    "rank_order",
+    "string_codes",
+]
