@@ -8,10 +8,10 @@ the command line.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,23 +21,14 @@ from negmine.inputs import PAIRS_SCHEMA, Columns, Problems, read_pairs
 from negmine.inputs.sets import Beginning, recognised
 from negmine.inputs.sets.base import QUERY
 from negmine.inputs.sets.lists import POSITIVE
-from negmine.params import STAGES, Params, values
-from negmine.params.export import ExportParams
-from negmine.params.filter import FilterParams
-from negmine.params.index import IndexParams
-from negmine.params.rerank import RerankParams
-from negmine.params.retrieve import RetrieveParams
-from negmine.stages import export, index, rerank, retrieve
-from negmine.stages import filter as filtering
-from negmine.stages.outcome import Outcome
+from negmine.params import values
+from negmine.stages.stage import STAGES, chain
 from negmine.table import writers as files
 from negmine.table.documents import PART_DOCUMENTS
 from negmine.table.ids import content_ids
 
 if TYPE_CHECKING:
     import datasets
-
-P = TypeVar("P", bound=Params)
 
 
 def mine(
@@ -176,37 +167,27 @@ def _work_folder(work_dir: str | Path | None) -> Iterator[Path]:
 def _run(
     flags: Mapping[str, Mapping[str, Any]], given: Mapping[str, Mapping[str, Any]], work: Path
 ) -> Path:
-    """All stages, each over what the one before it made."""
+    """All stages, each over what the one before it made.
 
-    def built(params_class: type[P], stage: str) -> P:
-        table = given.get(stage, {})
-        return values.build(params_class, table, _without(flags[stage], table))
-
-    # Every mistake in the options is told before anything runs.
-    indexing, retrieving = built(IndexParams, "index"), built(RetrieveParams, "retrieve")
-    scoring, filters = built(RerankParams, "rerank"), built(FilterParams, "filter")
-    exporting = built(ExportParams, "export")
-    source, out = work / "candidates", work / "train.parquet"
-    _remade(index.run, indexing, work / "index")
-    _remade(retrieve.run, retrieving, work / "index", source)
-    if scoring.scorer:
-        _remade(rerank.run, scoring, source, work / "scored")
-        source = work / "scored"
-    _remade(filtering.run, filters, source, work / "ledger")
-    _remade(export.run, exporting, work / "ledger", out)
-    return out
-
-
-def _remade(run: Callable[..., Outcome], *arguments: Any) -> None:
-    """Run a stage; what another call left in the work folder is kept if it is the same.
+    What another call left in the work folder is kept if it is the same.
 
     Raises:
-        NegmineError: see the stage.
+        NegmineError: see the stages.
     """
-    try:
-        run(*arguments, force=False)
-    except ConflictError:
-        run(*arguments, force=True)
+    # Every mistake in the options is told before anything runs.
+    params = {}
+    for name, stage in STAGES.items():
+        table = given.get(name, {})
+        params[name] = values.build(stage.params, table, _without(flags[name], table))
+    source: Path | None = None
+    for step in chain(params, work, "train.parquet"):
+        run = STAGES[step.stage].run
+        try:
+            run(step.params, source, step.out, False)
+        except ConflictError:
+            run(step.params, source, step.out, True)
+        source = step.out
+    return step.out
 
 
 def _without(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, replace
@@ -11,20 +10,12 @@ from typing import Any
 
 from negmine import log, recipe
 from negmine.errors import UsageError, did_you_mean
-from negmine.params import STAGES, Params
+from negmine.params import Params
 from negmine.params import values as params_values
 from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 from negmine.stages.outcome import Outcome
-
-#: Folder of each stage's artifact inside the work folder of ``negmine run``.
-FOLDERS = {
-    "index": "index",
-    "retrieve": "candidates",
-    "rerank": "scored",
-    "filter": "ledger",
-}
-
+from negmine.stages.stage import STAGES, Step, chain
 
 #: Counts of what a stage made: their zeros are told. Other counts are losses.
 _RESULTS = frozenset(
@@ -46,7 +37,7 @@ def run_stage(
 ) -> Outcome:
     """Run one stage from its command-line flags; the artifact's path goes to stdout."""
     params = _stage_params(stage, flags, config)
-    outcome = _call(stage, params, source, out, force)
+    outcome = _call(Step(stage, params, out), source, force)
     if outcome.up_to_date:
         # What was told when it was made counts as much now.
         log.warn(outcome.warnings)
@@ -67,14 +58,14 @@ def estimate_stage(
 ) -> None:
     """Tell on stdout what :func:`run_stage` would cost, and write nothing."""
     params = _stage_params(stage, flags, config)
-    _estimate([(stage, params, out)], source, force, as_json)
+    _estimate([Step(stage, params, out)], source, force, as_json)
 
 
 def _stage_params(stage: str, flags: Mapping[str, Any], config: str | None) -> Params:
     loaded = recipe.load(config)
     where = f"{config} [{stage}]" if config else None
     return _spooled(
-        params_values.build(STAGES[stage], loaded.tables.get(stage, {}), flags, where=where)
+        params_values.build(STAGES[stage].params, loaded.tables.get(stage, {}), flags, where=where)
     )
 
 
@@ -188,10 +179,10 @@ def run_recipe(
     source: Path | None = None
     warnings: list[str] = []
     try:
-        for stage, params, target in _recipe_steps(path, out, inputs, changes, memory):
-            outcome = _call(stage, params, source, target, force)
-            warnings += [f"{stage}: {warning}" for warning in outcome.warnings]
-            source = target
+        for step in _recipe_steps(path, out, inputs, changes, memory):
+            outcome = _call(step, source, force)
+            warnings += [f"{step.stage}: {warning}" for warning in outcome.warnings]
+            source = step.out
     finally:
         log.warn(warnings)
     print(source, flush=True)
@@ -212,18 +203,16 @@ def estimate_recipe(
     _estimate(_recipe_steps(path, out, inputs, changes, memory), None, force, as_json)
 
 
-def _estimate(
-    steps: Sequence[tuple[str, Params, Path]], source: Path | None, force: bool, as_json: bool
-) -> None:
-    for _, params, out in steps:
-        _check_paths(params, source, out)
+def _estimate(steps: Sequence[Step], source: Path | None, force: bool, as_json: bool) -> None:
+    for step in steps:
+        _check_paths(step.params, source, step.out)
     # The stages are imported with it, as a run would import them.
     started = time.perf_counter()
     from negmine.commands import estimate
     from negmine.commands.estimate import report
 
     imported = time.perf_counter() - started
-    costs = estimate.estimate([estimate.Step(*step) for step in steps], source, force, imported)
+    costs = estimate.estimate(steps, source, force, imported)
     print(report.as_json(costs) if as_json else report.as_table(costs), flush=True)
 
 
@@ -233,7 +222,7 @@ def _recipe_steps(
     inputs: Mapping[str, Sequence[str] | None],
     changes: Sequence[str],
     memory: str | None,
-) -> list[tuple[str, Params, Path]]:
+) -> list[Step]:
     """The stages of a recipe with their parameters, and where their results go."""
     loaded = recipe.load(path)
     given = _spooled_inputs(path, inputs)
@@ -244,7 +233,7 @@ def _recipe_steps(
                 tables[stage].pop(key, None)
     for key, value in given.items():
         for stage in ("index", "retrieve"):
-            if key in {field.name for field in fields(STAGES[stage])}:
+            if key in {field.name for field in fields(STAGES[stage].params)}:
                 tables[stage][key] = value
     _check_changes(changes, given, memory)
     for change in changes:
@@ -263,13 +252,11 @@ def _recipe_steps(
             where=path,
             hint="Name a file or folder, such as train.parquet.",
         )
-    steps: list[tuple[str, Params, Path]] = []
-    for stage, params_class in STAGES.items():
-        if stage == "rerank" and not tables["rerank"].get("scorer"):
-            continue
-        params = params_values.build(params_class, tables[stage], {}, where=f"{path} [{stage}]")
-        steps.append((stage, params, Path(work) / FOLDERS.get(stage, loaded.output)))
-    return steps
+    params = {
+        name: params_values.build(stage.params, tables[name], {}, where=f"{path} [{name}]")
+        for name, stage in STAGES.items()
+    }
+    return chain(params, Path(work), loaded.output)
 
 
 def _check_changes(changes: Sequence[str], inputs: Mapping[str, Any], memory: str | None) -> None:
@@ -316,7 +303,7 @@ def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    known = {field.name for field in fields(STAGES[stage])}
+    known = {field.name for field in fields(STAGES[stage].params)}
     plain = key.replace("-", "_")
     if plain not in known:
         names = sorted(name.replace("_", "-") for name in known)
@@ -348,11 +335,10 @@ def _check_paths(params: Params, source: Path | None, out: Path) -> None:
             ) from None
 
 
-def _call(stage: str, params: Any, source: Path | None, out: Path, force: bool) -> Outcome:
-    _check_paths(params, source, out)
-    module = importlib.import_module(f"negmine.stages.{stage}")
-    arguments = (params, out) if source is None else (params, source, out)
-    outcome: Outcome = module.run(*arguments, force=force)
+def _call(step: Step, source: Path | None, force: bool) -> Outcome:
+    _check_paths(step.params, source, step.out)
+    stage = step.stage
+    outcome = STAGES[stage].run(step.params, source, step.out, force)
     if outcome.up_to_date:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
-from negmine.params import STAGES
 from negmine.params.values import build
+from negmine.stages.stage import STAGES
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def load(path: str | Path | None) -> Recipe:
             raise UsageError(f"'{key}' must be a table: [{key}]", where=str(path))
         if key in ("work", "output") and not isinstance(value, str):
             raise UsageError(f"'{key}' must be a string", where=str(path))
-    for stage, params_class in STAGES.items():
-        build(params_class, data.get(stage, {}), {}, where=f"{path} [{stage}]")
+    for name, stage in STAGES.items():
+        build(stage.params, data.get(name, {}), {}, where=f"{path} [{name}]")
     return Recipe(
         path=path,
         work=data.get("work"),
         output=data.get("output", "train.parquet"),
-        tables={stage: data.get(stage, {}) for stage in STAGES},
+        tables={name: data.get(name, {}) for name in STAGES},
     )
 
 

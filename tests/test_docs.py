@@ -19,7 +19,7 @@ import pytest
 
 import negmine
 from negmine import formats, recipe
-from negmine.params import STAGES
+from negmine.stages.stage import STAGES
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def test_every_option_is_in_the_reference_and_fresh() -> None:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     assert module.rewritten(README) == README, "run: python scripts/make_reference.py"
-    for params_class in STAGES.values():
+    for params_class in (stage.params for stage in STAGES.values()):
         for field in params_class.__dataclass_fields__.values():
             flag = (field.metadata["flags"] or (f"--{field.name.replace('_', '-')}",))[0]
             assert flag.split("/")[0] in README

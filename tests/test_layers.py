@@ -21,10 +21,10 @@ FLOORS = (
     {"interrupts"},
     {"table"},
     {"dedup", "formats", "inputs", "models", "params", "sampling"},
-    {"learning", "recipe", "scorers"},
+    {"learning", "scorers"},
     {"rules", "sources"},
     {"stages"},
-    {"commands"},
+    {"commands", "recipe"},
     {"pipeline"},
     {"api", "cli", "extend"},
 )

@@ -8,7 +8,8 @@ import pytest
 
 from negmine import pipeline, recipe
 from negmine.errors import InvalidDataError, MissingInputError, UsageError
-from negmine.params import STAGES, FilterParams, IndexParams, RetrieveParams, values
+from negmine.params import FilterParams, IndexParams, RetrieveParams, values
+from negmine.stages.stage import STAGES
 
 
 def written(folder: Path, text: str) -> Path:
@@ -78,7 +79,7 @@ def test_a_recipe_of_negmines_is_called_by_name(
 
 
 def test_every_parameter_has_help_and_a_default() -> None:
-    for params_class in STAGES.values():
+    for params_class in (stage.params for stage in STAGES.values()):
         params = params_class()
         for field in params_class.__dataclass_fields__.values():
             assert field.metadata["help"].endswith((".", "."))
@@ -120,7 +121,7 @@ def test_one_entry_of_a_table_is_changed_from_the_command_line(tmp_path: Path) -
 
     def encoders(*changes: str) -> tuple[str, ...]:
         steps = pipeline._recipe_steps(str(path), None, {"pairs": "p"}, changes, None)
-        params = steps[0][1]
+        params = steps[0].params
         assert isinstance(params, IndexParams)
         return params.encoder
 

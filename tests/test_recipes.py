@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from negmine import recipe
-from negmine.params import STAGES, ExportParams, FilterParams, RerankParams, RetrieveParams, values
+from negmine.params import ExportParams, FilterParams, RerankParams, RetrieveParams, values
 from negmine.stages import export
 from negmine.stages import filter as filtering
+from negmine.stages.stage import STAGES
 from negmine.table import artifacts
 from negmine.table import schema as schemas
 from negmine.table.artifacts import Plan
@@ -99,7 +100,7 @@ def add_vectors(folder: Path, name: str) -> Path:
 def test_a_recipe_loads_and_says_what_it_is(path: Path) -> None:
     loaded = recipe.load(path)
     assert loaded.work == f"work/{path.stem}"
-    for stage, params_class in STAGES.items():
+    for stage, params_class in ((name, row.params) for name, row in STAGES.items()):
         values.build(params_class, loaded.tables[stage], {})
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert len(comment) >= 2

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_type_hints
+from typing import Annotated, Any, Optional
 
 import typer
 
 from negmine import log
 from negmine.cli.app import app, command_of, guarded
-from negmine.cli.options import COMMON, QuietOption, field_parameter
-from negmine.cli.stages import INPUTS
+from negmine.cli.building import flags_of, positional, register
+from negmine.cli.options import COMMON, QuietOption
 from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 
@@ -91,98 +89,58 @@ def doctor(
     raise typer.Exit(checks.report(as_json=json_))
 
 
-def _audit_command() -> None:
-    """Register ``negmine audit``: all options of ``filter``, and its own."""
-    classes = (FilterParams, AuditParams)
+def _audit(given: dict[str, Any]) -> None:
+    from negmine import pipeline
 
-    def command(**given: Any) -> None:
-        log.setup(quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"])
-        from negmine import pipeline
-
-        flags = {name: value for name, value in given.items() if value not in (None, [])}
-        guarded(
-            lambda: pipeline.run_audit(
-                {field.name: flags.get(field.name) for field in fields(FilterParams)},
-                {field.name: flags.get(field.name) for field in fields(AuditParams)},
-                scored=Path(given["scored"]),
-                out=Path(given["out"]),
-                config=given["config"],
-                force=given["force"],
-            )
+    guarded(
+        lambda: pipeline.run_audit(
+            flags_of(FilterParams, given),
+            flags_of(AuditParams, given),
+            scored=Path(given["scored"]),
+            out=Path(given["out"]),
+            config=given["config"],
+            force=given["force"],
         )
-
-    argument = typer.Argument(metavar="SCORED", help=INPUTS["filter"][1], show_default=False)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter("scored", keyword, annotation=Annotated[str, argument])]
-    for params_class in classes:
-        hints = get_type_hints(params_class)
-        parameters += [field_parameter(field, hints[field.name]) for field in fields(params_class)]
-    parameters += [
-        inspect.Parameter(name, keyword, default=default, annotation=annotation)
-        for name, annotation, default in COMMON
-    ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command_of(
-        "audit",
-        help="Measure a filter's false negatives: hide known positives, filter, count.",
-        epilog="Example: negmine audit work/scored --relative-margin 0.05 --sweep auto -o "
-        "work/audit",
-    )(command)
-
-
-_audit_command()
-
-
-def _report_command() -> None:
-    """Register ``negmine report`` with the options of its parameter class."""
-
-    def command(**given: Any) -> None:
-        log.setup(quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"])
-        from negmine import pipeline
-
-        names = [field.name for field in fields(ReportParams)]
-        guarded(
-            lambda: pipeline.run_report(
-                {name: given[name] for name in names if given[name] is not None},
-                ledger=Path(given["ledger"]),
-                other=Path(given["other"]) if given["other"] is not None else None,
-                out=Path(given["out"]),
-                force=given["force"],
-            )
-        )
-
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    ledger = typer.Argument(metavar="LEDGER", help="The ledger artifact.", show_default=False)
-    other = typer.Argument(
-        metavar="OTHER", help="A second ledger, to compare with.", show_default=False
     )
-    parameters = [
-        inspect.Parameter("ledger", keyword, annotation=Annotated[str, ledger]),
-        inspect.Parameter(
-            "other",
-            keyword,
-            default=None,
-            annotation=Annotated[Optional[str], other],  # noqa: UP045
-        ),
-    ]
-    hints = get_type_hints(ReportParams)
-    parameters += [field_parameter(field, hints[field.name]) for field in fields(ReportParams)]
-    parameters += [
-        inspect.Parameter(name, keyword, default=default, annotation=annotation)
-        for name, annotation, default in COMMON
-        if name != "config"
-    ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command_of(
-        "report",
-        help="Show a ledger as one page to look at, or two ledgers side by side.",
-        epilog="Example: negmine report work/ledger -o work/report.html",
-    )(command)
 
 
-_report_command()
+register(
+    "audit",
+    _audit,
+    arguments=[positional("scored", "SCORED", "The scored (or just retrieved) artifact.")],
+    classes=[FilterParams, AuditParams],
+    shared=COMMON,
+    help_text="Measure a filter's false negatives: hide known positives, filter, count.",
+    example="negmine audit work/scored --relative-margin 0.05 --sweep auto -o work/audit",
+)
+
+
+def _report(given: dict[str, Any]) -> None:
+    from negmine import pipeline
+
+    guarded(
+        lambda: pipeline.run_report(
+            flags_of(ReportParams, given),
+            ledger=Path(given["ledger"]),
+            other=Path(given["other"]) if given["other"] is not None else None,
+            out=Path(given["out"]),
+            force=given["force"],
+        )
+    )
+
+
+register(
+    "report",
+    _report,
+    arguments=[
+        positional("ledger", "LEDGER", "The ledger artifact."),
+        positional("other", "OTHER", "A second ledger, to compare with.", Optional[str]),  # noqa: UP045
+    ],
+    classes=[ReportParams],
+    shared=[declared for declared in COMMON if declared[0] != "config"],
+    help_text="Show a ledger as one page to look at, or two ledgers side by side.",
+    example="negmine report work/ledger -o work/report.html",
+)
 
 
 @command_of(epilog="Example: negmine explain work/ledger 42")

@@ -1,16 +1,15 @@
-"""The commands of the stages, made from :mod:`negmine.params`, and ``run``."""
+"""The commands of the stages, made from their rows, and ``run``."""
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_type_hints
+from typing import Annotated, Any, Optional
 
 import typer
 
 from negmine import log
 from negmine.cli.app import command_of, guarded
+from negmine.cli.building import flags_of, positional, register
 from negmine.cli.options import (
     COMMON,
     TRIAL,
@@ -20,53 +19,20 @@ from negmine.cli.options import (
     LogFormatOption,
     QuietOption,
     VerboseOption,
-    field_parameter,
     refuse_json,
 )
-from negmine.params import STAGES
-
-_EPILOG = {
-    "index": "Example: negmine index --corpus corpus.jsonl --encoder "
-    "minilm=sentence-transformers/all-MiniLM-L6-v2 -o work/index",
-    "retrieve": "Example: negmine retrieve work/index --queries queries.jsonl --qrels qrels.tsv "
-    "--source bm25 --source minilm -k 100 -o work/candidates",
-    "rerank": "Example: negmine rerank work/candidates --scorer "
-    "ce=cross-encoder/ms-marco-MiniLM-L12-v2 -o work/scored",
-    "filter": "Example: negmine filter work/scored --by ce --relative-margin 0.05 "
-    "--num-negatives 8 -o work/ledger",
-    "export": "Example: negmine export work/ledger --format triplet -o work/train.parquet",
-}
-
-_HELP = {
-    "index": "Store a corpus: documents, a Lucene BM25 index, and vectors per encoder.",
-    "retrieve": "Find candidates for every query with every source; positives are scored too.",
-    "rerank": "Score the candidates with cross-encoders or bi-encoders, a column each.",
-    "filter": "Drop false negatives by rule and choose negatives; every row is kept in the ledger.",
-    "export": "Write the training set: .parquet, .jsonl(.gz|.zst), a folder, or - for stdout.",
-}
-
-#: The positional input of each stage but the first: (name, help).
-INPUTS = {
-    "retrieve": ("index", "The index artifact."),
-    "rerank": ("candidates", "The candidates artifact, or a scored one to add scores to."),
-    "filter": ("scored", "The scored (or just retrieved) artifact."),
-    "export": ("ledger", "The ledger artifact."),
-}
+from negmine.stages.stage import STAGES, Stage
 
 
-def _stage_command(stage: str) -> None:
+def _register(stage: Stage[Any]) -> None:
     """Register ``negmine STAGE`` with the options of its parameter class."""
-    params_class = STAGES[stage]
-    hints = get_type_hints(params_class)
-    names = [field.name for field in fields(params_class)]
 
-    def command(**given: Any) -> None:
-        log.setup(quiet=given["quiet"], verbose=given["verbose"], log_format=given["log_format"])
+    def call(given: dict[str, Any]) -> None:
         from negmine import pipeline
 
-        flags = {name: given[name] for name in names if given[name] not in (None, [])}
+        flags = flags_of(stage.params, given)
         where: dict[str, Any] = {
-            "source": Path(given["artifact"]) if stage in INPUTS else None,
+            "source": Path(given["artifact"]) if stage.reads else None,
             "out": Path(given["out"]),
             "config": given["config"],
             "force": given["force"],
@@ -75,33 +41,24 @@ def _stage_command(stage: str) -> None:
             guarded(refuse_json)
         if given["dry_run"]:
             as_json = given["json_"] or given["log_format"] == "json"
-            guarded(lambda: pipeline.estimate_stage(stage, flags, **where, as_json=as_json))
+            guarded(lambda: pipeline.estimate_stage(stage.name, flags, **where, as_json=as_json))
         else:
-            guarded(lambda: pipeline.run_stage(stage, flags, **where))
+            guarded(lambda: pipeline.run_stage(stage.name, flags, **where))
 
-    parameters = []
-    if stage in INPUTS:
-        metavar, help_text = INPUTS[stage]
-        argument = typer.Argument(metavar=metavar.upper(), help=help_text, show_default=False)
-        parameters.append(
-            inspect.Parameter(
-                "artifact", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str, argument]
-            )
-        )
-    parameters += [field_parameter(field, hints[field.name]) for field in fields(params_class)]
-    for name, annotation, default in (*COMMON, *TRIAL):
-        parameters.append(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-            )
-        )
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command_of(stage, help=_HELP[stage], epilog=_EPILOG[stage])(command)
+    reads = stage.reads
+    register(
+        stage.name,
+        call,
+        arguments=[positional("artifact", reads.name.upper(), reads.help)] if reads else [],
+        classes=[stage.params],
+        shared=(*COMMON, *TRIAL),
+        help_text=stage.help,
+        example=stage.example,
+    )
 
 
-for _stage in STAGES:
-    _stage_command(_stage)
+for _stage in STAGES.values():
+    _register(_stage)
 
 
 @command_of(

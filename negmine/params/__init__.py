@@ -26,14 +26,6 @@ Params = (
     | ReportParams
 )
 
-STAGES: dict[str, type[Params]] = {
-    "index": IndexParams,
-    "retrieve": RetrieveParams,
-    "rerank": RerankParams,
-    "filter": FilterParams,
-    "export": ExportParams,
-}
-
 
 def output_affecting(params: Params) -> dict[str, Any]:
     """The parameters that decide what comes out, for the fingerprint and the manifest."""

@@ -13,7 +13,8 @@ import typer.main
 from negmine.cli import app
 from negmine.cli.given_once import GivenOnceCommand, takes_several
 from negmine.errors import UsageError
-from negmine.params import STAGES, AuditParams, IndexParams, ReportParams, values
+from negmine.params import AuditParams, IndexParams, ReportParams, values
+from negmine.stages.stage import STAGES
 from tests.conftest import Invoke, write_jsonl
 
 ROOT = typer.main.get_command(app)
@@ -86,7 +87,8 @@ def test_every_command_looks() -> None:
 
 
 def test_a_repeatable_option_is_a_tuple_and_no_other() -> None:
-    for name, params_class in {**STAGES, "audit": AuditParams, "report": ReportParams}.items():
+    classes = {name: stage.params for name, stage in STAGES.items()}
+    for name, params_class in {**classes, "audit": AuditParams, "report": ReportParams}.items():
         hints = get_type_hints(params_class)
         made = {parameter.name: parameter for parameter in COMMANDS[name].params}
         for field in fields(params_class):
@@ -94,7 +96,7 @@ def test_a_repeatable_option_is_a_tuple_and_no_other() -> None:
 
 
 def repeatable() -> Iterator[Any]:
-    for stage, params_class in STAGES.items():
+    for stage, params_class in ((name, row.params) for name, row in STAGES.items()):
         hints = get_type_hints(params_class)
         for field in fields(params_class):
             if get_origin(hints[field.name]) is tuple:
@@ -134,7 +136,7 @@ def test_a_key_or_a_table_twice(text: str, invoke: Invoke, tmp_path: Path) -> No
 def test_a_table_is_no_list_of_files() -> None:
     with pytest.raises(UsageError, match="not a table"):
         values.build(IndexParams, {"corpus": {"a": "b"}}, {})
-    built = values.build(STAGES["retrieve"], {"run": {"a": "b"}}, {})
+    built = values.build(STAGES["retrieve"].params, {"run": {"a": "b"}}, {})
     assert built.run == ("a=b",)  # type: ignore[union-attr]
 
 
@@ -178,4 +180,4 @@ def test_changes_that_add_up(invoke: Invoke, tmp_path: Path) -> None:
     inputs = dict.fromkeys(("corpus", "queries", "qrels", "pairs"))
     changes = ['index.encoder={b="y"}', "index.encoder.c=z", "retrieve.k=5", "filter.by=c"]
     steps = _recipe_steps(str(tmp_path / "r.toml"), None, inputs, changes, None)
-    assert steps[0][1].encoder == ("b=y", "c=z")  # type: ignore[union-attr]
+    assert steps[0].params.encoder == ("b=y", "c=z")  # type: ignore[union-attr]

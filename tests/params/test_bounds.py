@@ -9,12 +9,14 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from negmine.params import STAGES, AuditParams, FilterParams, ReportParams
+from negmine.params import AuditParams, FilterParams, ReportParams
 from negmine.stages import filter as filtering
+from negmine.stages.stage import STAGES
 from tests.conftest import Invoke, write_jsonl
 from tests.tables import make_scored
 
-COMMANDS = {**STAGES, "audit": AuditParams, "report": ReportParams}
+COMMANDS = {name: stage.params for name, stage in STAGES.items()}
+COMMANDS |= {"audit": AuditParams, "report": ReportParams}
 #: Options whose numbers have no end on a side: scores and margins in units of a score, grades.
 ENDLESS = {
     *(("filter", name) for name in ("min_score", "max_score", "absolute_margin", "margin_pos")),

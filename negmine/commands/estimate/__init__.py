@@ -11,9 +11,8 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,16 @@ from negmine.commands.estimate.filter import cost_of_filter
 from negmine.commands.estimate.index import cost_of_index
 from negmine.commands.estimate.rerank import cost_of_rerank
 from negmine.commands.estimate.retrieve import cost_of_retrieve
-from negmine.params import Params
+from negmine.stages.stage import Step
 
-
-@dataclass(frozen=True)
-class Step:
-    """A stage with its parameters, and where its result goes."""
-
-    stage: str
-    params: Params
-    out: Path
+#: What a stage would cost: (chain, parameters, result).
+COSTS: Mapping[str, Callable[[Chain, Any, Path], Cost]] = {
+    "index": cost_of_index,
+    "retrieve": cost_of_retrieve,
+    "rerank": cost_of_rerank,
+    "filter": cost_of_filter,
+    "export": cost_of_export,
+}
 
 
 def estimate(
@@ -62,7 +61,7 @@ def estimate(
         for step in steps:
             log.event(f"trying {step.stage} on a sample", stage=step.stage)
             with _silence():
-                costs.append(_cost(chain, step))
+                costs.append(COSTS[step.stage](chain, step.params, step.out))
     for cost in costs:
         if not cost.skipped:
             cost.add("start", _start() + imported)
@@ -77,18 +76,6 @@ def _start() -> float:
             [sys.executable, "-m", "negmine", "--version"], capture_output=True, check=False
         )
     return watch.seconds
-
-
-def _cost(chain: Chain, step: Step) -> Cost:
-    functions: dict[str, Any] = {
-        "index": cost_of_index,
-        "retrieve": cost_of_retrieve,
-        "rerank": cost_of_rerank,
-        "filter": cost_of_filter,
-        "export": cost_of_export,
-    }
-    cost: Cost = functions[step.stage](chain, step.params, step.out)
-    return cost
 
 
 @contextmanager

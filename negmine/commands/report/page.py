@@ -20,7 +20,7 @@ from negmine.commands.report.collect import Facts
 from negmine.commands.report.compare import Comparison
 from negmine.commands.report.examples import Group
 from negmine.commands.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
-from negmine.params import STAGES
+from negmine.stages.stage import STAGES
 from negmine.table.artifacts.reading import Artifact
 
 #: Most letters of a text in an example, and in a list.
@@ -315,8 +315,8 @@ def _warnings(ledger: Artifact) -> list[Warned]:
 def _settings(artifact: Artifact) -> list[tuple[str, str]]:
     """Options that differ from their defaults."""
     stage = artifact.stage
-    params_class = STAGES.get(stage.split(".")[0])
-    defaults = {f.name: f.default for f in fields(params_class)} if params_class else {}
+    row = STAGES.get(stage.split(".")[0])
+    defaults = {f.name: f.default for f in fields(row.params)} if row else {}
     found = []
     for name, value in artifact.manifest["params"].items():
         default = defaults.get(name)

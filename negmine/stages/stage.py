@@ -1,0 +1,179 @@
+"""The five stages, a row each: what a stage is called, reads, makes and runs.
+
+The command line, recipes, ``negmine.mine`` and the work folder of ``negmine run`` follow from these
+rows. What a stage imports is imported when it runs: ``--help`` reads the rows and nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from negmine.params import Params
+from negmine.params.export import ExportParams
+from negmine.params.filter import FilterParams
+from negmine.params.index import IndexParams
+from negmine.params.rerank import RerankParams
+from negmine.params.retrieve import RetrieveParams
+
+if TYPE_CHECKING:
+    from negmine.stages.outcome import Outcome
+
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The artifact that a stage reads.
+
+    Attributes:
+        name: what it is called on the command line.
+        help: its help there.
+    """
+
+    name: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Stage(Generic[P]):
+    """One stage.
+
+    Attributes:
+        name: of its command, its table in recipes, and its artifact's ``stage``.
+        params: its options.
+        run: does it: (parameters, artifact it reads, result, whether to replace another one).
+        reads: the artifact that it reads; None for the first stage.
+        folder: its artifact inside a work folder; None where the recipe names the result.
+        help: what it does, in a line.
+        example: a command line.
+        needs: the option without which a chain leaves the stage out.
+    """
+
+    name: str
+    params: type[P]
+    run: Callable[[P, Path | None, Path, bool], Outcome]
+    reads: Reads | None
+    folder: str | None
+    help: str
+    example: str
+    needs: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of a chain with its parameters, and where its result goes."""
+
+    stage: str
+    params: Params
+    out: Path
+
+
+def _index(params: IndexParams, source: Path | None, out: Path, force: bool) -> Outcome:
+    from negmine.stages import index
+
+    return index.run(params, out, force=force)
+
+
+def _retrieve(params: RetrieveParams, source: Path | None, out: Path, force: bool) -> Outcome:
+    from negmine.stages import retrieve
+
+    return retrieve.run(params, _given(source), out, force=force)
+
+
+def _rerank(params: RerankParams, source: Path | None, out: Path, force: bool) -> Outcome:
+    from negmine.stages import rerank
+
+    return rerank.run(params, _given(source), out, force=force)
+
+
+def _filter(params: FilterParams, source: Path | None, out: Path, force: bool) -> Outcome:
+    from negmine.stages import filter as filtering
+
+    return filtering.run(params, _given(source), out, force=force)
+
+
+def _export(params: ExportParams, source: Path | None, out: Path, force: bool) -> Outcome:
+    from negmine.stages import export
+
+    return export.run(params, _given(source), out, force=force)
+
+
+def _given(source: Path | None) -> Path:
+    if source is None:
+        raise ValueError("this stage reads an artifact")
+    return source
+
+
+_ROWS: tuple[Stage[Any], ...] = (
+    Stage(
+        "index",
+        IndexParams,
+        _index,
+        reads=None,
+        folder="index",
+        help="Store a corpus: documents, a Lucene BM25 index, and vectors per encoder.",
+        example="negmine index --corpus corpus.jsonl --encoder "
+        "minilm=sentence-transformers/all-MiniLM-L6-v2 -o work/index",
+    ),
+    Stage(
+        "retrieve",
+        RetrieveParams,
+        _retrieve,
+        reads=Reads("index", "The index artifact."),
+        folder="candidates",
+        help="Find candidates for every query with every source; positives are scored too.",
+        example="negmine retrieve work/index --queries queries.jsonl --qrels qrels.tsv "
+        "--source bm25 --source minilm -k 100 -o work/candidates",
+    ),
+    Stage(
+        "rerank",
+        RerankParams,
+        _rerank,
+        reads=Reads("candidates", "The candidates artifact, or a scored one to add scores to."),
+        folder="scored",
+        help="Score the candidates with cross-encoders or bi-encoders, a column each.",
+        example="negmine rerank work/candidates --scorer "
+        "ce=cross-encoder/ms-marco-MiniLM-L12-v2 -o work/scored",
+        needs="scorer",
+    ),
+    Stage(
+        "filter",
+        FilterParams,
+        _filter,
+        reads=Reads("scored", "The scored (or just retrieved) artifact."),
+        folder="ledger",
+        help="Drop false negatives by rule and choose negatives; every row is kept in the ledger.",
+        example="negmine filter work/scored --by ce --relative-margin 0.05 "
+        "--num-negatives 8 -o work/ledger",
+    ),
+    Stage(
+        "export",
+        ExportParams,
+        _export,
+        reads=Reads("ledger", "The ledger artifact."),
+        folder=None,
+        help="Write the training set: .parquet, .jsonl(.gz|.zst), a folder, or - for stdout.",
+        example="negmine export work/ledger --format triplet -o work/train.parquet",
+    ),
+)
+
+#: The stages by name, in the order of the chain.
+STAGES: Mapping[str, Stage[Any]] = {row.name: row for row in _ROWS}
+
+
+def chain(params: Mapping[str, Params], work: Path, output: str) -> list[Step]:
+    """The steps of all stages, without those whose models nobody asked for.
+
+    Args:
+        params: every stage's parameters.
+        work: the work folder.
+        output: the last result's name inside it.
+    """
+    return [
+        Step(name, params[name], work / (stage.folder or output))
+        for name, stage in STAGES.items()
+        if stage.needs is None or getattr(params[name], stage.needs)
+    ]
