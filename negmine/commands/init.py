@@ -19,8 +19,18 @@ import pyarrow.compute as pc
 from negmine import log
 from negmine.errors import ConflictError, UsageError
 from negmine.inputs import catalogues, places
+from negmine.inputs.columns import shell_word
 from negmine.inputs.dispatch import sample
-from negmine.inputs.guessing import IDS, Guess, UnclearError, accounted, look, mapping, tried
+from negmine.inputs.guessing import (
+    IDS,
+    Guess,
+    UnclearError,
+    accounted,
+    further_texts,
+    look,
+    mapping,
+    tried,
+)
 from negmine.table import writers as files
 from negmine.table.names import check_name
 
@@ -126,9 +136,24 @@ def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
             f"no {' and no '.join(missing)}",
             where=found or None,
             hint="Mining needs (query, positive) pairs, or a corpus, queries and qrels: "
-            "negmine init corpus.jsonl queries.jsonl qrels.tsv",
+            f"negmine init corpus.jsonl queries.jsonl qrels.tsv{_or_pairs(chosen)}",
         )
     return chosen
+
+
+def _or_pairs(chosen: dict[str, Guess]) -> str:
+    """What to say of a file of queries alone that has texts which may be their positives."""
+    if list(chosen) != ["queries"]:
+        return ""
+    spec = chosen["queries"].spec
+    texts = further_texts(spec)
+    if not texts:
+        return ""
+    asked = shell_word(f"positive={texts[0]}")
+    return (
+        f"\nIf {spec} holds pairs, name the positive (one of {', '.join(texts)}): "
+        f"negmine init {shell_word(spec)} --column {asked}"
+    )
 
 
 def _may_join(first: Guess, second: Guess) -> bool:

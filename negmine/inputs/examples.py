@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from negmine.errors import UsageError
 from negmine.inputs import limits
 from negmine.inputs.chunks import MISSING, Chunk
-from negmine.inputs.columns import Columns
+from negmine.inputs.columns import Columns, shell_word
 from negmine.inputs.dispatch import Sample, files, header, read_chunks, read_file
 from negmine.inputs.kinds import EXAMPLES_SCHEMA, PAIRS, Input, Target
 from negmine.inputs.layouts import Found
@@ -58,6 +59,7 @@ def _of_file(
 ) -> Iterator[pa.RecordBatch]:
     beginning = look(found, columns)
     layout = recognised(beginning)
+    _refuse_unread(columns, layout, beginning, found)
     if layout is None:
         yield from map(_of_pairs, read_file(PAIRS, found, columns, problems))
         return
@@ -70,6 +72,29 @@ def _of_file(
             yield from bounded(whole)
             continue
         yield from _rows(name, chunk, opened.read, problems, reading)
+
+
+def _refuse_unread(
+    columns: Columns, layout: Layout | None, beginning: Beginning, found: Found
+) -> None:
+    """Refuse a column that the user names for a field which these pairs do not have.
+
+    Raises:
+        UsageError: the field, and those that there are.
+    """
+    targets = PAIRS.targets if layout is None else layout.open(beginning).targets
+    fields = [target.name for target in targets]
+    inner = frozenset() if layout is None else layout.inner
+    unread = next((name for name in columns if name not in {*fields, *inner}), None)
+    if unread is None:
+        return
+    kind = "pairs of texts" if layout is None else layout.name
+    raise UsageError(
+        f"--column {unread}={columns[unread]}: read as {kind}, they have no field '{unread}'",
+        where=found.spec,
+        hint=f"Their fields: {', '.join(fields)}. --ignore {shell_word(columns[unread])} says that "
+        "the column does not matter.",
+    )
 
 
 def sample_examples(spec: str, columns: Mapping[str, str]) -> tuple[Sample, bool] | None:

@@ -329,6 +329,31 @@ def _texts(spec: str, fitting: dict[str, Sample]) -> Guess:
     return Guess(role, spec, f"{why}; {known.why}", sure=sure)
 
 
+def further_texts(spec: str) -> list[str]:
+    """Columns of several words beside the query's, the longest first."""
+    columns = _header(spec)
+    read = sample("queries", spec, {}).sources.values()
+    lengths, words = _texts_of(spec, [name for name in columns if name not in read])
+    likely = [name for name in lengths if name in words and not names_another(name)]
+    return sorted(likely, key=lambda name: -lengths[name])
+
+
+def _texts_of(spec: str, columns: list[str]) -> tuple[dict[str, float], set[str]]:
+    """The mean length of each column of texts, and those that hold more than a word."""
+    lengths: dict[str, float] = {}
+    words: set[str] = set()
+    for name in columns:
+        try:
+            found = sample("pairs", spec, {"query": name, "positive": name})
+        except NegmineError:
+            continue
+        if found.table.num_rows:
+            lengths[name] = _mean(found, "positive")
+            if pc.any(pc.match_substring(found.table.column("positive"), " ")).as_py():
+                words.add(name)
+    return lengths, words
+
+
 def _unknown_names(spec: str) -> Guess | None:
     """A table whose columns have other names than those known: told by what they hold."""
     columns = _header(spec)
@@ -337,14 +362,7 @@ def _unknown_names(spec: str) -> Guess | None:
     if columns and (not named or any(len(name.split()) > _NAME_WORDS for name in columns)):
         columns = [f"#{number}" for number in range(1, len(columns) + 1)]
         why = "the first line is a record, so columns go by number"
-    lengths: dict[str, float] = {}
-    for name in columns:
-        try:
-            found = sample("pairs", spec, {"query": name, "positive": name})
-        except NegmineError:
-            continue
-        if found.table.num_rows:
-            lengths[name] = _mean(found, "positive")
+    lengths, words = _texts_of(spec, columns)
     told = spec.rstrip("/").rsplit("/", 1)[-1]
     by_name = {"queries": _QUERY_NAME.search(told), "corpus": _CORPUS_NAME.search(told)}
     role = next((role for role, match in by_name.items() if match), None)
@@ -356,8 +374,7 @@ def _unknown_names(spec: str) -> Guess | None:
     asking = [name for name in texts if _QUERY_NAME.search(name)]
     if len(texts) > 2 or len(asking) != 1:
         # What is called a label, a score or negatives is neither, where enough is left.
-        likely = [name for name in texts if not names_another(name)]
-        first, second = (likely if len(likely) > 1 else texts)[:2]
+        first, second = _likely(texts, words, asking)
         raise UnclearError(
             "which of its texts is the query and which is the positive is not told by names: "
             f"{', '.join(texts)}",
@@ -373,6 +390,23 @@ def _unknown_names(spec: str) -> Guess | None:
         f"query from '{query}', positive from '{positive}': {why}; change column if not so",
         columns={"query": query, "positive": positive},
     )
+
+
+def _likely(texts: list[str], words: set[str], asking: list[str]) -> tuple[str, str]:
+    """The two of several texts that most likely are a query and its positive, to advise them.
+
+    What is called a label, a score or negatives is neither, and what has one word alone is an id or
+    a category, where enough is left.
+    """
+    likely = [name for name in texts if not names_another(name)]
+    likely = likely if len(likely) > 1 else texts
+    several = [name for name in likely if name in words]
+    if len(several) == 1:
+        # What its positives are is no column of texts, or none that could be one.
+        return several[0], "COLUMN"
+    likely = several or likely
+    query = next((name for name in likely if name in asking), likely[0])
+    return query, next(name for name in likely if name != query)
 
 
 def _id_and_text(

@@ -123,7 +123,7 @@ _FIELDS_OF_SETS = ("negative", "label", "score")
 #: Columns of judgements that are no grade whatever they hold.
 _NO_GRADES = _words("iteration iter q0 0 url index unnamed metadata")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+|[0-9]+")
-_IDS = _words("id ids idx index row rowid number no nr unnamed offset start end")
+_IDS = _words("id ids idx index rank row rowid number no nr unnamed offset start end")
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,10 @@ def _advice(kind: Input, suspect: Suspect, sources: Mapping[str, str]) -> str:
     """What a column seems to be, and the options that settle it."""
     name = short(suspect.column)
     names = [target.name for target in kind.targets]
-    names += _FIELDS_OF_SETS if kind.name == "pairs" else ()
+    if kind.name == PAIRS.name:
+        # A label or a score makes labelled pairs of those that have no negatives.
+        plain = "positive" in sources and not any(one.startswith("negative") for one in sources)
+        names += _FIELDS_OF_SETS if plain else _FIELDS_OF_SETS[:1]
     target = next((field for field in suspect.role.targets if field in names), None)
     told = f"'{name}': {suspect.role.name}, {suspect.by}."
     if target is not None and target in sources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ TEXT_FIELDS = (
 )
 #: Scores are kept as float32.
 _LARGEST = 3.4028234e38
-_DOCID = ("docid", "_id", "id", "doc_id", "passage_id", "psg_id", "pid")
+_DOCID = ("docid", "_id", "id", "doc_id", "passage_id", "psg_id", "pid", "paragraph_id")
 
 
 class Passage(NamedTuple):
@@ -135,6 +136,13 @@ class Record:
             qid, text = text, None
         if text is None and qid is None:
             raise BadValueError(f"field '{self.name('query')}' is missing")
+        if _is_instructed(text):
+            name, column = self.name("query"), json.dumps(self.name("query"))
+            raise BadValueError(
+                f"field '{name}' is a list of two texts: an instruction and the query?",
+                "Take the texts alone, of the query and in the same way of its documents: "
+                f"jq -c '.[{column}] |= .[1]' FILE; an instruction is retrieve --query-prompt's.",
+            )
         return (
             None if qid is None else id_value(qid, self.name("qid")),
             None if text is None else text_value(text, self.name("query")),
@@ -173,12 +181,20 @@ class Layout:
         open: which of its columns are taken, and how they are read.
         unread: columns that belong to it and say nothing that is asked here, each with what to
             tell about it; they are told as ignored and never asked about.
+        inner: what a user may name that is no column but a field of the passages.
     """
 
     name: str
     fits: Callable[[Beginning], bool]
     open: Callable[[Beginning], Opened]
     unread: Mapping[str, str] = field(default_factory=dict)
+    inner: frozenset[str] = frozenset()
+
+
+def _is_instructed(value: Any) -> bool:
+    """Whether a query is two texts, as INSTRUCTOR's training data have them."""
+    two = isinstance(value, list) and len(value) == len(("instruction", "text"))
+    return two and all(isinstance(item, str) for item in value)
 
 
 def passage(value: Any, where: str) -> Passage:
@@ -190,7 +206,13 @@ def passage(value: Any, where: str) -> Passage:
     if isinstance(value, str):
         return Passage(None, "", text_value(value, where))
     if not isinstance(value, Mapping):
-        raise BadValueError(f"field '{where}' must be a text, found {type_name(value)}")
+        ids = isinstance(value, int) and not isinstance(value, bool)
+        raise BadValueError(
+            f"field '{where}' must be a text, found {type_name(value)}",
+            "Ids of documents are named by --column positive_id=COLUMN and negative_id=COLUMN."
+            if ids
+            else None,
+        )
     docid = next((value[name] for name in _DOCID if value.get(name) not in (None, "")), None)
     text = next((value[name] for name in TEXT_FIELDS if value.get(name) is not None), None)
     title = value.get("title")

@@ -153,4 +153,5 @@ CANDIDATES = Layout(
         ),
         _ANSWERS,
     ),
+    inner=frozenset((LABEL.name,)),
 )

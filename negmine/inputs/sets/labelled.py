@@ -31,10 +31,20 @@ _DOCUMENT = Target(
     "document",
     "raw",
     (
-        *("document", "documents", "docs", "passages", "sentence2", "text2", "question2"),
+        *(
+            "document",
+            "documents",
+            "docs",
+            "passages",
+            "candidates",
+            "sentence2",
+            "text2",
+            "question2",
+        ),
         *POSITIVE.aliases,
     ),
 )
+_NAMED = Target("positive", "raw", ("positive",))
 _DOCID = Target("docid", "raw", ("docid", "docids", "doc_id", "doc_ids", "document_ids"))
 LABEL = Target(
     "label",
@@ -58,20 +68,40 @@ class UnclearLabelError(BadValueError):
 def _fits(beginning: Beginning) -> bool:
     return (
         beginning.has(_QUERY, QID)
-        and beginning.has(_DOCUMENT, _DOCID)
+        and beginning.has(_document(beginning), _DOCID)
         and beginning.has(LABEL, SCORE)
         and not has_negatives(beginning)
     )
 
 
+def _document(beginning: Beginning) -> Target:
+    """The documents; a positive that the user names is one, as its label tells."""
+    return _NAMED if _NAMED.name in beginning.asked else _DOCUMENT
+
+
 def _open(beginning: Beginning) -> Opened:
-    return Opened((_QUERY, QID, _DOCUMENT, _DOCID, LABEL, SCORE), _read)
+    document = _document(beginning)
+    values = [item for value in beginning.values(LABEL) for item in _listed(value)]
+    if values and all(str(value) in ("0", "1") for value in values):
+        beginning.asked.account.note(
+            f"'{beginning.source(LABEL)}': 1 is a positive, 0 was judged not to be one (where it "
+            "is the other way round: --grade 0=1 --grade 1=0)"
+        )
+
+    def read(record: Record, reading: Reading) -> Example:
+        return _read(record, reading, document.name)
+
+    return Opened((_QUERY, QID, document, _DOCID, LABEL, SCORE), read)
 
 
-def _read(record: Record, reading: Reading) -> Example:
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _read(record: Record, reading: Reading, documents: str) -> Example:
     qid, query = record.query()
-    name = record.name(_DOCUMENT.name)
-    found = [passage(value, name) for value in record.listed(_DOCUMENT.name)]
+    name = record.name(documents)
+    found = [passage(value, name) for value in record.listed(documents)]
     if found:
         ids = beside(record, _DOCID.name, len(found), name)
         found = [

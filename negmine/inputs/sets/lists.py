@@ -46,14 +46,21 @@ NEGATIVE = Target(
 _POSITIVE_ID = Target(
     "positive_id",
     "raw",
-    ("pos_id", "pos_ids", "positive_docid", "positive_id", "positive_document_ids"),
+    (
+        *("pos_id", "pos_ids", "positive_docid", "positive_id", "positive_document_ids"),
+        *("positive_docids", "positive_pids", "gold_ids", "gold_docids", "answer_pids"),
+    ),
 )
 _NEGATIVE_ID = Target(
     "negative_id",
     "raw",
     ("neg_id", "neg_ids", "negative_docid", "negative_id", "negative_document_ids"),
 )
-_POSITIVE_SCORES = Target("positive_scores", "raw", ("pos_scores", "pos_score", "positive_scores"))
+_POSITIVE_SCORES = Target(
+    "positive_scores",
+    "raw",
+    ("pos_scores", "pos_score", "positive_scores", "positive_score", "document_score"),
+)
 _NEGATIVE_SCORES = Target("negative_scores", "raw", ("neg_scores", "neg_score", "negative_scores"))
 #: Of the positive and then of the negatives.
 _SCORES = Target("scores", "raw", ("scores", "score", "labels", "label"))
