@@ -73,7 +73,8 @@ CORPUS = Input(
     "corpus",
     CORPUS_SCHEMA,
     (
-        Target("docid", "id", ("_id", "id", "docid", "doc_id", "pid"), made=True),
+        # Beside a passage's own id, docid is its document's (MS MARCO 2).
+        Target("docid", "id", ("_id", "id", "pid", "docid", "doc_id"), made=True),
         Target("title", "title", ("title",)),
         Target("text", "text", ("text", "contents", "body", "passage", "document")),
     ),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.inputs.test_training_sets import TRUTH, check
-from tests.training_sets import command, lines, mined, refused
+from tests.training_sets import command, lines, mined, refused, rows
 
 Row = dict[str, Any]
 #: A query, one of its texts, and whether that answers it.
@@ -185,3 +185,16 @@ def test_a_file_of_queries_with_other_texts_may_be_pairs(tmp_path: Path) -> None
     options = advised(command("init", pairs, "-o", "-").stderr)
     assert options == ["--column", "positive=context"]
     check(mined(tmp_path, pairs, *options, index=options), negatives=False)
+
+
+def test_a_passages_own_id_comes_before_its_documents(tmp_path: Path) -> None:
+    """MS MARCO 2's passages; their judgements name ``pid``."""
+    records = [
+        {"pid": f"msmarco_passage_01_{n}", "passage": t[1], "spans": "(0,3)", "docid": "doc_01"}
+        for n, t in enumerate(TRUTH)
+    ]
+    corpus = lines(tmp_path / "passages.jsonl", records)
+    result = command("index", "--corpus", corpus, "--no-bm25", "-o", tmp_path / "index")
+    assert result.exit_code == 0, result.output
+    found = [row["docid"] for row in rows(tmp_path / "index" / "documents")]
+    assert found == [record["pid"] for record in records]
