@@ -6,14 +6,15 @@ Plain pairs of texts stay whole columns; what holds more is read record by recor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from negmine.errors import UsageError
+from negmine.errors import InvalidDataError, UsageError
 from negmine.inputs import limits
 from negmine.inputs.chunks import MISSING, Chunk
 from negmine.inputs.columns import Columns, shell_word
@@ -27,6 +28,10 @@ from negmine.inputs.sets.labelled import UnclearLabelError
 from negmine.inputs.specs import Specs
 from negmine.inputs.values import BadValueError, bounded
 
+#: Formats that hold texts alone.
+_TABLES = ("csv", "tsv")
+#: A list or an object as Python or JSON writes it, of texts.
+_WRITTEN = re.compile(r"\s*(\[\s*[\"'{].*\]|\{\s*[\"'].*\}|\[\])\s*", re.DOTALL)
 #: Records that a layout is recognised by.
 _LOOKED_AT = 100
 
@@ -60,6 +65,8 @@ def _of_file(
     beginning = look(found, columns)
     layout = recognised(beginning)
     _refuse_unread(columns, layout, beginning, found)
+    if found.format in _TABLES:
+        _refuse_written(_targets(layout, beginning), beginning, found)
     if layout is None:
         yield from map(_of_pairs, read_file(PAIRS, found, columns, problems))
         return
@@ -74,6 +81,27 @@ def _of_file(
         yield from _rows(name, chunk, opened.read, problems, reading)
 
 
+def _targets(layout: Layout | None, beginning: Beginning) -> tuple[Target, ...]:
+    return PAIRS.targets if layout is None else layout.open(beginning).targets
+
+
+def _refuse_written(targets: Iterable[Target], beginning: Beginning, found: Found) -> None:
+    """Refuse a table whose texts are lists or objects that a program wrote as text.
+
+    Raises:
+        InvalidDataError: the column, and what holds lists.
+    """
+    for target in targets:
+        values = [value for value in beginning.values(target) if value != ""]
+        if values and all(isinstance(v, str) and _WRITTEN.fullmatch(v) for v in values):
+            raise InvalidDataError(
+                f"column '{beginning.source(target)}' holds lists or objects written as text",
+                where=found.spec,
+                hint="A table has no lists, and pandas writes them so. Write JSON lines, "
+                "df.to_json('pairs.jsonl', orient='records', lines=True), or Parquet.",
+            )
+
+
 def _refuse_unread(
     columns: Columns, layout: Layout | None, beginning: Beginning, found: Found
 ) -> None:
@@ -82,8 +110,7 @@ def _refuse_unread(
     Raises:
         UsageError: the field, and those that there are.
     """
-    targets = PAIRS.targets if layout is None else layout.open(beginning).targets
-    fields = [target.name for target in targets]
+    fields = [target.name for target in _targets(layout, beginning)]
     inner = frozenset() if layout is None else layout.inner
     unread = next((name for name in columns if name not in {*fields, *inner}), None)
     if unread is None:

@@ -6,6 +6,8 @@ the truth of the rows.
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import shlex
 import tomllib
@@ -198,3 +200,34 @@ def test_a_passages_own_id_comes_before_its_documents(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     found = [row["docid"] for row in rows(tmp_path / "index" / "documents")]
     assert found == [record["pid"] for record in records]
+
+
+@pytest.mark.parametrize("column", ["pos", "neg"])
+@pytest.mark.parametrize("write", [str, json.dumps])
+def test_lists_that_a_table_holds_as_text(
+    tmp_path: Path, column: str, write: Callable[[Any], str]
+) -> None:
+    """As pandas' ``to_csv`` leaves them: a text that begins with a bracket is no passage."""
+    pairs = tmp_path / "train.csv"
+    with pairs.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["query", "pos", "neg"])
+        for q, p, n in TRUTH:
+            texts = {"pos": p, "neg": n} | {column: write([{"pos": p, "neg": n}[column]])}
+            table.writerow([q, texts["pos"], texts["neg"]])
+    told = refused(tmp_path, pairs)
+    assert f"column '{column}' holds lists or objects written as text" in told
+    assert "df.to_json(" in told
+    assert "written as text" in command("init", pairs, "-o", "-").stderr
+
+
+def test_texts_that_begin_with_a_bracket_are_texts(tmp_path: Path) -> None:
+    """One of them is no list, so none is."""
+    texts = ["['a', 'b'] is a list of Python's", "['x']", "[see below]"]
+    pairs = tmp_path / "train.csv"
+    with pairs.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["query", "positive"])
+        table.writerows(zip(QUERIES, texts, strict=True))
+    table_of = mined(tmp_path, pairs)
+    assert [table_of[query].positives for query in QUERIES] == [{text} for text in texts]
