@@ -28,6 +28,8 @@ from negmine.inputs.sets.labelled import UnclearLabelError
 from negmine.inputs.specs import Specs
 from negmine.inputs.values import BadValueError, bounded
 
+#: Names of columns that hold ids.
+_NAMES_IDS = re.compile(r"(^|[^a-z])(doc|p|passage|corpus)?_?ids?$", re.IGNORECASE)
 #: Formats that hold texts alone.
 _TABLES = ("csv", "tsv")
 #: A list or an object as Python or JSON writes it, of texts.
@@ -65,6 +67,7 @@ def _of_file(
     beginning = look(found, columns)
     layout = recognised(beginning)
     _refuse_unread(columns, layout, beginning, found)
+    _refuse_ids(columns, beginning, found)
     if found.format in _TABLES:
         _refuse_written(_targets(layout, beginning), beginning, found)
     if layout is None:
@@ -83,6 +86,29 @@ def _of_file(
 
 def _targets(layout: Layout | None, beginning: Beginning) -> tuple[Target, ...]:
     return PAIRS.targets if layout is None else layout.open(beginning).targets
+
+
+def _refuse_ids(columns: Columns, beginning: Beginning, found: Found) -> None:
+    """Refuse ids that the user names as texts, told by the column's name and the values' form.
+
+    Raises:
+        UsageError: the option that reads ids.
+    """
+    for field in ("positive", "negative"):
+        name = columns.get(field)
+        if name is None or not _NAMES_IDS.search(name):
+            continue
+        values = [record.get(name) for record in beginning.records]
+        told = [
+            item for value in values for item in (value if isinstance(value, list) else [value])
+        ]
+        if not any(isinstance(item, str) and " " in item.strip() for item in told):
+            asked = shell_word(f"{field}_id={name}")
+            raise UsageError(
+                f"--column {field}={name}: the column holds ids and no texts",
+                where=found.spec,
+                hint=f"Say --column {asked}, and give the documents with index --corpus.",
+            )
 
 
 def _refuse_written(targets: Iterable[Target], beginning: Beginning, found: Found) -> None:

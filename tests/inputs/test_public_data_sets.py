@@ -231,3 +231,25 @@ def test_texts_that_begin_with_a_bracket_are_texts(tmp_path: Path) -> None:
         table.writerows(zip(QUERIES, texts, strict=True))
     table_of = mined(tmp_path, pairs)
     assert [table_of[query].positives for query in QUERIES] == [{text} for text in texts]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_ids_named_as_texts_say_how_ids_are_named(tmp_path: Path, listed: bool) -> None:
+    lines(tmp_path / "corpus.jsonl", [{"_id": f"d{n}", "text": t[1]} for n, t in enumerate(TRUTH)])
+    records = [
+        {"query": t[0], "relevant_doc_ids": [f"d{n}"] if listed else f"d{n}"}
+        for n, t in enumerate(TRUTH)
+    ]
+    pairs = lines(tmp_path / "train.jsonl", records)
+    told = refused(tmp_path, pairs, index=["--column", "positive=relevant_doc_ids"])
+    assert "the column holds ids and no texts" in told
+    said = re.search("Say (--column .*?), and give", told)
+    assert said
+    index = command("index", "--corpus", tmp_path / "corpus.jsonl", "-o", tmp_path / "documents")
+    assert index.exit_code == 0, index.output
+    asked = ("--pairs", pairs, *shlex.split(said[1]), "-o", tmp_path / "out")
+    result = command("retrieve", tmp_path / "documents", *asked)
+    assert result.exit_code == 0, result.output
+    assert {row["docid"] for row in rows(tmp_path / "out") if row["label"] == 1} == {
+        *("d0", "d1", "d2"),
+    }
