@@ -29,10 +29,9 @@ import pyarrow as pa
 
 from negmine.learning.calibration import leave_one_out, needed, threshold
 from negmine.table import artifacts, ranking
-from negmine.table import part as table_part
 from negmine.table import schema as schemas
-from negmine.table.names import rank_column, score_column
-from negmine.table.part import UNRANKED
+from negmine.table.names import score_column
+from negmine.table.part import Part
 
 ALPHAS = (0.01, 0.05, 0.1, 0.2)
 FOLDS = 5
@@ -75,15 +74,9 @@ def read(scored: Path, by: str | None, source: str | None) -> tuple[Positives, s
     parts = []
     for part in artifact.parts:
         table = artifact.read(part)
-        known = pa.array(
-            (table.column("label").to_numpy() == 1) & (table_part.best_rank(table) < UNRANKED)
-        )
-        table = table.filter(known)
-        rank = (
-            table_part.best_rank(table)
-            if source is None
-            else table.column(rank_column(source)).fill_null(UNRANKED).to_numpy()
-        )
+        rows = Part(table)
+        table = table.filter(pa.array(rows.positive & rows.found))
+        rank = Part(table).rank(source)
         parts.append((table.column("qid"), table.column(score_column(name)), rank))
     qids = pa.chunked_array([chunk for qid, _, _ in parts for chunk in qid.chunks], pa.string())
     query, _ = ranking.string_codes(qids)

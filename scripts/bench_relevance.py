@@ -29,8 +29,9 @@ from negmine import log
 from negmine.commands import audit
 from negmine.learning import relevance
 from negmine.stages.filter import likeness
-from negmine.table import artifacts, part
+from negmine.table import artifacts
 from negmine.table.artifacts import Artifact
+from negmine.table.part import Part
 
 Tables = list[pa.Table]
 
@@ -105,10 +106,10 @@ def learned(
     score = [model.predict(table).to_numpy(zero_copy_only=False) for table in tables]
     query, positive, queries = [], [], 0
     for table in tables:
-        number, label = part.queries_and_positives(table)
-        query.append(number + queries)
-        positive.append(label)
-        queries += int(number[-1]) + 1
+        part = Part(table)
+        query.append(part.query + queries)
+        positive.append(part.positive)
+        queries += part.queries
     return np.concatenate(score), np.concatenate(positive), np.concatenate(query)
 
 
@@ -128,13 +129,11 @@ def keys(table: pa.Table) -> pa.Array:
 
 def shuffle(table: pa.Table, seed: int) -> pa.Table:
     """As many labels per query, on retrieved rows at random; unretrieved rows are taken out."""
-    table = table.filter(pa.array(part.best_rank(table) < np.iinfo(np.int32).max))
-    query, positive = part.queries_and_positives(table)
-    order = np.lexsort((np.random.default_rng(seed).random(len(query)), query))
-    label = np.zeros(len(query), dtype=np.int8)
-    label[order] = positive
-    at = table.schema.get_field_index("label")
-    return table.set_column(at, table.schema.field(at), pa.array(label))
+    part = Part(table.filter(pa.array(Part(table).found)))
+    order = np.lexsort((np.random.default_rng(seed).random(len(part)), part.query))
+    label = np.zeros(len(part), dtype=np.int8)
+    label[order] = part.positive
+    return part.relabelled(label).table
 
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:

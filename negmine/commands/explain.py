@@ -22,7 +22,7 @@ from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents
 from negmine.table.names import rank_column, score_column
-from negmine.table.part import positive_scores, read_score
+from negmine.table.part import Part
 
 _TEXT_WIDTH = 72
 #: A mistyped id is looked for among at most this many ids of about its length.
@@ -53,12 +53,12 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
     """
     name, table = _find(ledger, qid)
     params = ledger.manifest["params"]
-    docid, _ = ranking.string_codes(table.column("docid"))
+    part = Part(table)
     if params["by"] in params.get("unscored", ()):
         score = rank_only.preference(table, params["rank_by"])
     else:
-        score = read_score(table, params["by"])
-    order = ranking.rank_order(np.zeros(len(score), dtype=np.int64), score, docid)
+        score = part.score(params["by"])
+    order = ranking.rank_order(part.query, score, part.docid)
     table = table.take(pa.array(order))
     docids = table.column("docid").combine_chunks()
     documents = Documents(ledger.ancestor("index.documents"))
@@ -115,12 +115,11 @@ def thresholds(table: pa.Table, manifest: Mapping[str, Any]) -> dict[str, float 
         manifest: the ledger's.
     """
     params = manifest["params"]
-    label = table.column("label").to_numpy() == 1
+    part = Part(table)
     against = params.get("against", "min")
 
     def of_positives(name: str, transform: str) -> float:
-        score = read_score(table, name, transform)
-        return float(positive_scores(score, label, np.array([0]), against)[0])
+        return float(part.positive_score(part.score(name, transform), against)[0])
 
     anchor = of_positives(params["by"], params.get("transform", "none"))
     found = {f"positive ({against})": anchor}

@@ -13,9 +13,8 @@ from negmine.learning import calibration
 from negmine.learning.calibration import Bound, Form, Positives
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
-from negmine.table import draws, ranking
-from negmine.table import part as table_part
-from negmine.table.part import UNRANKED, positive_scores, read_score
+from negmine.table import draws
+from negmine.table.part import Part, known_scores
 
 #: The table's parts, once more from the start at every call.
 Tables = Callable[[], Iterable[pa.Table]]
@@ -38,7 +37,7 @@ def fit(tables: Tables, params: FilterParams, by: str) -> Fit:
         _refuse_logits(tables, by)
     known = np.empty(0)
     if params.percentile is not None:
-        known = _positive_scores(tables, params, by)
+        known = known_scores(tables(), by, params.transform)
         if len(known) == 0:
             raise InvalidDataError(f"--percentile: no positive has a score '{by}'")
     margins = _margins(tables, params, by) if params.difficulty else np.empty(0)
@@ -49,7 +48,7 @@ def fit(tables: Tables, params: FilterParams, by: str) -> Fit:
 def _refuse_logits(tables: Tables, by: str) -> None:
     low, high = np.inf, -np.inf
     for table in tables():
-        score = read_score(table, by)
+        score = Part(table).score(by)
         score = score[~np.isnan(score)]
         if len(score):
             low, high = min(low, float(score.min())), max(high, float(score.max()))
@@ -61,40 +60,20 @@ def _refuse_logits(tables: Tables, by: str) -> None:
         )
 
 
-def _positive_scores(tables: Tables, params: FilterParams, by: str) -> np.ndarray:
-    found = []
-    for table in tables():
-        score = read_score(table, by, params.transform)
-        found.append(score[(table.column("label").to_numpy() == 1) & ~np.isnan(score)])
-    return np.sort(np.concatenate(found)) if found else np.empty(0)
-
-
 def _margins(tables: Tables, params: FilterParams, by: str) -> np.ndarray:
     """Sorted ``s - p`` of candidates: all, or a random million, the same in any division."""
     rows = sum(table.num_rows for table in tables())
     found = [np.empty(0)]
     for table in tables():
-        score, anchor, _, positive = _arrays(table, params, by)
-        margin = score - anchor
-        keep = ~positive & ~np.isnan(margin)
+        part = Part(table)
+        score = part.score(by, params.transform)
+        margin = score - part.positive_score(score, params.against)
+        keep = ~part.positive & ~np.isnan(margin)
         if rows > _SAMPLE:
             draw = draws.draws(table.column("qid"), table.column("docid"), params.seed)
             keep &= draw < _SAMPLE / rows
         found.append(margin[keep])
     return np.sort(np.concatenate(found))
-
-
-def _arrays(
-    table: pa.Table, params: FilterParams, by: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(score, its query's positives' score, query number, positive) per row."""
-    codes, _ = ranking.string_codes(table.column("qid"))
-    starts = ranking.group_starts(codes)
-    lengths = np.diff(np.append(starts, len(codes)))
-    positive = table.column("label").to_numpy() == 1
-    score = read_score(table, by, params.transform)
-    anchor = np.repeat(positive_scores(score, positive, starts, params.against), lengths)
-    return score, anchor, np.repeat(np.arange(len(starts)), lengths), positive
 
 
 # --- the conformal bound ----------------------------------------------------------------------
@@ -138,11 +117,13 @@ def _better_form(
         limits[form] = float(np.quantile(values, alpha, method="lower"))
     kept: dict[Form, int] = {"score": 0, "margin": 0}
     for table in tables():
-        score, anchor, query, positive = _arrays(table, params, by)
-        asked = ~positive & _choosing(table, params) & ~np.isnan(anchor)
+        part = Part(table)
+        score = part.score(by, params.transform)
+        anchor = part.positive_score(score, params.against)
+        asked = ~part.positive & _choosing(table, params) & ~np.isnan(anchor)
         for form in forms:
             value = score if form == "score" else score - anchor
-            count = np.bincount(query[asked & (value < limits[form])])
+            count = np.bincount(part.query[asked & (value < limits[form])])
             kept[form] += int(np.minimum(count, params.num_negatives).sum())
     return "margin" if kept["margin"] > kept["score"] else "score"
 
@@ -156,23 +137,24 @@ def _positives(tables: Tables, params: FilterParams, by: str, groups: tuple[str,
     found: list[Positives] = []
     queries = 0
     for table in tables():
-        score, _, query, positive = _arrays(table, params, by)
-        rows = np.flatnonzero(positive)
-        other = calibration.leave_one_out(score[rows], query[rows], params.against)
+        part = Part(table)
+        rows = np.flatnonzero(part.positive)
+        score, query = part.score(by, params.transform)[rows], part.query[rows]
+        other = calibration.leave_one_out(score, query, params.against)
         found.append(
             Positives(
-                query=query[rows] + queries,
-                score=score[rows],
-                margin=score[rows] - other,
-                usable=table_part.best_rank(table)[rows] < UNRANKED,
+                query=query + queries,
+                score=score,
+                margin=score - other,
+                usable=part.found[rows],
                 group=group_of(table, params, groups)[rows],
                 choosing=_choosing(table, params)[rows],
             )
         )
-        queries += int(query[-1]) + 1 if len(query) else 0
+        queries += part.queries
     return Positives(
         *(
-            np.concatenate([getattr(part, name) for part in found])
+            np.concatenate([getattr(one, name) for one in found])
             for name in ("query", "score", "margin", "usable", "group", "choosing")
         )
     )

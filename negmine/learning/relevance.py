@@ -31,9 +31,10 @@ import pyarrow as pa
 from scipy.special import expit
 
 from negmine.errors import MissingDependencyError, UsageError
-from negmine.table import draws, part, ranking
+from negmine.table import draws, ranking
 from negmine.table import schema as schemas
 from negmine.table.names import LIKENESS, NOT_SEARCHED, rank_column, score_column
+from negmine.table.part import Part
 
 NAME = "p_relevant"
 _FOLDS = 5
@@ -41,7 +42,6 @@ _FOLDS = 5
 _FEWEST = 20
 #: Rows that are fitted to, about; of the rest none is needed.
 _ROWS = 300_000
-_UNRANKED = np.iinfo(np.int32).max
 #: Added to the seed, so that folds are not the sampler's draw.
 _FOLD_DRAW, _ROW_DRAW = 2_000_003, 3_000_017
 
@@ -130,19 +130,17 @@ def features(table: pa.Table) -> np.ndarray:
 
     A missing value is 0 after the query's normalisation, beside a feature that says so.
     """
-    codes, _ = ranking.string_codes(table.column("qid"))
-    starts = ranking.group_starts(codes)
-    query = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(codes))))
-    docid, _ = ranking.string_codes(table.column("docid"))
+    part = Part(table)
+    query, starts = part.query, part.starts
     sources = schemas.source_names(table.schema)
     columns = []
     for name in schemas.score_names(table.schema):
         # What is known of a row already would give its label away.
         if name == NAME or name in NOT_SEARCHED:
             continue
-        score = table.column(score_column(name)).to_numpy().astype(np.float64)
+        score = part.score(name)
         if name in sources:
-            score = np.where(table.column(rank_column(name)).is_valid().to_numpy(), score, np.nan)
+            score = np.where(part.valid(rank_column(name)), score, np.nan)
         known = ~np.isnan(score)
         count = np.maximum(np.bincount(query[known], minlength=len(starts)), 1)
         total = np.bincount(query[known], score[known], minlength=len(starts))
@@ -151,7 +149,7 @@ def features(table: pa.Table) -> np.ndarray:
         spread = np.sqrt(squares / count)[query]
         with np.errstate(invalid="ignore", divide="ignore"):
             z = np.where(spread > 0, (score - mean) / spread, 0.0)
-        place = ranking.positions(query, score, docid, known)
+        place = ranking.positions(query, score, part.docid, known)
         quantile = 1 - place / (count[query] + 1)
         lowest = np.full(len(starts), np.inf)
         np.minimum.at(lowest, query[known], score[known])
@@ -177,10 +175,11 @@ def likeness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     told = np.full(table.num_rows, bool(names))
     if not names:
         return np.empty((table.num_rows, 0)), told
-    query, _ = part.queries_and_positives(table)
+    part = Part(table)
+    query = part.query
     values = [table.column(name).to_numpy().astype(np.float64) for name in names]
     told = ~np.isnan(np.column_stack(values)).any(axis=1)
-    count = np.maximum(np.bincount(query[told], minlength=int(query[-1]) + 1), 1)
+    count = np.maximum(np.bincount(query[told], minlength=part.queries), 1)
     columns = []
     for value in values:
         mean = (np.bincount(query[told], value[told], minlength=len(count)) / count)[query]
@@ -204,23 +203,20 @@ def rank_features(table: pa.Table) -> np.ndarray:
 
 def _seen(table: pa.Table) -> np.ndarray:
     """Rows that every scorer saw."""
-    sources = schemas.source_names(table.schema)
-    seen = np.ones(table.num_rows, dtype=bool)
+    part, sources = Part(table), schemas.source_names(table.schema)
+    seen = np.ones(len(part), dtype=bool)
     for name in schemas.score_names(table.schema):
         if name not in sources and name != NAME:
-            seen &= table.column(score_column(name)).is_valid().to_numpy()
+            seen &= part.valid(score_column(name))
     return seen
 
 
 def teachable(table: pa.Table) -> np.ndarray:
     """Rows whose presence does not depend on their label: see the module's text."""
-    codes, _ = ranking.string_codes(table.column("qid"))
-    starts = ranking.group_starts(codes)
-    query = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(codes))))
-    positive = table.column("label").to_numpy() == 1
-    best = part.best_rank(table)
-    usable = _seen(table) & (best < _UNRANKED)
-    deepest = np.zeros(len(starts), dtype=np.int64)
+    part = Part(table)
+    query, positive, best = part.query, part.positive, part.best_rank
+    usable = _seen(table) & part.found
+    deepest = np.zeros(part.queries, dtype=np.int64)
     np.maximum.at(deepest, query[usable & ~positive], best[usable & ~positive])
     return usable & (~positive | (best <= deepest[query]))
 
@@ -241,8 +237,9 @@ def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
     names = ("x", "ranks", "like", "told", "y", "judged", "fold", "w")
     kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for table in tables:
-        positive = table.column("label").to_numpy() == 1
-        judged = positive | table.column("grade").is_valid().to_numpy()
+        part = Part(table)
+        positive = part.positive
+        judged = positive | part.valid("grade")
         chosen = teachable(table)
         if rate < 1:
             draw = draws.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
@@ -257,7 +254,7 @@ def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
         kept["fold"].append(folds(table, seed)[chosen])
         # What was thinned out counts for what was left out.
         kept["w"].append(np.where(judged, 1.0, 1 / rate)[chosen])
-    data = {name: np.concatenate(parts) for name, parts in kept.items()}
+    data = {name: np.concatenate(arrays) for name, arrays in kept.items()}
     y, fold, w = data["y"], data["fold"], data["w"]
     outside = [int(y[fold != number].sum()) for number in range(_FOLDS)]
     if min(outside) < _FEWEST or all(y):

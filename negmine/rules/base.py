@@ -12,7 +12,7 @@ from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.table import ranking
 from negmine.table.names import rank_column
-from negmine.table.part import positive_scores, read_rank, read_score
+from negmine.table.part import Part
 
 #: The place of a negative that a training set brought along.
 GIVEN = rank_column("given")
@@ -106,31 +106,28 @@ def view(
         fit: see :class:`View`.
         unscored: see :class:`View`.
     """
-    query, starts = ranking.query_numbers(table.column("qid"))
-    positive = table.column("label").to_numpy() == 1
-    score = read_score(table, by, params.transform)
-    unknown = np.full(len(query), np.nan)
-    guide = unknown if params.guide is None else read_score(table, params.guide)
-
-    def of_positives(values: np.ndarray) -> np.ndarray:
-        return positive_scores(values, positive, starts, params.against)[query]
-
+    part = Part(table)
+    score = part.score(by, params.transform)
+    guide = positive_guide = np.full(len(part), np.nan)
+    if params.guide is not None:
+        guide = part.score(params.guide)
+        positive_guide = part.positive_score(guide, params.against)
     return View(
-        query=query,
-        starts=starts,
-        positive=positive,
-        pseudo=np.zeros(len(query), dtype=bool) if pseudo is None else pseudo,
+        query=part.query,
+        starts=part.starts,
+        positive=part.positive,
+        pseudo=np.zeros(len(part), dtype=bool) if pseudo is None else pseudo,
         score=score,
-        positive_score=of_positives(score),
-        rank=read_rank(table, rank_by),
-        docid=ranking.Codes(table.column("docid")),
+        positive_score=part.positive_score(score, params.against),
+        rank=part.rank(rank_by),
+        docid=part.docid,
         guide=guide,
-        positive_guide=unknown if params.guide is None else of_positives(guide),
+        positive_guide=positive_guide,
         flags=flags or {},
-        group=np.zeros(len(query), dtype=np.int64) if group is None else group,
+        group=np.zeros(len(part), dtype=np.int64) if group is None else group,
         fit=fit or Fit(),
         unscored=unscored,
-        brought=brought(table) if params.prefer_given else np.zeros(len(query), dtype=bool),
+        brought=brought(table) if params.prefer_given else np.zeros(len(part), dtype=bool),
     )
 
 

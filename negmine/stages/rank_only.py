@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.names import NOT_SEARCHED, rank_column, score_column
-from negmine.table.part import UNRANKED, read_rank
+from negmine.table.names import NOT_SEARCHED, score_column
+from negmine.table.part import UNRANKED, Part
 
 #: Options that compare the score of ``--by`` with something, where they are given.
 _RULES = (
@@ -103,12 +102,12 @@ def preference(table: pa.Table, rank_by: str | None) -> np.ndarray:
     Rows that only a training set or judgements bring come after those that were found, in their
     own order.
     """
-    rank = read_rank(table, rank_by).astype(np.float64)
+    part = Part(table)
+    rank = part.rank(rank_by).astype(np.float64)
     others = [name for name in schemas.source_names(table.schema) if name in NOT_SEARCHED]
     brought = np.full(table.num_rows, float(UNRANKED))
     for name in others:
-        column = pc.fill_null(table.column(rank_column(name)), UNRANKED).to_numpy()
-        brought = np.minimum(brought, column.astype(np.float64))
+        brought = np.minimum(brought, part.rank(name).astype(np.float64))
     return -np.where(rank < UNRANKED, rank, UNRANKED + brought)
 
 

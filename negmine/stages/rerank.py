@@ -26,7 +26,6 @@ from negmine.params.values import named, per_name
 from negmine.scorers import HasPlacement, Prompts, Scorer, load_scorer, refer
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking
-from negmine.table import part as table_part
 from negmine.table import schema as schemas
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -34,6 +33,7 @@ from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
 from negmine.table.documents import Documents
 from negmine.table.names import score_column
+from negmine.table.part import Part
 
 VERSION = 2
 
@@ -293,14 +293,10 @@ def wanted(table: pa.Table, params: RerankParams) -> np.ndarray:
     """Rows to score: all, or positives and the ``--top`` best of each query."""
     if params.top is None:
         return np.ones(table.num_rows, dtype=bool)
-    query, _ = ranking.string_codes(table.column("qid"))
-    docid, _ = ranking.string_codes(table.column("docid"))
+    part = Part(table)
     by = (params.top_by or "best").removeprefix(score_column(""))
-    if by == "best":
-        key = -table_part.best_rank(table).astype(np.float64)
-    else:
-        key = table.column(score_column(by)).to_numpy().astype(np.float64)
-    order = ranking.rank_order(query, key, docid)
-    keep = np.zeros(table.num_rows, dtype=bool)
-    keep[order[ranking.positions_in_group(query[order]) <= params.top]] = True
-    return keep | (table.column("label").to_numpy() == 1)
+    key = -part.best_rank.astype(np.float64) if by == "best" else part.score(by)
+    order = ranking.rank_order(part.query, key, part.docid)
+    keep = np.zeros(len(part), dtype=bool)
+    keep[order[ranking.positions_in_group(part.query[order]) <= params.top]] = True
+    return keep | part.positive

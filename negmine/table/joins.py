@@ -11,7 +11,8 @@ from negmine.errors import UsageError, did_you_mean
 from negmine.table.documents import Documents
 from negmine.table.names import meta_column
 
-Part = tuple[str, pa.Table]
+#: A part with its name.
+NamedTable = tuple[str, pa.Table]
 
 
 def check(column: str, documents: Documents, option: str) -> str:
@@ -32,7 +33,9 @@ def check(column: str, documents: Documents, option: str) -> str:
     return column
 
 
-def join(parts: Iterable[Part], documents: Documents, column: str, at_once: int) -> Iterator[Part]:
+def join(
+    parts: Iterable[NamedTable], documents: Documents, column: str, at_once: int
+) -> Iterator[NamedTable]:
     """Each part with the column ``meta_COLUMN``, of its rows' documents.
 
     Args:
@@ -48,9 +51,9 @@ def join(parts: Iterable[Part], documents: Documents, column: str, at_once: int)
             yield name, table.append_column(meta_column(column), values.take(pa.array(row)))
 
 
-def groups(parts: Iterable[Part], at_once: int) -> Iterator[list[Part]]:
+def groups(parts: Iterable[NamedTable], at_once: int) -> Iterator[list[NamedTable]]:
     """Parts whose documents are looked up together, about ``at_once`` bytes of them."""
-    group: list[Part] = []
+    group: list[NamedTable] = []
     size = 0
     for part in parts:
         if group and size + part[1].nbytes > at_once:

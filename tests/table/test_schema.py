@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.errors import InvalidDataError, UsageError
-from negmine.table import part, ranking
+from negmine.table import ranking
 from negmine.table import schema as schemas
 from negmine.table.names import check_name
 
@@ -113,16 +113,6 @@ def test_a_few_codes_are_made_without_the_others() -> None:
 def test_positions_start_at_one_in_each_group() -> None:
     assert ranking.positions_in_group(np.array([3, 3, 5, 5, 5, 9])).tolist() == [1, 2, 1, 2, 3, 1]
     assert ranking.positions_in_group(np.array([], dtype=int)).tolist() == []
-
-
-def test_best_rank_ignores_sources_that_did_not_find_the_row() -> None:
-    table = pa.table(
-        {
-            "rank_a": pa.array([3, None, None], pa.int32()),
-            "rank_b": pa.array([5, 2, None], pa.int32()),
-        }
-    )
-    assert part.best_rank(table).tolist() == [3, 2, np.iinfo(np.int32).max]
 
 
 def test_check_names_the_column() -> None:

@@ -19,9 +19,9 @@ from negmine.commands.audit.settings import as_number
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.stages import filter as filtering
-from negmine.table import artifacts, ranking
+from negmine.table import artifacts
 from negmine.table.names import rank_column, score_column
-from negmine.table.part import positive_scores, read_score
+from negmine.table.part import Part
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -90,13 +90,9 @@ class Tally:
         for name, found in self.rank.items():
             rank = ledger.column(rank_column(name)).to_numpy().astype(np.float64)
             found.append(np.where(np.isnan(rank), np.inf, rank)[taken])
-        codes, _ = ranking.string_codes(ledger.column("qid"))
-        starts = ranking.group_starts(codes)
-        score = read_score(ledger, teacher)
-        label = ledger.column("label").to_numpy() == 1
-        anchor = positive_scores(score, label, starts, params.against)
-        lengths = np.diff(np.append(starts, len(codes)))
-        self.margin.append((score - np.repeat(anchor, lengths))[taken])
+        part = Part(ledger)
+        score = part.score(teacher)
+        self.margin.append((score - part.positive_score(score, params.against))[taken])
 
     def result(self) -> dict[str, Any]:
         """Rates with intervals."""

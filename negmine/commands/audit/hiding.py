@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from negmine.commands.audit.settings import VERSION
 from negmine.errors import InvariantError
 from negmine.table import artifacts, draws, ranking
-from negmine.table import part as table_part
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.part import UNRANKED, read_rank
+from negmine.table.part import Part
 
 RANDOM, HELD_OUT = "random", "held-out"
 _SEPARATOR = "\x1f"
@@ -56,9 +55,9 @@ def hide(table: pa.Table, scheme: Scheme, keep: int, seed: int) -> tuple[pa.Tabl
     Returns:
         (the table, grades of the hidden ones removed too; True for the rows it hid).
     """
-    query, _ = ranking.string_codes(table.column("qid"))
-    positive = table.column("label").to_numpy() == 1
-    hidden = np.zeros(len(query), dtype=bool)
+    part = Part(table)
+    query, positive = part.query, part.positive
+    hidden = np.zeros(len(part), dtype=bool)
     if scheme.name == HELD_OUT:
         # Seeds come in pairs, each query losing its positive in one of the two.
         draw = draws.draws(table.column("qid"), table.column("qid"), seed // 2)
@@ -68,13 +67,10 @@ def hide(table: pa.Table, scheme: Scheme, keep: int, seed: int) -> tuple[pa.Tabl
         if scheme.source is None:
             key = draws.draws(table.column("qid"), table.column("docid"), seed)
         else:
-            key = -read_rank(table, scheme.source).astype(np.float64)
-        docid, _ = ranking.string_codes(table.column("docid"))
-        order = rows[ranking.rank_order(query[rows], key[rows], docid[rows])]
+            key = -part.rank(scheme.source).astype(np.float64)
+        order = rows[ranking.rank_order(query[rows], key[rows], part.docid, rows)]
         hidden[order[ranking.positions_in_group(query[order]) > keep]] = True
-    label = np.where(hidden, 0, table.column("label").to_numpy()).astype(np.int8)
-    index = table.schema.get_field_index("label")
-    table = table.set_column(index, table.schema.field(index), pa.array(label))
+    table = part.relabelled(positive & ~hidden).table
     index = table.schema.get_field_index("grade")
     grade = pc.if_else(pa.array(hidden), pa.scalar(None, pa.float64()), table.column("grade"))
     return table.set_column(index, table.schema.field(index), grade), hidden
@@ -112,7 +108,7 @@ def mask(source: Artifact, folder: Path, scheme: Scheme, keep: int, seed: int) -
                 pairs=keys_of(table.filter(mask)),
                 qids=table.column("qid").filter(mask).combine_chunks().unique(),
             )
-            table = table.filter(pa.array(~hidden | (table_part.best_rank(table) < UNRANKED)))
+            table = table.filter(pa.array(~hidden | Part(table).found))
             writer.add_table(name, table, source.schema())
         writer.commit({})
     return found

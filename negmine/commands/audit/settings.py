@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
-import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.learning.relevance import NAME as P_RELEVANT
@@ -17,7 +16,7 @@ from negmine.params.filter import FilterParams
 from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import score_column
-from negmine.table.part import read_score
+from negmine.table.part import known_scores
 
 VERSION = 1
 
@@ -138,13 +137,8 @@ def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
         # Made by the filter, so not in the table yet: a probability.
         return np.linspace(0, 1, 101)
     name = schemas.pick_score(schema, params.by, "--by")
-    found = []
-    for part in source.parts:
-        table = source.read(part, ["label", score_column(name)])
-        known = table.filter(pc.equal(table.column("label"), 1))
-        found.append(read_score(known, name, params.transform))
-    scores = np.concatenate(found)
-    scores = scores[~np.isnan(scores)]
+    tables = (source.read(part, ["label", score_column(name)]) for part in source.parts)
+    scores = known_scores(tables, name, params.transform)
     if len(scores) == 0:
         raise InvalidDataError(
             f"--sweep auto: no positive has a score '{name}'",

@@ -21,7 +21,7 @@ from negmine.rules.borders import borders
 from negmine.table import draws, ranking
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import rank_column
-from negmine.table.part import UNRANKED, read_rank
+from negmine.table.part import UNRANKED, Part
 
 #: The rows whose distributions are drawn.
 GROUPS = ("positive", "selected", "dropped", "random")
@@ -300,7 +300,7 @@ def _count_dropped(part: Slice, rows: Counter[str], queries: Counter[str]) -> No
 
 
 def _count_ranks(part: Slice, ranks: Ranks, margins: np.ndarray) -> None:
-    rank = read_rank(part.table, ranks.source)
+    rank = Part(part.table).rank(ranks.source)
     ranked = rank < UNRANKED
     place = part.fate[ranked].astype(np.int64) * ranks.counts.shape[1] + rank[ranked] - 1
     counted = np.bincount(place, minlength=ranks.counts.size)
@@ -406,7 +406,7 @@ def _hubs(reader: Reader, reuse: _Reuse) -> Hubs:
             hit = np.isin(digests, keys)
             for number in np.flatnonzero(hit):
                 chosen[docids[int(number)].as_py()] = wanted[int(digests[number])]
-            labelled = codes[table.column("label").to_numpy() == 1]
+            labelled = codes[Part(table).positive]
             for number in labelled[hit[labelled]].tolist():
                 positive[docids[number].as_py()] += 1
     top = [Hub(docid, count, positive[docid]) for docid, count in chosen.items()]

@@ -19,7 +19,7 @@ from negmine.table import draws
 from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import score_column
-from negmine.table.part import positive_scores, read_score
+from negmine.table.part import Part, known_scores, positive_scores
 
 #: What became of a row.
 POSITIVE, DROPPED, SURVIVED, SELECTED = range(4)
@@ -96,7 +96,7 @@ class Slice:
 
     def measure(self, measure: Measure) -> np.ndarray:
         """A measure of every row, float64 [n]; NaN where it is not known."""
-        score = read_score(self.table, measure.score, measure.transform)
+        score = Part(self.table).score(measure.score, measure.transform)
         if measure.kind == "score":
             return score
         view = self.view
@@ -185,7 +185,8 @@ def open_reader(ledger: Artifact, seed: int) -> Reader:
     by = schemas.pick_score(schema, params.by, "--by")
     fit = Fit(bound=_bound(ledger.manifest))
     if params.percentile is not None:
-        fit = replace(fit, positive_scores=_positive_scores(ledger, by, params.transform))
+        tables = (ledger.read(name, ["label", score_column(by)]) for name in ledger.parts)
+        fit = replace(fit, positive_scores=known_scores(tables, by, params.transform))
     return Reader(
         ledger=ledger,
         params=params,
@@ -216,12 +217,3 @@ def _bound(manifest: Mapping[str, Any]) -> Bound | None:
     groups = facts.get("groups", {"": facts})
     thresholds = np.array([group["threshold"] for group in groups.values()], dtype=np.float64)
     return Bound(facts["form"], thresholds, tuple(groups), facts)
-
-
-def _positive_scores(ledger: Artifact, by: str, transform: str) -> np.ndarray:
-    found = []
-    for name in ledger.parts:
-        table = ledger.read(name, ["label", score_column(by)])
-        found.append(read_score(table.filter(pc.equal(table.column("label"), 1)), by, transform))
-    scores = np.concatenate(found)
-    return np.sort(scores[~np.isnan(scores)])

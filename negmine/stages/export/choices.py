@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Examples, Kind, Measure, nothing
-from negmine.table import ranking
 from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import rank_column, score_column
+from negmine.table.part import Part
 
 Side = Literal["all", "train", "heldout"]
 #: The extra column that the ledger does not hold: which positives the filter chose itself.
@@ -100,7 +100,7 @@ class Choices:
         used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
         # A query without a chosen row still counts as a query, so its first row is kept.
         first = np.zeros(table.num_rows, dtype=bool)
-        first[ranking.query_numbers(table.column("qid"))[1]] = True
+        first[Part(table).starts] = True
         table = table.filter(pc.or_(used, pa.chunked_array([pa.array(first)])))
         qids = table.column("qid").combine_chunks().unique()
         most = self._most[name]
@@ -125,7 +125,7 @@ class Choices:
         doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
         score = table.column(self._by).to_numpy().astype(np.float64)
         # A positive that nobody judged is the filter's own.
-        labelled = table.column("label").to_numpy() == 1
+        labelled = Part(table).positive
         own = labelled & table.column("grade").is_null().to_numpy()
         positive = np.flatnonzero(labelled if self._promoted else labelled & ~own)
         position = pc.fill_null(table.column("selected"), 0).to_numpy()

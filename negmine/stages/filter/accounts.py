@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from negmine.table import ranking
 from negmine.table.conservation import conserve, violated
+from negmine.table.part import Part
 
 
 def check_ledger(part: pa.Table, ledger: pa.Table, asked: int, stats: Mapping[str, int]) -> None:
@@ -48,7 +49,7 @@ def check_ledger(part: pa.Table, ledger: pa.Table, asked: int, stats: Mapping[st
         violated("a known positive was selected as a negative")
     if pc.any(pc.is_valid(chosen.column("dropped_by"))).as_py():
         violated("a dropped candidate was selected as a negative")
-    query, _ = ranking.query_numbers(chosen.column("qid"))
+    query = Part(chosen).query
     number = np.asarray(chosen.column("selected"), dtype=np.int64)
     per_query = np.bincount(query)
     if per_query.max(initial=0) > asked:

@@ -23,7 +23,7 @@ from negmine.stages.filter import short_queries
 from negmine.stages.filter.options import Columns, optional_columns
 from negmine.table import draws, ranking
 from negmine.table.names import score_column
-from negmine.table.part import UNRANKED, positive_scores, read_rank, read_score
+from negmine.table.part import UNRANKED, Part, positive_scores
 
 #: Added to the seed where a draw must not be the sampler's.
 _OTHER_DRAW = 1_000_003
@@ -79,21 +79,18 @@ def label_pseudo(
     pseudo = np.zeros(table.num_rows, dtype=bool)
     if params.pseudo_positive is None:
         return table, pseudo
-    query, starts = ranking.query_numbers(table.column("qid"))
-    lengths = np.diff(np.append(starts, len(query)))
-    label = table.column("label").to_numpy()
-    labelled = np.repeat(np.maximum.reduceat(label, starts) == 1, lengths)
+    part = Part(table)
+    labelled = np.zeros(part.queries, dtype=bool)
+    labelled[part.query[part.positive]] = True
     # Where a query has no positive, what was judged was judged not to be one.
-    barred = barred | table.column("grade").is_valid().to_numpy()
-    score = read_score(table, columns.by, params.transform)
-    rank = read_rank(table, columns.rank_by)
+    barred = barred | part.valid("grade")
+    score = part.score(columns.by, params.transform)
+    rank = part.rank(columns.rank_by)
     near = rank <= params.range_max if params.range_max is not None else rank < UNRANKED
-    docid = ranking.Codes(table.column("docid"))
-    place = ranking.positions(query, score, docid, ~labelled & near & ~barred & ~np.isnan(score))
+    eligible = ~labelled[part.query] & near & ~barred & ~np.isnan(score)
+    place = ranking.positions(part.query, score, part.docid, eligible)
     pseudo = (place == 1) & (score > params.pseudo_positive)
-    index = table.schema.get_field_index("label")
-    changed = pa.array(np.where(pseudo, 1, label).astype(np.int8))
-    return table.set_column(index, table.schema.field(index), changed), pseudo
+    return part.relabelled(part.positive | pseudo).table, pseudo
 
 
 def decide(
@@ -135,7 +132,7 @@ def decide(
     if columns.sample_by in columns.unscored:
         order_by = rank_only.preference(table, columns.rank_by)
     else:
-        order_by = view.score if same else read_score(table, columns.sample_by)
+        order_by = view.score if same else Part(table).score(columns.sample_by)
     ordered = partial(_places, table, view, params, order_by, same)
     place = ordered(reason < 0)
     copies = np.full(len(reason), -1, dtype=np.int64)
@@ -317,21 +314,22 @@ def _fill(
 
 
 def _weight(table: pa.Table, view: View, params: FilterParams, fit: Fit) -> np.ndarray:
+    part = Part(table)
     if params.weight in ("dclr", "gcse"):
         assert params.weight_by is not None
-        second = read_score(table, params.weight_by)
+        second = part.score(params.weight_by)
         if params.weight == "dclr":
             weight = weights.dclr(second, params.weight_above)
         else:
             assert params.weight_student is not None
             weight = weights.gcse(
-                read_score(table, params.weight_student),
+                part.score(params.weight_student),
                 second,
                 temperature=params.weight_temperature,
                 sigma=params.weight_sigma,
             )
     else:
-        relevant = read_score(table, P_RELEVANT)
+        relevant = part.score(P_RELEVANT)
         if params.weight == "p-relevant":
             weight = weights.irrelevance(relevant)
         else:

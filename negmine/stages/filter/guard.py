@@ -29,7 +29,6 @@ from negmine.sources.vectors import pair_cosines
 from negmine.stages.filter import own_documents
 from negmine.stages.filter.own_documents import SameIds
 from negmine.table import joins as kept
-from negmine.table import part as table_part
 from negmine.table import ranking
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import unit_vectors_of
@@ -37,7 +36,7 @@ from negmine.table.documents import Documents
 from negmine.table.draws import digests, digests_of
 from negmine.table.joins import distinct
 from negmine.table.names import score_column
-from negmine.table.part import positive_scores, read_score
+from negmine.table.part import Part
 
 #: Gives the part the labels that count; the rows of the mask may not become positives.
 Label = Callable[[pa.Table, np.ndarray], pa.Table]
@@ -61,7 +60,7 @@ class _Group:
             where no setting asks.
     """
 
-    parts: list[kept.Part]
+    parts: list[kept.NamedTable]
     rows: list[np.ndarray]
     features: np.ndarray | None = None
     bands: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint64))
@@ -154,7 +153,7 @@ class Guard:
             for name in (*self._cosines, *params.closer_than_positive)
         }
 
-    def flags(self, parts: Iterable[kept.Part], label: Label) -> Iterator[Flagged]:
+    def flags(self, parts: Iterable[kept.NamedTable], label: Label) -> Iterator[Flagged]:
         """The masks of each part, in order.
 
         Args:
@@ -174,8 +173,8 @@ class Guard:
         self, name: str, table: pa.Table, group: _Group, row: np.ndarray
     ) -> dict[str, np.ndarray]:
         params = self._params
-        qids = table.column("qid")
-        query, positive = table_part.queries_and_positives(table)
+        qids, part = table.column("qid"), Part(table)
+        query, positive = part.query, part.positive
         found = {BETWEEN: self._between(table, positive)}
         if group.features is not None:
             found.update(self._text_flags(name, table, group, row))
@@ -203,7 +202,7 @@ class Guard:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
             found["excluded"] = ~positive & inside.to_numpy(zero_copy_only=False)
         if self._cosines or params.closer_than_positive:
-            found.update(self._vector_flags(table, query, positive))
+            found.update(self._vector_flags(part))
         return found
 
     def _barred(self, name: str, table: pa.Table, group: _Group, row: np.ndarray) -> np.ndarray:
@@ -251,7 +250,8 @@ class Guard:
         """What the texts of a part's documents say."""
         params, features = self._params, group.features
         assert features is not None
-        query, positive = table_part.queries_and_positives(table)
+        part = Part(table)
+        query, positive = part.query, part.positive
         size, signature = features["size"], features["signature"]
         content = np.where(size > 0, features["content"], 0)[row]
         told = content != 0
@@ -311,7 +311,7 @@ class Guard:
     def _queries(self, part: str) -> pa.Table:
         return self._retrieved.read(f"_queries/{part}")
 
-    def _groups(self, parts: Iterable[kept.Part]) -> Iterator[_Group]:
+    def _groups(self, parts: Iterable[kept.NamedTable]) -> Iterator[_Group]:
         """Parts whose documents are looked up together, as many as memory allows."""
         if not self._texts and self._params.sibling_by is None:
             for part in parts:
@@ -326,7 +326,7 @@ class Guard:
         signatures = Signatures(documents)
         # Bands are about as large as what they are made of.
         at_once = signatures.fitting(self.at_once // (1 + self._params.repeated_texts))
-        group: list[kept.Part] = []
+        group: list[kept.NamedTable] = []
         # At most so many documents: counted only when rows alone could exceed what fits, and then
         # seldom again, because a group that is more than half full is closed.
         size = held = 0
@@ -346,7 +346,7 @@ class Guard:
             yield self._group(group, documents, signatures)
 
     def _group(
-        self, parts: list[kept.Part], documents: Documents, signatures: Signatures
+        self, parts: list[kept.NamedTable], documents: Documents, signatures: Signatures
     ) -> _Group:
         docids, rows = distinct([table.column("docid") for _, table in parts])
         features = signatures.take(docids) if self._texts else None
@@ -393,12 +393,11 @@ class Guard:
 
     # --- vectors ------------------------------------------------------------------------------
 
-    def _vector_flags(
-        self, table: pa.Table, query: np.ndarray, positive: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def _vector_flags(self, part: Part) -> dict[str, np.ndarray]:
         """Cosines with the positives of each row's query, compared."""
         found: dict[str, np.ndarray] = {}
-        row = self._documents.rows(table.column("docid").combine_chunks())
+        query, positive = part.query, part.positive
+        row = self._documents.rows(part.table.column("docid").combine_chunks())
         left, right = identity.positive_pairs(query, positive)
         if self._cosines:
             near = np.zeros(len(query), dtype=bool)
@@ -409,23 +408,16 @@ class Guard:
         names = self._params.closer_than_positive
         if names:
             # Concatenated vectors of length 1 have the mean of the cosines.
-            asked = np.mean([read_score(table, name) for name in names], axis=0)
+            asked = np.mean([part.score(name) for name in names], axis=0)
             between = np.mean(
                 [pair_cosines(self._vectors[n], row, left, right) for n in names], axis=0
             )
-            found["closer_than_positive"] = _not_closer(
-                query, positive, asked, left, right, between
-            )
+            found["closer_than_positive"] = _not_closer(part, asked, left, right, between)
         return found
 
 
 def _not_closer(
-    query: np.ndarray,
-    positive: np.ndarray,
-    asked: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
-    between: np.ndarray,
+    part: Part, asked: np.ndarray, left: np.ndarray, right: np.ndarray, between: np.ndarray
 ) -> np.ndarray:
     """Rows that fail ``dist(q,d) < dist(q,d+)`` and ``dist(q,d) < dist(d+,d)``, cosine distances.
 
@@ -434,20 +426,18 @@ def _not_closer(
     vectors are compared whole. A row or positive that an encoder did not score fails.
 
     Args:
-        query: query number per row.
-        positive: known positives.
+        part: the rows.
         asked: cosine of each row with its query.
         left: rows that are compared with a positive.
         right: the positives' rows.
         between: cosine of each such pair.
     """
-    starts = ranking.group_starts(query)
-    farthest = positive_scores(asked, positive, starts, "min")[query] if len(query) else asked
-    kept = np.zeros(len(query), dtype=bool)
+    farthest = part.positive_score(asked, "min")
+    kept = np.zeros(len(part), dtype=bool)
     counts = asked[right] == farthest[left]
     both = counts & (asked[left] > farthest[left]) & (asked[left] > between)
     kept[left[both]] = True
-    return ~positive & ~kept
+    return ~part.positive & ~kept
 
 
 def compares_texts(params: FilterParams) -> bool:

@@ -16,18 +16,21 @@ from negmine.dedup import minhash as identity
 from negmine.dedup.signatures import Signatures
 from negmine.learning import similarity
 from negmine.sources.vectors import pair_cosines
-from negmine.table import draws, part
+from negmine.table import draws
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import dense_sources, normalised, vectors_of
 from negmine.table.documents import Documents
-from negmine.table.joins import Part, distinct, groups
+from negmine.table.joins import NamedTable, distinct, groups
 from negmine.table.names import likeness_column
+from negmine.table.part import Part
 
 #: Added to the seed, so that what a row is not compared with is no other choice's draw.
 _DRAW = 4_000_037
 
 
-def join(parts: Iterable[Part], source: Artifact, seed: int, at_once: int) -> Iterator[Part]:
+def join(
+    parts: Iterable[NamedTable], source: Artifact, seed: int, at_once: int
+) -> Iterator[NamedTable]:
     """Each part with the columns; rows of queries with fewer than two positives hold null.
 
     Args:
@@ -45,9 +48,9 @@ def join(parts: Iterable[Part], source: Artifact, seed: int, at_once: int) -> It
         features = signatures.take(docids)
         documents_rows = documents.known_rows(docids)
         for (name, table), row in zip(group, rows, strict=True):
-            query, positive = part.queries_and_positives(table)
+            part = Part(table)
             draw = draws.draws(table.column("qid"), table.column("docid"), seed + _DRAW)
-            pairs = similarity.pairs(query, positive, draw)
+            pairs = similarity.pairs(part.query, part.positive, draw)
             like = {
                 source_name: pair_cosines(found, documents_rows[row], pairs.left, pairs.right)
                 for source_name, found in vectors.items()

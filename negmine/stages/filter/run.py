@@ -200,7 +200,7 @@ def _flagged(
 ) -> Iterator[tuple[str, pa.Table, Flags]]:
     """(name, part, what the guard says of its rows)."""
 
-    def learned() -> Iterator[kept.Part]:
+    def learned() -> Iterator[kept.NamedTable]:
         for name, part in _read(params, source, names, guard.at_once):
             yield name, with_relevance(part, fit)
 
@@ -212,9 +212,9 @@ def _flagged(
 
 def _read(
     params: FilterParams, source: Artifact, names: list[str], at_once: int
-) -> Iterator[kept.Part]:
+) -> Iterator[kept.NamedTable]:
     """Named parts, with what the settings read that no artifact holds."""
-    parts: Iterator[kept.Part] = ((name, source.read(name)) for name in names)
+    parts: Iterator[kept.NamedTable] = ((name, source.read(name)) for name in names)
     if params.similar_to_positives:
         parts = likeness.join(parts, source, params.seed, at_once)
     prefix = meta_column("")

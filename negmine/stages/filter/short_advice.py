@@ -15,8 +15,8 @@ from negmine.params.filter import FilterParams
 from negmine.stages.filter.deciding import Flags, judge
 from negmine.stages.filter.options import Columns
 from negmine.stages.filter.short_queries import BY, LOST, RETRIEVAL, ROWS
-from negmine.table import ranking
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.part import Part
 
 #: Short queries that are tried, of one part and in all, and options that are told.
 _OF_A_PART, _SAMPLED, _TOLD = 250, 1000, 3
@@ -67,9 +67,9 @@ class Sample:
         room = min(_OF_A_PART, _SAMPLED - self.queries)
         if room <= 0 or part.num_rows == 0:
             return
-        query, starts = ranking.query_numbers(part.column("qid"))
-        selected = ledger.column("selected").is_valid().to_numpy()
-        chosen = np.bincount(query[selected], minlength=len(starts))
+        query = Part(part).query
+        selected = Part(ledger).valid("selected")
+        chosen = np.bincount(query[selected], minlength=Part(part).queries)
         some = np.flatnonzero(chosen < self.asked)[:room]
         if not len(some):
             return

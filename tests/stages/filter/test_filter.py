@@ -19,6 +19,7 @@ from negmine.stages import filter as filtering
 from negmine.stages.filter import guard
 from negmine.stages.filter.options import resolve
 from negmine.table import artifacts
+from negmine.table.part import Part
 from tests.inputs.test_folders import shards
 from tests.tables import make_scored
 
@@ -508,9 +509,8 @@ def test_enterprise_rule_is_refused_beside_a_margin(tmp_path: Path, margin: dict
 
 def test_enterprise_rule_by_hand() -> None:
     """Cosines with the query: positive .6, candidates .7, .7, .5; with the positive .5, .8, .1."""
-    query = np.zeros(4, dtype=np.int64)
-    positive = np.array([True, False, False, False])
+    part = Part(pa.table({"qid": ["q"] * 4, "label": [1, 0, 0, 0]}))
     asked = np.array([0.6, 0.7, 0.7, 0.5])
     left, right = np.array([1, 2, 3]), np.array([0, 0, 0])
-    found = guard._not_closer(query, positive, asked, left, right, np.array([0.5, 0.8, 0.1]))
+    found = guard._not_closer(part, asked, left, right, np.array([0.5, 0.8, 0.1]))
     assert found.tolist() == [False, False, True, True]
