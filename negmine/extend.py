@@ -22,11 +22,13 @@ from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.rules.base import Rule, View, always
 from negmine.scorers import HasPlacement, Prompts, Scorer
-from negmine.sources import Hits, Source
+from negmine.sources import Asked, Capabilities, HasCapabilities, Hits, ScoresPairs, Source
 from negmine.table.documents import Documents
 from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 __all__ = [
+    "Asked",
+    "Capabilities",
     "Chosen",
     "Column",
     "Documents",
@@ -34,6 +36,7 @@ __all__ = [
     "ExportParams",
     "FilterParams",
     "Format",
+    "HasCapabilities",
     "HasPlacement",
     "Hits",
     "InvalidDataError",
@@ -47,6 +50,7 @@ __all__ = [
     "RetrieveParams",
     "Rule",
     "Scorer",
+    "ScoresPairs",
     "Source",
     "UsageError",
     "View",

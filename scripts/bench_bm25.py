@@ -122,13 +122,14 @@ def _search_peer(options: argparse.Namespace) -> None:
 
 
 def _search_negmine(options: argparse.Namespace) -> None:
+    from negmine.sources.base import Asked
     from negmine.sources.bm25 import Bm25Source
 
     qids, texts = _bench.queries(options.data, options.queries)
     threads = len(os.sched_getaffinity(0))
     with Bm25Source(options.folder / "negmine", threads=threads) as source:
         started = time.perf_counter()
-        hits = source.search(texts, options.k)
+        hits = source.search(Asked.by_text(texts), options.k)
         seconds = time.perf_counter() - started
     _keep(options.folder / "negmine.npz", hits.query, hits.docid.to_pylist(), hits.score)
     _bench.tell(seconds=seconds, count=len(qids), hits=len(hits.score))

@@ -34,6 +34,7 @@ from negmine import memory
 from negmine.models.devices import Placement
 from negmine.sources import dense
 from negmine.sources import vectors as sources_vectors
+from negmine.sources.base import Asked
 from negmine.stages import retrieve
 from negmine.table import artifacts
 from negmine.table.artifacts import Plan
@@ -123,11 +124,11 @@ def streamed(folder: Path, count: int, k: int, size: str) -> dict[str, Any]:
     at_once = retrieve.queries_at_once(k, 1, budget.hits)
     rows, scores = [], []
     # What is imported when it is first used is not timed.
-    source.search(["0"], 1)
+    source.search(Asked.by_text(["0"]), 1)
     started = time.perf_counter()
     for start in range(0, count, at_once):
         asked = [str(number) for number in range(start, min(start + at_once, count))]
-        hits = source.search(asked, k)
+        hits = source.search(Asked.by_text(asked), k)
         scores.append(hits.score.reshape(-1, k))
         numbers = pa.compute.utf8_slice_codeunits(hits.docid, 1).cast(pa.int64())
         rows.append(numbers.to_numpy().astype(np.int32).reshape(-1, k))

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from negmine.extend import (
+    Asked,
     Chosen,
     Column,
     Documents,
@@ -73,9 +74,9 @@ class Words:
         self._order, _ = string_codes(self._docids)
         self._words = sparse.vstack(words).T.tocsc()
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
+    def search(self, asked: Asked, k: int) -> Hits:
         """At most k documents per query, by (-score, docid)."""
-        shared = (_words(queries) @ self._words).tocoo()
+        shared = (_words(asked.texts) @ self._words).tocoo()
         order = rank_order(shared.row, shared.data, self._order[shared.col])
         order = order[positions_in_group(shared.row[order]) <= k]
         return Hits(
@@ -84,9 +85,9 @@ class Words:
             score=shared.data[order].astype(np.float32),
         )
 
-    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair, as search would give it."""
-        shared = (_words(queries) @ self._words).tocsr()
+        shared = (_words(asked.texts) @ self._words).tocsr()
         rows = pc.index_in(docids, value_set=self._docids.combine_chunks()).to_numpy()
         return np.asarray(shared[query, rows]).ravel().astype(np.float32)
 

@@ -1,16 +1,90 @@
-"""What every source of candidates answers with."""
+"""What every source of candidates is asked, answers, and may be able to do."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-#: What a source is asked by: the queries' texts (also where it says nothing), or their ids.
-AskedBy = Literal["text", "qid"]
+
+def _no_numbers() -> npt.NDArray[np.int32]:
+    return np.empty(0, dtype=np.int32)
+
+
+def _no_docids() -> pa.Array:
+    return pa.array([], pa.string())
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The queries that a source is asked about, and what is known of them.
+
+    A source takes what it needs: one that searches reads the texts, one that knows a finished
+    ranking the ids, one that looks for neighbours of the right answers the positives.
+
+    Attributes:
+        qids: the queries' ids, string [n].
+        texts: their texts [n].
+        positive_query: of each known positive the query's index, ascending, int32 [p].
+        positive_docid: its document, string [p].
+        kept: columns of the queries that were kept, by name, each [n].
+        seed: of every draw that a source makes.
+        among: the queries that these are some of, and their indices there, where a source is asked
+            about some of a batch: a model that reads all of the batch gives each text the same
+            vector whoever is searched with it.
+    """
+
+    qids: pa.Array
+    texts: Sequence[str]
+    positive_query: npt.NDArray[np.int32] = field(default_factory=_no_numbers)
+    positive_docid: pa.Array = field(default_factory=_no_docids)
+    kept: Mapping[str, pa.Array] = field(default_factory=dict)
+    seed: int = 0
+    among: tuple[Asked, npt.NDArray[np.int64]] | None = None
+
+    @classmethod
+    def by_text(cls, texts: Sequence[str]) -> Asked:
+        """Queries of which the texts alone are known; their ids are their numbers."""
+        return cls(pa.array(map(str, range(len(texts))), pa.string()), texts)
+
+    @classmethod
+    def by_id(cls, qids: Sequence[str]) -> Asked:
+        """Queries of which the ids alone are known; their texts are empty."""
+        return cls(pa.array(qids, pa.string()), [""] * len(qids))
+
+    def __len__(self) -> int:
+        """The number of queries."""
+        return len(self.qids)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Asked:
+        """Some of the queries, by their indices, ascending."""
+        place = np.full(len(self), -1, dtype=np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        held = place[self.positive_query]
+        chosen = pa.array(rows)
+        return replace(
+            self,
+            qids=self.qids.take(chosen),
+            texts=[self.texts[row] for row in rows.tolist()],
+            positive_query=held[held >= 0],
+            positive_docid=self.positive_docid.filter(pa.array(held >= 0)),
+            kept={name: column.take(chosen) for name, column in self.kept.items()},
+            among=(self, rows),
+        )
+
+    def positive(self, query: np.ndarray, docids: pa.Array) -> npt.NDArray[np.bool_]:
+        """Which (query index, docid) pairs are known positives, bool [m] for two arrays [m]."""
+        names = self.positive_docid.unique()
+        doc = pc.fill_null(pc.index_in(docids, value_set=names), -1).to_numpy().astype(np.int64)
+        known = pc.index_in(self.positive_docid, value_set=names).to_numpy().astype(np.int64)
+        width = len(names) + 1
+        found = np.isin(query * width + doc, self.positive_query * width + known)
+        return found & (doc >= 0)
 
 
 @dataclass(frozen=True)
@@ -30,3 +104,73 @@ class Hits:
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.query)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What is to be known of a source before it is asked.
+
+    Attributes:
+        searches: its ranks are a ranking of the corpus; false where it only knows pairs that
+            somebody made or judged.
+        answers_all: its hits are not to be cut at k.
+        vectors: it compares stored vectors of documents.
+    """
+
+    searches: bool = True
+    answers_all: bool = False
+    vectors: bool = False
+
+
+class Source(Protocol):
+    """One retriever over a corpus.
+
+    It may be able to do more: score any pair (:class:`ScoresPairs`), tell what it is
+    (:class:`HasCapabilities`), what an approximate search misses (:class:`HasRecall`), or how much
+    its model reads (:class:`HasTokens`).
+    """
+
+    def search(self, asked: Asked, k: int) -> Hits:
+        """At most k documents per query, by (-score, docid)."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+@runtime_checkable
+class ScoresPairs(Protocol):
+    """A source that also scores pairs that it did not find."""
+
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
+        """Score of each (query index, docid) pair as a search would give it; NaN: not known."""
+
+
+@runtime_checkable
+class HasCapabilities(Protocol):
+    """A source that differs from one that searches a corpus for the k best documents."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it is."""
+
+
+@runtime_checkable
+class HasRecall(Protocol):
+    """A source whose search may be approximate."""
+
+    @property
+    def recall(self) -> Mapping[str, Any] | None:
+        """What was measured against exact search; None where the search is exact."""
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """A source whose model reads the queries."""
+
+    def tokens(self, queries: Sequence[str]) -> int:
+        """Tokens that it reads for these texts."""
+
+
+def capabilities_of(source: Source) -> Capabilities:
+    """What a source is: what it says, or one that searches."""
+    return source.capabilities if isinstance(source, HasCapabilities) else Capabilities()

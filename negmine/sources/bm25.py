@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, MissingInputError, NegmineError
 from negmine.sources import jvm, languages
-from negmine.sources.base import Hits
+from negmine.sources.base import Asked, Hits
 from negmine.sources.lucene import (
     CONTENTS,
     ID,
@@ -180,8 +180,9 @@ class Bm25Source:
         """Close the index."""
         self.close()
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
+    def search(self, asked: Asked, k: int) -> Hits:
         """The ``k`` best documents of each query that share a term with it, or fewer."""
+        queries = asked.texts
         keep = min(k, self._documents)
         per_task = max(1, min(_TASK_QUERIES, _TASK_HITS // (keep + 1)))
         query, doc, score = self._gather(
@@ -198,7 +199,7 @@ class Bm25Source:
         return Hits(query[inside], docid, score[inside])
 
     def score(
-        self, queries: Sequence[str], query: npt.NDArray[np.int32], docids: pa.Array
+        self, asked: Asked, query: npt.NDArray[np.int32], docids: pa.Array
     ) -> npt.NDArray[np.float32]:
         """The BM25 score of each (query index, docid) pair.
 
@@ -224,7 +225,7 @@ class Bm25Source:
                     bounds[first : first + per_task], ends[first : first + per_task], strict=True
                 )
             ]
-            return self._score_some(queries, groups)
+            return self._score_some(asked.texts, groups)
 
         hit_query, doc, hit_score = self._gather(task, range(0, len(bounds), per_task))
         hit_code = pc.index_in(self._docids(doc), value_set=names).to_numpy(zero_copy_only=False)

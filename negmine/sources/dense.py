@@ -8,7 +8,7 @@ again in float64, and that score alone decides the order and the cut.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from negmine.models.encoders import load_encoder
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.index import IndexParams
 from negmine.sources import exact_gpu
-from negmine.sources.base import Hits
+from negmine.sources.base import Asked, Capabilities, Hits
 from negmine.sources.exact import BLOCK_QUERIES, MEMORY, SEARCH_ERROR, SLACK, Best, search
 from negmine.sources.vectors import (
     ALONE_BYTES,
@@ -184,6 +184,8 @@ class DenseSource:
             digits of a vector, so this must not depend on how many are searched together.
     """
 
+    capabilities: ClassVar[Capabilities] = Capabilities(vectors=True)
+
     def __init__(
         self,
         documents: Documents,
@@ -217,7 +219,10 @@ class DenseSource:
             self._encoder = self._load()
         return self._encoder
 
-    def _encode(self, queries: Sequence[str]) -> np.ndarray:
+    def _encode(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
+        """(vectors, the row of each query that is asked): the whole batch is encoded together."""
+        whole, rows = asked.among or (asked, np.arange(len(asked)))
+        queries = whole.texts
         # search() and score() are asked about the same list one after the other.
         if self._encoded is None or self._encoded[0] is not queries:
             encoder = self._loaded()
@@ -226,31 +231,21 @@ class DenseSource:
                 for start in range(0, max(1, len(queries)), self._together)
             ]
             self._encoded = (queries, np.concatenate(pieces))
-        return self._encoded[1]
+        return self._encoded[1], rows
 
     def tokens(self, queries: Sequence[str]) -> int:
         """Tokens that the encoder reads for these queries."""
         return int(self._loaded().lengths(queries, "query").sum())
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
+    def search(self, asked: Asked, k: int) -> Hits:
         """The k best documents of each query, by (-score, docid)."""
-        return self.search_rows(queries, np.arange(len(queries)), k)
-
-    def search_rows(self, queries: Sequence[str], rows: np.ndarray, k: int) -> Hits:
-        """The same for some of the queries; they are encoded with all the others.
-
-        Args:
-            queries: all queries.
-            rows: the numbers of those that are searched for, ascending.
-            k: documents wanted of each.
-        """
-        encoded = self._encode(queries)
+        encoded, rows = self._encode(asked)
         k = min(k, len(self._vectors))
         depth = min(k + SLACK, len(self._vectors))
         # The reservoirs' places, and a pair's query, row, score and place in several orders.
         at_once = max(64, self._memory // (8 * Best.room(depth) + 80 * depth))
         found = [
-            self._search(encoded, rows[start : start + at_once], k, depth)
+            self._search(encoded[rows[start : start + at_once]], start, k, depth)
             for start in range(0, len(rows), at_once)
         ]
         if not found:
@@ -262,27 +257,26 @@ class DenseSource:
         query, places, score = _joined(found)
         return Hits(query.astype(np.int32), self._documents.ids(places), score)
 
-    def _search(self, encoded: np.ndarray, chosen: np.ndarray, k: int, depth: int) -> _Pairs:
-        """(query, row, score) of the best k of some queries, in order."""
-        mine = encoded[chosen]
+    def _search(self, queries: np.ndarray, first: int, k: int, depth: int) -> _Pairs:
+        """(query, row, score) of the best k of some queries, in order, numbered from ``first``."""
         if self._ann is not None:
             if self.recall is None:
-                self.recall = self._ann.recall(self._vectors, mine, k, self._memory)
-            query, rows = self._ann.search(mine, depth)
-            exact = score_pairs(self._vectors, mine, query, rows)
+                self.recall = self._ann.recall(self._vectors, queries, k, self._memory)
+            query, rows = self._ann.search(queries, depth)
+            exact = score_pairs(self._vectors, queries, query, rows)
             query, rows, exact = self._ranked(query, rows, exact, k)
-            return chosen[query], rows, exact
+            return query + first, rows, exact
         assert self._encoder is not None, "the queries are encoded"
         on = gpus(self._device, self._encoder.placement.device)
         if on:
-            found, rows = exact_gpu.search(self._vectors.parts(), mine, depth, on)
+            found, rows = exact_gpu.search(self._vectors.parts(), queries, depth, on)
         else:
-            found, rows = search(self._vectors, mine, depth, memory=self._memory)
-        query = np.repeat(np.arange(len(chosen)), depth)
+            found, rows = search(self._vectors, queries, depth, memory=self._memory)
+        query = np.repeat(np.arange(len(queries)), depth)
         rows = rows.ravel()
-        exact = score_pairs(self._vectors, mine, query, rows)
-        floor = -np.partition(-exact.reshape(len(chosen), depth), k - 1, axis=1)[:, k - 1]
-        error = SEARCH_ERROR * self._vectors.longest * np.linalg.norm(mine, axis=1)
+        exact = score_pairs(self._vectors, queries, query, rows)
+        floor = -np.partition(-exact.reshape(len(queries), depth), k - 1, axis=1)[:, k - 1]
+        error = SEARCH_ERROR * self._vectors.longest * np.linalg.norm(queries, axis=1)
         # A document that was not fetched scores at most the last fetched one's.
         tied = (floor <= found[:, -1] + error) & (depth < len(self._vectors))
         settled = ~tied[query]
@@ -291,10 +285,10 @@ class DenseSource:
         open_ = np.flatnonzero(tied)
         for start in range(0, len(open_), BLOCK_QUERIES):
             some = open_[start : start + BLOCK_QUERIES]
-            number, more, score = self._reaching(mine[some], floor[some], error[some], k)
+            number, more, score = self._reaching(queries[some], floor[some], error[some], k)
             pairs.append((some[number], more, score))
         query, rows, exact = self._ranked(*_joined(pairs), k)
-        return chosen[query], rows, exact
+        return query + first, rows, exact
 
     def _reaching(
         self, queries: np.ndarray, floor: np.ndarray, error: np.ndarray, k: int
@@ -334,12 +328,13 @@ class DenseSource:
         order = order[positions_in_group(query[order]) <= k]
         return query[order], rows[order], score[order]
 
-    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair; NaN where the corpus has no such document."""
         rows = self._documents.rows(docids)
         known = rows >= 0
         result = np.full(len(rows), np.nan, dtype=np.float32)
-        result[known] = score_pairs(self._vectors, self._encode(queries), query[known], rows[known])
+        encoded, asked_rows = self._encode(asked)
+        result[known] = score_pairs(self._vectors, encoded, asked_rows[query[known]], rows[known])
         return result
 
     def close(self) -> None:

@@ -5,14 +5,13 @@ Somebody mined them with whatever it was: what is known is their order, and some
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.sources.base import AskedBy, Hits
+from negmine.sources.base import Asked, Capabilities, Hits
 from negmine.table.ranking import positions_in_group
 
 #: What the source is called.
@@ -20,7 +19,7 @@ NAME = "given"
 
 
 class Given:
-    """The given negatives of every query; asked by query *id*, as a run is.
+    """The given negatives of every query, found by query *id*, as a run's are.
 
     All of a query's are answered, whatever k is: they are a finished set's, not a ranking's best.
 
@@ -30,9 +29,7 @@ class Given:
             their order.
     """
 
-    asked_by: ClassVar[AskedBy] = "qid"
-    #: Its hits are not cut at k.
-    answers_all: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(searches=False, answers_all=True)
 
     def __init__(self, table: pa.Table) -> None:
         table = table.combine_chunks()
@@ -51,22 +48,22 @@ class Given:
         self._by_pair = np.argsort(pair)
         self._pairs = pair[self._by_pair]
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
+    def search(self, asked: Asked, k: int) -> Hits:
         """The given negatives of each query id, in their order; a score may be NaN."""
-        codes = self._codes(queries)
+        codes = self._codes(asked)
         held = self._query[self._negatives]
         starts = np.searchsorted(held, codes)
         lengths = np.searchsorted(held, codes, side="right") - starts
-        query = np.repeat(np.arange(len(queries), dtype=np.int32), lengths)
+        query = np.repeat(np.arange(len(asked), dtype=np.int32), lengths)
         rows = self._negatives[np.repeat(starts, lengths) + positions_in_group(query) - 1]
         return Hits(
             query=query, docid=self._docids.take(pa.array(self._doc[rows])), score=self._score[rows]
         )
 
-    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair; NaN where the set tells none."""
         doc = pc.fill_null(pc.index_in(docids, value_set=self._docids), -1).to_numpy()
-        wanted = self._codes(queries)[query] * (len(self._docids) + 1) + doc
+        wanted = self._codes(asked)[query] * (len(self._docids) + 1) + doc
         result = np.full(len(query), np.nan, dtype=np.float32)
         if len(self._pairs):
             at = np.minimum(np.searchsorted(self._pairs, wanted), len(self._pairs) - 1)
@@ -74,9 +71,9 @@ class Given:
             result[found] = self._score[self._by_pair[at[found]]]
         return result
 
-    def _codes(self, queries: Sequence[str]) -> np.ndarray:
+    def _codes(self, asked: Asked) -> np.ndarray:
         """Number of each query id; one without anything given has a number without rows."""
-        found = pc.index_in(pa.array(queries, pa.string()), value_set=self._qids)
+        found = pc.index_in(asked.qids, value_set=self._qids)
         return pc.fill_null(found, len(self._qids)).to_numpy().astype(np.int64)
 
     def close(self) -> None:

@@ -6,14 +6,13 @@ so they have no score of their own: the other sources score them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.sources.base import AskedBy, Hits
+from negmine.sources.base import Asked, Capabilities, Hits
 from negmine.sources.union import Judgements
 from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
@@ -23,7 +22,7 @@ NAME = "judged"
 class Judged:
     """The documents judged not relevant, by query id; the higher grade first, then docid."""
 
-    asked_by: ClassVar[AskedBy] = "qid"
+    capabilities: ClassVar[Capabilities] = Capabilities(searches=False)
 
     def __init__(self, qids: pa.Array, judgements: Judgements, negative_grade: float) -> None:
         """Take them from the judgements.
@@ -45,12 +44,12 @@ class Judged:
         """How many there are."""
         return len(self._query)
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
+    def search(self, asked: Asked, k: int) -> Hits:
         """At most k of each query id."""
-        codes = pc.index_in(pa.array(queries, pa.string()), value_set=self._qids)
-        asked = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
-        starts = np.searchsorted(self._query, asked)
-        lengths = np.minimum(np.searchsorted(self._query, asked, side="right") - starts, k)
+        found = pc.index_in(asked.qids, value_set=self._qids)
+        codes = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        starts = np.searchsorted(self._query, codes)
+        lengths = np.minimum(np.searchsorted(self._query, codes, side="right") - starts, k)
         query = np.repeat(np.arange(len(asked), dtype=np.int32), lengths)
         rows = np.repeat(starts, lengths) + positions_in_group(query) - 1
         return Hits(
@@ -58,10 +57,6 @@ class Judged:
             docid=self._docid.take(pa.array(rows)),
             score=np.full(len(rows), np.nan, dtype=np.float32),
         )
-
-    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
-        """No score for any pair."""
-        return np.full(len(query), np.nan, dtype=np.float32)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +13,13 @@ import pyarrow.compute as pc
 from negmine.errors import InvalidDataError, UsageError
 from negmine.inputs import RUN_SCHEMA, Columns, Problems, read_run
 from negmine.sources import run_order
-from negmine.sources.base import AskedBy, Hits
+from negmine.sources.base import Asked, Hits
 from negmine.table.documents import Documents
 from negmine.table.ranking import group_starts, positions_in_group, string_codes
 
 
 class RunFile:
-    """A run as a source; asked by query *id*, where the other sources are asked by text.
+    """A run as a source; it knows queries by their *ids*.
 
     Its order is what :mod:`negmine.sources.run_order` says; ranks are counted anew among the rows
     that are kept. A pair that the run does not hold has no score, nor has any where the run tells
@@ -30,8 +29,6 @@ class RunFile:
         counts: what was read and what was left out.
         warnings: the losses in words.
     """
-
-    asked_by: ClassVar[AskedBy] = "qid"
 
     def __init__(
         self,
@@ -47,15 +44,15 @@ class RunFile:
         self.counts = counts
         self.warnings = warnings
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
+    def search(self, asked: Asked, k: int) -> Hits:
         """The k best documents of each query id, in the run's order; a score may be NaN."""
-        codes = self._codes(queries)
+        codes = self._codes(asked)
         starts, stops = (
             np.searchsorted(self._query, codes),
             np.searchsorted(self._query, codes, side="right"),
         )
         lengths = np.minimum(stops - starts, k)
-        query = np.repeat(np.arange(len(queries), dtype=np.int32), lengths)
+        query = np.repeat(np.arange(len(asked), dtype=np.int32), lengths)
         rows = np.repeat(starts, lengths) + positions_in_group(query) - 1
         return Hits(
             query=query,
@@ -63,13 +60,13 @@ class RunFile:
             score=self._score[rows],
         )
 
-    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair; NaN where the run does not hold it."""
         doc = pc.fill_null(pc.index_in(docids, value_set=self._docids), -1).to_numpy()
         width = len(self._docids) + 1
         held = self._query * width + self._doc
         order = np.argsort(held)
-        wanted = self._codes(queries)[query] * width + doc
+        wanted = self._codes(asked)[query] * width + doc
         at = np.minimum(np.searchsorted(held[order], wanted), max(0, len(held) - 1))
         result = np.full(len(query), np.nan, dtype=np.float32)
         if len(held):
@@ -77,10 +74,9 @@ class RunFile:
             result[found] = self._score[order[at[found]]]
         return result
 
-    def _codes(self, queries: Sequence[str]) -> np.ndarray:
+    def _codes(self, asked: Asked) -> np.ndarray:
         """Number of each query id; one that the run does not know gets a number without rows."""
-        asked = pa.array(queries, pa.string())
-        found = pc.index_in(asked, value_set=self._qids)
+        found = pc.index_in(asked.qids, value_set=self._qids)
         return pc.fill_null(found, len(self._qids)).to_numpy().astype(np.int64)
 
     def close(self) -> None:
@@ -88,7 +84,7 @@ class RunFile:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Reading:
     """How a run is to be read.
 
     Attributes:
@@ -113,7 +109,9 @@ _TOLD = (
 _DISTANCE = re.compile(r"(^|[^a-z])dist(ance)?s?($|[^a-z])", re.IGNORECASE)
 
 
-def open_run(path: str, qids: pa.Array, corpus: Documents, asked: Asked | None = None) -> RunFile:
+def open_run(
+    path: str, qids: pa.Array, corpus: Documents, reading: Reading | None = None
+) -> RunFile:
     """Read a run's rows of the queries ``qids`` and the documents of the corpus.
 
     Raises:
@@ -121,19 +119,19 @@ def open_run(path: str, qids: pa.Array, corpus: Documents, asked: Asked | None =
             nothing orders the documents of a query.
         UsageError: a column of distances is named as one of scores.
     """
-    asked = asked or Asked()
-    named = asked.columns.get("score", "")
-    if _DISTANCE.search(named) and not asked.distance:
+    reading = reading or Reading()
+    named = reading.columns.get("score", "")
+    if _DISTANCE.search(named) and not reading.distance:
         raise UsageError(
             f"--column score={named}: of distances the lowest is the best",
             hint="Add --distance NAME, with the run's name.",
         )
-    problems = Problems(asked.on_error)
-    table, unknown, counts = _rows(path, qids, corpus, asked.columns, problems)
+    problems = Problems(reading.on_error)
+    table, unknown, counts = _rows(path, qids, corpus, reading.columns, problems)
     query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
     doc, distinct = string_codes(table.column("docid"))
     score = _whole(table.column("score"))
-    if score is not None and asked.distance:
+    if score is not None and reading.distance:
         score = -score
     try:
         found = run_order.order(query, _whole(table.column("rank")), score, doc)
@@ -158,7 +156,7 @@ def open_run(path: str, qids: pa.Array, corpus: Documents, asked: Asked | None =
     }
     warnings = [f"{counts[name]} {told}" for name, told in _TOLD if counts[name]]
     if found.told is not None:
-        warnings.insert(0, _told_of_order(found.told, asked.distance))
+        warnings.insert(0, _told_of_order(found.told, reading.distance))
     scored = score[order] if found.scored and score is not None else np.full(len(order), np.nan)
     return RunFile(qids, distinct, (query, doc[order], scored.astype(np.float32)), counts, warnings)
 

@@ -20,6 +20,7 @@ from negmine import memory
 from negmine.errors import InvalidDataError, UsageError
 from negmine.sources import ann, dense, ivf
 from negmine.sources import vectors as sources_vectors
+from negmine.sources.base import Asked
 from negmine.table import artifacts
 from negmine.table.artifacts import Artifact, Plan
 from tests.chains import make_data
@@ -68,7 +69,7 @@ def test_recall_is_what_is_found_of_the_exact_best(
     queries = rng.standard_normal((30, DIMENSION)).astype(np.float32)
     texts = [f"q{i}" for i in range(30)]
     encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
-    exact = dense.DenseSource(documents, stored, lambda: encoder).search(texts, 20)
+    exact = dense.DenseSource(documents, stored, lambda: encoder).search(Asked.by_text(texts), 20)
     best = set(zip(exact.query.tolist(), exact.docid.to_pylist(), strict=True))
     scores = dict(
         zip(
@@ -82,7 +83,7 @@ def test_recall_is_what_is_found_of_the_exact_best(
         source = dense.DenseSource(
             documents, stored, lambda: encoder, ann=ann.open_index(index, settings)
         )
-        found = source.search(texts, 20)
+        found = source.search(Asked.by_text(texts), 20)
         pairs = list(zip(found.query.tolist(), found.docid.to_pylist(), strict=True))
         assert source.recall is not None
         assert source.recall["queries"] == 30
@@ -92,7 +93,7 @@ def test_recall_is_what_is_found_of_the_exact_best(
         # Whatever is found has its exact score, in rank order.
         for pair, score in zip(pairs, found.score.tolist(), strict=True):
             assert score == scores.get(pair, score)
-        again = source.score(texts, found.query, found.docid)
+        again = source.score(Asked.by_text(texts), found.query, found.docid)
         np.testing.assert_array_equal(again, found.score)
         assert (np.diff(found.score)[np.diff(found.query) == 0] <= 0).all()
     assert recalls[many] == 1

@@ -17,7 +17,7 @@ import pytest
 
 from negmine.errors import InvalidDataError, MissingInputError, NegmineError
 from negmine.sources import bm25
-from negmine.sources.base import Hits
+from negmine.sources.base import Asked, Hits
 from negmine.sources.bm25 import Bm25Source
 
 pytestmark = pytest.mark.real
@@ -81,7 +81,7 @@ json.dump({"documents": searcher.num_docs, "hits": found}, open(sys.argv[3], "w"
 def test_scores_equal_pyserinis(scifact: tuple[list[Document], list[str]], tmp_path: Path) -> None:
     documents, queries = scifact
     with make(tmp_path / "index", documents) as source:
-        hits = source.search(queries, 20)
+        hits = source.search(Asked.by_text(queries), 20)
     answer = tmp_path / "answer.json"
     done = subprocess.run(
         [sys.executable, "-c", PYSERINI, str(tmp_path / "index"), "20", str(answer)],
@@ -111,18 +111,20 @@ def test_pair_scores_equal_search_scores(
 ) -> None:
     documents, queries = scifact
     with make(tmp_path / "index", documents) as source:
-        hits = source.search(queries, 50)
+        hits = source.search(Asked.by_text(queries), 50)
         order = np.random.default_rng(0).permutation(len(hits))
         docids = hits.docid.take(pa.array(order))
-        scores = source.score(queries, hits.query[order], docids)
+        scores = source.score(Asked.by_text(queries), hits.query[order], docids)
         np.testing.assert_array_equal(scores, hits.score[order])
-        encoded = source.score(queries, hits.query[order], docids.dictionary_encode())
+        encoded = source.score(
+            Asked.by_text(queries), hits.query[order], docids.dictionary_encode()
+        )
         np.testing.assert_array_equal(encoded, scores)
         # A document that no search returned shares no term with the query.
-        everything = source.search(queries[:1], len(documents))
+        everything = source.search(Asked.by_text(queries[:1]), len(documents))
         rest = sorted({d[0] for d in documents} - set(everything.docid.to_pylist()))
         assert rest
-        pairs = source.score(queries, np.zeros(len(rest), np.int32), pa.array(rest))
+        pairs = source.score(Asked.by_text(queries), np.zeros(len(rest), np.int32), pa.array(rest))
         assert (pairs == 0).all()
 
 
@@ -136,9 +138,9 @@ def test_the_layout_of_the_index_changes_nothing(
     shuffled = list(copies)
     random.Random(1).shuffle(shuffled)
     with make(tmp_path / "one", copies, threads=1) as one:
-        first = one.search(queries, 10)
+        first = one.search(Asked.by_text(queries), 10)
     with make(tmp_path / "two", shuffled, threads=3) as two:
-        second = two.search(queries, 10)
+        second = two.search(Asked.by_text(queries), 10)
     assert listed(first) == listed(second)
     assert (np.diff(first.score) == 0).any()
 
@@ -150,7 +152,7 @@ def test_ties_at_the_cut_go_by_docid(k: int, tmp_path: Path) -> None:
     documents = [(f"d{number:03}", "", "the same heart") for number in numbers]
     documents.insert(40, ("best", "heart", "heart"))
     with make(tmp_path / "index", documents) as source:
-        rows = listed(source.search(["heart"], k))
+        rows = listed(source.search(Asked.by_text(["heart"]), k))
     assert [row[1] for row in rows] == ["best", *(f"d{n:03}" for n in range(100))][:k]
     assert len({row[2] for row in rows[1:]}) <= 1
 
@@ -185,11 +187,15 @@ WEIRD_IDS = [
 def test_ids_of_any_kind_come_back(tmp_path: Path) -> None:
     documents = [(docid, "", "shared term") for docid in reversed(WEIRD_IDS)]
     with make(tmp_path / "index", documents) as source:
-        hits = source.search(["shared"], 100)
+        hits = source.search(Asked.by_text(["shared"]), 100)
         assert hits.docid.to_pylist() == sorted(WEIRD_IDS)
-        assert source.search(["shared"], 5).docid.to_pylist() == sorted(WEIRD_IDS)[:5]
+        assert (
+            source.search(Asked.by_text(["shared"]), 5).docid.to_pylist() == sorted(WEIRD_IDS)[:5]
+        )
         zeros = np.zeros(len(hits), np.int32)
-        np.testing.assert_array_equal(source.score(["shared"], zeros, hits.docid), hits.score)
+        np.testing.assert_array_equal(
+            source.score(Asked.by_text(["shared"]), zeros, hits.docid), hits.score
+        )
 
 
 WEIRD_QUERIES = [
@@ -223,7 +229,7 @@ def test_queries_of_any_kind(tmp_path: Path) -> None:
         ("long", "", "word7 word2999 x"),
     ]
     with make(tmp_path / "index", documents) as source:
-        hits = source.search(WEIRD_QUERIES, 10)
+        hits = source.search(Asked.by_text(WEIRD_QUERIES), 10)
         found: dict[int, list[str]] = {}
         for number, docid, _ in listed(hits):
             found.setdefault(number, []).append(docid)
@@ -236,7 +242,9 @@ def test_queries_of_any_kind(tmp_path: Path) -> None:
         for silent in ("", " ", "\t\n\r", '"', "\x00", "the of and to", "x" * 10_000, "{}[]<>"):
             assert silent not in by_text
         numbers = np.arange(len(WEIRD_QUERIES), dtype=np.int32)
-        scores = source.score(WEIRD_QUERIES, numbers, pa.array(["en"] * len(numbers)))
+        scores = source.score(
+            Asked.by_text(WEIRD_QUERIES), numbers, pa.array(["en"] * len(numbers))
+        )
         assert set(numbers[scores > 0]) == {n for n, docids in found.items() if "en" in docids}
         assert not np.isnan(scores).any()
 
@@ -244,15 +252,15 @@ def test_queries_of_any_kind(tmp_path: Path) -> None:
 def test_no_queries_no_pairs_no_hits(tmp_path: Path) -> None:
     with make(tmp_path / "index", [("a", "", "heart")]) as source:
         for hits in (
-            source.search([], 10),
-            source.search(["heart"], 0),
-            source.search(["liver"], 10),
+            source.search(Asked.by_text([]), 10),
+            source.search(Asked.by_text(["heart"]), 0),
+            source.search(Asked.by_text(["liver"]), 10),
         ):
             assert len(hits) == 0
             assert hits.docid.type == pa.string()
             assert hits.score.dtype == np.float32
             assert hits.query.dtype == np.int32
-        scores = source.score([], np.empty(0, np.int32), pa.array([], pa.string()))
+        scores = source.score(Asked.by_text([]), np.empty(0, np.int32), pa.array([], pa.string()))
         assert scores.dtype == np.float32
         assert len(scores) == 0
 
@@ -262,14 +270,14 @@ def test_empty_documents_are_held_but_not_found(tmp_path: Path) -> None:
     empty = [("e1", "", ""), ("e2", " ", "\n\t"), ("e3", "", "\x00")]
     with make(tmp_path / "with", [*full, *empty]) as source:
         assert len(source) == 6
-        mixed = source.search(["heart valve"], 10)
+        mixed = source.search(Asked.by_text(["heart valve"]), 10)
         scores = source.score(
-            ["heart valve"],
+            Asked.by_text(["heart valve"]),
             np.zeros(5, np.int32),
             pa.array(["a", "c", "e1", "e3", "unknown"]),
         )
     with make(tmp_path / "without", full) as source:
-        assert listed(source.search(["heart valve"], 10)) == listed(mixed)
+        assert listed(source.search(Asked.by_text(["heart valve"]), 10)) == listed(mixed)
     assert scores[0] == mixed.score[0]
     assert scores[1:4].tolist() == [0.0, 0.0, 0.0]
     assert np.isnan(scores[4])
@@ -277,15 +285,19 @@ def test_empty_documents_are_held_but_not_found(tmp_path: Path) -> None:
 
 def test_nothing_but_empty_documents(tmp_path: Path) -> None:
     with make(tmp_path / "index", [("a", "", ""), ("b", "", "")]) as source:
-        assert len(source.search(["heart"], 10)) == 0
-        assert source.score(["heart"], np.zeros(1, np.int32), pa.array(["a"])).tolist() == [0.0]
+        assert len(source.search(Asked.by_text(["heart"]), 10)) == 0
+        assert source.score(
+            Asked.by_text(["heart"]), np.zeros(1, np.int32), pa.array(["a"])
+        ).tolist() == [0.0]
 
 
 def test_an_empty_corpus(tmp_path: Path) -> None:
     assert bm25.build([], tmp_path / "index", threads=1, memory_bytes=None) == 0
     with Bm25Source(tmp_path / "index") as source:
-        assert len(source.search(["heart"], 10)) == 0
-        assert np.isnan(source.score(["heart"], np.zeros(1, np.int32), pa.array(["a"]))).all()
+        assert len(source.search(Asked.by_text(["heart"]), 10)) == 0
+        assert np.isnan(
+            source.score(Asked.by_text(["heart"]), np.zeros(1, np.int32), pa.array(["a"]))
+        ).all()
 
 
 def test_nulls_titles_and_parameters(tmp_path: Path) -> None:
@@ -298,11 +310,11 @@ def test_nulls_titles_and_parameters(tmp_path: Path) -> None:
     )
     bm25.build(table.to_batches(), tmp_path / "index", threads=1, memory_bytes=None)
     with Bm25Source(tmp_path / "index", k1=0.0) as flat:
-        hits = flat.search(["heart"], 10)
+        hits = flat.search(Asked.by_text(["heart"]), 10)
         # Without term frequency saturation every match is worth the same.
         assert listed(hits) == [(0, "a", hits.score[0]), (0, "b", hits.score[0])]
     with Bm25Source(tmp_path / "index", k1=2.0, b=0.0) as steep:
-        assert steep.search(["heart"], 10).docid.to_pylist() == ["b", "a"]
+        assert steep.search(Asked.by_text(["heart"]), 10).docid.to_pylist() == ["b", "a"]
 
 
 def test_an_index_without_our_table_of_ids_works(tmp_path: Path) -> None:
@@ -310,7 +322,7 @@ def test_an_index_without_our_table_of_ids_works(tmp_path: Path) -> None:
     make(tmp_path / "index", documents).close()
     (tmp_path / "index" / "docids.arrow").unlink()
     with Bm25Source(tmp_path / "index") as source:
-        assert source.search(["heart"], 3).docid.to_pylist() == ["d0", "d1", "d10"]
+        assert source.search(Asked.by_text(["heart"]), 3).docid.to_pylist() == ["d0", "d1", "d10"]
 
 
 @pytest.mark.parametrize("page", [1, 7, 300, 2000])
@@ -322,14 +334,14 @@ def test_the_table_of_ids_is_read_in_pages(
     documents = [(f"d{number}", "", f"word{number} heart") for number in range(2000)]
     with make(tmp_path / "index", documents, threads=2) as source:
         assert sorted(source._ids.to_pylist()) == sorted(docid for docid, _, _ in documents)
-        rows = listed(source.search([text for _, _, text in documents[::100]], 1))
+        rows = listed(source.search(Asked.by_text([text for _, _, text in documents[::100]]), 1))
     assert [row[1] for row in rows] == [docid for docid, _, _ in documents[::100]]
 
 
 def test_building_again_replaces(tmp_path: Path) -> None:
     make(tmp_path / "index", [("old", "", "heart"), ("older", "", "heart")]).close()
     with make(tmp_path / "index", [("new", "", "heart"), ("newer", "", "heart")]) as source:
-        assert source.search(["heart"], 9).docid.to_pylist() == ["new", "newer"]
+        assert source.search(Asked.by_text(["heart"]), 9).docid.to_pylist() == ["new", "newer"]
 
 
 def test_a_long_id_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
@@ -366,8 +378,8 @@ def test_missing_and_broken_folders(tmp_path: Path) -> None:
 def test_quiet_tidy_and_closed_twice(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "index"
     source = make(folder, [("a", "", "heart"), ("b", "", "")])
-    source.search(["heart", ""], 5)
-    source.score(["heart"], np.zeros(2, np.int32), pa.array(["a", "z"]))
+    source.search(Asked.by_text(["heart", ""]), 5)
+    source.score(Asked.by_text(["heart"]), np.zeros(2, np.int32), pa.array(["a", "z"]))
     source.close()
     source.close()
     assert capfd.readouterr().out == ""

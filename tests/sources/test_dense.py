@@ -14,6 +14,7 @@ from negmine.errors import InvalidDataError
 from negmine.models.devices import Placement
 from negmine.sources import dense, exact, exact_gpu
 from negmine.sources import vectors as sources_vectors
+from negmine.sources.base import Asked
 from negmine.table import artifacts
 from negmine.table.artifacts import Plan
 from negmine.table.documents import Documents
@@ -102,7 +103,7 @@ def test_search_equals_brute_force(
     texts = [f"q{i}" for i in range(len(queries))]
     encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
     source = dense.DenseSource(documents, stored, lambda: encoder, memory=memory)
-    found = source.search(texts, k)
+    found = source.search(Asked.by_text(texts), k)
     want = expected(queries, vectors, ids, k)
     for number in range(len(queries)):
         mine = found.query == number
@@ -133,7 +134,7 @@ def test_ties_at_the_cut_are_decided_by_docid_whatever_the_order_of_the_corpus(
         documents, stored = collection(folder, vectors[order], [names[i] for i in order], 64)
         encoder = LookupEncoder({"q": query[0]})
         source = dense.DenseSource(documents, stored, lambda encoder=encoder: encoder)
-        answers.append(source.search(["q"], 5).docid.to_pylist())
+        answers.append(source.search(Asked.by_text(["q"]), 5).docid.to_pylist())
     assert answers[0] == answers[1] == ["t000", "t001", "t002", "t003", "t004"]
 
 
@@ -154,7 +155,7 @@ def test_many_ties_in_many_blocks_are_settled_exactly(
     encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
     source = dense.DenseSource(documents, stored, lambda: encoder, memory=memory)
     for k in (1, 17, 100):
-        found = source.search(texts, k)
+        found = source.search(Asked.by_text(texts), k)
         want = expected(queries, vectors, ids, k)
         assert found.docid.to_pylist() == [docid for row in want for docid, _ in row]
 
@@ -184,11 +185,13 @@ def test_scores_are_products_of_the_stored_vectors_in_search_and_for_pairs(
     texts = [f"q{i}" for i in range(5)]
     encoder = LookupEncoder(dict(zip(texts, queries, strict=True)))
     source = dense.DenseSource(documents, stored, lambda: encoder)
-    found = source.search(texts, 20)
+    found = source.search(Asked.by_text(texts), 20)
     want = expected(queries, vectors.astype(np.float16), ids, 20)
     assert found.docid.to_pylist() == [docid for row in want for docid, _ in row]
     np.testing.assert_allclose(found.score, [s for row in want for _, s in row], atol=1e-6)
-    np.testing.assert_array_equal(source.score(texts, found.query, found.docid), found.score)
+    np.testing.assert_array_equal(
+        source.score(Asked.by_text(texts), found.query, found.docid), found.score
+    )
     # And they are not those of the vectors before rounding.
     assert (
         np.abs(found.score - [s for r in expected(queries, vectors, ids, 20) for _, s in r])
@@ -251,7 +254,11 @@ def test_the_search_goes_where_the_encoder_does(
     found = []
     for devices in ([], ["cpu", "cpu"]):
         monkeypatch.setattr(dense, "gpus", lambda asked, used, devices=devices: devices)
-        found.append(dense.DenseSource(documents, stored, lambda: encoder).search(["q", "r"], 10))
+        found.append(
+            dense.DenseSource(documents, stored, lambda: encoder).search(
+                Asked.by_text(["q", "r"]), 10
+            )
+        )
     assert found[0].docid.equals(found[1].docid)
     np.testing.assert_array_equal(found[0].score, found[1].score)
 
@@ -314,7 +321,7 @@ def test_queries_are_encoded_in_groups_of_their_own(
     texts = [str(i) for i in range(10)]
     encoder = Counting(dict(zip(texts, vectors[:10], strict=True)))
     source = dense.DenseSource(documents, stored, lambda: encoder, together=4)
-    assert source.search(texts, 1).docid.to_pylist() == [f"d{i}" for i in range(10)]
+    assert source.search(Asked.by_text(texts), 1).docid.to_pylist() == [f"d{i}" for i in range(10)]
     assert asked == [texts[:4], texts[4:8], texts[8:]]
 
 
@@ -328,10 +335,10 @@ def test_pairs_are_scored_as_search_scores_them(
     encoder = LookupEncoder({"q0": queries[0], "q1": queries[1]})
     source = dense.DenseSource(documents, stored, lambda: encoder)
     texts = ["q0", "q1"]
-    found = source.search(texts, 40)
-    again = source.score(texts, found.query, found.docid)
+    found = source.search(Asked.by_text(texts), 40)
+    again = source.score(Asked.by_text(texts), found.query, found.docid)
     np.testing.assert_array_equal(again, found.score)
-    unknown = source.score(texts, np.array([0, 1]), pa.array(["nowhere", "d3"]))
+    unknown = source.score(Asked.by_text(texts), np.array([0, 1]), pa.array(["nowhere", "d3"]))
     assert np.isnan(unknown[0])
     assert not np.isnan(unknown[1])
     source.close()

@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
+from negmine.sources.base import Asked
 from negmine.sources.given import Given
 
 Rows = list[tuple[str, str, float | None, bool]]
@@ -34,13 +35,13 @@ def test_order_scores_and_what_is_not_known() -> None:
             ("q1", "p", 7.5, False),
         ]
     )
-    hits = source.search(["q3", "q1", "q2"], 1)
+    hits = source.search(Asked.by_id(["q3", "q1", "q2"]), 1)
     assert hits.query.tolist() == [1, 1, 2]
     assert hits.docid.to_pylist() == ["b", "a", "a"]
     assert hits.score.tolist()[:2] == [1.0, 9.0]
     assert np.isnan(hits.score[2])
     asked = pa.array(["p", "a", "b", "zz", "a"])
-    scores = source.score(["q1", "q2", "q3"], np.array([0, 0, 1, 0, 2]), asked)
+    scores = source.score(Asked.by_id(["q1", "q2", "q3"]), np.array([0, 0, 1, 0, 2]), asked)
     assert scores[:2].tolist() == [7.5, 9.0]
     assert np.isnan(scores[2:]).all()
 
@@ -52,13 +53,15 @@ _PAIR = st.tuples(st.sampled_from("qrs"), st.sampled_from("abcd"))
 def test_the_same_as_a_dictionary(pairs: list[tuple[str, str]], asked: list[str]) -> None:
     rows: Rows = [(q, d, float(n), n % 3 != 0) for n, (q, d) in enumerate(pairs)]
     source = make(rows)
-    hits = source.search(asked, 2)
+    hits = source.search(Asked.by_id(asked), 2)
     found = [(asked[q], d) for q, d in zip(hits.query, hits.docid.to_pylist(), strict=True)]
     assert found == [
         (q, d) for wanted in asked for q, d, _, negative in rows if q == wanted and negative
     ]
     held = {(q, d): score for q, d, score, _ in rows}
     every = [(n, d) for n in range(len(asked)) for d in "abcde"]
-    scores = source.score(asked, np.array([n for n, _ in every]), pa.array([d for _, d in every]))
+    scores = source.score(
+        Asked.by_id(asked), np.array([n for n, _ in every]), pa.array([d for _, d in every])
+    )
     for (n, d), score in zip(every, scores, strict=True):
         assert np.isnan(score) if (asked[n], d) not in held else score == held[asked[n], d]

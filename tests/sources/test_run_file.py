@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine.errors import InvalidDataError
+from negmine.sources.base import Asked
 from negmine.sources.run_file import open_run
 from negmine.table.documents import Documents
 from tests.conftest import Invoke, write_jsonl
@@ -41,12 +42,12 @@ def test_ranks_are_believed_and_counted_anew(corpus: Documents, tmp_path: Path) 
     path = tmp_path / "their.trec"
     path.write_text(RUN)
     run = open_run(str(path), pa.array(["q1", "q2", "q3"]), corpus)
-    hits = run.search(["q3", "q1", "q2"], 2)
+    hits = run.search(Asked.by_id(["q3", "q1", "q2"]), 2)
     assert hits.query.tolist() == [1, 1, 2]
     assert hits.docid.to_pylist() == ["d1", "d2", "d3"]
     assert hits.score.tolist() == [4.5, 3.0, 7.5]
-    assert run.search(["q1"], 9).docid.to_pylist() == ["d1", "d2", "d3"]
-    assert run.search([], 9).docid.to_pylist() == []
+    assert run.search(Asked.by_id(["q1"]), 9).docid.to_pylist() == ["d1", "d2", "d3"]
+    assert run.search(Asked.by_id([]), 9).docid.to_pylist() == []
     assert run.counts == {
         "rows_read": 7,
         "rows_of_other_queries": 1,
@@ -64,7 +65,7 @@ def test_a_pair_that_the_run_lacks_has_no_score(corpus: Documents, tmp_path: Pat
     path.write_text(RUN.replace(" ", "\t"))
     run = open_run(str(path), pa.array(["q1", "q2", "q3"]), corpus)
     query, docids = np.array([0, 0, 1, 0, 2]), pa.array(["d2", "d4", "d3", "gone", "d1"])
-    scores = run.score(["q1", "q2", "q3"], query, docids)
+    scores = run.score(Asked.by_id(["q1", "q2", "q3"]), query, docids)
     np.testing.assert_array_equal(scores, [3.0, np.nan, 7.5, np.nan, np.nan])
 
 
@@ -80,7 +81,7 @@ def test_a_table_is_a_run_too(corpus: Documents, tmp_path: Path, name: str) -> N
         pq.write_table(
             pa.Table.from_pylist([{**row, "score": float(row["score"])} for row in rows]), path
         )
-    hits = open_run(str(path), pa.array(["q1"]), corpus).search(["q1"], 5)
+    hits = open_run(str(path), pa.array(["q1"]), corpus).search(Asked.by_id(["q1"]), 5)
     assert hits.docid.to_pylist() == ["d1", "d2"]
     assert hits.score.tolist() == [2.0, 0.5]
 

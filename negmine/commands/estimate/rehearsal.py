@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from negmine.models.devices import Placement
 from negmine.models.tokens import Ints
+from negmine.sources import Asked, HasTokens, Hits, capabilities_of
 from negmine.sources.union import Judgements
 from negmine.stages.retrieve import Task
 from negmine.table.artifacts.reading import Artifact
@@ -111,32 +111,25 @@ class PositivesFirst:
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self._positives = pa.array([], pa.string())
+        self.capabilities = capabilities_of(source)
 
-    def about(self, task: Task) -> None:
-        """Learn the positives of the task that comes next."""
-        judged = task.judgements
-        rows = np.flatnonzero(judged.positive)
-        texts = task.texts.take(pa.array(judged.query[rows]))
-        self._positives = _pairs(texts, judged.docid.take(pa.array(rows)))
+    def search(self, asked: Asked, k: int) -> Hits:
+        """What the source finds."""
+        hits: Hits = self._source.search(asked, k)
+        return hits
 
-    def __getattr__(self, name: str) -> Any:
-        """The source's own."""
-        return getattr(self._source, name)
+    def tokens(self, queries: Sequence[str]) -> int:
+        """What the source's encoder reads."""
+        return self._source.tokens(queries) if isinstance(self._source, HasTokens) else 0
 
-    def score(
-        self, queries: Sequence[str], query: np.ndarray, docids: pa.Array
-    ) -> npt.NDArray[np.float32]:
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> npt.NDArray[np.float32]:
         """The source's cosines, which are near 0; for the positives, and 1."""
-        found: npt.NDArray[np.float32] = self._source.score(queries, query, docids)
-        texts = pa.array(queries, pa.string()).take(pa.array(query))
-        positive = pc.is_in(_pairs(texts, docids), value_set=self._positives)
-        return found + positive.to_numpy(zero_copy_only=False).astype(np.float32)
+        found: npt.NDArray[np.float32] = self._source.score(asked, query, docids)
+        return found + asked.positive(query, docids).astype(np.float32)
 
-
-def _pairs(texts: pa.Array, docids: pa.Array) -> pa.Array:
-    """Queries' texts and document ids as one string each."""
-    return pc.binary_join_element_wise(texts, docids, "\0")
+    def close(self) -> None:
+        """Let go of what the source holds."""
+        self._source.close()
 
 
 class RandomScorer:

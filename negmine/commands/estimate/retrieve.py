@@ -22,13 +22,12 @@ from negmine.commands.estimate.rehearsal import (
 )
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import exact
+from negmine.sources import HasTokens, capabilities_of, exact
 from negmine.sources import vectors as sources_vectors
 from negmine.stages import retrieve
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents
-from negmine.table.names import NOT_SEARCHED
 
 #: Queries that are searched for at least, where there are as many.
 _QUERIES = 96
@@ -65,13 +64,13 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         budget = setup.budget(params.memory, params.ann)
         sources = retrieve.open_sources(params, setup, task, corpus, budget)
     if not chain.real:
-        for name in set(sources) & set(setup.children) - {"bm25"}:
-            sources[name] = PositivesFirst(sources[name])
+        for name, source in sources.items():
+            if capabilities_of(source).vectors:
+                sources[name] = PositivesFirst(source)
     inside = None
     if not whole:
-        for name in NOT_SEARCHED:
-            # What is known is of documents that the sample does not hold.
-            sources.pop(name, None)
+        # What is known is of documents that the sample does not hold.
+        sources = {n: source for n, source in sources.items() if capabilities_of(source).searches}
         inside = pa.concat_arrays([spread_.column("docid") for spread_ in spread(corpus, 1000)])
     count = len(task.texts)
     unit = max(_QUERIES // 2, retrieve.queries_per_part(params.k, len(sources)))
@@ -88,9 +87,6 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
             )
             assert writer is not None
             with writer:
-                for source in sources.values():
-                    if isinstance(source, PositivesFirst):
-                        source.about(some)
                 with watch:
                     counts = retrieve.mine(
                         some, sources, params.k, writer, budget.hits, params.score_union
@@ -133,7 +129,9 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
 def _query_tokens(sources: Any, texts: pa.Array) -> int:
     """Tokens of all queries for all encoders, from a sample."""
     some = texts.take(pa.array(np.arange(0, len(texts), max(1, len(texts) // TEXTS)))).to_pylist()
-    tokens = sum(source.tokens(some) for source in sources.values() if hasattr(source, "tokens"))
+    tokens = sum(
+        source.tokens(some) for source in sources.values() if isinstance(source, HasTokens)
+    )
     return round(tokens * len(texts) / max(1, len(some)))
 
 

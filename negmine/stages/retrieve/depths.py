@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from negmine.sources import Hits, Source
+from negmine.sources import Asked, Hits, Source
 from negmine.sources.union import Judgements
 
 #: Room for so many positives, and beyond the last of these for powers of two.
@@ -25,12 +25,12 @@ def depths(judgements: Judgements, queries: int, k: int) -> np.ndarray:
     return k + np.where(positives > _ROOMS[-1], beyond, rooms)
 
 
-def search(source: Source, asked: list[str], depth: np.ndarray) -> Hits:
+def search(source: Source, asked: Asked, depth: np.ndarray) -> Hits:
     """A source's best documents for each of the queries, as many as its depth says.
 
     Args:
         source: who is asked.
-        asked: texts or ids of the queries.
+        asked: the queries.
         depth: [len(asked)].
     """
     found = [
@@ -49,12 +49,9 @@ def search(source: Source, asked: list[str], depth: np.ndarray) -> Hits:
     )
 
 
-def _of_depth(source: Source, asked: list[str], rows: np.ndarray, depth: int) -> Hits:
+def _of_depth(source: Source, asked: Asked, rows: np.ndarray, depth: int) -> Hits:
     """The hits of the queries ``rows``, with their numbers among all that are asked."""
     if len(rows) == len(asked):
         return source.search(asked, depth)
-    if hasattr(source, "search_rows"):
-        some: Hits = source.search_rows(asked, rows, depth)
-        return some
-    hits = source.search([asked[row] for row in rows], depth)
+    hits = source.search(asked.take(rows), depth)
     return Hits(rows[hits.query].astype(np.int32), hits.docid, hits.score)

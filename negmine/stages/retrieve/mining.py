@@ -15,9 +15,17 @@ import pyarrow.compute as pc
 from negmine import log, memory
 from negmine.errors import UsageError
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import Hits, Source, given, judged, languages
-from negmine.sources.run_file import Asked as RunAsked
-from negmine.sources.run_file import open_run
+from negmine.sources import (
+    Asked,
+    Hits,
+    ScoresPairs,
+    Source,
+    capabilities_of,
+    given,
+    judged,
+    languages,
+)
+from negmine.sources.run_file import Reading, open_run
 from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.retrieve.depths import depths, search
 from negmine.stages.retrieve.setup import Setup
@@ -93,9 +101,9 @@ def open_sources(
     return {**sources, **told}
 
 
-def _as_asked(params: RetrieveParams, task: Task, name: str) -> RunAsked:
+def _as_asked(params: RetrieveParams, task: Task, name: str) -> Reading:
     """How the user wants a run to be read."""
-    return RunAsked(task.asked.of_run(name), params.on_error, name in params.distance)
+    return Reading(task.asked.of_run(name), params.on_error, name in params.distance)
 
 
 def _language(bm25: Artifact) -> str:
@@ -274,17 +282,17 @@ def _search(
 ) -> Iterator[tuple[int, range, pa.Table]]:
     """Candidates of several parts, searched as one batch of queries."""
     rows = np.concatenate([np.arange(part.start, part.stop) for _, part in group])
-    texts = task.texts.take(pa.array(rows)).to_pylist()
-    qids = task.qids.take(pa.array(rows)).to_pylist()
     place = np.full(len(task.texts), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     judged = _select(task.judgements, place[task.judgements.query])
-    asked = {
-        name: qids if getattr(source, "asked_by", "text") == "qid" else texts
-        for name, source in sources.items()
-    }
-    hits = {name: search(source, asked[name], depth[rows]) for name, source in sources.items()}
-    uncut = [name for name, source in sources.items() if getattr(source, "answers_all", False)]
+    asked = Asked(
+        qids=task.qids.take(pa.array(rows)),
+        texts=task.texts.take(pa.array(rows)).to_pylist(),
+        positive_query=judged.query[judged.positive],
+        positive_docid=judged.docid.filter(pa.array(judged.positive)),
+    )
+    hits = {name: search(source, asked, depth[rows]) for name, source in sources.items()}
+    uncut = [name for name, source in sources.items() if capabilities_of(source).answers_all]
     firsts = np.cumsum([0, *(len(part) for _, part in group)]).tolist()
     found = []
     for first, last in pairwise(firsts):
@@ -292,15 +300,16 @@ def _search(
         found.append(gather(part_hits, _slice_judgements(judged, first, last), k, uncut))
     del hits
     for name, source in sources.items():
-        _score_not_found(name, source, asked[name], found, firsts, not score_union)
+        if isinstance(source, ScoresPairs):
+            _score_not_found(name, source, asked, found, firsts, not score_union)
     for (number, part), candidates in zip(group, found, strict=True):
         yield number, part, union(task.qids.slice(part.start, len(part)), candidates)
 
 
 def _score_not_found(
     name: str,
-    source: Source,
-    asked: Sequence[str],
+    source: ScoresPairs,
+    asked: Asked,
     found: Sequence[Candidates],
     firsts: Sequence[int],
     positives_only: bool,
@@ -310,7 +319,7 @@ def _score_not_found(
     Args:
         name: the source's name.
         source: who scores.
-        asked: texts or ids of all the parts' queries.
+        asked: all the parts' queries.
         found: each part's candidates, whose scores are filled in.
         firsts: each part's first query among those asked.
         positives_only: leave the pairs without a score that are no known positives.

@@ -8,7 +8,7 @@ from typing import Any
 
 from negmine import log, memory
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import Source
+from negmine.sources import HasRecall, Source
 from negmine.stages.outcome import Outcome
 from negmine.stages.retrieve.mining import mine, open_sources
 from negmine.stages.retrieve.setup import plan, set_up
@@ -63,8 +63,11 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
 
 def _recalls(retrievers: Mapping[str, Source]) -> dict[str, Any]:
     """What approximate searches missed, for the manifest; it is told on stderr, too."""
-    found = {name: getattr(retriever, "recall", None) for name, retriever in retrievers.items()}
-    told = {name: recall for name, recall in found.items() if recall is not None}
+    told = {
+        name: retriever.recall
+        for name, retriever in retrievers.items()
+        if isinstance(retriever, HasRecall) and retriever.recall is not None
+    }
     for name, recall in told.items():
         log.event(
             f"{name}: the approximate search finds {recall['recall']:.1%} of the exact best "

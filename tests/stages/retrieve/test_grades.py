@@ -14,6 +14,7 @@ import pytest
 
 from negmine.errors import InvalidDataError
 from negmine.inputs import Columns, Problems, read_qrels
+from negmine.sources.base import Asked, ScoresPairs
 from negmine.sources.judged import Judged
 from negmine.sources.union import Judgements
 from tests.conftest import Invoke, write_jsonl
@@ -131,12 +132,13 @@ def test_the_source_of_judged_documents() -> None:
         positive=np.array([True, False, False, False, False, False]),
     )
     source = Judged(pa.array(["x", "y", "z"]), judgements, 0.0)
-    found = source.search(["z", "y", "x", "nobody"], 2)
+    found = source.search(Asked.by_id(["z", "y", "x", "nobody"]), 2)
     assert found.query.tolist() == [0, 2, 2]
     assert found.docid.to_pylist() == ["e", "b", "c"]
     assert np.isnan(found.score).all()
     assert len(source) == 4
-    assert np.isnan(source.score(["x"], np.array([0]), pa.array(["b"]))).all()
+    # What is judged tells nothing about how hard a document is: the others score it.
+    assert not isinstance(source, ScoresPairs)
 
 
 #: A query's documents, all with its words but d5, and their grades.

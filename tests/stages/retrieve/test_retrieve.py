@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from negmine.params import RetrieveParams
-from negmine.sources.base import Hits
+from negmine.sources.base import Asked, Hits
 from negmine.stages import retrieve as retrieving
 from negmine.stages.retrieve import mining
 from negmine.table import artifacts
@@ -31,17 +31,17 @@ class OfTheBatch:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
-        self.asked.append(len(queries))
-        score = self._scores(queries)
+    def search(self, asked: Asked, k: int) -> Hits:
+        self.asked.append(len(asked))
+        score = self._scores(asked.texts)
         order = np.argsort(-score, axis=1, kind="stable")[:, :k]
-        query = np.repeat(np.arange(len(queries), dtype=np.int32), k)
+        query = np.repeat(np.arange(len(asked), dtype=np.int32), k)
         docids = pa.array([f"d{d}" for d in order.ravel()])
         return Hits(query, docids, np.take_along_axis(score, order, axis=1).ravel())
 
-    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         doc = np.array([int(docid[1:]) for docid in docids.to_pylist()], dtype=np.int64)
-        return self._scores(queries)[query, doc]
+        return self._scores(asked.texts)[query, doc]
 
     def close(self) -> None:
         pass
@@ -146,6 +146,6 @@ def test_it_goes_on_with_whole_groups_and_writes_no_part_twice(
 
 def test_parts_of_one_group_depend_on_the_batch(data: Path, source: OfTheBatch) -> None:
     """Or the test above would not see a search of the missing parts alone."""
-    alone = source.score(["query 1"], np.array([0]), pa.array(["d0"]))
-    together = source.score(["query 1", "query 2"], np.array([0]), pa.array(["d0"]))
+    alone = source.score(Asked.by_text(["query 1"]), np.array([0]), pa.array(["d0"]))
+    together = source.score(Asked.by_text(["query 1", "query 2"]), np.array([0]), pa.array(["d0"]))
     assert alone != together

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from negmine.sources.base import Hits
+from negmine.sources.base import Asked, Hits
 from negmine.sources.union import Judgements
 from negmine.stages.retrieve import mining
 from negmine.stages.retrieve.depths import depths, search
@@ -129,16 +128,13 @@ class Table:
         self.scores = scores
         self.asked: list[tuple[int, int]] = []
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
-        self.asked.append((len(queries), k))
-        rows = np.array([int(text) for text in queries], dtype=np.int64)
+    def search(self, asked: Asked, k: int) -> Hits:
+        self.asked.append((len(asked), k))
+        rows = np.array([int(text) for text in asked.texts], dtype=np.int64)
         best = np.argsort(-self.scores[rows], axis=1)[:, :k]
         query = np.repeat(np.arange(len(rows), dtype=np.int32), best.shape[1])
         docid = pa.array([f"d{doc}" for doc in best.ravel()])
         return Hits(query, docid, np.take_along_axis(self.scores[rows], best, axis=1).ravel())
-
-    def score(self, queries: Sequence[str], query: np.ndarray, docids: pa.Array) -> np.ndarray:
-        raise NotImplementedError
 
     def close(self) -> None:
         pass
@@ -162,12 +158,12 @@ def test_hits_of_several_depths_are_those_of_each_alone() -> None:
     scores = np.random.default_rng(1).random((6, 40)).astype(np.float32)
     source = Table(scores)
     depth = np.array([5, 20, 5, 9, 20, 5])
-    hits = search(source, [str(row) for row in range(6)], depth)
+    hits = search(source, Asked.by_text([str(row) for row in range(6)]), depth)
     assert source.asked == [(3, 5), (1, 9), (2, 20)]
     assert np.bincount(hits.query).tolist() == depth.tolist()
     assert (np.diff(hits.query) >= 0).all()
     for row in range(6):
-        alone = source.search([str(row)], int(depth[row]))
+        alone = source.search(Asked.by_text([str(row)]), int(depth[row]))
         mine = hits.query == row
         assert hits.docid.filter(pa.array(mine)).equals(alone.docid)
         np.testing.assert_array_equal(hits.score[mine], alone.score)
