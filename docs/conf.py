@@ -10,7 +10,7 @@ import negmine
 project = "negmine"
 author = "the negmine authors"
 version = release = negmine.__version__
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "examples"]
 html_theme = "alabaster"
@@ -19,3 +19,9 @@ html_theme_options = {"description": "Offline hard-negative mining", "page_width
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 nitpicky = True
+# Types of other projects have no page here, and what stands behind negmine.extend has one there.
+nitpick_ignore_regex = [("py:.*", ".*")]
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+# A class shows what it is for; its parameters are its attributes.
+autodoc_class_signature = "separated"

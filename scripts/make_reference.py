@@ -1,6 +1,7 @@
-"""Rewrite the generated parts of the documentation: every command's help.
+"""Rewrite the generated part of the documentation: every command's help in docs/reference.md.
 
-A generated part stands between ``<!-- help: COMMAND -->`` and ``<!-- /help -->`` in README.md::
+It stands between ``<!-- commands -->`` and ``<!-- /commands -->``, a section for each command that
+the command line has::
 
     python scripts/make_reference.py          # rewrite
     python scripts/make_reference.py --check  # exit 1 if something would change
@@ -10,12 +11,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-_BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z]*) -->\n).*?(<!-- /help -->)", re.DOTALL)
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+BEGIN, END = "<!-- commands -->\n", "<!-- /commands -->\n"
+#: What stands first; all other commands follow by name.
+FIRST = ("init", "run", "index", "retrieve", "rerank", "filter", "export")
+
+
+def commands() -> list[str]:
+    """The commands that the command line has, those that make training sets first."""
+    import typer
+
+    from negmine.cli import app
+
+    names = typer.main.get_group(app).commands
+    return [name for name in FIRST if name in names] + sorted(set(names) - set(FIRST))
 
 
 def help_of(command: str) -> str:
@@ -25,20 +37,18 @@ def help_of(command: str) -> str:
 
     from negmine.cli import app
 
-    arguments = [command, "--help"] if command else ["--help"]
-    result = CliRunner().invoke(app, arguments, prog_name="negmine", terminal_width=88)
+    result = CliRunner().invoke(app, [command, "--help"], prog_name="negmine", terminal_width=88)
     if result.exit_code:
         raise SystemExit(f"negmine {command} --help failed: {result.output}")
     return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
 
 
 def rewritten(text: str) -> str:
-    """``text`` with every generated part made anew."""
-
-    def block(match: re.Match[str]) -> str:
-        return f"{match[1]}```text\n{help_of(match['command'])}\n```\n{match[3]}"
-
-    return _BLOCK.sub(block, text)
+    """The page with its generated part made anew."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    sections = [f"\n## negmine {name}\n\n```text\n{help_of(name)}\n```\n" for name in commands()]
+    return f"{before}{BEGIN}{''.join(sections)}\n{END}{after}"
 
 
 def main() -> int:
@@ -46,14 +56,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if stale")
     arguments = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
+    text = REFERENCE.read_text(encoding="utf-8")
     new = rewritten(text)
     if new == text:
         return 0
     if arguments.check:
-        print("README.md is stale: run python scripts/make_reference.py", file=sys.stderr)
+        print("docs/reference.md is stale: run python scripts/make_reference.py", file=sys.stderr)
         return 1
-    README.write_text(new, encoding="utf-8")
+    REFERENCE.write_text(new, encoding="utf-8")
     return 0
 
 

@@ -13,12 +13,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow.parquet as pq
 import pytest
+import typer
 
 import negmine
-from negmine import formats, recipe
+from negmine import extend, formats, recipe
+from negmine.cli import app
 from negmine.stages.stage import STAGES
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
 
@@ -36,18 +39,47 @@ def commands(text: str = README) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith("negmine ")]
 
 
-def test_every_option_is_in_the_reference_and_fresh() -> None:
-    path = ROOT / "scripts" / "make_reference.py"
-    specification = importlib.util.spec_from_file_location("make_reference", path)
+def script(name: str) -> ModuleType:
+    """A script as a module."""
+    path = ROOT / "scripts" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    assert module.rewritten(README) == README, "run: python scripts/make_reference.py"
-    for params_class in (stage.params for stage in STAGES.values()):
-        for field in params_class.__dataclass_fields__.values():
+    return module
+
+
+def reference() -> dict[str, str]:
+    """The reference's sections by command."""
+    page = (DOCS / "reference.md").read_text("utf-8")
+    return dict(re.findall(r"^## negmine (\S+)\n\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+
+
+def test_every_command_and_option_is_in_the_reference_and_fresh() -> None:
+    page = (DOCS / "reference.md").read_text("utf-8")
+    stale = "run: python scripts/make_reference.py"
+    assert script("make_reference").rewritten(page) == page, stale
+    registered = typer.main.get_group(app).commands
+    assert {"audit", "explain", "init", "doctor", "inspect", "report", "run"} <= set(registered)
+    assert set(registered) == set(reference())
+    for name, command in registered.items():
+        for parameter in command.params:
+            for flag in (*parameter.opts, *parameter.secondary_opts):
+                if flag.startswith("-"):
+                    assert flag in reference()[name], (name, flag)
+    for stage in STAGES.values():
+        for field in stage.params.__dataclass_fields__.values():
             flag = (field.metadata["flags"] or (f"--{field.name.replace('_', '-')}",))[0]
-            assert flag.split("/")[0] in README
+            assert flag.split("/")[0] in reference()[stage.name]
+
+
+def test_the_reference_notices_a_command_that_is_missing() -> None:
+    module = script("make_reference")
+    page = (DOCS / "reference.md").read_text("utf-8")
+    section = f"\n## negmine explain\n\n{reference()['explain']}```\n"
+    assert section in page
+    assert module.rewritten(page.replace(section, "")) == page
 
 
 def test_relative_links_lead_somewhere() -> None:
@@ -278,6 +310,15 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     for page in DOCS.glob("*.md"):
         assert (tmp_path / "html" / f"{page.stem}.html").is_file()
+    start = (tmp_path / "html" / "index.html").read_text("utf-8")
+    sidebar = start.split('<div class="sphinxsidebar"')[1]
+    listed = re.findall(r'<li class="toctree-l1">.*?href="(\w[\w-]*)\.html"', sidebar)
+    pages = sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
+    assert sorted(listed) == pages, "every page once"
+    manual = (tmp_path / "html" / "api.html").read_text("utf-8")
+    names = {"negmine.mine", *(f"negmine.extend.{name}" for name in extend.__all__)}
+    shown = set(re.findall(r'<dt class="sig[^"]*" id="(negmine[\w.]*)"', manual))
+    assert {name for name in names if not name.endswith("Params")} <= shown
 
 
 def test_the_picture_is_a_picture() -> None:
@@ -343,8 +384,6 @@ def test_the_workflow_example_says_what_exists() -> None:
 
 def help_of(command: str) -> str:
     from typer.testing import CliRunner
-
-    from negmine.cli import app
 
     return CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
 
