@@ -10,7 +10,7 @@ import pyarrow as pa
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.table import schema as schemas
-from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.names import NOT_SEARCHED, score_column
 from negmine.table.part import UNRANKED, Part
 
@@ -25,7 +25,7 @@ _SAMPLERS = ("simans", "simans-code", "simans-abs", "stratified")
 Empty = Callable[[str], bool]
 
 
-def empty_in(source: Artifact) -> Empty:
+def empty_in(source: Candidates) -> Empty:
     """Answers for a table, reading one column, up to the first part with a score."""
     known: dict[str, bool] = {}
 

@@ -28,10 +28,9 @@ from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking
 from negmine.table import schema as schemas
 from negmine.table.artifacts.plan import Plan
-from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
+from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.conservation import conserve
-from negmine.table.documents import Documents
 from negmine.table.names import score_column
 from negmine.table.part import Part
 
@@ -48,7 +47,7 @@ class Setup:
         prompts: what each scorer puts before its texts.
     """
 
-    source: Artifact
+    source: Candidates
     references: dict[str, ModelRef]
     prompts: dict[str, Prompts]
 
@@ -67,7 +66,7 @@ def set_up(params: RerankParams, candidates: Path) -> Setup:
     models = named(params.scorer, "--scorer")
     if not models:
         raise UsageError("no --scorer", hint="For example: --scorer ce=MODEL")
-    source = artifacts.open_artifact(candidates, ["retrieve", "rerank"], purpose="the candidates")
+    source = open_candidates(candidates, ["retrieve", "rerank"])
     schema = source.schema()
     taken = schemas.score_names(schema)
     for name in models:
@@ -94,7 +93,7 @@ def plan(params: RerankParams, setup: Setup) -> Plan:
         "rerank",
         VERSION,
         output_affecting(params),
-        artifacts={"candidates": setup.source},
+        artifacts={"candidates": setup.source.artifact},
         models={
             name: {"model": reference.spec, "revision": reference.revision}
             for name, reference in setup.references.items()
@@ -113,7 +112,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
     writer = artifacts.begin(out, plan(params, setup), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
-        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+        return Outcome(out, dict(found.counts), True, found.warnings)
     reset_peak_memory()
     with writer:
         scorers = _on_every_gpu(params, setup)
@@ -154,7 +153,7 @@ def shared_gpus(params: RerankParams, scorers: Iterable[Scorer]) -> list[str]:
 
 def score(
     params: RerankParams,
-    source: Artifact,
+    source: Candidates,
     scorers: Sequence[Mapping[str, Scorer]],
     writer: Writer,
     size: int,
@@ -172,8 +171,7 @@ def score(
     Returns:
         Counts.
     """
-    documents = Documents(source.ancestor("index.documents"))
-    queries = source.ancestor("retrieve")
+    documents = source.documents
     schema = schemas.with_scores(source.schema(), list(scorers[0]))
     total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
@@ -197,7 +195,7 @@ def score(
                 [part.table.column("docid").filter(pa.array(part.wanted)) for part in group]
             ).unique()
             texts = documents.texts(docids)
-            work = partial(_scored, queries=queries, docids=docids, texts=texts, bar=bar)
+            work = partial(_scored, source=source, docids=docids, texts=texts, bar=bar)
             with in_turn(scorers, group, work) as tables:
                 for part in group:
                     bar.part(number[part.name], len(number))
@@ -247,13 +245,13 @@ def _scored(
     scorers: Mapping[str, Scorer],
     part: _Part,
     *,
-    queries: Artifact,
+    source: Candidates,
     docids: pa.Array,
     texts: pa.Array,
     bar: log.Progress,
 ) -> pa.Table:
     """One part with its new columns; scorers see only this part's texts."""
-    asked = queries.read(f"_queries/{part.name}")
+    asked = source.queries(part.name)
     picked = part.table.filter(pa.array(part.wanted))
     mine = picked.column("docid").combine_chunks().unique()
     documents = texts.take(pc.index_in(mine, value_set=docids)).to_pylist()
@@ -275,7 +273,7 @@ def _scored(
     return table
 
 
-def limited(source: Artifact, limit: int | None) -> Iterator[tuple[str, pa.Table]]:
+def limited(source: Candidates, limit: int | None) -> Iterator[tuple[str, pa.Table]]:
     """The parts up to the first ``limit`` queries."""
     left = limit
     for name in source.parts:

@@ -1,52 +1,180 @@
-"""What lies behind a table: its sources' vectors."""
+"""The candidates table as an object: its parts, and the texts and vectors that lie behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
 from negmine.errors import UsageError, did_you_mean
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.names import ANN_PREFIX
+from negmine.table import schema as schemas
+from negmine.table.artifacts.reading import Artifact, open_artifact
+from negmine.table.documents import Documents
+from negmine.table.part import Part
 
-# --- stored vectors -----------------------------------------------------------------------------
-
-
-def dense_sources(source: Artifact) -> list[str]:
-    """Sources of the candidates that have vectors in the index."""
-    inputs = source.ancestor("retrieve").manifest["inputs"]
-    known = [role for role in inputs if role not in ("documents", "bm25", "queries", "qrels")]
-    known = [role for role in known if not role.startswith(ANN_PREFIX)]
-    return [role for role in known if "stage" in inputs[role]]
+#: What holds the rows of the table.
+STAGES = ("retrieve", "rerank", "filter")
 
 
-def vectors_of(source: Artifact, name: str) -> Artifact:
-    """The vectors that the candidates were retrieved with.
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The table as any stage from ``retrieve`` on left it, with all that it was made from.
+
+    What lies behind it is opened when it is first asked for, and once: a manifest lists every part.
+
+    Attributes:
+        artifact: the artifact that holds the rows.
+    """
+
+    artifact: Artifact
+
+    @property
+    def path(self) -> Path:
+        """Where the rows lie."""
+        return self.artifact.path
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decided its rows."""
+        return self.artifact.fingerprint
+
+    @property
+    def made_with(self) -> str:
+        """The version of negmine that made it."""
+        return self.artifact.made_with
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """Row and loss counts of the stage that made it."""
+        return self.artifact.counts
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The settings of the stage that made it."""
+        return self.artifact.params
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts, in order."""
+        return self.artifact.parts
+
+    def rows(self, name: str) -> int:
+        """Rows of a part."""
+        return self.artifact.rows(name)
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return self.artifact.schema()
+
+    def schema(self) -> pa.Schema:
+        """Columns of the table, and their types."""
+        return self._schema
+
+    @property
+    def sources(self) -> list[str]:
+        """Retrieval sources, in table order."""
+        return schemas.source_names(self._schema)
+
+    @property
+    def scores(self) -> list[str]:
+        """Score columns without their prefix, in table order."""
+        return schemas.score_names(self._schema)
+
+    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One part as a table; ``columns`` projects."""
+        return self.artifact.read(name, columns)
+
+    def part(self, name: str, columns: list[str] | None = None) -> Part:
+        """Likewise, as aligned arrays."""
+        return Part(self.read(name, columns))
+
+    def tables(self, what: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """(name, part) in order, with a progress bar that says ``what`` is done."""
+        return self.artifact.tables(what, columns)
+
+    # --- texts ------------------------------------------------------------------------------------
+
+    @cached_property
+    def retrieved(self) -> Artifact:
+        """The table as ``retrieve`` left it: what was asked of which sources."""
+        return self.artifact.ancestor("retrieve")
+
+    @property
+    def k(self) -> int | None:
+        """How many candidates per query each source was asked for; None where it is not known."""
+        return self.retrieved.params.get("k")
+
+    @property
+    def negative_grade(self) -> float:
+        """The highest grade that says a document is not relevant."""
+        return float(self.retrieved.params.get("negative_grade", 0.0))
+
+    def queries(self, name: str) -> pa.Table:
+        """``qid`` and ``text`` of a part's queries."""
+        return self.retrieved.read(f"_queries/{name}")
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The documents that rows name: the only way to their texts and kept columns."""
+        return Documents(self.artifact.ancestor("index.documents"))
+
+    # --- vectors ----------------------------------------------------------------------------------
+
+    @property
+    def dense(self) -> list[str]:
+        """Sources that have vectors in the index."""
+        return self.retrieved.roles("index.vectors")
+
+    def vectors(self, name: str) -> Artifact:
+        """The vectors that the candidates were retrieved with.
+
+        Raises:
+            UsageError: there are none of this name.
+        """
+        if name not in self.dense:
+            raise UsageError(
+                f"no vectors '{name}' among the sources of the candidates",
+                hint=did_you_mean(name, self.dense),
+            )
+        return self.retrieved.input(name)
+
+    def unit_vectors(self, name: str) -> Artifact:
+        """Likewise, of length 1.
+
+        Raises:
+            UsageError: there are none of this name, or they are of other lengths.
+        """
+        vectors = self.vectors(name)
+        if not normalised(vectors):
+            raise UsageError(
+                f"the vectors '{name}' are not of length 1, so their products are no cosines",
+                hint="Index again with --normalize.",
+            )
+        return vectors
+
+
+def open_candidates(
+    path: str | Path, stages: Iterable[str] = STAGES, *, purpose: str = "the candidates"
+) -> Candidates:
+    """Open the table at ``path``.
+
+    Args:
+        path: the artifact's folder.
+        stages: the stages whose artifacts are acceptable.
+        purpose: what it is wanted for, for messages.
 
     Raises:
-        UsageError: there are none of this name.
+        NegmineError: see :func:`negmine.table.artifacts.open_artifact`.
     """
-    known = dense_sources(source)
-    if name not in known:
-        raise UsageError(
-            f"no vectors '{name}' among the sources of the candidates",
-            hint=did_you_mean(name, known),
-        )
-    return source.ancestor("retrieve").input(name)
-
-
-def unit_vectors_of(source: Artifact, name: str) -> Artifact:
-    """Likewise, of length 1.
-
-    Raises:
-        UsageError: there are none of this name, or they are of other lengths.
-    """
-    vectors = vectors_of(source, name)
-    if not normalised(vectors):
-        raise UsageError(
-            f"the vectors '{name}' are not of length 1, so their products are no cosines",
-            hint="Index again with --normalize.",
-        )
-    return vectors
+    return Candidates(open_artifact(path, stages, purpose=purpose))
 
 
 def normalised(vectors: Artifact) -> bool:
     """Whether stored vectors have length one."""
-    return bool(vectors.manifest["params"].get("normalize", False))
+    return bool(vectors.params.get("normalize", False))

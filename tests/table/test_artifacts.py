@@ -339,6 +339,33 @@ def test_a_work_folder_can_be_moved(tmp_path: Path) -> None:
     assert moved.ancestor("retrieve").fingerprint == origin.fingerprint
 
 
+@pytest.mark.parametrize("first", ["candidates", "previous"])
+def test_lineage_follows_the_named_role(tmp_path: Path, first: str) -> None:
+    """A second artifact as input, as of a round before this one, is no ancestor."""
+    before = make(tmp_path / "before", plan(k=5))
+    scored_before = make(
+        tmp_path / "scored_before", Plan("rerank", 1, {}, artifacts={"candidates": before})
+    )
+    origin = make(tmp_path / "origin", plan(k=10))
+    roles = {"candidates": origin, "previous": scored_before}
+    inputs = {role: roles[role] for role in sorted(roles, key=lambda role: role != first)}
+    assert next(iter(inputs)) == first
+    made = make(tmp_path / "made", Plan("rerank", 1, {"round": 2}, artifacts=inputs))
+    read = artifacts.open_artifact(made.path)
+    assert list(read.inputs) == list(inputs)
+    assert read.ancestor("retrieve").fingerprint == origin.fingerprint
+    ledger = make(tmp_path / "ledger", Plan("filter", 1, {}, artifacts={"scored": read}))
+    assert ledger.ancestor("retrieve").fingerprint == origin.fingerprint
+    assert ledger.ancestor("rerank").fingerprint == read.fingerprint
+
+
+def test_what_is_no_descendant_says_so(tmp_path: Path) -> None:
+    other = make(tmp_path / "other")
+    made = make(tmp_path / "made", Plan("filter", 1, {}, artifacts={"previous": other}))
+    with pytest.raises(InvalidDataError, match="does not descend from a retrieve artifact"):
+        made.ancestor("retrieve")
+
+
 def test_an_external_file_is_known_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     path.write_text("one")

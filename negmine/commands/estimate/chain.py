@@ -18,6 +18,7 @@ from negmine.errors import ConflictError
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.state import State
+from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.documents import Documents
 
 
@@ -49,9 +50,9 @@ class Chain:
     rows: int = 0
     guesses: tuple[str, ...] = ()
 
-    def corpus_of(self, artifact: Artifact) -> Documents:
+    def corpus_of(self, table: Candidates) -> Documents:
         """The corpus that a table was made from; counts it where it is the user's own."""
-        corpus = Documents(artifact.ancestor("index.documents"))
+        corpus = table.documents
         if self.documents == 0:
             self.documents = len(corpus)
             self.text_bytes = int(corpus.artifact.counts["text_bytes"])
@@ -64,7 +65,7 @@ class Chain:
 
 def open_table(chain: Chain, path: Path, stages: Sequence[str]) -> None:
     """Take the user's own artifact as what the chain has come to."""
-    found = artifacts.open_artifact(path, list(stages))
+    found = open_candidates(path, stages)
     chain.table, chain.real = path, True
     chain.rows = sum(found.rows(name) for name in found.parts)
     chain.queries = int(found.counts["queries"])
@@ -112,7 +113,7 @@ def would_be_remade(out: Path) -> str:
 
 
 def twice(
-    source: Artifact, work: Callable[[int, list[str]], Artifact]
+    source: Candidates, work: Callable[[int, list[str]], Artifact]
 ) -> tuple[Artifact, Callable[[int], float]]:
     """Do ``work`` on the first part, then on up to two others.
 

@@ -45,7 +45,7 @@ def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
         some = replace(setup, source=restricted(setup.source, names))
         target = chain.trial(f"export-{number}{ending}")
         outcomes.append(export.make(replace(params, limit=None, allow_empty=True), some, target))
-        return some.source
+        return some.source.artifact
 
     some, seconds = twice(setup.source, exported)
     mined = sum(some.rows(name) for name in some.parts)

@@ -17,26 +17,29 @@ from negmine.sources import Asked, HasTokens, Hits, capabilities_of
 from negmine.sources.union import Judgements
 from negmine.stages.retrieve import Task
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.documents import ByContent, Documents
 
 _PARTS_READ = 8
 
 
-def restricted(artifact: Artifact, names: Sequence[str]) -> Artifact:
-    """The artifact as if it had these parts only, its counts summed over them."""
-    every = artifact.manifest["files"]
+def restricted(source: Candidates, names: Sequence[str]) -> Candidates:
+    """The table as if it had these parts only, its counts summed over them."""
+    artifact = source.artifact
+    every = artifact.files
     # The texts of the queries stay: they are looked up by the part's name.
     files = {name: r for name, r in every.items() if name in names or not name.startswith("part-")}
     counts: Counter[str] = Counter()
     for name in names:
         counts.update({k: v for k, v in every[name]["stats"].items() if isinstance(v, int)})
-    return Artifact(artifact.path, {**artifact.manifest, "files": files, "counts": {**counts}})
+    manifest = {**artifact.manifest, "files": files, "counts": {**counts}}
+    return Candidates(Artifact(artifact.path, manifest))
 
 
 def written(artifact: Artifact) -> int:
     """Bytes of an artifact's files."""
     total = 0
-    for record in artifact.manifest["files"].values():
+    for record in artifact.files.values():
         inner = record["files"].values() if "files" in record else [record]
         total += sum(int(file["bytes"]) for file in inner)
     return total

@@ -22,6 +22,7 @@ from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import rerank
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 
 _PAIRS = 3_000
 #: Pairs that another package's scorer is tried on at most.
@@ -54,7 +55,7 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     parts = max(1, round(rows / max(1, tried) * len(tables)))
 
     picked = tables[0].filter(pa.array(wanted[0]))
-    asked = setup.source.ancestor("retrieve").read(f"_queries/{source.parts[0]}")
+    asked = source.queries(source.parts[0])
     docids = picked.column("docid").combine_chunks().unique()
     with Watch() as reading:
         found = documents.texts(docids).to_pylist()
@@ -118,7 +119,7 @@ def _alike(
 
 
 def _scored(
-    chain: Chain, params: RerankParams, setup: rerank.Setup, source: Artifact, size: int
+    chain: Chain, params: RerankParams, setup: rerank.Setup, source: Candidates, size: int
 ) -> tuple[Artifact, Watch]:
     """The scored artifact of a few parts, with random scores."""
     watch = Watch()

@@ -17,8 +17,6 @@ from negmine.params.values import per_name
 from negmine.sampling import batchers
 from negmine.sampling.batchers import Items, Lists
 from negmine.stages.export.choices import Choices
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
 from negmine.table.ranking import group_starts
 
 #: TAS-Balanced's own ratio: 2000 clusters for 400,000 training queries.
@@ -106,7 +104,7 @@ def _groups(
     count = len(items.query)
     if params.group_by is None:
         return [None], [np.arange(count)]
-    corpus = Documents(choices.ledger.ancestor("index.documents"))
+    corpus = choices.ledger.documents
     own = items.documents.values[items.documents.offsets[:-1]]
     documents, at = np.unique(own, return_inverse=True)
     values = corpus.values(params.group_by, chosen.docids.take(pa.array(documents)))
@@ -270,9 +268,7 @@ def _vectors(
     from negmine.sources.dense import load_query_encoder
     from negmine.sources.vectors import Vectors
 
-    retrieved = choices.ledger.ancestor("retrieve")
-    inputs = retrieved.manifest["inputs"]
-    known = [role for role, record in inputs.items() if record.get("stage") == "index.vectors"]
+    known, asked = choices.ledger.dense, choices.ledger.retrieved.params
     name = params.batch_by or (known[0] if known else None)
     if name is None:
         raise UsageError(
@@ -281,9 +277,9 @@ def _vectors(
         )
     if name not in known:
         raise UsageError(f"--batch-by: no encoder '{name}'", hint=did_you_mean(name, known))
-    artifact: Artifact = retrieved.input(name)
+    artifact = choices.ledger.vectors(name)
     prompts = per_name(
-        tuple(retrieved.manifest["params"].get("query_prompt", ())),
+        tuple(asked.get("query_prompt", ())),
         {role: role for role in known},
         "--query-prompt",
     )
@@ -291,12 +287,12 @@ def _vectors(
         artifact,
         name,
         query_prompt=prompts.get(name),
-        batch_size=int(retrieved.manifest["params"].get("batch_size", 128)),
+        batch_size=int(asked.get("batch_size", 128)),
         device=params.device,
         trusted=params.trust_remote_code,
     )
     log.event(f"encoding {len(queries)} queries with {name} for the batches")
     texts = chosen.query_texts.take(queries).to_pylist()
-    corpus = Documents(choices.ledger.ancestor("index.documents"))
+    corpus = choices.ledger.documents
     rows = corpus.rows(chosen.docids.take(documents))
     return encoder.encode(texts, "query"), Vectors(artifact).take(rows)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Examples, Kind, Measure, nothing
 from negmine.table import schema as schemas
-from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column, score_column
 from negmine.table.part import Part
 
@@ -52,7 +52,7 @@ class Choices:
 
     def __init__(
         self,
-        ledger: Artifact,
+        ledger: Candidates,
         by: str,
         *,
         ranks: bool = False,
@@ -71,7 +71,6 @@ class Choices:
         self._promoted = promoted
         self._by = score_column(by)
         self._split = split
-        self._queries = ledger.ancestor("retrieve")
         self._most: dict[str, int | None] = dict.fromkeys(ledger.parts)
         if limit is not None:
             self._most = {}
@@ -116,7 +115,7 @@ class Choices:
             elsewhere = table.column("selected").filter(pc.invert(here))
             elsewhere = len(elsewhere) - elsewhere.null_count
             table = table.filter(here)
-        return self._chosen(table, qids, self._queries.read(f"_queries/{name}")), elsewhere
+        return self._chosen(table, qids, self.ledger.queries(name)), elsewhere
 
     def _chosen(self, table: pa.Table, qids: pa.Array, queries: pa.Table) -> Chosen:
         """The positives and the selected rows of one part, as indices."""

@@ -33,7 +33,7 @@ def export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
     writer = artifacts.begin(out, plan, force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
-        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+        return Outcome(out, dict(found.counts), True, found.warnings)
     sides: list[Side] = ["all"] if maker.params.split is None else ["train", "heldout"]
     with writer:
         for side in sides:
@@ -144,10 +144,10 @@ def _facts(maker: Maker, counts: dict[str, Any]) -> card.Facts:
         counts=counts,
         columns={field.name: str(field.type) for field in maker.no_examples().schema},
         settings={
-            "filter": {k: v for k, v in ledger.manifest["params"].items() if v not in (None, [])},
+            "filter": {k: v for k, v in ledger.params.items() if v not in (None, [])},
             "export": {
                 k: v for k, v in output_affecting(maker.params).items() if v not in (None, [])
             },
         },
-        made_with=str(ledger.manifest["negmine"]),
+        made_with=str(ledger.made_with),
     )

@@ -28,7 +28,6 @@ from negmine.stages.export.examples import (
 )
 from negmine.stages.export.setup import Setup
 from negmine.table.conservation import conserve
-from negmine.table.documents import Documents
 
 
 class Maker:
@@ -52,12 +51,12 @@ class Maker:
             limit=params.limit,
             split=params.split,
         )
-        self._documents = Documents(ledger.ancestor("index.documents"))
+        self._documents = ledger.documents
         self._options = Options(
             scores=params.scores,
             # Without texts, ids are all there is to tell the examples by.
             ids=params.ids or not params.texts,
-            num_negatives=int(ledger.manifest["params"]["num_negatives"]),
+            num_negatives=int(ledger.params["num_negatives"]),
             prompt=params.prompt,
             integer_ids=layout.ranks and self.choices.integer_ids(),
         )

@@ -12,13 +12,11 @@ from negmine.params.export import ExportParams
 from negmine.stages import rank_only
 from negmine.stages.export import options as export_options
 from negmine.stages.export.choices import Side
-from negmine.table import artifacts
 from negmine.table import joins as kept
 from negmine.table import schema as schemas
 from negmine.table import writers as files
 from negmine.table.artifacts.plan import Plan
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
+from negmine.table.candidates import Candidates, open_candidates
 
 VERSION = 3
 
@@ -36,7 +34,7 @@ class Setup:
 
     layout: formats.Format
     suffix: str | None
-    source: Artifact
+    source: Candidates
     by: str
 
 
@@ -50,18 +48,16 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
     layout = formats.load(params.format)
     suffix = _suffix(params, layout, out)
     export_options.check(params, layout, out, suffix)
-    source = artifacts.open_artifact(ledger, ["filter"], purpose="the ledger")
+    source = open_candidates(ledger, ["filter"], purpose="the ledger")
     if params.group_by is not None:
-        kept.check(params.group_by, Documents(source.ancestor("index.documents")), "--group-by")
-    by = schemas.pick_score(
-        source.schema(), params.score_by or source.manifest["params"]["by"], "--score-by"
-    )
+        kept.check(params.group_by, source.documents, "--group-by")
+    by = schemas.pick_score(source.schema(), params.score_by or source.params["by"], "--score-by")
     if layout.scores == "always" or (layout.scores == "asked" and params.scores):
         _refuse_unscored(params, source, by)
     return Setup(layout, suffix, source, by)
 
 
-def _refuse_unscored(params: ExportParams, source: Artifact, by: str) -> None:
+def _refuse_unscored(params: ExportParams, source: Candidates, by: str) -> None:
     """Refuse to write a score that no row of the ledger has."""
     empty = rank_only.empty_in(source)
     if not rank_only.unscored(source.schema(), empty, [by]):
@@ -86,7 +82,7 @@ def plan(params: ExportParams, setup: Setup, side: Side = "all") -> Plan:
         "export",
         VERSION,
         {**output_affecting(params), **_plugged(params), "score_by": setup.by},
-        artifacts={"ledger": setup.source},
+        artifacts={"ledger": setup.source.artifact},
     )
     return whole if side == "all" else replace(whole, params={**whole.params, "side": side})
 

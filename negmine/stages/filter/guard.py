@@ -30,8 +30,7 @@ from negmine.stages.filter import own_documents
 from negmine.stages.filter.own_documents import SameIds
 from negmine.table import joins as kept
 from negmine.table import ranking
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.candidates import unit_vectors_of
+from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
 from negmine.table.draws import digests, digests_of
 from negmine.table.joins import distinct
@@ -138,7 +137,7 @@ class Guard:
             column that the index did not keep.
     """
 
-    def __init__(self, params: FilterParams, source: Artifact, at_once: int) -> None:
+    def __init__(self, params: FilterParams, source: Candidates, at_once: int) -> None:
         self._params = params
         self.at_once = at_once
         self._source = source
@@ -147,9 +146,9 @@ class Guard:
         self._excluded: pa.Array | None = None
         self._cosines = _cosines(params.near_duplicate_cosine)
         if params.sibling_by is not None:
-            kept.check(params.sibling_by, self._documents, "--sibling-by")
+            kept.check(params.sibling_by, source.documents, "--sibling-by")
         self._vectors = {
-            name: unit_vectors_of(source, name)
+            name: source.unit_vectors(name)
             for name in (*self._cosines, *params.closer_than_positive)
         }
 
@@ -241,7 +240,7 @@ class Guard:
         judged = ~positive & grade.is_valid().to_numpy()
         if not judged.any():
             return judged
-        above = pc.fill_null(pc.greater(grade, self._negative_grade), False)
+        above = pc.fill_null(pc.greater(grade, self._source.negative_grade), False)
         return np.asarray(judged & above.to_numpy(), dtype=bool)
 
     def _text_flags(
@@ -294,30 +293,13 @@ class Guard:
 
     # --- texts --------------------------------------------------------------------------------
 
-    # Opened once: a manifest lists every part, and reading it for every part grew with the square.
-
-    @cached_property
-    def _retrieved(self) -> Artifact:
-        return self._source.ancestor("retrieve")
-
-    @cached_property
-    def _negative_grade(self) -> float:
-        return float(self._retrieved.manifest["params"].get("negative_grade", 0.0))
-
-    @cached_property
-    def _documents(self) -> Documents:
-        return Documents(self._source.ancestor("index.documents"))
-
-    def _queries(self, part: str) -> pa.Table:
-        return self._retrieved.read(f"_queries/{part}")
-
     def _groups(self, parts: Iterable[kept.NamedTable]) -> Iterator[_Group]:
         """Parts whose documents are looked up together, as many as memory allows."""
         if not self._texts and self._params.sibling_by is None:
             for part in parts:
                 yield _Group([part], [np.empty(0, dtype=np.int64)])
             return
-        documents = self._documents
+        documents = self._source.documents
         if outdated(documents.artifact):
             log.event(
                 "the index's signatures are of another version of negmine: this filter describes "
@@ -363,7 +345,7 @@ class Guard:
 
     def _asked(self, names: list[str]) -> dict[str, tuple[pa.Array, np.ndarray]]:
         """Of each part, the ids of its queries and the digests of their normalised texts."""
-        queries = [self._queries(name) for name in names]
+        queries = [self._source.queries(name) for name in names]
         texts = pa.chunked_array([c for q in queries for c in q.column("text").chunks], pa.string())
         # All at once: preparing the regular expression takes longer than the texts of a part.
         own = digests(normalise(texts.combine_chunks()).texts)
@@ -385,8 +367,8 @@ class Guard:
             if by_id:
                 bearers[name] = own_documents.bearing(table)
             if self._params.duplicate_queries:
-                queries.add(name, table, self._queries(name))
-        same = own_documents.decide(bearers, self._retrieved, self._documents) if by_id else None
+                queries.add(name, table, self._source.queries(name))
+        same = own_documents.decide(bearers, self._source) if by_id else None
         if not self._params.duplicate_queries:
             return _Survey(same_ids=same)
         return _Survey(queries.duplicates(self._params.duplicate_query_at), same)
@@ -397,7 +379,7 @@ class Guard:
         """Cosines with the positives of each row's query, compared."""
         found: dict[str, np.ndarray] = {}
         query, positive = part.query, part.positive
-        row = self._documents.rows(part.table.column("docid").combine_chunks())
+        row = self._source.documents.rows(part.table.column("docid").combine_chunks())
         left, right = identity.positive_pairs(query, positive)
         if self._cosines:
             near = np.zeros(len(query), dtype=bool)

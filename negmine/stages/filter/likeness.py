@@ -17,9 +17,7 @@ from negmine.dedup.signatures import Signatures
 from negmine.learning import similarity
 from negmine.sources.vectors import pair_cosines
 from negmine.table import draws
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.candidates import dense_sources, normalised, vectors_of
-from negmine.table.documents import Documents
+from negmine.table.candidates import Candidates, normalised
 from negmine.table.joins import NamedTable, distinct, groups
 from negmine.table.names import likeness_column
 from negmine.table.part import Part
@@ -29,19 +27,19 @@ _DRAW = 4_000_037
 
 
 def join(
-    parts: Iterable[NamedTable], source: Artifact, seed: int, at_once: int
+    parts: Iterable[NamedTable], source: Candidates, seed: int, at_once: int
 ) -> Iterator[NamedTable]:
     """Each part with the columns; rows of queries with fewer than two positives hold null.
 
     Args:
         parts: named parts of the scored artifact, labels as they count.
-        source: the scored artifact.
+        source: the scored table.
         seed: of the draw.
         at_once: bytes of parts whose documents are looked up together.
     """
-    documents = Documents(source.ancestor("index.documents"))
+    documents = source.documents
     signatures = Signatures(documents)
-    vectors = {name: vectors_of(source, name) for name in dense_sources(source)}
+    vectors = {name: source.vectors(name) for name in source.dense}
     vectors = {name: found for name, found in vectors.items() if normalised(found)}
     for group in groups(parts, at_once):
         docids, rows = distinct([table.column("docid") for _, table in group])

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from negmine.dedup import minhash as identity
 from negmine.dedup.normal import normalise
 from negmine.dedup.shingles import DOCUMENT, shingles
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
+from negmine.table.candidates import Candidates
 from negmine.table.draws import digests
 
 #: Candidates whose texts are compared with their query's.
@@ -79,13 +78,12 @@ def bearing(table: pa.Table) -> pa.Array:
     return table.column("qid").filter(mask).combine_chunks()
 
 
-def decide(bearers: Mapping[str, pa.Array], retrieved: Artifact, documents: Documents) -> SameIds:
+def decide(bearers: Mapping[str, pa.Array], source: Candidates) -> SameIds:
     """What the texts of some candidates say about all that bear their query's id.
 
     Args:
         bearers: of each part, its :func:`bearing` queries.
-        retrieved: the candidates, with the queries' texts.
-        documents: the corpus.
+        source: the candidates, with the texts of queries and documents.
     """
     stops = np.cumsum([len(qids) for qids in bearers.values()])
     count = int(stops[-1]) if len(stops) else 0
@@ -97,12 +95,12 @@ def decide(bearers: Mapping[str, pa.Array], retrieved: Artifact, documents: Docu
     for (name, qids), first in zip(bearers.items(), [0, *stops[:-1]], strict=True):
         mine = some[(some >= first) & (some < first + len(qids))] - first
         if len(mine):
-            asked = retrieved.read(f"_queries/{name}")
+            asked = source.queries(name)
             wanted = qids.take(pa.array(mine))
             at = pc.index_in(wanted, value_set=asked.column("qid").combine_chunks())
             ids += wanted.to_pylist()
             queries += asked.column("text").take(at).to_pylist()
-    texts, titles = documents.titled(pa.array(ids, pa.string()))
+    texts, titles = source.documents.titled(pa.array(ids, pa.string()))
     agree = int(agreeing(queries, texts, titles).sum())
     return SameIds(count, len(ids), agree, believed=agree >= _BELIEVED * len(ids))
 

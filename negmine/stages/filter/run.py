@@ -33,14 +33,14 @@ from negmine.stages.filter.deciding import (
 )
 from negmine.stages.filter.guard import Guard
 from negmine.stages.filter.options import Columns, optional_columns, wants_relevance
-from negmine.stages.filter.setup import Setup, documents, plan, set_up
+from negmine.stages.filter.setup import Setup, plan, set_up
 from negmine.stages.filter.short_advice import Sample, advice
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, draws
 from negmine.table import joins as kept
 from negmine.table import schema as schemas
-from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
+from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 from negmine.table.names import meta_column
 
@@ -68,7 +68,7 @@ def run(
     writer = artifacts.begin(out, plan(setup, out), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
-        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+        return Outcome(out, dict(found.counts), True, found.warnings)
     reset_peak_memory()
     with writer:
         sample = Sample(params.num_negatives) if advise else None
@@ -142,7 +142,7 @@ def judge_all(
 # --- passes over the table --------------------------------------------------------------------
 
 
-def _fit(params: FilterParams, source: Artifact, guard: Guard, columns: Columns) -> Fit:
+def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Columns) -> Fit:
     """Everything that must be known of the whole table before a part can be judged."""
 
     total = sum(map(source.rows, source.parts))
@@ -192,7 +192,7 @@ def _fit(params: FilterParams, source: Artifact, guard: Guard, columns: Columns)
 
 def _flagged(
     params: FilterParams,
-    source: Artifact,
+    source: Candidates,
     guard: Guard,
     columns: Columns,
     fit: Fit,
@@ -211,7 +211,7 @@ def _flagged(
 
 
 def _read(
-    params: FilterParams, source: Artifact, names: list[str], at_once: int
+    params: FilterParams, source: Candidates, names: list[str], at_once: int
 ) -> Iterator[kept.NamedTable]:
     """Named parts, with what the settings read that no artifact holds."""
     parts: Iterator[kept.NamedTable] = ((name, source.read(name)) for name in names)
@@ -220,7 +220,7 @@ def _read(
     prefix = meta_column("")
     if params.calibrate_by is not None and params.calibrate_by.startswith(prefix):
         column = params.calibrate_by.removeprefix(prefix)
-        parts = kept.join(parts, documents(source), column, at_once)
+        parts = kept.join(parts, source.documents, column, at_once)
     return parts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from negmine.errors import NegmineError, UsageError
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params.filter import FilterParams
-from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates, normalised
 
 #: Smallest and largest value of a score, and what such scores are called.
 Scale = tuple[float, float, str]
@@ -16,7 +16,7 @@ _LEVELS = ("min_score", "max_score", "pseudo_positive")
 _MARGINS = ("absolute_margin", "margin_pos")
 
 
-def check(params: FilterParams, by: str, source: Artifact) -> None:
+def check(params: FilterParams, by: str, source: Candidates) -> None:
     """Refuse thresholds outside of the scale of the score that they are compared with.
 
     Args:
@@ -54,16 +54,15 @@ def _refuse(
     )
 
 
-def _scale(score: str, source: Artifact) -> Scale | None:
+def _scale(score: str, source: Candidates) -> Scale | None:
     """The scale of a score; None where it is not known."""
     if score == P_RELEVANT:
         return _SHARES
     try:
-        retrieved = source.ancestor("retrieve")
-        if retrieved.manifest["inputs"].get(score, {}).get("stage") != "index.vectors":
+        if score not in source.dense:
             return None
-        vectors = retrieved.input(score)
+        vectors = source.vectors(score)
     except NegmineError:
         # Made elsewhere, or moved: then nobody knows the scale, and the rules need not.
         return None
-    return _COSINES if vectors.manifest["params"].get("normalize") else None
+    return _COSINES if normalised(vectors) else None

@@ -14,8 +14,7 @@ from negmine.stages.filter.guard import excluded_file
 from negmine.stages.filter.options import Columns, resolve
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
+from negmine.table.candidates import Candidates, open_candidates
 
 VERSION = 4
 
@@ -32,7 +31,7 @@ class Setup:
 
     params: FilterParams
     columns: Columns
-    source: Artifact
+    source: Candidates
 
 
 def set_up(params: FilterParams, scored: Path) -> Setup:
@@ -42,10 +41,8 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
         UsageError: an unknown column, or options that contradict each other.
         MissingInputError: there is no such artifact.
     """
-    source = artifacts.open_artifact(
-        scored, ["retrieve", "rerank"], purpose="the scored candidates"
-    )
-    kept_columns = documents(source).kept if params.calibrate_by is not None else []
+    source = open_candidates(scored, ["retrieve", "rerank"], purpose="the scored candidates")
+    kept_columns = source.documents.kept if params.calibrate_by is not None else []
     empty = rank_only.empty_in(source)
     params, columns = resolve(params, source.schema(), kept_columns, empty)
     scales.check(params, columns.by, source)
@@ -69,11 +66,6 @@ def plan(setup: Setup, out: Path) -> Plan:
             "rules": rules.VERSION,
             **({"plugins": rules.identities(params)} if params.rule else {}),
         },
-        artifacts={"scored": setup.source},
+        artifacts={"scored": setup.source.artifact},
         files=files,
     )
-
-
-def documents(source: Artifact) -> Documents:
-    """The documents behind a candidates table."""
-    return Documents(source.ancestor("index.documents"))

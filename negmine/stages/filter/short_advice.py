@@ -15,7 +15,7 @@ from negmine.params.filter import FilterParams
 from negmine.stages.filter.deciding import Flags, judge
 from negmine.stages.filter.options import Columns
 from negmine.stages.filter.short_queries import BY, LOST, RETRIEVAL, ROWS
-from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.part import Part
 
 #: Short queries that are tried, of one part and in all, and options that are told.
@@ -93,7 +93,7 @@ def advice(
     columns: Columns,
     fit: Fit,
     sample: Sample | None,
-    source: Artifact,
+    source: Candidates,
 ) -> list[str]:
     """What left queries short and which options mend it, in words.
 
@@ -142,7 +142,7 @@ def _mend(
     fit: Fit,
     sample: Sample | None,
     short: int,
-    source: Artifact,
+    source: Candidates,
     everything: bool,
 ) -> str:
     """Options that leave fewer queries short, the best first; else what to do about the rule."""
@@ -220,12 +220,10 @@ def _plainly(rule: str, params: FilterParams, everything: bool) -> str:
     }.get(rule, "")
 
 
-def _more(source: Artifact) -> str:
+def _more(source: Candidates) -> str:
     """How to get more candidates."""
     try:
-        retrieved = source.ancestor("retrieve")
-        k = retrieved.manifest["params"].get("k")
-        documents = int(source.ancestor("index.documents").counts.get("documents", 0))
+        k, documents = source.k, len(source.documents)
     except NegmineError:
         k, documents = None, 0
     if k is not None and 0 < documents <= k:

@@ -27,7 +27,7 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
     writer = artifacts.begin(out, plan(params, setup, out), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
-        return Outcome(out, dict(found.counts), True, list(found.manifest["warnings"]))
+        return Outcome(out, dict(found.counts), True, found.warnings)
     memory.reset_peak_memory()
     with writer:
         budget = setup.budget(params.memory, params.ann)

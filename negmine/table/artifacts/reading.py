@@ -33,6 +33,22 @@ _MADE_BY = {
     "export": "negmine export",
 }
 
+#: By stage, the role of the artifact whose rows or documents it works on: the line that lineage
+#: follows. What else a stage reads (vectors, a round before this one) lies beside that line.
+_MADE_FROM = {
+    "export": "ledger",
+    "report": "ledger",
+    "filter": "scored",
+    "audit": "scored",
+    "rerank": "candidates",
+    "retrieve": "documents",
+    "index": "documents",
+    "index.bm25": "documents",
+    "index.vectors": "documents",
+    "index.signatures": "documents",
+    "index.ann": "vectors",
+}
+
 
 # --- reading ----------------------------------------------------------------------------------
 
@@ -66,17 +82,57 @@ class Artifact:
         return counts
 
     @property
+    def params(self) -> Mapping[str, Any]:
+        """The settings that decided its content; one at its default may be missing."""
+        params: Mapping[str, Any] = self.manifest["params"]
+        return params
+
+    @property
+    def made_with(self) -> str:
+        """The version of negmine that made it."""
+        return str(self.manifest["negmine"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the run that made it warned of."""
+        return list(self.manifest["warnings"])
+
+    @property
+    def files(self) -> Mapping[str, Mapping[str, Any]]:
+        """By name, what is recorded of each file: rows, bytes, digest."""
+        files: Mapping[str, Mapping[str, Any]] = self.manifest["files"]
+        return files
+
+    @property
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        """By role, the name and revision of each model that it was made with."""
+        models: Mapping[str, Mapping[str, Any]] = self.manifest.get("models", {})
+        return models
+
+    @property
+    def inputs(self) -> Mapping[str, Mapping[str, Any]]:
+        """By role, what it was made from: artifacts (with ``stage``) and the user's files."""
+        inputs: Mapping[str, Mapping[str, Any]] = self.manifest["inputs"]
+        return inputs
+
+    def roles(self, stage: str | None = None) -> list[str]:
+        """Roles of the artifacts that it was made from: all, or those of one stage."""
+        return [
+            role
+            for role, record in self.inputs.items()
+            if "stage" in record and stage in (None, record["stage"])
+        ]
+
+    @property
     def parts(self) -> list[str]:
         """Names of the Parquet parts, in order."""
         return [
-            name
-            for name in self.manifest["files"]
-            if name.startswith("part-") and name.endswith(".parquet")
+            name for name in self.files if name.startswith("part-") and name.endswith(".parquet")
         ]
 
     def rows(self, name: str) -> int:
         """Rows of a part."""
-        return int(self.manifest["files"][name]["rows"])
+        return int(self.files[name]["rows"])
 
     def schema(self) -> pa.Schema:
         """Schema of the parts."""
@@ -91,7 +147,7 @@ class Artifact:
             InvalidDataError: it is missing, or its bytes changed after it was written.
         """
         path = self.path / name
-        files = self.manifest["files"]
+        files = self.files
         if name not in files:
             folder, _, inner = name.partition("/")
             _verify(path, files[folder]["files"][inner], self)
@@ -138,7 +194,7 @@ class Artifact:
             MissingInputError: it is no longer where it was.
             ConflictError: another one is there now.
         """
-        record = self.manifest["inputs"][role]
+        record = self.inputs[role]
         found = open_artifact((self.path / record["path"]), purpose=f"the {role} of {self.path}")
         if found.fingerprint != record["fingerprint"]:
             raise ConflictError(
@@ -148,15 +204,24 @@ class Artifact:
         return found
 
     def ancestor(self, stage: str) -> Artifact:
-        """The nearest artifact of ``stage`` that this one descends from, or itself."""
+        """The artifact of ``stage`` that this one descends from, or itself.
+
+        Of each artifact on the way the one that its rows come from is followed, by its role: what
+        else it read does not count, in whatever order the inputs stand.
+
+        Raises:
+            InvalidDataError: it does not descend from such an artifact.
+            MissingInputError: an artifact on the way is no longer where it was.
+            ConflictError: another one is there now.
+        """
         artifact = self
         while artifact.stage != stage:
-            roles = [r for r, record in artifact.manifest["inputs"].items() if "stage" in record]
-            if not roles:
+            role = _MADE_FROM.get(artifact.stage)
+            if role is None or role not in artifact.roles():
                 raise InvalidDataError(
                     f"does not descend from a {stage} artifact", where=str(self.path)
                 )
-            artifact = artifact.input(roles[0])
+            artifact = artifact.input(role)
         return artifact
 
     def verify(self) -> int:
@@ -165,18 +230,18 @@ class Artifact:
         Raises:
             InvalidDataError: a file is missing or changed, or there is a part too many.
         """
-        for name in self.manifest["files"]:
+        for name in self.files:
             self.file(name)
         if (self.path / MANIFEST).is_file():
             for path in sorted(self.path.glob("part-*")):
                 # Whoever reads the folder as a table would read it too.
-                if path.name not in self.manifest["files"]:
+                if path.name not in self.files:
                     raise InvalidDataError(
                         "is not a part of this artifact",
                         where=str(path),
                         hint="Remove it, unless it is yours.",
                     )
-        return len(self.manifest["files"])
+        return len(self.files)
 
 
 _verified: set[tuple[str, int, int, str]] = set()
