@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.dedup import minhash as identity
+from negmine.engine.parts import over_parts
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -56,12 +57,25 @@ def build(documents: Documents, writer: Writer, progress: Callable[[int], None])
     Raises:
         MissingDependencyError: the MinHash library is not installed.
     """
-    for name in documents.names:
-        target = name.replace(".parquet", ".npy")
-        if not writer.has(target):
-            part = documents.artifact.read(name)
-            writer.add_array(target, describe(full_text(part), part.column("title")))
-        progress(documents.artifact.rows(name))
+    names = documents.names
+
+    def described(_: None, target: str, name: str) -> np.ndarray:
+        part = documents.artifact.read(name)
+        return describe(full_text(part), part.column("title"))
+
+    rows = {name.replace(".parquet", ".npy"): documents.artifact.rows(name) for name in names}
+
+    def write(target: str, features: np.ndarray) -> None:
+        writer.add_array(target, features)
+        progress(rows[target])
+
+    over_parts(
+        zip(rows, names, strict=True),
+        finished=writer.has,
+        make=described,
+        write=write,
+        skipped=lambda target, _: progress(rows[target]),
+    )
 
 
 def describe(texts: pa.Array, titles: pa.Array | pa.ChunkedArray) -> np.ndarray:

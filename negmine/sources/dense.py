@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 
-from negmine.engine.threads import in_turn
+from negmine.engine.parts import over_parts
 from negmine.errors import InvalidDataError, UsageError
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.devices import gpus
@@ -64,29 +64,40 @@ def build(
         The format, and what was found of the loss.
     """
     facts: dict[str, Any] = {} if stored == "auto" else {"dtype": stored, "reason": "asked for"}
-    targets = {name: name.replace(".parquet", ".npy") for name in documents.names}
-    there = {name for name, target in targets.items() if writer.has(target)}
-    left = [name for name in targets if name not in there]
+    names = documents.names
+    targets = {name.replace(".parquet", ".npy"): name for name in names}
+    number = {target: place for place, target in enumerate(targets, 1)}
 
-    def encoded(encoder: Encoder, name: str) -> np.ndarray:
+    def encoded(encoder: Encoder, target: str, name: str) -> np.ndarray:
         texts = full_text(documents.artifact.read(name)).to_pylist()
         return encoder.encode(texts, "document", progress)
 
-    with in_turn(encoders, left, encoded) as made:
-        for number, (name, target) in enumerate(targets.items(), 1):
-            if part is not None:
-                part(number, len(targets))
-            if name in there:
-                progress(documents.artifact.rows(name))
-                facts = facts or writer.stats(target)
-                continue
-            vectors = next(made)
-            facts = facts or rounding(vectors)
-            if facts["dtype"] == "float16":
-                refuse_overflow(vectors, name)
-            # Told with the first part: a run that was cut short goes on in its format.
-            told = facts if name == documents.names[0] else None
-            writer.add_array(target, vectors.astype(facts["dtype"]), told)
+    def skipped(target: str, name: str) -> None:
+        progress(documents.artifact.rows(name))
+        settled(writer.stats(target))
+
+    def settled(found: dict[str, Any]) -> None:
+        if not facts:
+            facts.update(found)
+
+    def write(target: str, vectors: np.ndarray) -> None:
+        if not facts:
+            settled(rounding(vectors))
+        if facts["dtype"] == "float16":
+            refuse_overflow(vectors, targets[target])
+        # Told with the first part: a run that was cut short goes on in its format.
+        told = facts if targets[target] == names[0] else None
+        writer.add_array(target, vectors.astype(facts["dtype"]), told)
+
+    over_parts(
+        targets.items(),
+        finished=writer.has,
+        make=encoded,
+        write=write,
+        models=encoders,
+        skipped=skipped,
+        started=lambda target: part(number[target], len(number)) if part is not None else None,
+    )
     return facts
 
 

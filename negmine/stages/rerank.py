@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import log, memory
-from negmine.engine.threads import in_turn
+from negmine.engine.parts import groups, over_parts
 from negmine.errors import UsageError, did_you_mean
 from negmine.memory import reset_peak_memory
 from negmine.models.devices import gpus
@@ -173,41 +173,36 @@ def score(
     """
     documents = source.documents
     schema = schemas.with_scores(source.schema(), list(scorers[0]))
-    total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
     number = {name: place for place, name in enumerate(source.parts, 1)}
     asked = rows
     if params.limit is not None:
         # Which rows those are is known only when they are read.
         asked = round(rows * min(1.0, params.limit / max(1, int(source.counts["queries"]))))
+    # Several devices work on parts of two groups where one ends.
+    at_once = documents.fitting(size // min(2, len(scorers)))
+    total: Counter[str] = Counter()
     with log.progress("scoring", asked * len(scorers[0]), " pairs") as bar:
 
-        def unfinished() -> Iterator[tuple[str, pa.Table]]:
-            for name, table in limited(source, params.limit):
-                if writer.has(name):
-                    bar.update(table.num_rows * len(scorers[0]))
-                    total.update(writer.stats(name))
-                else:
-                    yield name, table
+        def skipped(name: str, table: pa.Table) -> None:
+            bar.update(table.num_rows * len(scorers[0]))
+            total.update(writer.stats(name))
 
-        for group in _groups(unfinished(), params, documents.fitting(size)):
-            docids = pa.chunked_array(
-                [part.table.column("docid").filter(pa.array(part.wanted)) for part in group]
-            ).unique()
-            texts = documents.texts(docids)
-            work = partial(_scored, source=source, docids=docids, texts=texts, bar=bar)
-            with in_turn(scorers, group, work) as tables:
-                for part in group:
-                    bar.part(number[part.name], len(number))
-                    table = next(tables)
-                    stats = {
-                        "candidates": table.num_rows,
-                        "scored": int(part.wanted.sum()),
-                        "unscored": int((~part.wanted).sum()),
-                        "queries": len(pc.unique(table.column("qid"))),
-                    }
-                    writer.add_table(part.name, table, schema, stats)
-                    total.update(stats)
+        def write(name: str, made: tuple[pa.Table, dict[str, int]]) -> None:
+            table, stats = made
+            writer.add_table(name, table, schema, stats)
+            total.update(stats)
+
+        over_parts(
+            limited(source, params.limit),
+            finished=writer.has,
+            make=partial(_scored, bar=bar),
+            write=write,
+            models=scorers,
+            prepare=lambda parts: _with_texts(parts, params, source, at_once),
+            skipped=skipped,
+            started=lambda name: bar.part(number[name], len(number)),
+        )
     if params.limit is None:
         conserve("candidate rows", rows, written=total["candidates"])
     conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
@@ -216,45 +211,40 @@ def score(
 
 @dataclass(frozen=True)
 class _Part:
-    """A part to score, and which of its rows."""
+    """A part to score: its rows, which of them, and the texts of what they name."""
 
-    name: str
     table: pa.Table
     wanted: np.ndarray
+    queries: pa.Table
+    docids: pa.Array
+    texts: pa.Array
 
 
-def _groups(
-    parts: Iterator[tuple[str, pa.Table]], params: RerankParams, documents_at_once: int
-) -> Iterator[list[_Part]]:
-    """Parts whose documents fit in memory together: the corpus is read once for each group."""
-    group: list[_Part] = []
-    size = 0
-    for name, table in parts:
-        part = _Part(name, table, wanted(table, params))
-        count = int(part.wanted.sum())
-        if group and size + count > documents_at_once:
-            yield group
-            group, size = [], 0
-        group.append(part)
-        size += count
-    if group:
-        yield group
+def _with_texts(
+    parts: Iterable[tuple[str, pa.Table]],
+    params: RerankParams,
+    source: Candidates,
+    at_once: int,
+) -> Iterator[tuple[str, _Part]]:
+    """Parts with their texts; the corpus is read once for as many documents as fit in memory."""
+    chosen = ((name, table, wanted(table, params)) for name, table in parts)
+    for group in groups(chosen, lambda part: int(part[2].sum()), at_once):
+        docids = pa.chunked_array(
+            [table.column("docid").filter(pa.array(rows)) for _, table, rows in group]
+        ).unique()
+        texts = source.documents.texts(docids)
+        for name, table, rows in group:
+            yield name, _Part(table, rows, source.queries(name), docids, texts)
 
 
 def _scored(
-    scorers: Mapping[str, Scorer],
-    part: _Part,
-    *,
-    source: Candidates,
-    docids: pa.Array,
-    texts: pa.Array,
-    bar: log.Progress,
-) -> pa.Table:
-    """One part with its new columns; scorers see only this part's texts."""
-    asked = source.queries(part.name)
+    scorers: Mapping[str, Scorer], name: str, part: _Part, *, bar: log.Progress
+) -> tuple[pa.Table, dict[str, int]]:
+    """One part with its new columns, and its counts; scorers see only this part's texts."""
     picked = part.table.filter(pa.array(part.wanted))
     mine = picked.column("docid").combine_chunks().unique()
-    documents = texts.take(pc.index_in(mine, value_set=docids)).to_pylist()
+    documents = part.texts.take(pc.index_in(mine, value_set=part.docids)).to_pylist()
+    asked = part.queries
     pairs = np.stack(
         [
             pc.index_in(picked.column("qid"), value_set=asked.column("qid").combine_chunks()),
@@ -263,14 +253,19 @@ def _scored(
         axis=1,
     )
     table = part.table
-    for name, scorer in scorers.items():
+    for scorer_name, scorer in scorers.items():
         column = np.zeros(table.num_rows, dtype=np.float32)
         column[part.wanted] = scorer.score(
             asked.column("text").to_pylist(), documents, pairs, bar.update
         )
         bar.update(int((~part.wanted).sum()))
-        table = table.append_column(score_column(name), pa.array(column, mask=~part.wanted))
-    return table
+        table = table.append_column(score_column(scorer_name), pa.array(column, mask=~part.wanted))
+    return table, {
+        "candidates": table.num_rows,
+        "scored": int(part.wanted.sum()),
+        "unscored": int((~part.wanted).sum()),
+        "queries": len(pc.unique(table.column("qid"))),
+    }
 
 
 def limited(source: Candidates, limit: int | None) -> Iterator[tuple[str, pa.Table]]:
