@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from negmine.engine.parts import groups
 from negmine.errors import UsageError, did_you_mean
 from negmine.table.documents import Documents
 from negmine.table.names import meta_column
@@ -44,25 +45,11 @@ def join(
         column: one of its kept columns.
         at_once: bytes of parts whose documents are looked up together.
     """
-    for group in groups(parts, at_once):
+    for group in groups(parts, lambda part: part[1].nbytes, at_once):
         docids, rows = distinct([table.column("docid") for _, table in group])
         values = documents.values(column, docids)
         for (name, table), row in zip(group, rows, strict=True):
             yield name, table.append_column(meta_column(column), values.take(pa.array(row)))
-
-
-def groups(parts: Iterable[NamedTable], at_once: int) -> Iterator[list[NamedTable]]:
-    """Parts whose documents are looked up together, about ``at_once`` bytes of them."""
-    group: list[NamedTable] = []
-    size = 0
-    for part in parts:
-        if group and size + part[1].nbytes > at_once:
-            yield group
-            group, size = [], 0
-        group.append(part)
-        size += part[1].nbytes
-    if group:
-        yield group
 
 
 def distinct(docids: Sequence[pa.Array | pa.ChunkedArray]) -> tuple[pa.Array, list[np.ndarray]]:

@@ -25,6 +25,7 @@ from negmine.commands.audit.counting import Tally, try_setting
 from negmine.commands.audit.hiding import HELD_OUT, RANDOM, Scheme, mask, queries_of
 from negmine.commands.audit.printing import as_json, files_of, row_of, table
 from negmine.commands.audit.settings import VERSION, Setting, settings_of
+from negmine.engine.parts import over_parts
 from negmine.errors import NegmineError, UsageError, did_you_mean
 from negmine.params import output_affecting
 from negmine.params.commands import AuditParams
@@ -88,9 +89,12 @@ def run(
         if isinstance(writer, artifacts.FileWriter):
             writer.add_text(as_json(report))
         else:
-            for name, text in files_of(report).items():
-                if not writer.has(name):
-                    writer.add_text(name, text)
+            over_parts(
+                files_of(report).items(),
+                finished=writer.has,
+                make=lambda _, name, text: text,
+                write=writer.add_text,
+            )
         writer.commit(counts, warnings=warnings)
     log.event(table(report), report=report["rows"])
     for warning in warnings:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from negmine.engine.parts import groups
 from negmine.formats.base import Chosen, Examples, Format, Options, localise
 from negmine.stages.export import shortfall
 from negmine.stages.export.accounts import account
@@ -77,28 +78,28 @@ def rows_per_piece(examples: Examples, documents: Documents, size: int) -> int:
 
 def with_texts(found: Iterable[Piece], documents: Documents, size: int) -> Iterator[Piece]:
     """The pieces with the texts of their documents, about ``size`` bytes fetched at a time."""
+    local = (
+        replace(piece, examples=examples, chosen=chosen)
+        for piece in found
+        for examples, chosen in [localise(piece.examples, piece.chosen)]
+    )
     at_once = documents.fitting(size)
-    group: list[Piece] = []
-    wanted = 0
-    for piece in found:
-        examples, chosen = localise(piece.examples, piece.chosen)
-        local = replace(piece, examples=examples, chosen=chosen)
-        if not any(
-            leaf.kind == "doc_text" for column in examples.columns for leaf in column.leaves()
-        ):
-            yield local
-            continue
-        if group and wanted + len(chosen.docids) > at_once:
-            yield from _filled(group, documents)
-            group, wanted = [], 0
-        group.append(local)
-        wanted += len(chosen.docids)
-    yield from _filled(group, documents)
+
+    def size_of(piece: Piece) -> int:
+        # A piece without texts waits for no other.
+        return len(piece.chosen.docids) if _has_texts(piece) else at_once
+
+    for group in groups(local, size_of, at_once):
+        yield from _filled(group, documents) if _has_texts(group[0]) else group
+
+
+def _has_texts(piece: Piece) -> bool:
+    """Whether the examples hold texts of documents: all pieces of an export do, or none."""
+    leaves = (leaf for column in piece.examples.columns for leaf in column.leaves())
+    return any(leaf.kind == "doc_text" for leaf in leaves)
 
 
 def _filled(group: list[Piece], documents: Documents) -> Iterator[Piece]:
-    if not group:
-        return
     docids, rows = distinct([piece.chosen.docids for piece in group])
     texts = documents.texts(docids)
     for piece, row in zip(group, rows, strict=True):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from negmine.engine.parts import over_parts
 from negmine.formats import card
 from negmine.formats.base import tables
 from negmine.params import output_affecting
-from negmine.stages.export.choices import Side
+from negmine.stages.export.choices import Piece, Side
 from negmine.stages.export.maker import Maker
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts
@@ -69,22 +71,29 @@ def of_held_out(warnings: Iterable[str]) -> list[str]:
 def _write_parts(maker: Maker, writer: Writer, side: Side) -> None:
     """Write one side's parts, keeping those that an interrupted run finished."""
     prefix = f"{_HELD_OUT}/" if side == "heldout" else ""
-    done: dict[str, dict[str, int]] = {}
+    with maker.progress() as bar:
 
-    def skip(name: str) -> bool:
-        if writer.has(prefix + name):
-            done[name] = writer.stats(prefix + name)
-        return writer.has(prefix + name)
+        def counted(stats: dict[str, int]) -> None:
+            maker.add(side, stats)
+            bar.update(1)
 
-    for piece in maker.pieces(side, skip):
-        writer.add_tables(
-            prefix + piece.name,
-            tables(piece.examples, piece.chosen),
-            piece.examples.schema,
-            piece.stats,
+        def write(name: str, piece: Piece) -> None:
+            writer.add_tables(
+                prefix + name,
+                tables(piece.examples, piece.chosen),
+                piece.examples.schema,
+                piece.stats,
+            )
+            counted(piece.stats)
+
+        over_parts(
+            maker.parts(side),
+            finished=lambda name: writer.has(prefix + name),
+            make=lambda _, name, piece: piece,
+            write=write,
+            prepare=maker.with_texts,
+            skipped=lambda name, _: counted(writer.stats(prefix + name)),
         )
-    for stats in done.values():
-        maker.add(side, stats)
     conserve("examples", maker.counts(side)["examples"], rows_written=writer.rows(prefix))
 
 
@@ -98,15 +107,17 @@ def _write_sidecars(maker: Maker, writer: Writer) -> None:
             [("document_id", pa.string()), ("text", pa.string())]
         ),
     }
-    for name, schema in schemas_.items():
-        if writer.has(name):
-            continue
+
+    def made(_: None, name: str, schema: pa.Schema) -> Iterator[pa.Table]:
         slices = maker.queries() if name.startswith("_queries") else maker.documents_in_use()
-        writer.add_tables(
-            name,
-            (pa.table([ids, texts.cast(pa.string())], schema) for ids, texts in slices),
-            schema,
-        )
+        return (pa.table([ids, texts.cast(pa.string())], schema) for ids, texts in slices)
+
+    over_parts(
+        schemas_.items(),
+        finished=writer.has,
+        make=made,
+        write=lambda name, slices: writer.add_tables(name, slices, schemas_[name]),
+    )
 
 
 def _write_numbered(maker: Maker, writer: Writer) -> None:
@@ -116,13 +127,23 @@ def _write_numbered(maker: Maker, writer: Writer) -> None:
         "queries.tsv": ("_queries/part-00000.parquet", "query_id", maker.queries),
         "collection.tsv": ("_documents/part-00000.parquet", "document_id", maker.documents_in_use),
     }
+    schemas_: dict[str, pa.Schema] = {}
+    lines: dict[str, Callable[[], Iterator[tuple[pa.Array, pa.Array]]]] = {}
     for name, (ids_name, id_column, slices) in kinds.items():
-        if not writer.has(name):
-            writer.add_tables(name, _numbered_lines(slices(), text), text)
-        if not writer.has(ids_name):
-            schema = pa.schema([("number", pa.int64()), (id_column, pa.string())])
-            swapped = ((ids, ids) for ids, _ in slices(texts=False))
-            writer.add_tables(ids_name, _numbered_lines(swapped, schema), schema)
+        schemas_[name], lines[name] = text, slices
+        schemas_[ids_name] = pa.schema([("number", pa.int64()), (id_column, pa.string())])
+        lines[ids_name] = partial(_twice, slices)
+    over_parts(
+        lines.items(),
+        finished=writer.has,
+        make=lambda _, name, slices: _numbered_lines(slices(), schemas_[name]),
+        write=lambda name, tables: writer.add_tables(name, tables, schemas_[name]),
+    )
+
+
+def _twice(slices: Callable[..., Iterator[tuple[pa.Array, pa.Array]]]) -> Iterator[Any]:
+    """Ids in the place of their texts."""
+    return ((ids, ids) for ids, _ in slices(texts=False))
 
 
 def _numbered_lines(

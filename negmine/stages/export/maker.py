@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,16 @@ from negmine.stages.export.examples import (
 )
 from negmine.stages.export.setup import Setup
 from negmine.table.conservation import conserve
+
+#: Lays out the examples of one part.
+Ask = Callable[[], Piece]
+
+
+def _taken(
+    name: str, examples: Examples, order: np.ndarray, chosen: Chosen, counts: dict[str, int]
+) -> Piece:
+    """Some of all examples, as a part."""
+    return Piece(name, examples.take(order), chosen, counts)
 
 
 class Maker:
@@ -88,30 +100,40 @@ class Maker:
 
     def tables(self, side: Side) -> Iterator[pa.Table]:
         """Every example of a side, counted as it goes out."""
-        for piece in self.pieces(side, lambda name: False):
-            yield from tables(piece.examples, piece.chosen)
-
-    def pieces(self, side: Side, skip: Any) -> Iterator[Piece]:
-        """A side's examples with their texts, but for the pieces to skip."""
-        found = self._ordered(side, skip) if self._global else self._streamed(side, skip)
-        count = None if self._global else len(self.choices.names)
-        with log.progress("exporting", count, " parts") as bar:
-            for piece in with_texts(found, self._documents, self._budget.texts):
-                yield piece
+        with self.progress() as bar:
+            for _, piece in self.with_texts(self.parts(side)):
+                yield from tables(piece.examples, piece.chosen)
                 self.add(side, piece.stats)
                 bar.update(1)
 
-    def _streamed(self, side: Side, skip: Any) -> Iterator[Piece]:
+    def parts(self, side: Side) -> Iterator[tuple[str, Ask]]:
+        """Name of each part of a side, in order, and a function that lays its examples out."""
+        return self._ordered(side) if self._global else self._streamed(side)
+
+    def with_texts(self, parts: Iterable[tuple[str, Ask]]) -> Iterator[tuple[str, Piece]]:
+        """Parts with their examples and their texts, as many fetched at a time as fit."""
+        found = (ask() for _, ask in parts)
+        for piece in with_texts(found, self._documents, self._budget.texts):
+            yield piece.name, piece
+
+    def progress(self) -> AbstractContextManager[log.Progress]:
+        """A bar over the parts, as many as there are known to be."""
+        return log.progress(
+            "exporting", None if self._global else len(self.choices.names), " parts"
+        )
+
+    def _streamed(self, side: Side) -> Iterator[tuple[str, Ask]]:
         """A piece per part of the ledger, in its order."""
         for part in self.choices.names:
             name = part.removesuffix(".parquet") + self.suffix
-            if skip(name):
-                continue
-            chosen, elsewhere = self.choices.part(part, side)
-            examples = lay_out(chosen, self.layout, self._options, self.params.texts)
-            yield Piece(name, examples, chosen, self._stats(examples, chosen, elsewhere))
+            yield name, partial(self._laid_out, name, part, side)
 
-    def _ordered(self, side: Side, skip: Any) -> Iterator[Piece]:
+    def _laid_out(self, name: str, part: str, side: Side) -> Piece:
+        chosen, elsewhere = self.choices.part(part, side)
+        examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+        return Piece(name, examples, chosen, self._stats(examples, chosen, elsewhere))
+
+    def _ordered(self, side: Side) -> Iterator[tuple[str, Ask]]:
         """All examples, put in order and cut into pieces."""
         chosen, elsewhere = self.choices.whole(side)
         examples = lay_out(chosen, self.layout, self._options, self.params.texts)
@@ -151,8 +173,7 @@ class Maker:
         if self.layout.numbered:
             chosen = self._numbered(chosen)
         for name, order, counts in pieces(examples, chosen, stats, rows, self.suffix):
-            if not skip(name):
-                yield Piece(name, examples.take(order), chosen, counts)
+            yield name, partial(_taken, name, examples, order, chosen, counts)
 
     def _stats(self, examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
         # Another package's layout may leave out what it likes; it is counted.

@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from negmine.dedup import minhash as identity
 from negmine.dedup.signatures import Signatures
+from negmine.engine.parts import groups
 from negmine.learning import similarity
 from negmine.sources.vectors import pair_cosines
 from negmine.table import draws
 from negmine.table.candidates import Candidates, normalised
-from negmine.table.joins import NamedTable, distinct, groups
+from negmine.table.joins import NamedTable, distinct
 from negmine.table.names import likeness_column
 from negmine.table.part import Part
 
@@ -41,7 +42,7 @@ def join(
     signatures = Signatures(documents)
     vectors = {name: source.vectors(name) for name in source.dense}
     vectors = {name: found for name, found in vectors.items() if normalised(found)}
-    for group in groups(parts, at_once):
+    for group in groups(parts, lambda part: part[1].nbytes, at_once):
         docids, rows = distinct([table.column("docid") for _, table in group])
         features = signatures.take(docids)
         documents_rows = documents.known_rows(docids)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine import log, memory
-from negmine.engine.threads import ahead, behind
+from negmine.engine.parts import over_parts
 from negmine.learning import passes as fitting
 from negmine.learning.fit import Fit
 from negmine.learning.relevance import NAME as P_RELEVANT
@@ -90,6 +90,16 @@ def run(
     return Outcome(out, counts, warnings=warnings)
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A part as it was read, what was said of its rows, and what became of them."""
+
+    part: pa.Table
+    flags: Flags
+    table: pa.Table
+    stats: dict[str, int]
+
+
 def judge_all(
     setup: Setup, guard: Guard, writer: Writer, sample: Sample | None = None
 ) -> tuple[dict[str, Any], Fit]:
@@ -109,22 +119,35 @@ def judge_all(
     rows = sum(source.rows(name) for name in source.parts)
     fit = _fit(params, source, guard, columns)
     ledger_schema = _ledger_schema(source.schema(), params, columns)
-    pending = [name for name in source.parts if not writer.has(name)]
-    with (
-        log.progress("filtering", rows, " rows") as bar,
-        behind(writer.add_table) as add_table,
-        ahead(_flagged(params, source, guard, columns, fit, pending)) as flagged,
-    ):
-        bar.update(rows - sum(map(source.rows, pending)))
-        number = {name: place for place, name in enumerate(source.parts, 1)}
-        for name, part, flags in flagged:
-            bar.part(number[name], len(number))
-            table, stats = judge(part, params, columns, fit=fit, flags=flags)
-            check_ledger(part, table, params.num_negatives, stats)
-            if sample is not None and stats["queries_short"]:
-                sample.add(part, table, flags)
-            add_table(name, table.select(ledger_schema.names), ledger_schema, stats)
+    number = {name: place for place, name in enumerate(source.parts, 1)}
+
+    def made(_: None, name: str, read: tuple[pa.Table, Flags]) -> _Judged:
+        part, flags = read
+        table, stats = judge(part, params, columns, fit=fit, flags=flags)
+        check_ledger(part, table, params.num_negatives, stats)
+        return _Judged(part, flags, table, stats)
+
+    with log.progress("filtering", rows, " rows") as bar:
+
+        def write(name: str, judged: _Judged) -> None:
+            if sample is not None and judged.stats["queries_short"]:
+                sample.add(judged.part, judged.table, judged.flags)
+            table = judged.table.select(ledger_schema.names)
+            writer.add_table(name, table, ledger_schema, judged.stats)
             bar.update(table.num_rows)
+
+        over_parts(
+            ((name, None) for name in source.parts),
+            finished=writer.has,
+            make=made,
+            write=write,
+            prepare=lambda parts: _flagged(
+                params, source, guard, columns, fit, (name for name, _ in parts)
+            ),
+            skipped=lambda name, _: bar.update(source.rows(name)),
+            started=lambda name: bar.part(number[name], len(number)),
+            overlap=True,
+        )
     for name in source.parts:
         total.update(writer.stats(name))
     counts = _counts(total)
@@ -170,7 +193,7 @@ def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Column
         return fit
     parts = []
     queries = 0
-    for _, table, flags in _flagged(params, source, guard, columns, fit, source.parts):
+    for _, (table, flags) in _flagged(params, source, guard, columns, fit, source.parts):
         decided = decide(table, params, columns, fit, flags)
         rows = np.flatnonzero(decided.place)
         docs = table.column("docid").combine_chunks()
@@ -196,9 +219,9 @@ def _flagged(
     guard: Guard,
     columns: Columns,
     fit: Fit,
-    names: list[str],
-) -> Iterator[tuple[str, pa.Table, Flags]]:
-    """(name, part, what the guard says of its rows)."""
+    names: Iterable[str],
+) -> Iterator[tuple[str, tuple[pa.Table, Flags]]]:
+    """Name and (part, what the guard says of its rows)."""
 
     def learned() -> Iterator[kept.NamedTable]:
         for name, part in _read(params, source, names, guard.at_once):
@@ -207,11 +230,12 @@ def _flagged(
     def label(table: pa.Table, barred: np.ndarray) -> pa.Table:
         return label_pseudo(table, params, columns, barred)[0]
 
-    yield from guard.flags(learned(), label)
+    for name, table, flags in guard.flags(learned(), label):
+        yield name, (table, flags)
 
 
 def _read(
-    params: FilterParams, source: Candidates, names: list[str], at_once: int
+    params: FilterParams, source: Candidates, names: Iterable[str], at_once: int
 ) -> Iterator[kept.NamedTable]:
     """Named parts, with what the settings read that no artifact holds."""
     parts: Iterator[kept.NamedTable] = ((name, source.read(name)) for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import log, memory
+from negmine.engine.parts import groups, over_parts
 from negmine.errors import UsageError
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import (
@@ -27,7 +29,8 @@ from negmine.sources import (
 )
 from negmine.sources.run_file import Reading, open_run
 from negmine.sources.union import Candidates, Judgements, gather, union
-from negmine.stages.retrieve.depths import depths, search
+from negmine.stages.retrieve.depths import depths
+from negmine.stages.retrieve.depths import search as depths_search
 from negmine.stages.retrieve.setup import Setup
 from negmine.stages.retrieve.task import Task
 from negmine.table import schema as schemas
@@ -210,32 +213,31 @@ def mine(
         range(start, min(start + size, len(task.texts)))
         for start in range(0, len(task.texts), size)
     ]
+    named = {_part_name(number): part for number, part in enumerate(parts)}
+    places = {name: place for place, name in enumerate(named, 1)}
+    schema = schemas.candidates(list(sources))
+    at_once = memory_bytes // _bytes_of_rank(len(sources))
+    search = _Search(task, sources, k, depths(task.judgements, len(task.texts), k), score_union)
     with log.progress("retrieving", len(task.texts), " queries") as bar:
-        numbered = list(enumerate(parts))
-        missing = {number for number, _ in numbered if not writer.has(_part_name(number))}
-        bar.update(sum(len(part) for number, part in numbered if number not in missing))
-        # Always all that is encoded together, some of it being finished or not: what else a model
-        # has in its batch shows in the last digits of a score.
-        batches = [numbered[start : start + together] for start in range(0, len(parts), together)]
-        batches = [batch for batch in batches if any(number in missing for number, _ in batch)]
-        depth = depths(task.judgements, len(task.texts), k)
-        for group in _groups(batches, depth, memory_bytes // _bytes_of_rank(len(sources))):
-            for number, part, table in _search(task, sources, k, group, depth, score_union):
-                if number not in missing:
-                    continue
-                bar.part(number + 1, len(parts))
-                name = _part_name(number)
-                texts = pa.table(
-                    {
-                        "qid": task.qids.slice(part.start, len(part)),
-                        "text": task.texts.slice(part.start, len(part)),
-                    }
-                )
-                if not writer.has(f"_queries/{name}"):
-                    writer.add_table(f"_queries/{name}", texts, schemas.QUERIES)
-                schema = schemas.candidates(list(sources))
-                writer.add_table(name, table, schema, _part_stats(table, sources))
-                bar.update(len(part))
+
+        def write(name: str, table: pa.Table) -> None:
+            part = named[name]
+            if not writer.has(f"_queries/{name}"):
+                columns = [each.slice(part.start, len(part)) for each in (task.qids, task.texts)]
+                texts = pa.table(columns, ["qid", "text"])
+                writer.add_table(f"_queries/{name}", texts, schemas.QUERIES)
+            writer.add_table(name, table, schema, _part_stats(table, sources))
+            bar.update(len(part))
+
+        over_parts(
+            named.items(),
+            finished=writer.has,
+            make=search.made,
+            write=write,
+            prepare=lambda missing: _found(search, list(named.items()), together, at_once, missing),
+            skipped=lambda name, part: bar.update(len(part)),
+            started=lambda name: bar.part(places[name], len(places)),
+        )
     total: Counter[str] = Counter()
     for number in range(len(parts)):
         total.update(writer.stats(_part_name(number)))
@@ -252,35 +254,62 @@ def mine(
     return dict(total)
 
 
-_Part = tuple[int, range]
+_Part = tuple[str, range]
 
 
-def _groups(
-    batches: Sequence[Sequence[_Part]], depth: np.ndarray, most: int
-) -> Iterator[list[_Part]]:
-    """Batches of parts that are searched together: at least one, at most so many ranks."""
-    group: list[_Part] = []
-    ranks = 0
-    for batch in batches:
-        more = sum(int(depth[part.start : part.stop].sum()) for _, part in batch)
-        if group and ranks + more > most:
-            yield group
-            group, ranks = [], 0
-        group.extend(batch)
-        ranks += more
-    if group:
-        yield group
+@dataclass(frozen=True)
+class _Search:
+    """What every part's search reads.
+
+    Attributes:
+        task: the queries.
+        sources: who is asked, by name.
+        k: candidates wanted of each source for each query, beside its positives.
+        depth: how deep each query is searched.
+        score_union: have every source score what others found, and not only the positives.
+    """
+
+    task: Task
+    sources: Mapping[str, Source]
+    k: int
+    depth: np.ndarray
+    score_union: bool
+
+    def ranks(self, batch: Sequence[_Part]) -> int:
+        """Ranks that a batch's queries are searched for, of one source."""
+        return sum(int(self.depth[part.start : part.stop].sum()) for _, part in batch)
+
+    def made(self, _: None, name: str, found: tuple[range, Candidates]) -> pa.Table:
+        """A part's table of what was found for its queries."""
+        part, candidates = found
+        return union(self.task.qids.slice(part.start, len(part)), candidates)
 
 
-def _search(
-    task: Task,
-    sources: Mapping[str, Source],
-    k: int,
-    group: Sequence[_Part],
-    depth: np.ndarray,
-    score_union: bool,
-) -> Iterator[tuple[int, range, pa.Table]]:
+def _found(
+    search: _Search,
+    parts: Sequence[_Part],
+    together: int,
+    at_once: int,
+    missing: Iterable[_Part],
+) -> Iterator[tuple[str, tuple[range, Candidates]]]:
+    """The candidates of the missing parts, as many searched at a time as fit.
+
+    Always all that is encoded together, some of it being finished or not: what else a model has in
+    its batch shows in the last digits of a score.
+    """
+    names = {name for name, _ in missing}
+    batches = [parts[start : start + together] for start in range(0, len(parts), together)]
+    batches = [batch for batch in batches if any(name in names for name, _ in batch)]
+    for group in groups(batches, search.ranks, at_once):
+        searched = [part for batch in group for part in batch]
+        for (name, part), candidates in zip(searched, _candidates(search, searched), strict=True):
+            if name in names:
+                yield name, (part, candidates)
+
+
+def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
     """Candidates of several parts, searched as one batch of queries."""
+    task, sources = search.task, search.sources
     rows = np.concatenate([np.arange(part.start, part.stop) for _, part in group])
     place = np.full(len(task.texts), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
@@ -291,19 +320,19 @@ def _search(
         positive_query=judged.query[judged.positive],
         positive_docid=judged.docid.filter(pa.array(judged.positive)),
     )
-    hits = {name: search(source, asked, depth[rows]) for name, source in sources.items()}
+    depth = search.depth[rows]
+    hits = {name: depths_search(source, asked, depth) for name, source in sources.items()}
     uncut = [name for name, source in sources.items() if capabilities_of(source).answers_all]
     firsts = np.cumsum([0, *(len(part) for _, part in group)]).tolist()
     found = []
     for first, last in pairwise(firsts):
         part_hits = {name: _slice_hits(every, first, last) for name, every in hits.items()}
-        found.append(gather(part_hits, _slice_judgements(judged, first, last), k, uncut))
+        found.append(gather(part_hits, _slice_judgements(judged, first, last), search.k, uncut))
     del hits
     for name, source in sources.items():
         if isinstance(source, ScoresPairs):
-            _score_not_found(name, source, asked, found, firsts, not score_union)
-    for (number, part), candidates in zip(group, found, strict=True):
-        yield number, part, union(task.qids.slice(part.start, len(part)), candidates)
+            _score_not_found(name, source, asked, found, firsts, not search.score_union)
+    return found
 
 
 def _score_not_found(
