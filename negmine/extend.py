@@ -20,7 +20,7 @@ from negmine.params.export import ExportParams
 from negmine.params.filter import FilterParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
-from negmine.rules.base import Rule, View, always
+from negmine.rules.base import Border, Rule, Scaled, View, always, comparing, constant
 from negmine.scorers import HasPlacement, Prompts, Scorer
 from negmine.sources import Asked, Capabilities, HasCapabilities, Hits, ScoresPairs, Source
 from negmine.table.documents import Documents
@@ -28,6 +28,7 @@ from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 __all__ = [
     "Asked",
+    "Border",
     "Capabilities",
     "Chosen",
     "Column",
@@ -49,12 +50,15 @@ __all__ = [
     "RerankParams",
     "RetrieveParams",
     "Rule",
+    "Scaled",
     "Scorer",
     "ScoresPairs",
     "Source",
     "UsageError",
     "View",
     "always",
+    "comparing",
+    "constant",
     "left_out",
     "per_query",
     "positions_in_group",

@@ -11,12 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine import rules
 from negmine.dedup.copies import REPEATED, groups_of_one
 from negmine.dedup.signatures import Signatures
 from negmine.errors import MissingInputError
 from negmine.log import printable, printable_json
 from negmine.params.filter import FilterParams
+from negmine.rules import Border, View
+from negmine.rules.base import Unit
 from negmine.stages import rank_only
+from negmine.stages.filter.recorded import Recorded, recorded
 from negmine.table import artifacts, ranking
 from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact
@@ -25,6 +29,14 @@ from negmine.table.names import rank_column, score_column
 from negmine.table.part import Part
 
 _TEXT_WIDTH = 72
+#: What a rule's limit is compared with.
+_UNITS: dict[Unit, str] = {
+    "score": "scores",
+    "guide": "the guide's scores",
+    "positive": "queries whose best positive scores",
+    "rank": "ranks",
+    "place": "places among the non-positives",
+}
 #: A mistyped id is looked for among at most this many ids of about its length.
 _SUGGESTED_FROM = 50_000
 
@@ -77,6 +89,9 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
         and column not in {score_column(score) for score in scores}
     ]
     repeated = _repeated(table, documents, params)
+    seen = recorded(ledger)
+    view = seen.view(table)
+    compared = _compared(table, view, seen.params)
     candidates = [
         {
             "docid": row["docid"],
@@ -85,6 +100,7 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
             "fate": _fate(row, repeated.get(number)),
             "dropped_by": row["dropped_by"],
             **({"repeats": repeated[number]} if number in repeated else {}),
+            **({"compared": compared[number]} if number in compared else {}),
             "selected": row["selected"],
             "ranks": {source: row[rank_column(source)] for source in sources},
             "scores": {score: row[score_column(score)] for score in scores},
@@ -100,52 +116,75 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
         "by": params["by"],
         "transform": params.get("transform", "none"),
         "positives": [c["docid"] for c in candidates if c["label"] == 1],
-        "thresholds": thresholds(table, ledger.manifest),
+        "thresholds": thresholds(view, seen),
+        "limits": [{**line, "limit": _number(line["limit"])} for line in limits(view, seen.params)],
         "rules": _rules(params, ledger.manifest),
         "counts": _counts(candidates),
         "candidates": candidates,
     }
 
 
-def thresholds(table: pa.Table, manifest: Mapping[str, Any]) -> dict[str, float | None]:
-    """What a candidate's score was compared with: the positive's score, and each rule's limit.
+def thresholds(view: View, seen: Recorded) -> dict[str, float | None]:
+    """What rows were compared with: the positives' scores, and each rule's limits.
 
     Args:
-        table: the rows of one query.
-        manifest: the ledger's.
+        view: the rows of one query.
+        seen: what the ledger's rules knew.
     """
-    params = manifest["params"]
-    part = Part(table)
-    against = params.get("against", "min")
-
-    def of_positives(name: str, transform: str) -> float:
-        return float(part.positive_score(part.score(name, transform), against)[0])
-
-    anchor = of_positives(params["by"], params.get("transform", "none"))
-    found = {f"positive ({against})": anchor}
-    below = {
-        "absolute_margin": 1.0,
-        "relative_margin": abs(anchor),
-        "margin_pos": 1.0,
-    }
-    for name, unit in below.items():
-        if params.get(name) is not None:
-            found[name] = anchor - params[name] * unit
-    if params.get("perc_pos") is not None:
-        found["perc_pos"] = anchor - (1 - params["perc_pos"]) * abs(anchor)
-    for name in ("min_score", "max_score"):
-        if params.get(name) is not None:
-            found[name] = float(params[name])
-    bound = manifest.get("calibration", {})
-    if "threshold" in bound:
-        found["max_fn_rate"] = bound["threshold"] + (anchor if bound["form"] == "margin" else 0.0)
-    if params.get("guide") is not None:
-        found[f"positive of guide {params['guide']}"] = of_positives(params["guide"], "none")
+    params = seen.params
+    found = {f"positive ({params.against})": float(view.positive_score[0])}
+    for line in limits(view, params):
+        found[line["name"]] = line["limit"]
+    if params.guide is not None:
+        found[f"positive of guide {params.guide}"] = float(view.positive_guide[0])
     return {name: _number(value) for name, value in found.items()}
 
 
+def limits(view: View, params: FilterParams) -> list[dict[str, Any]]:
+    """The limits of the active rules: name, which values are dropped, limit and unit.
+
+    A rule whose limit is not the same for all rows of the query has one for each group in which
+    it was calibrated.
+    """
+    return [
+        {"name": name, "drops": border.sign, "limit": limit, "unit": border.unit}
+        for rule, border in rules.borders(view, params).items()
+        for name, limit in _named_limits(rule, border, view)
+    ]
+
+
+def _named_limits(rule: str, border: Border, view: View) -> list[tuple[str, float]]:
+    limit = border.told_limit
+    if len(np.unique(limit)) == 1:
+        return [(rule, float(limit[0]))]
+    bound = view.fit.bound
+    groups, first = np.unique(view.group, return_index=True)
+    if bound is None or (limit != limit[first][np.searchsorted(groups, view.group)]).any():
+        return [(f"{rule} (lowest)", limit.min()), (f"{rule} (highest)", limit.max())]
+    return [
+        (f"{rule} ({bound.groups[group]})", float(limit[row]))
+        for group, row in zip(groups.tolist(), first.tolist(), strict=True)
+    ]
+
+
+def _compared(table: pa.Table, view: View, params: FilterParams) -> dict[int, dict[str, Any]]:
+    """By row that a rule with a limit dropped, what it compared with what."""
+    found: dict[int, dict[str, Any]] = {}
+    reasons = table.column("dropped_by")
+    for rule, border in rules.borders(view, params).items():
+        dropped = pc.equal(reasons, rule).fill_null(False).to_numpy()
+        for row in np.flatnonzero(dropped).tolist():
+            found[row] = {
+                "value": _number(border.told_value[row]),
+                "drops": border.sign,
+                "limit": _number(border.told_limit[row]),
+                "unit": border.unit,
+            }
+    return found
+
+
 def _number(value: float) -> float | None:
-    return round(value, 6) if np.isfinite(value) else None
+    return round(float(value), 6) if np.isfinite(value) else None
 
 
 def _rules(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,9 +267,9 @@ def readable(report: dict[str, Any]) -> str:
     lines = [f"query {report['qid']}: {_short(report['query'], 2 * _TEXT_WIDTH)}"]
     after = "" if report["transform"] == "none" else f" after {report['transform']}"
     lines.append(f"limits in score_{report['by']}{after}:")
+    drops = {line["name"]: line for line in report["limits"]}
     for name, value in report["thresholds"].items():
-        told = "unknown (a positive has no score)" if value is None else f"{value:.6g}"
-        lines.append(f"  {name}: {told}")
+        lines.append(f"  {name}: {_told_limit(value, drops.get(name))}")
     lines.append("settings:")
     for name, value in report["rules"].items():
         lines.append(f"  {name}: {value}")
@@ -268,6 +307,15 @@ def readable(report: dict[str, Any]) -> str:
     if report.get("candidates_left_out"):
         lines.append(f"... and {report['candidates_left_out']} more")
     return "\n".join(lines) + "\n"
+
+
+def _told_limit(value: float | None, line: Mapping[str, Any] | None) -> str:
+    """A limit with the values that it drops; those of the score itself need no unit."""
+    if line is None:
+        return "unknown (a positive has no score)" if value is None else f"{value:.6g}"
+    if value is None:
+        return "none (no number to compare with)"
+    return f"{value:.6g} (drops {_UNITS[line['unit']]} {line['drops']} {value:.6g})"
 
 
 def _short(text: str, width: int) -> str:

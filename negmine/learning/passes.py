@@ -33,8 +33,6 @@ def fit(tables: Tables, params: FilterParams, by: str) -> Fit:
     Raises:
         UsageError: the settings do not suit the scores, or there are too few positives.
     """
-    if params.perc_pos is not None and params.transform == "none":
-        _refuse_logits(tables, by)
     known = np.empty(0)
     if params.percentile is not None:
         known = known_scores(tables(), by, params.transform)
@@ -45,7 +43,18 @@ def fit(tables: Tables, params: FilterParams, by: str) -> Fit:
     return Fit(positive_scores=known, margins=margins, bound=bound)
 
 
-def _refuse_logits(tables: Tables, by: str) -> None:
+def refuse_logits(tables: Tables, by: str, option: str, hint: str) -> None:
+    """Refuse an option that means nothing on logits, whose zero is arbitrary.
+
+    Args:
+        tables: the table's parts.
+        by: the score that it reads.
+        option: what asks for it.
+        hint: what to do instead.
+
+    Raises:
+        UsageError: the score has negative values, and values that are no cosine's.
+    """
     low, high = np.inf, -np.inf
     for table in tables():
         score = Part(table).score(by)
@@ -54,9 +63,9 @@ def _refuse_logits(tables: Tables, by: str) -> None:
             low, high = min(low, float(score.min())), max(high, float(score.max()))
     if low < 0 and (low < -1 - _ROUNDING or high > 1 + _ROUNDING):
         raise UsageError(
-            f"--perc-pos: score '{by}' runs from {low:.3g} to {high:.3g}, so it is a logit: a "
+            f"{option}: score '{by}' runs from {low:.3g} to {high:.3g}, so it is a logit: a "
             "percentage of it means nothing",
-            hint="Add --transform sigmoid, take a cosine with --by, or use --margin-pos.",
+            hint=hint,
         )
 
 

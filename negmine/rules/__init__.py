@@ -1,31 +1,62 @@
-"""Denoising rules, in the order in which they are asked: the first that hits names the reason."""
+"""Denoising rules, in the order in which they are asked: the first that hits names the reason.
+
+A rule owns everything about itself in its own module (:class:`~negmine.rules.base.Rule`): the
+options that it reads, its mask or its limit, what contradicts it, its words, and what is tried and
+advised. Who shows, sweeps or checks rules asks them and knows none by name.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from negmine import plugins
-from negmine.errors import UsageError
+from negmine.errors import NegmineError, UsageError
+from negmine.learning import passes
+from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
-from negmine.rules import conformal, flags, known, margin, ranges
-from negmine.rules.base import Rule, View, view
+from negmine.rules import (
+    choice,
+    conformal,
+    guide,
+    identity,
+    known,
+    margin,
+    missing,
+    percentile,
+    ranges,
+)
+from negmine.rules.base import Border, Reason, Rule, View, Way, view
 
 #: Raised when a rule's outcome changes for the same parameters; part of every ledger's
 #: fingerprint.
 VERSION = 6
 
+#: Rules that may compare with a positive's score.
+_COMPARING: tuple[Rule, ...] = (*margin.RULES, percentile.RULE, guide.RULE, conformal.RULE)
+
 RULES: tuple[Rule, ...] = (
-    *known.IDENTITIES,
-    *flags.IDENTITIES,
+    *known.POSITIVES,
+    *identity.RULES,
     *known.QUERIES,
-    *known.SCORED,
+    missing.SCORE,
     *ranges.RULES,
+    missing.no_positive_score(_COMPARING),
     *margin.RULES,
-    *conformal.RULES,
-    *flags.VECTORS,
+    percentile.RULE,
+    missing.GUIDE,
+    guide.RULE,
+    conformal.RULE,
+    identity.closer_than_positive(_COMPARING),
 )
+
+#: All that ``dropped_by`` may say, plug-ins apart.
+REASONS: tuple[Reason, ...] = (*RULES, *choice.REASONS)
+
+
+# --- of other packages ------------------------------------------------------------------------
 
 
 def plugged(params: FilterParams) -> list[Rule]:
@@ -62,18 +93,131 @@ def identities(params: FilterParams) -> list[str]:
     return [plugins.find("rule", name, "--rule").identity for name in names]
 
 
+def _installed(params: FilterParams) -> list[Rule]:
+    """Those of the plug-ins' rules that can be loaded.
+
+    A ledger may be looked at where the packages that made it are not installed.
+    """
+    rules: list[Rule] = []
+    for entry in params.rule:
+        try:
+            rules += _made((entry,))
+        except NegmineError:
+            continue
+    return rules
+
+
+# --- all of them asked ------------------------------------------------------------------------
+
+
+def asked(params: FilterParams) -> list[Rule]:
+    """The active rules, in their order.
+
+    Raises:
+        UsageError: see :func:`plugged`.
+    """
+    return [rule for rule in (*RULES, *plugged(params)) if rule.active(params)]
+
+
 def apply(part: View, params: FilterParams) -> tuple[np.ndarray, list[Rule]]:
     """Ask every active rule about every row.
 
     Returns:
         (index of the first rule that drops each row, -1 = survives, int8 [n]; the rules).
     """
-    active = [rule for rule in RULES if rule.active(params)]
-    active += [rule for rule in plugged(params) if rule.active(params)]
+    active = asked(params)
     reason = np.full(len(part.query), -1, dtype=np.int8)
     for number, rule in enumerate(active):
         reason[(reason < 0) & rule.drop(part, params)] = number
     return reason, active
 
 
-__all__ = ["RULES", "VERSION", "Rule", "View", "apply", "identities", "plugged", "view"]
+def check(params: FilterParams) -> None:
+    """Refuse settings that contradict a rule.
+
+    Raises:
+        UsageError: the first contradiction.
+    """
+    for reason in (*REASONS, *plugged(params)):
+        reason.check(params)
+
+
+def fit(tables: passes.Tables, params: FilterParams, by: str) -> Fit:
+    """What the active rules need to know of the whole table.
+
+    Raises:
+        UsageError: the settings do not suit the scores, or there are too few positives.
+    """
+    for rule in asked(params):
+        if rule.no_logits and params.transform == "none":
+            passes.refuse_logits(tables, by, rule.option, rule.no_logits)
+    return passes.fit(tables, params, by)
+
+
+# --- what there is to say ---------------------------------------------------------------------
+
+
+def borders(part: View, params: FilterParams) -> dict[str, Border]:
+    """The lines of the active rules that compare numbers, by the rule's name."""
+    rules = [rule for rule in (*RULES, *_installed(params)) if rule.active(params)]
+    return {rule.name: rule.limit(part, params) for rule in rules if rule.limit is not None}
+
+
+def words(name: str, params: FilterParams) -> str:
+    """What a word in ``dropped_by`` means."""
+    every: Sequence[Reason] = (*REASONS, *_installed(params))
+    return next((reason.words for reason in every if reason.name == name), Reason.words)
+
+
+def ways(name: str, params: FilterParams, fit: Fit) -> list[Way]:
+    """Settings under which a rule drops less."""
+    known = next((reason for reason in REASONS if reason.name == name), None)
+    if known is not None:
+        return known.ways(params, fit)
+    others = tuple(entry for entry in params.rule if entry.partition("=")[0] != name)
+    own = [rule for rule in _installed(params) if rule.name == name]
+    found = [way for rule in own for way in rule.ways(params, fit)]
+    if others != params.rule:
+        found.append((f"leaving out --rule {name}", {"rule": others}))
+    return found
+
+
+def advice(name: str, params: FilterParams, everything: bool) -> str:
+    """What to do about a rule where no setting helps.
+
+    Args:
+        name: the rule's.
+        params: settings.
+        everything: whether it dropped nearly all candidates of the queries in question.
+    """
+    every: Sequence[Reason] = (*REASONS, *_installed(params))
+    return next((r.advice(params, everything) for r in every if r.name == name), "")
+
+
+def named(rows: str) -> tuple[str, ...]:
+    """The names of the rules whose rows are ``positives``, ``unjudged`` or ``candidates``."""
+    return tuple(rule.name for rule in RULES if rule.rows == rows)
+
+
+__all__ = [
+    "REASONS",
+    "RULES",
+    "VERSION",
+    "Border",
+    "Reason",
+    "Rule",
+    "View",
+    "Way",
+    "advice",
+    "apply",
+    "asked",
+    "borders",
+    "check",
+    "fit",
+    "identities",
+    "named",
+    "plugged",
+    "view",
+    "ways",
+    "words",
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -59,26 +60,224 @@ class View:
     brought: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=bool))
 
 
+Condition = Callable[[FilterParams], bool]
+#: An option as it is told, and the parameters that it changes.
+Way = tuple[str, dict[str, Any]]
+#: What the numbers of a border are numbers of: the score that rules read, the guide's score, the
+#: score of the query's best positive, a retrieval rank, or a place among the non-positives.
+Unit = Literal["score", "guide", "positive", "rank", "place"]
+
+
 @dataclass(frozen=True)
-class Rule:
-    """A reason to drop candidates.
+class Border:
+    """The line that a rule draws: what it compared, with what, and which side is dropped.
 
     Attributes:
-        name: what ``dropped_by`` says.
-        active: whether the parameters ask for it.
-        drop: True for the rows it drops; pure and vectorised.
-        hard: rows it drops cannot be negatives at all, so ``--fill-beyond`` leaves them out too.
+        value: what the rule compared, float64 [n]; NaN where it had nothing to compare, infinite
+            where no source retrieved the row.
+        limit: what it compared with, float64 [n].
+        unit: what both are numbers of.
+        above: whether rows beyond the limit are those above it.
+        strict: whether a value equal to the limit is kept.
+        origin: what both are told from, float64 [n]; added to them they are of their unit.
     """
 
-    name: str
-    active: Callable[[FilterParams], bool]
-    drop: Callable[[View, FilterParams], np.ndarray]
-    hard: bool = False
+    value: np.ndarray
+    limit: np.ndarray
+    unit: Unit = "score"
+    above: bool = True
+    strict: bool = True
+    origin: np.ndarray | float = 0.0
+
+    @property
+    def distance(self) -> np.ndarray:
+        """How far beyond the limit each row lies, negative on the side that is kept."""
+        return self.value - self.limit if self.above else self.limit - self.value
+
+    @property
+    def beyond(self) -> np.ndarray:
+        """True for the rows that the limit drops; never where there was nothing to compare."""
+        if self.above:
+            return self.value > self.limit if self.strict else self.value >= self.limit
+        return self.value < self.limit if self.strict else self.value <= self.limit
+
+    @property
+    def sign(self) -> str:
+        """How a dropped row's value compares with the limit: ``>``, ``>=``, ``<`` or ``<=``."""
+        return (">" if self.above else "<") + ("" if self.strict else "=")
+
+    @property
+    def told_value(self) -> np.ndarray:
+        """The values in their unit."""
+        return self.value + self.origin
+
+    @property
+    def told_limit(self) -> np.ndarray:
+        """The limits in their unit."""
+        return self.limit + self.origin
 
 
 def always(params: FilterParams) -> bool:
     """Active with any settings."""
     return True
+
+
+def never(params: FilterParams) -> bool:
+    """Active with no settings."""
+    return False
+
+
+def no_ways(params: FilterParams, fit: Fit) -> list[Way]:
+    """Nothing makes it drop less."""
+    return []
+
+
+def no_advice(params: FilterParams, everything: bool) -> str:
+    """Nothing to say."""
+    return ""
+
+
+def no_check(params: FilterParams) -> None:
+    """Contradicts nothing."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An option that is a number of a score: on a known scale one that nothing reaches is refused.
+
+    Attributes:
+        option: the field of :class:`FilterParams`.
+        difference: whether it is a difference of scores, not a score.
+        score: the field that names the score; None = the score that rules read.
+        when: whether it is such a number with these settings.
+    """
+
+    option: str
+    difference: bool = False
+    score: str | None = None
+    when: Condition = always
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What ``dropped_by`` may say of a row, and all that there is to say about it.
+
+    Attributes:
+        name: the word in ``dropped_by``.
+        active: whether the parameters ask for it.
+        hard: rows it drops cannot be negatives at all, so ``--fill-beyond`` leaves them out too.
+        words: what it means, in a few words.
+        switch: what asks for it; by default the option of its name.
+        options: fields of :class:`FilterParams` that have no effect unless it, or another one that
+            names them, is asked for.
+        check: refuses settings that contradict it.
+        ways: settings under which it drops less, tried where queries are left short.
+        advice: what to do about it where no setting helps; the second argument is whether it took
+            nearly everything.
+        tried: the values that ``audit --sweep auto`` gives the option of its name, by the scores of
+            the known positives (float64, at least one).
+    """
+
+    name: str
+    active: Condition
+    hard: bool = field(default=False, kw_only=True)
+    words: str = field(default="dropped by this rule", kw_only=True)
+    switch: str = field(default="", kw_only=True)
+    options: tuple[str, ...] = field(default=(), kw_only=True)
+    check: Callable[[FilterParams], None] = field(default=no_check, kw_only=True)
+    ways: Callable[[FilterParams, Fit], list[Way]] = field(default=no_ways, kw_only=True)
+    advice: Callable[[FilterParams, bool], str] = field(default=no_advice, kw_only=True)
+    tried: Callable[[np.ndarray], Sequence[float]] | None = field(default=None, kw_only=True)
+
+    @property
+    def option(self) -> str:
+        """What asks for it on the command line."""
+        return self.switch or flag(self.name)
+
+
+@dataclass(frozen=True)
+class Rule(Reason):
+    """A reason to drop candidates that a part's arrays tell.
+
+    Attributes:
+        drop: True for the rows it drops; pure and vectorised.
+        limit: where it compares a number, the line that it draws; what ``explain`` and ``report``
+            show. :func:`comparing` makes a rule whose mask is its line.
+        form: as what of the score its limit is the same for all queries: the score itself, minus
+            the positive's, or that as a share of the positive's.
+        scores: whether it reads the score of ``--by``.
+        ranks: whether it reads retrieval ranks, of any source or of a single one.
+        positive: the positive's number that it compares with; a candidate for which that is NaN is
+            dropped as ``no_positive_score``. It may return None where it needs none after all.
+        below_positive: whether it keeps nothing that scores above the positive.
+        scaled: options that are numbers of a score.
+        no_logits: what to do where the score turns out to be a logit, on which it means nothing.
+        rows: ``candidates`` that it judged, ``unjudged`` ones that had nothing to be judged by, or
+            ``positives``.
+    """
+
+    drop: Callable[[View, FilterParams], np.ndarray]
+    limit: Callable[[View, FilterParams], Border] | None = field(default=None, kw_only=True)
+    form: Callable[[FilterParams], Literal["score", "margin", "relative"]] = field(
+        default=lambda params: "score", kw_only=True
+    )
+    scores: bool = field(default=False, kw_only=True)
+    ranks: Literal["none", "any", "one"] = field(default="none", kw_only=True)
+    positive: Callable[[View, FilterParams], np.ndarray | None] | None = field(
+        default=None, kw_only=True
+    )
+    below_positive: Condition = field(default=never, kw_only=True)
+    scaled: tuple[Scaled, ...] = field(default=(), kw_only=True)
+    no_logits: str = field(default="", kw_only=True)
+    rows: Literal["candidates", "unjudged", "positives"] = field(default="candidates", kw_only=True)
+
+
+def comparing(
+    name: str, active: Condition, limit: Callable[[View, FilterParams], Border], **about: Any
+) -> Rule:
+    """A rule that drops what lies beyond its limit.
+
+    Args:
+        name: see :class:`Reason`.
+        active: see :class:`Reason`.
+        limit: the line that it draws.
+        about: the other fields of :class:`Rule`.
+    """
+
+    def drop(view: View, params: FilterParams) -> np.ndarray:
+        return limit(view, params).beyond
+
+    return Rule(name, active, drop, limit=limit, **about)
+
+
+def constant(view: View, value: float) -> np.ndarray:
+    """The same limit for every row, float64 [n]."""
+    return np.full(len(view.query), float(value))
+
+
+def given(option: str) -> Condition:
+    """Active where an option has a value."""
+    return lambda params: getattr(params, option) is not None
+
+
+def shortened(numbers: np.ndarray) -> list[float]:
+    """Numbers with three digits: values worth trying need no more."""
+    return [float(f"{number:.3g}") for number in numbers]
+
+
+def flag(option: str) -> str:
+    """An option as the command line spells it."""
+    return f"--{option.replace('_', '-')}"
+
+
+def leaving_out(option: str, without: Any = None) -> Callable[[FilterParams, Fit], list[Way]]:
+    """The way that gives up an option.
+
+    Args:
+        option: a field of :class:`FilterParams`.
+        without: its value where it is not given.
+    """
+    return lambda params, fit: [(f"leaving out {flag(option)}", {option: without})]
 
 
 def view(

@@ -5,18 +5,38 @@ from __future__ import annotations
 import numpy as np
 
 from negmine.params.filter import FilterParams
-from negmine.rules.base import Rule, View
+from negmine.rules.base import Border, View, comparing, given
 
 
-def max_fn_rate(view: View, params: FilterParams) -> np.ndarray:
+def max_fn_rate(view: View, params: FilterParams) -> Border:
     """``s >= t`` or ``s - p >= t`` with the calibrated t of the row's group.
 
     A score equal to the threshold is dropped, so ties make the bound conservative.
     """
     bound = view.fit.bound
     assert bound is not None
-    value = view.score if bound.form == "score" else view.score - view.positive_score
-    return value >= bound.thresholds[view.group]
+    limit = bound.thresholds[view.group]
+    if bound.form == "score":
+        return Border(view.score, limit, strict=False)
+    p = view.positive_score
+    return Border(view.score - p, limit, strict=False, origin=p)
 
 
-RULES = (Rule("max_fn_rate", lambda p: p.max_fn_rate is not None, max_fn_rate),)
+def _positive(view: View, params: FilterParams) -> np.ndarray | None:
+    bound = view.fit.bound
+    return view.positive_score if bound is not None and bound.form == "margin" else None
+
+
+RULE = comparing(
+    "max_fn_rate",
+    given("max_fn_rate"),
+    max_fn_rate,
+    words="above the calibrated threshold",
+    options=("fn_form",),
+    advice=lambda params, everything: (
+        f"a --max-fn-rate above {params.max_fn_rate or 0:g} keeps more"
+    ),
+    tried=lambda scores: [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01],
+    scores=True,
+    positive=_positive,
+)

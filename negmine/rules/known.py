@@ -1,11 +1,11 @@
-"""Rows that can never be negatives, whatever the settings, and queries that are given up."""
+"""Rows that are positives, and queries that are given up: no candidates, whatever the settings."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from negmine.params.filter import FilterParams
-from negmine.rules.base import Rule, View, always
+from negmine.rules.base import Border, Rule, Scaled, View, always, comparing, given, leaving_out
 
 
 def positive(view: View, params: FilterParams) -> np.ndarray:
@@ -18,17 +18,7 @@ def pseudo_positive(view: View, params: FilterParams) -> np.ndarray:
     return view.pseudo
 
 
-def unscored(view: View, params: FilterParams) -> np.ndarray:
-    """Rows that the scorer did not see (``rerank --top``, another source's candidates).
-
-    None, where it saw no row of the whole table: then ranks stand for the score.
-    """
-    if view.unscored:
-        return np.zeros(len(view.score), dtype=bool)
-    return np.isnan(view.score)
-
-
-def query_min_rank(view: View, params: FilterParams) -> np.ndarray:
+def query_min_rank(view: View, params: FilterParams) -> Border:
     """Queries whose best positive scores below the candidate at rank N of the retriever.
 
     KaLM-Embedding (arXiv 2501.01028; its v1 code): ``max(p) < s(rank N)``, N = 50, in units of
@@ -37,20 +27,38 @@ def query_min_rank(view: View, params: FilterParams) -> np.ndarray:
     """
     assert params.query_min_rank is not None
     if len(view.starts) == 0:
-        return np.empty(0, dtype=bool)
+        return Border(np.empty(0), np.empty(0), "positive", above=False)
     at_rank = (view.rank == params.query_min_rank) & ~np.isnan(view.score)
-    limit = np.maximum.reduceat(np.where(at_rank, view.score, -np.inf), view.starts)
     known = view.positive & ~np.isnan(view.score)
+    limit = np.maximum.reduceat(np.where(at_rank, view.score, -np.inf), view.starts)
     best = np.maximum.reduceat(np.where(known, view.score, -np.inf), view.starts)
-    given_up = np.isfinite(best) & (best < limit)
-    return given_up[view.query]
+    limit, best = (np.where(np.isfinite(found), found, np.nan) for found in (limit, best))
+    return Border(best[view.query], limit[view.query], "positive", above=False)
 
 
-IDENTITIES = (
-    Rule("positive", always, positive, hard=True),
-    Rule("pseudo_positive", lambda p: p.pseudo_positive is not None, pseudo_positive, hard=True),
+POSITIVES = (
+    Rule("positive", always, positive, hard=True, words="known positives", rows="positives"),
+    Rule(
+        "pseudo_positive",
+        given("pseudo_positive"),
+        pseudo_positive,
+        hard=True,
+        words="taken as positives of queries without any",
+        scores=True,
+        ranks="any",
+        scaled=(Scaled("pseudo_positive"),),
+        rows="positives",
+    ),
 )
 QUERIES = (
-    Rule("query_min_rank", lambda p: p.query_min_rank is not None, query_min_rank, hard=True),
+    comparing(
+        "query_min_rank",
+        given("query_min_rank"),
+        query_min_rank,
+        hard=True,
+        words="query given up: its positive scores too low",
+        ways=leaving_out("query_min_rank"),
+        scores=True,
+        ranks="one",
+    ),
 )
-SCORED = (Rule("unscored", always, unscored),)

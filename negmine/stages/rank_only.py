@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
+from negmine import rules
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.table import schema as schemas
@@ -14,11 +15,6 @@ from negmine.table.candidates import Candidates
 from negmine.table.names import NOT_SEARCHED, score_column
 from negmine.table.part import UNRANKED, Part
 
-#: Options that compare the score of ``--by`` with something, where they are given.
-_RULES = (
-    *("query_min_rank", "min_score", "max_score", "absolute_margin", "relative_margin"),
-    *("margin_pos", "perc_pos", "percentile", "max_fn_rate", "pseudo_positive"),
-)
 #: Samplers that read how far apart scores are, not only which is the greater.
 _SAMPLERS = ("simans", "simans-code", "simans-abs", "stratified")
 #: Answers whether a source's score is null in every row.
@@ -73,10 +69,10 @@ def refuse_readers(
         UsageError: a rule, a sampler or a column reads a missing score.
     """
     if by in missing:
-        given = [name for name in _RULES if getattr(params, name) is not None]
-        given += ["difficulty"] if params.difficulty else []
+        given = [rule.option for rule in rules.RULES if rule.scores and rule.active(params)]
+        given += ["--difficulty"] if params.difficulty else []
         if given:
-            _refuse(f"--{given[0].replace('_', '-')}", by, "--by", scored)
+            _refuse(given[0], by, "--by", scored)
     if sample_by in missing and params.sampler in _SAMPLERS:
         _refuse(f"--sampler {params.sampler}", sample_by, "--sample-by", scored)
     if params.guide is not None and params.guide in missing:

@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from negmine import rules
 from negmine.commands import plot
 from negmine.commands.report import collect, compare, examples, slices, words
 from negmine.commands.report.histogram import Histogram
+from negmine.params.filter import FilterParams
 from negmine.table import artifacts
 from tests.chains import call
 from tests.conftest import Invoke
@@ -394,7 +396,7 @@ def test_the_page_tells_the_counts(ledger: Path, tmp_path: Path, invoke: Invoke)
     assert f"{counted['selected']} negatives for 30 queries, out of {pool} candidates" in told
     for rule in ("relative_margin", "unscored", "max_reuse"):
         count = sum(row["dropped_by"] == rule for row in rows)
-        assert f"{rule} {words.RULES[rule]} −{count}" in told
+        assert f"{rule} {rules.words(rule, FilterParams())} −{count}" in told
     assert "drawn at random" not in told
     assert "have fewer than 3 negatives" in told
     sections = {"funnel", "scores", "hardness", "sources", "reuse", "short", "read", "lineage"}
@@ -654,12 +656,6 @@ def test_inputs_are_named_without_the_readers_folders(
 
 
 # --- words and marks --------------------------------------------------------------------------
-
-
-def test_every_reason_has_its_words() -> None:
-    from negmine.rules import RULES
-
-    assert {rule.name for rule in RULES} | {"skip_survivors", "max_reuse"} <= set(words.RULES)
 
 
 def test_texts_lose_what_acts_and_keep_what_is_read() -> None:

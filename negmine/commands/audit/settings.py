@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+from negmine import rules
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params import values as params_values
@@ -19,6 +20,8 @@ from negmine.table.names import score_column
 from negmine.table.part import known_scores
 
 VERSION = 1
+#: What ``--sweep auto`` tries first; the other rules follow in the order in which they are asked.
+_FIRST = ("relative_margin", "absolute_margin", "max_score", "percentile", "max_fn_rate")
 
 
 @dataclass(frozen=True)
@@ -116,18 +119,9 @@ def _value(text: str) -> Any:
 def _auto_values(params: FilterParams, source: Artifact) -> dict[str, list[Any]]:
     """Values per rule for ``--sweep auto``; score units come from the known positives' scores."""
     scores = _positive_scores(params, source)
-    spread = float(np.subtract(*np.quantile(scores, (0.75, 0.25))))
-    values: dict[str, list[Any]] = {
-        "relative_margin": [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7],
-        "absolute_margin": [_short(spread * k) for k in (0, 0.125, 0.25, 0.5, 0.75, 1, 1.5)],
-        "max_score": [_short(np.quantile(scores, q)) for q in (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)],
-        "percentile": [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05],
-        "max_fn_rate": [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01],
-        "range_min": [1, 5, 10, 20, 30, 40],
-        "skip_survivors": [1, 2, 4, 8, 16],
-    }
-    known = {field.name for field in fields(FilterParams)}
-    return {name: list(dict.fromkeys(tried)) for name, tried in values.items() if name in known}
+    tried = {r.name: r.tried(scores) for r in rules.REASONS if r.tried is not None}
+    order = dict.fromkeys([*(name for name in _FIRST if name in tried), *tried])
+    return {name: list(dict.fromkeys(tried[name])) for name in order}
 
 
 def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
@@ -147,10 +141,6 @@ def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
             "score the candidates first (negmine rerank --scorer NAME=MODEL).",
         )
     return scores
-
-
-def _short(number: float) -> float:
-    return float(f"{number:.3g}")
 
 
 def _default(name: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.commands.report.histogram import Histogram
+from negmine.commands.report.limits import Limit, Limits
 from negmine.commands.report.slices import FATES, SELECTED, SURVIVED, Measure, Reader, Slice
-from negmine.rules.borders import borders
 from negmine.table import draws, ranking
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import rank_column
@@ -40,23 +40,6 @@ class Dropped:
 
     rows: int
     queries: int
-
-
-@dataclass(frozen=True)
-class Limit:
-    """Where a rule draws its line.
-
-    Attributes:
-        rule: its name.
-        value: the limit, or the median over queries.
-        low: the lower quartile over queries; None where the limit is the same for all.
-        high: the upper quartile.
-    """
-
-    rule: str
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -222,7 +205,7 @@ def collect(reader: Reader) -> Facts:
     dropped_queries: Counter[str] = Counter()
     found: Counter[tuple[int, int]] = Counter()
     reuse = _Reuse()
-    limits = _Limits(ranges[measures[0]])
+    limits = Limits(ranges, reader)
     chosen: Counter[int] = Counter()
     for part in reader.slices():
         facts.queries += len(part.view.starts)
@@ -241,7 +224,7 @@ def collect(reader: Reader) -> Facts:
         for key, count in _combinations(part, reader.sources):
             found[key] += count
         reuse.add(part)
-        limits.add(part, reader)
+        limits.add(part)
         facts.short = _count_short(part, reader, chosen, facts.short)
     facts.dropped = {name: Dropped(count, dropped_queries[name]) for name, count in dropped.items()}
     # The order in which rules are asked, which the manifest keeps; rules without a row too.
@@ -249,7 +232,7 @@ def collect(reader: Reader) -> Facts:
     facts.dropped = {
         name: facts.dropped.get(name, Dropped(0, 0)) for name in dict.fromkeys([*order, *dropped])
     }
-    facts.distributions = [_with_limits(d, reader, limits) for d in distributions]
+    facts.distributions = [replace(d, limits=limits.of(d.measure)) for d in distributions]
     facts.ranks = ranks
     facts.combinations = _named(found, reader.sources)
     facts.hubs = _hubs(reader, reuse)
@@ -420,59 +403,6 @@ def _hubs(reader: Reader, reuse: _Reuse) -> Hubs:
 def _dictionary(values: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     codes, distinct = ranking.string_codes(values)
     return distinct, codes
-
-
-# --- limits -----------------------------------------------------------------------------------
-
-
-class _Limits:
-    """Each rule's limit on the score, over queries."""
-
-    def __init__(self, span: tuple[float, float]) -> None:
-        # A limit may lie beyond all scores: a margin below the lowest positive.
-        width = max(span[1] - span[0], 1e-6)
-        self._span = (span[0] - width, span[1] + width)
-        self.found: dict[str, Histogram] = {}
-        self.constant: dict[str, set[float]] = {}
-
-    def add(self, part: Slice, reader: Reader) -> None:
-        for rule, border in borders(part.view, reader.params).items():
-            if border.unit != "score":
-                continue
-            limit = border.limit[part.view.starts]
-            self.found.setdefault(rule, Histogram(*self._span)).add(limit)
-            seen = self.constant.setdefault(rule, set())
-            if len(seen) < 2:
-                seen |= set(np.unique(limit[~np.isnan(limit)])[:2].tolist())
-
-
-def _with_limits(distribution: Distribution, reader: Reader, limits: _Limits) -> Distribution:
-    measure, params = distribution.measure, reader.params
-    found: list[Limit] = []
-    if measure == reader.rule_measure:
-        for rule, histogram in limits.found.items():
-            if len(limits.constant[rule]) == 1:
-                found.append(Limit(rule, next(iter(limits.constant[rule]))))
-                continue
-            low, middle, high = histogram.quantiles((0.25, 0.5, 0.75))
-            if middle is not None:
-                found.append(Limit(rule, middle, low, high))
-    elif measure.kind == "margin" and measure.score == reader.by:
-        if params.absolute_margin is not None:
-            found.append(Limit("absolute_margin", -params.absolute_margin))
-        if params.margin_pos is not None:
-            found.append(Limit("margin_pos", -params.margin_pos))
-        bound = reader.fit.bound
-        if bound is not None and bound.form == "margin":
-            found += [Limit("max_fn_rate", float(t)) for t in bound.thresholds]
-    elif measure.kind == "relative" and measure.score == reader.by:
-        if params.relative_margin is not None:
-            found.append(Limit("relative_margin", -params.relative_margin))
-        if params.perc_pos is not None:
-            found.append(Limit("perc_pos", params.perc_pos - 1))
-    if measure.kind != "score" and measure.score == params.guide:
-        found.append(Limit("guide", -params.guide_margin))
-    return Distribution(measure, distribution.groups, found)
 
 
 def counts_of(facts: Facts) -> dict[str, Any]:

@@ -13,15 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine import rules
 from negmine.commands.report.collect import Facts
 from negmine.commands.report.slices import FATES, UNJUDGED, Reader, Slice
-from negmine.rules.borders import Border, borders
+from negmine.rules import Border, borders
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents
 from negmine.table.names import rank_column, score_column
 
 #: There is nothing to read about a row that no rule judged.
-_UNTOLD = {"positive", "pseudo_positive", *UNJUDGED}
+_UNTOLD = {*rules.named("positives"), *UNJUDGED}
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
             group.near = True
             mask = _equal(reasons, rule)
             if side == "kept":
-                mask = (part.group("selected") | part.group("survived")) & (line.distance <= 0)
+                mask = (part.group("selected") | part.group("survived")) & ~line.beyond
             _offer(group, part, reader, mask, np.abs(line.distance), wanted, line)
     found = [group for group in groups.values() if group.examples]
     fetch(reader.ledger, [example for group in found for example in group.examples])
@@ -152,7 +153,7 @@ def _offer(
     line: Border | None = None,
 ) -> None:
     """Let the rows of ``mask`` with the smallest keys into the group, one per query."""
-    rows = np.flatnonzero(mask & ~np.isnan(key))
+    rows = np.flatnonzero(mask & np.isfinite(key))
     if len(group.keys) >= wanted:
         rows = rows[key[rows] < group.keys[-1]]
     rows = rows[np.argsort(key[rows], kind="stable")]
@@ -195,7 +196,7 @@ def _example(part: Slice, reader: Reader, row: int, line: Border | None = None) 
         positives=len(positives),
         line=None
         if line is None
-        else Line(float(line.value[row]), float(line.limit[row]), line.unit),
+        else Line(float(line.told_value[row]), float(line.told_limit[row]), line.unit),
     )
 
 

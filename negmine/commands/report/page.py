@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from negmine import rules
 from negmine.commands import audit as auditing
 from negmine.commands.report import charts, examples, words
 from negmine.commands.report.charts import Chart
@@ -121,6 +122,7 @@ def one(
         funnel=funnel,
         unjudged=sum(facts.dropped[name].rows for name in UNJUDGED if name in facts.dropped),
         silent=silent,
+        reasons={name: rules.words(name, facts.reader.params) for name in facts.dropped},
         distributions=distributions,
         by_rank=by_rank,
         rank_quantiles=charts.rank_quantiles(facts),
@@ -188,7 +190,6 @@ def _render(template: str, **values: Any) -> str:
         "setting": words.setting,
         "safe_text": words.safe,
         "picture": Markup,
-        "rule": lambda name: words.RULES.get(name, "dropped by this rule"),
     }
     environment.globals |= {
         "TEXT": TEXT,
@@ -238,7 +239,7 @@ def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[
         steps.append(
             Step(
                 name,
-                words.RULES.get(name, ""),
+                rules.words(name, facts.reader.params),
                 -dropped.rows,
                 dropped.queries,
                 left / whole,

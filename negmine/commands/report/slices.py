@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.learning import passes as fitting
-from negmine.learning.calibration import Bound
-from negmine.learning.fit import Fit
+from negmine import rules
 from negmine.params.filter import FilterParams
-from negmine.rules.base import View, view
+from negmine.rules import View, guide
+from negmine.stages.filter.recorded import Recorded, recorded
 from negmine.table import draws
 from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.names import score_column
-from negmine.table.part import Part, known_scores, positive_scores
+from negmine.table.part import Part, positive_scores
 
 #: What became of a row.
 POSITIVE, DROPPED, SURVIVED, SELECTED = range(4)
 FATES = ("positive", "dropped", "survived", "selected")
 
 #: Reasons of rows that had nothing to be judged by.
-UNJUDGED = ("unscored", "unscored_guide", "no_positive_score")
+UNJUDGED = rules.named("unjudged")
 
 #: A random sample has at most about this many rows.
 SAMPLED_ROWS = 20_000
@@ -114,23 +112,29 @@ class Reader:
 
     Attributes:
         ledger: the artifact.
-        params: the filter's settings.
-        by: the score that the rules read.
+        recorded: how it was filtered.
         sources: retrieval sources.
         scores: score columns.
-        fit: what the rules knew of the whole table, as far as a border needs it.
         seed: of the random sample.
         share: of the rows that the random sample takes.
     """
 
     ledger: Artifact
-    params: FilterParams
-    by: str
+    recorded: Recorded
     sources: list[str]
     scores: list[str]
-    fit: Fit
     seed: int
     share: float
+
+    @property
+    def params(self) -> FilterParams:
+        """The filter's settings."""
+        return self.recorded.params
+
+    @property
+    def by(self) -> str:
+        """The score that the rules read."""
+        return self.recorded.by
 
     def slices(self) -> Iterator[Slice]:
         """Every part, in order."""
@@ -139,15 +143,7 @@ class Reader:
 
     def slice(self, name: str, table: pa.Table) -> Slice:
         """The rows ``table`` of the part ``name``, grouped by query."""
-        groups = self.fit.bound.groups if self.fit.bound is not None else ("",)
-        seen = view(
-            table,
-            self.params,
-            self.by,
-            self.params.rank_by,
-            group=fitting.group_of(table, self.params, groups),
-            fit=self.fit,
-        )
+        seen = self.recorded.view(table)
         fate = np.full(table.num_rows, SURVIVED, dtype=np.int8)
         fate[table.column("selected").is_valid().to_numpy()] = SELECTED
         fate[table.column("dropped_by").is_valid().to_numpy()] = DROPPED
@@ -167,53 +163,25 @@ class Reader:
         """What is worth a distribution: every score, and the margins that rules compare."""
         params, by = self.params, self.rule_measure
         found = [by, replace(by, kind="margin")]
-        if params.relative_margin is not None or params.perc_pos is not None:
+        forms = {rule.form(params) for rule in rules.RULES if rule.scores and rule.active(params)}
+        if "relative" in forms:
             found.append(replace(by, kind="relative"))
         if params.guide is not None:
-            kind: Kind = "relative" if params.guide_margin_form == "relative" else "margin"
-            found.append(Measure(params.guide, kind))
+            found.append(Measure(params.guide, guide.RULE.form(params)))
         found += [Measure(name) for name in self.scores if name != self.by]
         return list(dict.fromkeys(found))
 
 
 def open_reader(ledger: Artifact, seed: int) -> Reader:
     """Read what the manifest says of a ledger; one pass over it where a rule needs quantiles."""
-    params = filter_params(ledger.manifest["params"])
     schema = ledger.schema()
     rows = sum(ledger.rows(name) for name in ledger.parts)
     positives = ledger.counts.get("dropped", {}).get("positive", 0)
-    by = schemas.pick_score(schema, params.by, "--by")
-    fit = Fit(bound=_bound(ledger.manifest))
-    if params.percentile is not None:
-        tables = (ledger.read(name, ["label", score_column(by)]) for name in ledger.parts)
-        fit = replace(fit, positive_scores=known_scores(tables, by, params.transform))
     return Reader(
         ledger=ledger,
-        params=params,
-        by=by,
+        recorded=recorded(ledger),
         sources=schemas.source_names(schema),
         scores=schemas.score_names(schema),
-        fit=fit,
         seed=seed,
         share=min(1.0, SAMPLED_ROWS / max(1, rows - positives)),
     )
-
-
-def filter_params(recorded: Mapping[str, Any]) -> FilterParams:
-    """The settings that a ledger's manifest records."""
-    known = {field.name for field in fields(FilterParams)}
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in recorded.items()
-        if name in known
-    }
-    return FilterParams(**given)
-
-
-def _bound(manifest: Mapping[str, Any]) -> Bound | None:
-    facts = manifest.get("calibration")
-    if facts is None:
-        return None
-    groups = facts.get("groups", {"": facts})
-    thresholds = np.array([group["threshold"] for group in groups.values()], dtype=np.float64)
-    return Bound(facts["form"], thresholds, tuple(groups), facts)

@@ -5,44 +5,6 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-#: What each reason in ``dropped_by`` means, in a few words.
-RULES = {
-    "positive": "known positives",
-    "pseudo_positive": "taken as positives of queries without any",
-    "between_grades": "judged neither relevant nor not relevant",
-    "empty_text": "no letter, digit or symbol in it",
-    "own_document": "the query's own document",
-    "same_text": "same text as a positive, but for case, spacing, punctuation",
-    "query_text": "the query's own text",
-    "near_duplicate": "near-duplicate of a positive",
-    "near_duplicate_cosine": "vector close to a positive's",
-    "sibling": "chunk of a positive's document",
-    "duplicate_query": "positive of a near-duplicate query",
-    "excluded": "on the list of excluded documents",
-    "query_min_rank": "query given up: its positive scores too low",
-    "unscored": "not seen by the scorer",
-    "range_min": "retrieved above the rank window",
-    "range_max": "retrieved below the rank window",
-    "shift": "among the first of the ranking",
-    "min_score": "scores too low",
-    "max_score": "scores too high",
-    "no_positive_score": "query's positive has no score",
-    "absolute_margin": "too near to the positive's score, or above it",
-    "relative_margin": "too near to the positive's score, or above it",
-    "margin_pos": "too near to the positive's score, or above it",
-    "perc_pos": "too near to the positive's score, or above it",
-    "percentile": "too high among all positives' scores",
-    "unscored_guide": "not seen by the guide",
-    "guide": "the guide puts it above the positive",
-    "max_fn_rate": "above the calibrated threshold",
-    "closer_than_positive": "not nearer to the query than the positive",
-    "repeated_text": "copy of a better candidate of the query",
-    "unweighted": "without a weight: the second model did not see it",
-    "weightless": "weight 0: counts nothing as a negative",
-    "skip_survivors": "among the best-scoring survivors",
-    "max_reuse": "document serves enough queries already",
-}
-
 _BIDI = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 

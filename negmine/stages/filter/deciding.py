@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from negmine import rules
-from negmine.dedup.copies import REPEATED, repeats
+from negmine.dedup.copies import repeats
 from negmine.learning import passes as fitting
 from negmine.learning.fit import Fit
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params.filter import FilterParams
+from negmine.rules import choice
 from negmine.rules.base import View
-from negmine.rules.flags import BARRED, BETWEEN, COPIES
+from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sampling import samplers, weights
 from negmine.stages import rank_only
 from negmine.stages.filter import short_queries
@@ -127,7 +128,7 @@ def decide(
         weight = _weight(table, view, params, fit)
         reason[(reason < 0) & np.isnan(weight)] = len(names)
         reason[(reason < 0) & (weight == 0)] = len(names) + 1
-        names += ["unweighted", "weightless"]
+        names += [choice.UNWEIGHTED.name, choice.WEIGHTLESS.name]
     same = columns.sample_by == columns.by
     if columns.sample_by in columns.unscored:
         order_by = rank_only.preference(table, columns.rank_by)
@@ -139,12 +140,12 @@ def decide(
     if params.repeated_texts:
         copies = view.flags.get(COPIES, copies)
         reason[repeats(copies, place)] = len(names)
-        names.append(REPEATED)
-        hard.append(REPEATED)
+        names.append(choice.REPEATED_TEXT.name)
+        hard.append(choice.REPEATED_TEXT.name)
     if params.skip_survivors is not None:
         best = ranking.positions(view.query, order_by, view.docid, reason < 0)
         reason[(best > 0) & (best <= params.skip_survivors)] = len(names)
-        names.append("skip_survivors")
+        names.append(choice.SKIP_SURVIVORS.name)
     if ((place > 0) & (reason >= 0)).any():
         place = ordered(reason < 0)
     return Decided(table, view, reason, names, hard, place, order_by, copies, weight)
@@ -229,7 +230,7 @@ def judge(
         flags: what the guard says of the rows; by default nothing.
     """
     if fit is None:
-        fit = fitting.fit(lambda: [table], params, columns.by)
+        fit = rules.fit(lambda: [table], params, columns.by)
     decided = decide(with_relevance(table, fit), params, columns, fit, flags)
     table, view, reason, names = decided.table, decided.view, decided.reason, decided.names
     place = decided.place
@@ -239,7 +240,7 @@ def judge(
         if counted.any():
             crowded = counted & (claims(table, params) >= fit.reuse.cutoff[at])
             reason[(reason < 0) & crowded] = len(names)
-        names.append("max_reuse")
+        names.append(choice.MAX_REUSE.name)
         place = ranking.positions(view.query, -place.astype(np.float64), view.docid, reason < 0)
     chosen = (place > 0) & (place <= params.num_negatives)
     filled = np.zeros(len(reason), dtype=bool)
@@ -366,7 +367,7 @@ def _stats(
         stats["filled"] = int(filled.sum())
     for number, name in enumerate(names):
         stats[f"dropped.{name}"] = int((reason == number).sum())
-    known = ("positive", "pseudo_positive")
+    known = rules.named("positives")
     asked = params.num_negatives
     return stats | short_queries.count(view.query, reason, names, known, chosen_per_query, asked)
 

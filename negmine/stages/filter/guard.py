@@ -24,7 +24,7 @@ from negmine.errors import MissingInputError, UsageError
 from negmine.inputs import Columns, Problems, input_file, read_qrels
 from negmine.inputs.specs import opened
 from negmine.params.filter import FilterParams
-from negmine.rules.flags import BARRED, BETWEEN, COPIES
+from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sources.vectors import pair_cosines
 from negmine.stages.filter import own_documents
 from negmine.stages.filter.own_documents import SameIds

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from negmine import rules
 from negmine.params.filter import FilterParams
+from negmine.rules import Reason
 
 Condition = Callable[[FilterParams], bool]
 
 
 def _compares_with_positives(params: FilterParams) -> bool:
-    margins = (params.absolute_margin, params.relative_margin, params.margin_pos, params.perc_pos)
-    others = (params.percentile, params.guide, params.max_fn_rate)
-    given = any(value is not None for value in (*margins, *others))
+    given = any(rule.positive is not None and rule.active(params) for rule in rules.RULES)
     # A rule of another package reads what it likes.
     return given or params.sampler.startswith("simans") or params.difficulty or bool(params.rule)
 
 
 def _reads_ranks(params: FilterParams) -> bool:
-    windows = (params.range_min, params.range_max, params.shift, params.query_min_rank)
-    given = any(value is not None for value in (*windows, params.fill_beyond))
-    asked = params.sampler == "rank" or params.pseudo_positive is not None
+    given = any(rule.ranks != "none" and rule.active(params) for rule in rules.RULES)
+    asked = params.sampler == "rank" or params.fill_beyond is not None
     return given or asked or bool(params.rule)
+
+
+def _of_rules() -> dict[str, tuple[str, Condition]]:
+    """Options that are parts of rules, and what asks for these."""
+    owners: dict[str, list[Reason]] = {}
+    for reason in rules.REASONS:
+        for option in reason.options:
+            owners.setdefault(option, []).append(reason)
+    return {
+        option: (" or ".join(reason.option for reason in reasons), partial(_any_active, reasons))
+        for option, reasons in owners.items()
+    }
+
+
+def _any_active(reasons: Sequence[Reason], params: FilterParams) -> bool:
+    return any(reason.active(params) for reason in reasons)
 
 
 #: Per option, what must be asked for that it has an effect, and whether it is.
 _NEEDS: dict[str, tuple[str, Condition]] = {
     "against": ("a rule that compares with positives", _compares_with_positives),
     "rank_by": ("a rule or a sampler that reads ranks", _reads_ranks),
-    "percentile_floor": ("--percentile", lambda p: p.percentile is not None),
-    "guide_margin": ("--guide", lambda p: p.guide is not None),
-    "guide_margin_form": ("--guide", lambda p: p.guide is not None),
-    "fn_form": ("--max-fn-rate", lambda p: p.max_fn_rate is not None),
-    "near_duplicate_at": (
-        "--near-duplicates or --repeated-texts",
-        lambda p: p.near_duplicates or p.repeated_texts,
-    ),
-    "duplicate_query_at": ("--duplicate-queries", lambda p: p.duplicate_queries),
+    **_of_rules(),
     "simans_a": ("--sampler simans", lambda p: p.sampler.startswith("simans")),
     "simans_scale": ("--sampler simans", lambda p: p.sampler.startswith("simans")),
     "simans_b": (

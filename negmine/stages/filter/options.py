@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from negmine import rules
 from negmine.errors import UsageError, did_you_mean
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params import bounds
@@ -68,11 +69,12 @@ def resolve(
         known = schemas.source_names(schema)
         if rank_by not in known:
             raise UsageError(f"--rank-by: no source '{rank_by}'", hint=did_you_mean(rank_by, known))
-    if params.query_min_rank is not None and rank_by is None:
+    single = next((rule for rule in rules.asked(params) if rule.ranks == "one"), None)
+    if single is not None and rank_by is None:
         sources = schemas.searched_names(schema)
         if by not in sources and len(sources) > 1:
             raise UsageError(
-                "--query-min-rank needs --rank-by: the ranks of several sources are mixed",
+                f"{single.option} needs --rank-by: the ranks of several sources are mixed",
                 hint=f"One of: {', '.join(sources)}.",
             )
         rank_by = by if by in sources else sources[0]
@@ -86,7 +88,8 @@ def resolve(
             )
         changes["weight_by"] = score(params.weight_by, "--weight-by", by)
         changes["weight_student"] = score(params.weight_student, "--weight-student", sample_by)
-    _check(params)
+    bounds.check_all(params)
+    rules.check(params)
     if params.calibrate_by is not None:
         changes["calibrate_by"] = _calibrate_by(params, schema, kept)
     params = replace(params, **changes)
@@ -107,47 +110,6 @@ def resolve(
             hint="Add --by p_relevant.",
         )
     return params, columns
-
-
-def _check(params: FilterParams) -> None:
-    bounds.check_all(params)
-    if (
-        params.range_min is not None
-        and params.range_max is not None
-        and params.range_min > params.range_max
-    ):
-        raise UsageError("--range-min is greater than --range-max: nothing would be left")
-    if (
-        params.min_score is not None
-        and params.max_score is not None
-        and params.min_score > params.max_score
-    ):
-        raise UsageError("--min-score is greater than --max-score: nothing would be left")
-    if params.guide_margin_form == "relative" and params.guide_margin > 1:
-        raise UsageError(
-            f"--guide-margin must be at most 1, not {params.guide_margin:g}: with "
-            "--guide-margin-form relative it is a share of the positive's guide score",
-            hint=f"If {params.guide_margin:g} percent is meant, write "
-            f"{params.guide_margin / 100:g}; or --guide-margin-form absolute.",
-        )
-    if params.closer_than_positive:
-        margins = {
-            "--absolute-margin": params.absolute_margin is not None and params.absolute_margin >= 0,
-            "--relative-margin": params.relative_margin is not None and params.relative_margin >= 0,
-            "--margin-pos": params.margin_pos is not None,
-            "--perc-pos": params.perc_pos is not None,
-            "--percentile": params.percentile is not None,
-            "--guide": params.guide is not None,
-        }
-        for option, given in margins.items():
-            if given:
-                raise UsageError(
-                    f"--closer-than-positive keeps what {option} drops: candidates nearer than "
-                    "the positive",
-                    hint="Give one or the other.",
-                )
-    if params.fill_beyond is not None and params.max_reuse is not None:
-        raise UsageError("--fill-beyond takes unchecked rows, which --max-reuse cannot count")
 
 
 def _calibrate_by(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) -> str:

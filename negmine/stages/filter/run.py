@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from negmine import log, memory
+from negmine import log, memory, rules
 from negmine.engine.parts import over_parts
-from negmine.learning import passes as fitting
 from negmine.learning.fit import Fit
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.memory import reset_peak_memory
@@ -188,7 +187,7 @@ def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Column
         for table in plain():
             yield with_relevance(table, Fit(relevance=relevance))
 
-    fit = replace(fitting.fit(tables, params, columns.by), relevance=relevance)
+    fit = replace(rules.fit(tables, params, columns.by), relevance=relevance)
     if params.max_reuse is None:
         return fit
     parts = []

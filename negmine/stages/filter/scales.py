@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from negmine import rules
 from negmine.errors import NegmineError, UsageError
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params.filter import FilterParams
@@ -11,9 +12,6 @@ from negmine.table.candidates import Candidates, normalised
 Scale = tuple[float, float, str]
 _COSINES: Scale = (-1.0, 1.0, "cosines")
 _SHARES: Scale = (0.0, 1.0, "probabilities")
-
-_LEVELS = ("min_score", "max_score", "pseudo_positive")
-_MARGINS = ("absolute_margin", "margin_pos")
 
 
 def check(params: FilterParams, by: str, source: Candidates) -> None:
@@ -27,18 +25,17 @@ def check(params: FilterParams, by: str, source: Candidates) -> None:
     Raises:
         UsageError: a threshold on cosines or probabilities that none can reach.
     """
-    scale = _SHARES if params.transform == "sigmoid" else _scale(by, source)
-    if scale is not None:
-        low, high, _ = scale
-        for name in _LEVELS:
-            _refuse(name, getattr(params, name), low, high, by, scale)
-        for name in _MARGINS:
-            _refuse(name, getattr(params, name), low - high, high - low, by, scale)
-    if params.guide is not None and params.guide_margin_form == "absolute":
-        guide = _scale(params.guide, source)
-        if guide is not None:
-            width = guide[1] - guide[0]
-            _refuse("guide_margin", params.guide_margin, -width, width, params.guide, guide)
+    for rule in rules.RULES:
+        for scaled in rule.scaled:
+            if not scaled.when(params):
+                continue
+            score = by if scaled.score is None else getattr(params, scaled.score)
+            shares = scaled.score is None and params.transform == "sigmoid"
+            scale = _SHARES if shares else _scale(score, source)
+            if scale is not None:
+                width = scale[1] - scale[0]
+                low, high = (-width, width) if scaled.difference else scale[:2]
+                _refuse(scaled.option, getattr(params, scaled.option), low, high, score, scale)
 
 
 def _refuse(

@@ -46,7 +46,6 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
     empty = rank_only.empty_in(source)
     params, columns = resolve(params, source.schema(), kept_columns, empty)
     scales.check(params, columns.by, source)
-    rules.plugged(params)
     return Setup(params, columns, source)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from negmine import rules
 from negmine.errors import NegmineError
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
@@ -22,28 +23,6 @@ from negmine.table.part import Part
 _OF_A_PART, _SAMPLED, _TOLD = 250, 1000, 3
 #: Share of the short queries' candidates from which a rule took nearly all.
 _NEARLY_ALL = 0.9
-#: Rules whose limit hangs on the query's positives.
-_MARGINS = ("absolute_margin", "relative_margin", "margin_pos")
-_OF_POSITIVES = (*_MARGINS, "perc_pos", "percentile", "guide")
-#: Rules that are left out by leaving out their option; those of identity stay.
-_LIMITS = (
-    *("range_min", "range_max", "shift", "skip_survivors", "min_score", "max_score"),
-    *("percentile", "max_reuse", "query_min_rank"),
-)
-#: What switches a rule off, where that is a matter of taste.
-_OFF: dict[str, tuple[str, dict[str, Any]]] = {
-    "near_duplicate": ("--no-near-duplicates", {"near_duplicates": False}),
-    "duplicate_query": ("--no-duplicate-queries", {"duplicate_queries": False}),
-    "between_grades": ("--no-between-grades", {"between_grades": False}),
-    "repeated_text": ("--no-repeated-texts", {"repeated_texts": False}),
-    "weightless": ("leaving out --weight", {"weight": "none"}),
-    "unweighted": ("leaving out --weight", {"weight": "none"}),
-    "near_duplicate_cosine": ("leaving out --near-duplicate-cosine", {"near_duplicate_cosine": ()}),
-    "closer_than_positive": ("leaving out --closer-than-positive", {"closer_than_positive": ()}),
-}
-
-#: An option as it is told, and the parameters that it changes.
-Way = tuple[str, dict[str, Any]]
 
 
 @dataclass
@@ -117,10 +96,10 @@ def advice(
     lost: dict[str, int] = dict(counts.get(LOST.rstrip("."), {}))
     told = []
     if lost:
-        rules = sorted(lost, key=lambda name: (-by.get(name, 0), -lost[name]))
+        names = sorted(lost, key=lambda name: (-by.get(name, 0), -lost[name]))
         most = max(lost, key=lambda name: lost[name])
         everything = lost[most] >= _NEARLY_ALL * counts[ROWS]
-        mend = _mend(rules[:2], params, columns, fit, sample, short, source, everything)
+        mend = _mend(names[:2], params, columns, fit, sample, short, source, everything)
         told.append(
             f"{lead}: {most} took the most of their candidates ({lost[most]:,} of "
             f"{counts[ROWS]:,}); {mend}"
@@ -136,7 +115,7 @@ def advice(
 
 
 def _mend(
-    rules: list[str],
+    names: list[str],
     params: FilterParams,
     columns: Columns,
     fit: Fit,
@@ -146,7 +125,7 @@ def _mend(
     everything: bool,
 ) -> str:
     """Options that leave fewer queries short, the best first; else what to do about the rule."""
-    ways = {way[0]: way[1] for rule in rules for way in _ways(rule, params, fit)}
+    ways = dict(way for name in names for way in rules.ways(name, params, fit))
     if sample is not None and sample.queries:
         found = [
             (*sample.tried(replace(params, **changes), columns, fit), option)
@@ -159,7 +138,7 @@ def _mend(
             return (
                 f"{shown}; each lets more through that may be positives (negmine audit measures it)"
             )
-    plain = [text for rule in rules if (text := _plainly(rule, params, everything))]
+    plain = [text for name in names if (text := rules.advice(name, params, everything))]
     return plain[0] if plain else _more(source)
 
 
@@ -170,54 +149,6 @@ def _gain(left: int, selected: int, option: str, sample: Sample, short: int) -> 
     if left < sample.queries:
         return f"{option} would leave {about}{round(left * scale)}"
     return f"{option} would choose {about}{round((selected - sample.selected) * scale)} more"
-
-
-def _ways(rule: str, params: FilterParams, fit: Fit) -> list[Way]:
-    """Options that make a rule drop less, with what they change."""
-    found: list[Way] = []
-    calibrated_margin = fit.bound is not None and fit.bound.form == "margin"
-    if rule in _OF_POSITIVES and not calibrated_margin:
-        looser = {"min": ("max", "mean"), "mean": ("max",), "max": ()}[params.against]
-        found += [(f"--against {how}", {"against": how}) for how in looser]
-    value = getattr(params, rule, None)
-    option = f"--{rule.replace('_', '-')}"
-    if rule in _MARGINS and value is not None and value > 0:
-        found.append((f"{option} {value / 2:.3g}", {rule: value / 2}))
-    elif rule == "perc_pos":
-        nearer = round(1 - (1 - params.perc_pos) / 2, 6) if params.perc_pos is not None else 1.0
-        found.append((f"{option} {nearer:g}", {rule: nearer}))
-    elif rule == "guide":
-        found.append(("leaving out --guide", {"guide": None}))
-    elif rule in _LIMITS:
-        found.append((f"leaving out {option}", {rule: None}))
-    elif rule in _OFF:
-        found.append(_OFF[rule])
-    elif any(entry.partition("=")[0] == rule for entry in params.rule):
-        others = tuple(entry for entry in params.rule if entry.partition("=")[0] != rule)
-        found.append((f"leaving out --rule {rule}", {"rule": others}))
-    return found
-
-
-def _plainly(rule: str, params: FilterParams, everything: bool) -> str:
-    """What to do about a rule whose effect cannot be tried on a sample, or was in vain.
-
-    ``everything``: it dropped nearly all of the short queries' candidates.
-    """
-    option = f"--{rule.replace('_', '-')}"
-    if rule in _MARGINS and everything and getattr(params, rule) > 0:
-        # Half of it was tried, and was still too much.
-        return (
-            f"{option} {getattr(params, rule):g} leaves next to nothing of these scores (negmine "
-            "explain shows them): leave it out, or give one of their size"
-        )
-    return {
-        "max_fn_rate": f"a --max-fn-rate above {params.max_fn_rate or 0:g} keeps more",
-        "unscored": "score those rows too (rerank without --top, or a larger one), or take a "
-        "score that all rows have (--by)",
-        "unscored_guide": "score those rows with the guide too, or leave --guide out",
-        "no_positive_score": "their positives have no score to compare with: take a score that "
-        "they have (--by)",
-    }.get(rule, "")
 
 
 def _more(source: Candidates) -> str:

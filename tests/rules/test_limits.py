@@ -1,4 +1,4 @@
-"""A rule's border lies where the rule itself says that it does."""
+"""A rule's limit lies where the rule itself says that it does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from negmine import rules
 from negmine.learning.calibration import Bound
 from negmine.learning.fit import Fit
 from negmine.params import FilterParams
-from negmine.rules.borders import borders
+from negmine.rules import borders
 from negmine.table import schema as schemas
 
 CASES = [
     FilterParams(range_min=4),
     FilterParams(range_max=6),
+    FilterParams(shift=2),
+    FilterParams(query_min_rank=2),
     FilterParams(min_score=-0.5),
     FilterParams(max_score=0.5),
     FilterParams(absolute_margin=0.25),
@@ -71,6 +73,7 @@ def test_dropped_rows_lie_beyond_the_limit_and_kept_rows_before_it(
         dropped = rule.drop(view, params)
         distance = border.distance
         told = ~np.isnan(distance)
+        np.testing.assert_array_equal(dropped, border.beyond)
         assert (distance[dropped & told] >= 0).all()
         assert (distance[~dropped & told] <= 0).all()
         seen += int((dropped & told).sum())

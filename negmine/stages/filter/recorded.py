@@ -1,0 +1,102 @@
+"""What a ledger's rules knew: its settings, and what was learned from its whole table.
+
+For who looks at a ledger afterwards (``explain``, ``report``): with it a part's rules can be asked
+again, and draw the lines that they drew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from negmine import rules
+from negmine.learning import passes
+from negmine.learning.calibration import Bound
+from negmine.learning.fit import Fit
+from negmine.params.filter import FilterParams
+from negmine.rules.base import View
+from negmine.table import schema as schemas
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
+from negmine.table.documents import Documents
+from negmine.table.names import meta_column, score_column
+from negmine.table.part import known_scores
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How a ledger was filtered, as far as its rules need it.
+
+    Attributes:
+        params: the settings.
+        by: the score that the rules read.
+        fit: what they knew of the whole table.
+        unscored: whether no row has that score.
+        corpus: the documents, where a column kept of them tells groups; else None.
+    """
+
+    params: FilterParams
+    by: str
+    fit: Fit
+    unscored: bool
+    corpus: Documents | None
+
+    def view(self, table: pa.Table) -> View:
+        """What the rules saw of rows of the ledger, grouped by query."""
+        params, bound = self.params, self.fit.bound
+        told = table
+        if self.corpus is not None and params.calibrate_by is not None:
+            column = params.calibrate_by.removeprefix(meta_column(""))
+            values = self.corpus.values(column, table.column("docid").combine_chunks())
+            told = table.append_column(params.calibrate_by, values)
+        return rules.view(
+            table,
+            params,
+            self.by,
+            params.rank_by,
+            group=passes.group_of(told, params, ("",) if bound is None else bound.groups),
+            fit=self.fit,
+            unscored=self.unscored,
+        )
+
+
+def recorded(ledger: Artifact) -> Recorded:
+    """What the manifest says of a ledger; one pass over it where a rule needs quantiles."""
+    params = filter_params(ledger.manifest["params"])
+    by = schemas.pick_score(ledger.schema(), params.by, "--by")
+    known = np.empty(0)
+    if params.percentile is not None:
+        tables = (ledger.read(name, ["label", score_column(by)]) for name in ledger.parts)
+        known = known_scores(tables, by, params.transform)
+    of_corpus = params.calibrate_by is not None and params.calibrate_by.startswith(meta_column(""))
+    return Recorded(
+        params,
+        by,
+        Fit(positive_scores=known, bound=_bound(ledger.manifest)),
+        by in ledger.manifest["params"].get("unscored", ()),
+        Candidates(ledger).documents if of_corpus else None,
+    )
+
+
+def filter_params(settings: Mapping[str, Any]) -> FilterParams:
+    """The settings that a ledger's manifest records."""
+    known = {field.name for field in fields(FilterParams)}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+        if name in known
+    }
+    return FilterParams(**given)
+
+
+def _bound(manifest: Mapping[str, Any]) -> Bound | None:
+    facts = manifest.get("calibration")
+    if facts is None:
+        return None
+    groups = facts.get("groups", {"": facts})
+    thresholds = np.array([group["threshold"] for group in groups.values()], dtype=np.float64)
+    return Bound(facts["form"], thresholds, tuple(groups), facts)
