@@ -40,7 +40,8 @@ from negmine.commands import audit, plot
 from negmine.params import FilterParams, IndexParams, RerankParams, RetrieveParams
 from negmine.table import artifacts
 from negmine.table.artifacts import Artifact
-from negmine.table.documents import Documents, full_text
+from negmine.table.candidates import Candidates
+from negmine.table.documents import full_text
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -211,7 +212,7 @@ class Collection:
         from negmine.models.resolve import resolve
 
         self.scored = scored
-        documents = Documents(scored.ancestor("index.documents"))
+        documents = Candidates(scored).documents
         self.docids, self.texts = [], []
         for _, part in documents.parts():
             self.docids += part.column("docid").to_pylist()
@@ -221,7 +222,7 @@ class Collection:
         for text in self.texts:
             self.text_ids.setdefault(text, len(self.text_ids))
         self.text_of_row = np.array([self.text_ids[text] for text in self.texts])
-        retrieved = scored.ancestor("retrieve")
+        retrieved = Candidates(scored).retrieved
         self.query_text: dict[str, str] = {}
         for name in retrieved.parts:
             queries = retrieved.read(f"_queries/{name}")

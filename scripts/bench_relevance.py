@@ -31,6 +31,7 @@ from negmine.learning import relevance
 from negmine.stages.filter import likeness
 from negmine.table import artifacts
 from negmine.table.artifacts import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.part import Part
 
 Tables = list[pa.Table]
@@ -101,7 +102,7 @@ def learned(
     """(p_relevant, whether labelled, query number) of all rows."""
     if alike:
         parts: Iterator[Any] = iter(zip(masked.parts, tables, strict=True))
-        tables = [table for _, table in likeness.join(parts, masked, seed, 128 << 20)]
+        tables = [table for _, table in likeness.join(parts, Candidates(masked), seed, 128 << 20)]
     model = relevance.learn(tables, sum(table.num_rows for table in tables), seed)
     score = [model.predict(table).to_numpy(zero_copy_only=False) for table in tables]
     query, positive, queries = [], [], 0

@@ -148,10 +148,10 @@ def _profile(options: argparse.Namespace) -> None:
 def _write_pairs(candidates: Path, queries: int, out: Path) -> None:
     """The texts of some queries and of their candidates, and which belong together."""
     from negmine.table import artifacts
-    from negmine.table.documents import Documents
+    from negmine.table.candidates import Candidates
 
     source = artifacts.open_artifact(candidates, ["retrieve"])
-    documents = Documents(source.ancestor("index.documents"))
+    documents = Candidates(source).documents
     asked: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for name in source.parts:

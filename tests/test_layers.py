@@ -167,6 +167,17 @@ def test_rules_and_formats_do_no_io(folder: str) -> None:
         }
 
 
+def test_only_candidates_walk_the_lineage() -> None:
+    """What lies behind a table is asked of it: ``Candidates`` alone walks to texts and vectors."""
+    for path in PACKAGE.rglob("*.py"):
+        relative = path.relative_to(PACKAGE)
+        if relative.as_posix() == "table/candidates.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                assert node.attr != "ancestor", f"{relative}:{node.lineno}"
+
+
 def test_only_the_table_package_writes_files() -> None:
     """Nothing else opens an output file.
 

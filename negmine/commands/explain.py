@@ -21,9 +21,9 @@ from negmine.rules import Border, View
 from negmine.rules.base import Unit
 from negmine.stages import rank_only
 from negmine.stages.filter.recorded import Recorded, recorded
-from negmine.table import artifacts, ranking
+from negmine.table import ranking
 from negmine.table import schema as schemas
-from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.documents import Documents
 from negmine.table.names import rank_column, score_column
 from negmine.table.part import Part
@@ -47,7 +47,7 @@ def show(ledger: Path, qid: str, *, rows: int | None = None, as_json: bool = Fal
     Raises:
         MissingInputError: the ledger has no such query.
     """
-    report = explain(artifacts.open_artifact(ledger, ["filter"], purpose="the ledger"), qid)
+    report = explain(open_candidates(ledger, ["filter"], purpose="the ledger"), qid)
     if rows is not None:
         report["candidates_left_out"] = max(0, len(report["candidates"]) - rows)
         report["candidates"] = report["candidates"][:rows]
@@ -57,14 +57,14 @@ def show(ledger: Path, qid: str, *, rows: int | None = None, as_json: bool = Fal
         print(printable(readable(report)), end="")
 
 
-def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
+def explain(ledger: Candidates, qid: str) -> dict[str, Any]:
     """All that the ledger knows of a query: positives, thresholds, and every candidate's fate.
 
     Raises:
         MissingInputError: the ledger has no such query.
     """
     name, table = _find(ledger, qid)
-    params = ledger.manifest["params"]
+    params = ledger.params
     part = Part(table)
     if params["by"] in params.get("unscored", ()):
         score = rank_only.preference(table, params["rank_by"])
@@ -73,10 +73,10 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
     order = ranking.rank_order(part.query, score, part.docid)
     table = table.take(pa.array(order))
     docids = table.column("docid").combine_chunks()
-    documents = Documents(ledger.ancestor("index.documents"))
+    documents = ledger.documents
     texts = documents.texts(docids).to_pylist()
     kept = {name: documents.values(name, docids).to_pylist() for name in documents.kept}
-    queries: pa.Table = ledger.ancestor("retrieve").read(f"_queries/{name}")
+    queries = ledger.queries(name)
     text = queries.filter(pc.equal(queries.column("qid"), qid)).column("text")[0].as_py()
     sources = schemas.source_names(table.schema)
     scores = schemas.score_names(table.schema)
@@ -118,7 +118,7 @@ def explain(ledger: Artifact, qid: str) -> dict[str, Any]:
         "positives": [c["docid"] for c in candidates if c["label"] == 1],
         "thresholds": thresholds(view, seen),
         "limits": [{**line, "limit": _number(line["limit"])} for line in limits(view, seen.params)],
-        "rules": _rules(params, ledger.manifest),
+        "rules": _rules(params, ledger.artifact.manifest),
         "counts": _counts(candidates),
         "candidates": candidates,
     }
@@ -240,7 +240,7 @@ def _repeated(table: pa.Table, documents: Documents, params: Mapping[str, Any]) 
     }
 
 
-def _find(ledger: Artifact, qid: str) -> tuple[str, pa.Table]:
+def _find(ledger: Candidates, qid: str) -> tuple[str, pa.Table]:
     """The part that holds the query, and the query's rows."""
     near: list[str] = []
     for name in ledger.parts:

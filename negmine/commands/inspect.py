@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negmine.errors import MissingInputError
@@ -14,7 +13,7 @@ from negmine.log import printable, printable_json
 from negmine.table import artifacts
 from negmine.table.artifacts.disk import JOURNAL, MANIFEST
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
+from negmine.table.candidates import Candidates
 from negmine.table.names import meta_column
 
 _TEXT_WIDTH = 160
@@ -56,7 +55,7 @@ def _artifacts(path: Path, unfinished: bool) -> Iterator[Artifact]:
         opened = artifacts.open_artifact(path)
         yield opened
         if opened.stage == "index":
-            for role in opened.manifest["inputs"]:
+            for role in opened.inputs:
                 yield opened.input(role)
         return
     if path.is_file():
@@ -100,7 +99,7 @@ def _lineage(artifact: Artifact) -> list[str]:
     lines: list[str] = []
 
     def walk(current: Artifact, depth: int) -> None:
-        for role, record in current.manifest["inputs"].items():
+        for role, record in current.inputs.items():
             indent = "  " * depth
             if "stage" in record:
                 lines.append(f"{indent}{role}: {record['path']} ({record['fingerprint'][:12]})")
@@ -116,11 +115,12 @@ def _lineage(artifact: Artifact) -> list[str]:
 def _joined(artifact: Artifact, rows: int) -> list[dict[str, Any]]:
     """The first rows with the texts of query and document."""
     name = artifact.parts[0]
-    table = artifact.read(name).slice(0, rows)
-    documents = Documents(artifact.ancestor("index.documents"))
+    candidates = Candidates(artifact)
+    table = candidates.read(name).slice(0, rows)
+    documents = candidates.documents
     docids = table.column("docid").combine_chunks().unique()
     doc_texts = dict(zip(docids.to_pylist(), documents.texts(docids).to_pylist(), strict=True))
-    queries: pa.Table = artifact.ancestor("retrieve").read(f"_queries/{name}")
+    queries = candidates.queries(name)
     query_texts = dict(
         zip(queries.column("qid").to_pylist(), queries.column("text").to_pylist(), strict=True)
     )

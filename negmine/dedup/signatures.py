@@ -130,7 +130,7 @@ class Signatures:
         ordered = rows[order]
         found = np.empty(len(rows), dtype=ROW)
         first = 0
-        for name in self._stored.manifest["files"]:
+        for name in self._stored.files:
             after = first + self._stored.rows(name)
             low, high = np.searchsorted(ordered, [first, after])
             if high > low:
@@ -165,9 +165,9 @@ def stored(documents: Artifact) -> Artifact | None:
 def outdated(documents: Artifact) -> bool:
     """Whether what lies beside these documents describes them as another version did."""
     found = _beside(documents)
-    if found is None or found.stage != STAGE or found.manifest["version"] == VERSION:
+    if found is None or found.stage != STAGE or found.version == VERSION:
         return False
-    of = found.manifest["inputs"].get("documents", {})
+    of = found.inputs.get("documents", {})
     return bool(of.get("fingerprint") == documents.fingerprint)
 
 

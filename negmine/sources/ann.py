@@ -226,7 +226,7 @@ def held_to_search(artifact: Artifact, settings: str) -> int:
 
 
 def _files(artifact: Artifact) -> Mapping[str, Any]:
-    files = artifact.manifest["files"]
+    files = artifact.files
     if FOLDER not in files:
         raise InvalidDataError(
             "an approximate index of an earlier negmine",
@@ -274,7 +274,7 @@ class Ann:
         width = len(vectors)
         want = (np.arange(len(sample))[:, None] * width + exact).ravel()
         return {
-            "factory": self.artifact.manifest["params"]["factory"],
+            "factory": self.artifact.params["factory"],
             "search": self.settings,
             "recall": round(float(np.isin(want, query * width + rows).mean()), 4),
             "k": k,

@@ -108,10 +108,10 @@ def refuse_untrusted(vectors: Artifact, name: str, trusted: bool) -> None:
         UsageError: the vectors ``name`` were made by a model whose own code was trusted, which is
             not so now.
     """
-    if vectors.manifest["params"].get("trust_remote_code") and not trusted:
+    if vectors.params.get("trust_remote_code") and not trusted:
         raise UsageError(
             f"the vectors '{name}' were made with --trust-remote-code",
-            where=vectors.manifest["models"][name]["model"],
+            where=vectors.models[name]["model"],
             hint="Give it here, too, if you trust the code that this model brings.",
         )
 
@@ -132,8 +132,8 @@ def load_query_encoder(
         UsageError: it runs code of its own, which is not ``trusted``.
     """
     refuse_untrusted(vectors, name, trusted)
-    made_with = vectors.manifest["params"]
-    model = vectors.manifest["models"][name]
+    made_with = vectors.params
+    model = vectors.models[name]
     reference = resolve(model["model"])
     if reference.revision != model["revision"]:
         raise InvalidDataError(

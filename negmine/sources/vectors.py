@@ -85,7 +85,7 @@ class Vectors:
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        self.names = list(artifact.manifest["files"])
+        self.names = list(artifact.files)
         self.offsets = np.concatenate(
             ([0], np.cumsum([artifact.rows(name) for name in self.names]))
         ).astype(np.int64)
@@ -146,7 +146,7 @@ class Vectors:
     def longest(self) -> float:
         """Length of the longest vector."""
         if self._longest is None:
-            if self.artifact.manifest["params"].get("normalize"):
+            if self.artifact.params.get("normalize"):
                 self._longest = 1.0
             else:
                 blocks = self.blocks(ALONE_BYTES)

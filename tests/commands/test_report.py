@@ -23,6 +23,7 @@ from negmine.commands.report import collect, compare, examples, slices, words
 from negmine.commands.report.histogram import Histogram
 from negmine.params.filter import FilterParams
 from negmine.table import artifacts
+from negmine.table.candidates import open_candidates
 from tests.chains import call
 from tests.conftest import Invoke
 from tests.tables import make_scored
@@ -79,7 +80,7 @@ def rows_of(ledger: Path) -> Rows:
 
 
 def facts_of(ledger: Path, seed: int = 42) -> collect.Facts:
-    return collect.collect(slices.open_reader(artifacts.open_artifact(ledger), seed))
+    return collect.collect(slices.open_reader(open_candidates(ledger), seed))
 
 
 def fate(row: dict[str, Any]) -> str:

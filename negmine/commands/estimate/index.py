@@ -241,7 +241,7 @@ def _ann(chain: Chain, factory: str, vectors: Artifact, made: index.Made, cost: 
     from negmine.sources.vectors import Vectors
 
     stored = Vectors(vectors)
-    dimension = int(vectors.manifest["counts"]["dimension"])
+    dimension = int(vectors.counts["dimension"])
     ann.refuse_beyond(factory, dimension, chain.documents, made.budget)
     folder = chain.trial(f"{vectors.path.name}.faiss")
     folder.mkdir()

@@ -19,6 +19,7 @@ from negmine.table import artifacts
 from negmine.table.artifacts.disk import MANIFEST
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
 #: Raised when the page of the same ledger changes.
@@ -102,7 +103,7 @@ def _page(
 
 
 def _facts(ledger: Artifact, params: ReportParams) -> collect.Facts:
-    facts = collect.collect(slices.open_reader(ledger, params.seed))
+    facts = collect.collect(slices.open_reader(Candidates(ledger), params.seed))
     rows = sum(ledger.rows(name) for name in ledger.parts)
     conserve("rows of the ledger", rows, **dict(zip(slices.FATES, facts.fates, strict=True)))
     return facts
@@ -127,13 +128,13 @@ def _beside(ledger: Artifact) -> Iterator[tuple[Path, Artifact]]:
 
 def _exports(ledger: Artifact) -> Iterator[Artifact]:
     for path, found in _beside(ledger):
-        source = found.manifest.get("inputs", {}).get("ledger", {})
+        source = found.inputs.get("ledger", {})
         if found.stage == "export" and source.get("fingerprint") == ledger.fingerprint:
             yield Artifact(path, found.manifest)
 
 
 def _audits(params: ReportParams, ledger: Artifact) -> list[Audit]:
-    scored = ledger.manifest["inputs"]["scored"]["fingerprint"]
+    scored = ledger.inputs["scored"]["fingerprint"]
     if params.audit is not None:
         path = Path(params.audit)
         if path.is_file():
@@ -144,27 +145,26 @@ def _audits(params: ReportParams, ledger: Artifact) -> list[Audit]:
             raise UsageError(
                 "is not an audit", where=str(path), hint="Make one with: negmine audit SCORED"
             )
-        if found.manifest["inputs"]["scored"]["fingerprint"] != scored:
+        if found.inputs["scored"]["fingerprint"] != scored:
             raise UsageError(
                 "audited another table than the ledger was filtered from",
                 where=str(path),
-                hint=f"Audit {ledger.manifest['inputs']['scored']['path']} of the ledger.",
+                hint=f"Audit {ledger.inputs['scored']['path']} of the ledger.",
             )
         return [_audit(path, found, ledger)]
     return [
         _audit(path, found, ledger)
         for path, found in _beside(ledger)
-        if found.stage == "audit"
-        and found.manifest["inputs"].get("scored", {}).get("fingerprint") == scored
+        if found.stage == "audit" and found.inputs.get("scored", {}).get("fingerprint") == scored
     ]
 
 
 def _audit(path: Path, found: Artifact, ledger: Artifact) -> Audit:
     name = REPORT if path.is_dir() else path.name
-    if name not in found.manifest["files"]:
+    if name not in found.files:
         raise MissingInputError(f"has no {name}", where=str(path), hint="Audit again.")
     report = json.loads(found.file(name).read_text(encoding="utf-8"))
-    audited, mine = found.manifest["params"]["filter"], ledger.manifest["params"]
+    audited, mine = found.params["filter"], ledger.params
     # What the filter itself chose, the audit's manifest leaves open.
     differs = [
         option.replace("_", "-")

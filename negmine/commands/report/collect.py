@@ -19,7 +19,7 @@ from negmine.commands.report.histogram import Histogram
 from negmine.commands.report.limits import Limit, Limits
 from negmine.commands.report.slices import FATES, SELECTED, SURVIVED, Measure, Reader, Slice
 from negmine.table import draws, ranking
-from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column
 from negmine.table.part import UNRANKED, Part
 
@@ -170,7 +170,7 @@ class Facts:
         return self.fates[SELECTED] + self.fates[SURVIVED]
 
     @property
-    def ledger(self) -> Artifact:
+    def ledger(self) -> Candidates:
         """The ledger."""
         return self.reader.ledger
 

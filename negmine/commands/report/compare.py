@@ -24,6 +24,7 @@ from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.table import draws, ranking
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 
 CHANGED = 10
 _CELLS = 20
@@ -111,8 +112,8 @@ def compare(first: Facts, second: Facts) -> Comparison:
     found = Comparison(
         first,
         second,
-        same_candidates=_same(a.ledger, b.ledger, "retrieve"),
-        same_corpus=_same(a.ledger, b.ledger, "index.documents"),
+        same_candidates=_same(a.ledger.retrieved, b.ledger.retrieved),
+        same_corpus=_same(a.ledger.documents.artifact, b.ledger.documents.artifact),
         settings=_settings(a, b),
     )
     places, numbers = _where(b.ledger)
@@ -148,13 +149,13 @@ def _columns() -> list[str]:
     return ["qid", "docid", "label", "dropped_by", "selected"]
 
 
-def _same(a: Artifact, b: Artifact, stage: str) -> bool:
-    return a.ancestor(stage).fingerprint == b.ancestor(stage).fingerprint
+def _same(a: Artifact, b: Artifact) -> bool:
+    return a.fingerprint == b.fingerprint
 
 
 def _settings(a: Reader, b: Reader) -> list[tuple[str, Any, Any]]:
     """Options whose values differ, the filter's and which models scored."""
-    first, second = a.ledger.manifest["params"], b.ledger.manifest["params"]
+    first, second = a.ledger.params, b.ledger.params
     names = [n for n in dict.fromkeys([*first, *second]) if n not in _UNTOLD]
     default = FilterParams()
     found = [
@@ -168,7 +169,7 @@ def _settings(a: Reader, b: Reader) -> list[tuple[str, Any, Any]]:
     return [row for row in found if row[1] != row[2]]
 
 
-def _where(ledger: Artifact) -> tuple[np.ndarray, np.ndarray]:
+def _where(ledger: Candidates) -> tuple[np.ndarray, np.ndarray]:
     """(digests of all qids, sorted; the number of the part that holds each)."""
     digests, numbers = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int32)]
     for number, name in enumerate(ledger.parts):

@@ -17,8 +17,7 @@ from negmine import rules
 from negmine.commands.report.collect import Facts
 from negmine.commands.report.slices import FATES, UNJUDGED, Reader, Slice
 from negmine.rules import Border, borders
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
+from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column, score_column
 
 #: There is nothing to read about a row that no rule judged.
@@ -207,7 +206,7 @@ def _known(value: float) -> float | None:
 # --- texts ------------------------------------------------------------------------------------
 
 
-def fetch(ledger: Artifact, examples: Sequence[Example]) -> None:
+def fetch(ledger: Candidates, examples: Sequence[Example]) -> None:
     """Give the examples their texts."""
     docids = [e.docid for e in examples] + [e.positive for e in examples if e.positive is not None]
     documents = document_texts(ledger, docids)
@@ -219,26 +218,23 @@ def fetch(ledger: Artifact, examples: Sequence[Example]) -> None:
             example.positive_text = documents[example.positive]
 
 
-def document_texts(ledger: Artifact, docids: Iterable[str]) -> dict[str, str]:
+def document_texts(ledger: Candidates, docids: Iterable[str]) -> dict[str, str]:
     """Full texts by docid, in one pass over the corpus."""
     wanted = pa.array(sorted(set(docids)), pa.string())
     if not len(wanted):
         return {}
-    texts = Documents(ledger.ancestor("index.documents")).texts(wanted)
+    texts = ledger.documents.texts(wanted)
     return dict(zip(wanted.to_pylist(), texts.to_pylist(), strict=True))
 
 
-def query_texts(ledger: Artifact, wanted: Iterable[tuple[str, str]]) -> dict[str, str]:
+def query_texts(ledger: Candidates, wanted: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Texts by qid of (part, qid)."""
     by_part: dict[str, set[str]] = {}
     for part, qid in wanted:
         by_part.setdefault(part, set()).add(qid)
     found: dict[str, str] = {}
-    if not by_part:
-        return found
-    source = ledger.ancestor("retrieve")
     for part, qids in by_part.items():
-        table = source.read(f"_queries/{part}")
+        table = ledger.queries(part)
         table = table.filter(pc.is_in(table.column("qid"), value_set=pa.array(sorted(qids))))
         found |= dict(
             zip(table.column("qid").to_pylist(), table.column("text").to_pylist(), strict=True)

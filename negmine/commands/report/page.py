@@ -23,6 +23,7 @@ from negmine.commands.report.examples import Group
 from negmine.commands.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
 from negmine.stages.stage import STAGES
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 
 #: Most letters of a text in an example, and in a list.
 TEXT, SNIPPET = 900, 160
@@ -94,7 +95,7 @@ def one(
         exports: what was exported from it.
         texts: whether texts may be shown.
     """
-    lineage = _lineage(facts.ledger)
+    lineage = _lineage(facts.ledger.artifact)
     distributions = [
         chart
         for n, found in enumerate(facts.distributions)
@@ -115,10 +116,10 @@ def one(
         name=_name(facts.ledger),
         facts=facts,
         lineage=lineage,
-        versions=facts.ledger.manifest["run"]["versions"],
-        warnings=_warnings(facts.ledger),
+        versions=facts.ledger.artifact.versions,
+        warnings=_warnings(facts.ledger.artifact),
         sources=_found_by(facts),
-        retrieved=facts.ledger.ancestor("retrieve").counts,
+        retrieved=facts.ledger.retrieved.counts,
         funnel=funnel,
         unjudged=sum(facts.dropped[name].rows for name in UNJUDGED if name in facts.dropped),
         silent=silent,
@@ -132,7 +133,7 @@ def one(
         hub_texts=_hub_texts(facts) if texts else {},
         short_texts=_short_texts(facts) if texts else {},
         examples=groups,
-        ledger_settings=dict(_settings(facts.ledger)),
+        ledger_settings=dict(_settings(facts.ledger.artifact)),
     )
 
 
@@ -158,9 +159,9 @@ def two(found: Comparison, *, texts: bool) -> str:
         names=names,
         found=found,
         facts=(found.first, found.second),
-        lineages=(_lineage(found.first.ledger), _lineage(found.second.ledger)),
-        versions=found.first.ledger.manifest["run"]["versions"],
-        warnings=(_warnings(found.first.ledger), _warnings(found.second.ledger)),
+        lineages=(_lineage(found.first.ledger.artifact), _lineage(found.second.ledger.artifact)),
+        versions=found.first.ledger.artifact.versions,
+        warnings=(_warnings(found.first.ledger.artifact), _warnings(found.second.ledger.artifact)),
         reasons=list(dict.fromkeys([*found.first.dropped, *found.second.dropped])),
         overlaid=overlaid,
         agreement=charts.agreement(found, "agree"),
@@ -207,7 +208,7 @@ def _finalize(value: Any) -> Any:
     return words.safe(value) if type(value) is str else value
 
 
-def _name(ledger: Artifact) -> str:
+def _name(ledger: Candidates) -> str:
     """Work folder and folder: what a user calls it."""
     path = ledger.path.resolve()
     return f"{path.parent.name}/{path.name}"
@@ -219,8 +220,8 @@ def _name(ledger: Artifact) -> str:
 def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[Step]]:
     """(rules that dropped nothing, the rows of the funnel)."""
     whole = max(1, facts.candidates)
-    retrieved = facts.ledger.ancestor("retrieve").counts
-    documents = facts.ledger.ancestor("index.documents").counts.get("documents")
+    retrieved = facts.ledger.retrieved.counts
+    documents = facts.ledger.documents.artifact.counts.get("documents")
     steps = []
     if documents is not None:
         steps.append(Step("documents", "in the corpus", documents))
@@ -263,7 +264,7 @@ def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[
     for export in exports:
         counts = export.counts
         if "examples" in counts:
-            layout = export.manifest["params"].get("format", "")
+            layout = export.params.get("format", "")
             steps.append(
                 Step(
                     f"exported: {export.path.name}",
@@ -296,8 +297,8 @@ def _ancestors(ledger: Artifact) -> list[Artifact]:
     found: dict[str, Artifact] = {}
 
     def walk(artifact: Artifact) -> None:
-        for role, record in artifact.manifest["inputs"].items():
-            if "stage" in record and record["fingerprint"] not in found:
+        for role in artifact.roles():
+            if artifact.inputs[role]["fingerprint"] not in found:
                 walk(artifact.input(role))
         found[artifact.fingerprint] = artifact
 
@@ -309,7 +310,7 @@ def _warnings(ledger: Artifact) -> list[Warned]:
     return [
         Warned(artifact.stage, str(text))
         for artifact in _ancestors(ledger)
-        for text in artifact.manifest["warnings"]
+        for text in artifact.warnings
     ]
 
 
@@ -319,7 +320,7 @@ def _settings(artifact: Artifact) -> list[tuple[str, str]]:
     row = STAGES.get(stage.split(".")[0])
     defaults = {f.name: f.default for f in fields(row.params)} if row else {}
     found = []
-    for name, value in artifact.manifest["params"].items():
+    for name, value in artifact.params.items():
         default = defaults.get(name)
         same = list(default) if isinstance(default, tuple) else default
         if name in _NO_SETTINGS or value == same or value in (None, []):

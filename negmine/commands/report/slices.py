@@ -16,7 +16,7 @@ from negmine.rules import View, guide
 from negmine.stages.filter.recorded import Recorded, recorded
 from negmine.table import draws
 from negmine.table import schema as schemas
-from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
 from negmine.table.part import Part, positive_scores
 
 #: What became of a row.
@@ -111,7 +111,7 @@ class Reader:
     """How a ledger is read.
 
     Attributes:
-        ledger: the artifact.
+        ledger: the table.
         recorded: how it was filtered.
         sources: retrieval sources.
         scores: score columns.
@@ -119,7 +119,7 @@ class Reader:
         share: of the rows that the random sample takes.
     """
 
-    ledger: Artifact
+    ledger: Candidates
     recorded: Recorded
     sources: list[str]
     scores: list[str]
@@ -172,7 +172,7 @@ class Reader:
         return list(dict.fromkeys(found))
 
 
-def open_reader(ledger: Artifact, seed: int) -> Reader:
+def open_reader(ledger: Candidates, seed: int) -> Reader:
     """Read what the manifest says of a ledger; one pass over it where a rule needs quantiles."""
     schema = ledger.schema()
     rows = sum(ledger.rows(name) for name in ledger.parts)

@@ -20,7 +20,6 @@ from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.rules.base import View
 from negmine.table import schema as schemas
-from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
 from negmine.table.names import meta_column, score_column
@@ -64,9 +63,9 @@ class Recorded:
         )
 
 
-def recorded(ledger: Artifact) -> Recorded:
+def recorded(ledger: Candidates) -> Recorded:
     """What the manifest says of a ledger; one pass over it where a rule needs quantiles."""
-    params = filter_params(ledger.manifest["params"])
+    params = filter_params(ledger.params)
     by = schemas.pick_score(ledger.schema(), params.by, "--by")
     known = np.empty(0)
     if params.percentile is not None:
@@ -76,9 +75,9 @@ def recorded(ledger: Artifact) -> Recorded:
     return Recorded(
         params,
         by,
-        Fit(positive_scores=known, bound=_bound(ledger.manifest)),
-        by in ledger.manifest["params"].get("unscored", ()),
-        Candidates(ledger).documents if of_corpus else None,
+        Fit(positive_scores=known, bound=_bound(ledger.artifact.manifest)),
+        by in ledger.params.get("unscored", ()),
+        ledger.documents if of_corpus else None,
     )
 
 

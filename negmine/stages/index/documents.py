@@ -49,7 +49,7 @@ def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]
     writer = made.begin("documents", documents_plan(params, folder))
     if writer is None:
         found = artifacts.open_artifact(folder)
-        return found, list(found.manifest["warnings"])
+        return found, found.warnings
     problems = Problems(params.on_error)
     columns = _asked(params)
     warnings: list[str] = []

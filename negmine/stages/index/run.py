@@ -69,7 +69,7 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
     children = {"documents": documents}
     if params.bm25:
         children["bm25"] = make_bm25(made, documents, params.language)
-        warnings = [*warnings, *children["bm25"].manifest["warnings"]]
+        warnings = [*warnings, *children["bm25"].warnings]
     if params.signatures:
         children[signatures.FOLDER] = make_signatures(made, documents)
     for name, reference in references.items():
@@ -87,7 +87,7 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
         if folder.name in children or not (folder / artifacts.MANIFEST).is_file():
             continue
         found = artifacts.open_artifact(folder)
-        if found.manifest["inputs"]["documents"]["fingerprint"] == documents.fingerprint:
+        if found.inputs["documents"]["fingerprint"] == documents.fingerprint:
             children[folder.name] = found
         else:
             warnings = [*warnings, f"{folder} belongs to another corpus and is left out"]
@@ -96,7 +96,7 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
         if role in children or not (folder / artifacts.MANIFEST).is_file():
             continue
         found = artifacts.open_artifact(folder)
-        made_from = found.manifest["inputs"]["vectors"]["fingerprint"]
+        made_from = found.inputs["vectors"]["fingerprint"]
         if folder.name in children and made_from == children[folder.name].fingerprint:
             children[role] = found
         else:

@@ -111,7 +111,7 @@ def _as_asked(params: RetrieveParams, task: Task, name: str) -> Reading:
 
 def _language(bm25: Artifact) -> str:
     """The language that a BM25 index was made with."""
-    language: str = bm25.manifest["params"].get("language", languages.ENGLISH)
+    language: str = bm25.params.get("language", languages.ENGLISH)
     return language
 
 

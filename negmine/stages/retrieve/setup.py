@@ -65,7 +65,7 @@ class Setup:
                 memory cannot hold the approximate indexes.
         """
         encoders = {name: child for name, child in self.children.items() if name != "bm25"}
-        models = [child.manifest["models"][name]["model"] for name, child in encoders.items()]
+        models = [child.models[name]["model"] for name, child in encoders.items()]
         fixed = models_memory(map(resolve, models))
         if "bm25" in self.children:
             fixed["Java"] = memory.JAVA + memory.LEAST_HEAP
@@ -94,7 +94,7 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     _refuse_contradictions(params)
     opened = artifacts.open_artifact(index, ["index"], purpose="the index")
     no_source = ("documents", signatures.FOLDER)
-    held = [name for name in opened.manifest["inputs"] if name not in no_source]
+    held = [name for name in opened.inputs if name not in no_source]
     available = [name for name in held if not name.startswith(ANN_PREFIX)]
     runs = named(params.run, "--run")
     for name in runs:
@@ -177,7 +177,7 @@ def _approximate(
         return {}
     found: dict[str, Artifact] = {}
     for name in encoders:
-        if ANN_PREFIX + name not in opened.manifest["inputs"]:
+        if ANN_PREFIX + name not in opened.inputs:
             raise UsageError(
                 f"--ann: the index holds no approximate index of the vectors '{name}'",
                 where=str(index),

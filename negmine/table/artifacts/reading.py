@@ -88,9 +88,20 @@ class Artifact:
         return params
 
     @property
+    def version(self) -> int:
+        """The version of the stage that made it: what it writes for the same settings."""
+        return int(self.manifest["version"])
+
+    @property
     def made_with(self) -> str:
         """The version of negmine that made it."""
         return str(self.manifest["negmine"])
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The versions of the libraries that made it."""
+        versions: Mapping[str, str] = self.manifest["run"]["versions"]
+        return versions
 
     @property
     def warnings(self) -> list[str]:
