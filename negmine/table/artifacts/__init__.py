@@ -1,9 +1,9 @@
 """Artifacts: folders of parts with a manifest, made whole or not at all."""
 
-from negmine.table.artifacts.disk import JOURNAL, MANIFEST, digest, fingerprint, write_manifest
+from negmine.table.artifacts.disk import JOURNAL, MANIFEST, digest, write_manifest
 from negmine.table.artifacts.exported import FileWriter, begin_file
 from negmine.table.artifacts.facts import library_versions
-from negmine.table.artifacts.plan import Plan, external_input
+from negmine.table.artifacts.plan import Plan, external_input, fingerprint
 from negmine.table.artifacts.reading import (
     Artifact,
     file_manifest,

@@ -1,46 +1,74 @@
-"""The calls that touch files: digests, names, JSON, flushing. An object store would stand here."""
+"""The calls that touch files: nothing else in this wing does. An object store would stand here.
+
+A file or folder appears whole: it is made under its hidden name (:func:`hidden_name`), flushed and
+renamed (:func:`publish`).
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from negmine.table import schema as schemas
+import numpy as np
+import pyarrow as pa
 
 MANIFEST = "_manifest.json"
 JOURNAL = "_journal.jsonl"
 _HASHED_BLOCK = 1 << 22
 
 
-# --- fingerprints -----------------------------------------------------------------------------
+# --- looking ----------------------------------------------------------------------------------
 
 
-def fingerprint(
-    stage: str, version: int, params: Mapping[str, Any], inputs: Mapping[str, str]
-) -> str:
-    """Hash of all that decides an artifact's content.
+def exists(path: Path) -> bool:
+    """Whether anything is there."""
+    return path.exists()
 
-    Args:
-        stage: which stage makes it.
-        version: the stage's own version, raised when its code changes what comes out.
-        params: output-affecting parameters.
-        inputs: fingerprint or content digest of each input.
-    """
-    identity = {
-        "stage": stage,
-        "schema": schemas.SCHEMA_VERSION,
-        "version": version,
-        "params": params,
-        "inputs": inputs,
-    }
-    canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.blake2b(_bytes(canonical), digest_size=16).hexdigest()
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there."""
+    return path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there."""
+    return path.is_dir()
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of what lies in a folder, in order."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file."""
+    return path.stat().st_size
+
+
+def status_of(path: Path) -> os.stat_result:
+    """Size, time and inode of a file."""
+    return path.stat()
+
+
+def absolute(path: str | Path) -> str:
+    """A path that does not depend on the current folder."""
+    return os.path.abspath(path)
+
+
+def relative(path: Path, folder: Path) -> str:
+    """``path`` as it is reached from ``folder``, links followed."""
+    return os.path.relpath(path.resolve(), folder.resolve())
+
+
+# --- reading ----------------------------------------------------------------------------------
 
 
 def digest(path: Path) -> str:
@@ -61,6 +89,21 @@ def load_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file without a last one that no line end closes."""
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[pa.MemoryMappedFile]:
+    """A file's bytes, mapped while the block runs."""
+    with pa.memory_map(str(path)) as opened:
+        yield opened
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
 def name_place(error: BaseException | None, path: Path) -> None:
     """Say where there was no space: Arrow's errors do not name the file that it was writing."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -79,30 +122,44 @@ def manifest_of(path: Path) -> Path:
     return path.parent / f"_{path.name}.manifest.json"
 
 
-def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write a manifest that describes other artifacts (the index's own, an export file's)."""
-    write_json(path, manifest)
+def publish(path: Path) -> None:
+    """Give what was made under the hidden name its own."""
+    os.rename(hidden_name(path), path)
 
 
-def remove_hidden(path: Path) -> None:
-    """Remove what an interrupted run left half-written."""
-    for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it; returns the new ones, the innermost first."""
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return created
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file."""
+    path.write_text(text, encoding="utf-8")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a NumPy ``.npy`` file (no pickle)."""
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
     hidden = hidden_name(path)
-    hidden.write_bytes(_bytes(json.dumps(data, indent=2, ensure_ascii=False) + "\n"))
+    hidden.write_bytes(as_bytes(json.dumps(data, indent=2, ensure_ascii=False) + "\n"))
     flush_to_disk(hidden)
-    os.rename(hidden, path)
+    publish(path)
     flush_to_disk(path.parent)
 
 
-def _bytes(text: str) -> bytes:
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest that describes other artifacts (the index's own, an export file's)."""
+    write_json(path, manifest)
+
+
+def as_bytes(text: str) -> bytes:
     """JSON text as UTF-8. A file name may hold any bytes: those that are no UTF-8 are escaped."""
     return text.encode("utf-8", "backslashreplace")
 
@@ -114,3 +171,99 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+# --- removing ---------------------------------------------------------------------------------
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; what is not there is no error, and a folder stays."""
+    path.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and all in it; what is not there is no error."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        remove_file(path)
+
+
+def remove_empty(folder: Path) -> bool:
+    """Remove a folder if nothing is in it; whether that was so."""
+    if any(folder.iterdir()):
+        return False
+    folder.rmdir()
+    return True
+
+
+def remove_hidden(path: Path) -> None:
+    """Remove what an interrupted run left half-written."""
+    for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
+        remove(leftover)
+
+
+# --- journal and lock -------------------------------------------------------------------------
+
+
+def append(file: IO[str], text: str) -> None:
+    """Add text to an open file; it is on the disk when this returns."""
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+class LockedError(OSError):
+    """Another process holds the lock of the file with this inode."""
+
+    def __init__(self, inode: int) -> None:
+        super().__init__(f"inode {inode} is locked")
+        self.inode = inode
+
+
+def open_locked(file: Path) -> IO[str]:
+    """Open a file to append to it, and lock it; the lock dies with the process.
+
+    Raises:
+        LockedError: another process holds the lock.
+    """
+    while True:
+        opened = file.open("a+", encoding="utf-8")
+        inode = os.fstat(opened.fileno()).st_ino
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            opened.close()
+            raise LockedError(inode) from error
+        try:
+            if inode == file.stat().st_ino:
+                return opened
+        except FileNotFoundError:
+            pass
+        # The holder finished and moved the file between our open and our lock.
+        opened.close()
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a living process holds the lock of a file."""
+    try:
+        with file.open("r") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def lock_holder(inode: int) -> str | None:
+    """The process that holds a file's lock, as the kernel says; None where it does not."""
+    try:
+        for line in Path("/proc/locks").read_text().splitlines():
+            # 1: FLOCK  ADVISORY  WRITE 4711 fd:00:786436 0 EOF
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+                return fields[4]
+    except (OSError, IndexError):
+        pass
+    return None

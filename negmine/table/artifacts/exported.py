@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from negmine.errors import ConflictError
+from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import (
     digest,
     flush_to_disk,
@@ -39,12 +39,12 @@ class FileWriter:
     def __exit__(self, _: object = None, error: BaseException | None = None, *__: object) -> None:
         name_place(error, self.path)
         if not self._committed:
-            self.hidden.unlink(missing_ok=True)
+            disk.remove_file(self.hidden)
         self._lock.close()
 
     def add_text(self, text: str) -> None:
         """Fill the hidden file with UTF-8 text."""
-        self.hidden.write_text(text, encoding="utf-8")
+        disk.write_text(self.hidden, text)
 
     def commit(
         self,
@@ -55,7 +55,7 @@ class FileWriter:
     ) -> None:
         """Write the manifest, then give the hidden file its name, which makes it finished."""
         flush_to_disk(self.hidden)
-        record = {"bytes": self.hidden.stat().st_size, "digest": digest(self.hidden)}
+        record = {"bytes": disk.size_of(self.hidden), "digest": digest(self.hidden)}
         manifest = self.plan.identity(self.path.parent)
         manifest["counts"] = dict(counts)
         facts, exceeded = self._run.facts(ceiling)
@@ -63,9 +63,9 @@ class FileWriter:
         manifest["files"] = {self.path.name: record}
         manifest["run"] = facts
         # A file of other settings goes first, so that no manifest ever stands beside another file.
-        self.path.unlink(missing_ok=True)
+        disk.remove_file(self.path)
         write_json(manifest_of(self.path), manifest)
-        os.rename(self.hidden, self.path)
+        disk.publish(self.path)
         self._committed = True
         flush_to_disk(self.path.parent)
 
@@ -76,16 +76,16 @@ def begin_file(path: Path, plan: Plan, *, force: bool = False) -> FileWriter | N
     Raises:
         ConflictError: the file is there with other settings, or another process is writing it.
     """
-    if path.is_dir():
+    if disk.is_folder(path):
         raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
     if is_exported(path, plan, force):
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(path.parent)
     lock = lock_journal(hidden_name(path), path)
     try:
         # Another process may have finished between the first look and the lock.
         if is_exported(path, plan, force):
-            hidden_name(path).unlink()
+            disk.remove_file(hidden_name(path))
             lock.close()
             return None
         return FileWriter(path, plan, lock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from negmine.errors import ConflictError
+from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import JOURNAL, digest
 from negmine.table.artifacts.plan import Plan
 
@@ -29,32 +29,23 @@ def append_entry(journal: IO[str], *lines: Mapping[str, Any]) -> None:
     """Add lines to the journal; they are on the disk when this returns."""
     if not lines:
         return
-    journal.write("".join(json.dumps(line) + "\n" for line in lines))
-    journal.flush()
-    os.fsync(journal.fileno())
+    disk.append(journal, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def lock_journal(file: Path, target: Path) -> IO[str]:
-    """Open ``file`` and lock it for writing ``target``; the lock dies with the process."""
-    while True:
-        opened = file.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = _holder(file, os.fstat(opened.fileno()).st_ino)
-            opened.close()
-            raise ConflictError(
-                f"another process is writing it ({holder})",
-                where=str(target),
-                hint="Wait for it, or choose another -o.",
-            ) from error
-        try:
-            if os.fstat(opened.fileno()).st_ino == file.stat().st_ino:
-                return opened
-        except FileNotFoundError:
-            pass
-        # The holder finished and moved the file between our open and our lock.
-        opened.close()
+    """Open ``file`` and lock it for writing ``target``; the lock dies with the process.
+
+    Raises:
+        ConflictError: another process holds it.
+    """
+    try:
+        return disk.open_locked(file)
+    except disk.LockedError as error:
+        raise ConflictError(
+            f"another process is writing it ({_holder(file, error.inode)})",
+            where=str(target),
+            hint="Wait for it, or choose another -o.",
+        ) from error
 
 
 def _holder(file: Path, inode: int) -> str:
@@ -63,33 +54,18 @@ def _holder(file: Path, inode: int) -> str:
         told = [line for line in journal_lines(file)[0] if "pid" in line]
         if told:
             return f"pid {told[-1]['pid']} on {told[-1]['host']}"
-    try:
-        for line in Path("/proc/locks").read_text().splitlines():
-            # 1: FLOCK  ADVISORY  WRITE 4711 fd:00:786436 0 EOF
-            fields = line.split()
-            if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-                return f"pid {fields[4]}"
-    except (OSError, IndexError):
-        pass
-    return "pid unknown"
+    return f"pid {disk.lock_holder(inode) or 'unknown'}"
 
 
 def lock_is_held(path: Path) -> bool:
     """Whether a living process writes this artifact."""
-    try:
-        with (path / JOURNAL).open("r") as journal:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    return disk.is_locked(path / JOURNAL)
 
 
 def journal_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     """The journal's whole lines and their bytes; a torn last one (a crash in mid-write) is not."""
     lines, whole = [], 0
-    for line in path.read_bytes().split(b"\n")[:-1]:
+    for line in disk.whole_lines(path):
         try:
             lines.append(json.loads(line))
         except ValueError:
@@ -116,8 +92,8 @@ def finished_files(path: Path, lines: list[dict[str, Any]]) -> dict[str, Any]:
         inner = record.get("files")
         checks = {name: record} if inner is None else {f"{name}/{k}": v for k, v in inner.items()}
         if all(
-            (path / file).is_file()
-            and (path / file).stat().st_size == expected["bytes"]
+            disk.is_file(path / file)
+            and disk.size_of(path / file) == expected["bytes"]
             and digest(path / file) == expected["digest"]
             for file, expected in checks.items()
         ):

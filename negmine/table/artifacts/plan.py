@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,31 @@ from typing import Any
 from negmine import __version__
 from negmine.errors import InvalidDataError, MissingInputError
 from negmine.table import schema as schemas
-from negmine.table.artifacts.disk import digest, fingerprint
+from negmine.table.artifacts import disk
+from negmine.table.artifacts.disk import as_bytes, digest
 from negmine.table.artifacts.reading import Artifact
+
+
+def fingerprint(
+    stage: str, version: int, params: Mapping[str, Any], inputs: Mapping[str, str]
+) -> str:
+    """Hash of all that decides an artifact's content.
+
+    Args:
+        stage: which stage makes it.
+        version: the stage's own version, raised when its code changes what comes out.
+        params: output-affecting parameters.
+        inputs: fingerprint or content digest of each input.
+    """
+    identity = {
+        "stage": stage,
+        "schema": schemas.SCHEMA_VERSION,
+        "version": version,
+        "params": params,
+        "inputs": inputs,
+    }
+    canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(as_bytes(canonical), digest_size=16).hexdigest()
 
 
 def external_input(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -22,13 +46,13 @@ def external_input(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any
     same, so that asking "is this up to date" of a large corpus does not read it.
     """
     try:
-        status = path.stat()
+        status = disk.status_of(path)
     except OSError as error:
         raise MissingInputError(
             f"cannot read: {error.strerror}", where=str(path), hint="Check the path."
         ) from error
     record: dict[str, Any] = {
-        "path": os.path.abspath(path),
+        "path": disk.absolute(path),
         "bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "inode": status.st_ino,
@@ -99,7 +123,7 @@ class Plan:
         """The plan as JSON, paths of artifacts relative to ``folder``."""
         inputs: dict[str, Any] = {
             role: {
-                "path": os.path.relpath(artifact.path.resolve(), folder.resolve()),
+                "path": disk.relative(artifact.path, folder),
                 "stage": artifact.stage,
                 "fingerprint": artifact.fingerprint,
             }

@@ -16,6 +16,7 @@ from negmine import __version__
 from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
 from negmine.log import progress
 from negmine.table import schema as schemas
+from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
@@ -177,8 +178,8 @@ class Artifact:
         try:
             # Not read_table(): that imports pyarrow.dataset, and with it pandas. A part is small:
             # sharing its columns out to threads costs as much as decoding them.
-            with pa.memory_map(str(path)) as mapped:
-                table = pq.ParquetFile(mapped).read(columns=columns, use_threads=False)
+            with disk.mapped(path) as file:
+                table = pq.ParquetFile(file).read(columns=columns, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             # The machine's doing, not the file's; Arrow tells it in words alone.
             for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
@@ -243,13 +244,13 @@ class Artifact:
         """
         for name in self.files:
             self.file(name)
-        if (self.path / MANIFEST).is_file():
-            for path in sorted(self.path.glob("part-*")):
+        if disk.is_file(self.path / MANIFEST):
+            for name in disk.names_in(self.path):
                 # Whoever reads the folder as a table would read it too.
-                if path.name not in self.files:
+                if name.startswith("part-") and name not in self.files:
                     raise InvalidDataError(
                         "is not a part of this artifact",
-                        where=str(path),
+                        where=str(self.path / name),
                         hint="Remove it, unless it is yours.",
                     )
         return len(self.files)
@@ -262,7 +263,7 @@ def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact) -> None:
     """Compare a file with its record; once per process as long as size and time stay the same."""
     hint = f"Make it again: {_MADE_BY.get(artifact.stage.split('.')[0], 'negmine')} ... --force"
     try:
-        status = path.stat()
+        status = disk.status_of(path)
     except OSError as error:
         raise InvalidDataError("a part is missing", where=str(path), hint=hint) from error
     key = (str(path), status.st_size, status.st_mtime_ns, record["digest"])
@@ -292,10 +293,10 @@ def open_artifact(
     """
     path = Path(path)
     expected = " or ".join(_MADE_BY.get(stage, stage) for stage in stages or ())
-    if not (path / MANIFEST).is_file():
-        if not path.is_dir():
+    if not disk.is_file(path / MANIFEST):
+        if not disk.is_folder(path):
             what = "no such folder"
-        elif (path / JOURNAL).exists():
+        elif disk.exists(path / JOURNAL):
             what = "unfinished: the run that makes it was interrupted or still goes on"
         else:
             what = f"not a negmine artifact (no {MANIFEST})"
@@ -334,4 +335,4 @@ def file_manifest(path: Path) -> dict[str, Any]:
 
 def has_file_manifest(path: Path) -> bool:
     """Whether ``path`` is an exported file."""
-    return manifest_of(path).is_file()
+    return disk.is_file(manifest_of(path))

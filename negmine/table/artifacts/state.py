@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from negmine.errors import ConflictError, InvalidDataError
+from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
@@ -54,7 +55,7 @@ def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
     their digests too.
     """
     try:
-        if path.exists() and not path.is_dir():
+        if disk.exists(path) and not disk.is_folder(path):
             raise ConflictError("exists and is not a folder", where=str(path))
         if is_made(path, plan, force):
             return State("made")
@@ -62,13 +63,14 @@ def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
         if lock_is_held(path):
             # Raises: the lock is held.
             lock_journal(path / JOURNAL, path).close()
-        if not (path / JOURNAL).exists():
+        if not disk.exists(path / JOURNAL):
             return State("start")
         lines, _ = journal_lines(path / JOURNAL)
         replaced = load_json(path / MANIFEST) is not None
         if replaced or not continues(path, lines, plan, force):
             return State("start")
-        done = [line["name"] for line in lines if "name" in line and (path / line["name"]).exists()]
+        names = [line["name"] for line in lines if "name" in line]
+        done = [name for name in names if disk.exists(path / name)]
         return State("resume" if done else "start", tuple(done))
     except (ConflictError, InvalidDataError) as error:
         return State("refused", reason=str(error))
@@ -77,7 +79,7 @@ def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
 def state_of_file(path: Path, plan: Plan, *, force: bool = False) -> State:
     """Tell what :func:`begin_file` would do, and change nothing."""
     try:
-        if path.is_dir():
+        if disk.is_folder(path):
             raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
         return State("made" if is_exported(path, plan, force) else "start")
     except (ConflictError, InvalidDataError) as error:
@@ -86,7 +88,7 @@ def state_of_file(path: Path, plan: Plan, *, force: bool = False) -> State:
 
 def is_begun(path: Path) -> bool:
     """Whether something lies at ``path`` that a plan would have to be compared with."""
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    return disk.is_file(path) or (disk.is_folder(path) and bool(disk.names_in(path)))
 
 
 def refuse_foreign(path: Path) -> None:
@@ -97,9 +99,9 @@ def refuse_foreign(path: Path) -> None:
     """
     # In this order: a run that finishes meanwhile writes its manifest, then removes its journal.
     if (
-        path.is_dir()
-        and not (path / JOURNAL).exists()
-        and any(path.iterdir())
+        disk.is_folder(path)
+        and not disk.exists(path / JOURNAL)
+        and disk.names_in(path)
         and load_json(path / MANIFEST) is None
     ):
         raise ConflictError(
@@ -155,7 +157,7 @@ def is_exported(path: Path, plan: Plan, force: bool) -> bool:
         ConflictError: it is of other settings or of someone else, and may not be replaced.
         InvalidDataError: its size is another one.
     """
-    if not path.exists() or force:
+    if not disk.exists(path) or force:
         return False
     manifest = load_json(manifest_of(path))
     if manifest is None:
@@ -170,7 +172,7 @@ def is_exported(path: Path, plan: Plan, force: bool) -> bool:
             where=str(path),
             hint="Choose another -o, or add --force to replace it.",
         )
-    if path.stat().st_size != manifest["files"][path.name]["bytes"]:
+    if disk.size_of(path) != manifest["files"][path.name]["bytes"]:
         raise InvalidDataError(
             "changed since it was written",
             where=str(path),
@@ -182,7 +184,7 @@ def is_exported(path: Path, plan: Plan, force: bool) -> bool:
 def _check_complete(path: Path, manifest: Mapping[str, Any]) -> None:
     for name, record in manifest["files"].items():
         file = path / name
-        if not file.exists() or ("bytes" in record and file.stat().st_size != record["bytes"]):
+        if not disk.exists(file) or ("bytes" in record and disk.size_of(file) != record["bytes"]):
             raise InvalidDataError(
                 "a part is missing or was changed",
                 where=str(file),

@@ -15,8 +15,6 @@ loses a second of work at most.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -30,6 +28,7 @@ from negmine.errors import ConflictError
 from negmine.log import event
 from negmine.table import schema as schemas
 from negmine.table import writers as files
+from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
@@ -101,7 +100,7 @@ class Writer:
                 self.settle()
             for name in self._waiting:
                 del self._files[name]
-        if not self._files and not (self.path / MANIFEST).exists():
+        if not self._files and not disk.exists(self.path / MANIFEST):
             self._leave_nothing()
         # What a full disk did not take is still in the buffer, and refused again.
         with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
@@ -111,16 +110,14 @@ class Writer:
         """Remove the traces of a run that made nothing: a mistake costs no --force."""
         remove_hidden(self.path)
         for folder in self._subfolders:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            disk.remove_empty(folder)
         # Where something else lies, the journal tells the next run that the folder is negmine's.
-        if [path.name for path in self.path.iterdir()] != [JOURNAL]:
+        if disk.names_in(self.path) != [JOURNAL]:
             return
-        (self.path / JOURNAL).unlink()
+        disk.remove_file(self.path / JOURNAL)
         for folder in self._created:
-            if any(folder.iterdir()):
+            if not disk.remove_empty(folder):
                 break
-            folder.rmdir()
 
     def has(self, name: str) -> bool:
         """Whether an interrupted run has finished this file already."""
@@ -171,8 +168,7 @@ class Writer:
         """Write a NumPy ``.npy`` file (no pickle)."""
 
         def write(path: Path) -> int:
-            with path.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
+            disk.write_array(path, array)
             return len(array)
 
         self._add(name, write, stats)
@@ -181,7 +177,7 @@ class Writer:
         """Write a UTF-8 text file: a report, a picture."""
 
         def write(path: Path) -> int:
-            path.write_text(text, encoding="utf-8")
+            disk.write_text(path, text)
             return text.count("\n")
 
         self._add(name, write, None)
@@ -192,21 +188,21 @@ class Writer:
         make: Callable[[Path], Mapping[str, Any]],
     ) -> None:
         """Let ``make`` fill a folder and record its files; its return value is the stats."""
-        target, hidden = self.path / name, self.path / f".{name}.tmp"
+        target, hidden = self.path / name, hidden_name(self.path / name)
         self.settle()
         for path in (target, hidden):
-            shutil.rmtree(path, ignore_errors=True)
-        hidden.mkdir()
+            disk.remove(path)
+        disk.make_folder(hidden)
         stats = make(hidden)
         interrupts.check()
         inner = {}
-        for path in sorted(hidden.iterdir()):
-            flush_to_disk(path)
-            inner[path.name] = {"bytes": path.stat().st_size, "digest": digest(path)}
+        for file in disk.names_in(hidden):
+            flush_to_disk(hidden / file)
+            inner[file] = {"bytes": disk.size_of(hidden / file), "digest": digest(hidden / file)}
         flush_to_disk(hidden)
         self._files[name] = {"files": inner, "stats": dict(stats)}
         self._record([name])
-        os.rename(hidden, target)
+        disk.publish(target)
         flush_to_disk(self.path)
 
     def _add(
@@ -214,12 +210,11 @@ class Writer:
     ) -> None:
         interrupts.check()
         target = self.path / name
-        if not target.parent.exists():
-            target.parent.mkdir()
-            self._subfolders.append(target.parent)
+        if not disk.exists(target.parent):
+            self._subfolders += disk.make_folder(target.parent)
         hidden = hidden_name(target)
         rows = write(hidden)
-        size = hidden.stat().st_size
+        size = disk.size_of(hidden)
         self._files[name] = {
             "rows": rows,
             "bytes": size,
@@ -238,7 +233,7 @@ class Writer:
             flush_to_disk(hidden_name(target))
         self._record(targets)
         for target in targets.values():
-            os.rename(hidden_name(target), target)
+            disk.publish(target)
         for folder in {target.parent for target in targets.values()}:
             flush_to_disk(folder)
         self._waiting.clear()
@@ -275,7 +270,7 @@ class Writer:
         manifest["files"] = dict(sorted(self._files.items()))
         manifest["run"] = {**facts, "resumed_files": self.resumed}
         write_json(self.path / MANIFEST, manifest)
-        (self.path / JOURNAL).unlink()
+        disk.remove_file(self.path / JOURNAL)
         flush_to_disk(self.path)
         return Artifact(self.path, manifest)
 
@@ -295,20 +290,19 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
         ConflictError: the folder holds something else, or another process is writing it.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
+    if disk.exists(path) and not disk.is_folder(path):
         raise ConflictError("exists and is not a folder", where=str(path))
     if is_made(path, plan, force):
         if not lock_is_held(path):
-            (path / JOURNAL).unlink(missing_ok=True)
+            disk.remove_file(path / JOURNAL)
         return None
     refuse_foreign(path)
-    created = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    created = disk.make_folder(path)
     journal = lock_journal(path / JOURNAL, path)
     try:
         # Another process may have finished between the first look and the lock.
         if is_made(path, plan, force):
-            (path / JOURNAL).unlink()
+            disk.remove_file(path / JOURNAL)
             journal.close()
             return None
         manifest = load_json(path / MANIFEST)
@@ -340,12 +334,8 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
 
 def _clear(path: Path, names: Iterable[str]) -> None:
     """Remove what an earlier run wrote, the completion marker first, and nothing else."""
-    (path / MANIFEST).unlink(missing_ok=True)
+    disk.remove_file(path / MANIFEST)
     flush_to_disk(path)
     for name in names:
-        target = path / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        disk.remove(path / name)
     remove_hidden(path)
