@@ -1,0 +1,98 @@
+"""The options of ``filter`` that say which survivors are taken, and what they count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from negmine.params.option import opt
+
+
+@dataclass(frozen=True)
+class ChoiceOptions:
+    """The sampler, what comes first, what fills up, and what is written of the chosen."""
+
+    max_reuse: int | None = opt(
+        None, "A document serves at most N queries as a negative.", metavar="N", minimum=1
+    )
+    num_negatives: int = opt(8, "Negatives chosen per query, at most.", metavar="N", minimum=1)
+    sampler: Literal[
+        "top", "random", "rank", "bottom", "simans", "simans-code", "simans-abs", "stratified"
+    ] = opt(
+        "top",
+        "How negatives are chosen among the survivors: best score first, at random, best retrieval "
+        "rank first, worst score first (surest within a rank window), near the positive's score "
+        "(SimANS: the paper's formula, its code's, or its code's for MS MARCO), or evenly over "
+        "the scores.",
+    )
+    sample_by: str | None = opt(
+        None, "Score column that orders the survivors; default: the one of --by.", metavar="NAME"
+    )
+    simans_a: float = opt(
+        0.5, "SimANS: how fast the weight falls with distance; simans-abs has 3.", minimum=0
+    )
+    simans_b: float = opt(0.0, "SimANS: where the weight peaks, relative to the positive.")
+    simans_scale: Literal["spread", "none"] = opt(
+        "spread",
+        "SimANS: what distances to the positive are measured in: the standard deviation of the "
+        "scores of the query's own survivors, or the score itself (the paper's, for inner products "
+        "of unscaled vectors).",
+    )
+    prefer_judged: bool = opt(
+        False,
+        "Take candidates judged not relevant (retrieve's --negative-grade or below) first.",
+        flags=("--prefer-judged/--no-prefer-judged",),
+    )
+    prefer_given: bool = opt(
+        False,
+        "Take the negatives that a training set brought along (the source given) first, wherever "
+        "the search ranks them: --range-min, --range-max and --shift are for what is mined.",
+        flags=("--prefer-given/--no-prefer-given",),
+    )
+    fill_beyond: int | None = opt(
+        None,
+        "Where too few survive, fill at random from ranks beyond N, whatever their score; marked "
+        "in the column filled (RocketQA).",
+        metavar="N",
+        minimum=1,
+    )
+    pseudo_positive: float | None = opt(
+        None,
+        "A query without positives takes its best candidate as one if it scores above this; "
+        "marked (RocketQA).",
+        metavar="SCORE",
+    )
+    difficulty: bool = opt(
+        False,
+        "Add a column: the quantile of the margin to the positive among all candidates, 1 = "
+        "hardest.",
+        flags=("--difficulty/--no-difficulty",),
+    )
+    order: Literal["hard-first", "easy-first"] = opt(
+        "hard-first", "How the chosen of a query are numbered."
+    )
+    weight: Literal["none", "dclr", "gcse", "p-relevant", "cet"] = opt(
+        "none",
+        "Add a weight column: how much each row should count as a negative. Rows of weight 0, "
+        "or of none, are no negatives: others take their place.",
+    )
+    weight_by: str | None = opt(
+        None, "Score of the second model that dclr and gcse ask.", metavar="NAME"
+    )
+    weight_student: str | None = opt(
+        None, "gcse: the trained model's own cosines; default: --sample-by.", metavar="NAME"
+    )
+    weight_above: float = opt(
+        0.9, "dclr: cosines above this weigh nothing.", metavar="COSINE", minimum=-1, maximum=1
+    )
+    weight_sigma: float = opt(0.17, "gcse: width of the Gaussian.", above=0)
+    weight_temperature: float = opt(0.05, "gcse: both cosines are divided by this.", above=0)
+    tau_plus: float | None = opt(
+        None,
+        "Add a constant column tau_plus: the share of false negatives that a debiased "
+        "contrastive loss corrects for (0.1 in the paper).",
+        metavar="SHARE",
+        minimum=0,
+        below=1,
+    )
+    seed: int = opt(42, "Seed of all random choices.", minimum=0)
