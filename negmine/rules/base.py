@@ -155,7 +155,8 @@ class Scaled:
     option: str
     difference: bool = False
     score: str | None = None
-    when: Condition = always
+    # No class attribute: as one it would be documented as a method.
+    when: Condition = field(default_factory=lambda: always)
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ class Rule(Reason):
     positive: Callable[[View, FilterParams], np.ndarray | None] | None = field(
         default=None, kw_only=True
     )
-    below_positive: Condition = field(default=never, kw_only=True)
+    below_positive: Condition = field(default_factory=lambda: never, kw_only=True)
     scaled: tuple[Scaled, ...] = field(default=(), kw_only=True)
     no_logits: str = field(default="", kw_only=True)
     rows: Literal["candidates", "unjudged", "positives"] = field(default="candidates", kw_only=True)

@@ -6,10 +6,14 @@ taken then follows from how many are wanted and, with ``--max-reuse``, from what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+from negmine.sampling import method
+from negmine.sampling.method import Method
 from negmine.table import ranking
 from negmine.table.ranking import positions
 
@@ -151,3 +155,126 @@ def reuse_cut(
         crowded = crowded[np.lexsort((draw[crowded], code[crowded]))]
         refused = crowded[ranking.positions_in_group(code[crowded]) == limit + 1]
         cutoff[code[refused]] = draw[refused]
+
+
+# --- by name ----------------------------------------------------------------------------------
+
+
+class SamplerOptions(Protocol):
+    """The parameters that samplers read."""
+
+    @property
+    def num_negatives(self) -> int:
+        """Negatives per query, at most."""
+
+    @property
+    def simans_a(self) -> float:
+        """See :func:`simans`."""
+
+    @property
+    def simans_b(self) -> float:
+        """See :func:`simans`."""
+
+    @property
+    def simans_scale(self) -> str:
+        """``spread`` measures distances in :func:`spreads`, ``none`` in the score's units."""
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What a sampler sees of a part, one entry per row.
+
+    Attributes:
+        query: number of its query, ascending.
+        survivors: True for rows that may be taken.
+        score: what the sampler orders by; NaN where there is none.
+        rank: retrieval rank, 1 = best.
+        docid: codes that break ties.
+        positive: the same score of its query's positives, computed when it is asked for.
+        draw: a uniform number, the same for the same seed, computed when it is asked for.
+    """
+
+    query: np.ndarray
+    survivors: np.ndarray
+    score: np.ndarray
+    rank: np.ndarray
+    docid: np.ndarray | ranking.Codes
+    positive: Callable[[], np.ndarray]
+    draw: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sampler(Method):
+    """An order of preference.
+
+    Attributes:
+        preference: a number per row, the greatest of a query taken first.
+        falling: whether it takes survivors by falling score.
+        ranks: whether it goes by the ranks instead of the score: so the chosen are numbered, too.
+        distances: whether it reads how far apart scores are, not only which is the greater.
+        positive: whether it reads the positives' scores.
+        retriever: whether it is made for the scores of a retriever.
+    """
+
+    preference: Callable[[Survivors, SamplerOptions], np.ndarray]
+    falling: bool = field(default=False, kw_only=True)
+    ranks: bool = field(default=False, kw_only=True)
+    distances: bool = field(default=False, kw_only=True)
+    positive: bool = field(default=False, kw_only=True)
+    retriever: bool = field(default=False, kw_only=True)
+
+
+def _evenly(seen: Survivors, options: SamplerOptions) -> np.ndarray:
+    return stratified(
+        seen.query, seen.score, seen.docid, seen.survivors, seen.draw(), options.num_negatives
+    )
+
+
+def _near(form: str) -> Callable[[Survivors, SamplerOptions], np.ndarray]:
+    def preference(seen: Survivors, options: SamplerOptions) -> np.ndarray:
+        score, positive = seen.score, seen.positive()
+        if options.simans_scale == "spread":
+            spread = spreads(seen.query, score, seen.survivors)
+            score, positive = score / spread, positive / spread
+        a, b = options.simans_a, options.simans_b
+        return simans(score, positive, seen.draw(), a=a, b=b, form=form)
+
+    return preference
+
+
+def _simans(name: str, words: str, *options: str) -> Sampler:
+    return Sampler(
+        name,
+        words,
+        _near(name),
+        options=options,
+        distances=True,
+        positive=True,
+        retriever=True,
+    )
+
+
+SAMPLERS = method.table(
+    Sampler("top", "best score first", lambda seen, options: seen.score, falling=True),
+    Sampler("random", "at random", lambda seen, options: -seen.draw()),
+    Sampler(
+        "rank",
+        "best retrieval rank first",
+        lambda seen, options: -seen.rank.astype(np.float64),
+        ranks=True,
+    ),
+    Sampler("bottom", "worst score first", lambda seen, options: -seen.score),
+    _simans("simans", "the paper's formula", "simans_a", "simans_b", "simans_scale"),
+    _simans("simans-code", "its code's", "simans_a", "simans_b", "simans_scale"),
+    _simans("simans-abs", "its code's for MS MARCO", "simans_a", "simans_scale"),
+    Sampler("stratified", "evenly over the scores", _evenly, distances=True),
+)
+
+
+def sampler(name: str) -> Sampler:
+    """The sampler of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return method.find(SAMPLERS, name, "--sampler")

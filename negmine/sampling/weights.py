@@ -7,7 +7,14 @@ instead, so there is no weight per row to give: ``--tau-plus`` exports tau+ itse
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
 import numpy as np
+
+from negmine.sampling import method
+from negmine.sampling.method import Method
 
 
 def dclr(score: np.ndarray, above: float) -> np.ndarray:
@@ -62,3 +69,117 @@ def difficulty(margin: np.ndarray, known: np.ndarray) -> np.ndarray:
     """
     quantile = np.searchsorted(known, margin, side="right") / max(1, len(known))
     return np.where(np.isnan(margin), np.nan, quantile)
+
+
+# --- by name ----------------------------------------------------------------------------------
+
+
+class WeightOptions(Protocol):
+    """The parameters that weights read."""
+
+    @property
+    def weight_by(self) -> str | None:
+        """Score of the second model."""
+
+    @property
+    def weight_student(self) -> str | None:
+        """Score of the model that is trained."""
+
+    @property
+    def weight_above(self) -> float:
+        """See :func:`dclr`."""
+
+    @property
+    def weight_sigma(self) -> float:
+        """See :func:`gcse`."""
+
+    @property
+    def weight_temperature(self) -> float:
+        """See :func:`gcse`."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a weight may read of a part, each computed when it is asked for.
+
+    Attributes:
+        score: a score by name, NaN where there is none, float64 [rows].
+        relevant: how probable it is that a row is a positive.
+        judged: how probable it is that a judge saw it.
+    """
+
+    score: Callable[[str], np.ndarray]
+    relevant: Callable[[], np.ndarray]
+    judged: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Weight(Method):
+    """How much rows count.
+
+    Attributes:
+        weigh: 1 for a plain negative, 0 for none, NaN where it is not known.
+        second: whether it reads a second model's score: ``--weight-by``.
+        relevance: whether it reads the learned probability.
+    """
+
+    weigh: Callable[[Numbers, WeightOptions], np.ndarray]
+    second: bool = field(default=False, kw_only=True)
+    relevance: bool = field(default=False, kw_only=True)
+
+
+def _dclr(numbers: Numbers, options: WeightOptions) -> np.ndarray:
+    assert options.weight_by is not None
+    return dclr(numbers.score(options.weight_by), options.weight_above)
+
+
+def _gcse(numbers: Numbers, options: WeightOptions) -> np.ndarray:
+    assert options.weight_by is not None
+    assert options.weight_student is not None
+    return gcse(
+        numbers.score(options.weight_student),
+        numbers.score(options.weight_by),
+        temperature=options.weight_temperature,
+        sigma=options.weight_sigma,
+    )
+
+
+WEIGHTS = method.table(
+    Weight(
+        "dclr",
+        "0 where a second model's cosine is high, else 1",
+        _dclr,
+        options=("weight_by", "weight_above"),
+        second=True,
+    ),
+    Weight(
+        "gcse",
+        "less where student and second model agree",
+        _gcse,
+        options=("weight_by", "weight_student", "weight_sigma", "weight_temperature"),
+        second=True,
+    ),
+    Weight(
+        "p-relevant",
+        "1 - p_relevant",
+        lambda numbers, options: irrelevance(numbers.relevant()),
+        relevance=True,
+    ),
+    Weight(
+        "cet",
+        "1 - p_relevant, corrected for what no judge saw",
+        lambda numbers, options: exposure_corrected(numbers.relevant(), numbers.judged()),
+        relevance=True,
+    ),
+)
+#: What asks for no weights.
+NONE = "none"
+
+
+def weight(name: str) -> Weight | None:
+    """The weight of a name; None for :data:`NONE`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return None if name == NONE else method.find(WEIGHTS, name, "--weight")

@@ -10,13 +10,12 @@ import pyarrow as pa
 from negmine import rules
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
+from negmine.sampling import samplers, weights
 from negmine.table import schema as schemas
 from negmine.table.candidates import Candidates
 from negmine.table.names import NOT_SEARCHED, score_column
 from negmine.table.part import UNRANKED, Part
 
-#: Samplers that read how far apart scores are, not only which is the greater.
-_SAMPLERS = ("simans", "simans-code", "simans-abs", "stratified")
 #: Answers whether a source's score is null in every row.
 Empty = Callable[[str], bool]
 
@@ -73,13 +72,14 @@ def refuse_readers(
         given += ["--difficulty"] if params.difficulty else []
         if given:
             _refuse(given[0], by, "--by", scored)
-    if sample_by in missing and params.sampler in _SAMPLERS:
+    if sample_by in missing and samplers.sampler(params.sampler).distances:
         _refuse(f"--sampler {params.sampler}", sample_by, "--sample-by", scored)
     if params.guide is not None and params.guide in missing:
         _refuse("--guide", params.guide, "--guide", scored)
-    for option in ("weight_by", "weight_student"):
+    weight = weights.weight(params.weight)
+    for option in ("weight_by", "weight_student") if weight is not None and weight.second else ():
         name = getattr(params, option)
-        if params.weight in ("dclr", "gcse") and name in missing:
+        if name in missing:
             _refuse(f"--weight {params.weight}", name, f"--{option.replace('_', '-')}", scored)
 
 

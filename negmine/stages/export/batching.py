@@ -14,15 +14,11 @@ from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Column, Examples
 from negmine.params.export import ExportParams
 from negmine.params.values import per_name
-from negmine.sampling import batchers
+from negmine.sampling import batchers, orders
 from negmine.sampling.batchers import Items, Lists
 from negmine.stages.export.choices import Choices
 from negmine.table.ranking import group_starts
 
-#: TAS-Balanced's own ratio: 2000 clusters for 400,000 training queries.
-_QUERIES_PER_CLUSTER = 200
-#: B3's window of teacher ranks for retrieval: 30 left out at the top, 100 taken.
-_B3_FIRST, _B3_COUNT = 30, 100
 #: Random batches that the batches are compared with: about so many, in at most so many orders.
 _RANDOM_BATCHES, _RANDOM_DRAWS = 1000, 20
 #: Groups without a batch that are named, at most.
@@ -73,13 +69,15 @@ def batched(
     items = Items(query, _documents(examples), _positives(chosen))
     active, asks = np.unique(query, return_inverse=True)
     vectors = _vectors(params, choices, chosen, active, _first_positive(chosen, active))
-    margin = _margins(items, chosen) if params.batcher == "tas-balanced" else np.empty(0)
+    assert params.batcher is not None
+    batcher = orders.batcher(params.batcher)
+    margin = _margins(items, chosen) if batcher.margins else np.empty(0)
     inputs = _Inputs(items, asks, *vectors, margin)
     names, groups = _groups(params, choices, chosen, items)
     rng = np.random.default_rng(params.seed)
     sequences, remarks = [], []
     for rows in groups:
-        found, remark = _sequences(params, inputs, rows, rng)
+        found, remark = _sequences(batcher, params, inputs, rows, rng)
         sequences.append(found)
         remarks.append(remark)
     of_groups = [batchers.pack(found, items, params.batch_size)[0] for found in sequences]
@@ -142,40 +140,21 @@ def _once(remarks: list[str]) -> list[str]:
 
 
 def _sequences(
-    params: ExportParams, inputs: _Inputs, rows: np.ndarray, rng: np.random.Generator
+    batcher: orders.Batcher,
+    params: ExportParams,
+    inputs: _Inputs,
+    rows: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[list[np.ndarray], str]:
     """A group's examples, near ones near each other, and what the user should know.
 
     Batchers work on the queries that have an example in the group, numbered 0, 1, 2, ...
     """
     active, query = np.unique(inputs.asks[rows], return_inverse=True)
-    vectors = inputs.queries[active]
-    by_query = np.argsort(query, kind="stable")
-    remark = ""
-    if params.batcher == "tas-balanced":
-        clusters = params.clusters or max(1, len(active) // _QUERIES_PER_CLUSTER)
-        cluster = batchers.kmeans(vectors, clusters, params.seed)
-        if cluster.max(initial=0) == 0:
-            remark = (
-                f"tas-balanced: {len(active)} queries make one cluster (one per "
-                f"{_QUERIES_PER_CLUSTER} queries by default), so that their batches are random; "
-                "--clusters N makes more"
-            )
-        drawn = _tas(params, query, by_query, cluster, inputs.margin[rows], rng)
-        return [rows[found] for found in drawn], remark
-    if params.batcher == "ngame":
-        order = batchers.balanced_clusters(vectors, params.cluster_size, rng)
-    else:
-        first = min(_B3_FIRST, len(active) // 4)
-        if first < _B3_FIRST:
-            remark = (
-                f"b3: of {len(active)} queries the {first} best-ranked positives are left out and "
-                f"not {_B3_FIRST}, which need {4 * _B3_FIRST} queries"
-            )
-        graph = batchers.rank_graph(vectors, inputs.positives[active], first, _B3_COUNT)
-        order = batchers.grown_clusters(graph, params.cluster_size, rng)
-    turns = batchers.rounds(query[by_query], batchers.shuffled(order, rng))
-    return [rows[by_query[turns]]], remark
+    margin = inputs.margin[rows] if len(inputs.margin) else inputs.margin
+    group = orders.Group(query, inputs.queries[active], inputs.positives[active], margin)
+    found, remark = batcher.order(group, params, rng)
+    return [rows[sequence] for sequence in found], remark
 
 
 def _hardness(
@@ -197,24 +176,6 @@ def _hardness(
         "in_batch_hardness": round(batchers.hardness(left, right, batches), 4),
         "in_batch_hardness_of_random": round(float(np.mean(usual)), 4),
     }
-
-
-def _tas(
-    params: ExportParams,
-    query: np.ndarray,
-    by_query: np.ndarray,
-    cluster: np.ndarray,
-    margin: np.ndarray,
-    rng: np.random.Generator,
-) -> list[np.ndarray]:
-    """Per cluster of queries, in random order, an example of each query; and again every round."""
-    sequences = []
-    for _ in range(params.rounds):
-        drawn = by_query[batchers.balanced_draw(query[by_query], margin[by_query], rng)]
-        drawn = drawn[rng.permutation(len(drawn))]
-        drawn = drawn[np.argsort(cluster[query[drawn]], kind="stable")]
-        sequences += np.split(drawn, group_starts(cluster[query[drawn]])[1:])
-    return sequences
 
 
 def _documents(examples: Examples) -> Lists:

@@ -10,15 +10,12 @@ from negmine import formats
 from negmine.errors import UsageError
 from negmine.params import bounds
 from negmine.params.export import ExportParams
+from negmine.sampling import method, orders
 
 #: Options that only batches read, and the batchers that read them; all of them where none is named.
-_BATCHING = {
-    "batch_size": (),
-    "batch_by": (),
-    "group_by": (),
-    "clusters": ("tas-balanced",),
-    "rounds": ("tas-balanced",),
-    "cluster_size": ("ngame", "b3"),
+_BATCHING: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("batch_size", "batch_by", "group_by"), ()),
+    **method.owners(orders.BATCHERS),
 }
 
 
@@ -103,8 +100,8 @@ def _check_layout(params: ExportParams, layout: formats.Format) -> None:
             f"--scores: {params.format} has no place for scores",
             hint="Leave it out, or choose another --format.",
         )
-    # TAS-Balanced reads margins of the score.
-    read = params.scores or layout.scores == "always" or params.batcher == "tas-balanced"
+    read = params.scores or layout.scores == "always"
+    read = read or (params.batcher is not None and orders.batcher(params.batcher).margins)
     if params.score_by is not None and not read:
         raise UsageError(
             "--score-by names the score that goes out, and none does",
@@ -136,7 +133,7 @@ def _check_batches(params: ExportParams, layout: formats.Format) -> None:
             raise UsageError(f"{option} belongs to --batcher, and there is none", hint="Add one.")
         if batchers and params.batcher not in batchers:
             raise UsageError(
-                f"{option} belongs to --batcher {' or '.join(batchers)}, not to {params.batcher}",
+                f"{option} belongs to --batcher {method.either(batchers)}, not to {params.batcher}",
                 hint="Leave it out.",
             )
 

@@ -123,9 +123,8 @@ def decide(
     reason, active = rules.apply(view, params)
     names = [rule.name for rule in active]
     hard = [rule.name for rule in active if rule.hard]
-    weight = None
-    if params.weight != "none":
-        weight = _weight(table, view, params, fit)
+    weight = _weight(table, view, params, fit)
+    if weight is not None:
         reason[(reason < 0) & np.isnan(weight)] = len(names)
         reason[(reason < 0) & (weight == 0)] = len(names) + 1
         names += [choice.UNWEIGHTED.name, choice.WEIGHTLESS.name]
@@ -187,29 +186,20 @@ def _preference(
     same: bool,
 ) -> np.ndarray:
     """The sampler's order, greatest first."""
-    if params.sampler == "top":
-        return order_by
-    if params.sampler == "bottom":
-        return -order_by
-    if params.sampler == "rank":
-        return -view.rank.astype(np.float64)
-    draw = draws.draws(table.column("qid"), table.column("docid"), params.seed)
-    if params.sampler == "random":
-        return -draw
-    if params.sampler == "stratified":
-        return samplers.stratified(
-            view.query, order_by, view.docid, survivors, draw, params.num_negatives
-        )
-    anchor = view.positive_score
-    if not same:
-        per_query = positive_scores(order_by, view.positive, view.starts, params.against)
-        anchor = per_query[view.query]
-    if params.simans_scale == "spread":
-        spread = samplers.spreads(view.query, order_by, survivors)
-        order_by, anchor = order_by / spread, anchor / spread
-    return samplers.simans(
-        order_by, anchor, draw, a=params.simans_a, b=params.simans_b, form=params.sampler
+
+    def positive() -> np.ndarray:
+        if same:
+            return view.positive_score
+        of_query = positive_scores(order_by, view.positive, view.starts, params.against)
+        return of_query[view.query]
+
+    def draw() -> np.ndarray:
+        return draws.draws(table.column("qid"), table.column("docid"), params.seed)
+
+    seen = samplers.Survivors(
+        view.query, survivors, order_by, view.rank, view.docid, positive, draw
     )
+    return samplers.sampler(params.sampler).preference(seen, params)
 
 
 def judge(
@@ -280,7 +270,7 @@ def judge(
 def _walks_by_score(params: FilterParams) -> bool:
     """Whether the order in which rows were chosen is the order in which they are numbered."""
     return (
-        params.sampler == "top"
+        samplers.sampler(params.sampler).falling
         and params.order == "hard-first"
         and not (params.prefer_judged or params.prefer_given)
         and params.fill_beyond is None
@@ -314,29 +304,19 @@ def _fill(
     return (place > 0) & (place <= missing[view.query])
 
 
-def _weight(table: pa.Table, view: View, params: FilterParams, fit: Fit) -> np.ndarray:
+def _weight(table: pa.Table, view: View, params: FilterParams, fit: Fit) -> np.ndarray | None:
+    """How much each row counts as a negative, NaN = not known; None where nothing asks."""
+    method = weights.weight(params.weight)
+    if method is None:
+        return None
     part = Part(table)
-    if params.weight in ("dclr", "gcse"):
-        assert params.weight_by is not None
-        second = part.score(params.weight_by)
-        if params.weight == "dclr":
-            weight = weights.dclr(second, params.weight_above)
-        else:
-            assert params.weight_student is not None
-            weight = weights.gcse(
-                part.score(params.weight_student),
-                second,
-                temperature=params.weight_temperature,
-                sigma=params.weight_sigma,
-            )
-    else:
-        relevant = part.score(P_RELEVANT)
-        if params.weight == "p-relevant":
-            weight = weights.irrelevance(relevant)
-        else:
-            assert fit.relevance is not None
-            weight = weights.exposure_corrected(relevant, fit.relevance.exposure(table))
-    return np.where(view.positive, np.nan, weight)
+
+    def judged() -> np.ndarray:
+        assert fit.relevance is not None
+        return fit.relevance.exposure(table)
+
+    numbers = weights.Numbers(part.score, lambda: part.score(P_RELEVANT), judged)
+    return np.where(view.positive, np.nan, method.weigh(numbers, params))
 
 
 def _floats(values: np.ndarray | None) -> pa.Array:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from negmine import rules
 from negmine.params.filter import FilterParams
 from negmine.rules import Reason
+from negmine.sampling import method, samplers, weights
 
 Condition = Callable[[FilterParams], bool]
 
@@ -16,12 +17,13 @@ Condition = Callable[[FilterParams], bool]
 def _compares_with_positives(params: FilterParams) -> bool:
     given = any(rule.positive is not None and rule.active(params) for rule in rules.RULES)
     # A rule of another package reads what it likes.
-    return given or params.sampler.startswith("simans") or params.difficulty or bool(params.rule)
+    given = given or samplers.sampler(params.sampler).positive
+    return given or params.difficulty or bool(params.rule)
 
 
 def _reads_ranks(params: FilterParams) -> bool:
     given = any(rule.ranks != "none" and rule.active(params) for rule in rules.RULES)
-    asked = params.sampler == "rank" or params.fill_beyond is not None
+    asked = samplers.sampler(params.sampler).ranks or params.fill_beyond is not None
     return given or asked or bool(params.rule)
 
 
@@ -41,22 +43,27 @@ def _any_active(reasons: Sequence[Reason], params: FilterParams) -> bool:
     return any(reason.active(params) for reason in reasons)
 
 
+def _of_methods(
+    choice: str, methods: Mapping[str, method.Method]
+) -> dict[str, tuple[str, Condition]]:
+    """Options that belong to samplers or weights, and what asks for these."""
+    return {
+        option: (f"--{choice} {method.either(names)}", partial(_is_one_of, choice, names))
+        for option, names in method.owners(methods).items()
+    }
+
+
+def _is_one_of(choice: str, names: tuple[str, ...], params: FilterParams) -> bool:
+    return getattr(params, choice) in names
+
+
 #: Per option, what must be asked for that it has an effect, and whether it is.
 _NEEDS: dict[str, tuple[str, Condition]] = {
     "against": ("a rule that compares with positives", _compares_with_positives),
     "rank_by": ("a rule or a sampler that reads ranks", _reads_ranks),
     **_of_rules(),
-    "simans_a": ("--sampler simans", lambda p: p.sampler.startswith("simans")),
-    "simans_scale": ("--sampler simans", lambda p: p.sampler.startswith("simans")),
-    "simans_b": (
-        "--sampler simans or simans-code",
-        lambda p: p.sampler in ("simans", "simans-code"),
-    ),
-    "weight_by": ("--weight dclr or gcse", lambda p: p.weight in ("dclr", "gcse")),
-    "weight_above": ("--weight dclr", lambda p: p.weight == "dclr"),
-    "weight_student": ("--weight gcse", lambda p: p.weight == "gcse"),
-    "weight_sigma": ("--weight gcse", lambda p: p.weight == "gcse"),
-    "weight_temperature": ("--weight gcse", lambda p: p.weight == "gcse"),
+    **_of_methods("sampler", samplers.SAMPLERS),
+    **_of_methods("weight", weights.WEIGHTS),
 }
 
 

@@ -13,6 +13,7 @@ from negmine.errors import UsageError, did_you_mean
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params import bounds
 from negmine.params.filter import FilterParams
+from negmine.sampling import weights
 from negmine.stages import rank_only
 from negmine.table import schema as schemas
 from negmine.table.names import meta_column, rank_column, score_column
@@ -81,7 +82,8 @@ def resolve(
     changes: dict[str, Any] = {}
     if params.guide is not None:
         changes["guide"] = score(params.guide, "--guide", by)
-    if params.weight in ("dclr", "gcse"):
+    weight = weights.weight(params.weight)
+    if weight is not None and weight.second:
         if params.weight_by is None:
             raise UsageError(
                 f"--weight {params.weight} needs --weight-by, the second model's score"
@@ -136,7 +138,8 @@ def _calibrate_by(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) 
 def wants_relevance(params: FilterParams, columns: Columns) -> bool:
     """Whether any column that is read is the learned one."""
     named = (columns.by, columns.sample_by, params.guide, params.weight_by, params.weight_student)
-    return P_RELEVANT in named or params.weight in ("p-relevant", "cet")
+    weight = weights.weight(params.weight)
+    return P_RELEVANT in named or (weight is not None and weight.relevance)
 
 
 def optional_columns(params: FilterParams) -> list[str]:

@@ -275,7 +275,7 @@ def _unusual(setup: Setup) -> list[str]:
     told = []
     if setup.params.prefer_given and GIVEN not in setup.source.schema().names:
         told.append("--prefer-given has no effect: --pairs brought no negatives along")
-    if setup.params.sampler.startswith("simans") and by not in known:
+    if samplers.sampler(setup.params.sampler).retriever and by not in known:
         told.append(
             f"--sampler {setup.params.sampler} is made for the scores of a retriever, and "
             f"score_{by} is none: say --sample-by with one of {', '.join(known)}"

@@ -20,7 +20,7 @@ IDLE = [
     ("--guide-margin-form", "relative", "--guide", ("--guide", "bm25")),
     ("--near-duplicate-at", "0.7", "--near-duplicates or --repeated-texts", ()),
     ("--duplicate-query-at", "0.8", "--duplicate-queries", ()),
-    ("--simans-a", "1", "--sampler simans", ("--sampler", "simans")),
+    ("--simans-a", "1", "--sampler simans, simans-code or simans-abs", ("--sampler", "simans")),
     ("--simans-b", "1", "--sampler simans or simans-code", ("--sampler", "simans-code")),
     ("--weight-by", "bm25", "--weight dclr or gcse", ("--weight", "dclr")),
 ]
