@@ -23,5 +23,7 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+# Attributes as a list in their class: one that holds a function is a member of it too.
+napoleon_use_ivar = True
 # A class shows what it is for; its parameters are its attributes.
 autodoc_class_signature = "separated"

