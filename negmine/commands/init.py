@@ -31,6 +31,7 @@ from negmine.inputs.guessing import (
     mapping,
     tried,
 )
+from negmine.sources import kinds
 from negmine.table import writers as files
 from negmine.table.names import check_name
 
@@ -223,7 +224,8 @@ def _encoder(given: str | None) -> tuple[str | None, str, str]:
             name, model = "encoder", given
         if not model:
             raise UsageError(f"--encoder {given!r} names no model")
-        return check_name(name, "--encoder"), model, "as you asked"
+        kinds.refuse_taken([check_name(name, "--encoder")], "--encoder")
+        return name, model, "as you asked"
     package, folder = _ENCODER_PACKAGE
     if importlib.util.find_spec(package) is not None:
         return "minilm", f"pkg:{package}/{folder}", f"the package {package} is installed"

@@ -22,9 +22,7 @@ from negmine.sources import ivf as inverted
 from negmine.sources.exact import search
 from negmine.sources.ivf import LISTS
 from negmine.sources.vectors import Vectors
-from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.names import ANN_PREFIX
 
 #: The index's files, within its artifact.
 FOLDER = "faiss"
@@ -316,16 +314,3 @@ def open_index(artifact: Artifact, settings: str, share: int = 256 * MIB) -> Ann
                 hint=f"For example: nprobe=32, or efSearch=128. FAISS says: {_last(error)}",
             ) from error
     return Ann(artifact, opened, settings)
-
-
-ANN_VERSION = 2
-
-
-def ann_role(name: str) -> str:
-    """What the approximate index of an encoder's vectors is called among an index's children."""
-    return f"{ANN_PREFIX}{name}"
-
-
-def ann_plan(factory: str, vectors: Artifact) -> Plan:
-    """What an approximate index is made from."""
-    return Plan("index.ann", ANN_VERSION, {"factory": factory}, artifacts={"vectors": vectors})

@@ -45,9 +45,6 @@ from negmine.sources.lucene import (
     read_hits,
 )
 from negmine.table import ranking
-from negmine.table.artifacts.plan import Plan
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
 
 _IDS_FILE = "docids.arrow"
 _TASK_QUERIES = 64
@@ -424,18 +421,3 @@ def _ties_by_docid(
     order = np.arange(len(query))
     order[tied] = tied[by_docid.to_numpy()]
     return order
-
-
-BM25_VERSION = 1
-
-
-def bm25_plan(documents: Artifact, language: str) -> Plan:
-    """What a BM25 index is made from; ``language`` is what ``--language`` says."""
-    return bm25_child_plan(documents, languages.of_corpus(Documents(documents), language).language)
-
-
-def bm25_child_plan(documents: Artifact, language: str) -> Plan:
-    """What a BM25 index in a known language is made from."""
-    # English is not named, as in indexes made before there was another language.
-    settings = {} if language == languages.ENGLISH else {"language": language}
-    return Plan("index.bm25", BM25_VERSION, settings, artifacts={"documents": documents})

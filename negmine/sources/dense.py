@@ -18,8 +18,7 @@ from negmine.errors import InvalidDataError, UsageError
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
-from negmine.models.resolve import ModelRef, resolve
-from negmine.params.index import IndexParams
+from negmine.models.resolve import resolve
 from negmine.sources import exact_gpu
 from negmine.sources.base import Asked, Capabilities, Hits
 from negmine.sources.exact import BLOCK_QUERIES, MEMORY, SEARCH_ERROR, SLACK, Best, search
@@ -33,7 +32,6 @@ from negmine.sources.vectors import (
     rounding,
     score_pairs,
 )
-from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
 from negmine.table.documents import Documents, full_text
@@ -351,46 +349,3 @@ class DenseSource:
     def close(self) -> None:
         """Let go of the model."""
         self._encoder = self._encoded = None
-
-
-VECTORS_VERSION = 3
-
-
-def vectors_plan(
-    params: IndexParams, documents: Artifact, name: str, reference: ModelRef, prompt: str | None
-) -> Plan:
-    """What the vectors ``name`` are made from."""
-    settings = {
-        "doc_prompt": prompt,
-        "pooling": params.pooling,
-        "normalize": params.normalize,
-        "max_length": params.max_length,
-        "batch_size": params.batch_size,
-        "dtype": params.dtype,
-        "runtime": params.runtime,
-        "vectors": params.vectors,
-        # Not there when no code is trusted, as in indexes made before it could be.
-        **({"trust_remote_code": True} if params.trust_remote_code else {}),
-    }
-    return Plan(
-        "index.vectors",
-        VECTORS_VERSION,
-        settings,
-        artifacts={"documents": documents},
-        models={name: {"model": reference.spec, "revision": reference.revision}},
-    )
-
-
-def encoder_settings(params: IndexParams, prompt: str | None) -> EncoderSettings:
-    """How the documents are encoded."""
-    return EncoderSettings(
-        doc_prompt=prompt,
-        pooling=params.pooling,
-        normalize=params.normalize,
-        max_length=params.max_length,
-        batch_size=params.batch_size,
-        device=params.device,
-        dtype=params.dtype,
-        runtime=params.runtime,
-        trust_remote_code=params.trust_remote_code,
-    )

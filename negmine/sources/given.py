@@ -5,13 +5,17 @@ Somebody mined them with whatever it was: what is known is their order, and some
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.sources.base import Asked, Capabilities, Hits
+from negmine.params.retrieve import RetrieveParams
+from negmine.sources.base import Asked, Capabilities, Hits, Source
+from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.table.artifacts.reading import Artifact
 from negmine.table.ranking import positions_in_group
 
 #: What the source is called.
@@ -78,3 +82,16 @@ class Given:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _choose(
+    params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
+) -> Sequence[SourceRef]:
+    return [SourceRef(NAME, _open)]
+
+
+def _open(opening: Opening) -> Source | None:
+    return opening.given
+
+
+GIVEN = Kind("given", _choose, reads={"retrieve": ("given",)}, implied=True)

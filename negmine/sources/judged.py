@@ -6,14 +6,18 @@ so they have no score of their own: the other sources score them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.sources.base import Asked, Capabilities, Hits
+from negmine.params.retrieve import RetrieveParams
+from negmine.sources.base import Asked, Capabilities, Hits, Source
+from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.sources.union import Judgements
+from negmine.table.artifacts.reading import Artifact
 from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 NAME = "judged"
@@ -66,3 +70,17 @@ def not_relevant(judgements: Judgements, negative_grade: float) -> np.ndarray:
     """The judgements that say so: no positives, and of this grade or below."""
     mask: np.ndarray = ~judgements.positive & (judgements.grade <= negative_grade)
     return mask
+
+
+def _choose(
+    params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
+) -> Sequence[SourceRef]:
+    return [SourceRef(NAME, _open)]
+
+
+def _open(opening: Opening) -> Source | None:
+    found = Judged(opening.qids, opening.judgements, opening.params.negative_grade)
+    return found if len(found) else None
+
+
+JUDGED = Kind("judged", _choose, reads={"retrieve": ("negative_grade",)}, implied=True)

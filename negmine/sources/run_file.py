@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.errors import InvalidDataError, UsageError
+from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.inputs import RUN_SCHEMA, Columns, Problems, read_run
+from negmine.params.retrieve import RetrieveParams
+from negmine.params.values import named
 from negmine.sources import run_order
-from negmine.sources.base import Asked, Hits
+from negmine.sources.base import Asked, Hits, Source
+from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents
 from negmine.table.ranking import group_starts, positions_in_group, string_codes
 
@@ -200,3 +206,40 @@ def _rows(
 def _whole(column: pa.ChunkedArray) -> np.ndarray | None:
     """A column without nulls, float64; None where there is a null."""
     return None if column.null_count else column.to_numpy().astype(np.float64)
+
+
+# --- the kind of source -------------------------------------------------------------------------
+
+
+def _declares(params: RetrieveParams) -> Mapping[str, str]:
+    return named(params.run, "--run")
+
+
+def _choose(
+    params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
+) -> Sequence[SourceRef]:
+    for name in params.distance:
+        if name not in wanted:
+            raise UsageError(f"--distance: no run '{name}'", hint=did_you_mean(name, list(wanted)))
+    return [
+        SourceRef(name, partial(_open, name, path), files={f"run {name}": ("run", path)})
+        for name, path in wanted.items()
+    ]
+
+
+def _open(name: str, path: str, opening: Opening) -> Source:
+    params = opening.params
+    reading = Reading(opening.columns.of_run(name), params.on_error, name in params.distance)
+    run = open_run(path, opening.qids, opening.corpus, reading)
+    opening.counts.update({f"{name}_{what}": count for what, count in run.counts.items()})
+    opening.warnings.extend(f"--run {name}: {told}" for told in run.warnings)
+    return run
+
+
+RUN = Kind(
+    "run",
+    _choose,
+    reads={"retrieve": ("run", "distance")},
+    declares=_declares,
+    option="--run",
+)

@@ -24,6 +24,7 @@ from negmine.params import output_affecting
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
 from negmine.scorers import HasPlacement, Prompts, Scorer, load_scorer, refer
+from negmine.sources import kinds
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking
 from negmine.table import schema as schemas
@@ -64,6 +65,7 @@ def set_up(params: RerankParams, candidates: Path) -> Setup:
         MissingInputError: there are no candidates, or no such model.
     """
     models = named(params.scorer, "--scorer")
+    kinds.refuse_taken(models, "--scorer")
     if not models:
         raise UsageError("no --scorer", hint="For example: --scorer ce=MODEL")
     source = open_candidates(candidates, ["retrieve", "rerank"])

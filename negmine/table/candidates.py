@@ -14,6 +14,7 @@ from negmine.errors import UsageError, did_you_mean
 from negmine.table import schema as schemas
 from negmine.table.artifacts.reading import Artifact, open_artifact
 from negmine.table.documents import Documents
+from negmine.table.names import VECTORS
 from negmine.table.part import Part
 
 #: What holds the rows of the table.
@@ -129,7 +130,7 @@ class Candidates:
     @property
     def dense(self) -> list[str]:
         """Sources that have vectors in the index."""
-        return self.retrieved.roles("index.vectors")
+        return self.retrieved.roles(VECTORS)
 
     def vectors(self, name: str) -> Artifact:
         """The vectors that the candidates were retrieved with.

@@ -7,13 +7,12 @@ import re
 from negmine.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-#: What an index calls the approximate index of an encoder's vectors: this, then the encoder's name.
-#: The space keeps it from being any encoder's.
-ANN_PREFIX = "ann "
+#: Stage of an index's vectors, a row for each document: by it they are told from all else.
+VECTORS = "index.vectors"
 #: Columns that tell of likeness to a query's known positives begin so; no artifact holds them.
 LIKENESS = "like_"
-#: Not for users: sources of negmine's own, and the other children of an index.
-RESERVED = frozenset({"best", "bm25", "documents", "given", "judged", "signatures"})
+#: Not for users: sources that tell what is known, and what an index has of itself.
+RESERVED = frozenset({"best", "documents", "given", "judged", "signatures"})
 
 
 #: Sources that tell what is known already; their ranks are not a search's.

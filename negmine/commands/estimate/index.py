@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,13 @@ from negmine.commands.estimate.chain import Chain, would_be_remade
 from negmine.commands.estimate.cost import Cost, Watch, told
 from negmine.commands.estimate.rehearsal import RandomEncoder, spread, written
 from negmine.commands.estimate.speed import measure, resident_bytes, stretched
-from negmine.dedup import signatures
 from negmine.errors import UsageError
 from negmine.inputs.sampling import sample
 from negmine.memory import peak_memory, reset_peak_memory
+from negmine.models.base import Encoder
 from negmine.models.devices import gpus
-from negmine.models.resolve import resolve
 from negmine.params.index import IndexParams
-from negmine.params.values import named, per_name
-from negmine.sources import ann as sources_ann
-from negmine.sources import bm25 as sources_bm25
-from negmine.sources import dense as sources_dense
+from negmine.sources.child import DOCUMENTS, Child, Encoding, Trained
 from negmine.stages import index
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
@@ -46,54 +40,32 @@ TEXTS = 2_000
 
 
 def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
-    """Documents, BM25 and vectors; the trial's index is for the stages after it."""
+    """Documents, and what sources need of them; the trial's index is for the stages after it."""
     cost = Cost("index", out)
-    encoders = named(params.encoder, "--encoder")
-    references = {name: resolve(model) for name, model in encoders.items()}
-    prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
-    states = {"documents": _documents_state(params, out, chain.force)}
+    wanted = index.children_of(params)
+    states = {DOCUMENTS: _documents_state(params, out, chain.force)}
     real = None
-    if states["documents"].kind == "made":
-        real = artifacts.open_artifact(out / "documents")
-    if params.bm25:
-        plan = partial(sources_bm25.bm25_plan, language=params.language)
-        states["bm25"] = _child_state(chain, out / "bm25", real, plan)
-    for name, reference in references.items():
-        plan = partial(
-            sources_dense.vectors_plan,
-            params,
-            name=name,
-            reference=reference,
-            prompt=prompts.get(name),
-        )
-        states[name] = _child_state(chain, out / "vectors" / name, real, plan)
-    if params.signatures:
-        states[signatures.FOLDER] = _signatures_state(chain, out / signatures.FOLDER, real)
-    if params.ann is not None:
-        for name in references:
-            states[sources_ann.ann_role(name)] = _ann_state(chain, params.ann, out, name)
+    if states[DOCUMENTS].kind == "made":
+        real = artifacts.open_artifact(out / DOCUMENTS)
+    by_role = {child.role: child for child in wanted}
+    for child in wanted:
+        states[child.role] = _child_state(chain, out, real, child, by_role)
     _sum_up(cost, states)
     if cost.skipped and real is not None:
         chain.index, chain.real = out, True
         chain.documents = cost.documents = int(real.counts["documents"])
         chain.text_bytes = int(real.counts["text_bytes"])
         return cost
-    corpus = _documents(chain, params, out, cost, states["documents"])
+    corpus = _documents(chain, params, out, cost, states[DOCUMENTS])
     cost.documents = chain.documents
     small = _small(chain, corpus)
-    budget = index.budget(params, references)
-    made = index.Made(chain.trial("index"), budget=budget)
-    children = {"documents": small.artifact}
-    if params.bm25:
-        children["bm25"] = _bm25(chain, params.language, small, made, cost, states["bm25"])
-    for name in references:
-        children[name] = _vectors(
-            chain, params, name, prompts.get(name), small, corpus, made, cost, states[name]
-        )
-        if params.ann is not None and states[sources_ann.ann_role(name)].kind != "made":
-            _ann(chain, params.ann, children[name], made, cost)
-    if params.signatures and states[signatures.FOLDER].kind != "made":
-        _signatures(chain, small, made, cost)
+    made = index.Made(chain.trial("index"), budget=index.budget(params, wanted))
+    trial = _Trial(chain, params, cost, made, small, corpus)
+    children = {DOCUMENTS: small.artifact}
+    for child in wanted:
+        built = trial.of(child, children[child.parent], states[child.role])
+        if built is not None:
+            children[child.role] = built
     index.finish(made.out, children, True, [])
     chain.index, chain.real = made.out, False
     return cost
@@ -112,7 +84,7 @@ def _sum_up(cost: Cost, states: dict[str, State]) -> None:
 
 
 def _documents_state(params: IndexParams, out: Path, force: bool) -> State:
-    folder = out / "documents"
+    folder = out / DOCUMENTS
     if not folder.is_dir():
         if artifacts.is_begun(out):
             return State("refused", reason=f"{out}: exists and is not a negmine index")
@@ -121,29 +93,34 @@ def _documents_state(params: IndexParams, out: Path, force: bool) -> State:
 
 
 def _child_state(
-    chain: Chain,
-    folder: Path,
-    real: Artifact | None,
-    plan: Callable[[Artifact], artifacts.Plan],
+    chain: Chain, out: Path, real: Artifact | None, child: Child, wanted: Mapping[str, Child]
 ) -> State:
-    """State of a child; where the documents are not there, so that it has no plan yet, a guess."""
-    if real is None:
+    """State of a child; where its parent is not there, so that it has no plan yet, a guess.
+
+    Args:
+        chain: what is known.
+        out: the index.
+        real: its documents, where they are there.
+        child: what is to be made.
+        wanted: all that is to be made, by role.
+    """
+    folder, parent = out / child.folder, real
+    if child.parent in wanted:
+        path = out / wanted[child.parent].folder
+        there = (path / artifacts.MANIFEST).is_file()
+        parent = artifacts.open_artifact(path) if there else None
+    if parent is None:
         if artifacts.is_begun(folder) and not chain.force:
             return State("refused", reason=would_be_remade(folder))
         return State("start")
-    return artifacts.state_of(folder, plan(real), force=chain.force)
-
-
-def _signatures_state(chain: Chain, folder: Path, real: Artifact | None) -> State:
-    if real is not None and signatures.outdated(real):
-        return artifacts.state_of(folder, signatures.plan(real), force=True)
-    return _child_state(chain, folder, real, signatures.plan)
+    force = chain.force or child.outdated(parent)
+    return artifacts.state_of(folder, child.plan(parent), force=force)
 
 
 def _documents(chain: Chain, params: IndexParams, out: Path, cost: Cost, state: State) -> Documents:
     """The corpus, or what a sample of the input gave; counts all of it."""
     if state.kind == "made":
-        corpus = Documents(artifacts.open_artifact(out / "documents"))
+        corpus = Documents(artifacts.open_artifact(out / DOCUMENTS))
         chain.documents = len(corpus)
         chain.text_bytes = int(corpus.artifact.counts["text_bytes"])
         return corpus
@@ -188,134 +165,134 @@ def _small(chain: Chain, corpus: Documents) -> Documents:
         return Documents(writer.commit(counts))
 
 
-def _bm25(
-    chain: Chain, language: str, small: Documents, made: index.Made, cost: Cost, state: State
-) -> Artifact:
-    """Index a quarter of the small corpus, then all of it: the second is the pace."""
-    from negmine.sources import bm25
+@dataclass
+class _Trial:
+    """Children of an index, each tried on a small corpus.
 
-    first, second = Watch(), Watch()
-    reset_peak_memory()
-    quarter = max(1, len(small) // 4)
-    with first:
-        indexed = bm25.build(
-            spread(small, quarter),
-            chain.trial("warm-up"),
-            threads=os.cpu_count() or 1,
-            memory_bytes=made.budget.heap,
-        )
-    with second:
-        built = index.make_bm25(made, small.artifact, language)
-    if state.kind != "made":
-        pace = second.seconds / len(small)
-        cost.add("bm25", first.seconds + max(0, chain.documents - indexed) * pace)
-        cost.disk_bytes += int(written(built) * chain.documents / len(small))
-        cost.memory_bytes = max(cost.memory_bytes, peak_memory() or 0)
-    return built
-
-
-def _signatures(chain: Chain, small: Documents, made: index.Made, cost: Cost) -> None:
-    """Describe the small corpus."""
-    watch = Watch()
-    with watch:
-        built = index.make_signatures(made, small.artifact)
-    grown = chain.documents / len(small)
-    cost.add("signatures", watch.seconds * grown)
-    cost.disk_bytes += int(written(built) * grown)
-
-
-def _ann_state(chain: Chain, factory: str, out: Path, name: str) -> State:
-    folder, vectors = out / "ann" / name, out / "vectors" / name
-    real = artifacts.open_artifact(vectors) if (vectors / artifacts.MANIFEST).is_file() else None
-    return _child_state(chain, folder, real, partial(sources_ann.ann_plan, factory))
-
-
-def _ann(chain: Chain, factory: str, vectors: Artifact, made: index.Made, cost: Cost) -> None:
-    """Build the approximate index of the small corpus, or where it is too small, ask for its size.
-
-    Raises:
-        UsageError: FAISS knows no such index, or it cannot be built within the ceiling.
+    Attributes:
+        chain: what is known of the run.
+        params: the options.
+        cost: what is expected.
+        made: begins the trial's children.
+        small: the small corpus.
+        corpus: the corpus, or what a sample of it gave.
     """
-    from negmine.sources import ann
-    from negmine.sources import ivf as inverted
-    from negmine.sources.vectors import Vectors
 
-    stored = Vectors(vectors)
-    dimension = int(vectors.counts["dimension"])
-    ann.refuse_beyond(factory, dimension, chain.documents, made.budget)
-    folder = chain.trial(f"{vectors.path.name}.faiss")
-    folder.mkdir()
-    watch = Watch()
-    try:
-        with watch:
-            ann.build(stored, factory, folder, made.budget)
-        per_vector = (folder / inverted.FILE).stat().st_size / len(stored)
-        cost.add("approximate index", watch.seconds * chain.documents / len(stored))
-    except UsageError:
-        per_vector = ann.bytes_per_vector(factory, dimension)
-        cost.guesses.append(
-            f"the approximate index: its time is not counted, {len(stored):,} vectors do not "
-            f"train {factory}"
-        )
-    cost.disk_bytes += int(per_vector * chain.documents)
-    held = ann.held_to_build(factory, dimension, chain.documents, made.budget.work)
-    cost.memory_bytes = max(cost.memory_bytes, resident_bytes() + held)
+    chain: Chain
+    params: IndexParams
+    cost: Cost
+    made: index.Made
+    small: Documents
+    corpus: Documents
 
+    def of(self, child: Child, parent: Artifact, state: State) -> Artifact | None:
+        """Count the cost of a child that is not there yet; returns the small corpus's."""
+        if child.encoding is not None:
+            return self._encoded(child, child.encoding, parent, state)
+        if child.trained is not None:
+            if state.kind != "made":
+                self._trained(child, child.trained, parent)
+            return None
+        return self._timed(child, parent, state)
 
-def _vectors(
-    chain: Chain,
-    params: IndexParams,
-    name: str,
-    prompt: str | None,
-    small: Documents,
-    corpus: Documents,
-    made: index.Made,
-    cost: Cost,
-    state: State,
-) -> Artifact:
-    """Time some batches of the encoder; the small corpus gets random vectors of its dimension."""
-    from negmine.models.encoders import load_encoder
-    from negmine.sources import dense
+    def _timed(self, child: Child, parent: Artifact, state: State) -> Artifact:
+        """Make it of a quarter of the small corpus, then of all of it: the second is the pace."""
+        first, second = Watch(), Watch()
+        reset_peak_memory()
+        quarter = self._quarter() if state.kind != "made" else None
+        if quarter is not None:
+            warm_up = index.Made(quarter.artifact.path.parent, budget=self.made.budget)
+            with first:
+                child.make(warm_up, quarter.artifact)
+        with second:
+            built = child.make(self.made, parent)
+        if quarter is not None:
+            pace = second.seconds / len(self.small)
+            left = max(0, self.chain.documents - len(quarter))
+            self.cost.add(child.role, first.seconds + left * pace)
+            grown = self.chain.documents / len(self.small)
+            self.cost.disk_bytes += int(written(built) * grown)
+            self.cost.memory_bytes = max(self.cost.memory_bytes, peak_memory() or 0)
+        return built
 
-    reference = resolve(named(params.encoder, "--encoder")[name])
-    watch = Watch()
-    with watch:
-        encoder = load_encoder(reference, sources_dense.encoder_settings(params, prompt))
-    if state.kind != "made":
-        share = _left(state, corpus)
-        texts = [text for b in spread(corpus, TEXTS) for text in full_text(b).to_pylist()]
+    def _quarter(self) -> Documents:
+        """A quarter of the small corpus."""
+        made = index.Made(self.chain.trial("warm-up"))
+        plan = artifacts.Plan("index.documents", index.DOCUMENTS_VERSION, {"sample": "quarter"})
+        writer = made.begin(DOCUMENTS, plan)
+        if writer is None:
+            return Documents(artifacts.open_artifact(made.out / DOCUMENTS))
+        with writer:
+            some = spread(self.small, max(1, len(self.small) // 4))
+            return Documents(writer.commit(write_documents(some, writer)))
+
+    def _trained(self, child: Child, trained: Trained, parent: Artifact) -> None:
+        """Build it of the small corpus, or where that is too small, ask for its size.
+
+        Raises:
+            UsageError: there is no such index, or it cannot be built within the ceiling.
+        """
+        chain, cost, budget = self.chain, self.cost, self.made.budget
+        trained.refuse(parent, chain.documents, budget)
+        watch, count = Watch(), len(self.small)
+        try:
+            with watch:
+                built = child.make(self.made, parent)
+            each = trained.grown(built) / count
+            cost.add(trained.what, watch.seconds * chain.documents / count)
+        except UsageError:
+            each = trained.bytes_each(parent)
+            cost.guesses.append(
+                f"the {trained.what}: its time is not counted, {count:,} documents do not train "
+                f"{trained.spec}"
+            )
+        cost.disk_bytes += int(each * chain.documents)
+        held = trained.held(parent, chain.documents, budget.work)
+        cost.memory_bytes = max(cost.memory_bytes, resident_bytes() + held)
+
+    def _encoded(
+        self, child: Child, encoding: Encoding, parent: Artifact, state: State
+    ) -> Artifact:
+        """Time some batches of the encoder; the small corpus gets random vectors of its size."""
+        with Watch() as loading:
+            encoder = encoding.load()
+        if state.kind != "made":
+            self.cost.add(f"load {child.name}", loading.seconds)
+            self._time(child.name, encoder, _left(state, self.corpus))
+        writer = self.made.begin(child.folder, child.plan(parent))
+        assert writer is not None
+        with writer:
+            stand_in = RandomEncoder(encoder.dimension)
+            built = writer.commit(encoding.fill(self.small, writer, stand_in))
+        if state.kind != "made":
+            grown = _left(state, self.corpus) * self.chain.documents / len(self.small)
+            self.cost.disk_bytes += int(written(built) * grown)
+        return built
+
+    def _time(self, name: str, encoder: Encoder, share: float) -> None:
+        """Time some batches, for this share of the documents."""
+        texts = [text for b in spread(self.corpus, TEXTS) for text in full_text(b).to_pylist()]
         lengths = encoder.lengths(texts, "document")
-        size = _batch_size(encoder.describe(), params.batch_size)
         speed = measure(
             lengths,
-            size,
+            _batch_size(encoder.describe(), self.params.batch_size),
             encoder.batch_tokens,
             lambda rows: encoder.encode([texts[i] for i in rows], "document"),
         )
         held = resident_bytes()
-        count = round(chain.documents * share)
-        mean = chain.text_bytes / max(1, chain.documents)
-        part = stretched(
-            lengths, min(count, PART_DOCUMENTS, max(1, int(PART_BYTES / max(1, mean))))
-        )
-        cost.add(f"load {name}", watch.seconds)
+        count = round(self.chain.documents * share)
+        mean = self.chain.text_bytes / max(1, self.chain.documents)
+        fitting = max(1, int(PART_BYTES / max(1, mean)))
+        part = stretched(lengths, min(count, PART_DOCUMENTS, fitting))
         parts = count / max(1, len(part))
-        together = max(1.0, min(parts, len(gpus(params.device, encoder.placement.device))))
-        cost.add(f"encode {name}", speed.of_call(part) * parts / together)
-        cost.tokens += int(lengths.mean() * count)
+        devices = len(gpus(self.params.device, encoder.placement.device))
+        together = max(1.0, min(parts, devices))
+        self.cost.add(f"encode {name}", speed.of_call(part) * parts / together)
+        self.cost.tokens += int(lengths.mean() * count)
         # A part is held as text, as Python's strings, as tokens and as vectors.
         around = len(part) * (3 * mean + 4 * encoder.dimension) + 12 * int(part.sum())
         needed = held + speed.memory_of_call(part) + int(around)
-        cost.memory_bytes = max(cost.memory_bytes, needed)
-    plan = sources_dense.vectors_plan(params, small.artifact, name, reference, prompt)
-    writer = made.begin(f"vectors/{name}", plan)
-    assert writer is not None
-    with writer:
-        dense.build(small, writer, [RandomEncoder(encoder.dimension)], lambda _: None)
-        built = writer.commit({"vectors": writer.rows(), "dimension": encoder.dimension})
-    if state.kind != "made":
-        cost.disk_bytes += int(written(built) * _left(state, corpus) * chain.documents / len(small))
-    return built
+        self.cost.memory_bytes = max(self.cost.memory_bytes, needed)
 
 
 def _left(state: State, corpus: Documents) -> float:

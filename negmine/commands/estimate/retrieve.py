@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from negmine import memory
 from negmine.commands.estimate.chain import Chain, known_to_be_made
 from negmine.commands.estimate.cost import Cost, Watch
 from negmine.commands.estimate.index import TEXTS
@@ -22,10 +23,11 @@ from negmine.commands.estimate.rehearsal import (
 )
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import HasTokens, capabilities_of, exact
+from negmine.sources import HasTokens, Source, capabilities_of, exact
 from negmine.sources import vectors as sources_vectors
 from negmine.stages import retrieve
 from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents
 
@@ -54,79 +56,120 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         corpus_counts = setup.documents.counts
         chain.documents = int(corpus_counts["documents"])
         chain.text_bytes = int(corpus_counts["text_bytes"])
-    plan = (lambda: retrieve.plan(params, setup, out)) if chain.real else None
-    if known_to_be_made(chain, cost, out, plan, ["retrieve"]):
+    plan = retrieve.plan(params, setup, out)
+    if known_to_be_made(chain, cost, out, (lambda: plan) if chain.real else None, ["retrieve"]):
         return cost
     corpus = Documents(setup.documents)
     whole = len(corpus) == chain.documents
     with cost.timed("read"):
         task = retrieve.read_task(params, corpus if whole else AnyDocument())
-        budget = setup.budget(params.memory, params.ann)
-        sources = retrieve.open_sources(params, setup, task, corpus, budget)
-    if not chain.real:
-        for name, source in sources.items():
-            if capabilities_of(source).vectors:
-                sources[name] = PositivesFirst(source)
-    inside = None
-    if not whole:
-        # What is known is of documents that the sample does not hold.
-        sources = {n: source for n, source in sources.items() if capabilities_of(source).searches}
-        inside = pa.concat_arrays([spread_.column("docid") for spread_ in spread(corpus, 1000)])
-    count = len(task.texts)
-    unit = max(_QUERIES // 2, retrieve.queries_per_part(params.k, len(sources)))
-    trial = Watch(), Watch()
-    sizes = (min(unit, count), min(2 * unit, max(0, count - unit)))
-    made: Artifact | None = None
+        budget = setup.budget(params.memory)
+        opened = retrieve.open_sources(params, setup, task, corpus, budget)
+    vectors = [name for name, source in opened.items() if capabilities_of(source).vectors]
     try:
-        for number, (watch, size) in enumerate(zip(trial, sizes, strict=True)):
-            if not size:
-                continue
-            some = some_queries(task, sum(sizes[:number]), size, inside)
-            writer = artifacts.begin(
-                chain.trial(f"candidates-{number}"), retrieve.plan(params, setup, out)
-            )
-            assert writer is not None
-            with writer:
-                with watch:
-                    counts = retrieve.mine(
-                        some, sources, params.k, writer, budget.hits, params.score_union
-                    )
-                made = writer.commit({**counts, "queries": size})
-        cost.tokens = _query_tokens(sources, task.texts)
+        trial = _Trial(chain, params, plan, budget, _tried(chain, opened, whole))
+        mined = trial.mine(task, None if whole else _inside(corpus))
+        cost.tokens = _query_tokens(opened, task.texts)
     finally:
-        for source in sources.values():
+        for source in opened.values():
             source.close()
-    assert made is not None
-    size = sizes[1] or sizes[0]
-    mined = sum(made.rows(name) for name in made.parts)
-    rows = round(mined / size * count)
-    encoders = [name for name in setup.children if name != "bm25"]
-    if not chain.real and encoders and len(setup.sources) > 1:
+    count = len(task.texts)
+    rows = round(mined.rows / mined.queries * count)
+    if not chain.real and vectors and len(setup.sources) > 1:
         each = min(params.k, chain.documents)
         per_query = each * (1 + _NEW_PER_SOURCE * (len(setup.sources) - 1))
         rows = round(min(per_query, chain.documents) * count)
         cost.guesses.append(
             f"rows: every further source finds {_NEW_PER_SOURCE:.0%} new documents per query"
         )
-    if count > sum(sizes):
-        cost.add("search", trial[0].seconds + (count - sizes[0]) * trial[1].seconds / sizes[1])
-    else:
-        cost.add("search", trial[0].seconds + trial[1].seconds)
+    cost.add("search", mined.seconds)
     if not whole:
-        cost.add("search", _larger_corpus(chain, setup, params.k, count))
+        stored = [setup.sources[name].artifact for name in vectors]
+        cost.add("search", _larger_corpus(chain, stored, params.k, count))
         cost.guesses.append("search: timed on a smaller corpus")
     cost.queries, cost.rows, cost.documents = count, rows, chain.documents
-    cost.disk_bytes = int(written(made) * rows / max(1, mined))
-    together = retrieve.queries_at_once(params.k, len(sources), budget.hits)
-    more = max(0, min(count, together) - size) / count * rows
+    cost.disk_bytes = int(written(mined.table) * rows / max(1, mined.rows))
+    together = retrieve.queries_at_once(params.k, len(trial.sources), budget.hits)
+    more = max(0, min(count, together) - mined.queries) / count * rows
     cost.memory_bytes = (peak_memory() or 0) + int(more * _HIT_BYTES)
-    chain.table, chain.real = made.path, False
+    chain.table, chain.real = mined.table.path, False
     chain.queries, chain.rows = count, rows
     chain.guesses = tuple(cost.guesses)
     return cost
 
 
-def _query_tokens(sources: Any, texts: pa.Array) -> int:
+@dataclass(frozen=True)
+class _Mined:
+    """What came of a trial.
+
+    Attributes:
+        table: the candidates of its last queries.
+        queries: how many these are.
+        rows: of the table.
+        seconds: what all queries would take.
+    """
+
+    table: Artifact
+    queries: int
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A search for some of the queries."""
+
+    chain: Chain
+    params: RetrieveParams
+    plan: Plan
+    budget: memory.Budget
+    sources: dict[str, Source]
+
+    def mine(self, task: retrieve.Task, inside: pa.Array | None) -> _Mined:
+        """Search twice: the first time also pays for what is loaded on the way."""
+        count = len(task.texts)
+        unit = max(_QUERIES // 2, retrieve.queries_per_part(self.params.k, len(self.sources)))
+        first, more = min(unit, count), min(2 * unit, max(0, count - unit))
+        table, cold = self._search(0, some_queries(task, 0, first, inside))
+        seconds, size = cold, first
+        if more:
+            table, warm = self._search(1, some_queries(task, first, more, inside))
+            seconds, size = cold + (count - first) * warm / more, more
+        return _Mined(table, size, sum(table.rows(name) for name in table.parts), seconds)
+
+    def _search(self, number: int, some: retrieve.Task) -> tuple[Artifact, float]:
+        """The candidates of these queries, and the seconds that they took."""
+        params, watch = self.params, Watch()
+        writer = artifacts.begin(self.chain.trial(f"candidates-{number}"), self.plan)
+        assert writer is not None
+        with writer:
+            with watch:
+                counts = retrieve.mine(
+                    some, self.sources, params.k, writer, self.budget.hits, params.score_union
+                )
+            table = writer.commit({**counts, "queries": len(some.texts)})
+        return table, watch.seconds
+
+
+def _tried(chain: Chain, opened: Mapping[str, Source], whole: bool) -> dict[str, Source]:
+    """The sources as the trial asks them."""
+    sources = dict(opened)
+    if not chain.real:
+        for name, source in opened.items():
+            if capabilities_of(source).vectors:
+                sources[name] = PositivesFirst(source)
+    if not whole:
+        # What is known is of documents that the sample does not hold.
+        sources = {n: source for n, source in sources.items() if capabilities_of(source).searches}
+    return sources
+
+
+def _inside(corpus: Documents) -> pa.Array:
+    """Documents that stand for those that are judged, where the corpus is a sample."""
+    return pa.concat_arrays([batch.column("docid") for batch in spread(corpus, 1000)])
+
+
+def _query_tokens(sources: Mapping[str, Source], texts: pa.Array) -> int:
     """Tokens of all queries for all encoders, from a sample."""
     some = texts.take(pa.array(np.arange(0, len(texts), max(1, len(texts) // TEXTS)))).to_pylist()
     tokens = sum(
@@ -135,12 +178,13 @@ def _query_tokens(sources: Any, texts: pa.Array) -> int:
     return round(tokens * len(texts) / max(1, len(some)))
 
 
-def _larger_corpus(chain: Chain, setup: retrieve.Setup, k: int, queries: int) -> float:
+def _larger_corpus(
+    chain: Chain, children: Iterable[Artifact | None], k: int, queries: int
+) -> float:
     """Seconds that the products with the vectors that are not there yet take."""
-
     seconds = 0.0
-    for name, child in setup.children.items():
-        if name == "bm25":
+    for child in children:
+        if child is None:
             continue
         vectors = sources_vectors.Vectors(child)
         some = RandomEncoder(int(child.counts["dimension"])).encode(

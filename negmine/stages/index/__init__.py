@@ -1,6 +1,7 @@
 """``negmine index``: documents, and what sources need of them."""
 
-from negmine.stages.index.children import Made, budget, make_bm25, make_signatures
+from negmine.sources.child import Made
+from negmine.stages.index.children import budget, children_of
 from negmine.stages.index.documents import DOCUMENTS_VERSION, documents_plan, make_documents
 from negmine.stages.index.run import finish, run
 
@@ -8,10 +9,9 @@ __all__ = [
     "DOCUMENTS_VERSION",
     "Made",
     "budget",
+    "children_of",
     "documents_plan",
     "finish",
-    "make_bm25",
     "make_documents",
-    "make_signatures",
     "run",
 ]

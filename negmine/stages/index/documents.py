@@ -14,7 +14,7 @@ from negmine.inputs.asked import Asked, asked
 from negmine.inputs.clashes import Clashes
 from negmine.inputs.recorded import Inputs
 from negmine.params.index import IndexParams
-from negmine.stages.index.children import Made
+from negmine.sources.child import Made
 from negmine.stages.index.passages import Passages, documents, refuse_ids
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan

@@ -1,11 +1,13 @@
 """``negmine retrieve``: the union of what every source finds, with the positives scored by all.
 
 ``setup`` checks what is asked and plans it, ``task`` reads queries and judgements, ``examples``
-those of a training set, ``mining`` searches, ``run`` does all of it and writes.
+those of a training set, ``opening`` opens the sources, ``mining`` searches, ``run`` does all of it
+and writes.
 """
 
 from negmine.stages.retrieve.examples import Corpus
-from negmine.stages.retrieve.mining import mine, open_sources, queries_at_once, queries_per_part
+from negmine.stages.retrieve.mining import mine, queries_at_once, queries_per_part
+from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.run import run
 from negmine.stages.retrieve.setup import VERSION, Setup, plan, set_up
 from negmine.stages.retrieve.task import Task, read_task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,31 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log, memory
+from negmine import log
 from negmine.engine.parts import groups, over_parts
-from negmine.errors import UsageError
-from negmine.params.retrieve import RetrieveParams
-from negmine.sources import (
-    Asked,
-    Hits,
-    ScoresPairs,
-    Source,
-    capabilities_of,
-    given,
-    judged,
-    languages,
-)
-from negmine.sources.run_file import Reading, open_run
+from negmine.sources import Asked, Hits, ScoresPairs, Source, capabilities_of
 from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.retrieve.depths import depths
 from negmine.stages.retrieve.depths import search as depths_search
-from negmine.stages.retrieve.setup import Setup
 from negmine.stages.retrieve.task import Task
 from negmine.table import schema as schemas
-from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
-from negmine.table.documents import Documents
 from negmine.table.names import rank_column
 
 #: Rows of a part, about: the unit of every later stage's memory and of resuming. A slow scorer on a
@@ -50,118 +34,6 @@ GROUP_QUERIES = 4096
 #: Bytes of a hit while a source's hits are ranked, and of a row while another source scores it;
 #: then of a candidate while all are held, by itself and for each source.
 _RANKED_HIT, _SCORED_ROW, _HELD_ROW, _HELD_SCORE = 160, 120, 90, 12
-
-
-def open_sources(
-    params: RetrieveParams, setup: Setup, task: Task, corpus: Documents, budget: memory.Budget
-) -> dict[str, Source]:
-    """Every source by name, in table order; what is to be told of runs goes to the task."""
-    found_by_runs = {
-        name: open_run(path, task.qids, corpus, _as_asked(params, task, name))
-        for name, path in setup.runs.items()
-    }
-    if setup.runs:
-        task.asked.settle(setup.runs, last=True)
-    for name, found_by_run in found_by_runs.items():
-        task.counts.update({f"{name}_{k}": n for k, n in found_by_run.counts.items()})
-        task.warnings.extend(f"--run {name}: {told}" for told in found_by_run.warnings)
-
-    told: dict[str, Source] = {}
-    if task.given is not None:
-        told[given.NAME] = task.given
-    not_relevant = judged.Judged(task.qids, task.judgements, params.negative_grade)
-    if len(not_relevant):
-        told[judged.NAME] = not_relevant
-
-    def opened(name: str) -> Source:
-        if name in setup.runs:
-            return found_by_runs[name]
-        if name in setup.plugged:
-            plugin, argument = setup.plugged[name]
-            made: Source = plugin.load()(argument, corpus, params)
-            return made
-        return _open_source(
-            name,
-            setup.children[name],
-            corpus,
-            params,
-            setup.prompts.get(name),
-            budget,
-            len(setup.sources) + len(told),
-            setup.approximate.get(name),
-            budget.lists // max(1, len(setup.approximate)),
-        )
-
-    if "bm25" in setup.children:
-        language = _language(setup.children["bm25"])
-        if misfit := languages.misfit(languages.Reading(language, languages.shares(task.texts))):
-            task.warnings.append(f"queries: {misfit}, as the index does: few words will be found")
-    sources = {name: opened(name) for name in setup.sources}
-    if not sources and task.given is None:
-        raise UsageError(
-            "--source given: no negative is given", hint="Give --pairs a set that has negatives."
-        )
-    return {**sources, **told}
-
-
-def _as_asked(params: RetrieveParams, task: Task, name: str) -> Reading:
-    """How the user wants a run to be read."""
-    return Reading(task.asked.of_run(name), params.on_error, name in params.distance)
-
-
-def _language(bm25: Artifact) -> str:
-    """The language that a BM25 index was made with."""
-    language: str = bm25.params.get("language", languages.ENGLISH)
-    return language
-
-
-def _open_source(
-    name: str,
-    artifact: Artifact,
-    corpus: Documents,
-    params: RetrieveParams,
-    prompt: str | None,
-    budget: memory.Budget,
-    sources: int,
-    approximate: Artifact | None,
-    lists: int,
-) -> Source:
-    if name == "bm25":
-        from negmine.sources.bm25 import Bm25Source
-
-        return Bm25Source(
-            artifact.file("lucene"),
-            k1=params.k1,
-            b=params.b,
-            threads=os.cpu_count() or 1,
-            memory_bytes=budget.heap,
-            language=_language(artifact),
-        )
-    from negmine.sources.dense import DenseSource, load_query_encoder
-    from negmine.sources.vectors import Vectors
-
-    opened = None
-    if approximate is not None:
-        from negmine.sources.ann import open_index
-
-        opened = open_index(approximate, params.ann or "", lists)
-
-    return DenseSource(
-        corpus,
-        Vectors(artifact),
-        lambda: load_query_encoder(
-            artifact,
-            name,
-            query_prompt=prompt,
-            batch_size=params.batch_size,
-            device=params.device,
-            trusted=params.trust_remote_code,
-        ),
-        memory=budget.search,
-        ann=opened,
-        device=params.device,
-        together=queries_per_part(params.k, sources) * parts_together(params.k, sources),
-    )
 
 
 def _part_name(number: int) -> str:

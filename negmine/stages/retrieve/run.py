@@ -10,7 +10,8 @@ from negmine import log, memory
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasRecall, Source
 from negmine.stages.outcome import Outcome
-from negmine.stages.retrieve.mining import mine, open_sources
+from negmine.stages.retrieve.mining import mine
+from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.setup import plan, set_up
 from negmine.stages.retrieve.task import read_task
 from negmine.table import artifacts
@@ -30,7 +31,7 @@ def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) 
         return Outcome(out, dict(found.counts), True, found.warnings)
     memory.reset_peak_memory()
     with writer:
-        budget = setup.budget(params.memory, params.ann)
+        budget = setup.budget(params.memory)
         corpus = Documents(setup.documents)
         task = read_task(params, corpus)
         retrievers = open_sources(params, setup, task, corpus, budget)

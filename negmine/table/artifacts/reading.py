@@ -36,6 +36,7 @@ _MADE_BY = {
 
 #: By stage, the role of the artifact whose rows or documents it works on: the line that lineage
 #: follows. What else a stage reads (vectors, a round before this one) lies beside that line.
+#: What is made from one artifact alone, as the children of an index are, needs no entry.
 _MADE_FROM = {
     "export": "ledger",
     "report": "ledger",
@@ -44,10 +45,6 @@ _MADE_FROM = {
     "rerank": "candidates",
     "retrieve": "documents",
     "index": "documents",
-    "index.bm25": "documents",
-    "index.vectors": "documents",
-    "index.signatures": "documents",
-    "index.ann": "vectors",
 }
 
 
@@ -228,8 +225,9 @@ class Artifact:
         """
         artifact = self
         while artifact.stage != stage:
-            role = _MADE_FROM.get(artifact.stage)
-            if role is None or role not in artifact.roles():
+            roles = artifact.roles()
+            role = _MADE_FROM.get(artifact.stage, roles[0] if len(roles) == 1 else None)
+            if role is None or role not in roles:
                 raise InvalidDataError(
                     f"does not descend from a {stage} artifact", where=str(self.path)
                 )

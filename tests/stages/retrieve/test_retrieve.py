@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from negmine.params import RetrieveParams
+from negmine.sources import bm25_kind
 from negmine.sources.base import Asked, Hits
 from negmine.stages import retrieve as retrieving
 from negmine.stages.retrieve import mining
@@ -57,7 +58,7 @@ class OfTheBatch:
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch) -> OfTheBatch:
     found = OfTheBatch()
-    monkeypatch.setattr(mining, "_open_source", lambda *_, **__: found)
+    monkeypatch.setattr(bm25_kind, "open_bm25", lambda *_, **__: found)
     monkeypatch.setattr(mining, "PART_ROWS", PART_ROWS)
     monkeypatch.setattr(mining, "GROUP_HITS", GROUP_HITS)
     return found

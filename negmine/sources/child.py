@@ -1,0 +1,203 @@
+"""What an index keeps for its sources: artifacts beside the documents, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from negmine import memory
+from negmine.errors import UsageError
+from negmine.models.base import Encoder
+from negmine.models.footprint import models_memory
+from negmine.models.resolve import ModelRef
+from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.writing import Writer
+from negmine.table.documents import Documents
+
+DOCUMENTS = "documents"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is held in memory whatever the blocks.
+
+    Attributes:
+        models: models that are loaded.
+        fixed: other bytes, by what they are for; the same name is held once.
+        large: bytes of what no block can be made smaller for.
+        hint: what makes that smaller.
+    """
+
+    models: tuple[ModelRef, ...] = ()
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    large: Mapping[str, int] = field(default_factory=dict)
+    hint: str = ""
+
+
+def budget(size: str | None, needs: Iterable[Needs]) -> memory.Budget:
+    """What a run with ``--memory SIZE`` may hold.
+
+    Raises:
+        UsageError: the ceiling cannot hold what is needed, or without one half of the free memory
+            cannot hold what is large.
+    """
+    every = list(needs)
+    fixed = models_memory(model for one in every for model in one.models)
+    for one in every:
+        fixed |= one.fixed
+    large: dict[str, int] = {}
+    for one in every:
+        for name, held in one.large.items():
+            large[name] = large.get(name, 0) + held
+    if not large:
+        return memory.budget(size, **fixed)
+    # What is large may take no more than half of the free memory where no ceiling is given.
+    ceiling = size or str(memory.budget(None, **fixed).ceiling)
+    try:
+        return memory.budget(ceiling, **large, **fixed)
+    except UsageError as error:
+        asked = f"--memory {ceiling}"
+        what = error.what if size else error.what.replace(asked, "half of the free memory")
+        hints = dict.fromkeys(one.hint for one in every if one.hint)
+        raise UsageError(what, hint=" ".join([error.hint or "", *hints])) from error
+
+
+class Made:
+    """Begins child artifacts, and remembers whether anything had to be made."""
+
+    def __init__(self, out: Path, force: bool = False, budget: memory.Budget | None = None) -> None:
+        self.out, self.force, self.changed = out, force, False
+        self.budget = budget or memory.budget(None)
+
+    def begin(self, folder: str, plan: Plan, force: bool = False) -> Writer | None:
+        """Begin the child in ``folder``, whatever it holds with ``force``; None = up to date."""
+        writer = artifacts.begin(self.out / folder, plan, force=force or self.force)
+        if writer is not None and not self.changed:
+            self.changed = True
+            # The index is unfinished from here until all its parts are there.
+            (self.out / artifacts.MANIFEST).unlink(missing_ok=True)
+        if writer is not None:
+            memory.reset_peak_memory()
+        return writer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an index keeps artifacts of one sort.
+
+    Attributes:
+        stage: what their manifests say they are; by this alone they are told from others.
+        folder: inside the index; it ends with ``*`` where each source's has a folder of its own,
+            else there is one, and the source has the folder's name.
+        prefix: of the artifact's name in the index's manifest, before the source's.
+        of: what its manifest calls the artifact that it is made from.
+    """
+
+    stage: str
+    folder: str
+    prefix: str = ""
+    of: str = DOCUMENTS
+
+    @property
+    def only(self) -> str | None:
+        """The name of the one source that has such an artifact; None where each may have one."""
+        return None if "*" in self.folder else self.folder
+
+    def path(self, name: str) -> str:
+        """The folder of a source's artifact."""
+        return self.folder.replace("*", name)
+
+    def role(self, name: str) -> str:
+        """What the index's manifest calls it."""
+        return f"{self.prefix}{name}"
+
+    def parent(self, name: str) -> str:
+        """What the index's manifest calls what it is made from."""
+        return DOCUMENTS if self.of == DOCUMENTS else name
+
+    def found(self, index: Path) -> Iterator[tuple[str, Path]]:
+        """(source, folder) of what lies there, finished, by name."""
+        for folder in sorted(index.glob(self.folder)):
+            if (folder / artifacts.MANIFEST).is_file():
+                yield folder.name, folder
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a model encodes the documents for a child.
+
+    Attributes:
+        load: loads the model.
+        fill: writes what an encoder makes of every document, and returns counts.
+    """
+
+    load: Callable[[], Encoder]
+    fill: Callable[[Documents, Writer, Encoder], dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is known of a child that learns from many documents before it is made.
+
+    Attributes:
+        what: what it is called.
+        spec: how the user wrote it.
+        refuse: (parent, documents, budget): raise where so many cannot be built within the budget.
+        bytes_each: (parent): bytes that a document takes.
+        held: (parent, documents, working memory): bytes held while it is built.
+        grown: (child): bytes of it that grow with the documents.
+    """
+
+    what: str
+    spec: str
+    refuse: Callable[[Artifact, int, memory.Budget], None]
+    bytes_each: Callable[[Artifact], float]
+    held: Callable[[Artifact, int, int], int]
+    grown: Callable[[Artifact], int]
+
+
+def _never(documents: Artifact) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Child:
+    """One artifact of an index that is to be made.
+
+    Attributes:
+        name: of the source.
+        place: where it goes.
+        plan: what it is made from, of its parent.
+        make: makes it of its parent, unless it is there.
+        needs: what is held meanwhile.
+        outdated: whether what is there is another version's and is made anew without being asked.
+        encoding: where a model encodes every document.
+        trained: where it is learned from many documents.
+    """
+
+    name: str
+    place: Place
+    plan: Callable[[Artifact], Plan]
+    make: Callable[[Made, Artifact], Artifact]
+    needs: Needs = field(default_factory=Needs)
+    outdated: Callable[[Artifact], bool] = _never
+    encoding: Encoding | None = None
+    trained: Trained | None = None
+
+    @property
+    def role(self) -> str:
+        """What the index's manifest calls it."""
+        return self.place.role(self.name)
+
+    @property
+    def parent(self) -> str:
+        """What the index's manifest calls what it is made from."""
+        return self.place.parent(self.name)
+
+    @property
+    def folder(self) -> str:
+        """Where it lies inside the index."""
+        return self.place.path(self.name)

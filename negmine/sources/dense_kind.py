@@ -1,0 +1,332 @@
+"""Vectors as a kind of source: one set for each encoder, and on request an approximate index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from negmine import log, memory
+from negmine.errors import UsageError
+from negmine.models.base import Encoder, EncoderSettings
+from negmine.models.devices import gpus
+from negmine.models.resolve import ModelRef, resolve
+from negmine.params.index import IndexParams
+from negmine.params.retrieve import RetrieveParams
+from negmine.params.values import named, per_name
+from negmine.sources import kinds
+from negmine.sources.base import Source
+from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
+from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.writing import Writer
+from negmine.table.conservation import conserve
+from negmine.table.documents import Documents
+from negmine.table.names import VECTORS
+
+VECTORS_VERSION = 3
+ANN_VERSION = 2
+VECTORS_PLACE = Place(VECTORS, "vectors/*")
+#: The space keeps the role from being any encoder's name.
+ANN_PLACE = Place("index.ann", "ann/*", prefix="ann ", of="vectors")
+#: What to do where approximate indexes do not fit.
+_SMALLER = (
+    "Of an inverted file (index --ann IVF4096,Flat, for example) only the lists that one query "
+    "probes (nprobe) must fit, of any other index all of it."
+)
+
+
+# --- index --------------------------------------------------------------------------------------
+
+
+def _children(params: IndexParams) -> Sequence[Child]:
+    encoders = named(params.encoder, "--encoder")
+    kinds.refuse_taken(encoders, "--encoder")
+    prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
+    children: list[Child] = []
+    for name, model in encoders.items():
+        children.append(_vectors_child(params, name, resolve(model), prompts.get(name)))
+        if params.ann is not None:
+            children.append(_ann_child(params.ann, name))
+    return children
+
+
+def _vectors_child(
+    params: IndexParams, name: str, reference: ModelRef, prompt: str | None
+) -> Child:
+    from negmine.models.encoders import load_encoder
+
+    settings = _encoder_settings(params, prompt)
+
+    def planned(documents: Artifact) -> Plan:
+        return vectors_plan(params, documents, name, reference, prompt)
+
+    def filled(documents: Documents, writer: Writer, encoder: Encoder) -> dict[str, int]:
+        from negmine.sources import dense
+
+        dense.build(documents, writer, [encoder], lambda _: None)
+        return {"vectors": writer.rows(), "dimension": encoder.dimension}
+
+    return Child(
+        name,
+        VECTORS_PLACE,
+        plan=planned,
+        make=partial(_make_vectors, params, name, reference, settings, planned),
+        needs=Needs(models=(reference,)),
+        encoding=Encoding(lambda: load_encoder(reference, settings), filled),
+    )
+
+
+def vectors_plan(
+    params: IndexParams, documents: Artifact, name: str, reference: ModelRef, prompt: str | None
+) -> Plan:
+    """What the vectors ``name`` are made from."""
+    settings = {
+        "doc_prompt": prompt,
+        "pooling": params.pooling,
+        "normalize": params.normalize,
+        "max_length": params.max_length,
+        "batch_size": params.batch_size,
+        "dtype": params.dtype,
+        "runtime": params.runtime,
+        "vectors": params.vectors,
+        # Not there when no code is trusted, as in indexes made before it could be.
+        **({"trust_remote_code": True} if params.trust_remote_code else {}),
+    }
+    return Plan(
+        VECTORS,
+        VECTORS_VERSION,
+        settings,
+        artifacts={"documents": documents},
+        models={name: {"model": reference.spec, "revision": reference.revision}},
+    )
+
+
+def _encoder_settings(params: IndexParams, prompt: str | None) -> EncoderSettings:
+    """How the documents are encoded."""
+    return EncoderSettings(
+        doc_prompt=prompt,
+        pooling=params.pooling,
+        normalize=params.normalize,
+        max_length=params.max_length,
+        batch_size=params.batch_size,
+        device=params.device,
+        dtype=params.dtype,
+        runtime=params.runtime,
+        trust_remote_code=params.trust_remote_code,
+    )
+
+
+def _make_vectors(
+    params: IndexParams,
+    name: str,
+    reference: ModelRef,
+    settings: EncoderSettings,
+    planned: Callable[[Artifact], Plan],
+    made: Made,
+    documents: Artifact,
+) -> Artifact:
+    """Encode the documents, unless it is done."""
+    folder = VECTORS_PLACE.path(name)
+    writer = made.begin(folder, planned(documents))
+    if writer is None:
+        return artifacts.open_artifact(made.out / folder)
+    from negmine.models.encoders import load_encoder
+    from negmine.sources import ann, dense
+
+    corpus = Documents(documents)
+    with writer:
+        encoder = load_encoder(reference, settings)
+        if params.ann is not None:
+            # Encoding takes hours; an index that cannot follow is refused before.
+            ann.refuse_beyond(params.ann, encoder.dimension, len(corpus), made.budget)
+        on = gpus(params.device, encoder.placement.device) or [encoder.placement.device]
+        beside = [load_encoder(reference, replace(settings, device=device)) for device in on[1:]]
+        log.event(
+            f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
+            f"({', '.join(on)}, {encoder.placement.dtype}, {encoder.placement.runtime})"
+        )
+        with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
+            stored = dense.build(
+                corpus, writer, [encoder, *beside], bar.update, params.vectors, bar.part
+            )
+        counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
+        conserve("documents", len(corpus), encoded=counts["vectors"])
+        log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)
+        return writer.commit(
+            counts, ceiling=made.budget.ceiling, encoder=encoder.describe(), stored=stored
+        )
+
+
+# --- index --ann --------------------------------------------------------------------------------
+
+
+def _ann_child(factory: str, name: str) -> Child:
+    from negmine.sources import ann, ivf
+
+    def dimension(vectors: Artifact) -> int:
+        return int(vectors.counts["dimension"])
+
+    def refuse(vectors: Artifact, count: int, budget: memory.Budget) -> None:
+        ann.refuse_beyond(factory, dimension(vectors), count, budget)
+
+    return Child(
+        name,
+        ANN_PLACE,
+        plan=partial(ann_plan, factory),
+        make=partial(_make_ann, factory, name),
+        trained=Trained(
+            "approximate index",
+            factory,
+            refuse,
+            bytes_each=lambda vectors: ann.bytes_per_vector(factory, dimension(vectors)),
+            held=lambda vectors, n, work: ann.held_to_build(factory, dimension(vectors), n, work),
+            grown=lambda built: (built.file(ann.FOLDER) / ivf.FILE).stat().st_size,
+        ),
+    )
+
+
+def ann_plan(factory: str, vectors: Artifact) -> Plan:
+    """What an approximate index is made from."""
+    return Plan(ANN_PLACE.stage, ANN_VERSION, {"factory": factory}, artifacts={"vectors": vectors})
+
+
+def _make_ann(factory: str, name: str, made: Made, vectors: Artifact) -> Artifact:
+    """Build an approximate index over stored vectors, unless it is done."""
+    from negmine.sources import ann
+    from negmine.sources.vectors import Vectors
+
+    stored = Vectors(vectors)
+    folder, plan = ANN_PLACE.path(name), ann_plan(factory, vectors)
+    if artifacts.state_of(made.out / folder, plan, force=made.force).kind != "made":
+        # Before the writer begins, which takes the index's manifest away.
+        dimension = int(vectors.counts["dimension"])
+        ann.refuse_beyond(factory, dimension, len(stored), made.budget)
+    writer = made.begin(folder, plan)
+    if writer is None:
+        return artifacts.open_artifact(made.out / folder)
+    log.event(f"{name}: building the approximate index {factory}")
+    with writer:
+        if not writer.has(ann.FOLDER):
+            writer.add_folder(
+                ann.FOLDER,
+                lambda folder: {"vectors": ann.build(stored, factory, folder, made.budget)},
+            )
+        counts = writer.stats(ann.FOLDER)
+        conserve("vectors", len(stored), added=counts["vectors"])
+        return writer.commit(counts, ceiling=made.budget.ceiling)
+
+
+# --- retrieve -----------------------------------------------------------------------------------
+
+
+def _choose(
+    params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
+) -> Sequence[SourceRef]:
+    from negmine.sources.dense import refuse_untrusted
+
+    children = {name: index.input(name) for name in wanted}
+    prompts = per_name(params.query_prompt, dict.fromkeys(children, ""), "--query-prompt")
+    for name, child in children.items():
+        refuse_untrusted(child, name, params.trust_remote_code)
+    approximate = _approximate(params.ann, children, index)
+    return [
+        SourceRef(
+            name,
+            partial(_open, name, child, approximate.get(name), prompts.get(name)),
+            child,
+            beside={ANN_PLACE.role(name): approximate[name]} if name in approximate else {},
+            needs=partial(_needs, child, name, approximate.get(name), params.ann),
+        )
+        for name, child in children.items()
+    ]
+
+
+def _approximate(
+    ann: str | None, children: Mapping[str, Artifact], index: Artifact
+) -> dict[str, Artifact]:
+    """The approximate index of each encoder's vectors, where one is to be searched."""
+    if ann is None:
+        return {}
+    if not children:
+        raise UsageError("--ann: no source searches vectors")
+    for name in children:
+        if ANN_PLACE.role(name) not in index.inputs:
+            raise UsageError(
+                f"--ann: the index holds no approximate index of the vectors '{name}'",
+                where=str(index.path),
+                hint="Build it with: negmine index ... --ann FACTORY",
+            )
+    return {name: index.input(ANN_PLACE.role(name)) for name in children}
+
+
+def _needs(
+    vectors: Artifact, name: str, approximate: Artifact | None, settings: str | None
+) -> Needs:
+    models = (resolve(vectors.models[name]["model"]),)
+    if approximate is None:
+        return Needs(models)
+    from negmine.sources.ann import held_to_search
+
+    held = held_to_search(approximate, settings or "")
+    return Needs(models, large={"approximate_indexes": held}, hint=_SMALLER)
+
+
+def _open(
+    name: str,
+    vectors: Artifact,
+    approximate: Artifact | None,
+    prompt: str | None,
+    opening: Opening,
+) -> Source:
+    from negmine.sources.ann import open_index
+    from negmine.sources.dense import DenseSource, load_query_encoder
+    from negmine.sources.vectors import Vectors
+
+    params = opening.params
+    return DenseSource(
+        opening.corpus,
+        Vectors(vectors),
+        lambda: load_query_encoder(
+            vectors,
+            name,
+            query_prompt=prompt,
+            batch_size=params.batch_size,
+            device=params.device,
+            trusted=params.trust_remote_code,
+        ),
+        memory=opening.budget.search,
+        ann=None
+        if approximate is None
+        else open_index(approximate, params.ann or "", opening.lists),
+        device=params.device,
+        together=opening.together,
+    )
+
+
+DENSE = Kind(
+    "dense",
+    _choose,
+    reads={
+        "index": (
+            "encoder",
+            "doc_prompt",
+            "pooling",
+            "normalize",
+            "max_length",
+            "batch_size",
+            "device",
+            "dtype",
+            "runtime",
+            "trust_remote_code",
+            "vectors",
+            "ann",
+        ),
+        "retrieve": ("query_prompt", "batch_size", "device", "trust_remote_code", "ann"),
+    },
+    places=(VECTORS_PLACE, ANN_PLACE),
+    children=_children,
+    counts=lambda names: {"encoders": list(names)},
+)

@@ -1,0 +1,122 @@
+"""What is to be known of a kind of source: its options, its artifacts, how it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from negmine import memory
+from negmine.inputs.asked import Asked as InputColumns
+from negmine.params.index import IndexParams
+from negmine.params.retrieve import RetrieveParams
+from negmine.sources.base import Source
+from negmine.sources.child import Child, Needs, Place
+from negmine.sources.union import Judgements
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.documents import Documents
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a source is opened with.
+
+    Attributes:
+        params: the options of ``retrieve``.
+        corpus: the documents.
+        qids: ids of the queries to mine, string [n].
+        texts: their texts, string [n].
+        judgements: all judged pairs of theirs.
+        columns: what the user said about the columns of files.
+        given: the negatives that a training set brought along.
+        budget: what may be held.
+        lists: bytes for each approximate index, beyond what one query reads of it.
+        together: queries that a model encodes together.
+        counts: takes what a source read and left out.
+        warnings: takes its losses in words.
+    """
+
+    params: RetrieveParams
+    corpus: Documents
+    qids: pa.Array
+    texts: pa.Array
+    judgements: Judgements
+    columns: InputColumns
+    given: Source | None
+    budget: memory.Budget
+    lists: int = 0
+    together: int = 1
+    counts: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SourceRef:
+    """A source that a run asks, not opened yet.
+
+    Attributes:
+        name: its name in the table.
+        open: opens it; None where there is nothing to be found.
+        artifact: its own in the index.
+        beside: what else of the index it reads, by role.
+        files: users' files by role, each as (layout, path).
+        identity: what stands for another package's code in the fingerprint.
+        needs: what it holds; asked when a run begins.
+    """
+
+    name: str
+    open: Callable[[Opening], Source | None]
+    artifact: Artifact | None = None
+    beside: Mapping[str, Artifact] = field(default_factory=dict)
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    identity: Any = None
+    needs: Callable[[], Needs] = Needs
+
+
+#: (options, what is written of each source by name, the index) -> the sources.
+Choose = Callable[[RetrieveParams, Mapping[str, str], Artifact], Sequence[SourceRef]]
+
+
+def _no_children(params: IndexParams) -> Sequence[Child]:
+    return ()
+
+
+def _declares_nothing(params: RetrieveParams) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of source. Its versions stand in the plans of its artifacts.
+
+    Attributes:
+        name: what it is called.
+        choose: checks the options of the sources of this kind that are asked; it is called where
+            there is none, too.
+        reads: per stage the options that belong to this kind alone.
+        places: where an index keeps its artifacts; the first is the source's own, whose role is
+            the source's name.
+        children: what an index makes for it.
+        declares: sources that options of ``retrieve`` bring without the index, as name -> spec.
+        option: that option.
+        implied: whether it is asked without being named, wherever it has something to say.
+        counts: of the names of its sources in an index, what the index's manifest tells.
+    """
+
+    name: str
+    choose: Choose
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
+    children: Callable[[IndexParams], Sequence[Child]] = _no_children
+    declares: Callable[[RetrieveParams], Mapping[str, str]] = _declares_nothing
+    option: str = ""
+    implied: bool = False
+    counts: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
+
+    def told(self, names: Sequence[str]) -> Mapping[str, Any]:
+        """What an index's manifest tells of its sources of this kind."""
+        if self.counts is not None:
+            return self.counts(names)
+        return {self.name: list(names)} if names else {}

@@ -1,0 +1,36 @@
+"""Other packages' sources: ``--source NAME=plugin:SOURCE``, found by their entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from negmine import plugins
+from negmine.params.retrieve import RetrieveParams
+from negmine.plugins import Plugin
+from negmine.sources.base import Source
+from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.table.artifacts.reading import Artifact
+
+
+def _declares(params: RetrieveParams) -> Mapping[str, str]:
+    entries = [entry.partition("=") for entry in params.source]
+    return {name: spec for name, _, spec in entries if spec.startswith(plugins.PREFIX)}
+
+
+def _choose(
+    params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
+) -> Sequence[SourceRef]:
+    parsed = {name: plugins.parse("source", spec, "--source") for name, spec in wanted.items()}
+    return [
+        SourceRef(name, partial(_open, plugin, argument), identity=[plugin.identity, argument])
+        for name, (plugin, argument) in parsed.items()
+    ]
+
+
+def _open(plugin: Plugin, argument: str | None, opening: Opening) -> Source:
+    made: Source = plugin.load()(argument, opening.corpus, opening.params)
+    return made
+
+
+PLUGIN = Kind("plugin", _choose, declares=_declares, option="--source")

@@ -1,0 +1,60 @@
+"""Opening the sources that a run asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from negmine import memory
+from negmine.errors import UsageError
+from negmine.params.retrieve import RetrieveParams
+from negmine.sources import Source
+from negmine.sources.kind import Opening
+from negmine.stages.retrieve.mining import parts_together, queries_per_part
+from negmine.stages.retrieve.setup import Setup
+from negmine.stages.retrieve.task import Task
+from negmine.table.documents import Documents
+
+
+def open_sources(
+    params: RetrieveParams, setup: Setup, task: Task, corpus: Documents, budget: memory.Budget
+) -> dict[str, Source]:
+    """Every source by name, in table order; what is to be told of them goes to the task.
+
+    Raises:
+        NegmineError: a source cannot be opened, or none is left.
+    """
+    opening = Opening(
+        params=params,
+        corpus=corpus,
+        qids=task.qids,
+        texts=task.texts,
+        judgements=task.judgements,
+        columns=task.asked,
+        given=task.given,
+        budget=budget,
+        lists=budget.lists // max(1, sum(bool(ref.beside) for ref in setup.sources.values())),
+        counts=task.counts,
+        warnings=task.warnings,
+    )
+    opened: dict[str, Source] = {}
+    # Users' files first: what is wrong with one is told before anything is loaded.
+    files = [name for name, ref in setup.sources.items() if ref.files]
+    for name in files:
+        if (found := setup.sources[name].open(opening)) is not None:
+            opened[name] = found
+    if files:
+        task.asked.settle(files, last=True)
+    implied = {ref.name: ref.open(opening) for ref in setup.implied}
+    known = {name: found for name, found in implied.items() if found is not None}
+    count = len(setup.sources) + len(known)
+    opening = replace(
+        opening, together=queries_per_part(params.k, count) * parts_together(params.k, count)
+    )
+    for name, ref in setup.sources.items():
+        if not ref.files and (found := ref.open(opening)) is not None:
+            opened[name] = found
+    if not opened and task.given is None:
+        raise UsageError(
+            "--source given: no negative is given", hint="Give --pairs a set that has negatives."
+        )
+    return {**{name: opened[name] for name in setup.sources if name in opened}, **known}
