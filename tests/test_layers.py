@@ -26,7 +26,7 @@ FLOORS = (
     {"stages"},
     {"commands", "recipe"},
     {"pipeline"},
-    {"api", "cli", "extend"},
+    {"api", "cli", "extend", "ledger"},
 )
 #: What has no floor: the package's own face, and the way into it.
 DOORS = {"__init__", "__main__"}

@@ -7,7 +7,7 @@ again, and draw the lines that they drew.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,23 @@ def filter_params(settings: Mapping[str, Any]) -> FilterParams:
         if name in known
     }
     return FilterParams(**given)
+
+
+def given_params(ledger: Candidates) -> FilterParams:
+    """The settings as they would be given to filter the same table into the same ledger.
+
+    A manifest records a file as an input, and the score that the sampler ordered by also where that
+    followed the score of the rules.
+    """
+    params = filter_params(ledger.params)
+    inputs = ledger.artifact.inputs
+    files = {
+        field.name: inputs[field.name]["path"]
+        for field in fields(FilterParams)
+        if field.metadata["path"] and field.name in inputs
+    }
+    sample_by = None if params.sample_by == params.by else params.sample_by
+    return replace(params, sample_by=sample_by, **files)
 
 
 def _bound(manifest: Mapping[str, Any]) -> Bound | None:
