@@ -176,7 +176,12 @@ def test_tables_with_texts(work: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("triplet", {}), ("n-tuple", {"scores": True}), ("flagembedding", {}), ("swift-embedding", {})],
+    [
+        ("triplet", {}),
+        ("n-tuple", {"scores": True}),
+        ("flagembedding", {}),
+        ("swift-embedding", {}),
+    ],
 )
 def test_examples_are_what_export_writes(
     work: Path, invoke: Invoke, name: str, options: dict[str, Any]
