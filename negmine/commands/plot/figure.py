@@ -8,10 +8,11 @@ print), and it has a name and a description for those who cannot see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-from negmine.commands.plot.marks import COLOURS, Marker, Panel, Steps, percent, ticks
+from negmine.commands.plot.axes import Axes, inner_ticks, spanned, y_told, y_values
+from negmine.commands.plot.marks import COLOURS, Marker, Panel, Series, Steps, ticks
 
 _FIGURE_WIDTH, _FIGURE_HEIGHT = 460, 250
 _FIGURE_LEFT, _FIGURE_RIGHT, _FIGURE_TOP, _FIGURE_BOTTOM = 50, 12, 24, 42
@@ -30,100 +31,105 @@ def figure(panel: Panel, ident: str, description: str) -> str:
         description: what the picture shows, in words.
     """
     roles = {s.name: s.role or f"c{i % len(COLOURS)}" for i, s in enumerate(panel.series)}
-    marks = [point for series in panel.series for point in series.points]
-    x_values = list(panel.x_range or ())
-    if not x_values:
-        x_values = [point.x for point in marks]
-        x_values += [x for steps in panel.steps for x in steps.edges]
-        x_values += [x for band in panel.bands for x, _, _ in band.points]
-        x_values += [marker.x for marker in panel.markers]
-    y_values = [point.y for point in marks]
-    y_values += [point.high for point in marks if point.high is not None]
-    y_values += [y for steps in panel.steps for y in steps.heights]
-    y_values += [y for band in panel.bands for point in band.points for y in point[1:]]
-    low, high = (min(x_values), max(x_values)) if x_values else (0.0, 1.0)
-    if high - low < 1e-12:
-        low, high = low - 0.5, high + 0.5
-    elif not panel.x_range and not panel.steps:
-        # Dots on the frame would be cut in half.
-        low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
-    x_ticks = [x for x in ticks([low, high]) if low - 1e-9 <= x <= high + 1e-9]
-    y_ticks = ticks([0.0, *y_values], about=4)
-
-    span = _FIGURE_WIDTH - _FIGURE_LEFT - _FIGURE_RIGHT
+    low, high = spanned(panel)
+    left, right = _FIGURE_LEFT, _FIGURE_WIDTH - _FIGURE_RIGHT
     shown = [marker for marker in panel.markers if low <= marker.x <= high]
-    levels = _levels([_FIGURE_LEFT + (m.x - low) / (high - low) * span for m in shown], shown)
-    top = _FIGURE_TOP + _LINE * (max(levels, default=-1) + 1)
-    floor = _FIGURE_HEIGHT - _FIGURE_BOTTOM
-    entries = list(roles) if panel.legend else []
-    total = _FIGURE_HEIGHT + _LINE * len(entries)
-
-    def across(x: float) -> float:
-        return _FIGURE_LEFT + (min(max(x, low), high) - low) / (high - low) * span
-
-    def up(y: float) -> float:
-        return floor - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (floor - top)
-
+    levels = _levels([left + (m.x - low) / (high - low) * (right - left) for m in shown], shown)
+    axes = Axes(
+        low,
+        high,
+        inner_ticks(low, high),
+        ticks([0.0, *y_values(panel)], about=4),
+        left,
+        right,
+        top=_FIGURE_TOP + _LINE * (max(levels, default=-1) + 1),
+        floor=_FIGURE_HEIGHT - _FIGURE_BOTTOM,
+    )
+    total = _FIGURE_HEIGHT + (_LINE * len(roles) if panel.legend else 0)
     lines = [
         f'<svg viewBox="0 0 {_FIGURE_WIDTH} {total}" role="img" '
         f'aria-labelledby="{ident}-title {ident}-desc">',
         f'<title id="{ident}-title">{escape(panel.title)}</title>',
         f'<desc id="{ident}-desc">{escape(description)}</desc>',
+        *_drawn_axes(panel, axes),
     ]
-    for y in y_ticks:
-        kind = "grid zero" if y == y_ticks[0] else "grid"
-        lines.append(_path(kind, [(_FIGURE_LEFT, up(y)), (_FIGURE_WIDTH - _FIGURE_RIGHT, up(y))]))
-        told = percent(y) if panel.y_percent else f"{y:.3g}"
-        lines.append(_label("axis", _FIGURE_LEFT - 6, up(y) + 4, _minus(told), "end"))
-    for x in x_ticks:
-        lines.append(_path("grid tick", [(across(x), floor), (across(x), floor + 4)]))
-        lines.append(_label("axis", across(x), floor + 17, _minus(f"{x:g}"), "middle"))
-    middle = _FIGURE_LEFT + span / 2
-    lines.append(_label("axis name", middle, _FIGURE_HEIGHT - 8, panel.x_label, "middle"))
-    lines.append(_label("axis name", 0, 12, panel.y_label))
-    for steps in panel.steps:
-        lines.append(_outline(steps, across, up))
+    lines += [_outline(steps, axes) for steps in panel.steps]
     for band in panel.bands:
-        corners = [(across(x), up(y)) for x, _, y in band.points]
-        corners += [(across(x), up(y)) for x, y, _ in reversed(band.points)]
-        lines.append(_path(f"area {band.role}", corners, closed=True))
+        corners = [(x, y) for x, _, y in band.points]
+        corners += [(x, y) for x, y, _ in reversed(band.points)]
+        lines.append(_path(f"area {band.role}", axes.places(corners), closed=True))
     # The first on top: it is the one that the others are compared with.
     for series in reversed(panel.series):
-        role = roles[series.name]
-        role += " single" if len(series.points) == 1 else ""
-        places = [(across(point.x), up(point.y)) for point in series.points]
-        if len(places) > 1:
-            lines.append(_path(f"line {role}", places))
-        for point, (x, y) in zip(series.points, places, strict=True):
-            if point.low is not None and point.high is not None:
-                lines.append(_path(f"whisker {role}", [(x, up(point.low)), (x, up(point.high))]))
-            told = f"{series.name}: {point.label}" if point.label else series.name
-            lines.append(
-                f'<circle class="dot {role}" cx="{x:.1f}" cy="{y:.1f}" '
-                f'r="{5 if len(places) == 1 else 3}"><title>{escape(told)}</title></circle>'
-            )
-        for index in (0, len(places) - 1) if panel.legend and len(places) > 1 else ():
-            x, y = places[index]
-            inward = x > _FIGURE_WIDTH - _FIGURE_RIGHT - 40
-            x, anchor = (x - 6, "end") if inward else (x + 6, "start")
-            lines.append(_label("axis", x, y - 6, series.points[index].label, anchor))
+        lines += _drawn_series(series, roles[series.name], axes, ends_named=panel.legend)
     for marker, level in zip(shown, levels, strict=True):
-        x, y = across(marker.x), _FIGURE_TOP + _LINE * level
-        if marker.low is not None and marker.high is not None:
-            left, right = across(marker.low), across(marker.high)
-            lines.append(
-                _path("area marker", [(left, top), (right, top), (right, floor), (left, floor)])
-            )
-        lines.append(_path("marker", [(x, y + 3), (x, floor)]))
-        lines.append(_label("marker", *_anchored(x, y, marker.label)))
+        lines += _drawn_marker(marker, axes, _FIGURE_TOP + _LINE * level)
+    lines += _legend(panel, roles) if panel.legend else []
+    return "\n".join([*lines, "</svg>"])
+
+
+def _drawn_axes(panel: Panel, axes: Axes) -> list[str]:
+    """The grid, its numbers, and the names of the axes."""
+    lines = []
+    for y in axes.y_ticks:
+        kind = "grid zero" if y == axes.y_ticks[0] else "grid"
+        lines.append(_path(kind, [(axes.left, axes.up(y)), (axes.right, axes.up(y))]))
+        told = _minus(y_told(panel, y))
+        lines.append(_label("axis", axes.left - 6, axes.up(y) + 4, told, "end"))
+    for x in axes.x_ticks:
+        at, floor = axes.across(x), axes.floor
+        lines.append(_path("grid tick", [(at, floor), (at, floor + 4)]))
+        lines.append(_label("axis", at, floor + 17, _minus(f"{x:g}"), "middle"))
+    middle = axes.left + (axes.right - axes.left) / 2
+    lines.append(_label("axis name", middle, _FIGURE_HEIGHT - 8, panel.x_label, "middle"))
+    lines.append(_label("axis name", 0, 12, panel.y_label))
+    return lines
+
+
+def _drawn_series(series: Series, role: str, axes: Axes, *, ends_named: bool) -> list[str]:
+    """A line through the points, the points with their names, and the names of its ends."""
+    lines = []
+    places = axes.places([(point.x, point.y) for point in series.points])
+    role += " single" if len(places) == 1 else ""
+    if len(places) > 1:
+        lines.append(_path(f"line {role}", places))
+    for point, (x, y) in zip(series.points, places, strict=True):
+        if point.low is not None and point.high is not None:
+            whisker = [(x, axes.up(point.low)), (x, axes.up(point.high))]
+            lines.append(_path(f"whisker {role}", whisker))
+        lines.append(
+            f'<circle class="dot {role}" cx="{x:.1f}" cy="{y:.1f}" '
+            f'r="{5 if len(places) == 1 else 3}"><title>{escape(series.told(point))}</title>'
+            "</circle>"
+        )
+    for index in (0, len(places) - 1) if ends_named and len(places) > 1 else ():
+        x, y = places[index]
+        inward = x > axes.right - 40
+        x, anchor = (x - 6, "end") if inward else (x + 6, "start")
+        lines.append(_label("axis", x, y - 6, series.points[index].label, anchor))
+    return lines
+
+
+def _drawn_marker(marker: Marker, axes: Axes, y: float) -> list[str]:
+    """A vertical line with its name at a height, and the range about it."""
+    lines, x, top, floor = [], axes.across(marker.x), axes.top, axes.floor
+    if marker.low is not None and marker.high is not None:
+        left, right = axes.across(marker.low), axes.across(marker.high)
+        corners = [(left, top), (right, top), (right, floor), (left, floor)]
+        lines.append(_path("area marker", corners))
+    lines.append(_path("marker", [(x, y + 3), (x, floor)]))
+    return [*lines, _label("marker", *_anchored(x, y, marker.label))]
+
+
+def _legend(panel: Panel, roles: Mapping[str, str]) -> list[str]:
+    """The names of the series, a line each, below the picture."""
+    lines = []
     single = {series.name for series in panel.series if len(series.points) == 1}
-    for number, name in enumerate(entries):
-        y = _FIGURE_HEIGHT + _LINE * number + 4
-        at = _FIGURE_LEFT + 4
-        kind = roles[name] + (" single" if name in single else "")
+    for number, (name, role) in enumerate(roles.items()):
+        at, y = _FIGURE_LEFT + 4, _FIGURE_HEIGHT + _LINE * number + 4
+        kind = role + (" single" if name in single else "")
         lines.append(f'<circle class="dot {kind}" cx="{at}" cy="{y - 4}" r="4"/>')
         lines.append(_label("legend", at + 10, y, name))
-    return "\n".join([*lines, "</svg>"])
+    return lines
 
 
 def _levels(places: Sequence[float], markers: Sequence[Marker]) -> list[int]:
@@ -156,12 +162,12 @@ def _anchored(x: float, y: float, label: str) -> tuple[float, float, str, str]:
     return x + 4, y + 10, label, "start"
 
 
-def _outline(steps: Steps, across: Callable[[float], float], up: Callable[[float], float]) -> str:
+def _outline(steps: Steps, axes: Axes) -> str:
     base = list(steps.base) or [0.0] * len(steps.heights)
 
     def walk(heights: Sequence[float]) -> list[tuple[float, float]]:
         return [
-            (across(edge), up(height))
+            (axes.across(edge), axes.up(height))
             for number, height in enumerate(heights)
             for edge in (steps.edges[number], steps.edges[number + 1])
         ]
@@ -171,7 +177,7 @@ def _outline(steps: Steps, across: Callable[[float], float], up: Callable[[float
             f"area {steps.role}", [*walk(steps.heights), *reversed(walk(base))], closed=True
         )
     first, last = steps.edges[0], steps.edges[-1]
-    ends = (across(first), up(base[0])), (across(last), up(base[-1]))
+    ends = axes.places([(first, base[0]), (last, base[-1])])
     return _path(f"line {steps.role}", [ends[0], *walk(steps.heights), ends[1]])
 
 

@@ -32,6 +32,10 @@ class Series:
     points: Sequence[Point] = field(default_factory=list)
     role: str = ""
 
+    def told(self, point: Point) -> str:
+        """One of its points in words."""
+        return f"{self.name}: {point.label}" if point.label else self.name
+
 
 @dataclass(frozen=True)
 class Steps:

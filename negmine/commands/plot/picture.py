@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from negmine.commands.plot.marks import COLOURS, Panel, percent, ticks
+from negmine.commands.plot.axes import Axes, y_told
+from negmine.commands.plot.marks import COLOURS, Panel, Series, ticks
 
 _WIDTH, _HEIGHT = 460, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 40, 52
@@ -44,51 +45,63 @@ def _panel(panel: Panel, colours: dict[str, str]) -> list[str]:
     x_ticks = ticks([point.x for point in marks])
     y_ticks = ticks([0.0, *(point.high or point.y for point in marks)])
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
-        up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
-        return (
-            _LEFT + across * (_WIDTH - _LEFT - _RIGHT),
-            _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
-        )
+    axes = Axes(
+        x_ticks[0],
+        x_ticks[-1],
+        x_ticks,
+        y_ticks,
+        left=_LEFT,
+        right=_WIDTH - _RIGHT,
+        top=_TOP,
+        floor=_HEIGHT - _BOTTOM,
+    )
+    lines = _drawn_axes(panel, axes)
+    for series in panel.series:
+        lines += _drawn_series(series, colours[series.name], axes)
+    return lines
 
+
+def _drawn_axes(panel: Panel, axes: Axes) -> list[str]:
+    """The title, the grid with its numbers, and the names of the axes."""
     lines = [_text(_WIDTH / 2, 20, panel.title, "middle", 'font-size="13" font-weight="bold"')]
-    for x in x_ticks:
-        at, floor = place(x, y_ticks[0])
-        lines.append(_line(at, floor, at, _TOP, "#e5e5e5"))
+    for x in axes.x_ticks:
+        at, floor = axes.across(x), axes.floor
+        lines.append(_line(at, floor, at, axes.top, "#e5e5e5"))
         lines.append(_text(at, floor + 16, f"{x:g}", "middle"))
-    for y in y_ticks:
-        wall, at = place(x_ticks[0], y)
-        lines.append(_line(wall, at, _WIDTH - _RIGHT, at, "#e5e5e5"))
-        told = percent(y) if panel.y_percent else f"{y:.3g}"
-        lines.append(_text(wall - 6, at + 4, told, "end"))
+    for y in axes.y_ticks:
+        at = axes.up(y)
+        lines.append(_line(axes.left, at, axes.right, at, "#e5e5e5"))
+        lines.append(_text(axes.left - 6, at + 4, y_told(panel, y), "end"))
     lines.append(_text(_WIDTH / 2, _HEIGHT - 14, panel.x_label, "middle"))
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     turn = f'transform="rotate(-90 14 {middle:.1f})"'
     lines.append(_text(14, middle, panel.y_label, "middle", turn))
-    for series in panel.series:
-        colour = colours[series.name]
-        places = [place(point.x, point.y) for point in series.points]
-        if len(places) > 1:
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-            lines.append(
-                f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-            )
-        for point, (x, y) in zip(series.points, places, strict=True):
-            if point.low is not None and point.high is not None:
-                bottom, top = place(point.x, point.low)[1], place(point.x, point.high)[1]
-                lines.append(_line(x, bottom, x, top, colour, 'stroke-opacity="0.35"'))
-            told = f"{series.name}: {point.label}" if point.label else series.name
-            lines.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">'
-                f"<title>{escape(told)}</title></circle>"
-            )
-        # Only the ends are named on the picture: the rest is in the tooltips and the table.
-        for index in dict.fromkeys((0, len(places) - 1)) if places else ():
-            x, y = places[index]
-            inward = x > _WIDTH - _RIGHT - 40
-            x, anchor = (x - 5, "end") if inward else (x + 5, "start")
-            lines.append(_text(x, y - 5, series.points[index].label, anchor, f'fill="{colour}"'))
+    return lines
+
+
+def _drawn_series(series: Series, colour: str, axes: Axes) -> list[str]:
+    """A line through the points, the points with their names, and the names of its ends."""
+    lines = []
+    places = axes.places([(point.x, point.y) for point in series.points])
+    if len(places) > 1:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        lines.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+        )
+    for point, (x, y) in zip(series.points, places, strict=True):
+        if point.low is not None and point.high is not None:
+            bottom, top = axes.up(point.low), axes.up(point.high)
+            lines.append(_line(x, bottom, x, top, colour, 'stroke-opacity="0.35"'))
+        lines.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">'
+            f"<title>{escape(series.told(point))}</title></circle>"
+        )
+    # Only the ends are named on the picture: the rest is in the tooltips and the table.
+    for index in dict.fromkeys((0, len(places) - 1)) if places else ():
+        x, y = places[index]
+        inward = x > axes.right - 40
+        x, anchor = (x - 5, "end") if inward else (x + 5, "start")
+        lines.append(_text(x, y - 5, series.points[index].label, anchor, f'fill="{colour}"'))
     return lines
 
 
