@@ -72,27 +72,40 @@ def explain(ledger: Candidates, qid: str) -> dict[str, Any]:
         score = part.score(params["by"])
     order = ranking.rank_order(part.query, score, part.docid)
     table = table.take(pa.array(order))
+    queries = ledger.queries(name)
+    text = queries.filter(pc.equal(queries.column("qid"), qid)).column("text")[0].as_py()
+    seen = recorded(ledger)
+    view = seen.view(table)
+    candidates = _candidates(table, ledger, _compared(table, view, seen.params))
+    return {
+        "qid": qid,
+        "query": text,
+        "by": params["by"],
+        "transform": params.get("transform", "none"),
+        "positives": [c["docid"] for c in candidates if c["label"] == 1],
+        "thresholds": thresholds(view, seen),
+        "limits": [{**line, "limit": _number(line["limit"])} for line in limits(view, seen.params)],
+        "rules": _rules(params, ledger.artifact.manifest),
+        "counts": _counts(candidates),
+        "candidates": candidates,
+    }
+
+
+def _candidates(
+    table: pa.Table, ledger: Candidates, compared: Mapping[int, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Every row with its text, its fate, and what a limit compared, by row."""
     docids = table.column("docid").combine_chunks()
     documents = ledger.documents
     texts = documents.texts(docids).to_pylist()
     kept = {name: documents.values(name, docids).to_pylist() for name in documents.kept}
-    queries = ledger.queries(name)
-    text = queries.filter(pc.equal(queries.column("qid"), qid)).column("text")[0].as_py()
+    repeated = _repeated(table, documents, ledger.params)
     sources = schemas.source_names(table.schema)
     scores = schemas.score_names(table.schema)
-    plain = ["qid", "docid", "label", "grade", "dropped_by", "selected"]
-    others = [
-        column
-        for column in table.schema.names
-        if column not in plain
-        and column not in {rank_column(source) for source in sources}
-        and column not in {score_column(score) for score in scores}
-    ]
-    repeated = _repeated(table, documents, params)
-    seen = recorded(ledger)
-    view = seen.view(table)
-    compared = _compared(table, view, seen.params)
-    candidates = [
+    told = {"qid", "docid", "label", "grade", "dropped_by", "selected"}
+    told |= {*map(rank_column, sources), *map(score_column, scores)}
+    others = [column for column in table.schema.names if column not in told]
+    return [
         {
             "docid": row["docid"],
             "label": row["label"],
@@ -110,18 +123,6 @@ def explain(ledger: Candidates, qid: str) -> dict[str, Any]:
         }
         for number, (row, document) in enumerate(zip(table.to_pylist(), texts, strict=True))
     ]
-    return {
-        "qid": qid,
-        "query": text,
-        "by": params["by"],
-        "transform": params.get("transform", "none"),
-        "positives": [c["docid"] for c in candidates if c["label"] == 1],
-        "thresholds": thresholds(view, seen),
-        "limits": [{**line, "limit": _number(line["limit"])} for line in limits(view, seen.params)],
-        "rules": _rules(params, ledger.artifact.manifest),
-        "counts": _counts(candidates),
-        "candidates": candidates,
-    }
 
 
 def thresholds(view: View, seen: Recorded) -> dict[str, float | None]:

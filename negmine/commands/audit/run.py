@@ -19,6 +19,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from negmine import log, rules
 from negmine.commands.audit import intervals as estimates
 from negmine.commands.audit.counting import Tally, try_setting
@@ -57,12 +60,7 @@ def run(
     source = artifacts.open_artifact(
         scored, ["retrieve", "rerank"], purpose="the scored candidates"
     )
-    schema = source.schema()
-    teacher = schemas.pick_score(schema, audit.teacher, "--teacher")
-    known = schemas.source_names(schema)
-    for name in audit.bias:
-        if name not in known:
-            raise UsageError(f"--bias: no source '{name}'", hint=did_you_mean(name, known))
+    teacher = _checked_teacher(source, audit)
     settings = settings_of(params, audit.sweep, source)
     plan = Plan(
         "audit",
@@ -102,59 +100,26 @@ def run(
     return Outcome(out, counts, warnings=warnings)
 
 
+def _checked_teacher(source: Artifact, audit: AuditParams) -> str:
+    """The score in which hardness is told; the sources of ``--bias`` are looked at, too."""
+    schema = source.schema()
+    teacher = schemas.pick_score(schema, audit.teacher, "--teacher")
+    known = schemas.source_names(schema)
+    for name in audit.bias:
+        if name not in known:
+            raise UsageError(f"--bias: no source '{name}'", hint=did_you_mean(name, known))
+    return teacher
+
+
 def measure(
     source: Artifact, settings: Sequence[Setting], audit: AuditParams, teacher: str
 ) -> tuple[dict[str, Any], list[str]]:
     """Hide, filter and count, for every scheme and setting; returns (report, warnings)."""
     sources = schemas.searched_names(source.schema())
-    qids, positives = queries_of(source)
-    several = int((positives > audit.keep).sum())
-    warnings: list[str] = []
-    if several:
-        schemes = [Scheme(RANDOM, runs=audit.seeds)]
-        schemes += [Scheme(f"biased:{name}", name) for name in audit.bias or sources]
-    else:
-        if audit.bias:
-            warnings.append(
-                f"--bias has no effect: no query has more than --keep {audit.keep} known positives "
-                "to hide some of"
-            )
-        if audit.keep > 1 or not (positives > 0).any():
-            raise UsageError(
-                f"no query has more than --keep {audit.keep} known positives: nothing to hide",
-                where=str(source.path),
-                hint="Lower --keep, or retrieve with judgements that name several positives.",
-            )
-        schemes = [Scheme(HELD_OUT, runs=max(2, audit.seeds))]
-        warnings.append(
-            "no query has two known positives: half of the queries lose their only one and it is "
-            "treated as a candidate. Survival is measured so, for rules that ask nothing of the "
-            "query's own positive; contamination, yield and hardness are those of a query without "
-            "any label"
-        )
-    tallies: dict[tuple[int, str], Tally | NegmineError] = {}
-    work = sum(scheme.runs for scheme in schemes) * len(settings)
-    with (
-        log.progress("auditing", work, " runs") as bar,
-        _quiet(),
-        tempfile.TemporaryDirectory(prefix="negmine-audit-") as folder,
-    ):
-        for scheme in schemes:
-            for seed in range(scheme.runs):
-                path = Path(folder) / "scored"
-                hidden = mask(source, path, scheme, audit.keep, seed)
-                for number, setting in enumerate(settings):
-                    key = (number, scheme.name)
-                    tally = tallies.setdefault(key, Tally(len(positives), sources))
-                    try:
-                        if not isinstance(tally, NegmineError):
-                            try_setting(setting.params, path, hidden, qids, tally, teacher, seed)
-                    except NegmineError as error:
-                        # One value of a sweep may be impossible; the others are still wanted.
-                        if setting.sweep is None:
-                            raise
-                        tallies[key] = error
-                    bar.update(1)
+    queries = queries_of(source)
+    positives = queries[1]
+    schemes, warnings = _schemes(source, positives, audit, sources)
+    tallies = _tallies(source, queries, settings, schemes, audit.keep, teacher)
     rows = []
     for number, setting in enumerate(settings):
         for scheme in schemes:
@@ -165,6 +130,7 @@ def measure(
                 rows.append({**row, "error": str(tally)})
             else:
                 rows.append({**row, **tally.result()})
+    several = int((positives > audit.keep).sum())
     report = {
         "scored": str(source.path),
         "fingerprint": source.fingerprint,
@@ -182,6 +148,70 @@ def measure(
         "rows": rows,
     }
     return report, warnings
+
+
+def _schemes(
+    source: Artifact, positives: np.ndarray, audit: AuditParams, sources: Sequence[str]
+) -> tuple[list[Scheme], list[str]]:
+    """Which positives are hidden, by how many each query has; and what the user should know."""
+    if (positives > audit.keep).any():
+        biased = [Scheme(f"biased:{name}", name) for name in audit.bias or sources]
+        return [Scheme(RANDOM, runs=audit.seeds), *biased], []
+    warnings = []
+    if audit.bias:
+        warnings.append(
+            f"--bias has no effect: no query has more than --keep {audit.keep} known positives "
+            "to hide some of"
+        )
+    if audit.keep > 1 or not (positives > 0).any():
+        raise UsageError(
+            f"no query has more than --keep {audit.keep} known positives: nothing to hide",
+            where=str(source.path),
+            hint="Lower --keep, or retrieve with judgements that name several positives.",
+        )
+    warnings.append(
+        "no query has two known positives: half of the queries lose their only one and it is "
+        "treated as a candidate. Survival is measured so, for rules that ask nothing of the "
+        "query's own positive; contamination, yield and hardness are those of a query without "
+        "any label"
+    )
+    return [Scheme(HELD_OUT, runs=max(2, audit.seeds))], warnings
+
+
+def _tallies(
+    source: Artifact,
+    queries: tuple[pa.Array, np.ndarray],
+    settings: Sequence[Setting],
+    schemes: Sequence[Scheme],
+    keep: int,
+    teacher: str,
+) -> dict[tuple[int, str], Tally | NegmineError]:
+    """What every setting does under every scheme, by (number of the setting, scheme)."""
+    sources = schemas.searched_names(source.schema())
+    qids, positives = queries
+    tallies: dict[tuple[int, str], Tally | NegmineError] = {}
+    work = sum(scheme.runs for scheme in schemes) * len(settings)
+    with (
+        log.progress("auditing", work, " runs") as bar,
+        _quiet(),
+        tempfile.TemporaryDirectory(prefix="negmine-audit-") as folder,
+    ):
+        for scheme, seed in [(s, seed) for s in schemes for seed in range(s.runs)]:
+            path = Path(folder) / "scored"
+            hidden = mask(source, path, scheme, keep, seed)
+            for number, setting in enumerate(settings):
+                key = (number, scheme.name)
+                tally = tallies.setdefault(key, Tally(len(positives), sources))
+                try:
+                    if not isinstance(tally, NegmineError):
+                        try_setting(setting.params, path, hidden, qids, tally, teacher, seed)
+                except NegmineError as error:
+                    # One value of a sweep may be impossible; the others are still wanted.
+                    if setting.sweep is None:
+                        raise
+                    tallies[key] = error
+                bar.update(1)
+    return tallies
 
 
 def _files(params: FilterParams) -> dict[str, dict[str, Any]]:

@@ -55,28 +55,6 @@ def distribution(found: Distribution, ident: str) -> Chart | None:
         [found.groups[name] for name in names],
         [limit.value for limit in found.limits] + ([0.0] if found.measure.kind != "score" else []),
     )
-    markers = [
-        plot.Marker(limit.value, _label(limit.rule, limit.low is not None), limit.low, limit.high)
-        for limit in found.limits
-    ]
-    if found.measure.kind != "score":
-        markers.insert(0, plot.Marker(0.0, "positive"))
-    # Behind first: what is chosen must be seen.
-    order = [name for name in ("random", "dropped", "positive", "selected") if name in names]
-    steps = [
-        plot.Steps(
-            name,
-            name,
-            edges.tolist(),
-            found.groups[name].shares(edges).tolist(),
-            filled=name in ("random",),
-        )
-        for name in order
-    ]
-    steps.insert(
-        len(steps) - 1 if "selected" in names else len(steps),
-        plot.Steps("selected", "selected", *_shape(found.groups["selected"], edges), filled=True),
-    )
     title = f"Score {found.measure.told}"
     panel = plot.Panel(
         title,
@@ -84,8 +62,8 @@ def distribution(found: Distribution, ident: str) -> Chart | None:
         "share of the group",
         [],
         y_percent=True,
-        steps=steps,
-        markers=markers,
+        steps=_outlines(found, names, edges),
+        markers=_lines(found),
         x_range=(float(edges[0]), float(edges[-1])),
     )
     told = [
@@ -100,12 +78,31 @@ def distribution(found: Distribution, ident: str) -> Chart | None:
         [f"limit: {limit.rule}", "", "", *map(number, (limit.low, limit.value, limit.high)), "", ""]
         for limit in found.limits
     ]
-    return Chart(
-        title,
-        plot.figure(panel, ident, "Histogram. " + "; ".join(told) + "."),
-        _quantile_heads(),
-        rows,
+    svg = plot.figure(panel, ident, "Histogram. " + "; ".join(told) + ".")
+    return Chart(title, svg, _quantile_heads(), rows)
+
+
+def _outlines(found: Distribution, names: Sequence[str], edges: np.ndarray) -> list[plot.Steps]:
+    """The groups' histograms, those behind first: what is chosen must be seen."""
+    order = [name for name in ("random", "dropped", "positive", "selected") if name in names]
+    steps = [
+        plot.Steps(name, name, *_shape(found.groups[name], edges), filled=name == "random")
+        for name in order
+    ]
+    steps.insert(
+        len(steps) - 1 if "selected" in names else len(steps),
+        plot.Steps("selected", "selected", *_shape(found.groups["selected"], edges), filled=True),
     )
+    return steps
+
+
+def _lines(found: Distribution) -> list[plot.Marker]:
+    """The rules' limits, and on a margin the positive itself."""
+    markers = [
+        plot.Marker(limit.value, _label(limit.rule, limit.low is not None), limit.low, limit.high)
+        for limit in found.limits
+    ]
+    return markers if found.measure.kind == "score" else [plot.Marker(0.0, "positive"), *markers]
 
 
 def _shape(histogram: Histogram, edges: np.ndarray) -> tuple[list[float], list[float]]:

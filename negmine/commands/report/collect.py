@@ -188,19 +188,7 @@ def collect(reader: Reader) -> Facts:
         Distribution(m, {g: Histogram(*ranges[m]) for g in GROUPS}, []) for m in measures
     ]
     margin = measures[1]
-    ranks = []
-    for source in reader.sources:
-        width = max(1, -(-deepest[source] // BUCKETS))
-        buckets = -(-deepest[source] // width)
-        ranks.append(
-            Ranks(
-                source,
-                np.zeros((len(FATES), deepest[source]), dtype=np.int64),
-                width,
-                Histogram(*ranges[margin], rows=max(1, buckets), cells=1024),
-                Histogram(*ranges[margin], rows=max(1, buckets), cells=1024),
-            )
-        )
+    ranks = [_ranks(source, deepest[source], ranges[margin]) for source in reader.sources]
     dropped: Counter[str] = Counter()
     dropped_queries: Counter[str] = Counter()
     found: Counter[tuple[int, int]] = Counter()
@@ -226,18 +214,28 @@ def collect(reader: Reader) -> Facts:
         reuse.add(part)
         limits.add(part)
         facts.short = _count_short(part, reader, chosen, facts.short)
-    facts.dropped = {name: Dropped(count, dropped_queries[name]) for name, count in dropped.items()}
     # The order in which rules are asked, which the manifest keeps; rules without a row too.
-    order = list(reader.ledger.counts.get("dropped", {}))
-    facts.dropped = {
-        name: facts.dropped.get(name, Dropped(0, 0)) for name in dict.fromkeys([*order, *dropped])
-    }
+    order = dict.fromkeys([*reader.ledger.counts.get("dropped", {}), *dropped])
+    facts.dropped = {name: Dropped(dropped[name], dropped_queries[name]) for name in order}
     facts.distributions = [replace(d, limits=limits.of(d.measure)) for d in distributions]
     facts.ranks = ranks
     facts.combinations = _named(found, reader.sources)
     facts.hubs = _hubs(reader, reuse)
     facts.chosen_per_query = dict(sorted(chosen.items()))
     return facts
+
+
+def _ranks(source: str, deepest: int, margins: tuple[float, float]) -> Ranks:
+    """Nothing counted yet of a source whose ranks go down to ``deepest``."""
+    width = max(1, -(-deepest // BUCKETS))
+    buckets = max(1, -(-deepest // width))
+    return Ranks(
+        source,
+        np.zeros((len(FATES), deepest), dtype=np.int64),
+        width,
+        Histogram(*margins, rows=buckets, cells=1024),
+        Histogram(*margins, rows=buckets, cells=1024),
+    )
 
 
 # --- ranges -----------------------------------------------------------------------------------

@@ -238,33 +238,45 @@ def judge(
         filled = _fill(table, decided, params, chosen)
         reason[filled] = -1
         chosen |= filled
-    survivors = reason < 0
-    # As sampled with "rank" (the order of the walk is its point), else by score.
-    by_score = decided.by if params.sampler != "rank" else -view.rank.astype(np.float64)
-    if params.order == "easy-first":
-        by_score = -decided.by
-    if _walks_by_score(params):
-        selected = np.where(chosen, place, 0).astype(np.int32)
-    else:
-        selected = ranking.numbered(view.query, by_score, view.docid, chosen)
+    selected = _numbered(decided, params, place, chosen)
     dropped_by = pa.DictionaryArray.from_arrays(
-        pa.array(reason, mask=survivors), pa.array(names, pa.string())
+        pa.array(reason, mask=reason < 0), pa.array(names, pa.string())
     ).cast(pa.string())
     table = table.append_column("dropped_by", dropped_by)
     table = table.append_column("selected", pa.array(selected, mask=selected == 0))
-    added = {
-        "filled": lambda: pa.array(filled),
-        "weight": lambda: _floats(decided.weight),
-        "difficulty": lambda: _floats(
-            weights.difficulty(
-                np.where(view.positive, np.nan, view.score - view.positive_score), fit.margins
-            )
-        ),
-        "tau_plus": lambda: _floats(np.full(len(reason), params.tau_plus, dtype=np.float64)),
-    }
     for name in optional_columns(params):
-        table = table.append_column(name, added[name]())
+        table = table.append_column(name, _optional(name, decided, params, fit, filled))
     return table, _stats(view, reason, names, selected, filled, params)
+
+
+def _numbered(
+    decided: Decided, params: FilterParams, place: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """The numbers 1, 2, ... of each query's chosen rows, 0 for the others, int32 [rows]."""
+    if _walks_by_score(params):
+        return np.where(chosen, place, 0).astype(np.int32)
+    view, order = decided.view, decided.by
+    if params.order == "easy-first":
+        order = -order
+    elif samplers.sampler(params.sampler).ranks:
+        # As sampled: the order of the walk is its point.
+        order = -view.rank.astype(np.float64)
+    return ranking.numbered(view.query, order, view.docid, chosen)
+
+
+def _optional(
+    name: str, decided: Decided, params: FilterParams, fit: Fit, filled: np.ndarray
+) -> pa.Array:
+    """One of the columns that only some settings write."""
+    view = decided.view
+    if name == "filled":
+        return pa.array(filled)
+    if name == "weight":
+        return _floats(decided.weight)
+    if name == "tau_plus":
+        return _floats(np.full(len(filled), params.tau_plus, dtype=np.float64))
+    margin = np.where(view.positive, np.nan, view.score - view.positive_score)
+    return _floats(weights.difficulty(margin, fit.margins))
 
 
 def _walks_by_score(params: FilterParams) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,32 +64,8 @@ def resolve(
 
     by = score(params.by, "--by", default)
     sample_by = score(params.sample_by, "--sample-by", by)
-    rank_by = None
-    if params.rank_by is not None:
-        rank_by = params.rank_by.removeprefix(rank_column(""))
-        known = schemas.source_names(schema)
-        if rank_by not in known:
-            raise UsageError(f"--rank-by: no source '{rank_by}'", hint=did_you_mean(rank_by, known))
-    single = next((rule for rule in rules.asked(params) if rule.ranks == "one"), None)
-    if single is not None and rank_by is None:
-        sources = schemas.searched_names(schema)
-        if by not in sources and len(sources) > 1:
-            raise UsageError(
-                f"{single.option} needs --rank-by: the ranks of several sources are mixed",
-                hint=f"One of: {', '.join(sources)}.",
-            )
-        rank_by = by if by in sources else sources[0]
-    changes: dict[str, Any] = {}
-    if params.guide is not None:
-        changes["guide"] = score(params.guide, "--guide", by)
-    weight = weights.weight(params.weight)
-    if weight is not None and weight.second:
-        if params.weight_by is None:
-            raise UsageError(
-                f"--weight {params.weight} needs --weight-by, the second model's score"
-            )
-        changes["weight_by"] = score(params.weight_by, "--weight-by", by)
-        changes["weight_student"] = score(params.weight_student, "--weight-student", sample_by)
+    rank_by = _rank_by(params, schema, by)
+    changes = _other_scores(params, score, by, sample_by)
     bounds.check_all(params)
     rules.check(params)
     if params.calibrate_by is not None:
@@ -112,6 +88,51 @@ def resolve(
             hint="Add --by p_relevant.",
         )
     return params, columns
+
+
+def _rank_by(params: FilterParams, schema: pa.Schema, by: str) -> str | None:
+    """The source whose rank counts: the one that is named, or the one that a rule needs."""
+    if params.rank_by is not None:
+        rank_by = params.rank_by.removeprefix(rank_column(""))
+        known = schemas.source_names(schema)
+        if rank_by not in known:
+            raise UsageError(f"--rank-by: no source '{rank_by}'", hint=did_you_mean(rank_by, known))
+        return rank_by
+    single = next((rule for rule in rules.asked(params) if rule.ranks == "one"), None)
+    if single is None:
+        return None
+    sources = schemas.searched_names(schema)
+    if by not in sources and len(sources) > 1:
+        raise UsageError(
+            f"{single.option} needs --rank-by: the ranks of several sources are mixed",
+            hint=f"One of: {', '.join(sources)}.",
+        )
+    return by if by in sources else sources[0]
+
+
+def _other_scores(
+    params: FilterParams, score: Callable[[str | None, str, str], str], by: str, sample_by: str
+) -> dict[str, Any]:
+    """The other scores that are read, by their full names.
+
+    Args:
+        params: settings.
+        score: finds (a name, for an option, or else another name) among the table's scores.
+        by: the score that rules read.
+        sample_by: the score that the sampler orders by.
+    """
+    changes: dict[str, Any] = {}
+    if params.guide is not None:
+        changes["guide"] = score(params.guide, "--guide", by)
+    weight = weights.weight(params.weight)
+    if weight is not None and weight.second:
+        if params.weight_by is None:
+            raise UsageError(
+                f"--weight {params.weight} needs --weight-by, the second model's score"
+            )
+        changes["weight_by"] = score(params.weight_by, "--weight-by", by)
+        changes["weight_student"] = score(params.weight_student, "--weight-student", sample_by)
+    return changes
 
 
 def _calibrate_by(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) -> str:
