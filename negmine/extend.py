@@ -21,7 +21,7 @@ from negmine.params.filter import FilterParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.rules.base import Border, Rule, Scaled, View, always, comparing, constant
-from negmine.scorers import HasPlacement, Prompts, Scorer
+from negmine.scorers import GoesOn, HasPlacement, Prompts, Scorer
 from negmine.sources import Asked, Capabilities, HasCapabilities, Hits, ScoresPairs, Source
 from negmine.table.documents import Documents
 from negmine.table.ranking import positions_in_group, rank_order, string_codes
@@ -37,6 +37,7 @@ __all__ = [
     "ExportParams",
     "FilterParams",
     "Format",
+    "GoesOn",
     "HasCapabilities",
     "HasPlacement",
     "Hits",

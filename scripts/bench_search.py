@@ -60,7 +60,9 @@ class Lookup:
         """Nothing was loaded."""
         return {}
 
-    def encode(self, texts: Sequence[str], side: Any, progress: Any = None) -> np.ndarray:
+    def encode(
+        self, texts: Sequence[str], side: Any, progress: Any = None, checkpoint: Any = None
+    ) -> np.ndarray:
         """The generated vectors of the numbered queries."""
         return self.vectors[np.array(texts, dtype=np.int64)]
 

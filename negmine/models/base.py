@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from negmine.errors import InvalidDataError
+from negmine.models.checkpoint import Checkpoint
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef
 from negmine.models.tokens import Ints
@@ -74,8 +75,12 @@ class CrossEncoder(Protocol):
         documents: Sequence[str],
         pairs: npt.NDArray[np.integer],
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Scores:
-        """One float32 score per row ``(query index, document index)`` of ``pairs``."""
+        """One float32 score per row ``(query index, document index)`` of ``pairs``.
+
+        Rows that ``checkpoint`` has are not made again.
+        """
 
 
 def checked(pairs: npt.NDArray[np.integer]) -> Ints:
@@ -154,8 +159,17 @@ class Encoder(Protocol):
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:
         """Tokens of each text as the model reads it, by which batches are cut."""
 
-    def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
-        """One C-contiguous float32 row per text, in the order of the texts."""
+    def encode(
+        self,
+        texts: Sequence[str],
+        side: Side,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Vectors:
+        """One C-contiguous float32 row per text, in the order of the texts.
+
+        Rows that ``checkpoint`` has are not made again.
+        """
 
 
 def check_finite(values: npt.NDArray[np.float32], ref: ModelRef) -> None:

@@ -13,6 +13,7 @@ from negmine.errors import UsageError
 from negmine.models import onnx_graph
 from negmine.models.base import CrossEncoderSettings, Progress, Scores, check_finite, checked
 from negmine.models.batching import length_batches
+from negmine.models.checkpoint import Checkpoint, resumed
 from negmine.models.devices import Placement
 from negmine.models.pairs import PairTokenizer, pair_tokenizer
 from negmine.models.resolve import ModelRef, local_folder, onnx_file
@@ -71,6 +72,7 @@ class _OnnxCrossEncoder:
         documents: Sequence[str],
         pairs: npt.NDArray[np.integer],
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Scores:
         """One float32 score per row ``(query index, document index)`` of ``pairs``."""
         pairs = checked(pairs)
@@ -89,7 +91,8 @@ class _OnnxCrossEncoder:
                 progress(len(rows))
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        self.room.run(batches, lengths, work, self.placement)
+        batches, kept = resumed(batches, work, out, checkpoint, progress)
+        self.room.run(batches, lengths, kept, self.placement)
         if self.settings.activation == "sigmoid":
             # In float64, where the exponential of a large negative logit does not overflow.
             out = (1 / (1 + np.exp(-out.astype(np.float64)))).astype(np.float32)

@@ -22,6 +22,7 @@ from negmine.models.base import (
     check_finite,
 )
 from negmine.models.batching import length_batches
+from negmine.models.checkpoint import Checkpoint, resumed
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.room import Room
@@ -69,7 +70,13 @@ class _OnnxEncoder:
             **self.room.facts(),
         }
 
-    def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
+    def encode(
+        self,
+        texts: Sequence[str],
+        side: Side,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Vectors:
         """One C-contiguous float32 row per text, in the order of the texts."""
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         tokens, token_types = self._tokens(texts, side)
@@ -89,7 +96,8 @@ class _OnnxEncoder:
                 progress(len(rows))
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        self.room.run(batches, lengths, work, self.placement)
+        batches, kept = resumed(batches, work, out, checkpoint, progress)
+        self.room.run(batches, lengths, kept, self.placement)
         return out
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:

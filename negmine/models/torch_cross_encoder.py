@@ -13,6 +13,7 @@ import numpy.typing as npt
 from negmine.errors import UsageError
 from negmine.models.base import CrossEncoderSettings, Progress, Scores, check_finite, checked
 from negmine.models.batching import length_batches, token_budget
+from negmine.models.checkpoint import Checkpoint, resumed
 from negmine.models.devices import Placement, choose
 from negmine.models.pairs import PairRows, PairTokenizer, pair_tokenizer, probes
 from negmine.models.resolve import ModelRef
@@ -66,6 +67,7 @@ class _TorchCrossEncoder:
         documents: Sequence[str],
         pairs: npt.NDArray[np.integer],
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Scores:
         """One float32 score per row ``(query index, document index)`` of ``pairs``."""
         import torch
@@ -85,8 +87,9 @@ class _TorchCrossEncoder:
                 progress(len(rows))
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
+        batches, kept = resumed(batches, work, out, checkpoint, progress)
         with torch.inference_mode(), autocast(self.placement):
-            self.room.run(batches, lengths, work, self.placement)
+            self.room.run(batches, lengths, kept, self.placement)
         return out
 
     def lengths(

@@ -21,6 +21,7 @@ from negmine.models.base import (
     check_finite,
 )
 from negmine.models.batching import length_batches, token_budget
+from negmine.models.checkpoint import Checkpoint, resumed
 from negmine.models.devices import Placement, choose
 from negmine.models.resolve import ModelRef, read_json
 from negmine.models.room import Room
@@ -74,7 +75,13 @@ class _TorchEncoder:
         made = self._tokens(texts, side)
         return characters(texts, self.max_length) if made is None else made[0]["input_ids"].lengths
 
-    def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Vectors:
+    def encode(
+        self,
+        texts: Sequence[str],
+        side: Side,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Vectors:
         """One C-contiguous float32 row per text, in the order of the texts."""
         import torch
 
@@ -92,9 +99,10 @@ class _TorchEncoder:
                 progress(len(rows))
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
+        batches, kept = resumed(batches, work, out, checkpoint, progress)
         # One autocast over all batches: it keeps the weights it has converted.
         with torch.inference_mode(), autocast(self.placement):
-            self.room.run(batches, lengths, work, self.placement)
+            self.room.run(batches, lengths, kept, self.placement)
         return out
 
     def _prompt(self, side: Side) -> str | None:

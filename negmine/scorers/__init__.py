@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from negmine import plugins
+from negmine.models.checkpoint import Checkpoint
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.rerank import RerankParams
@@ -37,6 +38,21 @@ class HasPlacement(Protocol):
     @property
     def placement(self) -> Placement:
         """Its device and number format."""
+
+
+@runtime_checkable
+class GoesOn(Protocol):
+    """A scorer that goes on where an interrupted run stopped; other packages' need not."""
+
+    def score_on(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Callable[[int], None] | None,
+        checkpoint: Checkpoint,
+    ) -> np.ndarray:
+        """As :meth:`Scorer.score`, without making again what ``checkpoint`` has."""
 
 
 @dataclass(frozen=True)

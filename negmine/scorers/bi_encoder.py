@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from negmine.models.base import EncoderSettings
+from negmine.models.checkpoint import Checkpoint
 from negmine.models.devices import Placement
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import ModelRef
@@ -52,8 +53,19 @@ class BiEncoderScorer:
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """Inner product of each pair, summed in float64 and rounded once."""
+        return self.score_on(queries, documents, pairs, progress, None)
+
+    def score_on(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Callable[[int], None] | None,
+        checkpoint: Checkpoint | None,
+    ) -> np.ndarray:
+        """Likewise, without encoding again the documents that ``checkpoint`` has."""
         left = self._encoder.encode(queries, "query")
-        right = self._encoder.encode(documents, "document")
+        right = self._encoder.encode(documents, "document", None, checkpoint)
         result = np.empty(len(pairs), dtype=np.float32)
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
             chunk = pairs[start : start + _PAIRS_AT_ONCE]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from negmine.models.base import CrossEncoderSettings
+from negmine.models.checkpoint import Checkpoint
 from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef
@@ -49,8 +50,19 @@ class CrossEncoderScorer:
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """The model's score of each pair."""
+        return self.score_on(queries, documents, pairs, progress, None)
+
+    def score_on(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Callable[[int], None] | None,
+        checkpoint: Checkpoint | None,
+    ) -> np.ndarray:
+        """Likewise, without scoring again the pairs that ``checkpoint`` has."""
         queries, documents = self._prompted(queries, documents)
-        return self._model.score(queries, documents, pairs, progress)
+        return self._model.score(queries, documents, pairs, progress, checkpoint)
 
     def model_rows(
         self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray, most: int

@@ -68,7 +68,8 @@ def build(
 
     def encoded(encoder: Encoder, target: str, name: str) -> np.ndarray:
         texts = full_text(documents.artifact.read(name)).to_pylist()
-        return encoder.encode(texts, "document", progress)
+        kept = writer.checkpoint(target, encoder.describe())
+        return encoder.encode(texts, "document", progress, kept)
 
     def skipped(target: str, name: str) -> None:
         progress(documents.artifact.rows(name))

@@ -23,7 +23,7 @@ from negmine.models.resolve import ModelRef
 from negmine.params import output_affecting
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
-from negmine.scorers import HasPlacement, Prompts, Scorer, load_scorer, refer
+from negmine.scorers import GoesOn, HasPlacement, Prompts, Scorer, load_scorer, refer
 from negmine.sources import kinds
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking
@@ -198,7 +198,7 @@ def score(
         over_parts(
             limited(source, params.limit),
             finished=writer.has,
-            make=partial(_scored, bar=bar),
+            make=partial(_scored, bar=bar, writer=writer),
             write=write,
             models=scorers,
             prepare=lambda parts: _with_texts(parts, params, source, at_once),
@@ -240,7 +240,7 @@ def _with_texts(
 
 
 def _scored(
-    scorers: Mapping[str, Scorer], name: str, part: _Part, *, bar: log.Progress
+    scorers: Mapping[str, Scorer], name: str, part: _Part, *, bar: log.Progress, writer: Writer
 ) -> tuple[pa.Table, dict[str, int]]:
     """One part with its new columns, and its counts; scorers see only this part's texts."""
     picked = part.table.filter(pa.array(part.wanted))
@@ -257,9 +257,12 @@ def _scored(
     table = part.table
     for scorer_name, scorer in scorers.items():
         column = np.zeros(table.num_rows, dtype=np.float32)
-        column[part.wanted] = scorer.score(
-            asked.column("text").to_pylist(), documents, pairs, bar.update
-        )
+        given = (asked.column("text").to_pylist(), documents, pairs, bar.update)
+        if isinstance(scorer, GoesOn):
+            kept = writer.checkpoint(name, scorer.describe(), of=scorer_name)
+            column[part.wanted] = scorer.score_on(*given, kept)
+        else:
+            column[part.wanted] = scorer.score(*given)
         bar.update(int((~part.wanted).sum()))
         table = table.append_column(score_column(scorer_name), pa.array(column, mask=~part.wanted))
     return table, {

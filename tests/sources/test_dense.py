@@ -36,7 +36,9 @@ class LookupEncoder:
     def describe(self) -> dict[str, object]:
         return {"dtype": "float32"}
 
-    def encode(self, texts: Sequence[str], side: Any, progress: Any = None) -> np.ndarray:
+    def encode(
+        self, texts: Sequence[str], side: Any, progress: Any = None, checkpoint: Any = None
+    ) -> np.ndarray:
         if progress is not None:
             progress(len(texts))
         return np.array([self.vectors[text] for text in texts], dtype=np.float32)
@@ -274,7 +276,9 @@ def test_several_encoders_write_what_one_writes_and_go_on_where_it_ended(
     assert len(want) == 15
 
     class Breaks(LookupEncoder):
-        def encode(self, texts: Sequence[str], side: Any, progress: Any = None) -> np.ndarray:
+        def encode(
+            self, texts: Sequence[str], side: Any, progress: Any = None, checkpoint: Any = None
+        ) -> np.ndarray:
             if "160" in texts:
                 raise InvalidDataError("the ninth part breaks")
             return super().encode(texts, side, progress)
@@ -314,7 +318,9 @@ def test_queries_are_encoded_in_groups_of_their_own(
     asked: list[list[str]] = []
 
     class Counting(LookupEncoder):
-        def encode(self, texts: Sequence[str], side: Any, progress: Any = None) -> np.ndarray:
+        def encode(
+            self, texts: Sequence[str], side: Any, progress: Any = None, checkpoint: Any = None
+        ) -> np.ndarray:
             asked.append(list(texts))
             return super().encode(texts, side, progress)
 

@@ -96,7 +96,9 @@ class RandomEncoder:
         """No tokens."""
         return np.zeros(len(texts), dtype=np.int64)
 
-    def encode(self, texts: Sequence[str], side: str, progress: Any = None) -> np.ndarray:
+    def encode(
+        self, texts: Sequence[str], side: str, progress: Any = None, checkpoint: Any = None
+    ) -> np.ndarray:
         """Random unit vectors."""
         vectors = self._random.standard_normal((len(texts), self.dimension), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -24,8 +24,7 @@ from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
 from negmine.table.names import rank_column
 
-#: Rows of a part, about: the unit of every later stage's memory and of resuming. A slow scorer on a
-#: slow machine does ten pairs a second, so this is the most that a kill costs: some minutes.
+#: Rows of a part, about: the unit of every later stage's memory and of resuming.
 PART_ROWS = 8_192
 #: Parts up to so many hits of a source, and so many queries, are encoded together: a few full
 #: batches of a model, whatever the memory.

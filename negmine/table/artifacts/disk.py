@@ -89,6 +89,11 @@ def load_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
+def content_of(path: Path) -> bytes:
+    """The bytes of a file; none where there is no file."""
+    return path.read_bytes() if path.is_file() else b""
+
+
 def whole_lines(path: Path) -> list[bytes]:
     """The lines of a file without a last one that no line end closes."""
     return path.read_bytes().split(b"\n")[:-1]
@@ -173,6 +178,19 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add bytes to a file, which may be new; they are on the disk when this returns."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut(path: Path, size: int) -> None:
+    """Leave so many bytes of a file."""
+    os.truncate(path, size)
+
+
 # --- removing ---------------------------------------------------------------------------------
 
 
@@ -201,6 +219,17 @@ def remove_hidden(path: Path) -> None:
     """Remove what an interrupted run left half-written."""
     for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
         remove(leftover)
+
+
+def checkpoint_of(path: Path, of: str = "") -> Path:
+    """Where the unfinished rows of a part (or of one column of it) are kept."""
+    return path.parent / f".{path.name}{'.' if of else ''}{of}.checkpoint"
+
+
+def remove_checkpoints(path: Path) -> None:
+    """Remove the unfinished rows of all parts in a folder."""
+    for leftover in path.glob(".*.checkpoint"):
+        remove_file(leftover)
 
 
 # --- journal and lock -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +30,7 @@ from negmine.log import event
 from negmine.table import schema as schemas
 from negmine.table import writers as files
 from negmine.table.artifacts import disk
+from negmine.table.artifacts.checkpoint import Checkpoint
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
@@ -84,6 +86,7 @@ class Writer:
         self._journal = journal
         self._files = done
         self._waiting: dict[str, int] = {}
+        self._checkpoints: dict[str, list[Checkpoint]] = {}
         self._settled = time.monotonic()
         self._run = RunFacts()
 
@@ -92,6 +95,9 @@ class Writer:
 
     def __exit__(self, _: object = None, error: BaseException | None = None, *__: object) -> None:
         name_place(error, self.path)
+        with contextlib.suppress(OSError, MemoryError):
+            for checkpoint in chain.from_iterable(self._checkpoints.values()):
+                checkpoint.flush()
         if error is None:
             self.settle()
         else:
@@ -135,6 +141,19 @@ class Writer:
         """The counts recorded with a finished file."""
         stats: dict[str, Any] = self._files[name]["stats"]
         return stats
+
+    def checkpoint(self, name: str, made_of: Mapping[str, Any], of: str = "") -> Checkpoint:
+        """Where a model keeps the rows that it has made of a file that is not finished.
+
+        Args:
+            name: the file.
+            made_of: what else decides the rows: they are nobody else's.
+            of: the column, where a file has several.
+        """
+        path = disk.checkpoint_of(self.path / name, of)
+        found = Checkpoint(path, {"plan": self.plan.fingerprint, "name": name, **made_of})
+        self._checkpoints.setdefault(name, []).append(found)
+        return found
 
     def add_table(
         self, name: str, table: pa.Table, schema: pa.Schema, stats: Mapping[str, Any] | None = None
@@ -236,6 +255,9 @@ class Writer:
             disk.publish(target)
         for folder in {target.parent for target in targets.values()}:
             flush_to_disk(folder)
+        for name in targets:
+            for checkpoint in self._checkpoints.pop(name, ()):
+                checkpoint.remove()
         self._waiting.clear()
         self._settled = time.monotonic()
 
@@ -270,6 +292,7 @@ class Writer:
         manifest["files"] = dict(sorted(self._files.items()))
         manifest["run"] = {**facts, "resumed_files": self.resumed}
         write_json(self.path / MANIFEST, manifest)
+        disk.remove_checkpoints(self.path)
         disk.remove_file(self.path / JOURNAL)
         flush_to_disk(self.path)
         return Artifact(self.path, manifest)
@@ -338,4 +361,5 @@ def _clear(path: Path, names: Iterable[str]) -> None:
     flush_to_disk(path)
     for name in names:
         disk.remove(path / name)
+    disk.remove_checkpoints(path)
     remove_hidden(path)
