@@ -23,7 +23,7 @@ from negmine.inputs.sets.base import QUERY
 from negmine.inputs.sets.lists import POSITIVE
 from negmine.params import values
 from negmine.stages.stage import STAGES, chain
-from negmine.table import writers as files
+from negmine.table import writers
 from negmine.table.documents import PART_DOCUMENTS
 from negmine.table.ids import content_ids
 
@@ -278,7 +278,7 @@ def _written(path: Path, table: pa.Table) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     table = table.replace_schema_metadata(None)
     starts = range(0, max(1, table.num_rows), PART_DOCUMENTS)
-    files.write_parquet(path, (table.slice(s, PART_DOCUMENTS) for s in starts), table.schema)
+    writers.write_parquet(path, (table.slice(s, PART_DOCUMENTS) for s in starts), table.schema)
     return path
 
 

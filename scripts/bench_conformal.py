@@ -28,8 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.learning.calibration import leave_one_out, needed, threshold
-from negmine.table import artifacts, ranking
-from negmine.table import schema as schemas
+from negmine.table import artifacts, ranking, schemas
 from negmine.table.names import score_column
 from negmine.table.part import Part
 

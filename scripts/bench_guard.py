@@ -270,19 +270,19 @@ def rates() -> dict[str, dict[str, list[int]]]:
     import numpy as np
     import pyarrow as pa
 
-    from negmine.dedup import minhash as identity
+    from negmine.dedup import minhash
 
     found: dict[str, dict[str, list[int]]] = {}
     for kind in SENTENCES:
         rows = list(pairs(kind))
         texts = pa.array([text for row in rows for text in row[2:]])
-        made = identity.describe(texts)
+        made = minhash.describe(texts)
         left, right = np.arange(0, len(texts), 2), np.arange(1, len(texts), 2)
         told = (made.size[left] > 0) & (made.size[right] > 0)
         same = told & (made.content[left] == made.content[right])
-        near = told & (identity.similarity(made.signature, left, right) >= NEAR) & ~same
+        near = told & (minhash.similarity(made.signature, left, right) >= NEAR) & ~same
         for row, one, other in zip(rows, same, near, strict=True):
-            asked = identity.clusters(pa.array(row[2:]), DUPLICATE)
+            asked = minhash.clusters(pa.array(row[2:]), DUPLICATE)
             counts = found.setdefault(kind, {}).setdefault(f"{row[0]} {row[1]}", [0, 0, 0, 0])
             for place, hit in enumerate((True, one, other, asked[0] >= 0)):
                 counts[place] += int(hit)

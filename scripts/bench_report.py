@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from negmine.table import artifacts
-from negmine.table import schema as schemas
+from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Artifact, Plan
 
 DOCUMENTS, PER_QUERY, QUERIES_PER_PART = 100_000, 200, 40

@@ -39,7 +39,7 @@ from negmine.stages import retrieve
 from negmine.table import artifacts
 from negmine.table.artifacts import Plan
 from negmine.table.documents import PART_DOCUMENTS, Documents
-from negmine.table.schema import DOCUMENTS
+from negmine.table.schemas import DOCUMENTS
 
 SEED = 20_240
 #: Scores closer than this are ties to a float32 inner product.

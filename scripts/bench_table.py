@@ -26,8 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.stages.retrieve.mining import PART_ROWS
-from negmine.table import artifacts
-from negmine.table import schema as schemas
+from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Artifact, Plan
 from negmine.table.documents import PART_DOCUMENTS
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from negmine.table import artifacts
-from negmine.table import schema as schemas
+from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Artifact, Plan
 
 Row = Mapping[str, Any]

@@ -21,8 +21,7 @@ from negmine.sources import bm25
 from negmine.stages import rerank as rerank_stage
 from negmine.stages.index import documents as index_documents
 from negmine.stages.retrieve import mining, task
-from negmine.table import ranking
-from negmine.table import writers as files
+from negmine.table import ranking, writers
 from negmine.table.artifacts import MANIFEST
 from tests.chains import call, commands, make_chain, make_data, small_parts
 from tests.conftest import require_packages
@@ -235,8 +234,8 @@ def test_a_layout_that_goes_astray(
 def test_a_row_that_is_not_written(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: str
 ) -> None:
-    real = files.write_tables
-    monkeypatch.setattr(files, "write_tables", lambda *given: real(*given) - 1)
+    real = writers.write_tables
+    monkeypatch.setattr(writers, "write_tables", lambda *given: real(*given) - 1)
     out = tmp_path / result
     fails("export", made / "work" / "ledger", "-o", out, what="examples: ", out=out)
     assert not out.is_file()

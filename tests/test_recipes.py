@@ -14,8 +14,7 @@ from negmine.params import ExportParams, FilterParams, RerankParams, RetrievePar
 from negmine.stages import export
 from negmine.stages import filter as filtering
 from negmine.stages.stage import STAGES
-from negmine.table import artifacts
-from negmine.table import schema as schemas
+from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Plan
 from tests import promises
 from tests.chains import make_data

@@ -21,8 +21,7 @@ from negmine.rules import Border, View
 from negmine.rules.base import Unit
 from negmine.stages import rank_only
 from negmine.stages.filter.recorded import Recorded, recorded
-from negmine.table import ranking
-from negmine.table import schema as schemas
+from negmine.table import ranking, schemas
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.documents import Documents
 from negmine.table.names import rank_column, score_column

@@ -32,7 +32,7 @@ from negmine.inputs.guessing import (
     tried,
 )
 from negmine.sources import kinds
-from negmine.table import writers as files
+from negmine.table import writers
 from negmine.table.names import check_name
 
 #: An encoder that a first recipe may name, and the package that carries it for offline use.
@@ -93,7 +93,7 @@ def run(
     if out == "-":
         sys.stdout.write(text)
         return
-    files.write_new_text(Path(out), text, replace=force)
+    writers.write_new_text(Path(out), text, replace=force)
     log.event(f"wrote {out}: read it, then: negmine run {out}")
     print(out, flush=True)
 

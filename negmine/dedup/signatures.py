@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from negmine.dedup import minhash as identity
+from negmine.dedup import minhash
 from negmine.engine.parts import over_parts
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
@@ -34,7 +34,7 @@ ROW = np.dtype(
         ("content", "<u8"),
         ("untitled", "<u8"),
         ("size", "<i4"),
-        ("signature", "<u2", (identity.PERMUTATIONS,)),
+        ("signature", "<u2", (minhash.PERMUTATIONS,)),
     ]
 )
 #: Corpora up to these sizes are described whole, once per process: an audit filters many times.
@@ -47,7 +47,7 @@ _described: dict[tuple[str, str], np.ndarray] = {}
 def plan(documents: Artifact) -> Plan:
     """What the signatures of these documents are made from."""
     return Plan(
-        STAGE, VERSION, {"permutations": identity.PERMUTATIONS}, artifacts={"documents": documents}
+        STAGE, VERSION, {"permutations": minhash.PERMUTATIONS}, artifacts={"documents": documents}
     )
 
 
@@ -83,7 +83,7 @@ def describe(texts: pa.Array, titles: pa.Array | pa.ChunkedArray) -> np.ndarray:
     found = np.empty(len(texts), dtype=ROW)
     if isinstance(titles, pa.ChunkedArray):
         titles = titles.combine_chunks()
-    made = identity.describe(texts, titles)
+    made = minhash.describe(texts, titles)
     found["content"], found["untitled"], found["size"] = made.content, made.untitled, made.size
     found["signature"] = made.signature.astype(np.uint16)
     return found

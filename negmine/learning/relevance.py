@@ -31,8 +31,7 @@ import pyarrow as pa
 from scipy.special import expit
 
 from negmine.errors import MissingDependencyError, UsageError
-from negmine.table import draws, ranking
-from negmine.table import schema as schemas
+from negmine.table import draws, ranking, schemas
 from negmine.table.names import LIKENESS, NOT_SEARCHED, rank_column, score_column
 from negmine.table.part import Part
 

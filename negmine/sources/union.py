@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.sources.base import Hits
-from negmine.table import ranking
-from negmine.table import schema as schemas
+from negmine.table import ranking, schemas
 from negmine.table.names import rank_column, score_column
 
 
@@ -130,7 +129,7 @@ def union(qids: pa.Array, candidates: Candidates) -> pa.Table:
         candidates: its pairs.
 
     Returns:
-        A table of :func:`negmine.table.schema.candidates`, grouped by query in the group's
+        A table of :func:`negmine.table.schemas.candidates`, grouped by query in the group's
         order; within a query by best rank over the sources, then docid.
     """
     worst = np.iinfo(np.int32).max

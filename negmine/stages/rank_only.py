@@ -11,7 +11,7 @@ from negmine import rules
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.sampling import samplers, weights
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.candidates import Candidates
 from negmine.table.names import NOT_SEARCHED, score_column
 from negmine.table.part import UNRANKED, Part

@@ -26,8 +26,7 @@ from negmine.params.values import named, per_name
 from negmine.scorers import GoesOn, HasPlacement, Prompts, Scorer, load_scorer, refer
 from negmine.sources import kinds
 from negmine.stages.outcome import Outcome
-from negmine.table import artifacts, ranking
-from negmine.table import schema as schemas
+from negmine.table import artifacts, ranking, schemas
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates, open_candidates

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from negmine.errors import UsageError, did_you_mean
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.artifacts.reading import Artifact, open_artifact
 from negmine.table.documents import Documents
 from negmine.table.names import VECTORS

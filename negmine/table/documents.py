@@ -14,8 +14,8 @@ from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
 from negmine.table.ids import content_ids
 from negmine.table.names import meta_column
-from negmine.table.schema import DOCUMENTS
-from negmine.table.schema import documents as documents_schema
+from negmine.table.schemas import DOCUMENTS
+from negmine.table.schemas import documents as documents_schema
 
 #: A part is closed at this many documents or bytes of text, whichever comes first. It is the unit
 #: of encoding and of resuming, and the most text that a stage holds at a time.
@@ -110,7 +110,7 @@ def write_documents(
     """Store a stream of documents in parts, repeated ids once.
 
     Args:
-        batches: record batches of :func:`negmine.table.schema.documents`, each at most a few
+        batches: record batches of :func:`negmine.table.schemas.documents`, each at most a few
             thousand rows.
         writer: where the parts go; parts that an interrupted run finished are kept.
         limit: stop after this many documents.

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from negmine.table.names import rank_column, score_column
 from negmine.table.ranking import Codes, query_numbers
-from negmine.table.schema import searched_names
+from negmine.table.schemas import searched_names
 
 #: Rank of a row that no source retrieved.
 UNRANKED = np.iinfo(np.int32).max

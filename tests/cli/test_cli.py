@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from negmine.table import artifacts
-from negmine.table import schema as schemas
+from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Plan
 from tests.conftest import Invoke, run_cli, write_jsonl
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from negmine.dedup import copies
-from negmine.dedup import minhash as identity
+from negmine.dedup import copies, minhash
 
 pytest.importorskip("rensa")
 
@@ -57,7 +56,7 @@ def by_all_pairs(
 def test_groups_are_those_of_every_pair(seed: int, at: float) -> None:
     rng = np.random.default_rng(seed)
     texts = families(rng, 60)
-    described = identity.describe(pa.array(texts))
+    described = minhash.describe(pa.array(texts))
     signature = described.signature.astype(np.uint16)
     query = np.repeat(np.arange(4), 40)
     document = np.concatenate([rng.permutation(len(texts))[:40] for _ in range(4)])

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from negmine.dedup import minhash as identity
+from negmine.dedup import minhash
 from negmine.dedup.normal import normalise
 
 pytest.importorskip("rensa")
@@ -35,23 +35,23 @@ def jaccard(a: list[str], b: list[str], n: int = 3) -> float:
 def test_minhash_estimates_the_jaccard_similarity_of_word_triples(cut: int) -> None:
     other = WORDS[cut:]
     texts = pa.array([" ".join(WORDS), " ".join(other)])
-    described = identity.describe(texts)
+    described = minhash.describe(texts)
     assert described.size.tolist() == [58, 58 - cut]
-    found = identity.similarity(described.signature, np.array([0]), np.array([1]))
+    found = minhash.similarity(described.signature, np.array([0]), np.array([1]))
     assert found[0] == pytest.approx(jaccard(WORDS, other), abs=0.13)
 
 
 def test_short_and_empty_texts() -> None:
-    described = identity.describe(pa.array(["one", "one", "", "two words"]))
+    described = minhash.describe(pa.array(["one", "one", "", "two words"]))
     assert described.size.tolist() == [1, 1, 0, 1]
     assert (described.signature[0] == described.signature[1]).all()
     query, positive = np.zeros(4, dtype=int), np.array([True, False, False, False])
-    found = identity.near_duplicate(
+    found = minhash.near_duplicate(
         query, positive, np.arange(4), described.size, described.signature, 0.8
     )
     assert found.tolist() == [False, True, False, False]
     # Two empty texts are not each other's duplicates.
-    found = identity.near_duplicate(
+    found = minhash.near_duplicate(
         query, positive, np.array([2, 2, 2, 2]), described.size, described.signature, 0.8
     )
     assert not found.any()
@@ -72,13 +72,13 @@ def test_unlike_pairs_are_told_early_and_the_same(at: float) -> None:
     left, right = np.arange(300), np.arange(300, 600)
     expected = (signature[left] == signature[right]).mean(axis=1) >= at
     assert expected[:2].tolist() == [True, False]
-    assert identity.similar(signature, left, right, at).tolist() == expected.tolist()
+    assert minhash.similar(signature, left, right, at).tolist() == expected.tolist()
 
 
 def test_positive_pairs_stay_within_the_query() -> None:
     query = np.array([0, 0, 0, 1, 1, 2])
     positive = np.array([True, False, True, False, False, True])
-    left, right = identity.positive_pairs(query, positive)
+    left, right = minhash.positive_pairs(query, positive)
     assert list(zip(left.tolist(), right.tolist(), strict=True)) == [(1, 0), (1, 2)]
 
 
@@ -92,7 +92,7 @@ def test_clusters_of_queries() -> None:
         "",
         "",
     ]
-    found = identity.clusters(pa.array(texts), 0.9)
+    found = minhash.clusters(pa.array(texts), 0.9)
     assert found[0] == found[2] == found[3] >= 0
     assert found[[1, 4, 5, 6]].tolist() == [-1, -1, -1, -1]
 
@@ -101,13 +101,13 @@ def test_siblings() -> None:
     query = np.array([0, 0, 0, 0, 1])
     positive = np.array([True, False, False, False, False])
     docids = pa.chunked_array([["p#1", "p#2", "p2#1", "p", "p#3"]])
-    found = identity.siblings(query, positive, docids, "#[0-9]+")
+    found = minhash.siblings(query, positive, docids, "#[0-9]+")
     assert found.tolist() == [False, True, False, True, False]
 
 
 def test_texts_without_a_letter_are_alone() -> None:
     texts = pa.array(["???", "", "..."])
-    assert identity.clusters(texts, 0.9).tolist() == [-1, -1, -1]
+    assert minhash.clusters(texts, 0.9).tolist() == [-1, -1, -1]
 
 
 # What is nearly the same, by runs of characters where there are no spaces.
@@ -125,9 +125,9 @@ CHINESE = (
 @pytest.mark.parametrize("passage", [THAI, CHINESE])
 def test_near_duplicates_without_spaces(passage: str) -> None:
     texts = [passage, passage + passage[:4], passage[: len(passage) // 2]]
-    described = identity.describe(pa.array(texts))
+    described = minhash.describe(pa.array(texts))
     left, right = np.array([0, 0]), np.array([1, 2])
-    near, far = identity.similarity(described.signature, left, right)
+    near, far = minhash.similarity(described.signature, left, right)
     assert near > 0.8
     assert far < 0.6
 
@@ -145,8 +145,8 @@ def test_one_word_of_a_short_question_makes_another() -> None:
         ("return a + b - c", "return a - b + c"),
     ]
     texts = pa.array([text for pair in pairs for text in pair])
-    assert (identity.clusters(texts, 0.9) == -1).all()
+    assert (minhash.clusters(texts, 0.9) == -1).all()
     copies = pa.array([f"{text}?" for pair in pairs for text in pair])
-    both = identity.clusters(pa.concat_arrays([texts, copies]), 0.9)
+    both = minhash.clusters(pa.concat_arrays([texts, copies]), 0.9)
     assert (both[: len(texts)] == both[len(texts) :]).all()
     assert len(set(both.tolist())) == len(texts)

@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from negmine.dedup import minhash as identity
-from negmine.dedup import signatures
+from negmine.dedup import minhash, signatures
 from negmine.errors import InvalidDataError
 from negmine.params import FilterParams, IndexParams
 from negmine.stages import filter as filtering
@@ -125,7 +124,7 @@ def test_rows_come_in_the_order_asked_for(work: Path) -> None:
     docids = pa.array(["d71", "d3", "d40", "d2"])
     stored = signatures.Signatures(documents)
     found = stored.take(docids)
-    expected = identity.describe(*documents.titled(docids))
+    expected = minhash.describe(*documents.titled(docids))
     assert found["content"].tolist() == expected.content.tolist()
     assert found["size"].tolist() == expected.size.tolist()
     assert np.array_equal(found["signature"], expected.signature & 0xFFFF)

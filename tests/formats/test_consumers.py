@@ -23,7 +23,7 @@ from negmine.errors import UsageError
 from negmine.formats.base import Chosen, Measure, Options, tables
 from negmine.params import ExportParams
 from negmine.stages import export
-from negmine.table import writers as files
+from negmine.table import writers
 from tests.formats.conftest import make_ledger
 
 
@@ -356,7 +356,7 @@ def test_colbert_loads_a_folder(ledger: Path, tmp_path: Path, name: str) -> None
 def test_tabs_and_line_ends_in_a_text_do_not_break_a_tsv(tmp_path: Path) -> None:
     table = pa.table({"number": [0, 1], "text": ["a\tb\r\nc", "d\u2028e"]})
     with (tmp_path / "x.tsv").open("wb") as file:
-        assert files.write_tsv(file, [table]) == 2
+        assert writers.write_tsv(file, [table]) == 2
     assert (tmp_path / "x.tsv").read_bytes().decode() == "0\ta b c\n1\td\u2028e\n"
 
 

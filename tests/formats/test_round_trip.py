@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from negmine import formats
 from negmine.formats.base import Chosen, Options, tables
 from negmine.inputs import Problems, Reading, read_examples
-from negmine.table import writers as files
+from negmine.table import writers
 
 #: Text of any kind, and what readers of lines and fields could trip over.
 _TEXTS = st.one_of(
@@ -115,7 +115,7 @@ def written(truth: Truth, name: str, options: Options, path: Path, suffix: str) 
         raw = replace(raw, docids=pa.array([str(n) for n in range(len(raw.docids))]))
     examples = layout.layout(raw, options)
     found = list(tables(examples, raw))
-    files.write_tables(path, suffix, iter(found), examples.schema)
+    writers.write_tables(path, suffix, iter(found), examples.schema)
     return [row for table in found for row in table.to_pylist()]
 
 

@@ -11,7 +11,7 @@ from negmine.learning.calibration import Bound
 from negmine.learning.fit import Fit
 from negmine.params import FilterParams
 from negmine.rules import borders
-from negmine.table import schema as schemas
+from negmine.table import schemas
 
 CASES = [
     FilterParams(range_min=4),

@@ -18,7 +18,7 @@ from negmine.sources.base import Asked
 from negmine.table import artifacts
 from negmine.table.artifacts import Plan
 from negmine.table.documents import Documents
-from negmine.table.schema import DOCUMENTS
+from negmine.table.schemas import DOCUMENTS
 
 DIMENSION = 16
 

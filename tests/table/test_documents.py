@@ -16,7 +16,7 @@ from negmine.table import documents as module
 from negmine.table.artifacts import Plan
 from negmine.table.documents import Documents, SeenIds, full_text, write_documents
 from negmine.table.ids import content_ids
-from negmine.table.schema import DOCUMENTS
+from negmine.table.schemas import DOCUMENTS
 
 
 def batch(*rows: tuple[str, str, str]) -> pa.RecordBatch:

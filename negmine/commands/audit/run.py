@@ -35,8 +35,7 @@ from negmine.params.commands import AuditParams
 from negmine.params.filter import FilterParams
 from negmine.stages import filter as filtering
 from negmine.stages.outcome import Outcome
-from negmine.table import artifacts
-from negmine.table import schema as schemas
+from negmine.table import artifacts, schemas
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 

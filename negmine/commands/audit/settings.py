@@ -14,7 +14,7 @@ from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params import values as params_values
 from negmine.params.filter import FilterParams
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import score_column
 from negmine.table.part import known_scores

@@ -11,8 +11,7 @@ from negmine import memory
 from negmine.commands.estimate.chain import Chain, known_to_be_made, twice
 from negmine.commands.estimate.cost import Cost, Watch
 from negmine.commands.estimate.rehearsal import restricted, spread, written
-from negmine.dedup import minhash as identity
-from negmine.dedup import signatures
+from negmine.dedup import minhash, signatures
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.params.filter import FilterParams
 from negmine.stages import filter as filtering
@@ -74,5 +73,5 @@ def _described(documents: Documents) -> float:
     batches = list(spread(documents, 400))
     texts = pa.concat_arrays([full_text(batch).cast(pa.large_string()) for batch in batches])
     with Watch() as watch:
-        identity.describe(texts)
+        minhash.describe(texts)
     return watch.seconds / max(1, len(texts))

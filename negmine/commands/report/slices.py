@@ -14,8 +14,7 @@ from negmine import rules
 from negmine.params.filter import FilterParams
 from negmine.rules import View, guide
 from negmine.stages.filter.recorded import Recorded, recorded
-from negmine.table import draws
-from negmine.table import schema as schemas
+from negmine.table import draws, schemas
 from negmine.table.candidates import Candidates
 from negmine.table.part import Part, positive_scores
 

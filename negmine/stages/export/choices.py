@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Examples, Kind, Measure, nothing
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column, score_column
 from negmine.table.part import Part

@@ -17,8 +17,7 @@ from negmine.params import output_affecting
 from negmine.stages.export.choices import Piece, Side
 from negmine.stages.export.maker import Maker
 from negmine.stages.outcome import Outcome
-from negmine.table import artifacts
-from negmine.table import writers as files
+from negmine.table import artifacts, writers
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
@@ -54,7 +53,7 @@ def export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
             suffix=maker.suffix,
         )
         # `load_dataset` reads neither arrays nor fields between spaces, whatever it is told.
-        loads = not maker.layout.numbered and maker.suffix not in files.FIELD_SUFFIXES
+        loads = not maker.layout.numbered and maker.suffix not in writers.FIELD_SUFFIXES
         if loads and not writer.has(_METADATA):
             writer.add_text(_METADATA, metadata)
         if maker.params.card and not writer.has(_CARD):

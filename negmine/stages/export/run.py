@@ -14,8 +14,7 @@ from negmine.stages.export.folder import export_folder, of_held_out
 from negmine.stages.export.maker import Maker
 from negmine.stages.export.setup import Setup, held_out_file, plan, set_up
 from negmine.stages.outcome import Outcome
-from negmine.table import artifacts
-from negmine.table import writers as files
+from negmine.table import artifacts, writers
 from negmine.table.artifacts.plan import Plan
 from negmine.table.conservation import conserve
 
@@ -47,7 +46,7 @@ def _written(maker: Maker, setup: Setup, out: Path, force: bool) -> Outcome:
     """Write the examples where they go: lines, a folder, a file, or two of a split."""
     params, suffix = maker.params, setup.suffix
     if str(out) == "-":
-        write = files.write_fields if suffix in files.FIELD_SUFFIXES else files.write_jsonl
+        write = writers.write_fields if suffix in writers.FIELD_SUFFIXES else writers.write_jsonl
         write(sys.stdout.buffer, maker.tables("all"))
         sys.stdout.flush()
         return Outcome(out, maker.counts("all"), warnings=maker.warnings("all"))
@@ -73,7 +72,7 @@ def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, force: bool) -
         found = artifacts.file_manifest(out)
         return Outcome(out, dict(found["counts"]), True, list(found["warnings"]))
     with writer:
-        rows = files.write_tables(
+        rows = writers.write_tables(
             writer.hidden, maker.suffix, maker.tables(side), maker.no_examples().schema
         )
         counts = maker.counts(side)

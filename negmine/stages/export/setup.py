@@ -12,9 +12,7 @@ from negmine.params.export import ExportParams
 from negmine.stages import rank_only
 from negmine.stages.export import options as export_options
 from negmine.stages.export.choices import Side
-from negmine.table import joins as kept
-from negmine.table import schema as schemas
-from negmine.table import writers as files
+from negmine.table import joins, schemas, writers
 from negmine.table.artifacts.plan import Plan
 from negmine.table.candidates import Candidates, open_candidates
 
@@ -50,7 +48,7 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
     export_options.check(params, layout, out, suffix)
     source = open_candidates(ledger, ["filter"], purpose="the ledger")
     if params.group_by is not None:
-        kept.check(params.group_by, source.documents, "--group-by")
+        joins.check(params.group_by, source.documents, "--group-by")
     by = schemas.pick_score(source.schema(), params.score_by or source.params["by"], "--score-by")
     if layout.scores == "always" or (layout.scores == "asked" and params.scores):
         _refuse_unscored(params, source, by)
@@ -101,9 +99,9 @@ def _plugged(params: ExportParams) -> dict[str, str]:
 def _suffix(params: ExportParams, layout: formats.Format, out: Path) -> str | None:
     """The suffix of the file to write; None for a folder."""
     if str(out) == "-":
-        fields = layout.suffixes[0] in files.FIELD_SUFFIXES
+        fields = layout.suffixes[0] in writers.FIELD_SUFFIXES
         return layout.suffixes[0] if fields else ".jsonl"
-    suffix = files.suffix_of(out)
+    suffix = writers.suffix_of(out)
     if suffix is None and (out.is_dir() or not out.suffix):
         return None
     if suffix not in layout.suffixes:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from negmine import rules
 from negmine.dedup.copies import repeats
-from negmine.learning import passes as fitting
+from negmine.learning import passes
 from negmine.learning.fit import Fit
 from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params.filter import FilterParams
@@ -116,7 +116,7 @@ def decide(
         columns.rank_by,
         pseudo=pseudo,
         flags=flags,
-        group=fitting.group_of(table, params, groups),
+        group=passes.group_of(table, params, groups),
         fit=fit,
         unscored=columns.by in columns.unscored,
     )

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import log
-from negmine.dedup import copies
-from negmine.dedup import minhash as identity
+from negmine.dedup import copies, minhash
 from negmine.dedup.normal import normalise
 from negmine.dedup.signatures import Signatures, outdated
 from negmine.errors import MissingInputError, UsageError
@@ -28,8 +27,7 @@ from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sources.vectors import pair_cosines
 from negmine.stages.filter import own_documents
 from negmine.stages.filter.own_documents import SameIds
-from negmine.table import joins as kept
-from negmine.table import ranking
+from negmine.table import joins, ranking
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
 from negmine.table.draws import digests, digests_of
@@ -59,7 +57,7 @@ class _Group:
             where no setting asks.
     """
 
-    parts: list[kept.NamedTable]
+    parts: list[joins.NamedTable]
     rows: list[np.ndarray]
     features: np.ndarray | None = None
     bands: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint64))
@@ -111,12 +109,12 @@ class _Queries:
         """Clusters of near-duplicate queries over all parts, with their known positives."""
         every = pa.chunked_array(list(self._qids.values()), pa.string()).combine_chunks()
         texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
-        cluster = identity.clusters(texts, at)
+        cluster = minhash.clusters(texts, at)
         shared = np.flatnonzero(cluster >= 0)
         near = every.take(pa.array(shared))
         number = pc.index_in(pa.chunked_array(self._owner, pa.string()), value_set=near)
         mine = number.is_valid().to_numpy(zero_copy_only=False)
-        keys = identity.pair_keys(
+        keys = minhash.pair_keys(
             cluster[shared][number.drop_null().to_numpy()], np.concatenate(self._docs)[mine]
         )
         stops = np.cumsum([len(some) for some in self._qids.values()])
@@ -146,13 +144,13 @@ class Guard:
         self._excluded: pa.Array | None = None
         self._cosines = _cosines(params.near_duplicate_cosine)
         if params.sibling_by is not None:
-            kept.check(params.sibling_by, source.documents, "--sibling-by")
+            joins.check(params.sibling_by, source.documents, "--sibling-by")
         self._vectors = {
             name: source.unit_vectors(name)
             for name in (*self._cosines, *params.closer_than_positive)
         }
 
-    def flags(self, parts: Iterable[kept.NamedTable], label: Label) -> Iterator[Flagged]:
+    def flags(self, parts: Iterable[joins.NamedTable], label: Label) -> Iterator[Flagged]:
         """The masks of each part, in order.
 
         Args:
@@ -179,13 +177,13 @@ class Guard:
             found.update(self._text_flags(name, table, group, row))
         if params.chunk_suffix is not None:
             try:
-                found["sibling"] = identity.siblings(
+                found["sibling"] = minhash.siblings(
                     query, positive, table.column("docid"), params.chunk_suffix
                 )
             except pa.ArrowInvalid as error:
                 raise UsageError(f"--chunk-suffix is no regular expression: {error}") from error
         if group.parents is not None:
-            shared = identity.sharing(query, positive, group.parents[row])
+            shared = minhash.sharing(query, positive, group.parents[row])
             found["sibling"] = shared | found.get("sibling", False)
         if (duplicates := self._survey.duplicates) is not None:
             # By part: a set of all queries would be hashed again for every one.
@@ -193,7 +191,7 @@ class Guard:
             cluster = clusters[pc.index_in(qids, value_set=asked).to_numpy()]
             asked_twice = np.flatnonzero(~positive & (cluster >= 0))
             docids = table.column("docid").take(pa.array(asked_twice))
-            keys = identity.pair_keys(cluster[asked_twice], digests_of(docids))
+            keys = minhash.pair_keys(cluster[asked_twice], digests_of(docids))
             found["duplicate_query"] = np.zeros(len(query), dtype=bool)
             _, known = ranking.find(duplicates.keys, keys)
             found["duplicate_query"][asked_twice[known]] = True
@@ -258,12 +256,12 @@ class Guard:
         if params.empty_texts:
             found["empty_text"] = ~told & ~positive
         if params.same_text:
-            found["same_text"] = told & identity.same_text(query, positive, content)
+            found["same_text"] = told & minhash.same_text(query, positive, content)
         if self._asks:
             text, own = self._own(name, table, group, row, content)
             found["query_text"], found["own_document"] = text & ~positive, own & ~positive
         if params.near_duplicates:
-            found["near_duplicate"] = identity.near_duplicate(
+            found["near_duplicate"] = minhash.near_duplicate(
                 query, positive, row, size, signature, params.near_duplicate_at
             )
         if params.repeated_texts:
@@ -293,7 +291,7 @@ class Guard:
 
     # --- texts --------------------------------------------------------------------------------
 
-    def _groups(self, parts: Iterable[kept.NamedTable]) -> Iterator[_Group]:
+    def _groups(self, parts: Iterable[joins.NamedTable]) -> Iterator[_Group]:
         """Parts whose documents are looked up together, as many as memory allows."""
         if not self._texts and self._params.sibling_by is None:
             for part in parts:
@@ -308,7 +306,7 @@ class Guard:
         signatures = Signatures(documents)
         # Bands are about as large as what they are made of.
         at_once = signatures.fitting(self.at_once // (1 + self._params.repeated_texts))
-        group: list[kept.NamedTable] = []
+        group: list[joins.NamedTable] = []
         # At most so many documents: counted only when rows alone could exceed what fits, and then
         # seldom again, because a group that is more than half full is closed.
         size = held = 0
@@ -328,7 +326,7 @@ class Guard:
             yield self._group(group, documents, signatures)
 
     def _group(
-        self, parts: list[kept.NamedTable], documents: Documents, signatures: Signatures
+        self, parts: list[joins.NamedTable], documents: Documents, signatures: Signatures
     ) -> _Group:
         docids, rows = distinct([table.column("docid") for _, table in parts])
         features = signatures.take(docids) if self._texts else None
@@ -380,7 +378,7 @@ class Guard:
         found: dict[str, np.ndarray] = {}
         query, positive = part.query, part.positive
         row = self._source.documents.rows(part.table.column("docid").combine_chunks())
-        left, right = identity.positive_pairs(query, positive)
+        left, right = minhash.positive_pairs(query, positive)
         if self._cosines:
             near = np.zeros(len(query), dtype=bool)
             for name, at in self._cosines.items():

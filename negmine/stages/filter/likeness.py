@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from negmine.dedup import minhash as identity
+from negmine.dedup import minhash
 from negmine.dedup.signatures import Signatures
 from negmine.engine.parts import groups
 from negmine.learning import similarity
@@ -54,7 +54,7 @@ def join(
                 source_name: pair_cosines(found, documents_rows[row], pairs.left, pairs.right)
                 for source_name, found in vectors.items()
             }
-            like["text"] = identity.similarity(
+            like["text"] = minhash.similarity(
                 features["signature"], row[pairs.left], row[pairs.right]
             )
             for kind, values in like.items():

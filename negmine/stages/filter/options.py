@@ -15,7 +15,7 @@ from negmine.params import bounds
 from negmine.params.filter import FilterParams
 from negmine.sampling import weights
 from negmine.stages import rank_only
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.names import meta_column, rank_column, score_column
 
 

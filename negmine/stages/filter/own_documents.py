@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.dedup import minhash as identity
+from negmine.dedup import minhash
 from negmine.dedup.normal import normalise
 from negmine.dedup.shingles import DOCUMENT, shingles
 from negmine.table.candidates import Candidates
@@ -114,7 +114,7 @@ def agreeing(queries: Sequence[str], texts: pa.Array, titles: pa.Array) -> np.nd
         titles: the titles that they begin with, empty where there is none.
     """
     asked = normalise(pa.array(queries, pa.large_string()))
-    described = identity.describe(texts, titles)
+    described = minhash.describe(texts, titles)
     digest = digests(asked.texts)
     told = pc.not_equal(asked.texts, "").to_numpy(zero_copy_only=False)
     same = (digest == described.content) | (digest == described.untitled)

@@ -19,7 +19,7 @@ from negmine.learning.calibration import Bound
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.rules.base import View
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
 from negmine.table.names import meta_column, score_column

@@ -35,9 +35,7 @@ from negmine.stages.filter.options import Columns, optional_columns, wants_relev
 from negmine.stages.filter.setup import Setup, plan, set_up
 from negmine.stages.filter.short_advice import Sample, advice
 from negmine.stages.outcome import Outcome
-from negmine.table import artifacts, draws
-from negmine.table import joins as kept
-from negmine.table import schema as schemas
+from negmine.table import artifacts, draws, joins, schemas
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
@@ -222,7 +220,7 @@ def _flagged(
 ) -> Iterator[tuple[str, tuple[pa.Table, Flags]]]:
     """Name and (part, what the guard says of its rows)."""
 
-    def learned() -> Iterator[kept.NamedTable]:
+    def learned() -> Iterator[joins.NamedTable]:
         for name, part in _read(params, source, names, guard.at_once):
             yield name, with_relevance(part, fit)
 
@@ -235,15 +233,15 @@ def _flagged(
 
 def _read(
     params: FilterParams, source: Candidates, names: Iterable[str], at_once: int
-) -> Iterator[kept.NamedTable]:
+) -> Iterator[joins.NamedTable]:
     """Named parts, with what the settings read that no artifact holds."""
-    parts: Iterator[kept.NamedTable] = ((name, source.read(name)) for name in names)
+    parts: Iterator[joins.NamedTable] = ((name, source.read(name)) for name in names)
     if params.similar_to_positives:
         parts = likeness.join(parts, source, params.seed, at_once)
     prefix = meta_column("")
     if params.calibrate_by is not None and params.calibrate_by.startswith(prefix):
         column = params.calibrate_by.removeprefix(prefix)
-        parts = kept.join(parts, source.documents, column, at_once)
+        parts = joins.join(parts, source.documents, column, at_once)
     return parts
 
 

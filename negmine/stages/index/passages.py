@@ -13,7 +13,7 @@ from negmine.inputs import Specs
 from negmine.inputs.specs import shown
 from negmine.table.documents import full_text, text_contents
 from negmine.table.ids import content_ids, pairs_of
-from negmine.table.schema import documents as documents_schema
+from negmine.table.schemas import documents as documents_schema
 
 
 class Passages:

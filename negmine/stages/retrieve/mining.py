@@ -19,7 +19,7 @@ from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.retrieve.depths import depths
 from negmine.stages.retrieve.depths import search as depths_search
 from negmine.stages.retrieve.task import Task
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
 from negmine.table.names import rank_column

@@ -11,7 +11,7 @@ from typing import Any
 
 from negmine import __version__
 from negmine.errors import InvalidDataError, MissingInputError
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import as_bytes, digest
 from negmine.table.artifacts.reading import Artifact

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from negmine import __version__
 from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
 from negmine.log import progress
-from negmine.table import schema as schemas
+from negmine.table import schemas
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import (
     JOURNAL,

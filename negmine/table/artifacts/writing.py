@@ -27,8 +27,7 @@ import pyarrow as pa
 from negmine import interrupts
 from negmine.errors import ConflictError
 from negmine.log import event
-from negmine.table import schema as schemas
-from negmine.table import writers as files
+from negmine.table import schemas, writers
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.checkpoint import Checkpoint
 from negmine.table.artifacts.disk import (
@@ -174,10 +173,10 @@ class Writer:
         In Parquet a table is one row group.
         """
         metadata = {"negmine.stage": self.plan.stage, "negmine.fingerprint": self.plan.fingerprint}
-        suffix = files.suffix_of(Path(name)) or ".parquet"
+        suffix = writers.suffix_of(Path(name)) or ".parquet"
         self._add(
             name,
-            lambda path: files.write_tables(path, suffix, tables, schema, metadata),
+            lambda path: writers.write_tables(path, suffix, tables, schema, metadata),
             stats,
         )
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.errors import InvalidDataError, UsageError
-from negmine.table import ranking
-from negmine.table import schema as schemas
+from negmine.table import ranking, schemas
 from negmine.table.names import check_name
 
 SCORED = schemas.with_scores(schemas.candidates(["bm25", "minilm"]), ["guide", "ce"])
