@@ -21,7 +21,7 @@ from negmine.params.filter import FilterParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.rules.base import Border, Rule, Scaled, View, always, comparing, constant
-from negmine.scorers import GoesOn, HasPlacement, Prompts, Scorer
+from negmine.scorers import GoesOn, HasColumns, HasPlacement, Prompts, Scorer, Scores
 from negmine.sources import Asked, Capabilities, HasCapabilities, Hits, ScoresPairs, Source
 from negmine.table.documents import Documents
 from negmine.table.ranking import positions_in_group, rank_order, string_codes
@@ -39,6 +39,7 @@ __all__ = [
     "Format",
     "GoesOn",
     "HasCapabilities",
+    "HasColumns",
     "HasPlacement",
     "Hits",
     "InvalidDataError",
@@ -53,6 +54,7 @@ __all__ = [
     "Rule",
     "Scaled",
     "Scorer",
+    "Scores",
     "ScoresPairs",
     "Source",
     "UsageError",

@@ -197,11 +197,10 @@ class Scores:
         return torch.tensor([self.known[key] for key in keys])
 
     def _scorer(self) -> Any:
-        from negmine.models.resolve import resolve
-        from negmine.scorers import Prompts, load_scorer
+        from negmine.scorers import Prompts, load_scorer, refer
 
         if not hasattr(self, "_loaded"):
-            self._loaded = load_scorer(resolve(self.spec), RerankParams(), Prompts())
+            self._loaded = load_scorer(refer(self.spec), RerankParams(), Prompts())
         return self._loaded
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine import formats
-from negmine.models.resolve import ModelRef
+from negmine.scorers import ScorerRef
 from negmine.sources import bm25
 from negmine.stages import rerank as rerank_stage
 from negmine.stages.index import documents as index_documents
@@ -126,9 +126,8 @@ def test_a_candidate_that_vanishes_in_rerank(
         for name, table in real(*arguments):
             yield name, table.slice(0, table.num_rows - 1)
 
-    reference = ModelRef("none", "", "plugin", "unknown", "1")
+    reference = ScorerRef("none", "1", lambda *_: Scorer())
     monkeypatch.setattr(rerank_stage, "refer", lambda _: reference)
-    monkeypatch.setattr(rerank_stage, "load_scorer", lambda *_: Scorer())
     monkeypatch.setattr(rerank_stage, "limited", lossy)
     out = tmp_path / "scored"
     command = ["rerank", made / "work" / "candidates", "--scorer", "ce=none", "-o", out]

@@ -11,8 +11,7 @@ from negmine.models.resolve import ModelRef, weight_bytes
 
 def models_memory(references: Iterable[ModelRef]) -> dict[str, int]:
     """What models take whatever the blocks, for :func:`negmine.memory.budget`."""
-    # What other packages' scorers take is not known.
-    references = [reference for reference in references if reference.backend != "plugin"]
+    references = list(references)
     backends = {reference.backend for reference in references}
     return {
         "torch": memory.TORCH if "torch" in backends else 0,

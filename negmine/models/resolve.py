@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from negmine.errors import InvalidDataError, MissingDependencyError, MissingInputError
 
-Backend = Literal["torch", "onnx", "plugin"]
+Backend = Literal["torch", "onnx"]
 Kind = Literal["bi-encoder", "cross-encoder", "unknown"]
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -39,7 +39,7 @@ class ModelRef:
     Attributes:
         spec: what the user wrote.
         location: a local folder, or the hub id to fetch.
-        backend: what runs it; ``plugin`` is another package's code.
+        backend: what runs it.
         kind: what it computes; ``unknown`` where its files do not tell.
         revision: ``sha256:`` of a folder's files, or the hub's commit.
     """

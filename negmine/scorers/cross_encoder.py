@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +13,8 @@ from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef
 from negmine.params.rerank import RerankParams
+from negmine.scorers.base import Prompts
 from negmine.scorers.rows import ModelRows
-
-if TYPE_CHECKING:
-    from negmine.scorers import Prompts
 
 
 class CrossEncoderScorer:

@@ -15,15 +15,15 @@ import pyarrow.compute as pc
 
 from negmine import log, memory
 from negmine.engine.parts import groups, over_parts
-from negmine.errors import UsageError, did_you_mean
+from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.memory import reset_peak_memory
 from negmine.models.devices import gpus
 from negmine.models.footprint import models_memory
-from negmine.models.resolve import ModelRef
 from negmine.params import output_affecting
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
-from negmine.scorers import GoesOn, HasPlacement, Prompts, Scorer, load_scorer, refer
+from negmine.scorers import GoesOn, HasPlacement, Prompts, Scorer, ScorerRef, load_scorer, refer
+from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking, schemas
@@ -31,7 +31,7 @@ from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.conservation import conserve
-from negmine.table.names import score_column
+from negmine.table.names import score_column, scorer_column
 from negmine.table.part import Part
 
 VERSION = 2
@@ -43,13 +43,22 @@ class Setup:
 
     Attributes:
         source: the candidates.
-        references: the model of each scorer.
+        references: each scorer, not loaded yet.
         prompts: what each scorer puts before its texts.
     """
 
     source: Candidates
-    references: dict[str, ModelRef]
+    references: dict[str, ScorerRef]
     prompts: dict[str, Prompts]
+
+    def budget(self, size: str | None) -> memory.Budget:
+        """What a run with ``--memory SIZE`` may hold; of other packages' scorers it is not known.
+
+        Raises:
+            UsageError: the ceiling cannot hold what is needed.
+        """
+        models = [one.model for one in self.references.values() if one.model is not None]
+        return memory.budget(size, **models_memory(models))
 
     def load(self, name: str, params: RerankParams) -> Scorer:
         """Load a scorer."""
@@ -109,7 +118,7 @@ def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = Fals
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
     setup = set_up(params, candidates)
-    budget = memory.budget(params.memory, **models_memory(setup.references.values()))
+    budget = setup.budget(params.memory)
     writer = artifacts.begin(out, plan(params, setup), force=force)
     if writer is None:
         found = artifacts.open_artifact(out)
@@ -173,7 +182,7 @@ def score(
         Counts.
     """
     documents = source.documents
-    schema = schemas.with_scores(source.schema(), list(scorers[0]))
+    schema = _schema(source.schema(), scorers[0])
     rows = sum(source.rows(name) for name in source.parts)
     number = {name: place for place, name in enumerate(source.parts, 1)}
     asked = rows
@@ -208,6 +217,25 @@ def score(
         conserve("candidate rows", rows, written=total["candidates"])
     conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
     return dict(total)
+
+
+def _schema(schema: pa.Schema, scorers: Mapping[str, Scorer]) -> pa.Schema:
+    """The table's columns with those of the scorers.
+
+    Raises:
+        InvalidDataError: a scorer declares a column that no table can hold, or that is there.
+    """
+    for name, scorer in scorers.items():
+        schema = schemas.with_scores(schema, [name])
+        for column, kind in columns_of(scorer, name).items():
+            full = scorer_column(column, name)
+            if full in schema.names:
+                raise InvalidDataError(
+                    f"the scorer '{name}' declares '{column}', and the table has '{full}' already",
+                    hint="Give the scorer another name: --scorer NAME=...",
+                )
+            schema = schema.append(pa.field(full, kind))
+    return schema
 
 
 @dataclass(frozen=True)
@@ -254,16 +282,22 @@ def _scored(
         axis=1,
     )
     table = part.table
+    # Of each row its place among the scored ones; null where it is none.
+    place = pa.array(np.cumsum(part.wanted) - 1, mask=~part.wanted)
     for scorer_name, scorer in scorers.items():
-        column = np.zeros(table.num_rows, dtype=np.float32)
         given = (asked.column("text").to_pylist(), documents, pairs, bar.update)
         if isinstance(scorer, GoesOn):
             kept = writer.checkpoint(name, scorer.describe(), of=scorer_name)
-            column[part.wanted] = scorer.score_on(*given, kept)
+            found = scorer.score_on(*given, kept)
         else:
-            column[part.wanted] = scorer.score(*given)
+            found = scorer.score(*given)
+        scores = checked(found, scorer_name, columns_of(scorer, scorer_name))
+        column = np.zeros(table.num_rows, dtype=np.float32)
+        column[part.wanted] = scores.score
         bar.update(int((~part.wanted).sum()))
         table = table.append_column(score_column(scorer_name), pa.array(column, mask=~part.wanted))
+        for further, values in scores.columns.items():
+            table = table.append_column(scorer_column(further, scorer_name), values.take(place))
     return table, {
         "candidates": table.num_rows,
         "scored": int(part.wanted.sum()),

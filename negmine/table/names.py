@@ -45,6 +45,11 @@ def score_column(name: str) -> str:
     return f"score_{name}"
 
 
+def scorer_column(column: str, name: str) -> str:
+    """Column with what else a scorer says of a pair."""
+    return f"{column}_{name}"
+
+
 def meta_column(name: str) -> str:
     """Column of the documents with a kept column of the user's corpus."""
     return f"meta_{name}"

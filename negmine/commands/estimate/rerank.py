@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import memory
 from negmine.commands.estimate.chain import Chain, known_to_be_made
 from negmine.commands.estimate.cost import Cost, Watch
 from negmine.commands.estimate.rehearsal import RandomScorer, restricted, written
 from negmine.commands.estimate.speed import measure, resident_bytes, stretched
 from negmine.memory import reset_peak_memory
-from negmine.models.footprint import models_memory
 from negmine.params.rerank import RerankParams
 from negmine.scorers import Scorer
 from negmine.scorers.rows import HasRows, ModelRows
@@ -23,6 +21,7 @@ from negmine.stages import rerank
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
+from negmine.table.documents import Documents
 
 _PAIRS = 3_000
 #: Pairs that another package's scorer is tried on at most.
@@ -41,32 +40,78 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     plan = (lambda: rerank.plan(params, setup)) if chain.real else None
     if known_to_be_made(chain, cost, out, plan, ["rerank"]):
         return cost
-    budget = memory.budget(params.memory, **models_memory(setup.references.values()))
+    budget = setup.budget(params.memory)
     documents = chain.corpus_of(setup.source)
     queries, rows = chain.queries, chain.rows
     if params.limit is not None and params.limit < queries:
         queries, rows = params.limit, round(rows * params.limit / queries)
     source = restricted(setup.source, setup.source.parts[:2])
+    sample = _sample(params, source, documents)
+    pairs = round(rows * sample.share)
+    parts = max(1, round(rows / max(1, sample.rows) * len(source.parts)))
+    peak = _time_scorers(cost, params, setup, sample, pairs, parts)
+    made, watch = _scored(chain, params, setup, source, budget.texts)
+    passes = -(-pairs // documents.fitting(budget.texts))
+    grown = rows / max(1, sample.rows)
+    cost.add("tables", max(0.0, watch.seconds - sample.seconds) * grown)
+    cost.add("texts", max(sample.seconds, 0.0) * passes * chain.documents / len(documents))
+    cost.documents, cost.queries, cost.rows = chain.documents, queries, pairs
+    cost.disk_bytes = int(written(made) * grown)
+    mean = chain.text_bytes / max(1, chain.documents)
+    texts_held = int(min(pairs, documents.fitting(budget.texts)) * mean)
+    cost.memory_bytes = peak + min(texts_held, chain.text_bytes)
+    chain.table, chain.real = made.path, False
+    chain.queries, chain.rows = queries, rows
+    return cost
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some pairs of the table.
+
+    Attributes:
+        queries: texts.
+        documents: texts.
+        pairs: (query index, document index) of those that would be scored, int [n, 2].
+        rows: of the parts that they are from.
+        share: of these rows that would be scored.
+        seconds: what fetching the texts took.
+    """
+
+    queries: list[str]
+    documents: list[str]
+    pairs: np.ndarray
+    rows: int
+    share: float
+    seconds: float
+
+
+def _sample(params: RerankParams, source: Candidates, documents: Documents) -> _Sample:
+    """The pairs of the first part; the share that would be scored is all parts'."""
     tables = [source.read(name) for name in source.parts]
     wanted = [rerank.wanted(table, params) for table in tables]
-    tried = sum(table.num_rows for table in tables)
-    share = sum(int(mask.sum()) for mask in wanted) / max(1, tried)
-    pairs = round(rows * share)
-    parts = max(1, round(rows / max(1, tried) * len(tables)))
-
+    rows = sum(table.num_rows for table in tables)
     picked = tables[0].filter(pa.array(wanted[0]))
     asked = source.queries(source.parts[0])
     docids = picked.column("docid").combine_chunks().unique()
     with Watch() as reading:
         found = documents.texts(docids).to_pylist()
-    texts = asked.column("text").to_pylist()
-    numbers = np.stack(
+    pairs = np.stack(
         [
             pc.index_in(picked.column("qid"), value_set=asked.column("qid").combine_chunks()),
             pc.index_in(picked.column("docid"), value_set=docids),
         ],
         axis=1,
     )
+    share = sum(int(mask.sum()) for mask in wanted) / max(1, rows)
+    texts = asked.column("text").to_pylist()
+    return _Sample(texts, found, pairs, rows, share, reading.seconds)
+
+
+def _time_scorers(
+    cost: Cost, params: RerankParams, setup: rerank.Setup, sample: _Sample, pairs: int, parts: int
+) -> int:
+    """Count the time of each scorer for so many pairs in so many parts; returns bytes held."""
     per_part = max(1, round(pairs / parts))
     peak = 0
     loaded: dict[str, Scorer] = {}
@@ -76,10 +121,10 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
             scorer = loaded[name] = setup.load(name, params)
         counted = isinstance(scorer, HasRows)
         if isinstance(scorer, HasRows):
-            model = scorer.model_rows(texts, found, numbers, _PAIRS)
+            model = scorer.model_rows(sample.queries, sample.documents, sample.pairs, _PAIRS)
         else:
             cost.guesses.append(f"{name}: every pair takes the same time")
-            model = _alike(scorer, texts, found, numbers)
+            model = _alike(scorer, sample.queries, sample.documents, sample.pairs)
         speed = measure(model.lengths, model.batch_size, model.batch_tokens, model.run)
         held = resident_bytes()
         a_part = stretched(model.lengths, max(1, round(per_part * model.per_pair)))
@@ -90,19 +135,7 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     together = max(1, min(parts, len(rerank.shared_gpus(params, loaded.values()))))
     for name, alone in seconds.items():
         cost.add(f"score {name}", alone / together)
-    made, watch = _scored(chain, params, setup, source, budget.texts)
-    passes = -(-pairs // documents.fitting(budget.texts))
-    grown = rows / max(1, tried)
-    cost.add("tables", max(0.0, watch.seconds - reading.seconds) * grown)
-    cost.add("texts", max(reading.seconds, 0.0) * passes * chain.documents / len(documents))
-    cost.documents, cost.queries, cost.rows = chain.documents, queries, pairs
-    cost.disk_bytes = int(written(made) * grown)
-    mean = chain.text_bytes / max(1, chain.documents)
-    texts_held = int(min(pairs, documents.fitting(budget.texts)) * mean)
-    cost.memory_bytes = peak + min(texts_held, chain.text_bytes)
-    chain.table, chain.real = made.path, False
-    chain.queries, chain.rows = queries, rows
-    return cost
+    return peak
 
 
 def _alike(

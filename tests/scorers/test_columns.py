@@ -1,0 +1,184 @@
+"""Scorers that say more of a pair than a score: through entry points and the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from negmine.scorers.base import HasColumns, Scores
+from tests.chains import make_data
+from tests.conftest import Invoke
+from tests.test_plugins import install
+
+QUERIES, DOCUMENTS = 24, 6
+JUDGE = """
+import numpy as np
+import pyarrow as pa
+from negmine.extend import Scores
+
+class Judge:
+    def __init__(self, argument):
+        self.argument = argument
+        self.columns = {
+            "verdict": pa.string(), "sure": pa.bool_(), "words": pa.int32(), "cost": pa.float64()
+        }
+        if argument == "taken":
+            self.columns = {"score_too": pa.float32()}
+        if argument == "list":
+            self.columns = {"reasons": pa.list_(pa.string())}
+
+    def score(self, queries, documents, pairs, progress=None):
+        shared = [
+            len(set(queries[q].split()) & set(documents[d].split())) for q, d in pairs.tolist()
+        ]
+        columns = {
+            "verdict": pa.array(["relevant" if n else None for n in shared], pa.string()),
+            "sure": pa.array([n > 1 for n in shared]),
+            "words": pa.array(shared, pa.int32()),
+            "cost": pa.array([0.5 * n for n in shared]),
+        }
+        if self.argument == "silent":
+            del columns["cost"]
+        if self.argument == "short":
+            columns["words"] = columns["words"].slice(1)
+        return Scores(np.array(shared, dtype=np.float32), columns)
+
+    def describe(self):
+        return {"kind": "judge"}
+
+def load(argument, params, prompts):
+    return Judge(argument)
+"""
+
+
+@pytest.fixture
+def candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Path:
+    """What a run found, of a corpus without any index; and another package's scorer."""
+    point = {"negmine.scorers": {"judge": "their_judge:load"}}
+    project = {"name": "theirs", "version": "1", "entry-points": point}
+    install(tmp_path / "site", monkeypatch, project, {"their_judge": JUDGE})
+    data = make_data(tmp_path / "data")
+    lines = [
+        f"q{q} Q0 d{(7 * q + n) % 90} {n + 1} {9 - n} x"
+        for q in range(QUERIES)
+        for n in range(DOCUMENTS)
+    ]
+    (tmp_path / "found.trec").write_text("\n".join(lines) + "\n")
+    for command in (
+        ["index", "--corpus", data, "--no-bm25", "-o", tmp_path / "index"],
+        [
+            *("retrieve", tmp_path / "index", "--queries", data, "--qrels", data / "qrels.tsv"),
+            *("--run", f"found={tmp_path / 'found.trec'}", "-o", tmp_path / "candidates"),
+        ],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+    return tmp_path / "candidates"
+
+
+def texts(path: Path) -> dict[str, str]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {row["_id"]: row["text"] for row in rows}
+
+
+def test_each_column_is_the_pair_s(candidates: Path, tmp_path: Path, invoke: Invoke) -> None:
+    command = ["rerank", candidates, "--scorer", "llm=plugin:judge", "--top", 4]
+    dry = invoke(*command, "-o", tmp_path / "scored", "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.output
+    assert invoke(*command, "-o", tmp_path / "scored").exit_code == 0
+    table = pq.read_table(tmp_path / "scored")
+    names = ["score_llm", "verdict_llm", "sure_llm", "words_llm", "cost_llm"]
+    assert table.schema.names[-5:] == names
+    types = [pa.float32(), pa.string(), pa.bool_(), pa.int32(), pa.float64()]
+    assert [table.schema.field(name).type for name in names] == types
+    documents = texts(tmp_path / "data" / "corpus.jsonl")
+    queries = texts(tmp_path / "data" / "queries.jsonl")
+    rows = table.to_pylist()
+    scored = [row for row in rows if row["score_llm"] is not None]
+    assert 0 < len(scored) < len(rows)
+    assert {row["words_llm"] > 1 for row in scored} == {True, False}
+    for row in scored:
+        shared = len({*queries[row["qid"]].split()} & {*documents[row["docid"]].split()})
+        assert row["score_llm"] == row["words_llm"] == shared
+        assert row["cost_llm"] == 0.5 * shared
+        assert row["sure_llm"] == (shared > 1)
+        assert row["verdict_llm"] == ("relevant" if shared else None)
+    # What was not scored has no verdict either.
+    assert all(row[name] is None for row in rows if row["score_llm"] is None for name in names)
+
+
+def test_later_stages_keep_them(candidates: Path, tmp_path: Path, invoke: Invoke) -> None:
+    work = tmp_path
+    commands: list[list[object]] = [
+        ["rerank", candidates, "--scorer", "llm=plugin:judge", "-o", work / "scored"],
+        # Another one beside it: its columns bear its own name.
+        ["rerank", work / "scored", "--scorer", "two=plugin:judge", "-o", work / "both"],
+        ["filter", work / "both", "--by", "llm", "--num-negatives", 2, "-o", work / "ledger"],
+        ["export", work / "ledger", "--ids", "-o", work / "train.jsonl"],
+        ["explain", work / "ledger", "q1"],
+        ["inspect", work / "ledger"],
+    ]
+    for command in commands:
+        result = invoke(*command)
+        assert result.exit_code == 0, (command, result.output)
+    both, ledger = pq.read_table(work / "both"), pq.read_table(work / "ledger")
+    assert {"verdict_llm", "verdict_two"} <= set(both.schema.names)
+    for name in ("verdict_llm", "cost_two"):
+        assert ledger.column(name).equals(both.column(name))
+
+
+@pytest.mark.parametrize(
+    ("argument", "what"),
+    [
+        ("taken", "declares a column 'score_too'"),
+        ("list", "declares 'reasons' as list<item: string>"),
+        ("silent", "and declares verdict (string), sure (bool), words (int32), cost (double)"),
+        ("short", "values of 'words' for"),
+    ],
+)
+def test_what_no_table_can_hold_is_refused(
+    candidates: Path, tmp_path: Path, invoke: Invoke, argument: str, what: str
+) -> None:
+    out = tmp_path / "scored"
+    result = invoke("rerank", candidates, "--scorer", f"llm=plugin:judge/{argument}", "-o", out)
+    assert result.exit_code == 5
+    assert "the scorer 'llm'" in result.stderr
+    assert what in " ".join(result.stderr.split())
+    assert not list(out.glob("part-*"))
+
+
+def test_a_column_that_is_there_is_not_replaced(
+    candidates: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``verdict`` of ``a_b`` and ``verdict_a`` of ``b`` would be one column."""
+    code = JUDGE.replace('"verdict"', '"verdict_a"')
+    point = {"negmine.scorers": {"other": "other_judge:load"}}
+    project = {"name": "others", "version": "1", "entry-points": point}
+    install(tmp_path / "site2", monkeypatch, project, {"other_judge": code})
+    scorers = ["--scorer", "a_b=plugin:judge", "--scorer", "b=plugin:other"]
+    result = invoke("rerank", candidates, *scorers, "-o", tmp_path / "scored")
+    assert result.exit_code == 5
+    assert "the table has 'verdict_a_b' already" in result.stderr
+
+
+def test_a_scorer_of_one_score_declares_nothing() -> None:
+    class Plain:
+        def score(self, *_: Any) -> np.ndarray:
+            return np.zeros(0, dtype=np.float32)
+
+        def describe(self) -> dict[str, Any]:
+            return {}
+
+    class Telling(Plain):
+        columns: Mapping[str, pa.DataType] = {"verdict": pa.string()}
+
+    assert not isinstance(Plain(), HasColumns)
+    assert isinstance(Telling(), HasColumns)
+    assert Scores(np.zeros(1)).columns == {}
