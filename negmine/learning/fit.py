@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from negmine.learning.calibration import Bound
+from negmine.learning.relevance import Relevance
 from negmine.sampling.samplers import ReuseCut
-
-if TYPE_CHECKING:
-    from negmine.learning.relevance import Relevance
 
 _NOTHING = np.empty(0)
 

@@ -232,28 +232,7 @@ def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
         UsageError: too few positives that a source retrieved.
         MissingDependencyError: scikit-learn is not installed.
     """
-    rate = min(1.0, _ROWS / max(1, rows))
-    names = ("x", "ranks", "like", "told", "y", "judged", "fold", "w")
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for table in tables:
-        part = Part(table)
-        positive = part.positive
-        judged = positive | part.valid("grade")
-        chosen = teachable(table)
-        if rate < 1:
-            draw = draws.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
-            chosen &= judged | (draw < rate)
-        kept["x"].append(features(table)[chosen])
-        kept["ranks"].append(rank_features(table)[chosen])
-        like, told = likeness(table)
-        kept["like"].append(like[chosen])
-        kept["told"].append(told[chosen])
-        kept["y"].append(positive[chosen])
-        kept["judged"].append(judged[chosen])
-        kept["fold"].append(folds(table, seed)[chosen])
-        # What was thinned out counts for what was left out.
-        kept["w"].append(np.where(judged, 1.0, 1 / rate)[chosen])
-    data = {name: np.concatenate(arrays) for name, arrays in kept.items()}
+    data = _learned_from(tables, rows, seed)
     y, fold, w = data["y"], data["fold"], data["w"]
     outside = [int(y[fold != number].sum()) for number in range(_FOLDS)]
     if min(outside) < _FEWEST or all(y):
@@ -281,6 +260,36 @@ def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
     if data["like"].shape[1]:
         alike, facts["similar_to_positives"] = _learn_alike(models, data)
     return Relevance(seed, models, exposures, alike, facts)
+
+
+def _learned_from(tables: Iterable[pa.Table], rows: int, seed: int) -> dict[str, np.ndarray]:
+    """What the models are fitted to, an entry per row: of many rows a sample, the judged all.
+
+    By name: the features ``x``, ``ranks`` and ``like``, whether likeness is ``told``, the label
+    ``y``, ``judged``, the ``fold`` and the weight ``w``.
+    """
+    rate = min(1.0, _ROWS / max(1, rows))
+    names = ("x", "ranks", "like", "told", "y", "judged", "fold", "w")
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for table in tables:
+        part = Part(table)
+        positive = part.positive
+        judged = positive | part.valid("grade")
+        chosen = teachable(table)
+        if rate < 1:
+            draw = draws.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
+            chosen &= judged | (draw < rate)
+        kept["x"].append(features(table)[chosen])
+        kept["ranks"].append(rank_features(table)[chosen])
+        like, told = likeness(table)
+        kept["like"].append(like[chosen])
+        kept["told"].append(told[chosen])
+        kept["y"].append(positive[chosen])
+        kept["judged"].append(judged[chosen])
+        kept["fold"].append(folds(table, seed)[chosen])
+        # What was thinned out counts for what was left out.
+        kept["w"].append(np.where(judged, 1.0, 1 / rate)[chosen])
+    return {name: np.concatenate(arrays) for name, arrays in kept.items()}
 
 
 def _learn_alike(

@@ -28,14 +28,20 @@ from negmine.rules import (
     percentile,
     ranges,
 )
-from negmine.rules.base import Border, Reason, Rule, View, Way, view
+from negmine.rules.base import Border, Reason, Rows, Rule, View, Way, view
 
 #: Raised when a rule's outcome changes for the same parameters; part of every ledger's
 #: fingerprint.
 VERSION = 6
 
-#: Rules that may compare with a positive's score.
-_COMPARING: tuple[Rule, ...] = (*margin.RULES, percentile.RULE, guide.RULE, conformal.RULE)
+#: Those that compare with the positive's score, and what they cannot compare.
+_COMPARING: tuple[Rule, ...] = (
+    *margin.RULES,
+    percentile.RULE,
+    missing.GUIDE,
+    guide.RULE,
+    conformal.RULE,
+)
 
 RULES: tuple[Rule, ...] = (
     *known.POSITIVES,
@@ -44,11 +50,7 @@ RULES: tuple[Rule, ...] = (
     missing.SCORE,
     *ranges.RULES,
     missing.no_positive_score(_COMPARING),
-    *margin.RULES,
-    percentile.RULE,
-    missing.GUIDE,
-    guide.RULE,
-    conformal.RULE,
+    *_COMPARING,
     identity.closer_than_positive(_COMPARING),
 )
 
@@ -194,7 +196,7 @@ def advice(name: str, params: FilterParams, everything: bool) -> str:
     return next((r.advice(params, everything) for r in every if r.name == name), "")
 
 
-def named(rows: str) -> tuple[str, ...]:
+def named(rows: Rows) -> tuple[str, ...]:
     """The names of the rules whose rows are ``positives``, ``unjudged`` or ``candidates``."""
     return tuple(rule.name for rule in RULES if rule.rows == rows)
 

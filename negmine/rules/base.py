@@ -67,6 +67,10 @@ Way = tuple[str, dict[str, Any]]
 #: score of the query's best positive, a retrieval rank, or a place among the non-positives.
 Unit = Literal["score", "guide", "positive", "rank", "place"]
 
+#: What a rule's rows are: candidates that it judged, those that had nothing to be judged by, or
+#: positives.
+Rows = Literal["candidates", "unjudged", "positives"]
+
 
 @dataclass(frozen=True)
 class Border:
@@ -230,7 +234,7 @@ class Rule(Reason):
     below_positive: Condition = field(default_factory=lambda: never, kw_only=True)
     scaled: tuple[Scaled, ...] = field(default=(), kw_only=True)
     no_logits: str = field(default="", kw_only=True)
-    rows: Literal["candidates", "unjudged", "positives"] = field(default="candidates", kw_only=True)
+    rows: Rows = field(default="candidates", kw_only=True)
 
 
 def comparing(
