@@ -12,6 +12,7 @@ import typer
 from negmine import log
 from negmine.cli.app import command_of
 from negmine.cli.options import field_parameter
+from negmine.params.option import heading_of
 
 #: A parameter of a command: its name, annotation and default.
 Declared = tuple[str, Any, Any]
@@ -52,7 +53,10 @@ def register(
     parameters = [_parameter(*declared) for declared in arguments]
     for params_class in classes:
         hints = get_type_hints(params_class)
-        parameters += [field_parameter(field, hints[field.name]) for field in fields(params_class)]
+        parameters += [
+            field_parameter(field, hints[field.name], heading_of(params_class, field.name))
+            for field in fields(params_class)
+        ]
     parameters += [_parameter(*declared) for declared in shared]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -108,7 +108,7 @@ register(
     "audit",
     _audit,
     arguments=[positional("scored", "SCORED", "The scored (or just retrieved) artifact.")],
-    classes=[FilterParams, AuditParams],
+    classes=[AuditParams, FilterParams],
     shared=COMMON,
     help_text="Measure a filter's false negatives: hide known positives, filter, count.",
     example="negmine audit work/scored --relative-margin 0.05 --sweep auto -o work/audit",

@@ -8,9 +8,29 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from negmine.params.option import MOST_USED
+
+#: Headings that come before all others.
+_FIRST = ("Arguments", MOST_USED)
+
 
 class GivenOnceCommand(TyperCommand):
     """A command whose options may be repeated where all their values are used, and only there."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Options under their headings, those that matter most first; plain text in a pipe, too."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                heading = getattr(parameter, "rich_help_panel", None) or "Options"
+                of_arguments = parameter.param_type_name == "argument"
+                sections.setdefault("Arguments" if of_arguments else heading, []).append(record)
+        # What every command has comes last.
+        order = sorted(sections, key=lambda heading: (heading == "Options", heading not in _FIRST))
+        for heading in order:
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As Click's, after a look at how often each option is given."""

@@ -51,7 +51,7 @@ TRIAL: tuple[tuple[str, Any, Any], ...] = (
 )
 
 
-def field_parameter(field: Any, hint: Any) -> inspect.Parameter:
+def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspect.Parameter:
     """A stage parameter as a Typer option; None means "not given"."""
     metadata = field.metadata
     flags = metadata["flags"] or (f"--{field.name.replace('_', '-')}",)
@@ -69,7 +69,13 @@ def field_parameter(field: Any, hint: Any) -> inspect.Parameter:
         help_text = f"{help_text} [default: {default}]"
     if metadata["maximum"] is not None or metadata["below"] is not None:
         help_text = f"{help_text} [{bounds.told(metadata)}]"
-    option = typer.Option(*flags, help=help_text, metavar=metadata["metavar"], show_default=False)
+    option = typer.Option(
+        *flags,
+        help=help_text,
+        metavar=metadata["metavar"],
+        show_default=False,
+        rich_help_panel=heading,
+    )
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from negmine.params.option import opt
 
@@ -13,6 +15,10 @@ class AuditParams:
 
     Its other options are :class:`FilterParams`'s: the settings under audit.
     """
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "keep": "Audit",
+    }
 
     keep: int = opt(
         1, "Positives left revealed per query; queries with more are audited.", minimum=1
@@ -40,6 +46,10 @@ class AuditParams:
 @dataclass(frozen=True)
 class ReportParams:
     """``negmine report``: a ledger, or two, as one page."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "audit": "Report",
+    }
 
     audit: str | None = opt(
         None,

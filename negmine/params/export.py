@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from negmine.params.option import DEVICE_HELP, MEMORY_HELP, TRUST_HELP, Device, opt
 
@@ -11,6 +12,14 @@ from negmine.params.option import DEVICE_HELP, MEMORY_HELP, TRUST_HELP, Device, 
 @dataclass(frozen=True)
 class ExportParams:
     """``negmine export``: the chosen negatives with their texts, in a trainer's own format."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "format": "Examples",
+        "split": "Files",
+        "batcher": "Batches",
+        "trust_remote_code": "Running",
+        "limit": "Files",
+    }
 
     format: str = opt(
         "triplet",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from negmine.params.filter_choice import ChoiceOptions
 from negmine.params.filter_comparisons import RankOptions, ReadOptions, ScoreOptions
@@ -13,6 +15,10 @@ from negmine.params.option import MEMORY_HELP, opt
 @dataclass(frozen=True)
 class PluginOptions:
     """Rules of other packages."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "rule": "Rules of other packages",
+    }
 
     rule: tuple[str, ...] = opt(
         (),
@@ -29,5 +35,11 @@ class FilterParams(
     ChoiceOptions, PluginOptions, IdentityOptions, ScoreOptions, RankOptions, ReadOptions
 ):
     """``negmine filter``: rules drop false negatives, a sampler picks among the survivors."""
+
+    headings: ClassVar[Mapping[str, str]] = {"memory": "Running"}
+    most_used: ClassVar[tuple[str, ...]] = (
+        *("by", "max_score", "max_fn_rate", "relative_margin"),
+        *("sampler", "rank_by", "num_negatives"),
+    )
 
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)

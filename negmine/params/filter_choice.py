@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from negmine.params.option import opt
 
@@ -11,6 +12,12 @@ from negmine.params.option import opt
 @dataclass(frozen=True)
 class ChoiceOptions:
     """The sampler, what comes first, what fills up, and what is written of the chosen."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "max_reuse": "Sampling",
+        "difficulty": "Order and weights",
+        "seed": "Sampling",
+    }
 
     max_reuse: int | None = opt(
         None, "A document serves at most N queries as a negative.", metavar="N", minimum=1

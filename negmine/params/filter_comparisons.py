@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from negmine.params.option import opt
 
@@ -11,6 +12,10 @@ from negmine.params.option import opt
 @dataclass(frozen=True)
 class ReadOptions:
     """Which score and which ranks the rules read."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "by": "What the rules read",
+    }
 
     by: str | None = opt(
         None,
@@ -38,6 +43,10 @@ class ReadOptions:
 @dataclass(frozen=True)
 class RankOptions:
     """Rules over the retrieval ranking."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "range_min": "Rules over ranks",
+    }
 
     range_min: int | None = opt(
         None, "Drop candidates retrieved above this rank (ranks start at 1).", minimum=1
@@ -69,6 +78,12 @@ class RankOptions:
 @dataclass(frozen=True)
 class ScoreOptions:
     """Rules that compare a score: with a number, or with the query's positives."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "min_score": "Rules over scores",
+        "max_fn_rate": "A bound on the positives that pass",
+        "against": "Rules over scores",
+    }
 
     min_score: float | None = opt(None, "Drop candidates that score below this.")
     max_score: float | None = opt(None, "Drop candidates that score above this.")

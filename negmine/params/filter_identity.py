@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from negmine.params.option import opt
 
@@ -11,6 +12,10 @@ from negmine.params.option import opt
 @dataclass(frozen=True)
 class IdentityOptions:
     """What is a positive, or the query itself, under another name."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "own_document": "Guard (what is no negative, whatever it scores)",
+    }
 
     own_document: Literal["auto", "id", "text", "off"] = opt(
         "auto",

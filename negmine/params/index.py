@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from negmine.params.option import (
     COLUMN_HELP,
@@ -25,6 +26,15 @@ from negmine.params.option import (
 @dataclass(frozen=True)
 class IndexParams:
     """``negmine index``: a corpus becomes documents, a Lucene BM25 index and vectors."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "corpus": "Inputs",
+        "encoder": "What is made",
+        "doc_prompt": "Models",
+        "batch_size": "Running",
+        "vectors": "What is made",
+        "limit": "Inputs",
+    }
 
     corpus: tuple[str, ...] = opt(
         (),

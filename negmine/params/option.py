@@ -56,6 +56,28 @@ def opt(
     return field(default=default, metadata=metadata)
 
 
+def heading_of(params_class: type, name: str) -> str:
+    """The heading under which ``--help`` tells an option.
+
+    A parameter class, or the one of its bases that declares the option, names the first option
+    under each heading (``headings``); ``most_used`` ones stand before all others.
+    """
+    if name in getattr(params_class, "most_used", ()):
+        return MOST_USED
+    declared = next(
+        base for base in params_class.__mro__ if name in vars(base).get("__annotations__", {})
+    )
+    heading = "Options"
+    for option in vars(declared)["__annotations__"]:
+        heading = vars(declared).get("headings", {}).get(option, heading)
+        if option == name:
+            break
+    return heading
+
+
+#: The heading of the options that matter most.
+MOST_USED = "Most used"
+
 COLUMN_HELP = (
     "Read field TARGET from column SOURCE of the input, or from #N, the N-th field of a file "
     "without a header line (repeatable)."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from negmine.params.option import (
     DEVICE_HELP,
@@ -21,6 +22,13 @@ from negmine.params.option import (
 @dataclass(frozen=True)
 class RerankParams:
     """``negmine rerank``: one score column per model, for every row or for the best ones."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "scorer": "Scorers",
+        "query_prompt": "Models",
+        "batch_size": "Running",
+        "limit": "Scorers",
+    }
 
     scorer: tuple[str, ...] = opt(
         (),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from negmine.params.option import (
     COLUMN_HELP,
@@ -20,6 +22,17 @@ from negmine.params.option import (
 @dataclass(frozen=True)
 class RetrieveParams:
     """``negmine retrieve``: candidates for every query from every source, positives scored."""
+
+    headings: ClassVar[Mapping[str, str]] = {
+        "queries": "Inputs",
+        "source": "Search",
+        "min_grade": "Judgements",
+        "k1": "Search",
+        "keep_unlabelled": "Judgements",
+        "batch_size": "Running",
+        "ann": "Search",
+        "limit": "Inputs",
+    }
 
     queries: tuple[str, ...] = opt(
         (),
