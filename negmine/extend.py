@@ -22,7 +22,16 @@ from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.rules.base import Border, Rule, Scaled, View, always, comparing, constant
 from negmine.scorers import GoesOn, HasColumns, HasPlacement, Prompts, Scorer, Scores
-from negmine.sources import Asked, Capabilities, HasCapabilities, Hits, ScoresPairs, Source
+from negmine.sources import (
+    Asked,
+    Capabilities,
+    HasCapabilities,
+    HasRecall,
+    HasTokens,
+    Hits,
+    ScoresPairs,
+    Source,
+)
 from negmine.table.documents import Documents
 from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
@@ -41,6 +50,8 @@ __all__ = [
     "HasCapabilities",
     "HasColumns",
     "HasPlacement",
+    "HasRecall",
+    "HasTokens",
     "Hits",
     "InvalidDataError",
     "Measure",

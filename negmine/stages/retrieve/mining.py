@@ -109,9 +109,14 @@ def mine(
             skipped=lambda name, part: bar.update(len(part)),
             started=lambda name: bar.part(places[name], len(places)),
         )
+    return _totals(task, writer, named)
+
+
+def _totals(task: Task, writer: Writer, names: Iterable[str]) -> dict[str, Any]:
+    """Counts of all parts, and whether nothing was lost on the way."""
     total: Counter[str] = Counter()
-    for number in range(len(parts)):
-        total.update(writer.stats(_part_name(number)))
+    for name in names:
+        total.update(writer.stats(name))
     conserve(
         "positives of the mined queries",
         int(task.judgements.positive.sum()),
