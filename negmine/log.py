@@ -1,7 +1,7 @@
 """Messages for people (stderr) and for machines (``--log-format json``).
 
 stdout is kept for results, so every line written here goes to stderr. One logger serves the
-package; progress bars share its stream and are shown only on a terminal.
+package; progress bars share its stream and are shown only on a terminal or in a notebook.
 """
 
 from __future__ import annotations
@@ -45,6 +45,27 @@ def setup(*, quiet: bool = False, verbose: bool = False, log_format: str = "text
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
+@contextmanager
+def shown(verbose: bool) -> Iterator[None]:
+    """Show log and progress of a call from Python: all of it, or warnings only.
+
+    Whoever set up a handler, for this logger or for all, gets the lines there; else they go to
+    stderr. Bars are shown on terminals and in notebooks.
+    """
+    level, handlers, propagate = logger.level, list(logger.handlers), logger.propagate
+    if not logger.hasHandlers():
+        setup(quiet=not verbose)
+    elif not verbose:
+        logger.setLevel(logging.WARNING)
+    elif logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
 def event(message: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log ``message``; the fields travel with it in the JSON format."""
     logger.log(level, message, extra={"fields": fields})
@@ -83,10 +104,11 @@ _DELAY, _EVERY = 1.0, 5.0
 
 
 class Progress:
-    """A counter shown as a tqdm bar on a terminal and as events in JSON logs.
+    """A counter shown as a tqdm bar on a terminal or in a notebook, and as events in JSON logs.
 
     What takes less than a second is not shown, and neither is anything under ``--quiet`` or, in
-    text logs, where stderr is no terminal. Whether it is shown is decided when it is made.
+    text logs, where stderr is no terminal and there is no notebook. Whether it is shown is decided
+    when it is made.
 
     Attributes:
         what: the work, for people.
@@ -106,10 +128,8 @@ class Progress:
         shown = logger.isEnabledFor(logging.INFO)
         self._events = shown and _json_logs()
         self._bar: Any = None
-        # A dumb terminal cannot go back to the beginning of a line.
-        dumb = os.environ.get("TERM") == "dumb"
-        if shown and not self._events and sys.stderr.isatty() and not dumb:
-            from tqdm import tqdm
+        if shown and not self._events and _draws():
+            from tqdm.auto import tqdm
 
             # Batches come seldom and differ in cost: every one redraws, and the rate is the mean.
             self._bar = tqdm(
@@ -169,6 +189,15 @@ class Progress:
             logger.name, logging.INFO, "", 0, self.what, (), None, extra={"fields": fields}
         )
         logger.handle(record)
+
+
+def _draws() -> bool:
+    """Whether a bar can be drawn: on a terminal, or in a notebook."""
+    if sys.stderr.isatty():
+        # A dumb terminal cannot go back to the beginning of a line.
+        return os.environ.get("TERM") != "dumb"
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def _json_logs() -> bool:

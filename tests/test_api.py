@@ -69,30 +69,92 @@ def test_the_same_call_gives_what_sentence_transformers_gives(
     }
     theirs = mine_hard_negatives(data, model, verbose=False, **same)
     ours = negmine.mine(data, model, options=THEIRS, device="cpu", **same)
-    second = {"labeled-pair": "document", "labeled-list": "documents"}.get(name, "answer")
-    assert ours.column_names == [second if c == "answer" else c for c in theirs.column_names]
-    for mine, other in zip(ours, theirs.rename_columns({"answer": second}), strict=True):
+    assert ours.features == theirs.features
+    for mine, other in zip(ours, theirs, strict=True):
         for key, value in mine.items():
             assert other[key] == (pytest.approx(value, abs=1e-4) if "score" in key else value)
 
 
+#: Arguments of both functions, each beside those of :data:`SHARED`.
+SAME: dict[str, dict[str, Any]] = {
+    "relative": {"relative_margin": 0.01},
+    "absolute": {"absolute_margin": 0.0, "min_score": -0.9},
+    "range_max": {"range_max": 6},
+    "narrow": {"range_max": 2, "absolute_margin": 0.0, "output_format": "triplet"},
+    "narrower": {"range_max": 3, "range_min": 1, "max_score": 0.93},
+    "range_min": {"range_min": 2},
+    "all random": {"range_max": 8, "num_negatives": 8, "sampling_strategy": "random"},
+    "prompts": {"query_prompt": "gene: ", "corpus_prompt": "cell: "},
+    "names of prompts": {"query_prompt_name": "document", "corpus_prompt_name": "query"},
+    "faiss": {"use_faiss": True, "faiss_batch_size": 2, "max_score": 0.999},
+    "margin": {"margin": 0.0},
+    "triplets": {"as_triplets": True, "output_format": "n-tuple"},
+    "tuples": {"as_triplets": False},
+    "scores": {"output_format": "n-tuple-scores"},
+    "without a corpus": {"corpus": None, "num_negatives": 1},
+    "columns": {"anchor_column_name": "a", "positive_column_name": "q"},
+}
+SHARED: dict[str, Any] = {"corpus": MORE, "num_negatives": 2, "output_format": "labeled-pair"}
+
+
 @pytest.mark.real
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [
-        ({"relative_margin": 0.01}, {"relative_margin": 0.01}),
-        ({"absolute_margin": 0.0, "min_score": -0.9}, {"absolute_margin": 0.0, "min_score": -0.9}),
-        ({"range_max": 6}, {"k": 6}),
-        ({"range_min": 2}, {"range_min": 2}),
-        (
-            {"query_prompt": "gene: ", "corpus_prompt": "cell: "},
-            {"query_prompt": "gene: ", "corpus_prompt": "cell: "},
-        ),
-    ],
-    ids=["relative", "absolute", "range_max", "range_min", "prompts"],
-)
-def test_the_rows_of_the_migration_table_mean_the_same(
-    tiny_bi: Path, theirs: dict[str, Any], ours: dict[str, Any]
+@pytest.mark.parametrize("case", SAME)
+def test_every_argument_means_what_it_means_there(tiny_bi: Path, case: str) -> None:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    data = Dataset.from_dict({"q": [q for q, _ in PAIRS], "a": [p for _, p in PAIRS]})
+    call = {**SHARED, "model": SentenceTransformer(str(tiny_bi), device="cpu"), **SAME[case]}
+    expected = mine_hard_negatives(data, **call, verbose=False)
+    made = negmine.mine(dataset=data, **call, device="cpu", options=THEIRS, verbose=False)
+    assert made.features == expected.features
+    assert len(expected) > 0
+    for row, other in zip(in_order(made), in_order(expected), strict=True):
+        scored = {
+            key: pytest.approx(value, abs=1e-4) for key, value in other.items() if "score" in key
+        }
+        assert row == {**other, **scored}
+
+
+def in_order(rows: Any) -> list[dict[str, Any]]:
+    """Rows in the order of their texts: the positives of a query have none that is promised."""
+    return sorted(rows, key=lambda row: [str(v) for k, v in row.items() if "score" not in k])
+
+
+@pytest.mark.real
+def test_a_cross_encoder_decides_as_it_does_there(tiny_bi: Path, tiny_cross: Path) -> None:
+    from datasets import Dataset
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    data = Dataset.from_dict({"q": [q for q, _ in PAIRS], "a": [p for _, p in PAIRS]})
+    call: dict[str, Any] = {
+        **SHARED,
+        "output_format": "triplet",
+        "output_scores": True,
+        "relative_margin": 0.001,
+        "model": SentenceTransformer(str(tiny_bi), device="cpu"),
+        "cross_encoder": CrossEncoder(str(tiny_cross), device="cpu"),
+    }
+    expected = mine_hard_negatives(data, **call, verbose=False)
+    options = {**THEIRS, "rerank": {"dtype": "float32"}}
+    made = negmine.mine(data, **call, device="cpu", options=options, verbose=False)
+    assert len(expected) > 0
+    for row, other in zip(in_order(made), in_order(expected), strict=True):
+        assert row == {**other, "scores": pytest.approx(other["scores"], abs=1e-4)}
+
+
+def statistics(printed: str) -> dict[str, list[str]]:
+    """The lines of the printed table by their first word."""
+    lines = printed[printed.index("Metric") :].splitlines()[:10]
+    return {line.split()[0]: line.split()[1:] for line in lines}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["triplet", "n-tuple", "labeled-pair", "labeled-list"])
+def test_the_statistics_are_those_that_are_printed_there(
+    tiny_bi: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
@@ -100,12 +162,109 @@ def test_the_rows_of_the_migration_table_mean_the_same(
 
     data = Dataset.from_dict({"q": [q for q, _ in PAIRS], "a": [p for _, p in PAIRS]})
     model = SentenceTransformer(str(tiny_bi), device="cpu")
-    shared: dict[str, Any] = {"corpus": MORE, "num_negatives": 2, "output_format": "labeled-pair"}
-    expected = mine_hard_negatives(data, model, verbose=False, **shared, **theirs)
-    made = negmine.mine(data, model, device="cpu", **shared, **{"options": THEIRS, **ours})
-    assert len(expected) > 0
-    rows = {(row["q"], row["a"], row["label"]) for row in expected}
-    assert {(row["q"], row["document"], row["label"]) for row in made} == rows
+    # Low enough that some queries are short.
+    call: dict[str, Any] = {"corpus": MORE, "num_negatives": 3, "output_format": name}
+    mine_hard_negatives(data, model, max_score=0.8, **call)
+    theirs = statistics(capsys.readouterr().out)
+    negmine.mine(data, model, max_score=0.8, device="cpu", options=THEIRS, **call)
+    printed = capsys.readouterr().out
+    ours = statistics(printed)
+    assert list(ours) == list(theirs)
+    assert ours.pop("Metric") == theirs.pop("Metric")
+    assert ours.pop("Count") == theirs.pop("Count")
+    for metric, numbers in ours.items():
+        assert list(map(float, numbers)) == pytest.approx(
+            list(map(float, theirs[metric])), abs=2e-4
+        )
+    assert "by max_score: " in printed
+    assert "have fewer than 3 negatives" in printed
+    assert "Consider range_max, max_score." in printed
+
+
+def test_every_name_of_the_function_is_taken() -> None:
+    import inspect
+
+    from sentence_transformers.util import mine_hard_negatives
+
+    assert set(inspect.signature(mine_hard_negatives).parameters) <= set(
+        inspect.signature(negmine.mine).parameters
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"prompt": "a"}, "no argument 'prompt'\nUse query_prompt and corpus_prompt"),
+        ({"use_triplets": True}, "output_format"),
+        ({"range_maximum": 3}, "Did you mean 'range_max'"),
+        ({"include_positives": True}, "labeled-list"),
+        ({"dataset": PAIRS}, "pairs and dataset are two names"),
+        ({"encoder": "a", "model": "b"}, "encoder and model"),
+        ({"work_dir": "a", "cache_folder": "b"}, "work_dir and cache_folder"),
+        ({"margin": 0.1, "absolute_margin": 0.1}, "absolute_margin and margin"),
+        ({"range_max": 4, "range_min": 2}, "no room for 3 negatives"),
+        ({"range_max": 200, "k": 100}, "of only k=100"),
+        ({"num_negatives": 0}, "at least 1"),
+        ({"range_min": -1}, "at least 0"),
+        ({"use_multi_process": ["cuda:0", "cuda:1"]}, 'device="cuda" takes every GPU'),
+        ({"use_multi_process": ["cpu"], "device": "cuda"}, "both name devices"),
+        ({"query_prompt_name": "query"}, "no encoder that would know 'query'"),
+    ],
+)
+def test_a_name_that_is_not_meant_here_says_what_is(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        negmine.mine(PAIRS, **given)
+    assert told in str(raised.value)
+    with pytest.raises(UsageError, match="needs pairs"):
+        negmine.mine()
+
+
+def test_a_prompt_that_the_encoder_does_not_have(tiny_bi: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'query'"):
+        negmine.mine(PAIRS, tiny_bi, query_prompt_name="querry")
+
+
+def test_a_call_is_not_silent_unless_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a plain interpreter, where nobody has set up logging."""
+    import logging
+
+    from negmine import log
+
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(log.logger, "handlers", [])
+    monkeypatch.setattr(log.logger, "propagate", True)
+    call: dict[str, Any] = {"work_dir": tmp_path / "work", "corpus": MORE, "num_negatives": 2}
+    negmine.mine(PAIRS, **call)
+    told = capsys.readouterr()
+    assert "documents: 9" in told.err
+    assert "Metric       Positive       Negative     Difference" in told.out
+    assert not log.logger.handlers, "what was set up for the call is gone"
+    negmine.mine(PAIRS, **{**call, "verbose": False, "work_dir": tmp_path / "quiet"})
+    told = capsys.readouterr()
+    assert "documents:" not in told.err
+    assert told.out == ""
+
+
+def test_k_is_all_that_is_considered_and_range_max_less(tmp_path: Path) -> None:
+    """On files too, whose positives only the stages count."""
+    pairs = write_jsonl(
+        tmp_path / "p.jsonl", [{"query": "the heart of mice", "positive": p} for _, p in PAIRS]
+    )
+    corpus = [f"the heart of mice {number}" for number in range(300)]
+    call: dict[str, Any] = {"corpus": corpus, "num_negatives": 2, "verbose": False}
+    call["options"] = {"filter": {**THEIRS["filter"], "repeated-texts": False}}
+
+    def survivors(name: str, **more: Any) -> int:
+        negmine.mine(pairs, work_dir=tmp_path / name, **call, **more)
+        ledger = pq.read_table(tmp_path / name / "ledger")
+        return int(ledger.column("dropped_by").null_count)
+
+    assert survivors("k", k=50) == 50
+    # Ten for each negative, and the four positives: none of them is found among the best.
+    assert survivors("default") == 2 * 10 + 4 + 4
+    assert survivors("range_max", range_max=60) == 60 + 4
 
 
 @pytest.mark.real

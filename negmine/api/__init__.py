@@ -1,0 +1,7 @@
+"""``negmine.mine``: the whole chain in one call, for notebooks."""
+
+from __future__ import annotations
+
+from negmine.api.mining import mine
+
+__all__ = ["mine"]
