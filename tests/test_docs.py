@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -71,7 +72,7 @@ def test_every_command_and_option_is_in_the_reference_and_fresh() -> None:
                 if flag.startswith("-"):
                     assert flag in reference()[name], (name, flag)
     for stage in STAGES.values():
-        for field in stage.params.__dataclass_fields__.values():
+        for field in fields(stage.params):
             flag = (field.metadata["flags"] or (f"--{field.name.replace('_', '-')}",))[0]
             assert flag.split("/")[0] in reference()[stage.name]
 
