@@ -178,7 +178,7 @@ def test_what_an_index_makes_depends_on_these_options_alone(kind: Kind, tmp_path
     params = Noted(IndexParams(encoder=(f"a={model}",), ann="Flat"))
     made = kind.children(params)  # type: ignore[arg-type]
     assert made
-    assert params.read <= set(kind.reads["index"])
+    assert params.read <= set(kind.reads.get("index", ()))
 
 
 def test_no_stage_knows_a_kind_by_its_name() -> None:
