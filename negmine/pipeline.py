@@ -10,6 +10,7 @@ from typing import Any
 
 from negmine import log, recipe
 from negmine.errors import UsageError, did_you_mean
+from negmine.models import devices
 from negmine.params import Params
 from negmine.params import values as params_values
 from negmine.params.commands import AuditParams, ReportParams
@@ -64,9 +65,12 @@ def estimate_stage(
 def _stage_params(stage: str, flags: Mapping[str, Any], config: str | None) -> Params:
     loaded = recipe.load(config)
     where = f"{config} [{stage}]" if config else None
-    return _spooled(
-        params_values.build(STAGES[stage].params, loaded.tables.get(stage, {}), flags, where=where)
+    params = params_values.build(
+        STAGES[stage].params, loaded.tables.get(stage, {}), flags, where=where
     )
+    loaded.check_places(params)
+    check_device(params)
+    return _spooled(params)
 
 
 def run_audit(
@@ -84,6 +88,7 @@ def run_audit(
     params = params_values.build(
         FilterParams, loaded.tables.get("filter", {}), filter_flags, where=where
     )
+    loaded.check_places(params)
     audit = params_values.build(AuditParams, {}, audit_flags)
     from negmine.commands import audit as auditing
 
@@ -133,15 +138,7 @@ def _spooled(params: Params) -> Params:
 
 def _entries(params: Params, field: Field[Any]) -> list[tuple[str, str]]:
     """(``NAME=`` or nothing, path) of every input that a parameter names."""
-    value = getattr(params, field.name)
-    if not field.metadata["path"] or not value:
-        return []
-    found = []
-    for entry in [value] if isinstance(value, str) else value:
-        is_named = (field.metadata["metavar"] or "").startswith("NAME=")
-        name, equals, path = entry.partition("=") if is_named else ("", "", entry)
-        found.append((name + equals, path))
-    return found
+    return params_values.entries(params, field) if field.metadata["path"] else []
 
 
 def _spooled_inputs(
@@ -256,7 +253,30 @@ def _recipe_steps(
         name: params_values.build(stage.params, tables[name], {}, where=f"{path} [{name}]")
         for name, stage in STAGES.items()
     }
-    return chain(params, Path(work), loaded.output)
+    steps = chain(params, Path(work), loaded.output)
+    for step in steps:
+        loaded.check_places(step.params)
+        check_device(step.params)
+    if out is None and work in loaded.elsewhere:
+        before = loaded.elsewhere[work]
+        log.warn(
+            [
+                f"the results go to {work}, beside the recipe; those in {before} stay as they are "
+                f"(-o {before} goes on with them)"
+            ]
+        )
+    return steps
+
+
+def check_device(params: Params) -> None:
+    """See that the GPU that a stage is to run on is there, before anything is read or written.
+
+    Raises:
+        NegmineError: as :func:`negmine.models.devices.require`.
+    """
+    device = getattr(params, "device", "auto")
+    if device not in ("auto", "cpu"):
+        devices.require(device)
 
 
 def _check_changes(changes: Sequence[str], inputs: Mapping[str, Any], memory: str | None) -> None:

@@ -1,8 +1,13 @@
-"""Recipes: a TOML file with one table per stage; flag > file > default, unknown keys fail."""
+"""Recipes: a TOML file with one table per stage; flag > file > default, unknown keys fail.
+
+Paths in a recipe are relative to the folder of its file, wherever it is run from. Those of the
+recipes that come with negmine, and of one from standard input, are relative to the current folder.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
-from negmine.params.values import build
+from negmine.inputs import beside, layouts
+from negmine.inputs.columns import shell_word
+from negmine.params import Params
+from negmine.params.values import build, entries
 from negmine.stages.stage import STAGES
 
 
@@ -21,15 +29,36 @@ class Recipe:
 
     Attributes:
         path: the file (- is standard input), or None for the empty recipe.
-        work: the folder its artifacts go to, relative to the current directory.
+        work: the folder its artifacts go to, relative to the current folder.
         output: name of the exported file or folder inside ``work``.
-        tables: per stage, the keys the file sets.
+        tables: per stage, the keys the file sets; their paths are relative to the current folder.
+        elsewhere: inputs that are not where the recipe says, but are there seen from the current
+            folder: what the recipe writes, by the path that it stands for.
     """
 
     path: Path | None = None
     work: str | None = None
     output: str = "train.parquet"
     tables: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def check_places(self, params: Params) -> None:
+        """See that no input or model is looked for beside the recipe that is in the current folder.
+
+        Raises:
+            MissingInputError: one is. Before, paths were relative to the current folder.
+        """
+        for field in dataclasses.fields(params):
+            for _, path in entries(params, field) if _is_place(field.metadata) else ():
+                if path not in self.elsewhere:
+                    continue
+                written, folder = self.elsewhere[path], _folder(self.path) or "."
+                raise MissingInputError(
+                    f"no '{written}' beside the recipe, but there is one in the current folder",
+                    where=f"{self.path}: {field.name}",
+                    hint="Paths in a recipe are relative to its file. "
+                    f'Write "{os.path.relpath(written, folder)}" in it.',
+                )
 
 
 def load(path: str | Path | None) -> Recipe:
@@ -43,19 +72,63 @@ def load(path: str | Path | None) -> Recipe:
     if path is None:
         return Recipe()
     path = find(path)
+    data = _read(path)
+    _check(data, path)
+    tables: dict[str, Mapping[str, Any]] = {name: data.get(name, {}) for name in STAGES}
+    work = data.get("work")
+    elsewhere: dict[str, str] = {}
+    folder = _folder(path)
+    if folder is not None:
+        tables = {name: _anchored(name, table, folder, elsewhere) for name, table in tables.items()}
+        work = None if work is None else _work(folder, work, elsewhere)
+    return Recipe(path, work, data.get("output", "train.parquet"), tables, elsewhere)
+
+
+def _work(folder: str, written: str, elsewhere: dict[str, str]) -> str:
+    work = os.path.join(folder, written)
+    if not os.path.exists(work) and os.path.exists(written):
+        elsewhere[work] = written
+    return work
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A recipe's TOML.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InvalidDataError: it is not TOML.
+    """
     try:
-        text = _text(path)
+        return tomllib.loads(_text(path))
     except (FileNotFoundError, IsADirectoryError) as error:
-        hint = None
-        if path.name == str(path):
+        hint = _no_recipe(path)
+        if hint is None and path.name == str(path):
             hint = f"Not a file, and no recipe of negmine's. {did_you_mean(path.stem, shipped())}"
         raise MissingInputError("no such recipe", where=str(path), hint=hint) from error
     except UnicodeDecodeError as error:
-        raise InvalidDataError("not UTF-8 text", where=str(path)) from error
-    try:
-        data = tomllib.loads(text)
+        raise InvalidDataError("not UTF-8 text", where=str(path), hint=_no_recipe(path)) from error
     except tomllib.TOMLDecodeError as error:
-        raise InvalidDataError(f"not a TOML file: {error}", where=str(path)) from error
+        hint = _no_recipe(path)
+        what = "not a recipe" if hint else f"not a TOML file: {error}"
+        raise InvalidDataError(what, where=str(path), hint=hint) from error
+
+
+def _no_recipe(path: Path) -> str | None:
+    """What to do with data in the place of a recipe; None where it does not look like data."""
+    if not path.is_dir() and not layouts.is_data(path.name):
+        return None
+    return (
+        "A recipe is a TOML file that names the data. "
+        f"Did you mean: negmine init {shell_word(str(path))}"
+    )
+
+
+def _check(data: Mapping[str, Any], path: Path) -> None:
+    """See that every key is known and its value of the right type.
+
+    Raises:
+        UsageError: one is not.
+    """
     known = ["work", "output", *STAGES]
     for key, value in data.items():
         if key not in known:
@@ -66,12 +139,63 @@ def load(path: str | Path | None) -> Recipe:
             raise UsageError(f"'{key}' must be a string", where=str(path))
     for name, stage in STAGES.items():
         build(stage.params, data.get(name, {}), {}, where=f"{path} [{name}]")
-    return Recipe(
-        path=path,
-        work=data.get("work"),
-        output=data.get("output", "train.parquet"),
-        tables={name: data.get(name, {}) for name in STAGES},
-    )
+
+
+def _folder(path: Path | None) -> str | None:
+    """The folder that a recipe's paths are relative to; None where that is the current one."""
+    if path is None or str(path) == "-":
+        return None
+    folder = os.path.dirname(path)
+    if not folder or os.path.abspath(path) in {os.path.abspath(one) for one in shipped().values()}:
+        return None
+    return folder
+
+
+def _anchored(
+    stage: str, table: Mapping[str, Any], folder: str, elsewhere: dict[str, str]
+) -> dict[str, Any]:
+    """A stage's keys with their paths relative to the current folder.
+
+    Args:
+        stage: its name.
+        table: the keys as the recipe has them.
+        folder: the recipe's.
+        elsewhere: takes up what is not there, but is in the current folder.
+    """
+    kinds = {field.name: field.metadata for field in dataclasses.fields(STAGES[stage].params)}
+
+    def anchored(entry: str, is_path: bool) -> str:
+        path = beside.joined(folder, entry)
+        if not beside.is_there(path) and path != entry:
+            if beside.is_there(entry):
+                elsewhere[path] = entry
+            elif not is_path:
+                # No folder: a model of the hub.
+                return entry
+        return path
+
+    def anchored_entry(entry: str, metadata: Mapping[str, Any]) -> str:
+        is_named = (metadata["metavar"] or "").startswith("NAME=")
+        name, equals, value = entry.partition("=") if is_named else ("", "", entry)
+        return f"{name}{equals}{anchored(value, metadata['path'])}"
+
+    found = dict(table)
+    for key, value in table.items():
+        metadata = kinds[key.replace("-", "_")]
+        if not _is_place(metadata):
+            continue
+        if isinstance(value, dict):
+            found[key] = {name: anchored(one, metadata["path"]) for name, one in value.items()}
+        elif isinstance(value, list):
+            found[key] = [anchored_entry(one, metadata) for one in value]
+        else:
+            found[key] = anchored_entry(value, metadata)
+    return found
+
+
+def _is_place(metadata: Mapping[str, Any]) -> bool:
+    """Whether a parameter's values may lie on this machine: inputs and models."""
+    return bool(metadata["path"]) or metadata["metavar"] == "NAME=MODEL"
 
 
 def shipped() -> dict[str, Path]:

@@ -95,7 +95,7 @@ def test_the_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
     (text,) = blocks("toml")
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    assert recipe.load(path).work == "work/mine"
+    assert recipe.load(path).work == str(tmp_path / "work/mine")
     assert set(tomllib.loads(text)) - {"work"} == set(STAGES)
 
 

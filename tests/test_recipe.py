@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from negmine import pipeline, recipe
-from negmine.errors import InvalidDataError, MissingInputError, UsageError
+from negmine.errors import InvalidDataError, MissingDependencyError, MissingInputError, UsageError
 from negmine.params import FilterParams, IndexParams, RetrieveParams, values
 from negmine.stages.stage import STAGES
+from tests.conftest import Invoke, write_jsonl
 
 
 def written(folder: Path, text: str) -> Path:
@@ -26,7 +28,7 @@ def test_a_recipe_is_read_with_hyphens_and_tables(tmp_path: Path) -> None:
             "[filter]\nrelative-margin = 0.1\nnum_negatives = 3\n",
         )
     )
-    assert loaded.work == "w"
+    assert loaded.work == str(tmp_path / "w")
     assert values.build(IndexParams, loaded.tables["index"], {}).encoder == ("a=m/x", "b=n/y")
     built = values.build(FilterParams, loaded.tables["filter"], {"num_negatives": 5})
     assert (built.relative_margin, built.num_negatives, built.sampler) == (0.1, 5, "top")
@@ -136,3 +138,107 @@ def test_one_entry_of_a_table_is_changed_from_the_command_line(tmp_path: Path) -
         encoders("index.encodr.b=x")
     with pytest.raises(UsageError, match="'k' must be a whole number"):
         encoders("retrieve.k.b=x")
+
+
+def test_paths_are_relative_to_the_recipes_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("sub/data", "sub/models/mine"):
+        Path(name).mkdir(parents=True)
+    Path("sub/data/c.jsonl").touch()
+    text = (
+        'work = "w"\n[index]\ncorpus = ["data/c.jsonl", "/a/c.jsonl", "hf://datasets/x"]\n'
+        'encoder = { a = "models/mine", b = "org/name", c = "pkg:p/m" }\n'
+        '[retrieve]\nrun = { other = "r.trec" }\nqueries = "-"\nqrels = "ir_datasets:x"\n'
+        '[filter]\nexclude = "gone.txt"\n'
+    )
+    loaded = recipe.load(written(tmp_path / "sub", text).relative_to(tmp_path))
+    assert loaded.work == "sub/w"
+    assert loaded.tables["index"] == {
+        "corpus": ["sub/data/c.jsonl", "/a/c.jsonl", "hf://datasets/x"],
+        "encoder": {"a": "sub/models/mine", "b": "org/name", "c": "pkg:p/m"},
+    }
+    assert loaded.tables["retrieve"] == {
+        "run": {"other": "sub/r.trec"},
+        "queries": "-",
+        "qrels": "ir_datasets:x",
+    }
+    assert loaded.tables["filter"] == {"exclude": "sub/gone.txt"}
+    monkeypatch.chdir("sub")
+    assert recipe.load("r.toml").tables["filter"] == {"exclude": "gone.txt"}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert recipe.load("-").work == "w", "from standard input: the current folder"
+
+
+def test_a_shipped_recipe_means_the_current_folder_by_name_and_by_file() -> None:
+    shipped = recipe.shipped()["demo"]
+    for name in ("demo", shipped):
+        loaded = recipe.load(name)
+        assert loaded.work == "work/demo"
+        assert loaded.tables["index"]["corpus"] == "work/verses/corpus.jsonl"
+
+
+@pytest.mark.parametrize("there", ["data.jsonl", "data-*.jsonl"])
+def test_an_input_that_is_in_the_current_folder_alone_is_refused_with_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke, there: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    Path(there.replace("*", "1")).touch()
+    Path("w").mkdir()
+    written(tmp_path / "sub", f'work = "w"\n[index]\npairs = "{there}"\n')
+    for command in (["run"], ["index", "-o", "i", "-c"]):
+        result = invoke(*command, "sub/r.toml")
+        assert result.exit_code == MissingInputError.exit_code, result.output
+        assert f"no '{there}' beside the recipe" in result.stderr
+        assert f'Write "../{there}" in it' in result.stderr
+    # What stands in its place is not looked for; results of before are named.
+    steps = pipeline._recipe_steps("sub/r.toml", None, {"pairs": ["x"]}, [], None)
+    assert steps[0].out == Path("sub/w/index")
+    result = invoke("run", "sub/r.toml", "--pairs", "none.jsonl")
+    assert "warning: the results go to sub/w, beside the recipe" in result.stderr
+    assert "-o w goes on with them" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "my pairs.csv.gz", "pairs.parquet", "folder"])
+def test_data_in_the_place_of_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name == "folder":
+        Path(name).mkdir()
+    else:
+        Path(name).write_bytes(b"\xff" if "parquet" in name else b'{"query": "a"}\n')
+    result = invoke("run", name)
+    assert result.exit_code in (MissingInputError.exit_code, InvalidDataError.exit_code)
+    word = f"'{name}'" if " " in name else name
+    assert f"Did you mean: negmine init {word}" in result.stderr
+    assert "TOML file:" not in result.stderr
+    assert "Did you mean" not in str(invoke("run", "no.toml").stderr)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    from negmine.models import devices
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(devices, "_gpu_count", lambda backend: 0)
+    write_jsonl(Path("p.jsonl"), [{"query": "a", "positive": "b"}])
+    written(tmp_path, 'work = "w"\n[index]\nencoder = { a = "m/x" }\n[retrieve]\ndevice = "cuda"\n')
+    for command in (
+        ["run", "r.toml", "--pairs", "p.jsonl"],
+        ["index", "--pairs", "p.jsonl", "--device", "cuda", "-o", "w"],
+        ["run", "r.toml", "--pairs", "p.jsonl", "--dry-run"],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == MissingDependencyError.exit_code, result.output
+        assert "no usable GPU was found" in result.stderr
+        assert not Path("w").exists()
+    monkeypatch.setattr(devices, "_gpu_count", lambda backend: int(backend == "torch"))
+    assert invoke("index", "--pairs", "p.jsonl", "--device", "cuda:1", "-o", "w").exit_code == 2
+    assert not Path("w").exists()
+    # A GPU that only onnxruntime drives: the model says whether it can use it.
+    monkeypatch.setattr(devices, "_gpu_count", lambda backend: int(backend == "onnx"))
+    devices.require("cuda")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from negmine import log
 from negmine.errors import ConflictError, UsageError
-from negmine.inputs import catalogues, places
+from negmine.inputs import beside, catalogues, places
 from negmine.inputs.columns import shell_word
 from negmine.inputs.dispatch import sample
 from negmine.inputs.guessing import (
@@ -89,13 +90,26 @@ def run(
             chosen[role] = tried(guess)
     name, model, why = _encoder(encoder)
     log.event(f"encoder: {f'{name}={model}' if name else 'none'} ({why})")
-    text = recipe_text(chosen, name, model, why, specs)
+    folder = "." if out == "-" else os.path.dirname(out) or "."
+    chosen = {role: _beside(guess, folder) for role, guess in chosen.items()}
+    text = recipe_text(chosen, name, _model_beside(model, folder), why, specs)
     if out == "-":
         sys.stdout.write(text)
         return
     writers.write_new_text(Path(out), text, replace=force)
     log.event(f"wrote {out}: read it, then: negmine run {out}")
     print(out, flush=True)
+
+
+def _beside(guess: Guess, folder: str) -> Guess:
+    """The same with paths as a recipe in this folder names them."""
+    spec, *also = (beside.named_from(folder, one) for one in guess.specs)
+    return replace(guess, spec=spec, also=tuple(also))
+
+
+def _model_beside(model: str, folder: str) -> str:
+    """A model's folder as a recipe in ``folder`` names it; any other model as it is."""
+    return beside.named_from(folder, model) if os.path.isdir(model) else model
 
 
 def _chosen(guesses: Iterable[Guess]) -> dict[str, Guess]:
@@ -250,7 +264,7 @@ def recipe_text(
     looked = ", ".join(specs) or "the files of this folder"
     lines = [
         f"# Written by negmine init, from {_comment(looked)}.",
-        "# Run it with: negmine run FILE. Paths are relative to where you run it.",
+        "# Run it with: negmine run FILE. Paths are relative to this file's folder.",
         "# Every key is an option of the stage: negmine index --help, ...",
         "",
         'work = "work/mine"  # all results go here; the training set is train.parquet in it',

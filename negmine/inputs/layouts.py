@@ -112,6 +112,13 @@ def format_of(file: Place, kind: Input) -> tuple[str, str | None]:
     return format_, compression
 
 
+def is_data(name: str) -> bool:
+    """Whether a file is called as those that :func:`format_of` knows."""
+    stem, suffix = os.path.splitext(name.lower())
+    inner = os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
+    return inner in FORMATS or any(inner in own for own in _SUFFIXES.values())
+
+
 def endings() -> tuple[str, ...]:
     """The endings of all files that any input may be in."""
     return tuple(

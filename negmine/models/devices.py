@@ -59,10 +59,7 @@ def choose(
         UsageError: an unknown name, or a format the device cannot compute in.
         MissingDependencyError: a GPU was asked for that the installed packages cannot drive.
     """
-    if not _DEVICE.fullmatch(device):
-        raise UsageError(
-            f"unknown device '{device}'", where="--device", hint="Known: auto, cpu, cuda, cuda:N."
-        )
+    _check_name(device)
     if dtype not in DTYPES:
         raise UsageError(
             f"unknown dtype '{dtype}'", where="--dtype", hint=f"Known: {', '.join(DTYPES)}."
@@ -94,6 +91,25 @@ def choose(
     return Placement(device, dtype, f"{device}: {why}; {dtype}: the GPU's fastest half format")
 
 
+def require(device: str) -> None:
+    """See that a device is there, whatever is to run on it.
+
+    PyTorch's GPUs are looked at first; where it has none, those of onnxruntime count as well, and
+    the model that cannot use them says so when it is opened.
+
+    Raises:
+        UsageError: an unknown name, or a number that no GPU has.
+        MissingDependencyError: no GPU that the installed packages can drive.
+    """
+    _check_name(device)
+    if not device.startswith("cuda"):
+        return
+    found = _gpu_count("torch")
+    if not found and importlib.util.find_spec("onnxruntime") is not None and _gpu_count("onnx"):
+        return
+    _require_gpu(device, found, "torch")
+
+
 def gpus(asked: str, used: str) -> list[str]:
     """The GPUs that may share the work.
 
@@ -112,6 +128,13 @@ def gpus(asked: str, used: str) -> list[str]:
     import torch
 
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def _check_name(device: str) -> None:
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(
+            f"unknown device '{device}'", where="--device", hint="Known: auto, cpu, cuda, cuda:N."
+        )
 
 
 def _gpu_count(backend: Literal["torch", "onnx"]) -> int:

@@ -113,6 +113,17 @@ def _type_name(option: Any) -> str:
     return names.get(option, "unset")
 
 
+def entries(params: Params, field: dataclasses.Field[Any]) -> list[tuple[str, str]]:
+    """(``NAME=`` or nothing, the rest) of every value of a parameter that takes strings."""
+    value = getattr(params, field.name)
+    found = []
+    for entry in [value] if isinstance(value, str) else value or ():
+        is_named = (field.metadata["metavar"] or "").startswith("NAME=")
+        name, equals, rest = entry.partition("=") if is_named else ("", "", entry)
+        found.append((name + equals, rest))
+    return found
+
+
 def named(entries: tuple[str, ...], option: str) -> dict[str, str]:
     """``("ce=model",)`` as ``{"ce": "model"}``, names checked.
 

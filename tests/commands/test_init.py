@@ -262,6 +262,17 @@ def test_a_recipe_is_not_replaced(invoke: Invoke) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["p.jsonl", "recipe.toml"]
 
 
+def test_a_recipe_in_another_folder_names_its_data_from_there(invoke: Invoke) -> None:
+    name = documents("p.jsonl", {"query": "what", "positive": LONG})
+    for folder in ("sub", "model"):
+        Path(folder).mkdir()
+    assert invoke("init", name, "--encoder", "model", "-o", "sub/r.toml").exit_code == 0
+    made = tomllib.loads(Path("sub/r.toml").read_text())
+    assert made["index"]["pairs"] == made["retrieve"]["pairs"] == "../p.jsonl"
+    assert made["index"]["encoder"] == {"encoder": "../model"}
+    assert recipe.load("sub/r.toml").tables["index"]["pairs"] == "sub/../p.jsonl"
+
+
 def test_an_encoder_of_ones_own(invoke: Invoke) -> None:
     name = documents("p.jsonl", {"query": "what", "positive": LONG})
     made, _ = written(invoke, name, "--encoder", "bge=BAAI/bge-m3")
