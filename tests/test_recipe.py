@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_a_recipe_of_negmines_is_called_by_name(
 def test_every_parameter_has_help_and_a_default() -> None:
     for params_class in (stage.params for stage in STAGES.values()):
         params = params_class()
-        for field in params_class.__dataclass_fields__.values():
+        for field in dataclasses.fields(params_class):
             assert field.metadata["help"].endswith((".", "."))
             assert hasattr(params, field.name)
 
