@@ -227,9 +227,7 @@ def _repeated(table: pa.Table, documents: Documents, params: Mapping[str, Any]) 
     if len(copies) == 0:
         return {}
     features = Signatures(documents).take(table.column("docid").combine_chunks())
-    group = groups_of_one(
-        table.column("label").to_numpy() != 1, features["signature"], params["near_duplicate_at"]
-    )
+    group = groups_of_one(~Part(table).positive, features["signature"], params["near_duplicate_at"])
     kept = np.flatnonzero(table.column("dropped_by").is_null().to_numpy() & (group >= 0))
     by_group = dict(zip(group[kept].tolist(), kept.tolist(), strict=True))
     docids = table.column("docid")
