@@ -83,6 +83,8 @@ def mine(
 ) -> datasets.Dataset:
     """Mine hard negatives for (anchor, positive) pairs.
 
+    Long because it takes every argument of sentence-transformers' function.
+
     Every argument of ``sentence_transformers.util.mine_hard_negatives`` is taken and means the
     same. What differs: the cross-encoder's scores count wherever there is one, with or without a
     threshold; the rules that the command line has on by default are on here too

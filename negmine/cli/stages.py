@@ -62,8 +62,9 @@ for _stage in STAGES.values():
 
 
 @command_of(
+    help="Run all five stages of a recipe, skipping what is up to date.",
     epilog="Example: negmine run default --corpus corpus.jsonl --queries queries.jsonl "
-    "--qrels qrels.tsv"
+    "--qrels qrels.tsv",
 )
 def run(
     recipe: Annotated[
@@ -121,7 +122,7 @@ def run(
     dry_run: DryRunOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Run all five stages of a recipe, skipping what is up to date."""
+    """Register ``negmine run``. Long because every option stands in the signature."""
     log.setup(quiet=quiet, verbose=verbose, log_format=log_format)
     from negmine import pipeline
 
