@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -12,7 +13,7 @@ import typer
 from negmine import log
 from negmine.cli.app import command_of
 from negmine.cli.options import field_parameter
-from negmine.params.option import heading_of
+from negmine.params.option import headings_of
 
 #: A parameter of a command: its name, annotation and default.
 Declared = tuple[str, Any, Any]
@@ -52,15 +53,21 @@ def register(
 
     parameters = [_parameter(*declared) for declared in arguments]
     for params_class in classes:
-        hints = get_type_hints(params_class)
-        parameters += [
-            field_parameter(field, hints[field.name], heading_of(params_class, field.name))
-            for field in fields(params_class)
-        ]
+        parameters += _of_fields(params_class)
     parameters += [_parameter(*declared) for declared in shared]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     command_of(name, help=help_text, epilog=f"Example: {example}")(command)
+
+
+@functools.cache
+def _of_fields(params_class: Any) -> tuple[inspect.Parameter, ...]:
+    """The fields of a class as parameters: two commands take those of ``filter``."""
+    hints, headings = get_type_hints(params_class), headings_of(params_class)
+    return tuple(
+        field_parameter(field, hints[field.name], headings[field.name])
+        for field in fields(params_class)
+    )
 
 
 def flags_of(params_class: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from negmine.params.filter_identity import IdentityOptions
 from negmine.params.option import MEMORY_HELP, opt
 
 
-@dataclass(frozen=True)
+# A group of fields: FilterParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class PluginOptions:
     """Rules of other packages."""
 

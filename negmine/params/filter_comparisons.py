@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 from negmine.params.option import opt
 
 
-@dataclass(frozen=True)
+# A group of fields: FilterParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class ReadOptions:
     """Which score and which ranks the rules read."""
 
@@ -40,7 +41,8 @@ class ReadOptions:
     )
 
 
-@dataclass(frozen=True)
+# A group of fields: FilterParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class RankOptions:
     """Rules over the retrieval ranking."""
 
@@ -75,7 +77,8 @@ class RankOptions:
     )
 
 
-@dataclass(frozen=True)
+# A group of fields: FilterParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class ScoreOptions:
     """Rules that compare a score: with a number, or with the query's positives."""
 

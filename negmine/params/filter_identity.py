@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 from negmine.params.option import opt
 
 
-@dataclass(frozen=True)
+# A group of fields: FilterParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class IdentityOptions:
     """What is a positive, or the query itself, under another name."""
 

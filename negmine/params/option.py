@@ -56,23 +56,19 @@ def opt(
     return field(default=default, metadata=metadata)
 
 
-def heading_of(params_class: type, name: str) -> str:
-    """The heading under which ``--help`` tells an option.
+def headings_of(params_class: type) -> dict[str, str]:
+    """The heading under which ``--help`` tells each option of a parameter class.
 
-    A parameter class, or the one of its bases that declares the option, names the first option
-    under each heading (``headings``); ``most_used`` ones stand before all others.
+    The class, or the one of its bases that declares an option, names the first option under each
+    heading (``headings``); ``most_used`` ones stand before all others.
     """
-    if name in getattr(params_class, "most_used", ()):
-        return MOST_USED
-    declared = next(
-        base for base in params_class.__mro__ if name in vars(base).get("__annotations__", {})
-    )
-    heading = "Options"
-    for option in vars(declared)["__annotations__"]:
-        heading = vars(declared).get("headings", {}).get(option, heading)
-        if option == name:
-            break
-    return heading
+    found: dict[str, str] = {}
+    for declaring in params_class.__mro__:
+        heading, named = "Options", vars(declaring).get("headings", {})
+        for option in vars(declaring).get("__annotations__", ()):
+            heading = named.get(option, heading)
+            found.setdefault(option, heading)
+    return found | dict.fromkeys(getattr(params_class, "most_used", ()), MOST_USED)
 
 
 #: The heading of the options that matter most.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=Params)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Reads:
     """The artifact that a stage reads.
 
@@ -37,7 +37,7 @@ class Reads:
     help: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Stage(Generic[P]):
     """One stage.
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from negmine.params import AuditParams, FilterParams, ReportParams
-from negmine.params.option import MOST_USED, heading_of
+from negmine.params.option import MOST_USED, headings_of
 from negmine.stages.stage import STAGES
 from tests.conftest import Invoke, run_cli
 
@@ -27,7 +27,7 @@ def test_every_option_stands_under_its_heading_once(invoke: Invoke, command: str
     # The example at the end may be broken before an option.
     told = sections(invoke(command, "--help").stdout.split("Example:")[0])
     for field in fields(CLASSES[command]):
-        heading = heading_of(CLASSES[command], field.name)
+        heading = headings_of(CLASSES[command])[field.name]
         assert heading != "Options", field.name
         flags = field.metadata["flags"] or (f"--{field.name.replace('_', '-')}",)
         flag = re.escape(flags[0].split("/")[0])
