@@ -32,7 +32,15 @@ def init(
     encoder: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="[NAME=]MODEL", help="Encoder of the recipe; default: one that is installed."
+            metavar="[NAME=]MODEL",
+            help="Encoder of the recipe; default: one that is on this machine.",
+        ),
+    ] = None,
+    scorer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="[NAME=]MODEL",
+            help="Cross-encoder of the recipe; default: one that is on this machine.",
         ),
     ] = None,
     column: Annotated[
@@ -51,7 +59,9 @@ def init(
     from negmine.commands import init as starter
 
     guarded(
-        lambda: starter.run(inputs or [], out, encoder=encoder, force=force, column=column or [])
+        lambda: starter.run(
+            inputs or [], out, encoder=encoder, scorer=scorer, force=force, column=column or []
+        )
     )
 
 

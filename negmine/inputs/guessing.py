@@ -21,7 +21,7 @@ from negmine.inputs.layouts import SeveralError, preferred, split_name
 from negmine.inputs.problems import UnclearSetError
 from negmine.inputs.specs import matching, opened
 from negmine.inputs.suspects import names_another
-from negmine.inputs.trial import NO_POSITIVES, try_out
+from negmine.inputs.trial import NO_POSITIVES, Counted, try_out
 
 _ROLES = ("pairs", "qrels", "run", "corpus", "queries")
 _QUERY_NAME = re.compile(r"quer|topic|question", re.IGNORECASE)
@@ -56,6 +56,7 @@ class Guess:
         ids: pairs of ids, which want their queries and documents.
         named: the user named it; False where it was found in a folder among others.
         also: further inputs of the role, read after it.
+        counted: the positives of pairs or judgements, where they were read.
     """
 
     role: str
@@ -67,6 +68,7 @@ class Guess:
     ids: bool = False
     named: bool = False
     also: tuple[str, ...] = ()
+    counted: Counted | None = None
 
     @property
     def specs(self) -> tuple[str, ...]:
@@ -77,8 +79,9 @@ class Guess:
 def tried(guess: Guess) -> Guess:
     """Read the beginning as a run would; labels that the run is to be told about are a doubt."""
     try:
-        if try_out(guess.role, guess.specs, guess.columns):
-            return guess
+        counted = try_out(guess.role, guess.specs, guess.columns)
+        if counted is None or counted.positives or guess.role != "pairs":
+            return replace(guess, counted=counted)
         where, doubt = guess.spec, f"no record has a positive. {NO_POSITIVES}"
     except UnclearSetError as error:
         where = error.where or guess.spec

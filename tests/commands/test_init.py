@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine import recipe
-from negmine.commands.init import recipe_text
+from negmine.commands.init.models import ENCODER, SCORER, Model, Models
+from negmine.commands.init.rule import recommended
+from negmine.commands.init.writing import recipe_text
 from negmine.errors import ConflictError, UsageError
 from negmine.inputs.guessing import Guess
 from tests.conftest import Invoke, require_packages, write_jsonl
@@ -277,23 +280,99 @@ def test_an_encoder_of_ones_own(invoke: Invoke) -> None:
     name = documents("p.jsonl", {"query": "what", "positive": LONG})
     made, _ = written(invoke, name, "--encoder", "bge=BAAI/bge-m3")
     assert made["index"]["encoder"] == {"bge": "BAAI/bge-m3"}
-    assert made["filter"]["by"] == "bge"
+    assert made["filter"]["rank-by"] == "bge"
     made, _ = written(invoke, name, "--encoder", "models/mine")
     assert made["index"]["encoder"] == {"encoder": "models/mine"}
 
 
-def test_without_any_encoder(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the models that are proposed."""
     import huggingface_hub
 
-    from negmine.commands import init as starter
+    from negmine.commands.init import models
 
-    monkeypatch.setattr(starter, "_ENCODER_PACKAGE", ("no_such_package", "model"))
+    for known in ("ENCODER", "SCORER"):
+        without = replace(getattr(models, known), package=("no_such_package", "model"))
+        monkeypatch.setattr(models, known, without)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_models")
+def test_without_any_model(invoke: Invoke) -> None:
     name = documents("p.jsonl", {"query": "what", "positive": LONG})
     made, said = written(invoke, name)
     assert "encoder" not in made["index"]
-    assert "by" not in made["filter"]
+    assert made["rerank"] == {}
+    assert made["filter"]["by"] == "bm25"
+    assert "rank-by" not in made["filter"]
     assert "BM25 finds the candidates alone" in said
+    assert "cross-encoder: none" in said
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_model_in_the_cache_of_the_hub(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "/cache/config.json")
+    name = documents("p.jsonl", {"query": "what", "positive": LONG})
+    made, said = written(invoke, name)
+    assert made["index"]["encoder"] == {"minilm": ENCODER.hub}
+    assert made["rerank"]["scorer"] == {"ce": SCORER.hub}
+    assert f"cross-encoder: ce={SCORER.hub} (it is in the cache of the Hugging Face hub)" in said
+
+
+def pairs(queries: int, each: int = 1) -> str:
+    rows = (
+        {"query": f"q{q}", "positive": f"{LONG}{q} {n}"}
+        for q in range(queries)
+        for n in range(each)
+    )
+    return documents("p.jsonl", *rows)
+
+
+@pytest.mark.parametrize(
+    ("queries", "each", "rule"),
+    [
+        (9, 1, {"by": "ce", "relative-margin": 0.05}),
+        (9, 20, {"by": "ce", "relative-margin": 0.05}),
+        (10, 1, {"by": "ce", "max-fn-rate": 0.1}),
+        (24, 3, {"by": "ce", "max-fn-rate": 0.1}),
+        (49, 1, {"by": "ce", "max-fn-rate": 0.1}),
+        (50, 1, {"by": "p_relevant", "max-score": 0.035, "max-fn-rate": 0.25}),
+        (25, 4, {"by": "p_relevant", "max-score": 0.14, "max-fn-rate": 0.25}),
+        (25, 40, {"by": "p_relevant", "max-score": 0.5, "max-fn-rate": 0.25}),
+    ],
+)
+def test_the_rule_is_what_is_recommended_for_what_is_there(
+    invoke: Invoke, queries: int, each: int, rule: dict[str, Any]
+) -> None:
+    models = ("--encoder", "mine=m/x", "--scorer", "ce=m/y")
+    made, said = written(invoke, pairs(queries, each), *models)
+    assert made["rerank"]["scorer"] == {"ce": "m/y"}
+    taken = {"sampler": "rank", "rank-by": "mine", "num-negatives": 4}
+    assert made["filter"] == {**rule, **taken}
+    assert f"{queries} queries have {queries * each:,} known positives" in said
+    # The recipe says why, too.
+    text = invoke("init", "p.jsonl", *models, "-o", "-").stdout
+    assert f"# Why this rule (docs/denoising.md): {queries} queries have" in text
+    # With as many the recommended rule is the one that is shipped.
+    if each == 1 and rule["by"] == "p_relevant":
+        shipped = tomllib.loads(recipe.shipped()["default"].read_text())["filter"]
+        assert rule.items() <= shipped.items()
+
+
+def test_judgements_are_counted_and_what_is_not_read_is_not(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, queries, qrels = collection()
+    documents(qrels, *({"qid": f"q{n // 2}", "docid": "d2", "grade": n % 2} for n in range(120)))
+    made, said = written(invoke, corpus, queries, qrels)
+    assert made["filter"]["by"] == "p_relevant"
+    assert "60 queries have 60 known positives" in said
+    rule = recommended(None, Models(Model("a", "m/x", ""), Model(None, "m/y", "")))
+    assert "not counted" in rule.why
+    assert rule.lines[0].startswith('by = "p_relevant"')
 
 
 def test_standard_input_is_no_file(invoke: Invoke) -> None:
@@ -311,7 +390,9 @@ def test_secrets_do_not_enter_a_recipe(invoke: Invoke) -> None:
 @given(st.text(min_size=1), st.text(), st.text(min_size=1))
 def test_any_name_is_written_as_valid_toml(spec: str, why: str, column: str) -> None:
     guess = Guess("pairs", spec, why, {"query": column, "positive": column + "x"})
-    made = tomllib.loads(recipe_text({"pairs": guess}, None, "m", why, [spec]))
+    models = Models(Model(None, "m", why), Model(None, "m", why))
+    rule = recommended(None, models)
+    made = tomllib.loads(recipe_text({"pairs": guess}, models, rule, [spec]))
     assert made["index"]["pairs"] == spec
     assert made["index"]["column"]["query"] == column
 
@@ -333,7 +414,8 @@ def test_the_recipe_runs_from_a_pipe(invoke: Invoke) -> None:
     )
     told = ("--column", "query=#1", "--column", "positive=#2")
     text = invoke("init", "p.tsv", *told, "-o", "-").stdout
-    made = text.replace("\nencoder =", "\n# encoder =").replace("\nby =", "\n# by =")
+    made = text.replace("\nencoder =", "\n# encoder =").replace("\nscorer =", "\n# scorer =")
+    made = made.replace("\nrank-by =", "\n# rank-by =").replace('by = "ce"', 'by = "bm25"')
     result = CliRunner().invoke(app, ["run", "-"], input=made)
     assert result.exit_code == 0, result.output
     assert result.stdout == "work/mine/train.parquet\n"
