@@ -25,6 +25,7 @@ from negmine.stages import filter as filtering
 from negmine.stages.export.maker import Maker
 from negmine.stages.export.setup import set_up
 from negmine.stages.filter.recorded import given_params
+from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import Candidates, open_candidates
 
 if TYPE_CHECKING:
@@ -225,7 +226,8 @@ class Ledger:
         if out is None:
             folder = tempfile.TemporaryDirectory(prefix="negmine-")
             out = Path(folder.name) / "ledger"
-        filtering.run(params, self._scored(), Path(out), force=force)
+        replacing = Replace.DAMAGED if force else Replace.NOTHING
+        filtering.run(params, self._scored(), Path(out), replacing=replacing)
         return Ledger(open_candidates(out, ["filter"], purpose="the ledger"), folder)
 
     def _scored(self) -> Path:

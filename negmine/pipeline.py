@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, replace
@@ -17,6 +18,7 @@ from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import STAGES, Step, chain
+from negmine.table.artifacts.replace import Replace
 
 #: Counts of what a stage made: their zeros are told. Other counts are losses.
 _RESULTS = frozenset(
@@ -34,11 +36,11 @@ def run_stage(
     source: Path | None,
     out: Path,
     config: str | None,
-    force: bool,
+    replacing: Replace,
 ) -> Outcome:
     """Run one stage from its command-line flags; the artifact's path goes to stdout."""
     params = _stage_params(stage, flags, config)
-    outcome = _call(Step(stage, params, out), source, force)
+    outcome = _call(Step(stage, params, out), source, replacing)
     if outcome.up_to_date:
         # What was told when it was made counts as much now.
         log.warn(outcome.warnings)
@@ -54,12 +56,12 @@ def estimate_stage(
     source: Path | None,
     out: Path,
     config: str | None,
-    force: bool,
+    replacing: Replace,
     as_json: bool,
 ) -> None:
     """Tell on stdout what :func:`run_stage` would cost, and write nothing."""
     params = _stage_params(stage, flags, config)
-    _estimate([Step(stage, params, out)], source, force, as_json)
+    _estimate([Step(stage, params, out)], source, replacing, as_json)
 
 
 def _stage_params(stage: str, flags: Mapping[str, Any], config: str | None) -> Params:
@@ -80,7 +82,7 @@ def run_audit(
     scored: Path,
     out: Path,
     config: str | None,
-    force: bool,
+    replacing: Replace,
 ) -> Outcome:
     """Audit the filter that the flags and the recipe's ``[filter]`` table describe."""
     loaded = recipe.load(config)
@@ -92,7 +94,7 @@ def run_audit(
     audit = params_values.build(AuditParams, {}, audit_flags)
     from negmine.commands import audit as auditing
 
-    outcome = auditing.run(params, audit, scored, out, force=force)
+    outcome = auditing.run(params, audit, scored, out, replacing=replacing)
     if outcome.up_to_date:
         log.event(f"audit: {outcome.path} is up to date", stage="audit", up_to_date=True)
     print(outcome.path, flush=True)
@@ -100,7 +102,7 @@ def run_audit(
 
 
 def run_report(
-    flags: Mapping[str, Any], *, ledger: Path, other: Path | None, out: Path, force: bool
+    flags: Mapping[str, Any], *, ledger: Path, other: Path | None, out: Path, replacing: Replace
 ) -> Outcome:
     """Make the page of one ledger, or of two side by side."""
     params = params_values.build(ReportParams, {}, flags)
@@ -109,7 +111,7 @@ def run_report(
         _check_paths(params, other, out)
     from negmine.commands.report import build
 
-    outcome = build.run(params, ledger, other, out, force=force)
+    outcome = build.run(params, ledger, other, out, replacing=replacing)
     if outcome.up_to_date:
         log.event(f"report: {outcome.path} is up to date", stage="report", up_to_date=True)
     if str(out) != "-":
@@ -164,20 +166,31 @@ def run_recipe(
     inputs: Mapping[str, Sequence[str] | None],
     changes: Sequence[str],
     memory: str | None,
-    force: bool,
+    replacing: Replace,
+    tag: str | None = None,
     allow_empty: bool = False,
 ) -> None:
     """Run every stage of a recipe; the training set's path goes to stdout.
 
     What the stages warned of is told again at the end, each warning with its stage.
+
+    Args:
+        path: the recipe.
+        out: the work folder; default: the recipe's.
+        inputs: files instead of the recipe's, by key.
+        changes: ``STAGE.KEY=VALUE``.
+        memory: ceiling of every stage.
+        replacing: what may be replaced; what is up to date stays, but for ``Replace.ALL``.
+        tag: of the ledger and of what is exported; default: the recipe's.
+        allow_empty: whether a training set without examples is fine.
     """
     if allow_empty:
         changes = [*changes, "export.allow-empty=true"]
     source: Path | None = None
     warnings: list[str] = []
     try:
-        for step in _recipe_steps(path, out, inputs, changes, memory):
-            outcome = _call(step, source, force)
+        for step in _recipe_steps(path, out, inputs, changes, memory, tag):
+            outcome = _call(step, source, replacing)
             warnings += [f"{step.stage}: {warning}" for warning in outcome.warnings]
             source = step.out
     finally:
@@ -192,15 +205,18 @@ def estimate_recipe(
     inputs: Mapping[str, Sequence[str] | None],
     changes: Sequence[str],
     memory: str | None,
-    force: bool,
+    replacing: Replace,
+    tag: str | None = None,
     allow_empty: bool = False,
     as_json: bool,
 ) -> None:
     """Tell on stdout what :func:`run_recipe` would cost, and write nothing."""
-    _estimate(_recipe_steps(path, out, inputs, changes, memory), None, force, as_json)
+    _estimate(_recipe_steps(path, out, inputs, changes, memory, tag), None, replacing, as_json)
 
 
-def _estimate(steps: Sequence[Step], source: Path | None, force: bool, as_json: bool) -> None:
+def _estimate(
+    steps: Sequence[Step], source: Path | None, replacing: Replace, as_json: bool
+) -> None:
     for step in steps:
         _check_paths(step.params, source, step.out)
     # The stages are imported with it, as a run would import them.
@@ -209,7 +225,7 @@ def _estimate(steps: Sequence[Step], source: Path | None, force: bool, as_json: 
     from negmine.commands.estimate import report
 
     imported = time.perf_counter() - started
-    costs = estimate.estimate(steps, source, force, imported)
+    costs = estimate.estimate(steps, source, replacing, imported)
     print(report.as_json(costs) if as_json else report.as_table(costs), flush=True)
 
 
@@ -219,9 +235,12 @@ def _recipe_steps(
     inputs: Mapping[str, Sequence[str] | None],
     changes: Sequence[str],
     memory: str | None,
+    tag: str | None = None,
 ) -> list[Step]:
     """The stages of a recipe with their parameters, and where their results go."""
     loaded = recipe.load(path)
+    tag = loaded.tag if tag is None else tag
+    _check_tag(tag, path)
     given = _spooled_inputs(path, inputs)
     tables = {stage: dict(loaded.tables.get(stage, {})) for stage in STAGES}
     if "pairs" in given:
@@ -253,7 +272,7 @@ def _recipe_steps(
         name: params_values.build(stage.params, tables[name], {}, where=f"{path} [{name}]")
         for name, stage in STAGES.items()
     }
-    steps = chain(params, Path(work), loaded.output)
+    steps = chain(params, Path(work), loaded.output, tag)
     for step in steps:
         loaded.check_places(step.params)
         check_device(step.params)
@@ -277,6 +296,20 @@ def check_device(params: Params) -> None:
     device = getattr(params, "device", "auto")
     if device not in ("auto", "cpu"):
         devices.require(device)
+
+
+def _check_tag(tag: str | None, path: str) -> None:
+    """See that a tag can be a part of names.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if tag is not None and re.fullmatch(r"[A-Za-z0-9_-]+", tag) is None:
+        raise UsageError(
+            f"the tag {tag!r} is not a name",
+            where=path,
+            hint="Letters, digits, _ and - make one: --tag margin-01 for ledger-margin-01.",
+        )
 
 
 def _check_changes(changes: Sequence[str], inputs: Mapping[str, Any], memory: str | None) -> None:
@@ -355,10 +388,10 @@ def _check_paths(params: Params, source: Path | None, out: Path) -> None:
             ) from None
 
 
-def _call(step: Step, source: Path | None, force: bool) -> Outcome:
+def _call(step: Step, source: Path | None, replacing: Replace) -> Outcome:
     _check_paths(step.params, source, step.out)
     stage = step.stage
-    outcome = STAGES[stage].run(step.params, source, step.out, force)
+    outcome = STAGES[stage].run(step.params, source, step.out, replacing)
     if outcome.up_to_date:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:

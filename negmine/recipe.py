@@ -31,6 +31,7 @@ class Recipe:
         path: the file (- is standard input), or None for the empty recipe.
         work: the folder its artifacts go to, relative to the current folder.
         output: name of the exported file or folder inside ``work``.
+        tag: what tells its ledger and its export from those of other settings in ``work``.
         tables: per stage, the keys the file sets; their paths are relative to the current folder.
         elsewhere: inputs that are not where the recipe says, but are there seen from the current
             folder: what the recipe writes, by the path that it stands for.
@@ -39,6 +40,7 @@ class Recipe:
     path: Path | None = None
     work: str | None = None
     output: str = "train.parquet"
+    tag: str | None = None
     tables: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -81,7 +83,8 @@ def load(path: str | Path | None) -> Recipe:
     if folder is not None:
         tables = {name: _anchored(name, table, folder, elsewhere) for name, table in tables.items()}
         work = None if work is None else _work(folder, work, elsewhere)
-    return Recipe(path, work, data.get("output", "train.parquet"), tables, elsewhere)
+    output, tag = data.get("output", "train.parquet"), data.get("tag")
+    return Recipe(path, work, output, tag, tables, elsewhere)
 
 
 def _work(folder: str, written: str, elsewhere: dict[str, str]) -> str:
@@ -129,13 +132,13 @@ def _check(data: Mapping[str, Any], path: Path) -> None:
     Raises:
         UsageError: one is not.
     """
-    known = ["work", "output", *STAGES]
+    known = ["work", "output", "tag", *STAGES]
     for key, value in data.items():
         if key not in known:
             raise UsageError(f"unknown key '{key}'", where=str(path), hint=did_you_mean(key, known))
         if key in STAGES and not isinstance(value, dict):
             raise UsageError(f"'{key}' must be a table: [{key}]", where=str(path))
-        if key in ("work", "output") and not isinstance(value, str):
+        if key in ("work", "output", "tag") and not isinstance(value, str):
             raise UsageError(f"'{key}' must be a string", where=str(path))
     for name, stage in STAGES.items():
         build(stage.params, data.get(name, {}), {}, where=f"{path} [{name}]")

@@ -164,9 +164,9 @@ def main() -> int:
         ],
         "filter": [
             *(f"{work}/scored", "--by", "ce", "--relative-margin", "0.05"),
-            *("-o", f"{work}/ledger", "--force"),
+            *("-o", f"{work}/ledger", "--rebuild"),
         ],
-        "export": [f"{work}/ledger", "-o", f"{work}/train.parquet", "--force"],
+        "export": [f"{work}/ledger", "-o", f"{work}/train.parquet", "--rebuild"],
     }
     found = {}
     seconds = 0.0

@@ -385,6 +385,8 @@ def make_data(folder: Path, english: Path, queries: int, k: int) -> None:
             run.writelines(f"q{qid} Q0 {d} {n} {k - n} x\n" for n, d in enumerate(some, 1))
 
 
+#: What makes a result anew: earlier revisions have no --rebuild.
+ANEW = {"this": "--rebuild", "that": "--force"}
 OLD_RULES = ("--no-repeated-texts", "--no-empty-texts", "--own-document", "off")
 
 
@@ -394,7 +396,7 @@ def timed(trees: dict[str, Path], data: Path, rounds: int) -> dict[str, dict[str
     found: dict[str, dict[str, list[float]]] = {}
 
     def note(name: str, side: str, *command: str) -> None:
-        ran = run(trees[side], "-m", "negmine", *command, "--force", "-q")
+        ran = run(trees[side], "-m", "negmine", *command, ANEW[side], "-q")
         found.setdefault(name, {}).setdefault(side, []).append(ran.cpu_seconds)
 
     for _ in range(rounds):
@@ -403,7 +405,7 @@ def timed(trees: dict[str, Path], data: Path, rounds: int) -> dict[str, dict[str
             index = ["index", "--corpus", str(data / "corpus.jsonl"), "--no-bm25"]
             note("index", side, *index, "-o", str(work / "index"))
             retrieve = ["retrieve", str(work / "index"), *inputs, "--run", f"x={data / 'run.trec'}"]
-            out = ["-o", str(work / "candidates"), "--force", "-q"]
+            out = ["-o", str(work / "candidates"), ANEW[side], "-q"]
             run(trees[side], "-m", "negmine", *retrieve, *out)
             ledger = ["filter", str(work / "candidates"), "-o", str(work / "ledger")]
             note("filter", side, *ledger)

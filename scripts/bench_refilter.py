@@ -176,7 +176,7 @@ def profile(folder: Path, options: list[str]) -> None:
     from negmine.cli import main as negmine
 
     sys.argv = ["negmine", "filter", str(folder / "scored"), "-q", *options]
-    sys.argv += ["-o", str(folder / "ledger"), "--force"]
+    sys.argv += ["-o", str(folder / "ledger"), "--rebuild"]
     profiler = cProfile.Profile()
     profiler.enable()
     try:

@@ -28,7 +28,7 @@ Tables = Iterator[tuple[str, pa.Table, pa.Schema]]
 
 def write(folder: Path, plan: Plan, tables: Tables) -> Artifact:
     """One artifact of made-up tables."""
-    writer = artifacts.begin(folder, plan, force=True)
+    writer = artifacts.begin(folder, plan, replacing=artifacts.Replace.ALL)
     assert writer is not None
     with writer:
         for name, table, schema in tables:
@@ -93,7 +93,7 @@ def ledger(folder: Path, rows: int) -> Path:
     subprocess.run(
         [
             *(sys.executable, "-m", "negmine", "filter", folder / "scored", "--by", "ce"),
-            *("--relative-margin", "0.05", *off, "--no-duplicate-queries", "--force", "--quiet"),
+            *("--relative-margin", "0.05", *off, "--no-duplicate-queries", "--rebuild", "--quiet"),
             *("-o", folder / "ledger"),
         ],
         check=True,
@@ -114,7 +114,7 @@ def main() -> int:
         page = path.parent / "report.html"
         command = [sys.executable, "-m", "negmine", "report", str(path), "-o", str(page)]
         started = time.perf_counter()
-        process = subprocess.Popen([*command, "--force"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, "--rebuild"], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         if status:

@@ -127,7 +127,7 @@ def _prepare(options: argparse.Namespace) -> None:
     depth = str(depths(file, options.num_negatives)[1])
     _bench.negmine(
         *("retrieve", f"{work}/index", "--pairs", str(file), "-k", depth),
-        *("-o", f"{work}/candidates", "--force"),
+        *("-o", f"{work}/candidates", "--rebuild"),
     )
     if not (work / "queries.npy").is_file():
         from negmine.models.base import EncoderSettings
@@ -155,14 +155,20 @@ def _filter(options: argparse.Namespace, guard: bool) -> list[str]:
     return [
         *("filter", f"{options.work}/candidates", "--by", "dense"),
         *("--relative-margin", str(MARGIN)),
-        *("--num-negatives", str(options.num_negatives), "-o", f"{options.work}/ledger", "--force"),
+        *(
+            "--num-negatives",
+            str(options.num_negatives),
+            "-o",
+            f"{options.work}/ledger",
+            "--rebuild",
+        ),
         *(() if guard else NO_GUARD),
     ]
 
 
 def _export(options: argparse.Namespace, side: str) -> list[str]:
     return [
-        *("export", f"{options.work}/ledger", "--format", "triplet", "--force"),
+        *("export", f"{options.work}/ledger", "--format", "triplet", "--rebuild"),
         *("-o", f"{options.work}/{side}.parquet"),
     ]
 

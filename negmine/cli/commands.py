@@ -10,7 +10,7 @@ import typer
 from negmine import log
 from negmine.cli.app import app, command_of, guarded
 from negmine.cli.building import flags_of, positional, register
-from negmine.cli.options import COMMON, QuietOption
+from negmine.cli.options import COMMON, QuietOption, replacing
 from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 
@@ -109,7 +109,7 @@ def _audit(given: dict[str, Any]) -> None:
             scored=Path(given["scored"]),
             out=Path(given["out"]),
             config=given["config"],
-            force=given["force"],
+            replacing=replacing(given),
         )
     )
 
@@ -134,7 +134,7 @@ def _report(given: dict[str, Any]) -> None:
             ledger=Path(given["ledger"]),
             other=Path(given["other"]) if given["other"] is not None else None,
             out=Path(given["out"]),
-            force=given["force"],
+            replacing=replacing(given),
         )
     )
 

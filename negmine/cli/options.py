@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any, Literal, NoReturn, Optional, get_args, get_origin
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Optional, get_args, get_origin
 
 import typer
 
 from negmine.errors import UsageError
 from negmine.params import bounds
+
+if TYPE_CHECKING:
+    from negmine.table.artifacts.replace import Replace
 
 LogFormat = Literal["text", "json"]
 _Config = Annotated[
@@ -19,7 +23,15 @@ _Config = Annotated[
 ]
 _Out = Annotated[str, typer.Option("-o", "--out", metavar="PATH", help="Where the result goes.")]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace a result that was made with other settings.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Replace a result that differs: of other settings, damaged, or not negmine's. One "
+        "that is up to date stays.",
+    ),
+]
+RebuildOption = Annotated[
+    bool, typer.Option("--rebuild", help="Make it anew, even if it is up to date.")
 ]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
@@ -39,6 +51,7 @@ COMMON: tuple[tuple[str, Any, Any], ...] = (
     ("out", _Out, inspect.Parameter.empty),
     ("config", _Config, None),
     ("force", ForceOption, False),
+    ("rebuild", RebuildOption, False),
     ("quiet", QuietOption, False),
     ("verbose", VerboseOption, False),
     ("log_format", LogFormatOption, "text"),
@@ -82,6 +95,19 @@ def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspec
         default=None,
         annotation=Annotated[Optional[kind], option],  # noqa: UP045
     )
+
+
+def replacing(given: Mapping[str, Any], *, in_work_folder: bool = False) -> Replace:
+    """What ``--force`` and ``--rebuild`` ask for.
+
+    Args:
+        given: values of the command line.
+        in_work_folder: results of other settings go without being asked for.
+    """
+    from negmine.table.artifacts.replace import Replace
+
+    default = Replace.OTHER if in_work_folder else Replace.NOTHING
+    return Replace.asked(force=given["force"], rebuild=given["rebuild"], default=default)
 
 
 def refuse_json() -> NoReturn:

@@ -14,12 +14,12 @@ from negmine.cli.options import (
     COMMON,
     TRIAL,
     DryRunOption,
-    ForceOption,
     JsonOption,
     LogFormatOption,
     QuietOption,
     VerboseOption,
     refuse_json,
+    replacing,
 )
 from negmine.stages.stage import STAGES, Stage
 
@@ -35,7 +35,7 @@ def _register(stage: Stage[Any]) -> None:
             "source": Path(given["artifact"]) if stage.reads else None,
             "out": Path(given["out"]),
             "config": given["config"],
-            "force": given["force"],
+            "replacing": replacing(given),
         }
         if given["json_"] and not given["dry_run"]:
             guarded(refuse_json)
@@ -62,7 +62,7 @@ for _stage in STAGES.values():
 
 
 @command_of(
-    help="Run all five stages of a recipe, skipping what is up to date.",
+    help="Run all five stages of a recipe: only those whose settings or inputs changed.",
     epilog="Example: negmine run default --corpus corpus.jsonl --queries queries.jsonl "
     "--qrels qrels.tsv",
 )
@@ -115,7 +115,29 @@ def run(
             "--allow-empty", help="Write a training set without examples too, instead of exit 8."
         ),
     ] = False,
-    force: ForceOption = False,
+    tag: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAME",
+            help="Write ledger-NAME and train-NAME beside those of other settings, instead of the "
+            "recipe's tag; all before them is shared.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace also what is damaged, was changed by hand or is not negmine's. (What has "
+            "other settings is replaced anyway, and what is up to date stays.)",
+        ),
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Make everything anew; without it old scores of rerank are kept aside.",
+        ),
+    ] = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
     log_format: LogFormatOption = "text",
@@ -131,7 +153,8 @@ def run(
         "inputs": {"corpus": corpus, "queries": queries, "qrels": qrels, "pairs": pairs},
         "changes": set_ or [],
         "memory": memory,
-        "force": force,
+        "tag": tag,
+        "replacing": replacing({"force": force, "rebuild": rebuild}, in_work_folder=True),
         "allow_empty": allow_empty,
     }
     if json_ and not dry_run:

@@ -14,6 +14,7 @@ from negmine.models.resolve import ModelRef
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.documents import Documents
 
@@ -68,13 +69,16 @@ def budget(size: str | None, needs: Iterable[Needs]) -> memory.Budget:
 class Made:
     """Begins child artifacts, and remembers whether anything had to be made."""
 
-    def __init__(self, out: Path, force: bool = False, budget: memory.Budget | None = None) -> None:
-        self.out, self.force, self.changed = out, force, False
+    def __init__(
+        self, out: Path, replacing: Replace = Replace.NOTHING, budget: memory.Budget | None = None
+    ) -> None:
+        self.out, self.replacing, self.changed = out, replacing, False
         self.budget = budget or memory.budget(None)
 
-    def begin(self, folder: str, plan: Plan, force: bool = False) -> Writer | None:
-        """Begin the child in ``folder``, whatever it holds with ``force``; None = up to date."""
-        writer = artifacts.begin(self.out / folder, plan, force=force or self.force)
+    def begin(self, folder: str, plan: Plan, outdated: bool = False) -> Writer | None:
+        """Begin the child in ``folder``, anew if it is ``outdated``; None = up to date."""
+        replacing = Replace.ALL if outdated else self.replacing
+        writer = artifacts.begin(self.out / folder, plan, replacing=replacing)
         if writer is not None and not self.changed:
             self.changed = True
             # The index is unfinished from here until all its parts are there.

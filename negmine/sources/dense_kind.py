@@ -200,7 +200,7 @@ def _make_ann(factory: str, name: str, made: Made, vectors: Artifact) -> Artifac
 
     stored = Vectors(vectors)
     folder, plan = ANN_PLACE.path(name), ann_plan(factory, vectors)
-    if artifacts.state_of(made.out / folder, plan, force=made.force).kind != "made":
+    if artifacts.state_of(made.out / folder, plan, replacing=made.replacing).kind != "made":
         # Before the writer begins, which takes the index's manifest away.
         dimension = int(vectors.counts["dimension"])
         ann.refuse_beyond(factory, dimension, len(stored), made.budget)

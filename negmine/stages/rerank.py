@@ -28,6 +28,7 @@ from negmine.sources import kinds
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking, schemas
 from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.conservation import conserve
@@ -111,15 +112,19 @@ def plan(params: RerankParams, setup: Setup) -> Plan:
     )
 
 
-def run(params: RerankParams, candidates: Path, out: Path, *, force: bool = False) -> Outcome:
+def run(
+    params: RerankParams, candidates: Path, out: Path, *, replacing: Replace = Replace.NOTHING
+) -> Outcome:
     """Score the candidates at ``candidates`` (or a scored artifact, to add columns) into ``out``.
+
+    Scores of other settings are moved aside, and taken back when their settings come back.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
     setup = set_up(params, candidates)
     budget = setup.budget(params.memory)
-    writer = artifacts.begin(out, plan(params, setup), force=force)
+    writer = artifacts.begin(out, plan(params, setup), replacing=replacing, keep=True)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)

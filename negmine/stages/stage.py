@@ -20,6 +20,7 @@ from negmine.params.retrieve import RetrieveParams
 
 if TYPE_CHECKING:
     from negmine.stages.outcome import Outcome
+    from negmine.table.artifacts import Replace
 
 P = TypeVar("P", bound=Params)
 
@@ -44,22 +45,24 @@ class Stage(Generic[P]):
     Attributes:
         name: of its command, its table in recipes, and its artifact's ``stage``.
         params: its options.
-        run: does it: (parameters, artifact it reads, result, whether to replace another one).
+        run: does it: (parameters, artifact it reads, result, what it may replace).
         reads: the artifact that it reads; None for the first stage.
         folder: its artifact inside a work folder; None where the recipe names the result.
         help: what it does, in a line.
         example: a command line.
         needs: the option without which a chain leaves the stage out.
+        tagged: whether a work folder may hold several of its results, each with its tag.
     """
 
     name: str
     params: type[P]
-    run: Callable[[P, Path | None, Path, bool], Outcome]
+    run: Callable[[P, Path | None, Path, Replace], Outcome]
     reads: Reads | None
     folder: str | None
     help: str
     example: str
     needs: str | None = None
+    tagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,34 +74,36 @@ class Step:
     out: Path
 
 
-def _index(params: IndexParams, source: Path | None, out: Path, force: bool) -> Outcome:
+def _index(params: IndexParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
     from negmine.stages import index
 
-    return index.run(params, out, force=force)
+    return index.run(params, out, replacing=replacing)
 
 
-def _retrieve(params: RetrieveParams, source: Path | None, out: Path, force: bool) -> Outcome:
+def _retrieve(
+    params: RetrieveParams, source: Path | None, out: Path, replacing: Replace
+) -> Outcome:
     from negmine.stages import retrieve
 
-    return retrieve.run(params, _given(source), out, force=force)
+    return retrieve.run(params, _given(source), out, replacing=replacing)
 
 
-def _rerank(params: RerankParams, source: Path | None, out: Path, force: bool) -> Outcome:
+def _rerank(params: RerankParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
     from negmine.stages import rerank
 
-    return rerank.run(params, _given(source), out, force=force)
+    return rerank.run(params, _given(source), out, replacing=replacing)
 
 
-def _filter(params: FilterParams, source: Path | None, out: Path, force: bool) -> Outcome:
+def _filter(params: FilterParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
     from negmine.stages import filter as filtering
 
-    return filtering.run(params, _given(source), out, force=force)
+    return filtering.run(params, _given(source), out, replacing=replacing)
 
 
-def _export(params: ExportParams, source: Path | None, out: Path, force: bool) -> Outcome:
+def _export(params: ExportParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
     from negmine.stages import export
 
-    return export.run(params, _given(source), out, force=force)
+    return export.run(params, _given(source), out, replacing=replacing)
 
 
 def _given(source: Path | None) -> Path:
@@ -148,6 +153,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         help="Drop false negatives by rule and choose negatives; every row is kept in the ledger.",
         example="negmine filter work/scored --by ce --relative-margin 0.05 "
         "--num-negatives 8 -o work/ledger",
+        tagged=True,
     ),
     Stage(
         "export",
@@ -157,6 +163,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         folder=None,
         help="Write the training set: .parquet, .jsonl(.gz|.zst), a folder, or - for stdout.",
         example="negmine export work/ledger --format triplet -o work/train.parquet",
+        tagged=True,
     ),
 )
 
@@ -164,16 +171,30 @@ _ROWS: tuple[Stage[Any], ...] = (
 STAGES: Mapping[str, Stage[Any]] = {row.name: row for row in _ROWS}
 
 
-def chain(params: Mapping[str, Params], work: Path, output: str) -> list[Step]:
+def chain(
+    params: Mapping[str, Params], work: Path, output: str, tag: str | None = None
+) -> list[Step]:
     """The steps of all stages, without those whose models nobody asked for.
 
     Args:
         params: every stage's parameters.
         work: the work folder.
         output: the last result's name inside it.
+        tag: tells the ledger and the export from those of other settings beside them.
     """
+
+    def place(stage: Stage[Any]) -> Path:
+        plain = work / (stage.folder or output)
+        return with_tag(plain, tag) if stage.tagged and tag is not None else plain
+
     return [
-        Step(name, params[name], work / (stage.folder or output))
+        Step(name, params[name], place(stage))
         for name, stage in STAGES.items()
         if stage.needs is None or getattr(params[name], stage.needs)
     ]
+
+
+def with_tag(path: Path, tag: str) -> Path:
+    """``train.jsonl.gz`` as ``train-TAG.jsonl.gz``, ``ledger`` as ``ledger-TAG``."""
+    name, dot, suffixes = path.name.partition(".")
+    return path.with_name(f"{name}-{tag}{dot}{suffixes}")

@@ -120,7 +120,9 @@ def scored(folder: Path, single: int = 0) -> Path:
 
 
 def run(folder: Path, source: Path, **options: Any) -> tuple[pa.Table, dict[str, Any]]:
-    filtering.run(FilterParams(by="p_relevant", **options), source, folder, force=True)
+    filtering.run(
+        FilterParams(by="p_relevant", **options), source, folder, replacing=artifacts.Replace.ALL
+    )
     ledger = artifacts.open_artifact(folder)
     return pa.concat_tables(map(ledger.read, ledger.parts)), dict(ledger.manifest["p_relevant"])
 

@@ -66,7 +66,7 @@ def test_force_replaces_what_negmine_wrote_and_leaves_other_files_alone(tmp_path
     folder = tmp_path / "a"
     make(folder)
     (folder / "notes.txt").write_text("mine")
-    writer = artifacts.begin(folder, plan(k=20), force=True)
+    writer = artifacts.begin(folder, plan(k=20), replacing=artifacts.Replace.DAMAGED)
     assert writer is not None
     with writer:
         assert not (folder / MANIFEST).exists()
@@ -79,9 +79,9 @@ def test_force_replaces_what_negmine_wrote_and_leaves_other_files_alone(tmp_path
 
 def test_a_folder_with_other_things_in_it_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    for force in (False, True):
+    for replacing in artifacts.Replace:
         with pytest.raises(ConflictError, match="not a negmine artifact"):
-            artifacts.begin(tmp_path, plan(), force=force)
+            artifacts.begin(tmp_path, plan(), replacing=replacing)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -119,7 +119,7 @@ def test_an_unfinished_run_of_other_settings_is_not_mixed_in(tmp_path: Path) -> 
     interrupted(folder)
     with pytest.raises(ConflictError, match="unfinished run with other settings"):
         artifacts.begin(folder, plan(k=20))
-    writer = artifacts.begin(folder, plan(k=20), force=True)
+    writer = artifacts.begin(folder, plan(k=20), replacing=artifacts.Replace.DAMAGED)
     assert writer is not None
     with writer:
         assert not writer.has("part-00000.parquet")
@@ -322,7 +322,7 @@ def test_a_remade_input_is_noticed(tmp_path: Path) -> None:
     child = Plan("rerank", 1, {}, artifacts={"candidates": artifacts.open_artifact(tmp_path / "a")})
     made = make(tmp_path / "b", child)
     assert made.input("candidates").path.resolve() == (tmp_path / "a").resolve()
-    writer = artifacts.begin(tmp_path / "a", plan(k=20), force=True)
+    writer = artifacts.begin(tmp_path / "a", plan(k=20), replacing=artifacts.Replace.DAMAGED)
     assert writer is not None
     with writer:
         writer.commit({})

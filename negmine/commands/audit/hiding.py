@@ -97,7 +97,7 @@ def mask(source: Artifact, folder: Path, scheme: Scheme, keep: int, seed: int) -
         artifacts={"candidates": source},
     )
     found: dict[str, Hidden] = {}
-    writer = artifacts.begin(folder, plan, force=True)
+    writer = artifacts.begin(folder, plan, replacing=artifacts.Replace.ALL)
     if writer is None:
         raise InvariantError("the temporary table was there already")
     with writer:

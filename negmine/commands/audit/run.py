@@ -38,10 +38,16 @@ from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, schemas
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 
 
 def run(
-    params: FilterParams, audit: AuditParams, scored: Path, out: Path, *, force: bool = False
+    params: FilterParams,
+    audit: AuditParams,
+    scored: Path,
+    out: Path,
+    *,
+    replacing: Replace = Replace.NOTHING,
 ) -> Outcome:
     """Audit the filter ``params`` on the table at ``scored``; the report goes to ``out``.
 
@@ -50,7 +56,7 @@ def run(
         audit: what is hidden and which settings are tried.
         scored: a scored (or just retrieved) artifact.
         out: a folder (report as JSON, table and pictures), or a file ``*.json``.
-        force: replace a report of other settings.
+        replacing: what may be replaced at ``out``.
 
     Raises:
         UsageError: an unknown source, score or rule, or nothing that can be measured.
@@ -74,9 +80,9 @@ def run(
     )
     as_file = out.suffix == ".json"
     writer = (
-        artifacts.begin_file(out, plan, force=force)
+        artifacts.begin_file(out, plan, replacing=replacing)
         if as_file
-        else artifacts.begin(out, plan, force=force)
+        else artifacts.begin(out, plan, replacing=replacing)
     )
     if writer is None:
         return Outcome(out, {}, up_to_date=True)

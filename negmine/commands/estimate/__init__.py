@@ -25,6 +25,7 @@ from negmine.commands.estimate.index import cost_of_index
 from negmine.commands.estimate.rerank import cost_of_rerank
 from negmine.commands.estimate.retrieve import cost_of_retrieve
 from negmine.stages.stage import Step
+from negmine.table.artifacts.replace import Replace
 
 #: What a stage would cost: (chain, parameters, result).
 COSTS: Mapping[str, Callable[[Chain, Any, Path], Cost]] = {
@@ -37,14 +38,14 @@ COSTS: Mapping[str, Callable[[Chain, Any, Path], Cost]] = {
 
 
 def estimate(
-    steps: Sequence[Step], source: Path | None, force: bool, imported: float = 0.0
+    steps: Sequence[Step], source: Path | None, replacing: Replace, imported: float = 0.0
 ) -> list[Cost]:
     """The costs of consecutive stages.
 
     Args:
         steps: the stages.
         source: the artifact that the first one reads; None for ``index``.
-        force: whether results of other settings may be replaced.
+        replacing: what may be replaced.
         imported: seconds that importing the stages took.
 
     Raises:
@@ -52,7 +53,7 @@ def estimate(
     """
     costs = []
     with tempfile.TemporaryDirectory(prefix="negmine-dry-run-") as folder:
-        chain = Chain(Path(folder), force)
+        chain = Chain(Path(folder), replacing)
         if source is not None and steps[0].stage == "retrieve":
             chain.index, chain.real = source, True
         elif source is not None:

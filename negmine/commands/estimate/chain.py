@@ -17,6 +17,7 @@ from negmine.commands.estimate.cost import Cost, told
 from negmine.errors import ConflictError
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.documents import Documents
@@ -28,7 +29,7 @@ class Chain:
 
     Attributes:
         folder: where the trials write.
-        force: as it would be given to the stages.
+        replacing: as it would be given to the stages.
         documents: how many the corpus has.
         text_bytes: of all their texts.
         index: the index, or the trial's.
@@ -40,7 +41,7 @@ class Chain:
     """
 
     folder: Path
-    force: bool = False
+    replacing: Replace = Replace.NOTHING
     documents: int = 0
     text_bytes: int = 0
     index: Path | None = None
@@ -81,6 +82,8 @@ def known_to_be_made(
     out: Path,
     plan: Callable[[], artifacts.Plan] | None,
     stages: Sequence[str],
+    *,
+    keep: bool = False,
 ) -> bool:
     """Find out the state of ``out``; where it is up to date, the chain goes on from there.
 
@@ -90,10 +93,12 @@ def known_to_be_made(
         out: where the result would go.
         plan: None where the input is no artifact of the user's, so that there is no plan yet.
         stages: what ``out`` may be.
+        keep: whether the stage keeps what had other settings.
     """
     if plan is not None:
-        cost.state = told(artifacts.state_of(out, plan(), force=chain.force))
-    elif artifacts.is_begun(out) and not chain.force:
+        state = artifacts.state_of(out, plan(), replacing=chain.replacing, keep=keep)
+        cost.state, out = told(state), state.aside or out
+    elif artifacts.is_begun(out) and chain.replacing is Replace.NOTHING:
         cost.state = told(State("refused", reason=would_be_remade(out)))
     if not cost.skipped:
         return False

@@ -14,6 +14,7 @@ from negmine.params.export import ExportParams
 from negmine.stages import export
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
 
 # --- export -----------------------------------------------------------------------------------
@@ -26,8 +27,8 @@ def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
     reset_peak_memory()
     setup = export.set_up(params, chain.table, out)
     if chain.real and str(out) != "-":
-        cost.state = told(_export_state(params, setup, out, chain.force))
-    elif str(out) != "-" and artifacts.is_begun(out) and not chain.force:
+        cost.state = told(_export_state(params, setup, out, chain.replacing))
+    elif str(out) != "-" and artifacts.is_begun(out) and chain.replacing is Replace.NOTHING:
         cost.state = told(State("refused", reason=would_be_remade(out)))
     cost.documents, cost.queries = chain.documents, chain.queries
     if cost.skipped:
@@ -69,13 +70,15 @@ def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
     return cost
 
 
-def _export_state(params: ExportParams, setup: export.Setup, out: Path, force: bool) -> State:
+def _export_state(
+    params: ExportParams, setup: export.Setup, out: Path, replacing: Replace
+) -> State:
     plan = export.plan(
         params, setup, "all" if params.split is None or not setup.suffix else "train"
     )
     if setup.suffix is None:
-        return artifacts.state_of(out, plan, force=force)
-    return artifacts.state_of_file(out, plan, force=force)
+        return artifacts.state_of(out, plan, replacing=replacing)
+    return artifacts.state_of_file(out, plan, replacing=replacing)
 
 
 def _size(chain: Chain, pattern: str, ending: str) -> int:

@@ -21,6 +21,7 @@ from negmine.sources.child import DOCUMENTS, Child, Encoding, Trained
 from negmine.stages import index
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
 from negmine.table.documents import (
     PART_BYTES,
@@ -43,7 +44,7 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     """Documents, and what sources need of them; the trial's index is for the stages after it."""
     cost = Cost("index", out)
     wanted = index.children_of(params)
-    states = {DOCUMENTS: _documents_state(params, out, chain.force)}
+    states = {DOCUMENTS: _documents_state(params, out, chain.replacing)}
     real = None
     if states[DOCUMENTS].kind == "made":
         real = artifacts.open_artifact(out / DOCUMENTS)
@@ -83,13 +84,13 @@ def _sum_up(cost: Cost, states: dict[str, State]) -> None:
         cost.state = ", ".join(["to do", *there])
 
 
-def _documents_state(params: IndexParams, out: Path, force: bool) -> State:
+def _documents_state(params: IndexParams, out: Path, replacing: Replace) -> State:
     folder = out / DOCUMENTS
     if not folder.is_dir():
         if artifacts.is_begun(out):
             return State("refused", reason=f"{out}: exists and is not a negmine index")
         return State("start")
-    return artifacts.state_of(folder, index.documents_plan(params, folder), force=force)
+    return artifacts.state_of(folder, index.documents_plan(params, folder), replacing=replacing)
 
 
 def _child_state(
@@ -110,11 +111,11 @@ def _child_state(
         there = (path / artifacts.MANIFEST).is_file()
         parent = artifacts.open_artifact(path) if there else None
     if parent is None:
-        if artifacts.is_begun(folder) and not chain.force:
+        if artifacts.is_begun(folder) and chain.replacing is Replace.NOTHING:
             return State("refused", reason=would_be_remade(folder))
         return State("start")
-    force = chain.force or child.outdated(parent)
-    return artifacts.state_of(folder, child.plan(parent), force=force)
+    replacing = Replace.ALL if child.outdated(parent) else chain.replacing
+    return artifacts.state_of(folder, child.plan(parent), replacing=replacing)
 
 
 def _documents(chain: Chain, params: IndexParams, out: Path, cost: Cost, state: State) -> Documents:

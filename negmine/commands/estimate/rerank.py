@@ -38,7 +38,7 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     reset_peak_memory()
     setup = rerank.set_up(params, chain.table)
     plan = (lambda: rerank.plan(params, setup)) if chain.real else None
-    if known_to_be_made(chain, cost, out, plan, ["rerank"]):
+    if known_to_be_made(chain, cost, out, plan, ["rerank"], keep=True):
         return cost
     budget = setup.budget(params.memory)
     documents = chain.corpus_of(setup.source)

@@ -19,6 +19,7 @@ from negmine.table import artifacts
 from negmine.table.artifacts.disk import MANIFEST
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
@@ -37,7 +38,12 @@ class Audit:
 
 
 def run(
-    params: ReportParams, ledger: Path, other: Path | None, out: Path, *, force: bool = False
+    params: ReportParams,
+    ledger: Path,
+    other: Path | None,
+    out: Path,
+    *,
+    replacing: Replace = Replace.NOTHING,
 ) -> Outcome:
     """Write the page of one ledger, or of two side by side, to ``out`` (``-``: stdout).
 
@@ -70,7 +76,7 @@ def run(
         },
         artifacts=inputs,
     )
-    writer = None if to_stdout else artifacts.begin_file(out, plan, force=force)
+    writer = None if to_stdout else artifacts.begin_file(out, plan, replacing=replacing)
     if writer is None and not to_stdout:
         return Outcome(out, {}, up_to_date=True)
     if writer is None:

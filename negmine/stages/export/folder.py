@@ -19,6 +19,7 @@ from negmine.stages.export.maker import Maker
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, writers
 from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
 
@@ -29,9 +30,9 @@ _METADATA = ".huggingface.yaml"
 _CARD = "_README.md"
 
 
-def export_folder(maker: Maker, plan: Plan, out: Path, force: bool) -> Outcome:
+def export_folder(maker: Maker, plan: Plan, out: Path, replacing: Replace) -> Outcome:
     """Write a training set as a folder: parts, side files, card."""
-    writer = artifacts.begin(out, plan, force=force)
+    writer = artifacts.begin(out, plan, replacing=replacing)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)

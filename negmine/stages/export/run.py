@@ -16,10 +16,13 @@ from negmine.stages.export.setup import Setup, held_out_file, plan, set_up
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, writers
 from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.replace import Replace
 from negmine.table.conservation import conserve
 
 
-def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -> Outcome:
+def run(
+    params: ExportParams, ledger: Path, out: Path, *, replacing: Replace = Replace.NOTHING
+) -> Outcome:
     """Write the training set to ``out``.
 
     ``out`` is a file with a suffix of the format (``.parquet``, ``.jsonl``, ...), a folder of parts
@@ -28,21 +31,23 @@ def run(params: ExportParams, ledger: Path, out: Path, *, force: bool = False) -
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    outcome = make(params, set_up(params, ledger, out), out, force=force)
+    outcome = make(params, set_up(params, ledger, out), out, replacing=replacing)
     if not outcome.up_to_date:
         log.warn(outcome.warnings)
     return outcome
 
 
-def make(params: ExportParams, setup: Setup, out: Path, *, force: bool = False) -> Outcome:
+def make(
+    params: ExportParams, setup: Setup, out: Path, *, replacing: Replace = Replace.NOTHING
+) -> Outcome:
     """Write what was set up; see :func:`run`."""
     maker = Maker(params, setup)
     if not params.allow_empty:
         maker.refuse_empty("all" if params.split is None else "train")
-    return _written(maker, setup, out, force)
+    return _written(maker, setup, out, replacing)
 
 
-def _written(maker: Maker, setup: Setup, out: Path, force: bool) -> Outcome:
+def _written(maker: Maker, setup: Setup, out: Path, replacing: Replace) -> Outcome:
     """Write the examples where they go: lines, a folder, a file, or two of a split."""
     params, suffix = maker.params, setup.suffix
     if str(out) == "-":
@@ -52,12 +57,12 @@ def _written(maker: Maker, setup: Setup, out: Path, force: bool) -> Outcome:
         return Outcome(out, maker.counts("all"), warnings=maker.warnings("all"))
     reset_peak_memory()
     if suffix is None:
-        return export_folder(maker, plan(params, setup), out, force)
+        return export_folder(maker, plan(params, setup), out, replacing)
     if params.split is None:
-        return _export_file(maker, plan(params, setup), out, "all", force)
+        return _export_file(maker, plan(params, setup), out, "all", replacing)
     beside = held_out_file(out, suffix)
-    held_out = _export_file(maker, plan(params, setup, "heldout"), beside, "heldout", force)
-    outcome = _export_file(maker, plan(params, setup, "train"), out, "train", force)
+    held_out = _export_file(maker, plan(params, setup, "heldout"), beside, "heldout", replacing)
+    outcome = _export_file(maker, plan(params, setup, "train"), out, "train", replacing)
     return replace(
         outcome,
         counts={**outcome.counts, "heldout": held_out.counts},
@@ -66,8 +71,8 @@ def _written(maker: Maker, setup: Setup, out: Path, force: bool) -> Outcome:
     )
 
 
-def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, force: bool) -> Outcome:
-    writer = artifacts.begin_file(out, plan, force=force)
+def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, replacing: Replace) -> Outcome:
+    writer = artifacts.begin_file(out, plan, replacing=replacing)
     if writer is None:
         found = artifacts.file_manifest(out)
         return Outcome(out, dict(found["counts"]), True, list(found["warnings"]))

@@ -36,6 +36,7 @@ from negmine.stages.filter.setup import Setup, plan, set_up
 from negmine.stages.filter.short_advice import Sample, advice
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, draws, joins, schemas
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
@@ -43,7 +44,12 @@ from negmine.table.names import meta_column
 
 
 def run(
-    params: FilterParams, scored: Path, out: Path, *, force: bool = False, advise: bool = True
+    params: FilterParams,
+    scored: Path,
+    out: Path,
+    *,
+    replacing: Replace = Replace.NOTHING,
+    advise: bool = True,
 ) -> Outcome:
     """Filter and sample the scored (or just retrieved) table at ``scored`` into ``out``.
 
@@ -51,7 +57,7 @@ def run(
         params: settings.
         scored: the table.
         out: the ledger.
-        force: replace a ledger of other settings.
+        replacing: what may be replaced at ``out``.
         advise: try options on queries that are left short, to tell which one mends it.
 
     Raises:
@@ -62,7 +68,7 @@ def run(
     params = setup.params
     budget = memory.budget(params.memory)
     guard = Guard(params, setup.source, budget.shingles)
-    writer = artifacts.begin(out, plan(setup, out), force=force)
+    writer = artifacts.begin(out, plan(setup, out), replacing=replacing)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)

@@ -21,9 +21,10 @@ from negmine.stages.outcome import Outcome
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 
 
-def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
+def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING) -> Outcome:
     """Make or extend the index at ``out``.
 
     Raises:
@@ -48,7 +49,7 @@ def run(params: IndexParams, out: Path, *, force: bool = False) -> Outcome:
             hint="Choose another -o; negmine deletes only what it wrote.",
         )
 
-    made = Made(out, force, budget(params, wanted))
+    made = Made(out, replacing, budget(params, wanted))
     documents, warnings = make_documents(params, made)
     children = _make(wanted, made, documents)
     for child in wanted:
@@ -72,7 +73,9 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
     counts = _counts(ordered)
     path = out / artifacts.MANIFEST
     current = path.is_file() and artifacts.open_artifact(out).fingerprint == plan.fingerprint
-    if not current:
+    if current:
+        artifacts.touch(path)
+    else:
         artifacts.write_manifest(
             path,
             {**plan.identity(out), "counts": counts, "warnings": warnings, "files": {}, "run": {}},

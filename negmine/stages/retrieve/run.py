@@ -15,17 +15,20 @@ from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.setup import plan, set_up
 from negmine.stages.retrieve.task import read_task
 from negmine.table import artifacts
+from negmine.table.artifacts.replace import Replace
 from negmine.table.documents import Documents
 
 
-def run(params: RetrieveParams, index: Path, out: Path, *, force: bool = False) -> Outcome:
+def run(
+    params: RetrieveParams, index: Path, out: Path, *, replacing: Replace = Replace.NOTHING
+) -> Outcome:
     """Make the candidates artifact at ``out`` from the index at ``index``.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
     setup = set_up(params, index)
-    writer = artifacts.begin(out, plan(params, setup, out), force=force)
+    writer = artifacts.begin(out, plan(params, setup, out), replacing=replacing)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)

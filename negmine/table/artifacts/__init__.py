@@ -1,6 +1,6 @@
 """Artifacts: folders of parts with a manifest, made whole or not at all."""
 
-from negmine.table.artifacts.disk import JOURNAL, MANIFEST, digest, write_manifest
+from negmine.table.artifacts.disk import JOURNAL, MANIFEST, digest, touch, write_manifest
 from negmine.table.artifacts.exported import FileWriter, begin_file
 from negmine.table.artifacts.facts import library_versions
 from negmine.table.artifacts.plan import Plan, external_input, fingerprint
@@ -10,6 +10,7 @@ from negmine.table.artifacts.reading import (
     has_file_manifest,
     open_artifact,
 )
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State, is_begun, recorded_file, state_of, state_of_file
 from negmine.table.artifacts.writing import Writer, begin
 
@@ -19,6 +20,7 @@ __all__ = [
     "Artifact",
     "FileWriter",
     "Plan",
+    "Replace",
     "State",
     "Writer",
     "begin",
@@ -34,5 +36,6 @@ __all__ = [
     "recorded_file",
     "state_of",
     "state_of_file",
+    "touch",
     "write_manifest",
 ]

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -191,6 +191,17 @@ def cut(path: Path, size: int) -> None:
     os.truncate(path, size)
 
 
+def rename(path: Path, target: Path) -> None:
+    """Give a file or folder another name."""
+    os.rename(path, target)
+
+
+def touch(path: Path) -> None:
+    """Set a file's time to now; its bytes stay. Where that is not allowed, so does its time."""
+    with suppress(OSError):
+        os.utime(path)
+
+
 # --- removing ---------------------------------------------------------------------------------
 
 
@@ -226,9 +237,14 @@ def checkpoint_of(path: Path, of: str = "") -> Path:
     return path.parent / f".{path.name}{'.' if of else ''}{of}.checkpoint"
 
 
+def checkpoints_in(path: Path) -> list[Path]:
+    """The unfinished rows of all parts in a folder."""
+    return list(path.glob(".*.checkpoint"))
+
+
 def remove_checkpoints(path: Path) -> None:
     """Remove the unfinished rows of all parts in a folder."""
-    for leftover in path.glob(".*.checkpoint"):
+    for leftover in checkpoints_in(path):
         remove_file(leftover)
 
 

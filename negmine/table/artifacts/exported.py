@@ -19,6 +19,7 @@ from negmine.table.artifacts.disk import (
 from negmine.table.artifacts.facts import RunFacts
 from negmine.table.artifacts.journal import lock_journal
 from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import is_exported
 
 
@@ -70,25 +71,35 @@ class FileWriter:
         flush_to_disk(self.path.parent)
 
 
-def begin_file(path: Path, plan: Plan, *, force: bool = False) -> FileWriter | None:
-    """Start an exported file; None when it is up to date.
+def begin_file(
+    path: Path, plan: Plan, *, replacing: Replace = Replace.NOTHING
+) -> FileWriter | None:
+    """Start an exported file; None when it is up to date, and has a new time now.
 
     Raises:
         ConflictError: the file is there with other settings, or another process is writing it.
     """
     if disk.is_folder(path):
         raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
-    if is_exported(path, plan, force):
+    if is_exported(path, plan, replacing):
+        _touch(path)
         return None
     disk.make_folder(path.parent)
     lock = lock_journal(hidden_name(path), path)
     try:
         # Another process may have finished between the first look and the lock.
-        if is_exported(path, plan, force):
+        if is_exported(path, plan, replacing):
             disk.remove_file(hidden_name(path))
             lock.close()
+            _touch(path)
             return None
         return FileWriter(path, plan, lock)
     except BaseException:
         lock.close()
         raise
+
+
+def _touch(path: Path) -> None:
+    # The file last: it is what others wait for.
+    disk.touch(manifest_of(path))
+    disk.touch(path)

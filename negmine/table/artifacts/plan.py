@@ -141,6 +141,26 @@ class Plan:
             "inputs": inputs,
         }
 
+    def differences(self, recorded: Mapping[str, Any], path: Path) -> str:
+        """Which parameters and inputs differ from a recorded identity, for a message."""
+        planned = self.identity(path)
+        found = []
+        if recorded.get("stage") != planned["stage"]:
+            return f"stage: {recorded.get('stage')} -> {planned['stage']}"
+        for key in sorted({*recorded.get("params", {}), *planned["params"]}):
+            old, new = recorded.get("params", {}).get(key), planned["params"].get(key)
+            if old != new:
+                found.append(f"{key.replace('_', '-')}: {plain(old)} -> {plain(new)}")
+        for group, mark in (("inputs", ("digest", "fingerprint")), ("models", ("revision",))):
+            old_group, new_group = recorded.get(group, {}), planned[group]
+            for key in sorted({*old_group, *new_group}):
+                old_mark = [old_group.get(key, {}).get(m) for m in mark]
+                if old_mark != [new_group.get(key, {}).get(m) for m in mark]:
+                    found.append(f"{key} changed")
+        if recorded.get("version") != planned["version"]:
+            found.append(f"code version: {recorded.get('version')} -> {planned['version']}")
+        return "; ".join(found[:6]) or "its fingerprint differs"
+
 
 def plain(value: Any) -> Any:
     """A number as people write it: 1, not 1.0."""

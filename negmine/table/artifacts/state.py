@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from negmine.errors import ConflictError, InvalidDataError
 from negmine.table.artifacts import disk
+from negmine.table.artifacts.aside import found_aside, worth_keeping
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
@@ -16,12 +18,14 @@ from negmine.table.artifacts.disk import (
     manifest_of,
 )
 from negmine.table.artifacts.journal import (
+    finished_files,
     journal_header,
     journal_lines,
     lock_is_held,
     lock_journal,
 )
-from negmine.table.artifacts.plan import Plan, plain
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.replace import Replace
 
 
 def recorded_file(folder: Path, role: str) -> Mapping[str, Any] | None:
@@ -41,23 +45,38 @@ class State:
         kind: ``made`` (up to date), ``resume``, ``start`` or ``refused``.
         done: names of the files that an interrupted run has finished.
         reason: why it would be refused, and how to mend it.
+        aside: the folder that it would be taken back from.
     """
 
     kind: Literal["made", "resume", "start", "refused"]
     done: tuple[str, ...] = ()
     reason: str = ""
+    aside: Path | None = None
 
 
-def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
+def state_of(
+    path: Path, plan: Plan, *, replacing: Replace = Replace.NOTHING, keep: bool = False
+) -> State:
     """Tell what :func:`begin` would do, and change nothing.
 
     The files of an interrupted run are counted as their journal records them; ``begin`` checks
     their digests too.
     """
+    if keep and disk.is_folder(path):
+        aside, held = found_aside(path, plan, replacing), worth_keeping(path)
+        if aside is not None:
+            return dataclasses.replace(_state(aside, plan, replacing), aside=aside)
+        moved = held is not None and held["fingerprint"] != plan.fingerprint
+        if moved and Replace.NOTHING < replacing < Replace.ALL and not lock_is_held(path):
+            return State("start")
+    return _state(path, plan, replacing)
+
+
+def _state(path: Path, plan: Plan, replacing: Replace) -> State:
     try:
         if disk.exists(path) and not disk.is_folder(path):
             raise ConflictError("exists and is not a folder", where=str(path))
-        if is_made(path, plan, force):
+        if is_made(path, plan, replacing):
             return State("made")
         refuse_foreign(path)
         if lock_is_held(path):
@@ -67,7 +86,7 @@ def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
             return State("start")
         lines, _ = journal_lines(path / JOURNAL)
         replaced = load_json(path / MANIFEST) is not None
-        if replaced or not continues(path, lines, plan, force):
+        if replaced or not continues(path, lines, plan, replacing):
             return State("start")
         names = [line["name"] for line in lines if "name" in line]
         done = [name for name in names if disk.exists(path / name)]
@@ -76,12 +95,12 @@ def state_of(path: Path, plan: Plan, *, force: bool = False) -> State:
         return State("refused", reason=str(error))
 
 
-def state_of_file(path: Path, plan: Plan, *, force: bool = False) -> State:
+def state_of_file(path: Path, plan: Plan, *, replacing: Replace = Replace.NOTHING) -> State:
     """Tell what :func:`begin_file` would do, and change nothing."""
     try:
         if disk.is_folder(path):
             raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
-        return State("made" if is_exported(path, plan, force) else "start")
+        return State("made" if is_exported(path, plan, replacing) else "start")
     except (ConflictError, InvalidDataError) as error:
         return State("refused", reason=str(error))
 
@@ -111,7 +130,7 @@ def refuse_foreign(path: Path) -> None:
         )
 
 
-def continues(path: Path, lines: list[dict[str, Any]], plan: Plan, force: bool) -> bool:
+def continues(path: Path, lines: list[dict[str, Any]], plan: Plan, replacing: Replace) -> bool:
     """Whether a journal's run is of this plan, so that its files can stay.
 
     Raises:
@@ -121,54 +140,61 @@ def continues(path: Path, lines: list[dict[str, Any]], plan: Plan, force: bool) 
     stale = any(line.get("stale") for line in lines)
     same = header is not None and header["fingerprint"] == plan.fingerprint and not stale
     finished = any("name" in line for line in lines)
-    if header is not None and not same and not stale and finished and not force:
+    refused = replacing is Replace.NOTHING
+    if header is not None and not same and not stale and finished and refused:
         raise ConflictError(
-            f"holds an unfinished run with other settings ({_differences(header, plan, path)})",
+            f"holds an unfinished run with other settings ({plan.differences(header, path)})",
             where=str(path),
             hint="Repeat that command to finish it, or add --force to start anew.",
         )
     return same
 
 
-def is_made(path: Path, plan: Plan, force: bool) -> bool:
+def is_made(path: Path, plan: Plan, replacing: Replace) -> bool:
     """Whether the folder holds this very artifact, finished.
 
     Raises:
         ConflictError: it holds one of other settings, which may not be replaced.
-        InvalidDataError: a part is missing or has another size.
+        InvalidDataError: a part is missing or has another size, and it may not be replaced.
     """
     manifest = load_json(path / MANIFEST)
-    if manifest is None or force:
+    if manifest is None or replacing is Replace.ALL:
         return False
-    if manifest.get("fingerprint") != plan.fingerprint:
+    same = manifest.get("fingerprint") == plan.fingerprint
+    if not same and replacing is Replace.NOTHING:
         raise ConflictError(
-            f"holds an artifact made with other settings ({_differences(manifest, plan, path)})",
+            f"holds an artifact made with other settings ({plan.differences(manifest, path)})",
             where=str(path),
             hint="Choose another -o, or add --force to replace it.",
         )
+    if replacing is Replace.DAMAGED:
+        return same and _is_whole(path, manifest)
     _check_complete(path, manifest)
-    return True
+    return same
 
 
-def is_exported(path: Path, plan: Plan, force: bool) -> bool:
+def is_exported(path: Path, plan: Plan, replacing: Replace) -> bool:
     """Whether the file is there, made with this plan.
 
     Raises:
         ConflictError: it is of other settings or of someone else, and may not be replaced.
-        InvalidDataError: its size is another one.
+        InvalidDataError: its size is another one, and it may not be replaced.
     """
-    if not disk.exists(path) or force:
+    if not disk.exists(path) or replacing is Replace.ALL:
         return False
     manifest = load_json(manifest_of(path))
+    same = manifest is not None and manifest.get("fingerprint") == plan.fingerprint
+    if replacing is Replace.DAMAGED:
+        return same and manifest is not None and _is_whole(path.parent, manifest)
     if manifest is None:
         raise ConflictError(
             "exists and was not made by negmine",
             where=str(path),
             hint="Choose another -o, or add --force to replace it.",
         )
-    if manifest.get("fingerprint") != plan.fingerprint:
+    if not same and replacing is Replace.NOTHING:
         raise ConflictError(
-            f"was exported with other settings ({_differences(manifest, plan, path.parent)})",
+            f"was exported with other settings ({plan.differences(manifest, path.parent)})",
             where=str(path),
             hint="Choose another -o, or add --force to replace it.",
         )
@@ -178,7 +204,17 @@ def is_exported(path: Path, plan: Plan, force: bool) -> bool:
             where=str(path),
             hint="Add --force to export it again.",
         )
-    return True
+    return same
+
+
+def recorded_lines(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files of a manifest as a journal records them."""
+    return [{"name": name, **record} for name, record in manifest["files"].items()]
+
+
+def _is_whole(path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether every file is there, byte for byte."""
+    return len(finished_files(path, recorded_lines(manifest))) == len(manifest["files"])
 
 
 def _check_complete(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -190,24 +226,3 @@ def _check_complete(path: Path, manifest: Mapping[str, Any]) -> None:
                 where=str(file),
                 hint="Add --force to make the artifact again.",
             )
-
-
-def _differences(recorded: Mapping[str, Any], plan: Plan, path: Path) -> str:
-    """Which parameters and inputs differ, for a message."""
-    planned = plan.identity(path)
-    found = []
-    if recorded.get("stage") != planned["stage"]:
-        return f"stage: {recorded.get('stage')} -> {planned['stage']}"
-    for key in sorted({*recorded.get("params", {}), *planned["params"]}):
-        old, new = recorded.get("params", {}).get(key), planned["params"].get(key)
-        if old != new:
-            found.append(f"{key.replace('_', '-')}: {plain(old)} -> {plain(new)}")
-    for group, mark in (("inputs", ("digest", "fingerprint")), ("models", ("revision",))):
-        old_group, new_group = recorded.get(group, {}), planned[group]
-        for key in sorted({*old_group, *new_group}):
-            old_mark = [old_group.get(key, {}).get(m) for m in mark]
-            if old_mark != [new_group.get(key, {}).get(m) for m in mark]:
-                found.append(f"{key} changed")
-    if recorded.get("version") != planned["version"]:
-        found.append(f"code version: {recorded.get('version')} -> {planned['version']}")
-    return "; ".join(found[:6]) or "its fingerprint differs"

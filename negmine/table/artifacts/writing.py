@@ -29,6 +29,7 @@ from negmine.errors import ConflictError
 from negmine.log import event
 from negmine.table import schemas, writers
 from negmine.table.artifacts import disk
+from negmine.table.artifacts.aside import exchange
 from negmine.table.artifacts.checkpoint import Checkpoint
 from negmine.table.artifacts.disk import (
     JOURNAL,
@@ -53,7 +54,8 @@ from negmine.table.artifacts.journal import (
 )
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.artifacts.state import continues, is_made, refuse_foreign
+from negmine.table.artifacts.replace import Replace
+from negmine.table.artifacts.state import continues, is_made, recorded_lines, refuse_foreign
 
 #: Finished parts wait at most so long, and so many bytes of them, to be flushed together.
 _SETTLE_SECONDS = 1.0
@@ -297,13 +299,17 @@ class Writer:
         return Artifact(self.path, manifest)
 
 
-def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None:
-    """Start or resume an artifact.
+def begin(
+    path: str | Path, plan: Plan, *, replacing: Replace = Replace.NOTHING, keep: bool = False
+) -> Writer | None:
+    """Start or resume an artifact. One that is up to date gets a new time, so that make sees it.
 
     Args:
         path: its folder.
         plan: what it is made from.
-        force: replace an artifact, or an unfinished run, of other settings.
+        replacing: which artifact, or unfinished run, may go for it.
+        keep: an artifact of other settings, or the finished parts of one, is moved aside and not
+            removed, but for ``Replace.ALL``; of a damaged one the parts that are whole stay.
 
     Returns:
         A writer, or None when the artifact is up to date.
@@ -314,25 +320,33 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
     path = Path(path)
     if disk.exists(path) and not disk.is_folder(path):
         raise ConflictError("exists and is not a folder", where=str(path))
-    if is_made(path, plan, force):
+    if keep and disk.is_folder(path.parent):
+        exchange(path, plan, replacing)
+    if is_made(path, plan, replacing):
         if not lock_is_held(path):
             disk.remove_file(path / JOURNAL)
+        disk.touch(path / MANIFEST)
         return None
     refuse_foreign(path)
     created = disk.make_folder(path)
     journal = lock_journal(path / JOURNAL, path)
     try:
         # Another process may have finished between the first look and the lock.
-        if is_made(path, plan, force):
+        if is_made(path, plan, replacing):
             disk.remove_file(path / JOURNAL)
             journal.close()
+            disk.touch(path / MANIFEST)
             return None
         manifest = load_json(path / MANIFEST)
+        if keep and manifest is not None and replacing is Replace.DAMAGED:
+            _reopen(path, plan, manifest, journal)
+            manifest = None
         lines, whole = journal_lines(path / JOURNAL)
         journal.truncate(whole)
         stale = [name for line in lines for name in line.get("stale", ())]
         finished = [line for line in lines if "name" in line]
-        if manifest is not None or not continues(path, lines, plan, force):
+        if manifest is not None or not continues(path, lines, plan, replacing):
+            _tell(path, plan, manifest, lines, replacing)
             if manifest is not None:
                 stale += manifest.get("files", {})
                 # Were the removal cut short, the next run would find here what is to be removed.
@@ -352,6 +366,31 @@ def begin(path: str | Path, plan: Plan, *, force: bool = False) -> Writer | None
     except BaseException:
         journal.close()
         raise
+
+
+def _reopen(path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str]) -> None:
+    """Make a damaged artifact an unfinished one, whose whole files stay."""
+    journal.truncate(0)
+    append_entry(journal, journal_entry(plan, path), *recorded_lines(manifest))
+    disk.remove_file(path / MANIFEST)
+    flush_to_disk(path)
+
+
+def _tell(
+    path: Path,
+    plan: Plan,
+    manifest: Mapping[str, Any] | None,
+    lines: list[dict[str, Any]],
+    replacing: Replace,
+) -> None:
+    """Say what is replaced, and why."""
+    unfinished = lines[0] if any("name" in line for line in lines) else None
+    found = manifest or unfinished
+    if found is None or "fingerprint" not in found or replacing is Replace.ALL:
+        return
+    same = found["fingerprint"] == plan.fingerprint
+    why = "it is damaged" if same else plan.differences(found, path)
+    event(f"replacing {path} ({why})", replaced=str(path), why=why)
 
 
 def _clear(path: Path, names: Iterable[str]) -> None:

@@ -82,11 +82,20 @@ def test_what_is_up_to_date_costs_nothing(invoke: Invoke, data: Path, tmp_path: 
     assert {stage["state"] for stage in told.values()} == {"up to date"}
     assert sum(stage["seconds"] for stage in told.values()) == 0
     forced = stages(invoke, "run", path, "--force")
-    assert {stage["state"] for stage in forced.values()} == {"to do"}
-    refused = stages(invoke, "run", path, "--set", "filter.num-negatives=2")
-    assert refused["filter"]["state"].startswith("refused: ")
-    assert "num-negatives: 3 -> 2" in refused["filter"]["state"]
-    assert "--force" in refused["export"]["state"]
+    assert {stage["state"] for stage in forced.values()} == {"up to date"}
+    anew = stages(invoke, "run", path, "--rebuild")
+    assert {stage["state"] for stage in anew.values()} == {"to do"}
+    changed = stages(invoke, "run", path, "--set", "filter.num-negatives=2")
+    assert [stage["state"] for stage in changed.values()] == [
+        *("up to date", "up to date"),
+        *("to do", "to do"),
+    ]
+    work = tmp_path / "work"
+    alone = ("filter", work / "candidates", "--num-negatives", 2, "-o", work / "ledger")
+    refused = stages(invoke, *alone)["filter"]
+    assert refused["state"].startswith("refused: ")
+    assert "num-negatives: 3 -> 2" in refused["state"]
+    assert stages(invoke, *alone, "--force")["filter"]["state"] == "to do"
     assert tree(tmp_path) == before
 
 

@@ -71,7 +71,7 @@ def ledger(
     if not scored.exists():
         make_scored(tmp_path / "in", rows, doc_texts=texts, query_texts=queries, kept=kept)
     out = tmp_path / "out"
-    filtering.run(FilterParams(**options), scored, out, force=True)
+    filtering.run(FilterParams(**options), scored, out, replacing=artifacts.Replace.ALL)
     found = artifacts.open_artifact(out)
     return pa.concat_tables(found.read(name) for name in found.parts), dict(found.manifest)
 

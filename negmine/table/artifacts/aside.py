@@ -1,0 +1,103 @@
+"""Results that are not thrown away: they step aside, and come back when they are asked for again.
+
+What was paid for row by row is kept: where a plan of other settings takes its folder, the folder is
+renamed, its fingerprint behind its name, and stays beside the new one. A plan of that fingerprint
+finds it there and takes it back, finished or not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from negmine.log import event
+from negmine.table.artifacts import disk
+from negmine.table.artifacts.disk import JOURNAL, MANIFEST, flush_to_disk, load_json
+from negmine.table.artifacts.journal import journal_lines, lock_journal
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.replace import Replace
+
+_DIGITS = 12
+
+
+def kept_name(path: Path, fingerprint: str) -> Path:
+    """Where the artifact of this fingerprint stands when it had to leave ``path``."""
+    return path.with_name(f"{path.name}-{fingerprint[:_DIGITS]}")
+
+
+def found_aside(path: Path, plan: Plan, replacing: Replace) -> Path | None:
+    """Where :func:`exchange` would take the artifact of this plan from, if anywhere."""
+    if replacing not in (Replace.OTHER, Replace.DAMAGED):
+        return None
+    kept, held = kept_name(path, plan.fingerprint), worth_keeping(path)
+    if held is not None and held["fingerprint"] == plan.fingerprint:
+        return None
+    if held is None and disk.exists(path) and set(disk.names_in(path)) - {JOURNAL}:
+        return None
+    found = worth_keeping(kept)
+    return kept if found is not None and found["fingerprint"] == plan.fingerprint else None
+
+
+def exchange(path: Path, plan: Plan, replacing: Replace) -> None:
+    """Move what has other settings away from ``path``, and back to it what has these.
+
+    Raises:
+        ConflictError: another process is writing it.
+    """
+    if replacing not in (Replace.OTHER, Replace.DAMAGED):
+        return
+    kept, held = found_aside(path, plan, replacing), worth_keeping(path)
+    if held is not None and held["fingerprint"] != plan.fingerprint:
+        target = _free(kept_name(path, held["fingerprint"]))
+        _move(path, target)
+        event(
+            f"{path} was made with other settings ({plan.differences(held, path)}): kept as "
+            f"{target}, remove it when it is not wanted any more",
+            kept=str(target),
+        )
+    if kept is not None:
+        if disk.exists(path):
+            _give_up(path)
+        _move(kept, path)
+        event(f"{path} was made with these settings before: taken back from {kept}")
+
+
+def worth_keeping(path: Path) -> dict[str, Any] | None:
+    """What made the artifact, or the finished parts, at ``path``; None where there are none."""
+    manifest = load_json(path / MANIFEST)
+    if manifest is not None and "fingerprint" in manifest:
+        return manifest
+    if not disk.exists(path / JOURNAL):
+        return None
+    lines, _ = journal_lines(path / JOURNAL)
+    if not lines or "fingerprint" not in lines[0] or any(line.get("stale") for line in lines):
+        return None
+    begun = any("name" in line for line in lines) or disk.checkpoints_in(path)
+    return lines[0] if begun else None
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename an artifact's folder, unless it is being written."""
+    lock = lock_journal(path / JOURNAL, path)
+    try:
+        if disk.exists(path / MANIFEST):
+            disk.remove_file(path / JOURNAL)
+        disk.rename(path, target)
+        flush_to_disk(target.parent)
+    finally:
+        lock.close()
+
+
+def _give_up(path: Path) -> None:
+    """Remove a folder in which a run began and finished nothing."""
+    lock = lock_journal(path / JOURNAL, path)
+    try:
+        disk.remove(path)
+    finally:
+        lock.close()
+
+
+def _free(path: Path) -> Path:
+    """``path``, or with a number where that is taken."""
+    names = (path.with_name(f"{path.name}-{number}") for number in range(2, 1 << 30))
+    return path if not disk.exists(path) else next(one for one in names if not disk.exists(one))
