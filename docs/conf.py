@@ -14,7 +14,13 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "examples"]
 html_theme = "alabaster"
-html_theme_options = {"description": "Offline hard-negative mining", "page_width": "1200px"}
+html_theme_options = {
+    "description": "Offline hard-negative mining",
+    # Lines of 100 characters fit.
+    "page_width": "1240px",
+    "body_max_width": "auto",
+    "code_font_size": "0.8em",
+}
 # Headings can be linked to, as on the pages of a forge.
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]

@@ -306,7 +306,9 @@ def _run(
         params[name] = values.build(stage.params, table, _without(flags[name], table))
     source: Path | None = None
     ledger = work
-    for step in chain(params, work, "train.parquet"):
+    steps = chain(params, work, "train.parquet")
+    for number, step in enumerate(steps, 1):
+        log.event(f"{step.stage} (stage {number} of {len(steps)})", stage=step.stage)
         asked = step.params
         if isinstance(asked, FilterParams) and source is not None:
             asked, ledger = considered.of(asked, source), step.out

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,13 @@ class Facts:
     made_with: str
 
 
-def metadata(*, held_out: str | None, sidecars: bool, suffix: str) -> str:
+def metadata(
+    *,
+    held_out: str | None,
+    sidecars: bool,
+    suffix: str,
+    features: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """What ``datasets.load_dataset`` reads of a folder, as YAML.
 
     Without it what is held out, and the texts by id, would be taken for examples.
@@ -36,6 +44,7 @@ def metadata(*, held_out: str | None, sidecars: bool, suffix: str) -> str:
         held_out: pattern of the held-out files, without their suffix.
         sidecars: queries and documents lie beside the examples.
         suffix: suffix of the files.
+        features: types of the columns (see :func:`features_of`); left out, files tell them.
     """
     split = [("train", f"part-*{suffix}")]
     if held_out is not None:
@@ -51,18 +60,59 @@ def metadata(*, held_out: str | None, sidecars: bool, suffix: str) -> str:
         lines += [f"- config_name: {name}", "  data_files:"]
         for part, pattern in patterns:
             lines += [f"  - split: {part}", f"    path: {json.dumps(pattern)}"]
+    if features:
+        lines += ["dataset_info:", f"- config_name: {configs[0][0]}", "  features:"]
+        lines += [f"  - {json.dumps(feature, ensure_ascii=False)}" for feature in features]
     return "\n".join(lines) + "\n"
 
 
-def text(facts: Facts, metadata: str) -> str:
-    """The card as Markdown, headed by the metadata as the hub wants it."""
+#: Arrow's names of numbers that ``datasets`` calls otherwise.
+_NUMBERS = {"float": "float32", "double": "float64", "halffloat": "float16"}
+
+
+def features_of(schema: pa.Schema, *, widened: bool) -> list[dict[str, Any]]:
+    """The types of columns as ``datasets`` writes them into a card.
+
+    Args:
+        schema: of the examples.
+        widened: the files are lines of JSON, whose numbers have 64 bits.
+    """
+    return [{"name": field.name, **_feature(field.type, widened)} for field in schema]
+
+
+def _feature(kind: pa.DataType, widened: bool) -> dict[str, Any]:
+    if pa.types.is_struct(kind):
+        fields = [kind.field(number) for number in range(kind.num_fields)]
+        return {"struct": [{"name": one.name, **_feature(one.type, widened)} for one in fields]}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = _feature(kind.value_type, widened)
+        # One of a single key stands for itself.
+        short = inner.get("dtype") or inner.get("struct")
+        return {"list": short or inner}
+    if pa.types.is_integer(kind) and widened:
+        return {"dtype": "int64"}
+    if pa.types.is_floating(kind) and widened:
+        return {"dtype": "float64"}
+    if pa.types.is_large_string(kind) and widened:
+        return {"dtype": "string"}
+    return {"dtype": _NUMBERS.get(str(kind), str(kind))}
+
+
+def text(facts: Facts, metadata: str, *, lineage: bool = True) -> str:
+    """The card as Markdown, headed by the metadata as the hub wants it.
+
+    Args:
+        facts: what it tells.
+        metadata: its head.
+        lineage: the manifest lies beside it.
+    """
+    told = "`_manifest.json` holds the full lineage: parameters, inputs, models, checksums."
     lines = [
         f"---\n{metadata}---",
         "",
         f"# Hard negatives, as `{facts.format}`",
         "",
-        f"Mined with negmine {facts.made_with}. "
-        "`_manifest.json` holds the full lineage: parameters, inputs, models, checksums.",
+        f"Mined with negmine {facts.made_with}." + (f" {told}" if lineage else ""),
         "",
         "| column | type |",
         "|---|---|",

@@ -86,6 +86,19 @@ class ExportParams:
         "table passes over it; rename it README.md for the hub.",
         flags=("--card/--no-card",),
     )
+    push: str | None = opt(
+        None,
+        "Push the folder to the Hugging Face hub as the data set OWNER/NAME, with its card; the "
+        "token is that of hf auth login or HF_TOKEN.",
+        metavar="OWNER/NAME",
+        affects_output=False,
+    )
+    public: bool = opt(
+        False,
+        "With --push: for all to see.",
+        flags=("--public/--private",),
+        affects_output=False,
+    )
     batcher: Literal["tas-balanced", "ngame", "b3"] | None = opt(
         None,
         "Order the examples into batches of queries that are hard for each other, numbered in the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,19 @@ def _numbered_lines(
         yield pa.table([numbers, values.cast(pa.string())], schema)
 
 
-def _facts(maker: Maker, counts: dict[str, Any]) -> card.Facts:
+def hub_card(maker: Maker, counts: Mapping[str, Any]) -> str:
+    """The card as it stands on the hub: with the columns' types, and without the manifest."""
+    schema = maker.no_examples().schema
+    metadata = card.metadata(
+        held_out=f"{_HELD_OUT}/part-*" if maker.params.split is not None else None,
+        sidecars=maker.layout.sidecars,
+        suffix=maker.suffix,
+        features=card.features_of(schema, widened=maker.suffix != ".parquet"),
+    )
+    return card.text(_facts(maker, counts), metadata, lineage=False)
+
+
+def _facts(maker: Maker, counts: Mapping[str, Any]) -> card.Facts:
     """What the data set card tells."""
     ledger = maker.choices.ledger
     return card.Facts(

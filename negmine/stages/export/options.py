@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from negmine.errors import UsageError
 from negmine.params import bounds
 from negmine.params.export import ExportParams
 from negmine.sampling import method, orders
+from negmine.table import writers
 
+#: The hub's names of repositories.
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 #: Options that only batches read, and the batchers that read them; all of them where none is named.
 _BATCHING: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("batch_size", "batch_by", "group_by"), ()),
@@ -53,11 +57,36 @@ def _check_place(
         raise UsageError(
             "--card belongs to a folder", where=str(out), hint="Give -o a name without a suffix."
         )
+    _check_push(params, layout, out, suffix)
     if layout.numbered and suffix is not None:
         raise UsageError(
             f"{params.format} tells documents by their lines in a collection.tsv beside it",
             where=str(out),
             hint="Give -o a folder: a name without a suffix.",
+        )
+
+
+def _check_push(
+    params: ExportParams, layout: formats.Format, out: Path, suffix: str | None
+) -> None:
+    """What the hub can show."""
+    if params.push is None:
+        if params.public:
+            raise UsageError("--public belongs to --push, and there is none", hint="Add one.")
+        return
+    if not _REPOSITORY.fullmatch(params.push):
+        raise UsageError(
+            f"--push {params.push}: not the name of a data set",
+            hint="OWNER/NAME, of letters, digits, '-', '_' and '.'.",
+        )
+    if suffix is not None:
+        raise UsageError(
+            "--push takes a folder", where=str(out), hint="Give -o a name without a suffix."
+        )
+    if layout.numbered or layout.suffixes[0] in writers.FIELD_SUFFIXES:
+        raise UsageError(
+            f"--push: `load_dataset` does not read the files of {params.format}",
+            hint=f"Upload them as they are: hf upload {params.push} {out} --repo-type dataset",
         )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from negmine import log
 from negmine.memory import reset_peak_memory
 from negmine.params.export import ExportParams
+from negmine.stages.export import hub
 from negmine.stages.export.choices import Side
-from negmine.stages.export.folder import export_folder, of_held_out
+from negmine.stages.export.folder import export_folder, hub_card, of_held_out
 from negmine.stages.export.maker import Maker
 from negmine.stages.export.setup import Setup, held_out_file, plan, set_up
 from negmine.stages.outcome import Outcome
@@ -31,9 +32,15 @@ def run(
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    outcome = make(params, set_up(params, ledger, out), out, replacing=replacing)
+    setup = set_up(params, ledger, out)
+    # What the hub would refuse is told before anything is written.
+    target = None if params.push is None else hub.open_target(params.push, public=params.public)
+    outcome = make(params, setup, out, replacing=replacing)
     if not outcome.up_to_date:
         log.warn(outcome.warnings)
+    if target is not None:
+        card = hub_card(Maker(params, setup), outcome.counts)
+        hub.push(target, artifacts.open_artifact(out), card)
     return outcome
 
 

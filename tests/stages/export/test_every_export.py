@@ -326,6 +326,9 @@ FLAGS: list[tuple[str, ...]] = [
     ("--order-by", "difficulty"),
     ("--max-shard-size", "600"),
     ("--card",),
+    # What it does is in test_hub.py, against a stand-in for the hub.
+    ("--push", "no-owner"),
+    ("--public",),
     ("--batcher", "ngame"),
     ("--batcher", "b3"),
     ("--batcher", "tas-balanced"),
@@ -360,6 +363,8 @@ def refused(name: str, option: str) -> bool:
         return True
     return {
         "--json": True,
+        "--push": True,
+        "--public": True,
         "--scores": name in NO_SCORES,
         "--score-by": name not in ALWAYS_SCORES,
         "--extra": name in CLOSED,
@@ -381,7 +386,7 @@ BATCHING = ("--batch-size", "--batch-by", "--group-by", "--clusters", "--cluster
 #: Flags that no format sees: tried with a streamed, an ordered and a conversational one.
 OF_ALL = (
     *("--force", "--quiet", "--verbose", "--log-format", "--json", "--device", "--memory"),
-    *("--dry-run", "--seed", "--trust-remote-code"),
+    *("--dry-run", "--seed", "--trust-remote-code", "--push", "--public"),
     *BATCHING,
 )
 ONE_OF_A_KIND = ("triplet", "colbert", "swift-embedding")
