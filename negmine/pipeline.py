@@ -16,17 +16,10 @@ from negmine.params import Params
 from negmine.params import values as params_values
 from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
+from negmine.stages import words
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import STAGES, Step, chain
 from negmine.table.artifacts.replace import Replace
-
-#: Counts of what a stage made: their zeros are told. Other counts are losses.
-_RESULTS = frozenset(
-    (
-        *("documents", "queries_read", "judgements_read", "queries", "positives", "candidates"),
-        *("scored", "survivors", "selected", "examples", "negatives_exported", "batches"),
-    )
-)
 
 
 def run_stage(
@@ -396,26 +389,8 @@ def _call(step: Step, source: Path | None, replacing: Replace) -> Outcome:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:
         log.event(
-            f"{stage}: wrote {outcome.path} ({_shown(outcome)})", stage=stage, **outcome.counts
+            f"{stage}: wrote {outcome.path} ({words.told(outcome.counts)})",
+            stage=stage,
+            **outcome.counts,
         )
     return outcome
-
-
-def _shown(outcome: Outcome) -> str:
-    """The counts of a stage; losses that did not happen are left out, other zeros are told."""
-    return ", ".join(
-        f"{key} {_number(value)}"
-        for key, value in outcome.counts.items()
-        if value or _is_result(key)
-    )
-
-
-def _is_result(count: str) -> bool:
-    return count in _RESULTS or count.startswith(("hits_", "positives_found_"))
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, dict):
-        shown = [f"{key} {_number(item)}" for key, item in value.items() if item or _is_result(key)]
-        return "{" + ", ".join(shown) + "}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,8 @@ from negmine.table.part import Part
 
 #: Short queries that are tried, of one part and in all, and options that are told.
 _OF_A_PART, _SAMPLED, _TOLD = 250, 1000, 3
+#: How the advice on short queries begins.
+LEAD = re.compile(r"\d+ of \d+ queries have fewer than \d+ negatives")
 #: Share of the short queries' candidates from which a rule took nearly all.
 _NEARLY_ALL = 0.9
 

@@ -1,0 +1,73 @@
+"""What ``negmine run`` says at its end: warnings once more, short queries plainly, what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from negmine.inputs.columns import shell_word
+from negmine.stages.filter.short_advice import LEAD
+from negmine.stages.outcome import Outcome
+from negmine.stages.stage import Step
+from negmine.table.artifacts import open_artifact
+
+#: Share of the queries that may be short before the end of a run says so in plain words.
+MANY = 0.1
+#: An option that the advice names first, as :mod:`negmine.rules` writes it.
+_OPTION = re.compile(r"[:;] --(?P<name>[a-z][a-z0-9-]*) (?P<value>\S+) would ")
+
+
+def warnings(step: Step, outcome: Outcome) -> list[str]:
+    """What a stage warned of, each with its stage; short queries plainly where they are many."""
+    counts = outcome.counts
+    short, queries = counts.get("queries_short", 0), counts.get("queries", 0)
+    many = step.stage == "filter" and short > MANY * queries
+    return [
+        _plainly(warning, short / queries)
+        if many and LEAD.match(warning)
+        else f"{step.stage}: {warning}"
+        for warning in outcome.warnings
+    ]
+
+
+def _plainly(warning: str, share: float) -> str:
+    """The advice on short queries with the share in front, and the change in the recipe's words."""
+    told = f"{share:.0%} of the queries are left short. {warning}"
+    option = _OPTION.search(warning)
+    if option is None:
+        return told
+    return f"{told}. To try it: --set filter.{option['name']}={option['value']}"
+
+
+def following(steps: Sequence[Step]) -> list[str]:
+    """What to do with the results of a run."""
+    ledger = next(step.out for step in steps if step.stage == "filter")
+    page = ledger.parent / "report.html"
+    lines = [f"negmine report {_word(ledger)} -o {_word(page)}  # all of it on one page"]
+    qid = _a_query(ledger)
+    if qid is not None:
+        lines.append(f"negmine explain {_word(ledger)} {shell_word(qid)}  # one query, row by row")
+    out = steps[-1].out
+    lines.append(f"datasets.load_dataset({_loaded(out)})  # to train on")
+    return [f"next: {line}" for line in lines]
+
+
+def _a_query(ledger: Path) -> str | None:
+    """The first query of a ledger."""
+    for _, table in open_artifact(ledger).tables("filter", ["qid"]):
+        if table.num_rows:
+            return str(table.column("qid")[0])
+    return None
+
+
+def _loaded(out: Path) -> str:
+    """How ``datasets`` loads what was exported."""
+    if not out.suffix:
+        return f'"{out}"'
+    kind = "parquet" if out.suffix == ".parquet" else "json"
+    return f'"{kind}", data_files="{out}", split="train"'
+
+
+def _word(path: Path) -> str:
+    return shell_word(str(path))

@@ -1,0 +1,91 @@
+"""What a stage counts, in words for people; JSON logs and manifests keep the counts' own names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: Counts of what a stage made: their zeros are told. Other counts are losses.
+_RESULTS = frozenset(
+    (
+        *("documents", "queries_read", "judgements_read", "queries", "positives", "candidates"),
+        *("scored", "survivors", "selected", "examples", "negatives_exported", "batches"),
+    )
+)
+#: Names that do not say in words what they count.
+_WORDS = {
+    "positives": "known positives",
+    "bm25": "BM25",
+    "signatures": "described texts",
+    "dropped": "dropped by rule",
+    "short_by": "queries short because of",
+    "short_lost": "candidates that short queries lost to",
+    "heldout": "held out",
+}
+_PLURAL = re.compile(
+    r"\b(positive|candidate|survivor|example|document|judgement|negative|passage|record|batche?)s\b"
+)
+_HITS, _FOUND = "hits_", "positives_found_"
+
+
+def told(counts: Mapping[str, Any]) -> str:
+    """The counts of a stage; losses that did not happen are left out, other zeros are told.
+
+    Known positives that a filter set aside are no loss: they are called known.
+    """
+    plain = {
+        key: value
+        for key, value in counts.items()
+        if not isinstance(value, dict) and not key.startswith((_HITS, _FOUND))
+    }
+    groups = [", ".join(_scalars(plain)), *_sources(counts)]
+    for key, value in counts.items():
+        if isinstance(value, dict):
+            groups += _table(key, value)
+    return "; ".join(filter(None, groups))
+
+
+def _scalars(counts: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in counts.items():
+        words = _WORDS.get(key, key.replace("_", " "))
+        if isinstance(value, bool):
+            if value:
+                yield words
+        elif isinstance(value, list | tuple):
+            if value:
+                yield f"{words} {', '.join(map(str, value))}"
+        elif isinstance(value, int):
+            if value or key in _RESULTS:
+                yield _counted(value, words)
+        elif value is not None:
+            yield f"{words} {value}"
+
+
+def _sources(counts: Mapping[str, Any]) -> Iterator[str]:
+    """What each source found, in one group."""
+    for key, hits in counts.items():
+        if key.startswith(_HITS):
+            name = key.removeprefix(_HITS)
+            known = counts.get(f"{_FOUND}{name}", 0)
+            yield f"{name} found {hits:,}, {known:,} of them known"
+
+
+def _table(key: str, counts: Mapping[str, Any]) -> Iterator[str]:
+    """A table of counts: of a filter what was dropped, of an export what was held out."""
+    words = _WORDS.get(key, key.replace("_", " "))
+    if key == "heldout":
+        yield f"{words}: {told(counts)}"
+        return
+    rows = dict(counts)
+    if key == "dropped":
+        yield f"{rows.pop('positive', 0):,} known"
+    shown = [f"{name} {value:,}" for name, value in rows.items() if value]
+    if shown:
+        yield f"{words}: {', '.join(shown)}"
+
+
+def _counted(number: int, words: str) -> str:
+    if number == 1:
+        words = _PLURAL.sub(r"\1", re.sub(r"\bqueries\b", "query", words), count=1)
+    return f"{number:,} {words}"
