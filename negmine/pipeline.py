@@ -165,7 +165,8 @@ def run_recipe(
 ) -> None:
     """Run every stage of a recipe; the training set's path goes to stdout.
 
-    What the stages warned of is told again at the end, each warning with its stage.
+    What the stages warned of is told again at the end, each warning with its stage, and then what
+    there is to do with the results.
 
     Args:
         path: the recipe.
@@ -179,15 +180,20 @@ def run_recipe(
     """
     if allow_empty:
         changes = [*changes, "export.allow-empty=true"]
+    from negmine.commands import ending
+
     source: Path | None = None
     warnings: list[str] = []
+    steps = _recipe_steps(path, out, inputs, changes, memory, tag)
     try:
-        for step in _recipe_steps(path, out, inputs, changes, memory, tag):
+        for step in steps:
             outcome = _call(step, source, replacing)
-            warnings += [f"{step.stage}: {warning}" for warning in outcome.warnings]
+            warnings += ending.warnings(step, outcome)
             source = step.out
     finally:
         log.warn(warnings)
+    for line in ending.following(steps):
+        log.event(line)
     print(source, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What ``negmine run`` says at its end: warnings once more, short queries plainly, what to do next."""
+"""The end of ``negmine run``: warnings once more, short queries plainly, what to do next."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from negmine.table.artifacts import open_artifact
 
 #: Share of the queries that may be short before the end of a run says so in plain words.
 MANY = 0.1
-#: An option that the advice names first, as :mod:`negmine.rules` writes it.
-_OPTION = re.compile(r"[:;] --(?P<name>[a-z][a-z0-9-]*) (?P<value>\S+) would ")
+#: The change that the advice names first, as :mod:`negmine.rules` writes it.
+_CHANGE = re.compile(
+    r"[:;] (?P<without>leaving out )?--(?P<name>[a-z][a-z0-9-]*)(?: (?P<value>\S+))? would "
+)
 
 
 def warnings(step: Step, outcome: Outcome) -> list[str]:
@@ -34,10 +36,19 @@ def warnings(step: Step, outcome: Outcome) -> list[str]:
 def _plainly(warning: str, share: float) -> str:
     """The advice on short queries with the share in front, and the change in the recipe's words."""
     told = f"{share:.0%} of the queries are left short. {warning}"
-    option = _OPTION.search(warning)
-    if option is None:
+    change = _CHANGE.search(warning)
+    if change is None:
         return told
-    return f"{told}. To try it: --set filter.{option['name']}={option['value']}"
+    if change["without"]:
+        return f"{told}. To try it: take {change['name']} out of [filter]"
+    value = change["value"]
+    name, value = _switch(change["name"]) if value is None else (change["name"], value)
+    return f"{told}. To try it: --set filter.{name}={value}"
+
+
+def _switch(name: str) -> tuple[str, str]:
+    """A switch as a key and its value: ``no-same-text`` is ``same-text`` and false."""
+    return (name.removeprefix("no-"), "false") if name.startswith("no-") else (name, "true")
 
 
 def following(steps: Sequence[Step]) -> list[str]:
@@ -55,9 +66,10 @@ def following(steps: Sequence[Step]) -> list[str]:
 
 def _a_query(ledger: Path) -> str | None:
     """The first query of a ledger."""
-    for _, table in open_artifact(ledger).tables("filter", ["qid"]):
-        if table.num_rows:
-            return str(table.column("qid")[0])
+    artifact = open_artifact(ledger)
+    for name in artifact.parts:
+        if artifact.rows(name):
+            return str(artifact.read(name, ["qid"]).column("qid")[0])
     return None
 
 

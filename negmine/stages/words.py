@@ -19,10 +19,10 @@ _WORDS = {
     "bm25": "BM25",
     "signatures": "described texts",
     "dropped": "dropped by rule",
-    "short_by": "queries short because of",
-    "short_lost": "candidates that short queries lost to",
     "heldout": "held out",
 }
+#: What the advice on short queries tells at length.
+_TOLD_ELSEWHERE = frozenset(("short_by", "short_lost", "short_candidates"))
 _PLURAL = re.compile(
     r"\b(positive|candidate|survivor|example|document|judgement|negative|passage|record|batche?)s\b"
 )
@@ -34,6 +34,7 @@ def told(counts: Mapping[str, Any]) -> str:
 
     Known positives that a filter set aside are no loss: they are called known.
     """
+    counts = {key: value for key, value in counts.items() if key not in _TOLD_ELSEWHERE}
     plain = {
         key: value
         for key, value in counts.items()

@@ -163,5 +163,13 @@ class Plan:
 
 
 def plain(value: Any) -> Any:
-    """A number as people write it: 1, not 1.0."""
+    """A value as people write it: 1 and not 1.0, on and not True, nothing in quotes or brackets."""
+    if value is None or value in ([], {}):
+        return "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(plain(one)) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={plain(one)}" for key, one in value.items())
     return f"{value:g}" if isinstance(value, float) else value
