@@ -58,8 +58,8 @@ def nothing(scored: Path, tmp_path: Path, invoke: Invoke) -> Path:
     """A ledger that chose nothing."""
     result = invoke("filter", scored, "--min-score", 6, "-o", tmp_path / "nothing")
     assert result.exit_code == 0, result.output
-    assert "selected 0" in result.stderr
-    assert "survivors 0" in result.stderr
+    assert "0 selected" in result.stderr
+    assert "0 survivors" in result.stderr
     return tmp_path / "nothing"
 
 
@@ -171,7 +171,7 @@ def test_an_empty_training_set_that_is_allowed(
     first = invoke("export", nothing, "--allow-empty", "-o", out)
     assert first.exit_code == 0, first.output
     assert "examples 0" in first.stderr
-    assert "selected 0" in first.stderr
+    assert "0 selected" in first.stderr
     assert "3 of 3 queries gave no example" in first.stderr
     table = pq.read_table(out)
     assert (table.num_rows, table.column_names) == (0, ["anchor", "positive", "negative"])
@@ -287,7 +287,7 @@ def test_a_run_without_a_training_set(invoke: Invoke, one_document: Path, tmp_pa
     first = invoke("run", "bm25", *inputs)
     message = error(first, 8)
     assert "none of 1 queries has a negative" in message
-    assert "selected 0" in first.stderr
+    assert "0 selected" in first.stderr
     # Told again at the end, after which nothing but the error comes.
     end = first.stderr.splitlines()[-4:]
     assert any(line.startswith("warning: filter: 1 of 1 queries") for line in end), end

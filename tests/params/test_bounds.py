@@ -153,7 +153,7 @@ def test_negative_margins_and_scores_of_any_size_are_legal(
     scored = make_scored(tmp_path, [ROWS])
     result = invoke("filter", scored, *options, "-o", tmp_path / "ledger")
     assert result.exit_code == 0, result.output
-    assert "survivors 3" in result.stderr
+    assert "3 survivors" in result.stderr
 
 
 @pytest.mark.parametrize(
