@@ -242,7 +242,7 @@ def test_short_queries_are_told_where_nothing_is_padded(
     assert result.exit_code == 0, result.output
     assert "1 of 3 queries gave no example" in result.stderr
     assert "1 of 2 queries go out with fewer than 3 negatives" in result.stderr
-    assert "queries_short 1" in result.stderr
+    assert "1 query short" in result.stderr
 
 
 def test_batches_that_are_not_full(
@@ -290,7 +290,10 @@ def test_a_run_without_a_training_set(invoke: Invoke, one_document: Path, tmp_pa
     assert "0 selected" in first.stderr
     # Told again at the end, after which nothing but the error comes.
     end = first.stderr.splitlines()[-4:]
-    assert any(line.startswith("warning: filter: 1 of 1 queries") for line in end), end
+    assert any(
+        line.startswith("warning: filter: 100% of the queries are left short. 1 of 1 ")
+        for line in end
+    ), end
     assert not list(tmp_path.glob("work/*train*"))
     assert artifacts.open_artifact(tmp_path / "work" / "ledger").counts["selected"] == 0
     again = invoke("run", "bm25", *inputs)

@@ -26,9 +26,8 @@ def warnings(step: Step, outcome: Outcome) -> list[str]:
     short, queries = counts.get("queries_short", 0), counts.get("queries", 0)
     many = step.stage == "filter" and short > MANY * queries
     return [
-        _plainly(warning, short / queries)
-        if many and LEAD.match(warning)
-        else f"{step.stage}: {warning}"
+        f"{step.stage}: "
+        + (_plainly(warning, short / queries) if many and LEAD.match(warning) else warning)
         for warning in outcome.warnings
     ]
 

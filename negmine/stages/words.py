@@ -23,8 +23,10 @@ _WORDS = {
 }
 #: What the advice on short queries tells at length.
 _TOLD_ELSEWHERE = frozenset(("short_by", "short_lost", "short_candidates"))
-_PLURAL = re.compile(
-    r"\b(positive|candidate|survivor|example|document|judgement|negative|passage|record|batche?)s\b"
+#: What is counted, where that is said first.
+_NOUNS = re.compile(
+    r"((?:known )?(?:positive|candidate|survivor|example|document|judgement|negative|passage))s\b"
+    r"|(?P<query>queries\b)"
 )
 _HITS, _FOUND = "hits_", "positives_found_"
 
@@ -87,6 +89,7 @@ def _table(key: str, counts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _counted(number: int, words: str) -> str:
-    if number == 1:
-        words = _PLURAL.sub(r"\1", re.sub(r"\bqueries\b", "query", words), count=1)
+    noun = _NOUNS.match(words) if number == 1 else None
+    if noun is not None:
+        words = ("query" if noun["query"] else noun[1]) + words[noun.end() :]
     return f"{number:,} {words}"

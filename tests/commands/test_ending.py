@@ -133,7 +133,9 @@ def test_many_short_queries_are_told_plainly_and_once_at_the_end(
         (line,) = [one for one in said if "of the queries are left short" in one]
         assert sum("queries have fewer than" in one for one in end) == 1
         assert line in end
-    assert line.startswith("warning: 100% of the queries are left short. 8 of 8 queries have fewer")
+    assert line.startswith(
+        "warning: filter: 100% of the queries are left short. 8 of 8 queries have "
+    )
     assert "relative_margin took the most of their candidates" in line
     promised = re.search(r" would leave (\d+)", line)
     change = re.search(r"To try it: --set (\S+)$", line)
@@ -166,7 +168,7 @@ def test_a_change_in_the_words_of_a_recipe(mend: str, told: str | None) -> None:
         (warning,) = ending.warnings(step, Outcome(step.out, counts, warnings=[advice]))
         return warning
 
-    assert end(9) == f"33% of the queries are left short. {advice}" + (
+    assert end(9) == f"filter: 33% of the queries are left short. {advice}" + (
         "" if told is None else f". To try it: {told}"
     )
     # A tenth is not more than a tenth.

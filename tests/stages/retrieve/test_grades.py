@@ -193,7 +193,7 @@ def test_between_the_grades_is_neither(index: Path, invoke: Invoke, tmp_path: Pa
     }
     assert [rows["d4"][name] for name in ("grade", "rank_other", "rank_judged")] == [0.0, None, 1]
     assert [row["rank_judged"] for row in rows.values()].count(None) == 5
-    assert "judged_not_relevant 1, judged_between_grades 2" in said
+    assert "1 judged not relevant, 2 judged between grades" in said
     fates = dropped(invoke, tmp_path / "c", tmp_path / "l", "--prefer-judged")
     assert fates["d2"] == fates["d3"] == "between_grades"
     assert fates["d5"] == "negative 1"
