@@ -136,7 +136,7 @@ def test_scores_of_other_settings_step_aside_and_come_back(
     first = parts(work / "scored")
     dry = invoke("run", "mine.toml", *top, "--dry-run", "--json")
     states = {one["stage"]: one["state"] for one in json.loads(dry.stdout)["stages"]}
-    assert states["rerank"] == "to do"
+    assert states["rerank"].startswith("to do; what is there is kept as work/scored-")
     changed = invoke("run", "mine.toml", *top)
     assert ran(changed) == ["rerank", "filter", "export"]
     (aside,) = work.glob("scored-*")
@@ -153,6 +153,13 @@ def test_scores_of_other_settings_step_aside_and_come_back(
     (other,) = work.glob("scored-*")
     assert parts(other) == second
     assert invoke("inspect", "work", "--verify").exit_code == 0
+    shutil.rmtree(work / "scored")
+    dry = invoke("run", "mine.toml", *top, "--dry-run", "--json")
+    states = {one["stage"]: one["state"] for one in json.loads(dry.stdout)["stages"]}
+    assert states["rerank"] == "up to date", "it would be taken back"
+    assert ran(invoke("run", "mine.toml", *top)) == ["filter", "export"]
+    assert parts(work / "scored") == second
+    assert ran(invoke("run", "mine.toml", "--force")) == ["rerank", "filter", "export"]
     train = work / "train.parquet"
     assert train.read_bytes() == (made / "work" / "train.parquet").read_bytes()
     assert ran(invoke("run", "mine.toml", *top, "--rebuild")) == STAGES
@@ -172,8 +179,12 @@ def test_of_damaged_scores_the_whole_parts_stay(
     whole = first.read_bytes()
     first.write_bytes(whole[:-9] + bytes(9))
     command = ("rerank", "work/candidates", "--scorer", f"ce={tiny_cross}", "-o", "work/scored")
+    dry = invoke(*command, "--force", "--dry-run", "--json")
+    (told,) = json.loads(dry.stdout)["stages"]
+    assert told["state"] == f"{len(others)} files are there"
     mended = invoke(*command, "--force")
     assert mended.exit_code == 0, mended.output
+    assert "is damaged: what is whole of it stays" in mended.stderr
     assert first.read_bytes() == whole
     assert {path: path.stat().st_mtime_ns for path in others} == times
     assert not list((here / "work").glob("scored-*"))

@@ -91,4 +91,4 @@ def told(state: State) -> str:
     words = {"made": "up to date", "start": "to do", "resume": f"{len(state.done)} files are there"}
     if state.kind == "refused":
         return "refused: " + " ".join(state.reason.split("\n"))
-    return words[state.kind]
+    return words[state.kind] + (f"; {state.reason}" if state.reason else "")

@@ -25,6 +25,13 @@ def kept_name(path: Path, fingerprint: str) -> Path:
     return path.with_name(f"{path.name}-{fingerprint[:_DIGITS]}")
 
 
+def free_name(path: Path, fingerprint: str) -> Path:
+    """Where it goes when it has to leave; with a number where that place is taken."""
+    kept = kept_name(path, fingerprint)
+    names = (kept.with_name(f"{kept.name}-{number}") for number in range(2, 1 << 30))
+    return kept if not disk.exists(kept) else next(one for one in names if not disk.exists(one))
+
+
 def found_aside(path: Path, plan: Plan, replacing: Replace) -> Path | None:
     """Where :func:`exchange` would take the artifact of this plan from, if anywhere."""
     if replacing not in (Replace.OTHER, Replace.DAMAGED):
@@ -32,7 +39,7 @@ def found_aside(path: Path, plan: Plan, replacing: Replace) -> Path | None:
     kept, held = kept_name(path, plan.fingerprint), worth_keeping(path)
     if held is not None and held["fingerprint"] == plan.fingerprint:
         return None
-    if held is None and disk.exists(path) and set(disk.names_in(path)) - {JOURNAL}:
+    if held is None and disk.exists(path) and not _is_bare(path):
         return None
     found = worth_keeping(kept)
     return kept if found is not None and found["fingerprint"] == plan.fingerprint else None
@@ -48,7 +55,7 @@ def exchange(path: Path, plan: Plan, replacing: Replace) -> None:
         return
     kept, held = found_aside(path, plan, replacing), worth_keeping(path)
     if held is not None and held["fingerprint"] != plan.fingerprint:
-        target = _free(kept_name(path, held["fingerprint"]))
+        target = free_name(path, held["fingerprint"])
         _move(path, target)
         event(
             f"{path} was made with other settings ({plan.differences(held, path)}): kept as "
@@ -97,7 +104,6 @@ def _give_up(path: Path) -> None:
         lock.close()
 
 
-def _free(path: Path) -> Path:
-    """``path``, or with a number where that is taken."""
-    names = (path.with_name(f"{path.name}-{number}") for number in range(2, 1 << 30))
-    return path if not disk.exists(path) else next(one for one in names if not disk.exists(one))
+def _is_bare(path: Path) -> bool:
+    """Whether nothing is in a folder, or no more than a run's first line."""
+    return disk.is_folder(path) and set(disk.names_in(path)) <= {JOURNAL}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from negmine.errors import ConflictError, InvalidDataError
 from negmine.table.artifacts import disk
-from negmine.table.artifacts.aside import found_aside, worth_keeping
+from negmine.table.artifacts.aside import found_aside, free_name, worth_keeping
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
@@ -44,7 +44,7 @@ class State:
     Attributes:
         kind: ``made`` (up to date), ``resume``, ``start`` or ``refused``.
         done: names of the files that an interrupted run has finished.
-        reason: why it would be refused, and how to mend it.
+        reason: why it would be refused, and how to mend it; or what becomes of what is there.
         aside: the folder that it would be taken back from.
     """
 
@@ -62,14 +62,25 @@ def state_of(
     The files of an interrupted run are counted as their journal records them; ``begin`` checks
     their digests too.
     """
-    if keep and disk.is_folder(path):
-        aside, held = found_aside(path, plan, replacing), worth_keeping(path)
-        if aside is not None:
-            return dataclasses.replace(_state(aside, plan, replacing), aside=aside)
-        moved = held is not None and held["fingerprint"] != plan.fingerprint
-        if moved and Replace.NOTHING < replacing < Replace.ALL and not lock_is_held(path):
-            return State("start")
+    if keep and Replace.NOTHING < replacing < Replace.ALL and not lock_is_held(path):
+        return _state_of_kept(path, plan, replacing)
     return _state(path, plan, replacing)
+
+
+def _state_of_kept(path: Path, plan: Plan, replacing: Replace) -> State:
+    """What :func:`begin` would do with ``keep``, which throws nothing away."""
+    aside, held = found_aside(path, plan, replacing), worth_keeping(path)
+    if aside is not None:
+        return dataclasses.replace(_state(aside, plan, replacing), aside=aside)
+    if held is not None and held["fingerprint"] != plan.fingerprint:
+        kept = free_name(path, held["fingerprint"])
+        return State("start", reason=f"what is there is kept as {kept}")
+    state = _state(path, plan, replacing)
+    manifest = load_json(path / MANIFEST)
+    if state.kind == "start" and manifest is not None:
+        # It is damaged, and continued from what is whole.
+        return State("resume", tuple(finished_files(path, recorded_lines(manifest))))
+    return state
 
 
 def _state(path: Path, plan: Plan, replacing: Replace) -> State:

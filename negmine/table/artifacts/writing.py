@@ -320,7 +320,7 @@ def begin(
     path = Path(path)
     if disk.exists(path) and not disk.is_folder(path):
         raise ConflictError("exists and is not a folder", where=str(path))
-    if keep and disk.is_folder(path.parent):
+    if keep:
         exchange(path, plan, replacing)
     if is_made(path, plan, replacing):
         if not lock_is_held(path):
@@ -370,6 +370,7 @@ def begin(
 
 def _reopen(path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str]) -> None:
     """Make a damaged artifact an unfinished one, whose whole files stay."""
+    event(f"{path} is damaged: what is whole of it stays", damaged=str(path))
     journal.truncate(0)
     append_entry(journal, journal_entry(plan, path), *recorded_lines(manifest))
     disk.remove_file(path / MANIFEST)
