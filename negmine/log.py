@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 logger = logging.getLogger("negmine")
@@ -99,50 +100,87 @@ def printable_json(value: Any, indent: int | None = None) -> str:
     )
 
 
-#: Seconds until a bar or the first event is shown, and between two events.
-_DELAY, _EVERY = 1.0, 5.0
+#: Seconds until a bar or the first event is shown, and between two events, and between two lines
+#: where stderr is neither a terminal nor JSON.
+_DELAY, _EVERY, _LINE_EVERY = 1.0, 5.0, 30.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which stage works, for whom progress is told.
+
+    Attributes:
+        stage: its name.
+        output: where its result goes.
+        number: its place in a chain; 0 where it stands alone.
+        of: how many stages the chain has.
+    """
+
+    stage: str
+    output: str
+    number: int = 0
+    of: int = 0
+
+    def words(self) -> str:
+        """For people: nothing where a stage stands alone."""
+        return f"stage {self.number} of {self.of}, {self.stage}" if self.of else ""
+
+    def fields(self) -> dict[str, Any]:
+        """For machines."""
+        chain = {"stage_number": self.number, "stages": self.of} if self.of else {}
+        return {"stage": self.stage, "output": self.output, **chain}
+
+
+_place: Place | None = None
+
+
+@contextmanager
+def working_on(place: Place) -> Iterator[None]:
+    """Have every progress told meanwhile say where it belongs; in a chain, say that it begins."""
+    global _place
+    before, _place = _place, place
+    if place.of:
+        event(f"{place.words()}: {place.output}", **place.fields())
+    try:
+        yield
+    finally:
+        _place = before
 
 
 class Progress:
-    """A counter shown as a tqdm bar on a terminal or in a notebook, and as events in JSON logs.
+    """A counter: a tqdm bar on a terminal or in a notebook, events in JSON logs, else lines.
 
-    What takes less than a second is not shown, and neither is anything under ``--quiet`` or, in
-    text logs, where stderr is no terminal and there is no notebook. Whether it is shown is decided
-    when it is made.
+    What takes less than a second is not shown, and nothing is under ``--quiet``. Where stderr is a
+    file or a pipe, a line every half a minute tells all that is going on. Whether it is shown is
+    decided when it is made. A thread tells of it also while nothing is finished.
 
     Attributes:
         what: the work, for people.
         total: units in all; None = not known.
-        unit: what is counted, with a leading space.
+        unit: what is counted, with a leading space; nothing where only the time passes.
         done: units finished.
     """
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
+        self._there = 0
         self._part: tuple[int, int] | None = None
-        # Several GPUs tell of their batches in as many threads.
+        # Several GPUs tell of their batches in as many threads, and another one tells the time.
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._last: float | None = None
+        self._place = _place
         shown = logger.isEnabledFor(logging.INFO)
         self._events = shown and _json_logs()
-        self._bar: Any = None
-        if shown and not self._events and _draws():
-            from tqdm.auto import tqdm
-
-            # Batches come seldom and differ in cost: every one redraws, and the rate is the mean.
-            self._bar = tqdm(
-                total=total,
-                desc=what,
-                unit=unit,
-                unit_scale=True,
-                delay=_DELAY,
-                miniters=1,
-                smoothing=0,
-                leave=False,
-                file=sys.stderr,
-            )
+        draws = shown and not self._events and _draws()
+        self._bar: Any = _bar(what, total, unit) if draws else None
+        self._lines = shown and not self._events and not draws
+        self._closed = threading.Event()
+        if self._lines:
+            _told.open(self)
+        if shown:
+            threading.Thread(target=self._tick, name="negmine-progress", daemon=True).start()
 
     def update(self, count: int) -> None:
         """Add ``count`` finished units."""
@@ -150,11 +188,18 @@ class Progress:
             self.done += count
             if self._bar is not None:
                 self._bar.update(count)
-            elif self._events:
-                now = time.monotonic()
-                shown = self._last is None or now - self._last >= _EVERY
-                if now - self._started >= _DELAY and shown:
-                    self._tell(now)
+            else:
+                self._show()
+
+    def there(self, count: int) -> None:
+        """Add ``count`` units that an earlier run has finished: they say nothing of the speed."""
+        with self._lock:
+            self._there += count
+            if self._bar is not None:
+                self._bar.initial += count
+        self.update(count)
+
+    __call__ = update
 
     def part(self, number: int, of: int) -> None:
         """Say which part is worked on: 1, 2, ... ``of``."""
@@ -164,31 +209,140 @@ class Progress:
 
     def close(self) -> None:
         """Remove the bar; where events were due, a last one says how far it came."""
-        if self._bar is not None:
-            self._bar.close()
-        elif self._events and time.monotonic() - self._started >= _DELAY:
-            self._tell(time.monotonic())
-        self._bar, self._events = None, False
+        self._closed.set()
+        with self._lock:
+            if self._bar is not None:
+                self._bar.close()
+            elif self._events and time.monotonic() - self._started >= _DELAY:
+                self._tell(time.monotonic())
+            elif self._lines:
+                _told.close(self)
+            self._bar, self._events, self._lines = None, False, False
+
+    def line(self, now: float) -> str:
+        """How far it is, for people: ``encoding: 300 of 1,200 docs, 10 docs/s, 1m30s left``."""
+        if not self.unit:
+            return f"{self.what}: for {_duration(now - self._started)}"
+        rate, left = self._speed(now)
+        of = "" if self.total is None else f" of {self.total:,}"
+        told = [f"{self.what}: {self.done:,}{of}{self.unit}"]
+        if self._part is not None:
+            told.append(f"part {self._part[0]} of {self._part[1]}")
+        if rate:
+            told.append(f"{rate:,.0f}{self.unit}/s" if rate >= 10 else f"{rate:.2g}{self.unit}/s")
+        if left is not None:
+            told.append(f"{_duration(left)} left")
+        return ", ".join(told)
+
+    def _speed(self, now: float) -> tuple[float, float | None]:
+        """Units a second, and the seconds that are left, where that can be said."""
+        rate = (self.done - self._there) / max(now - self._started, 1e-9)
+        if self.total is None or not rate:
+            return rate, None
+        return rate, max(0, self.total - self.done) / rate
+
+    def _tick(self) -> None:
+        while not self._closed.wait(_DELAY or 1.0):
+            with self._lock:
+                if self._bar is not None:
+                    self._bar.update(0)
+                elif not self._closed.is_set():
+                    self._show()
+
+    def _show(self) -> None:
+        """Tell of it, if that is due."""
+        now = time.monotonic()
+        if self._events:
+            due = self._last is None or now - self._last >= _EVERY
+            if now - self._started >= _DELAY and due:
+                self._tell(now)
+        elif self._lines and (line := _told.due(now)) is not None:
+            place = self._place.words() if self._place is not None else ""
+            _say(f"{place}: {line}" if place else line, {})
 
     def _tell(self, now: float) -> None:
         self._last = now
-        rate = self.done / max(now - self._started, 1e-9)
-        left = None if self.total is None else max(0, self.total - self.done)
+        rate, left = self._speed(now)
         fields: dict[str, Any] = {
             "event": "progress",
             "done": self.done,
             "total": self.total,
             "unit": self.unit.strip(),
             "rate": round(rate, 3),
-            "eta": round(left / rate, 1) if left is not None and rate else None,
+            "eta": None if left is None else round(left, 1),
         }
         if self._part is not None:
             fields["part"], fields["parts"] = self._part
-        # Past the level: an audit silences the stages that it runs, but not its own progress.
-        record = logger.makeRecord(
-            logger.name, logging.INFO, "", 0, self.what, (), None, extra={"fields": fields}
-        )
-        logger.handle(record)
+        if self._place is not None:
+            fields |= self._place.fields()
+        _say(self.what, fields)
+
+
+class _Told:
+    """What is going on where lines tell of it: one line for all, the outermost work first."""
+
+    def __init__(self) -> None:
+        self._open: list[Progress] = []
+        self._last = 0.0
+        self._lock = threading.Lock()
+
+    def open(self, progress: Progress) -> None:
+        with self._lock:
+            if not self._open:
+                self._last = time.monotonic()
+            self._open.append(progress)
+
+    def close(self, progress: Progress) -> None:
+        with self._lock:
+            self._open.remove(progress)
+
+    def due(self, now: float) -> str | None:
+        """The line, if half a minute has passed since the last one."""
+        with self._lock:
+            if now - self._last < _LINE_EVERY:
+                return None
+            self._last = now
+            return "; ".join(progress.line(now) for progress in self._open)
+
+
+_told = _Told()
+
+
+def _say(message: str, fields: dict[str, Any]) -> None:
+    """Log past the level: an audit silences the stages that it runs, but not its own progress."""
+    record = logger.makeRecord(
+        logger.name, logging.INFO, "", 0, message, (), None, extra={"fields": fields}
+    )
+    logger.handle(record)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds for people: ``45s``, ``1m30s``, ``2h05m``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _bar(what: str, total: int | None, unit: str) -> Any:
+    """A bar; only a name and the time where nothing is counted."""
+    from tqdm.auto import tqdm
+
+    # Batches come seldom and differ in cost: every one redraws, and the rate is the mean.
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        unit_scale=True,
+        delay=_DELAY,
+        miniters=0,
+        smoothing=0,
+        leave=False,
+        file=sys.stderr,
+        bar_format=None if unit else "{desc} [{elapsed}]",
+    )
 
 
 def _draws() -> bool:
@@ -212,3 +366,10 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[Progress]:
         yield shown
     finally:
         shown.close()
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Name a wait in which nothing can be counted, such as the loading of a model."""
+    with progress(what, None, ""):
+        yield

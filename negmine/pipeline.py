@@ -186,8 +186,8 @@ def run_recipe(
     warnings: list[str] = []
     steps = _recipe_steps(path, out, inputs, changes, memory, tag)
     try:
-        for step in steps:
-            outcome = _call(step, source, replacing)
+        for number, step in enumerate(steps, 1):
+            outcome = _call(step, source, replacing, number, len(steps))
             warnings += ending.warnings(step, outcome)
             source = step.out
     finally:
@@ -387,10 +387,14 @@ def _check_paths(params: Params, source: Path | None, out: Path) -> None:
             ) from None
 
 
-def _call(step: Step, source: Path | None, replacing: Replace) -> Outcome:
+def _call(
+    step: Step, source: Path | None, replacing: Replace, number: int = 0, of: int = 0
+) -> Outcome:
+    """Run a stage, the ``number``-th of a chain of so many, or alone."""
     _check_paths(step.params, source, step.out)
     stage = step.stage
-    outcome = STAGES[stage].run(step.params, source, step.out, replacing)
+    with log.working_on(log.Place(stage, str(step.out), number, of)):
+        outcome = STAGES[stage].run(step.params, source, step.out, replacing)
     if outcome.up_to_date:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:

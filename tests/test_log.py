@@ -1,4 +1,4 @@
-"""Progress: bars on a terminal, events in JSON logs, nothing elsewhere."""
+"""Progress: bars on a terminal, events in JSON logs, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def test_json_on_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("quiet", [[], ["quiet"]])
-def test_nothing_where_there_is_no_terminal(quiet: list[str]) -> None:
+def test_nothing_of_what_is_short_where_there_is_no_terminal(quiet: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-c", WORK, *quiet], capture_output=True, text=True, check=True
     )
@@ -130,6 +131,91 @@ def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (first["part"], first["parts"]) == (1, 2)
     assert (second["done"], second["eta"], second["part"]) == (100, 0.0, 2)
     assert last["done"] == 100
+
+
+class Clock:
+    """A clock that goes when it is told to, and what is written to stderr meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.stream = io.StringIO()
+        monkeypatch.setattr(log.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(sys, "stderr", self.stream)
+
+    def lines(self) -> list[str]:
+        return self.stream.getvalue().splitlines()
+
+
+def test_a_line_every_half_minute_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    log.setup()
+    with log.progress("retrieving", 1200, " queries") as bar:
+        for _ in range(9):
+            clock.now += 10
+            bar.update(100)
+            bar.part(1, 2)
+        clock.now += 29
+        bar.update(0)
+    rest = "10 queries/s"
+    assert clock.lines() == [
+        f"retrieving: 300 of 1,200 queries, part 1 of 2, {rest}, 1m30s left",
+        f"retrieving: 600 of 1,200 queries, part 1 of 2, {rest}, 1m00s left",
+        f"retrieving: 900 of 1,200 queries, part 1 of 2, {rest}, 30s left",
+    ]
+
+
+def test_one_line_tells_all_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    log.setup()
+    place = log.Place("retrieve", "work/candidates", 2, 5)
+    with log.working_on(place), log.progress("retrieving", 10, " queries") as bar:
+        # Short waits one after the other do not put the line off.
+        for _ in range(3):
+            clock.now += 5
+            with log.waiting("starting Java"):
+                clock.now += 10
+                bar.update(0)
+    assert clock.lines() == [
+        "stage 2 of 5, retrieve: work/candidates",
+        "stage 2 of 5, retrieve: retrieving: 0 of 10 queries; starting Java: for 10s",
+    ]
+
+
+def test_quiet_tells_nothing_of_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    log.setup(quiet=True)
+    with log.waiting("starting Java"), log.progress("retrieving", 10, " queries") as bar:
+        clock.now += 1000
+        bar.update(1)
+    assert clock.lines() == []
+
+
+def test_a_wait_is_told_without_anything_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_DELAY", 0.01)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    log.setup(log_format="json")
+    with log.working_on(log.Place("rerank", "scored")), log.waiting("loading ce"):
+        until = time.monotonic() + 10
+        while not stream.getvalue() and time.monotonic() < until:
+            time.sleep(0.01)
+        event = json.loads(stream.getvalue().splitlines()[0])
+    assert (event["message"], event["event"], event["total"]) == ("loading ce", "progress", None)
+    assert (event["stage"], event["output"]) == ("rerank", "scored")
+    assert "stages" not in event
+
+
+def test_what_was_there_says_nothing_of_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    log.setup(log_format="json")
+    with log.progress("encoding", 1000, " docs") as bar:
+        bar.there(800)
+        clock.now += 10
+        bar.update(100)
+    event = json.loads(clock.lines()[-1])
+    assert (event["done"], event["rate"], event["eta"]) == (900, 10.0, 10.0)
 
 
 def test_without_a_total_nothing_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,11 +308,11 @@ def _run(
     ledger = work
     steps = chain(params, work, "train.parquet")
     for number, step in enumerate(steps, 1):
-        log.event(f"{step.stage} (stage {number} of {len(steps)})", stage=step.stage)
         asked = step.params
         if isinstance(asked, FilterParams) and source is not None:
             asked, ledger = considered.of(asked, source), step.out
-        STAGES[step.stage].run(asked, source, step.out, Replace.OTHER)
+        with log.working_on(log.Place(step.stage, str(step.out), number, len(steps))):
+            STAGES[step.stage].run(asked, source, step.out, Replace.OTHER)
         source = step.out
     return _Mined(ledger, step.out)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negmine import log
 from negmine.inputs import catalogues, limits
 from negmine.inputs.kinds import KINDS
 from negmine.inputs.layouts import Found
@@ -61,7 +62,8 @@ def origin(specs: Specs, role: str, known: Mapping[str, Any] | None = None) -> O
         UsageError: its format is not known, or several files could be meant.
     """
     found = find_all(KINDS[role], specs)
-    record = _record_of_all(found, role, known)
+    with log.waiting(f"verifying the {role}"):
+        record = _record_of_all(found, role, known)
     return Origin(record, lambda: str(_record_of_all(found, role, record)["digest"]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from negmine.errors import InvalidDataError
 from negmine.models.checkpoint import Checkpoint
+from negmine.models.counting import Progress
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef
 from negmine.models.tokens import Ints
 
 Activation = Literal["auto", "none", "sigmoid"]
 Scores = npt.NDArray[np.float32]
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)

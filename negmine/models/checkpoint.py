@@ -25,7 +25,7 @@ def resumed(
     work: Callable[[Ints], None],
     out: np.ndarray,
     checkpoint: Checkpoint | None,
-    progress: Callable[[int], None] | None = None,
+    there: Callable[[Ints], None] | None = None,
 ) -> tuple[list[Ints], Callable[[Ints], None]]:
     """The batches that are left, and work that keeps what it makes.
 
@@ -37,14 +37,17 @@ def resumed(
         work: fills in some rows of ``out``.
         out: the output, a row each.
         checkpoint: what an interrupted run has left; None = nothing is kept.
-        progress: told how many rows are there already.
+        there: told which rows are there already.
     """
     if checkpoint is None:
         return batches, work
     done = checkpoint.restore(out)
-    left = [rows for rows in batches if not done[rows].all()]
-    if progress is not None and (there := sum(map(len, batches)) - sum(map(len, left))):
-        progress(there)
+    left = []
+    for rows in batches:
+        if not done[rows].all():
+            left.append(rows)
+        elif there is not None:
+            there(rows)
 
     def kept(rows: Ints) -> None:
         work(rows)

@@ -6,6 +6,7 @@ and batches are cut by length across queries.
 
 from __future__ import annotations
 
+from negmine import log
 from negmine.errors import UsageError
 from negmine.models.base import CrossEncoder, CrossEncoderSettings
 from negmine.models.onnx_cross_encoder import load_onnx_cross_encoder
@@ -27,8 +28,6 @@ def load_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> CrossEn
             where=ref.spec,
             hint="Name a cross-encoder (a reranker) here.",
         )
-    return (
-        load_onnx_cross_encoder(ref, settings)
-        if ref.backend == "onnx"
-        else load_torch_cross_encoder(ref, settings)
-    )
+    load = load_onnx_cross_encoder if ref.backend == "onnx" else load_torch_cross_encoder
+    with log.waiting(f"loading {ref.spec}"):
+        return load(ref, settings)

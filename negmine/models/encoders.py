@@ -6,6 +6,7 @@ the whole input, and cut into batches of similar length; rows come back in input
 
 from __future__ import annotations
 
+from negmine import log
 from negmine.errors import UsageError
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.onnx_encoder import load_onnx_encoder
@@ -25,8 +26,6 @@ def load_encoder(ref: ModelRef, settings: EncoderSettings) -> Encoder:
             where=ref.spec,
             hint="Name a bi-encoder here, and this model where a reranker is asked for.",
         )
-    return (
-        load_onnx_encoder(ref, settings)
-        if ref.backend == "onnx"
-        else load_torch_encoder(ref, settings)
-    )
+    load = load_onnx_encoder if ref.backend == "onnx" else load_torch_encoder
+    with log.waiting(f"loading {ref.spec}"):
+        return load(ref, settings)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from negmine.errors import UsageError
 from negmine.models import onnx_graph
-from negmine.models.base import CrossEncoderSettings, Progress, Scores, check_finite, checked
+from negmine.models.base import CrossEncoderSettings, Scores, check_finite, checked
 from negmine.models.batching import length_batches
 from negmine.models.checkpoint import Checkpoint, resumed
+from negmine.models.counting import ByTokens, Progress
 from negmine.models.devices import Placement
 from negmine.models.pairs import PairTokenizer, pair_tokenizer
 from negmine.models.resolve import ModelRef, local_folder, onnx_file
@@ -81,17 +82,17 @@ class _OnnxCrossEncoder:
             return out
         made = self.tokenizer.rows(queries, documents, pairs)
         lengths = made.lengths
+        counted = ByTokens(progress, lengths)
 
         def work(rows: Ints) -> None:
             ids, types = made.batch(rows, self.pad_id)
             logits = self.graph.run(self.output, ids, types, lengths[rows], _one_logit)
             check_finite(logits, self.ref)
             out[rows] = logits
-            if progress:
-                progress(len(rows))
+            counted.made(rows)
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, progress)
+        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
         self.room.run(batches, lengths, kept, self.placement)
         if self.settings.activation == "sigmoid":
             # In float64, where the exponential of a large negative logit does not overflow.

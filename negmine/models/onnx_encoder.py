@@ -16,13 +16,13 @@ from negmine.models.base import (
     DOCUMENT_PROMPTS,
     EncoderSettings,
     Pooling,
-    Progress,
     Side,
     Vectors,
     check_finite,
 )
 from negmine.models.batching import length_batches
 from negmine.models.checkpoint import Checkpoint, resumed
+from negmine.models.counting import ByTokens, Progress
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.room import Room
@@ -81,6 +81,7 @@ class _OnnxEncoder:
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         tokens, token_types = self._tokens(texts, side)
         lengths = tokens.lengths
+        counted = ByTokens(progress, lengths)
 
         def work(rows: Ints) -> None:
             vectors = self.graph.run(
@@ -92,11 +93,10 @@ class _OnnxEncoder:
             )
             check_finite(vectors, self.ref)
             out[rows] = vectors
-            if progress:
-                progress(len(rows))
+            counted.made(rows)
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, progress)
+        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
         self.room.run(batches, lengths, kept, self.placement)
         return out
 

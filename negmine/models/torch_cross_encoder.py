@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from negmine.errors import UsageError
-from negmine.models.base import CrossEncoderSettings, Progress, Scores, check_finite, checked
+from negmine.models.base import CrossEncoderSettings, Scores, check_finite, checked
 from negmine.models.batching import length_batches, token_budget
 from negmine.models.checkpoint import Checkpoint, resumed
+from negmine.models.counting import ByTokens, Progress
 from negmine.models.devices import Placement, choose
 from negmine.models.pairs import PairRows, PairTokenizer, pair_tokenizer, probes
 from negmine.models.resolve import ModelRef
@@ -77,17 +78,17 @@ class _TorchCrossEncoder:
         if not len(pairs):
             return out
         lengths, make = self._batch_maker(queries, documents, pairs)
+        counted = ByTokens(progress, lengths)
 
         def work(rows: Ints) -> None:
             features = on_device(make(rows), self.placement.device)
             scores = self.activation(self.model(features)["scores"].float())
             out[rows] = scores.reshape(len(rows)).cpu().numpy()
             check_finite(out[rows], self.ref)
-            if progress:
-                progress(len(rows))
+            counted.made(rows)
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, progress)
+        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
         with torch.inference_mode(), autocast(self.placement):
             self.room.run(batches, lengths, kept, self.placement)
         return out

@@ -15,13 +15,13 @@ from negmine.models.base import (
     DOCUMENT_PROMPTS,
     EncoderSettings,
     Pooling,
-    Progress,
     Side,
     Vectors,
     check_finite,
 )
 from negmine.models.batching import length_batches, token_budget
 from negmine.models.checkpoint import Checkpoint, resumed
+from negmine.models.counting import ByTokens, Progress
 from negmine.models.devices import Placement, choose
 from negmine.models.resolve import ModelRef, read_json
 from negmine.models.room import Room
@@ -87,6 +87,7 @@ class _TorchEncoder:
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         lengths, make = self._batch_maker(texts, side)
+        counted = ByTokens(progress, lengths)
 
         def work(rows: Ints) -> None:
             features = on_device(make(rows), self.placement.device)
@@ -95,11 +96,10 @@ class _TorchEncoder:
                 vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
             out[rows] = vectors.cpu().numpy()
             check_finite(out[rows], self.ref)
-            if progress:
-                progress(len(rows))
+            counted.made(rows)
 
         batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, progress)
+        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
         # One autocast over all batches: it keeps the weights it has converted.
         with torch.inference_mode(), autocast(self.placement):
             self.room.run(batches, lengths, kept, self.placement)

@@ -9,6 +9,7 @@ import numpy as np
 
 from negmine.models.base import EncoderSettings
 from negmine.models.checkpoint import Checkpoint
+from negmine.models.counting import Scaled
 from negmine.models.devices import Placement
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import ModelRef
@@ -63,7 +64,9 @@ class BiEncoderScorer:
     ) -> np.ndarray:
         """Likewise, without encoding again the documents that ``checkpoint`` has."""
         left = self._encoder.encode(queries, "query")
-        right = self._encoder.encode(documents, "document", None, checkpoint)
+        # The products take no time beside the encoding.
+        encoded = Scaled(progress, len(documents), len(pairs))
+        right = self._encoder.encode(documents, "document", encoded, checkpoint)
         result = np.empty(len(pairs), dtype=np.float32)
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
             chunk = pairs[start : start + _PAIRS_AT_ONCE]
@@ -72,8 +75,6 @@ class BiEncoderScorer:
                 left[chunk[:, 0]].astype(np.float64),
                 right[chunk[:, 1]].astype(np.float64),
             )
-            if progress is not None:
-                progress(len(chunk))
         return result
 
     def model_rows(

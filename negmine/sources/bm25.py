@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, MissingInputError, NegmineError
+from negmine.log import progress
 from negmine.sources import jvm, languages
 from negmine.sources.base import Asked, Hits
 from negmine.sources.lucene import (
@@ -318,9 +319,14 @@ class Bm25Source:
                 missing.append(page[~there.to_numpy(zero_copy_only=False)])
         return np.concatenate(missing)
 
-    def _gather(self, task: Callable[[int], _Found], starts: Iterable[int]) -> _Found:
-        with lucene_errors(self._folder):
-            parts = list(in_threads(task, starts, self._threads))
+    def _gather(self, task: Callable[[int], _Found], starts: range) -> _Found:
+        """What is found for the queries from each of ``starts`` to the next."""
+        parts = []
+        with lucene_errors(self._folder), progress("asking Lucene", starts.stop, " queries") as bar:
+            found = in_threads(task, starts, self._threads)
+            for start, part in zip(starts, found, strict=True):
+                parts.append(part)
+                bar.update(min(starts.step, starts.stop - start))
         if not parts:
             return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
         query, doc, score = zip(*parts, strict=True)

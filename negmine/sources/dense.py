@@ -13,9 +13,11 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 
+from negmine import log
 from negmine.engine.parts import over_parts
 from negmine.errors import InvalidDataError, UsageError
 from negmine.models.base import Encoder, EncoderSettings
+from negmine.models.counting import Progress, tell_resumed
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
@@ -42,7 +44,7 @@ def build(
     documents: Documents,
     writer: Writer,
     encoders: Sequence[Encoder],
-    progress: Callable[[int], None],
+    progress: Progress,
     stored: Stored = "auto",
     part: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def build(
         return encoder.encode(texts, "document", progress, kept)
 
     def skipped(target: str, name: str) -> None:
-        progress(documents.artifact.rows(name))
+        tell_resumed(progress, documents.artifact.rows(name))
         settled(writer.stats(target))
 
     def settled(found: dict[str, Any]) -> None:
@@ -236,10 +238,11 @@ class DenseSource:
         # search() and score() are asked about the same list one after the other.
         if self._encoded is None or self._encoded[0] is not queries:
             encoder = self._loaded()
-            pieces = [
-                encoder.encode(queries[start : start + self._together], "query")
-                for start in range(0, max(1, len(queries)), self._together)
-            ]
+            with log.progress("encoding queries", len(queries), " queries") as bar:
+                pieces = [
+                    encoder.encode(queries[start : start + self._together], "query", bar)
+                    for start in range(0, max(1, len(queries)), self._together)
+                ]
             self._encoded = (queries, np.concatenate(pieces))
         return self._encoded[1], rows
 
@@ -271,7 +274,8 @@ class DenseSource:
         """(query, row, score) of the best k of some queries, in order, numbered from ``first``."""
         if self._ann is not None:
             if self.recall is None:
-                self.recall = self._ann.recall(self._vectors, queries, k, self._memory)
+                with log.waiting("measuring what the approximate search misses"):
+                    self.recall = self._ann.recall(self._vectors, queries, k, self._memory)
             query, rows = self._ann.search(queries, depth)
             exact = score_pairs(self._vectors, queries, query, rows)
             query, rows, exact = self._ranked(query, rows, exact, k)

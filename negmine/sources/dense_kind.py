@@ -149,9 +149,7 @@ def _make_vectors(
             f"({', '.join(on)}, {encoder.placement.dtype}, {encoder.placement.runtime})"
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
-            stored = dense.build(
-                corpus, writer, [encoder, *beside], bar.update, params.vectors, bar.part
-            )
+            stored = dense.build(corpus, writer, [encoder, *beside], bar, params.vectors, bar.part)
         counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
         conserve("documents", len(corpus), encoded=counts["vectors"])
         log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)
@@ -208,7 +206,7 @@ def _make_ann(factory: str, name: str, made: Made, vectors: Artifact) -> Artifac
     if writer is None:
         return artifacts.open_artifact(made.out / folder)
     log.event(f"{name}: building the approximate index {factory}")
-    with writer:
+    with writer, log.waiting(f"building the approximate index of {name}"):
         if not writer.has(ann.FOLDER):
             writer.add_folder(
                 ann.FOLDER,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from negmine import log
 from negmine.memory import MIB
 from negmine.sources.vectors import BLOCK_ROWS, Vectors, processor_threads
 
@@ -131,15 +132,17 @@ def search(
     rows = np.empty((len(queries), k), dtype=np.int64)
     # Half for the reservoirs; two blocks of vectors are there at a time, one being read.
     at_once = max(64, memory // 2 // (8 * Best.room(k)))
-    for start in range(0, len(queries), at_once):
-        some = slice(start, start + at_once)
-        best = Best.empty(len(queries[some]), k, len(vectors))
-        _fill(best, vectors, queries[some], memory // 8)
-        scores[some], rows[some] = best.sorted()
+    starts = range(0, len(queries), at_once)
+    with log.progress("comparing vectors", len(vectors) * len(starts), " vectors") as bar:
+        for start in starts:
+            some = slice(start, start + at_once)
+            best = Best.empty(len(queries[some]), k, len(vectors))
+            _fill(best, vectors, queries[some], memory // 8, bar)
+            scores[some], rows[some] = best.sorted()
     return scores, rows
 
 
-def _fill(best: Best, vectors: Vectors, queries: np.ndarray, size: int) -> None:
+def _fill(best: Best, vectors: Vectors, queries: np.ndarray, size: int, bar: log.Progress) -> None:
     """One pass over the corpus; blocks of queries are spread over the threads."""
     with processor_threads() as threads:
         height = min(BLOCK_QUERIES, max(64, -(-len(queries) // threads)))
@@ -162,3 +165,4 @@ def _fill(best: Best, vectors: Vectors, queries: np.ndarray, size: int) -> None:
                 ]
                 for task in tasks:
                     task.result()
+                bar.update(len(block))

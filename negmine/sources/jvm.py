@@ -29,7 +29,7 @@ from typing import Any
 
 from negmine import interrupts
 from negmine.errors import MachineError, MissingDependencyError
-from negmine.log import event
+from negmine.log import event, waiting
 
 #: The class files of Anserini 1.x need this version.
 MINIMUM_JAVA = 21
@@ -132,7 +132,7 @@ def start(memory_bytes: int | None = None) -> None:
             _check_room(memory_bytes)
             jnius_config.set_options(*_options(memory_bytes))
             jnius_config.set_classpath(str(find_jar()))
-            with _java_home(java.home):
+            with waiting("starting Java"), _java_home(java.home):
                 import jnius  # noqa: F401  (its import starts the machine)
             event("started Java", level=10, java=java.version, source=java.source)
         _silence()

@@ -32,7 +32,7 @@ from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.conservation import conserve
-from negmine.table.names import score_column, scorer_column
+from negmine.table.names import rank_column, score_column, scorer_column
 from negmine.table.part import Part
 
 VERSION = 2
@@ -190,17 +190,14 @@ def score(
     schema = _schema(source.schema(), scorers[0])
     rows = sum(source.rows(name) for name in source.parts)
     number = {name: place for place, name in enumerate(source.parts, 1)}
-    asked = rows
-    if params.limit is not None:
-        # Which rows those are is known only when they are read.
-        asked = round(rows * min(1.0, params.limit / max(1, int(source.counts["queries"]))))
+    asked = rows if params.top is None and params.limit is None else to_score(params, source)
     # Several devices work on parts of two groups where one ends.
     at_once = documents.fitting(size // min(2, len(scorers)))
     total: Counter[str] = Counter()
     with log.progress("scoring", asked * len(scorers[0]), " pairs") as bar:
 
-        def skipped(name: str, table: pa.Table) -> None:
-            bar.update(table.num_rows * len(scorers[0]))
+        def skipped(name: str, _: pa.Table) -> None:
+            bar.there(writer.stats(name)["scored"] * len(scorers[0]))
             total.update(writer.stats(name))
 
         def write(name: str, made: tuple[pa.Table, dict[str, int]]) -> None:
@@ -290,7 +287,7 @@ def _scored(
     # Of each row its place among the scored ones; null where it is none.
     place = pa.array(np.cumsum(part.wanted) - 1, mask=~part.wanted)
     for scorer_name, scorer in scorers.items():
-        given = (asked.column("text").to_pylist(), documents, pairs, bar.update)
+        given = (asked.column("text").to_pylist(), documents, pairs, bar)
         if isinstance(scorer, GoesOn):
             kept = writer.checkpoint(name, scorer.describe(), of=scorer_name)
             found = scorer.score_on(*given, kept)
@@ -299,7 +296,6 @@ def _scored(
         scores = checked(found, scorer_name, columns_of(scorer, scorer_name))
         column = np.zeros(table.num_rows, dtype=np.float32)
         column[part.wanted] = scores.score
-        bar.update(int((~part.wanted).sum()))
         table = table.append_column(score_column(scorer_name), pa.array(column, mask=~part.wanted))
         for further, values in scores.columns.items():
             table = table.append_column(scorer_column(further, scorer_name), values.take(place))
@@ -311,13 +307,29 @@ def _scored(
     }
 
 
-def limited(source: Candidates, limit: int | None) -> Iterator[tuple[str, pa.Table]]:
-    """The parts up to the first ``limit`` queries."""
+def to_score(params: RerankParams, source: Candidates) -> int:
+    """How many rows each scorer scores; reads the columns that decide it."""
+    schema = source.schema()
+    columns = ["qid"]
+    if params.top is not None:
+        by = (params.top_by or "best").removeprefix(score_column(""))
+        ranks = [rank_column(name) for name in schemas.source_names(schema)]
+        columns += ["docid", "label", *(ranks if by == "best" else [score_column(by)])]
+    with log.waiting("counting the pairs to score"):
+        return sum(
+            int(wanted(table, params).sum()) for _, table in limited(source, params.limit, columns)
+        )
+
+
+def limited(
+    source: Candidates, limit: int | None, columns: list[str] | None = None
+) -> Iterator[tuple[str, pa.Table]]:
+    """The parts up to the first ``limit`` queries; ``columns`` projects."""
     left = limit
     for name in source.parts:
         if left is not None and left <= 0:
             return
-        table = source.read(name)
+        table = source.read(name, columns)
         if left is not None:
             qids = table.column("qid").combine_chunks().unique()
             table = table.filter(pc.is_in(table.column("qid"), value_set=qids.slice(0, left)))

@@ -185,13 +185,15 @@ def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Column
     if wants_relevance(params, columns):
         from negmine.learning.relevance import learn
 
-        relevance = learn(plain(), total, params.seed)
+        with log.waiting("fitting p_relevant"):
+            relevance = learn(plain(), total, params.seed)
 
     def tables() -> Iterator[pa.Table]:
         for table in plain():
             yield with_relevance(table, Fit(relevance=relevance))
 
-    fit = replace(rules.fit(tables, params, columns.by), relevance=relevance)
+    with log.waiting("fitting the limits"):
+        fit = replace(rules.fit(tables, params, columns.by), relevance=relevance)
     if params.max_reuse is None:
         return fit
     parts = []

@@ -197,7 +197,10 @@ def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
         positive_docid=judged.docid.filter(pa.array(judged.positive)),
     )
     depth = search.depth[rows]
-    hits = {name: depths_search(source, asked, depth) for name, source in sources.items()}
+    hits = {}
+    for name, source in sources.items():
+        with log.waiting(f"searching with {name}"):
+            hits[name] = depths_search(source, asked, depth)
     uncut = [name for name, source in sources.items() if capabilities_of(source).answers_all]
     firsts = np.cumsum([0, *(len(part) for _, part in group)]).tolist()
     found = []
@@ -241,9 +244,9 @@ def _score_not_found(
     docids = [
         candidates.docid.take(pa.array(some)) for candidates, some in zip(found, rows, strict=True)
     ]
-    scores = source.score(
-        asked, query.astype(np.int32), pa.chunked_array(docids, pa.string()).combine_chunks()
-    )
+    wanted = pa.chunked_array(docids, pa.string()).combine_chunks()
+    with log.waiting(f"scoring with {name} what others found"):
+        scores = source.score(asked, query.astype(np.int32), wanted)
     start = 0
     for candidates, some in zip(found, rows, strict=True):
         candidates.score[name][some] = scores[start : start + len(some)]

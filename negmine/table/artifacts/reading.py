@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from negmine import __version__
 from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
-from negmine.log import progress
+from negmine.log import progress, waiting
 from negmine.table import schemas
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import (
@@ -254,6 +255,8 @@ class Artifact:
         return len(self.files)
 
 
+#: Bytes of a file whose digest takes a while.
+_LARGE = 256 << 20
 _verified: set[tuple[str, int, int, str]] = set()
 
 
@@ -267,11 +270,17 @@ def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact) -> None:
     key = (str(path), status.st_size, status.st_mtime_ns, record["digest"])
     if key in _verified:
         return
-    if status.st_size != record["bytes"] or digest(path) != record["digest"]:
+    if status.st_size != record["bytes"] or _digest(path, status.st_size) != record["digest"]:
         raise InvalidDataError(
             "changed since it was written (wrong checksum)", where=str(path), hint=hint
         )
     _verified.add(key)
+
+
+def _digest(path: Path, size: int) -> str:
+    """The digest of a file; one that takes a while to read is told."""
+    with waiting(f"verifying {path}") if size >= _LARGE else nullcontext():
+        return digest(path)
 
 
 def open_artifact(
