@@ -65,23 +65,37 @@ def init(
     )
 
 
-@command_of(epilog="Example: negmine inspect work/ledger --rows 5")
+@command_of(epilog="Example: negmine inspect work/ledger")
 def inspect_(
     artifact: Annotated[
         str, typer.Argument(metavar="ARTIFACT", help="An artifact, or a work folder of them.")
     ],
-    rows: Annotated[int, typer.Option(min=0, help="Joined rows to show.")] = 3,
+    rows: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Queries of a table, or rows of a file, to show; with -v and --json rows.",
+        ),
+    ] = 3,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check the checksum of every file.")
+        bool,
+        typer.Option("--verify", help="Check every file; exit 5 if one is broken."),
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Manifest, schema, lineage and settings, too.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show an artifact: schema, lineage, counts and a few rows with their texts."""
+    """Show an artifact: what was chosen, what was dropped and why, or what lies in it."""
     log.setup(quiet=quiet)
     from negmine.commands import inspect as inspection
 
-    guarded(lambda: inspection.show(Path(artifact), rows=rows, verify=verify, as_json=json_))
+    guarded(
+        lambda: inspection.show(
+            Path(artifact), rows=rows, verify=verify, verbose=verbose, as_json=json_
+        )
+    )
 
 
 inspect_.__name__ = "inspect"
@@ -153,10 +167,19 @@ register(
 )
 
 
-@command_of(epilog="Example: negmine explain work/ledger 42")
+@command_of(epilog='Example: negmine explain work/ledger "how do plants"')
 def explain(
     ledger: Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger artifact.")],
-    qid: Annotated[str, typer.Argument(metavar="QID", help="The query's id.")],
+    query: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            metavar="[QUERY]",
+            help="The query's id (of a 32-digit one its beginning), or words of its text.",
+            show_default=False,
+        ),
+    ] = None,
+    random: Annotated[bool, typer.Option("--random", help="Take a query by chance.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Which one --random takes.")] = 42,
     rows: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, metavar="N", help="Show only the first N candidates."),
@@ -168,4 +191,8 @@ def explain(
     log.setup(quiet=quiet)
     from negmine.commands import explain as explaining
 
-    guarded(lambda: explaining.show(Path(ledger), qid, rows=rows, as_json=json_))
+    guarded(
+        lambda: explaining.show(
+            Path(ledger), query, seed=seed if random else None, rows=rows, as_json=json_
+        )
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import rules
+from negmine.commands import queries
+from negmine.commands.shortened import one_line, short_id
 from negmine.dedup.copies import REPEATED, groups_of_one
 from negmine.dedup.signatures import Signatures
-from negmine.errors import MissingInputError
-from negmine.log import printable, printable_json
+from negmine.errors import MissingInputError, UsageError
+from negmine.log import event, printable, printable_json
 from negmine.params.filter import FilterParams
 from negmine.rules import Border, View
 from negmine.rules.base import Unit
@@ -36,17 +37,41 @@ _UNITS: dict[Unit, str] = {
     "rank": "ranks",
     "place": "places among the non-positives",
 }
-#: A mistyped id is looked for among at most this many ids of about its length.
-_SUGGESTED_FROM = 50_000
 
 
-def show(ledger: Path, qid: str, *, rows: int | None = None, as_json: bool = False) -> None:
-    """Print what the ledger at ``ledger`` says about the query ``qid``.
+def show(
+    ledger: Path,
+    words: str | None,
+    *,
+    seed: int | None = None,
+    rows: int | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print what the ledger at ``ledger`` says about a query.
+
+    Args:
+        ledger: its folder.
+        words: the query's id, the beginning of one that is a digest, or words of its text.
+        seed: take a query by chance, with this seed; then there are no ``words``.
+        rows: show so many candidates; None = all.
+        as_json: as JSON, texts and ids whole.
 
     Raises:
+        UsageError: neither words nor a seed, or both; or the words mean several queries.
         MissingInputError: the ledger has no such query.
     """
-    report = explain(open_candidates(ledger, ["filter"], purpose="the ledger"), qid)
+    if (words is None) == (seed is None):
+        raise UsageError(
+            "which query?" if words is None else "a query and --random",
+            hint="Give its id or words of its text, or --random.",
+        )
+    table = open_candidates(ledger, ["filter"], purpose="the ledger")
+    if words is not None:
+        qid = queries.find(table, words)
+    else:
+        qid, number, total = queries.at_random(table, seed or 0)
+        event(f"query {number:,} of {total:,}, taken at random with --seed {seed}")
+    report = explain(table, qid)
     if rows is not None:
         report["candidates_left_out"] = max(0, len(report["candidates"]) - rows)
         report["candidates"] = report["candidates"][:rows]
@@ -56,8 +81,13 @@ def show(ledger: Path, qid: str, *, rows: int | None = None, as_json: bool = Fal
         print(printable(readable(report)), end="")
 
 
-def explain(ledger: Candidates, qid: str) -> dict[str, Any]:
+def explain(ledger: Candidates, qid: str, *, texts: bool = True) -> dict[str, Any]:
     """All that the ledger knows of a query: positives, thresholds, and every candidate's fate.
+
+    Args:
+        ledger: what ``filter`` made.
+        qid: the query's id.
+        texts: with the documents' texts; for these the corpus is read.
 
     Raises:
         MissingInputError: the ledger has no such query.
@@ -71,11 +101,11 @@ def explain(ledger: Candidates, qid: str) -> dict[str, Any]:
         score = part.score(params["by"])
     order = ranking.rank_order(part.query, score, part.docid)
     table = table.take(pa.array(order))
-    queries = ledger.queries(name)
-    text = queries.filter(pc.equal(queries.column("qid"), qid)).column("text")[0].as_py()
+    asked = ledger.queries(name)
+    text = asked.filter(pc.equal(asked.column("qid"), qid)).column("text")[0].as_py()
     seen = recorded(ledger)
     view = seen.view(table)
-    candidates = _candidates(table, ledger, _compared(table, view, seen.params))
+    candidates = _candidates(table, ledger, _compared(table, view, seen.params), texts)
     return {
         "qid": qid,
         "query": text,
@@ -91,19 +121,19 @@ def explain(ledger: Candidates, qid: str) -> dict[str, Any]:
 
 
 def _candidates(
-    table: pa.Table, ledger: Candidates, compared: Mapping[int, dict[str, Any]]
+    table: pa.Table, ledger: Candidates, compared: Mapping[int, dict[str, Any]], texts: bool
 ) -> list[dict[str, Any]]:
     """Every row with its text, its fate, and what a limit compared, by row."""
     docids = table.column("docid").combine_chunks()
     documents = ledger.documents
-    texts = documents.texts(docids).to_pylist()
-    kept = {name: documents.values(name, docids).to_pylist() for name in documents.kept}
+    told = documents.texts(docids).to_pylist() if texts else [""] * len(docids)
+    kept = {name: documents.values(name, docids).to_pylist() for name in documents.kept if texts}
     repeated = _repeated(table, documents, ledger.params)
     sources = schemas.source_names(table.schema)
     scores = schemas.score_names(table.schema)
-    told = {"qid", "docid", "label", "grade", "dropped_by", "selected"}
-    told |= {*map(rank_column, sources), *map(score_column, scores)}
-    others = [column for column in table.schema.names if column not in told]
+    shown = {"qid", "docid", "label", "grade", "dropped_by", "selected"}
+    shown |= {*map(rank_column, sources), *map(score_column, scores)}
+    others = [column for column in table.schema.names if column not in shown]
     return [
         {
             "docid": row["docid"],
@@ -120,7 +150,7 @@ def _candidates(
             **({"kept": {name: kept[name][number] for name in kept}} if kept else {}),
             "text": document,
         }
-        for number, (row, document) in enumerate(zip(table.to_pylist(), texts, strict=True))
+        for number, (row, document) in enumerate(zip(table.to_pylist(), told, strict=True))
     ]
 
 
@@ -216,7 +246,7 @@ def _counts(candidates: list[dict[str, Any]]) -> dict[str, int]:
 def _fate(row: Mapping[str, Any], repeats: str | None) -> str:
     if row["selected"] is not None:
         return f"negative {row['selected']}"
-    of = "" if repeats is None else f" of {_short(repeats, 32)}"
+    of = "" if repeats is None else f" of {short_id(repeats)}"
     return "survived" if row["dropped_by"] is None else f"dropped: {row['dropped_by']}{of}"
 
 
@@ -240,29 +270,16 @@ def _repeated(table: pa.Table, documents: Documents, params: Mapping[str, Any]) 
 
 def _find(ledger: Candidates, qid: str) -> tuple[str, pa.Table]:
     """The part that holds the query, and the query's rows."""
-    near: list[str] = []
     for name in ledger.parts:
-        qids = ledger.read(name, ["qid"]).column("qid")
-        mask = pc.equal(qids, qid)
+        mask = pc.equal(ledger.read(name, ["qid"]).column("qid"), qid)
         if pc.any(mask).as_py():
             return name, ledger.read(name).filter(mask)
-        if len(near) < _SUGGESTED_FROM:
-            close = pc.less_equal(pc.abs(pc.subtract(pc.utf8_length(qids), len(qid))), 2)
-            near += qids.filter(close).unique().to_pylist()
-    matches = difflib.get_close_matches(qid, near[:_SUGGESTED_FROM], n=3, cutoff=0.5)
-    suggestion = " or ".join(repr(match) for match in matches)
-    raise MissingInputError(
-        f"no query {qid!r} in the ledger",
-        where=str(ledger.path),
-        hint=f"Did you mean {suggestion}?"
-        if suggestion
-        else "See some of its ids with: negmine inspect LEDGER",
-    )
+    raise MissingInputError(f"no query {qid!r} in the ledger", where=str(ledger.path))
 
 
 def readable(report: dict[str, Any]) -> str:
     """The report for a terminal, texts shortened to one line."""
-    lines = [f"query {report['qid']}: {_short(report['query'], 2 * _TEXT_WIDTH)}"]
+    lines = [f"query {short_id(report['qid'])}: {one_line(report['query'], 2 * _TEXT_WIDTH)}"]
     after = "" if report["transform"] == "none" else f" after {report['transform']}"
     lines.append(f"limits in score_{report['by']}{after}:")
     drops = {line["name"]: line for line in report["limits"]}
@@ -287,16 +304,16 @@ def readable(report: dict[str, Any]) -> str:
             label = str(candidate["label"])
             if candidate["grade"] is not None:
                 label += f" (grade {candidate['grade']:g})"
-            row = [candidate["fate"], _short(candidate["docid"], 32), label]
+            row = [candidate["fate"], short_id(candidate["docid"]), label]
             row += ["-" if rank is None else str(rank) for rank in candidate["ranks"].values()]
             row += [
                 "-" if score is None else f"{score:.4g}" for score in candidate["scores"].values()
             ]
             row += [
-                "-" if value is None else _short(value, 24)
+                "-" if value is None else one_line(value, 24)
                 for value in candidate.get("kept", {}).values()
             ]
-            cells.append([*row, _short(candidate["text"], _TEXT_WIDTH)])
+            cells.append([*row, one_line(candidate["text"], _TEXT_WIDTH)])
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -314,9 +331,3 @@ def _told_limit(value: float | None, line: Mapping[str, Any] | None) -> str:
     if value is None:
         return "none (no number to compare with)"
     return f"{value:.6g} (drops {_UNITS[line['unit']]} {line['drops']} {value:.6g})"
-
-
-def _short(text: str, width: int) -> str:
-    # Escaped before it is cut and padded: an escape is longer than what it stands for.
-    text = printable(" ".join(text.split()))
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -366,7 +366,7 @@ def test_run_inspect_and_standard_input(data: Path, tmp_path: Path, invoke: Invo
     assert pq.read_schema(tmp_path / "w" / "train.parquet").names == ["anchor", "document", "label"]
     shown = invoke("inspect", tmp_path / "w" / "ledger", "--rows", 1)
     assert "red apple" in shown.stdout
-    assert "lineage" in shown.stdout
+    assert "lineage" in invoke("inspect", tmp_path / "w" / "ledger", "-v").stdout
     whole = invoke("inspect", tmp_path / "w", "--verify", "--json", "--rows", 0)
     assert {report["stage"] for report in json.loads(whole.stdout)} >= {
         "index",

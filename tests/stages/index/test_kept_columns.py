@@ -122,8 +122,8 @@ def test_from_the_corpus_to_explain(tmp_path: Path, invoke: Invoke) -> None:
     head = next(line for line in shown if line.startswith("fate"))
     sibling = next(line for line in shown if line.startswith("dropped: sibling"))
     assert sibling[head.index("book")] == "a"
-    assert "meta_book" in invoke("inspect", work / "l").stdout
-    assert "meta_book" in invoke("inspect", work / "index").stdout
+    assert "meta_book" in invoke("inspect", work / "l", "-v").stdout
+    assert "meta_book" in invoke("inspect", work / "index", "-v").stdout
     # Without anything kept the index is what it always was, and this is another one.
     again = invoke(*index)
     assert again.exit_code == 6

@@ -1,0 +1,33 @@
+"""Texts and ids as they are shown to people: one line, so wide."""
+
+from __future__ import annotations
+
+import re
+
+from negmine.log import printable
+
+#: An id that is a text's digest, as :func:`negmine.table.ids.content_ids` makes them.
+CONTENT_ID = re.compile(r"[0-9a-f]{32}")
+#: How much of it is shown: of a million ids two begin alike with a chance of 1 in 500.
+SHOWN_DIGITS = 12
+_ID_WIDTH = 32
+
+
+def one_line(text: str, width: int) -> str:
+    """``text`` as one line of at most ``width`` characters, without terminal control characters."""
+    # Escaped before it is cut and padded: an escape is longer than what it stands for.
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def short_id(identifier: str) -> str:
+    """An id as it is shown: the beginning of a digest, any other id as it is."""
+    if CONTENT_ID.fullmatch(identifier):
+        return identifier[:SHOWN_DIGITS]
+    return one_line(identifier, _ID_WIDTH)
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun: ``1 file``, ``1,200 files``."""
+    plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
+    return f"{number:,} {what if number == 1 else plural}"
