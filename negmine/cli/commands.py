@@ -173,7 +173,7 @@ def explain(
     query: Annotated[
         Optional[str],  # noqa: UP045
         typer.Argument(
-            metavar="[QUERY]",
+            metavar="QUERY",
             help="The query's id (of a 32-digit one its beginning), or words of its text.",
             show_default=False,
         ),
