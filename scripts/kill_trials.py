@@ -390,9 +390,10 @@ ids = true
                 result.losses.append(f"exit {ended.code}: {ended.output}")
         elif trial.fault == "full":
             # Past the last write there is nothing to refuse.
-            if ended.code not in (7, 0) or (ended.code == 7) != ("error: " in ended.output):
+            errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
+            if ended.code not in (7, 0) or (ended.code == 7) != bool(errors):
                 result.losses.append(f"exit {ended.code}: {ended.output}")
-            if "Traceback" in ended.output or ended.output.count("error: ") > 1:
+            if "Traceback" in ended.output or len(errors) > 1:
                 result.losses.append(f"not one message: {ended.output}")
         elif ended.code not in (0, 128 + trial.signum) or "Traceback" in ended.output:
             result.losses.append(f"exit {ended.code}: {ended.output}")
@@ -601,9 +602,9 @@ def _before_it_was_moved(place: Path) -> Path:
 
 
 def _is_private(place: Path) -> bool:
-    """Journals and temporary files, the folders of temporary files included."""
+    """Journals, unfinished rows and temporary files, the folders of temporary files included."""
     return place.name == "_journal.jsonl" or any(
-        part.startswith(".") and part.endswith(".tmp") for part in place.parts
+        part.startswith(".") and part.endswith((".tmp", ".checkpoint")) for part in place.parts
     )
 
 
