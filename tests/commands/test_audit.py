@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from negmine.commands import audit, plot
 from negmine.commands.audit import intervals as estimates
 from negmine.commands.audit import settings as audit_settings
+from negmine.commands.audit import summary as summarising
 from negmine.errors import UsageError
 from negmine.params import AuditParams, FilterParams
 from negmine.table import artifacts
@@ -178,7 +179,9 @@ def test_the_command_writes_report_table_and_pictures(tmp_path: Path, invoke: In
     result = invoke(*command, "-o", out)
     assert result.exit_code == 0, result.stderr
     assert result.stdout == f"{out}\n"
-    assert "relative-margin=0.4" in result.stderr
+    assert "relative-margin=0.4" in (out / "audit.txt").read_text()
+    assert "4 settings measured" in result.stderr
+    assert all(str(out / f"{name}.svg") in result.stderr for name in ("random", "biased-bm25"))
     report = json.loads((out / "audit.json").read_text())
     assert [r["setting"] for r in report["rows"]][::3] == [
         "as given",
@@ -428,3 +431,53 @@ def test_ticks_cover_the_values(values: list[float]) -> None:
         slack = 1e-9 * max(1.0, *map(abs, values))
         assert found[0] <= min(values) + slack
         assert found[-1] >= max(values) - slack
+
+
+def swept(*settings: tuple[str, float, float, float, float, float]) -> dict[str, Any]:
+    """A report of (setting, false at random, false when biased, per query, short, margin)."""
+    rows = []
+    for name, random, biased, per_query, short, margin in settings:
+        option, _, value = name.partition("=")
+        for scheme, rate in (("random", random), ("biased:bm25", biased)):
+            rows.append(
+                {
+                    "setting": name,
+                    "options": {"by": "ce", **({option: float(value)} if value else {})},
+                    "sweep": option if value else None,
+                    "hidden": scheme,
+                    "contamination": {"value": rate},
+                    "negatives_per_query": {"value": per_query},
+                    "short_queries": {"value": short},
+                    "margin": {"p50": margin},
+                }
+            )
+    return {"rows": rows}
+
+
+def test_a_sweep_is_told_in_ten_lines() -> None:
+    report = swept(
+        ("as given", 0.20, 0.30, 4.0, 0.0, -1.0),
+        ("max-score=1.0", 0.01, 0.02, 2.0, 0.5, -3.0),
+        ("max-score=2.0", 0.03, 0.06, 3.9, 0.05, -2.0),
+        ("max-score=3.0", 0.02, 0.07, 3.8, 0.08, -2.5),
+        ("percentile=5.0", 0.04, 0.08, 4.0, 0.02, -2.0),
+    )
+    # Read off: 3.0 is beaten by 2.0 in all three once the worse of the two rates counts.
+    best = [one.name for one in summarising.front(summarising.tried(report))]
+    assert best == ["max-score=1.0", "max-score=2.0", "percentile=5.0", "as given"]
+    told = summarising.summary(report, ["w/audit.txt", "w/random.svg"])
+    assert told is not None
+    assert len(told.splitlines()) <= 10
+    assert "max-score=2.0: likely false 3.0% random, 6.0% biased:bm25; 3.90 per query" in told
+    assert "queries short: max-score=2.0. In the recipe:\n  [filter]\n  max-score = 2.0\n" in told
+    assert told.endswith("all settings: w/audit.txt, w/random.svg")
+
+
+def test_where_no_setting_leaves_enough_the_least_short_is_told() -> None:
+    report = swept(
+        ("as given", 0.1, 0.1, 1.0, 0.9, -1.0), ("max-score=1.0", 0.2, 0.2, 2.0, 0.4, -1.0)
+    )
+    told = summarising.summary(report, ["x.json"])
+    assert told is not None
+    assert "none leaves at most 10% of the queries short; the least short: max-score=1.0" in told
+    assert summarising.summary(swept(("as given", 0.1, 0.1, 1.0, 0.9, -1.0)), ["x.json"]) is None

@@ -28,6 +28,7 @@ from negmine.commands.audit.counting import Tally, try_setting
 from negmine.commands.audit.hiding import HELD_OUT, RANDOM, Scheme, mask, queries_of
 from negmine.commands.audit.printing import as_json, files_of, row_of, table
 from negmine.commands.audit.settings import VERSION, Setting, settings_of
+from negmine.commands.audit.summary import summary
 from negmine.engine.parts import over_parts
 from negmine.errors import NegmineError, UsageError, did_you_mean
 from negmine.params import output_affecting
@@ -89,17 +90,20 @@ def run(
     with writer:
         report, warnings = measure(source, settings, audit, teacher)
         counts = {"settings": len(settings), **report["queries"]}
+        files = [str(out)]
         if isinstance(writer, artifacts.FileWriter):
             writer.add_text(as_json(report))
         else:
+            texts = files_of(report)
+            files = [str(out / name) for name in texts]
             over_parts(
-                files_of(report).items(),
+                texts.items(),
                 finished=writer.has,
                 make=lambda _, name, text: text,
                 write=writer.add_text,
             )
         writer.commit(counts, warnings=warnings)
-    log.event(table(report), report=report["rows"])
+    log.event(summary(report, files) or table(report), report=report["rows"])
     for warning in warnings:
         log.event(warning, level=30)
     return Outcome(out, counts, warnings=warnings)
