@@ -250,6 +250,7 @@ def test_examples_are_the_extremes_and_the_rows_at_the_border(ledger: Path) -> N
 
     assert ids("hardest") == best({key: -value for key, value in chosen.items()})
     assert ids("easiest") == best(chosen)
+    assert ids("highest-scoring") == best({key: -by_id[key]["score_ce"] for key in chosen})
     positive = {qid: by_id[qid, d]["score_ce"] - m for (qid, d), m in margin.items()}
     distance = {
         key: by_id[key]["score_ce"] - (positive[key[0]] - 0.1 * abs(positive[key[0]]))
@@ -524,6 +525,12 @@ def test_audits_and_exports_of_the_ledger_are_shown(tmp_path: Path, invoke: Invo
     assert "audit" in page.ids
     assert "15 of 30 queries had known positives hidden" in page.told
     assert "are this ledger's" in page.told
+    measured = json.loads((tmp_path / "checked" / "audit.json").read_text())["rows"]
+    given = [f"{r['contamination']['value']:.1%}" for r in measured if r["setting"] == "as given"]
+    assert f"Likely false: {given[0]} (random), {given[1]} (biased:bm25)" in page.told
+    assert "#read-relative_margin" in page.links
+    assert "read-relative_margin" in page.ids
+    assert f"negmine explain {tmp_path.name}/ledger q" in page.told
     exported = re.search(r"exported: train\.jsonl examples, n-tuple (\d+)", page.told)
     assert exported is not None
     assert int(exported[1]) == sum(1 for _ in (tmp_path / "train.jsonl").open())
@@ -535,6 +542,8 @@ def test_audits_and_exports_of_the_ledger_are_shown(tmp_path: Path, invoke: Invo
     assert invoke("report", ledger, "--audit", audit, "-o", out, "--force").exit_code == 0
     told = check(out.read_text("utf-8")).told
     assert "not all this ledger's: relative-margin differ" in told
+    assert "Likely false: not measured. Short: " in told
+    assert f"measure it (negmine audit {tmp_path.name}/scored --sweep auto" in told
     other = make_scored(tmp_path / "other", make_rows(5), scorers=("ce", "more"))
     assert invoke("filter", other, *OPTIONS, "-o", tmp_path / "other" / "ledger").exit_code == 0
     result = invoke("report", tmp_path / "other" / "ledger", "--audit", audit, "-o", out, "--force")

@@ -24,7 +24,7 @@ from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
 #: Raised when the page of the same ledger changes.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from negmine.rules import Border, borders
 from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column, score_column
 
+#: The negatives of the greatest scores: the hardest are those nearest to, or above, a positive,
+#: which a weak positive makes of any.
+HIGHEST = "highest-scoring"
 #: There is nothing to read about a row that no rule judged.
 _UNTOLD = {*rules.named("positives"), *UNJUDGED}
 
@@ -103,7 +106,7 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
     hardness = margins if margins.groups["selected"].total() else facts.distributions[0]
     middle = hardness.groups["selected"].quantiles([0.5])[0]
     groups: dict[tuple[str, str], Group] = {
-        (kind, ""): Group(kind) for kind in ("hardest", "median", "easiest")
+        (kind, ""): Group(kind) for kind in ("hardest", HIGHEST, "median", "easiest")
     }
     for rule, dropped in facts.dropped.items():
         if rule in _UNTOLD or not dropped.rows:
@@ -114,6 +117,7 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
         value = part.measure(hardness.measure)
         selected = part.group("selected")
         _offer(groups["hardest", ""], part, reader, selected, -value, wanted)
+        _offer(groups[HIGHEST, ""], part, reader, selected, -part.measure(by), wanted)
         _offer(groups["easiest", ""], part, reader, selected, value, wanted)
         if middle is not None:
             _offer(groups["median", ""], part, reader, selected, np.abs(value - middle), wanted)

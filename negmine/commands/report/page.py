@@ -15,12 +15,13 @@ from markupsafe import Markup
 
 from negmine import rules
 from negmine.commands import audit as auditing
-from negmine.commands.report import charts, examples, words
+from negmine.commands.report import charts, examples, verdict, words
 from negmine.commands.report.charts import Chart
 from negmine.commands.report.collect import Facts
 from negmine.commands.report.compare import Comparison
 from negmine.commands.report.examples import Group
 from negmine.commands.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
+from negmine.commands.shortened import short_id
 from negmine.stages.stage import STAGES
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
@@ -115,6 +116,8 @@ def one(
         title=f"{_name(facts.ledger)} – negmine report",
         name=_name(facts.ledger),
         facts=facts,
+        verdict=verdict.verdict(facts, _name(facts.ledger), audits),
+        exemplified={group.kind for group in groups},
         lineage=lineage,
         versions=facts.ledger.artifact.versions,
         warnings=_warnings(facts.ledger.artifact),
@@ -190,6 +193,7 @@ def _render(template: str, **values: Any) -> str:
         "plural": words.plural,
         "setting": words.setting,
         "safe_text": words.safe,
+        "short_id": short_id,
         "picture": Markup,
     }
     environment.globals |= {
@@ -200,6 +204,7 @@ def _render(template: str, **values: Any) -> str:
         "SURVIVED": SURVIVED,
         "SELECTED": SELECTED,
         "FATES": FATES,
+        "explain": verdict.command,
     }
     return environment.get_template(template).render(**values)
 
