@@ -42,8 +42,10 @@ def verdict(
     if rates is None:
         advice.append(f"measure it ({audit}; then make this page again)")
     elif max(rates.values()) > TOO_FALSE:
-        advice.append(f"try stricter rules ({audit})")
-    if share > ENOUGH:
+        # Stricter costs negatives: where they are short already, another rule is wanted.
+        other = "another rule or limit" if share > ENOUGH else "stricter limits"
+        advice.append(f"try {other} ({audit}, names the cleanest with enough negatives)")
+    if share > ENOUGH and (rates is None or max(rates.values()) <= TOO_FALSE):
         advice.append("see below what took the short queries' candidates, and loosen that rule")
     advice.append("read the highest-scoring negatives")
     return [*said, f"Do this: {'; '.join(advice)}."]
