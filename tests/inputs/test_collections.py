@@ -27,6 +27,13 @@ QRELS = [{"query-id": f"q{n}", "corpus-id": f"d{n}", "score": 1} for n in range(
 Given = dict[str, list[str]]
 
 
+#: A recipe of init's without the models that it found.
+BM25_ALONE = (
+    *("--set", "index.encoder={}", "--set", "rerank.scorer={}"),
+    *("--set", "filter.by=bm25", "--set", "filter.rank-by=bm25"),
+)
+
+
 def qrels_file(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join("\t".join(map(str, row.values())) + "\n" for row in rows)
@@ -143,8 +150,7 @@ def test_a_recipe_for_a_folder(
     made = invoke("init", folder, "-o", recipe)
     assert made.exit_code == 0, made.output
     assert "qrels: " in made.stderr
-    bm25 = ("--set", "index.encoder={}", "--set", "filter.by=bm25")
-    result = invoke("run", recipe, *bm25, "-o", tmp_path / "work")
+    result = invoke("run", recipe, *BM25_ALONE, "-o", tmp_path / "work")
     assert result.exit_code == 0, result.output
     assert pq.read_table(result.stdout.strip()).num_rows > 0
 
@@ -160,8 +166,7 @@ def test_a_recipe_for_several_files(tmp_path: Path, invoke: Invoke) -> None:
     text = recipe.read_text()
     assert f"corpus = {json.dumps(given['corpus'][0])}" in text
     assert f"qrels = {json.dumps(given['qrels'])}" in text
-    bm25 = ("--set", "index.encoder={}", "--set", "filter.by=bm25")
-    result = invoke("run", recipe, *bm25, "-o", tmp_path / "work")
+    result = invoke("run", recipe, *BM25_ALONE, "-o", tmp_path / "work")
     assert result.exit_code == 0, result.output
 
 
@@ -178,8 +183,7 @@ def test_a_recipe_for_files_of_pairs(tmp_path: Path, invoke: Invoke) -> None:
     recipe = tmp_path / "recipe.toml"
     made = invoke("init", one, folder, "-o", recipe)
     assert made.exit_code == 0, made.output
-    bm25 = ("--set", "index.encoder={}", "--set", "filter.by=bm25")
-    result = invoke("run", recipe, *bm25, "-o", tmp_path / "work")
+    result = invoke("run", recipe, *BM25_ALONE, "-o", tmp_path / "work")
     assert result.exit_code == 0, result.output
     anchors = pq.read_table(result.stdout.strip()).column("anchor").to_pylist()
     assert set(anchors) == {pair["query"] for pair in pairs}
