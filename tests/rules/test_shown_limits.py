@@ -177,7 +177,7 @@ def test_the_limit_that_dropped_a_row_is_shown(
     result = invoke("report", ledger, "-o", page)
     assert result.exit_code == 0, result.stderr
     text = page.read_text("utf-8")
-    assert f"<h3>{rule}: just dropped</h3>" in text
+    assert f">{rule}: just dropped</h3>" in text
     assert "against the limit" in text
     unit = next(iter(lines.values()))["unit"]
     if unit in ("score", "guide"):
