@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,12 @@ def test_a_file_of_batches_of_a_row_each_is_looked_at_as_a_whole(tmp_path: Path)
     assert pa.Table.from_batches(found).column("query").to_pylist() == ["1984", "what is it"]
     with pytest.raises(NegmineError, match="'y'"):
         list(read_examples(str(tmp_path / "labels.arrow"), {}, Problems("fail")))
+
+
+def test_numbers_beside_a_text_are_no_ids(tmp_path: Path) -> None:
+    """Ids are whole numbers throughout, in the numbered columns too."""
+    file = tmp_path / "a.jsonl"
+    for negative, qid in ((":", None), ("7", "0")):
+        file.write_text(json.dumps({"anchor": "0", "positive": "1", "negative_1": negative}))
+        (batch,) = read_examples(str(file), {}, Problems("fail"))
+        assert batch.column("qid").to_pylist() == [qid, qid]

@@ -84,7 +84,8 @@ def _fits(beginning: Beginning) -> bool:
     if not beginning.has(QUERY, QID) or not (several or beginning.has(POSITIVE, _POSITIVE_ID)):
         return False
     more = (QID, _POSITIVE_ID, _POSITIVE_SCORES)
-    return several or has_negatives(beginning) or beginning.has(*more) or _integers(beginning)
+    # Numbered columns are negatives: of what is looked for here there are none.
+    return several or has_negatives(beginning) or beginning.has(*more) or _integers(beginning, [])
 
 
 def _open(beginning: Beginning) -> Opened:
@@ -100,7 +101,7 @@ def _open(beginning: Beginning) -> Opened:
     positive = [POSITIVE.name, *(target.name for target in further)]
     negatives = [NEGATIVE.name, *(target.name for target in texts)]
     negative_ids = [_NEGATIVE_ID.name, *(target.name for target in ids)]
-    only_ids = _integers(beginning) or not beginning.has(QUERY)
+    only_ids = _integers(beginning, [*further, *texts]) or not beginning.has(QUERY)
 
     def read(record: Record, reading: Reading) -> Example:
         qid, query = record.query(ids=only_ids)
@@ -123,9 +124,9 @@ def _numbered(beginning: Beginning, pattern: re.Pattern[str]) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def _integers(beginning: Beginning) -> bool:
-    """Whether what stands for texts are integers throughout: ids."""
-    columns = [beginning.values(target) for target in (QUERY, POSITIVE, NEGATIVE)]
+def _integers(beginning: Beginning, numbered: Iterable[Target]) -> bool:
+    """Whether what stands for texts are integers throughout, ``negative_N`` too: ids."""
+    columns = [beginning.values(target) for target in (QUERY, POSITIVE, NEGATIVE, *numbered)]
     flat = [value for values in columns for item in values for value in _flat(item)]
     return bool(flat) and all(
         (isinstance(value, int) and not isinstance(value, bool))

@@ -24,7 +24,8 @@ def children_of(params: IndexParams) -> list[Child]:
         NegmineError: options of a kind of source that cannot be met.
     """
     found = [child for kind in kinds.every() for child in kind.children(params)]
-    return [*([_SIGNATURES] if params.signatures else []), *found]
+    # After Java, whose start wants address space: the MinHash library ends the process without it.
+    return [*found, *([_SIGNATURES] if params.signatures else [])]
 
 
 def budget(params: IndexParams, children: Iterable[Child]) -> memory.Budget:
