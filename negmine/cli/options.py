@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Optional, g
 
 import typer
 
+from negmine.cli import completion
 from negmine.errors import UsageError
 from negmine.params import bounds
 
@@ -18,7 +19,11 @@ LogFormat = Literal["text", "json"]
 _Config = Annotated[
     Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
     typer.Option(
-        "-c", "--config", metavar="RECIPE", help="Recipe whose table for this stage sets defaults."
+        "-c",
+        "--config",
+        metavar="RECIPE",
+        help="Recipe whose table for this stage sets defaults.",
+        autocompletion=completion.recipes,
     ),
 ]
 _Out = Annotated[str, typer.Option("-o", "--out", metavar="PATH", help="Where the result goes.")]
@@ -86,6 +91,7 @@ def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspec
         *flags,
         help=help_text,
         metavar=metadata["metavar"],
+        autocompletion=completion.of_option(field.name),
         show_default=False,
         rich_help_panel=heading,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from negmine import log
+from negmine.cli import completion
 from negmine.cli.app import command_of, guarded
 from negmine.cli.building import flags_of, positional, register
 from negmine.cli.options import (
@@ -72,6 +73,7 @@ def run(
         typer.Argument(
             metavar="RECIPE",
             help="The recipe: a TOML file, the name of one of negmine's, or - for stdin.",
+            autocompletion=completion.recipes,
         ),
     ],
     out: Annotated[

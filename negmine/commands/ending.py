@@ -53,7 +53,7 @@ def _switch(name: str) -> tuple[str, str]:
 def following(steps: Sequence[Step]) -> list[str]:
     """What to do with the results of a run."""
     ledger = next(step.out for step in steps if step.stage == "filter")
-    page = ledger.parent / "report.html"
+    page = ledger.parent / f"{ledger.name.replace('ledger', 'report')}.html"
     lines = [f"negmine report {_word(ledger)} -o {_word(page)}  # all of it on one page"]
     qid = _a_query(ledger)
     if qid is not None:

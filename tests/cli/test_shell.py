@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from negmine import log
 from negmine.cli import app
 from negmine.inputs import stdin as inputs
-from tests.conftest import require_packages
+from tests.conftest import ROOT, require_packages
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ from tests.conftest import require_packages
     ],
 )
 def test_completion(shell: str, words: str, wanted: set[str]) -> None:
+    output = completed(shell, words)
+    assert {word for word in wanted if word in output} == wanted
+    assert "retrieve" not in output
+
+
+def completed(shell: str, words: str) -> str:
     environment = {
         "_NEGMINE_COMPLETE": f"complete_{shell}",
         "COMP_WORDS": words,
@@ -39,8 +45,23 @@ def test_completion(shell: str, words: str, wanted: set[str]) -> None:
     }
     result = CliRunner().invoke(app, [], env=environment, prog_name="negmine")
     assert result.exit_code == 0
-    assert {word for word in wanted if word in result.output} == wanted
-    assert "retrieve" not in result.output
+    return result.output
+
+
+def test_completion_of_recipes_formats_and_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("simple.toml").touch()
+    made = completed("bash", "negmine run sim").split()
+    assert made == ["simple.toml", "simans", "simans-code", "simans-msmarco"]
+    assert completed("bash", "negmine filter x -c conf").split() == ["conformal"]
+    assert completed("bash", "negmine export x --format pylate").split()[0].startswith("pylate")
+    chain = ROOT / "tests" / "data" / "chain" / "made" / "scored"
+    for option in ("--by", "--rank-by"):
+        assert completed("bash", f"negmine filter {chain} {option} mi").split() == ["minilm"]
+    assert completed("bash", f"negmine audit {chain} --by c").split() == ["ce"]
+    assert completed("bash", "negmine filter none --by mi").split() == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -100,6 +100,8 @@ def test_what_comes_next_runs_as_it_is_told(recipe: str, invoke: Invoke) -> None
     assert lines[-1].startswith(call)
     assert result.stdout == "work/train.parquet\n"
     assert "next:" not in invoke("run", recipe, "--quiet").stderr
+    tagged = invoke("run", recipe, "--tag", "b", "--set", "filter.num-negatives=2").stderr
+    assert "next: negmine report work/ledger-b -o work/report-b.html" in tagged
 
 
 def two_positives(folder: Path) -> None:
