@@ -56,8 +56,8 @@ def test_every_artifact_opens_and_every_byte_is_as_recorded(chain: Path, invoke:
 def test_no_manifest_names_a_folder_of_who_made_it() -> None:
     manifests = [json.loads(path.read_text()) for path in CHAIN.rglob("*manifest.json")]
     read = [Path(file["path"]) for made in manifests for file in made["inputs"].values()]
-    outside = {path.parent for path in read if path.is_absolute()}
-    assert outside == {Path("/tmp/chain")}
+    assert read
+    assert not [path for path in read if path.is_absolute()]
 
 
 def test_every_command_says_up_to_date_and_touches_what_make_looks_at(
