@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -535,6 +536,59 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     names |= {*(f"negmine.extend.{name}" for name in extend.__all__)}
     shown = set(re.findall(r'<dt class="sig[^"]*" id="(negmine[\w.]*)"', manual))
     assert {name for name in names if not name.endswith("Params")} <= shown
+
+
+#: Rooms that the house describes by what their modules are, not by naming each.
+BY_KIND = {"commands/estimate", "commands/plot", "formats", "inputs", "inputs/sets"}
+BY_KIND |= {"models", "params", "rules"}
+
+
+def house() -> dict[str, str]:
+    """The text of every room of the house by its folder, rooms told within a line not apart."""
+    page = (DOCS / "architecture.md").read_text("utf-8").split("## The house")[1]
+    found: dict[str, str] = {}
+    rooms = [""]
+    for line in blocks("text", page)[0].split("\nconfigs/")[0].splitlines()[1:]:
+        depth = (len(line) - len(line.lstrip())) // 2
+        room = re.match(r" +(\w+)/(?: |$)", line)
+        if depth <= 2:
+            rooms = [*rooms[:depth], room[1]] if room else rooms[:depth]
+        where = "/".join(rooms[1:])
+        found[where] = found.get(where, "") + line + "\n"
+    return found
+
+
+def test_the_house_is_what_stands_there() -> None:
+    """Every room and file that is told exists, and every one that exists is told."""
+    told, package = house(), Path(negmine.__file__).parent
+    within = {
+        f"{room}/{name}" if room else name
+        for room, text in told.items()
+        for name in re.findall(r"(?<![\w/])([a-z_]+)/(?=[ :(])", text)
+        if name != room.rpartition("/")[2]
+    }
+    rooms = {str(path.parent.relative_to(package)) for path in package.rglob("__init__.py")} - {"."}
+    assert (set(told) - {""}) | within == rooms
+    for room, text in told.items():
+        for name in re.findall(r"\b(\w+\.py)\b", text):
+            assert (package / room / name).is_file(), (room, name)
+    for room in sorted({"", *rooms} - BY_KIND):
+        text = told.get(room) or told[room.rpartition("/")[0]]
+        # How a stage and a command are made up is told once for all of them.
+        modules = {path.stem for path in (package / room).glob("*.py")} - {"__init__", "__main__"}
+        modules -= {"run", "setup"} if room.startswith("stages/") else set()
+        assert [name for name in modules if not re.search(rf"\b{name}\b", text)] == [], room
+
+
+def test_the_changelog_tells_everything_once() -> None:
+    for version in re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text("utf-8"), flags=re.M)[1:]:
+        heads = re.findall(r"^### (.+)", version, re.MULTILINE)
+        items = re.findall(r"^- (.+)", version, re.MULTILINE)
+        assert len(heads) == len(set(heads)), heads
+        assert len(items) == len(set(items))
+        lines = version.splitlines()
+        for before, line in pairwise(lines):
+            assert not line.startswith("  ") or before.strip(), f"belongs to nothing: {line}"
 
 
 def test_the_picture_is_a_picture() -> None:
