@@ -23,7 +23,7 @@ def main() -> None:
     try:
         app()
     except (MemoryError, ImportError) as error:
-        # While the command line was read: too early for _guarded.
+        # While the command line was read: too early for guarded().
         known = machine_error(error)
         if known is None:
             raise

@@ -10,14 +10,13 @@ from typing import Any
 
 import orjson
 
-from negmine.inputs import keyed, limits, nested
+from negmine.inputs import keyed, limits, nested, one_object
 from negmine.inputs.chunks import MISSING, Chunk, resolve
 from negmine.inputs.columns import Columns
-from negmine.inputs.json_values import columns_of, value_blocks
-from negmine.inputs.kinds import ARRAY, PAIRS, Input, Target, known_names
+from negmine.inputs.json_values import value_blocks
+from negmine.inputs.kinds import ARRAY, PAIRS, Input, Target
 from negmine.inputs.lines import Text, line_blocks
 from negmine.inputs.problems import Problems
-from negmine.inputs.sets import names_known
 from negmine.inputs.suspects import LOOKED_AT, Look, refuse, settle
 from negmine.inputs.values import type_name
 from negmine.inputs.wrappings import mend_encoding
@@ -103,7 +102,7 @@ def _records(
     if len(rows) == 1:
         following = next(found, None)
         if following is None and isinstance(rows[0], dict):
-            rows, numbers = _of_one(kind, text.name, rows[0], numbers[0], columns)
+            rows, numbers = one_object.records(kind, text.name, rows[0], numbers[0], columns)
         elif following is not None:
             found = chain([following], found)
     for start in range(0, len(rows), limits.MAX_BATCH_ROWS):
@@ -112,38 +111,23 @@ def _records(
     yield from found
 
 
-def _of_one(
-    kind: Input, path: str, row: dict[str, Any], place: Any, columns: Columns
-) -> tuple[list[dict[str, Any]], Sequence[Any]]:
-    """The records of a file of one object, and their places: itself, its rows, or its keys'."""
-    names = {*columns.values(), *known_names()}
-    found = keyed.records(kind, row, names | set(names_known()))
-    if found is not None:
-        columns.account.note(f"{path}: read as an object of ids, {len(found):,} records")
-        return [record for record, _ in found], [f"{place} ('{key}')" for _, key in found]
-    made = columns_of(row, names | (set(names_known()) if kind.name == PAIRS.name else set()), path)
-    if made is None:
-        return [row], [place]
-    columns.account.note(f"{path}: read as columns, {len(made):,} records")
-    return made, [f"{place} (record {number})" for number in range(1, len(made) + 1)]
-
-
 def _json_rows(
     kind: Input, text: Text, columns: Columns, problems: Problems
 ) -> Iterator[tuple[list[dict[str, Any]], Sequence[Any]]]:
     """The objects of each block, and their places, where there are any."""
-    numbers: Sequence[Any]
-    if text.format in ("array", "values"):
-        for numbers, pieces in value_blocks(text, text.format == "array"):
-            found = _objects(kind, text.name, numbers, pieces, columns, problems)
-            if found[0]:
-                yield _flat(kind, text.name, found, columns)
-        return
-    for first, lines in line_blocks(text):
-        numbers = range(first, first + len(lines))
-        found = _objects(kind, text.name, numbers, lines, columns, problems)
+    for places, pieces in _pieces(text):
+        found = _objects(kind, text.name, places, pieces, columns, problems)
         if found[0]:
             yield _flat(kind, text.name, found, columns)
+
+
+def _pieces(text: Text) -> Iterator[tuple[Sequence[Any], list[bytes]]]:
+    """The values of a file, not parsed yet, some at a time; and the place of each."""
+    if text.format in ("array", "values"):
+        yield from value_blocks(text, text.format == "array")
+        return
+    for first, lines in line_blocks(text):
+        yield range(first, first + len(lines)), lines
 
 
 def _flat(
