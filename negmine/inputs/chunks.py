@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from negmine.errors import InvalidDataError, did_you_mean
-from negmine.inputs.columns import Columns, shell_word, short
+from negmine.inputs.columns import Columns, shell_word, short, words_of
 from negmine.inputs.kinds import RUN, Input, Target, asked_for
 
 MISSING: Any = object()
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+|[0-9]+")
 #: Words of a name that say that a column tells records apart.
 _ID_WORDS = frozenset(
     (
@@ -107,7 +105,7 @@ def resolve(
 
 def _may_be_id(name: str) -> bool:
     """Whether a column may tell records apart, by its name; also one that has no real name."""
-    words = {word.lower() for word in _WORD.findall(name)}
+    words = words_of(name)
     return not any(map(str.isalpha, words)) or bool(words & _ID_WORDS)
 
 

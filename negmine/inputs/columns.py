@@ -7,6 +7,7 @@ became of every column, so that the stages can tell it.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 _SHELL = set(" \t\n'\"$`\\|&;<>()*?![]{}")
 #: Columns named in a line for people; the manifest has all.
 _NAMED = 12
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+|[0-9]+")
 
 
 @dataclass
@@ -136,6 +138,11 @@ def words(layout: Layout) -> str:
         for target, source in layout.taken.items()
     )
     return f"{taken or 'nothing'}; ignored: {_list(layout.ignored)}"
+
+
+def words_of(name: str) -> set[str]:
+    """The words that a column's name is made of, in any spelling, in small letters."""
+    return {word.lower() for word in _WORD.findall(name)}
 
 
 def short(name: str) -> str:

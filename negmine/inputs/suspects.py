@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 from negmine.errors import InvalidDataError
-from negmine.inputs.columns import Columns, shell_word, short
+from negmine.inputs.columns import Columns, shell_word, short, words_of
 from negmine.inputs.kinds import PAIRS, Input
 from negmine.inputs.label_words import label_number
 
@@ -122,7 +122,6 @@ _ASKED: dict[str, tuple[Role, ...]] = {
 _FIELDS_OF_SETS = ("negative", "label", "score")
 #: Columns of judgements that are no grade whatever they hold.
 _NO_GRADES = _words("iteration iter q0 0 url index unnamed metadata")
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+|[0-9]+")
 _IDS = _words("id ids idx index rank row rowid number no nr unnamed offset start end")
 
 
@@ -219,7 +218,7 @@ def _settled(role: Role, columns: Columns) -> bool:
 
 
 def _by_name(kind: Input, name: str) -> Role | None:
-    parts = {word.lower() for word in _WORD.findall(name)}
+    parts = words_of(name)
     folded = name.lower()
     for role in _ASKED.get(kind.name, ()):
         if role is _PASSAGE:
@@ -241,7 +240,7 @@ def names_another(name: str) -> bool:
 
 
 def _by_content(kind: Input, name: str, sources: Mapping[str, str], look: Look) -> Role | None:
-    parts = {word.lower() for word in _WORD.findall(name)}
+    parts = words_of(name)
     if kind.name == "qrels" and "grade" not in sources:
         return None if parts & _NO_GRADES or not parts else _NO_GRADE
     if kind.name != "pairs" or parts & _IDS or not parts:

@@ -414,3 +414,11 @@ def test_a_single_conversation_is_no_wrapping(tmp_path: Path) -> None:
     }
     table = mined(tmp_path, lines(tmp_path / "swift.jsonl", [row]))
     assert (table[SUGAR].positives, table[SUGAR].given) == ({LEAVES}, [CELLS, MOON])
+
+
+def test_a_bad_id_or_score_beside_a_text_is_told_by_the_column_of_the_file(tmp_path: Path) -> None:
+    for column, value in (("doc_id", ""), ("similarity_score", "high")):
+        rows = [{"query": SUGAR, "passage": LEAVES, "label": 1, column: value}]
+        asked = ("--column", f"score={column}") if column != "doc_id" else ()
+        told = refused(tmp_path, lines(tmp_path / "train.jsonl", rows), *asked)
+        assert f"field '{column}'" in told

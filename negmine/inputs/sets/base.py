@@ -275,18 +275,25 @@ def beside(record: Record, target: str, count: int, documents: str) -> list[Any]
     return values
 
 
-def told(
-    documents: Iterable[Passage],
-    ids: Sequence[Any],
-    scores: Sequence[Any],
-    names: tuple[str, str],
-) -> list[Passage]:
-    """The passages with ids and scores that stand beside them."""
-    id_name, score_name = names
+def with_ids(documents: Iterable[Passage], ids: Sequence[Any], name: str) -> list[Passage]:
+    """The passages with the ids that stand beside them in the column ``name``; None changes none.
+
+    Raises:
+        BadValueError: one is no id.
+    """
     return [
-        found._replace(
-            docid=found.docid if docid is None else id_value(docid, id_name),
-            score=found.score if value is None else score(value, score_name),
-        )
-        for found, docid, value in zip(documents, ids, scores, strict=True)
+        found if docid is None else found._replace(docid=id_value(docid, name))
+        for found, docid in zip(documents, ids, strict=True)
+    ]
+
+
+def with_scores(documents: Iterable[Passage], scores: Sequence[Any], name: str) -> list[Passage]:
+    """The passages with the scores that stand beside them in the column ``name``.
+
+    Raises:
+        BadValueError: one is no finite number.
+    """
+    return [
+        found if value is None else found._replace(score=score(value, name))
+        for found, value in zip(documents, scores, strict=True)
     ]

@@ -16,7 +16,8 @@ from negmine.inputs.sets.base import (
     Reading,
     Record,
     beside,
-    told,
+    with_ids,
+    with_scores,
 )
 from negmine.inputs.values import BadValueError, id_value, text_value, type_name
 
@@ -59,7 +60,8 @@ def _documents(record: Record, side: str) -> list[Passage]:
     ]
     ids = beside(record, f"{side}_id", len(found), name)
     scores = beside(record, f"{side}_scores", len(found), name)
-    return told(found, ids, scores, (record.name(f"{side}_id"), record.name(f"{side}_scores")))
+    found = with_ids(found, ids, record.name(f"{side}_id"))
+    return with_scores(found, scores, record.name(f"{side}_scores"))
 
 
 def _said(value: Any, where: str) -> str:

@@ -22,9 +22,11 @@ from negmine.inputs.sets.base import (
     by_id,
     passage,
     score,
+    with_ids,
+    with_scores,
 )
 from negmine.inputs.sets.lists import POSITIVE, has_negatives
-from negmine.inputs.values import BadValueError, id_value
+from negmine.inputs.values import BadValueError
 
 _QUERY = Target("query", "raw", (*QUERY.aliases, "sentence1", "text1", "question1"))
 _DOCUMENT = Target(
@@ -104,10 +106,7 @@ def _read(record: Record, reading: Reading, documents: str) -> Example:
     found = [passage(value, name) for value in record.listed(documents)]
     if found:
         ids = beside(record, _DOCID.name, len(found), name)
-        found = [
-            document if docid is None else document._replace(docid=id_value(docid, _DOCID.name))
-            for document, docid in zip(found, ids, strict=True)
-        ]
+        found = with_ids(found, ids, record.name(_DOCID.name))
     else:
         name = record.name(_DOCID.name)
         found = [by_id(value, name) for value in record.listed(_DOCID.name)]
@@ -116,10 +115,7 @@ def _read(record: Record, reading: Reading, documents: str) -> Example:
     if reading.passages_only:
         return Example(qid, query, found)
     scores = beside(record, SCORE.name, len(found), name)
-    found = [
-        document if value is None else document._replace(score=score(value, SCORE.name))
-        for document, value in zip(found, scores, strict=True)
-    ]
+    found = with_scores(found, scores, record.name(SCORE.name))
     if reading.positive_first and record.get(LABEL.name) is None:
         return Example(qid, query, found[:1], found[1:])
     by = LABEL if record.get(LABEL.name) is not None else SCORE

@@ -25,8 +25,8 @@ from negmine.inputs.sets.base import (
     beside,
     by_id,
     passage,
-    score,
-    told,
+    with_ids,
+    with_scores,
 )
 from negmine.inputs.values import BadValueError
 
@@ -170,7 +170,7 @@ def _documents(
             f"field '{record.name(ids[0])}' has {len(known)} ids for the {len(found)} texts "
             f"of '{record.name(texts[0])}'"
         )
-    return told(found, known, [None] * len(found), (record.name(ids[0]), ""))
+    return with_ids(found, known, record.name(ids[0]))
 
 
 def _by_system(value: Mapping[str, Any]) -> list[Any]:
@@ -212,13 +212,9 @@ def _scored(
         names = (record.name(_SCORES.name), record.name(_SCORES.name))
         scores = both[: len(positives)], both[len(positives) :]
     return (
-        [_with(found, value, names[0]) for found, value in zip(positives, scores[0], strict=True)],
-        [_with(found, value, names[1]) for found, value in zip(negatives, scores[1], strict=True)],
+        with_scores(positives, scores[0], names[0]),
+        with_scores(negatives, scores[1], names[1]),
     )
-
-
-def _with(found: Passage, value: Any, name: str) -> Passage:
-    return found if value is None else found._replace(score=score(value, name))
 
 
 LISTS = Layout(
