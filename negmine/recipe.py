@@ -19,7 +19,7 @@ from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_
 from negmine.inputs import beside, layouts
 from negmine.inputs.columns import shell_word
 from negmine.params import Params
-from negmine.params.values import build, entries
+from negmine.params.values import build, entries, parted
 from negmine.stages.stage import STAGES
 
 
@@ -178,9 +178,8 @@ def _anchored(
         return path
 
     def anchored_entry(entry: str, metadata: Mapping[str, Any]) -> str:
-        is_named = (metadata["metavar"] or "").startswith("NAME=")
-        name, equals, value = entry.partition("=") if is_named else ("", "", entry)
-        return f"{name}{equals}{anchored(value, metadata['path'])}"
+        name, value = parted(entry, metadata)
+        return name + anchored(value, metadata["path"])
 
     found = dict(table)
     for key, value in table.items():

@@ -116,12 +116,18 @@ def _type_name(option: Any) -> str:
 def entries(params: Params, field: dataclasses.Field[Any]) -> list[tuple[str, str]]:
     """(``NAME=`` or nothing, the rest) of every value of a parameter that takes strings."""
     value = getattr(params, field.name)
-    found = []
-    for entry in [value] if isinstance(value, str) else value or ():
-        is_named = (field.metadata["metavar"] or "").startswith("NAME=")
-        name, equals, rest = entry.partition("=") if is_named else ("", "", entry)
-        found.append((name + equals, rest))
-    return found
+    return [
+        parted(entry, field.metadata)
+        for entry in ([value] if isinstance(value, str) else value or ())
+    ]
+
+
+def parted(entry: str, metadata: Mapping[str, Any]) -> tuple[str, str]:
+    """(``NAME=`` or nothing, the rest) of a value of the parameter with this metadata."""
+    if not (metadata["metavar"] or "").startswith("NAME="):
+        return "", entry
+    name, equals, rest = entry.partition("=")
+    return name + equals, rest
 
 
 def named(entries: tuple[str, ...], option: str) -> dict[str, str]:
