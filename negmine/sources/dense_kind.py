@@ -43,7 +43,7 @@ _SMALLER = (
 
 def _children(params: IndexParams) -> Sequence[Child]:
     encoders = named(params.encoder, "--encoder")
-    kinds.refuse_taken(encoders, "--encoder")
+    kinds.check_names(encoders, "--encoder")
     prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
     children: list[Child] = []
     for name, model in encoders.items():

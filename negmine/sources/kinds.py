@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from negmine.errors import UsageError
+from negmine.table.names import RESERVED, check_name
 
 if TYPE_CHECKING:
     from negmine.sources.kind import Kind
@@ -43,15 +43,12 @@ def of_stage(stage: str | None) -> Kind | None:
     return next((kind for kind in every() if kind.places and kind.places[0].stage == stage), None)
 
 
-def refuse_taken(names: Iterable[str], option: str) -> None:
-    """Refuse names that belong to a kind of which an index has one.
+def check_names(names: Iterable[str], option: str) -> None:
+    """Refuse what cannot name a source or a scorer: also what a kind has one of in an index.
 
     Raises:
-        UsageError: one does.
+        UsageError: a name is no usable one, or is taken.
     """
-    taken = {place.only for kind in every() for place in kind.places}
+    ones = {place.only for kind in every() for place in kind.places if place.only}
     for name in names:
-        if name in taken:
-            raise UsageError(
-                f"{option}: the name '{name}' is reserved", hint="Choose another name."
-            )
+        check_name(name, option, RESERVED | ones)

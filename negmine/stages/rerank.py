@@ -74,7 +74,7 @@ def set_up(params: RerankParams, candidates: Path) -> Setup:
         MissingInputError: there are no candidates, or no such model.
     """
     models = named(params.scorer, "--scorer")
-    kinds.refuse_taken(models, "--scorer")
+    kinds.check_names(models, "--scorer")
     if not models:
         raise UsageError("no --scorer", hint="For example: --scorer ce=MODEL")
     source = open_candidates(candidates, ["retrieve", "rerank"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from negmine.errors import UsageError
 
@@ -19,18 +20,23 @@ RESERVED = frozenset({"best", "documents", "given", "judged", "signatures"})
 NOT_SEARCHED = frozenset({"given", "judged"})
 
 
-def check_name(name: str, option: str) -> str:
+def check_name(name: str, option: str, taken: Collection[str] = RESERVED) -> str:
     """``name`` if it can name a column.
 
+    Args:
+        name: what a user gives.
+        option: where, for messages.
+        taken: names that are not for users.
+
     Raises:
-        UsageError: it holds anything but letters, digits and underscores, or is reserved.
+        UsageError: it holds anything but letters, digits and underscores, or is taken.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{option}: '{name}' is no usable name",
             hint="Use a letter, then letters, digits or underscores (it becomes a column name).",
         )
-    if name in RESERVED:
+    if name in taken:
         raise UsageError(f"{option}: the name '{name}' is reserved", hint="Choose another name.")
     return name
 

@@ -117,8 +117,8 @@ def test_a_recipe_from_nothing_is_tried_with_a_new_kind(
 def test_the_name_of_what_there_is_one_of_is_taken(third: None) -> None:
     for name in ("bm25", "third"):
         with pytest.raises(UsageError, match=f"the name '{name}' is reserved"):
-            kinds.refuse_taken([name], "--encoder")
-    kinds.refuse_taken(["dense", "run", "minilm"], "--encoder")
+            kinds.check_names([name], "--encoder")
+    kinds.check_names(["dense", "run", "minilm"], "--encoder")
 
 
 @pytest.mark.parametrize(

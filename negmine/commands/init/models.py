@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from negmine.errors import UsageError
 from negmine.inputs import beside
 from negmine.sources import kinds
-from negmine.table.names import check_name
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def of(known: Known, given: str | None) -> Model:
             name, spec = known.plain, given
         if not spec:
             raise UsageError(f"{known.option} {given!r} names no model")
-        kinds.refuse_taken([check_name(name, known.option)], known.option)
+        kinds.check_names([name], known.option)
         return Model(name, spec, "as you asked")
     package, folder = known.package
     if importlib.util.find_spec(package) is not None:

@@ -87,8 +87,7 @@ def _declared(
     declared: dict[str, tuple[Kind, str]] = {}
     for kind in every:
         for name, spec in kind.declares(params).items():
-            check_name(name, kind.option)
-            kinds.refuse_taken([name], kind.option)
+            kinds.check_names([name], kind.option)
             if name in offered:
                 raise UsageError(
                     f"{kind.option}: the index has a source '{name}' already",
