@@ -14,7 +14,10 @@ import os
 import sys
 from pathlib import Path
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+ROOT = Path(__file__).resolve().parent.parent
+# The code beside the page, and no other that may be installed.
+sys.path.insert(0, str(ROOT))
+REFERENCE = ROOT / "docs" / "reference.md"
 BEGIN, END = "<!-- commands -->\n", "<!-- /commands -->\n"
 #: What stands first; all other commands follow by name.
 FIRST = ("init", "run", "index", "retrieve", "rerank", "filter", "export")
