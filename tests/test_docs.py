@@ -24,6 +24,7 @@ import typer
 import negmine
 from negmine import extend, formats, recipe
 from negmine.cli import app
+from negmine.commands.init.writing import WORK
 from negmine.stages.stage import STAGES
 from tests.chains import make_data
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
@@ -97,8 +98,19 @@ def test_the_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
     (text,) = blocks("toml")
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    assert recipe.load(path).work == str(tmp_path / "work/mine")
+    assert recipe.load(path).work == str(tmp_path / "work/collection")
     assert set(tomllib.loads(text)) - {"work"} == set(STAGES)
+
+
+def test_no_recipe_of_the_docs_replaces_the_results_of_another() -> None:
+    """Whoever follows them all keeps what ``init`` and ``run recipe.toml`` made."""
+    (written,) = blocks("toml")
+    assert tomllib.loads(written)["work"] != WORK
+    for document in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        text = document.read_text("utf-8")
+        others = re.findall(r"^negmine run (?!recipe\.toml).* (?:-o|--out) (\S+)", text, re.M)
+        others += re.findall(r'work_dir="([^"]+)"', text)
+        assert WORK not in others, document.name
 
 
 COLOURS = ["red", "blue", "green", "white", "black", "grey"]
@@ -269,9 +281,9 @@ def test_the_readmes_recipe_runs(
     for command in mining:
         result = invoke(*command[1:])
         assert result.exit_code == 0, (command, result.output)
-    assert Path("work/mine/ledger-two").is_dir()
+    assert Path("work/collection/ledger-two").is_dir()
     for made in ("train.parquet", "train-two.parquet"):
-        train = pq.read_table(Path("work/mine") / made)
+        train = pq.read_table(Path("work/collection") / made)
         assert train.num_rows > 0
         assert train.column_names[-1] == "scores"
 

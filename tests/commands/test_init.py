@@ -276,6 +276,15 @@ def test_a_recipe_in_another_folder_names_its_data_from_there(invoke: Invoke) ->
     assert recipe.load("sub/r.toml").tables["index"]["pairs"] == "sub/../p.jsonl"
 
 
+def test_recipes_of_two_names_do_not_share_a_work_folder(invoke: Invoke) -> None:
+    name = documents("p.jsonl", {"query": "what", "positive": LONG})
+    for out in ("books.toml", "recipe.toml", "sub/poems.v2.toml"):
+        Path(out).parent.mkdir(exist_ok=True)
+        assert invoke("init", name, "-o", out).exit_code == 0
+    works = [recipe.load(path).work for path in ("books.toml", "recipe.toml", "sub/poems.v2.toml")]
+    assert works == ["work/books", "work/mine", "sub/work/poems.v2"]
+
+
 def test_an_encoder_of_ones_own(invoke: Invoke) -> None:
     name = documents("p.jsonl", {"query": "what", "positive": LONG})
     made, _ = written(invoke, name, "--encoder", "bge=BAAI/bge-m3")

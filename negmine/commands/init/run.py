@@ -16,7 +16,7 @@ from negmine.commands.init import models
 from negmine.commands.init.choosing import one_per_role
 from negmine.commands.init.models import Models
 from negmine.commands.init.rule import recommended
-from negmine.commands.init.writing import recipe_text
+from negmine.commands.init.writing import recipe_text, work_of
 from negmine.errors import ConflictError, UsageError
 from negmine.inputs import beside, catalogues, places
 from negmine.inputs.guessing import Guess, accounted, look, mapping, tried
@@ -85,6 +85,7 @@ def run(
         found.seen_from(folder),
         rule,
         specs,
+        work_of(out),
     )
     if out == "-":
         sys.stdout.write(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from negmine import log
@@ -12,19 +13,23 @@ from negmine.commands.init.models import ENCODER, SCORER, Model, Models
 from negmine.commands.init.rule import Rule
 from negmine.inputs.guessing import Guess
 
+#: Where the results of a recipe go that has no name of its own.
+WORK = "work/mine"
 #: What a proposed model is called.
 _NAMES = {"encoder": ENCODER.name, "scorer": SCORER.name}
 
 
-def recipe_text(chosen: dict[str, Guess], models: Models, rule: Rule, specs: Sequence[str]) -> str:
-    """The recipe as commented TOML."""
+def recipe_text(
+    chosen: dict[str, Guess], models: Models, rule: Rule, specs: Sequence[str], work: str = WORK
+) -> str:
+    """The recipe as commented TOML; ``work`` is where its results go."""
     looked = ", ".join(specs) or "the files of this folder"
     lines = [
         f"# Written by negmine init, from {_comment(looked)}.",
         "# Run it with: negmine run FILE. Paths are relative to this file's folder.",
         "# Every key is an option of the stage: negmine index --help, ...",
         "",
-        'work = "work/mine"  # all results go here; the training set is train.parquet in it',
+        f"work = {_toml(work)}  # all results go here; the training set is train.parquet in it",
         "",
         "[index]",
         *_inputs(chosen, ("corpus", "pairs"), alone="corpus" if "corpus" in chosen else "pairs"),
@@ -47,6 +52,15 @@ def recipe_text(chosen: dict[str, Guess], models: Models, rule: Rule, specs: Seq
         'format = "triplet"  # n-tuple, labeled-list, flagembedding, ...: negmine export --help',
     ]
     return "\n".join(lines) + "\n"
+
+
+def work_of(out: str) -> str:
+    """Where the results of the recipe ``out`` go: a run replaces what is there, each has its own.
+
+    Only the recipe without a name of its own (``recipe.toml``, standard output) has :data:`WORK`.
+    """
+    name = Path(out).stem
+    return WORK if name in ("-", "recipe") else f"work/{name}"
 
 
 def _model(key: str, model: Model, use: str) -> list[str]:
