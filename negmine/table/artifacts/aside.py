@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from negmine.errors import ConflictError
 from negmine.log import event
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import JOURNAL, MANIFEST, flush_to_disk, load_json
@@ -96,10 +97,21 @@ def _move(path: Path, target: Path) -> None:
 
 
 def _give_up(path: Path) -> None:
-    """Remove a folder in which a run began and finished nothing."""
+    """Remove a folder in which a run began and finished nothing.
+
+    Raises:
+        ConflictError: another process wrote something there meanwhile.
+    """
     lock = lock_journal(path / JOURNAL, path)
     try:
-        disk.remove(path)
+        if not _is_bare(path):
+            raise ConflictError(
+                "something was written there meanwhile",
+                where=str(path),
+                hint="Run the same command again.",
+            )
+        disk.remove_file(path / JOURNAL)
+        disk.remove_empty(path)
     finally:
         lock.close()
 

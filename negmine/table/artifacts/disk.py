@@ -211,8 +211,11 @@ def remove_file(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder and all in it; what is not there is no error."""
-    if path.is_dir():
+    """Remove a file, or a folder and all in it; what is not there is no error.
+
+    Of a link to a folder the link goes: what it leads to is somebody's own.
+    """
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         remove_file(path)
@@ -229,7 +232,8 @@ def remove_empty(folder: Path) -> bool:
 def remove_hidden(path: Path) -> None:
     """Remove what an interrupted run left half-written."""
     for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
-        remove(leftover)
+        if leftover.parent == path or not leftover.parent.is_symlink():
+            remove(leftover)
 
 
 def checkpoint_of(path: Path, of: str = "") -> Path:
