@@ -97,17 +97,47 @@ def test_rebuild_makes_everything_anew(here: Path, made: Path, invoke: Invoke) -
 def test_what_is_not_negmines_or_was_changed_needs_force(here: Path, invoke: Invoke) -> None:
     out = here / "work" / "train.parquet"
     changes = ("--set", "filter.num-negatives=2")
-    for record in (True, False):
-        out.write_bytes(b"edited by hand")
-        if not record:
-            (here / "work" / "_train.parquet.manifest.json").unlink()
-        for arguments in ((), changes):
-            refused = invoke("run", "mine.toml", *arguments)
-            assert refused.exit_code == (5 if record else 6)
-            assert "--force" in refused.stderr
-            assert out.read_bytes() == b"edited by hand"
+    as_long = b"edited by hand".ljust(out.stat().st_size)
+    for content, arguments in ((as_long, changes), (b"edited by hand", changes), (b"edited", ())):
+        out.write_bytes(content)
+        refused = invoke("run", "mine.toml", *arguments)
+        assert refused.exit_code == 5
+        assert "--force" in refused.stderr
+        assert out.read_bytes() == content
+    (here / "work" / "_train.parquet.manifest.json").unlink()
+    for arguments in ((), changes):
+        refused = invoke("run", "mine.toml", *arguments)
+        assert refused.exit_code == 6
+        assert "--force" in refused.stderr
+        assert out.read_bytes() == b"edited"
     assert ran(invoke("run", "mine.toml", *changes, "--force")) == ["export"]
     assert out.read_bytes().startswith(b"PAR1")
+
+
+@pytest.mark.real
+def test_a_folder_changed_by_hand_is_not_replaced(here: Path, invoke: Invoke) -> None:
+    (here / "mine.toml").write_text(f'output = "train"\n{(here / "mine.toml").read_text()}')
+    assert ran(invoke("run", "mine.toml")) == ["export"]
+    part = next((here / "work" / "train").glob("part-*"))
+    edited = part.read_bytes()[:-9] + b"as long !"
+    part.write_bytes(edited)
+    refused = invoke("run", "mine.toml", "--set", "filter.num-negatives=2")
+    assert refused.exit_code == 5
+    assert "--force" in refused.stderr
+    assert part.read_bytes() == edited
+
+
+@pytest.mark.real
+def test_of_what_is_linked_into_a_result_only_the_link_goes(here: Path, invoke: Invoke) -> None:
+    elsewhere, lucene = here / "elsewhere", here / "work" / "index" / "bm25" / "lucene"
+    (here / "work" / "ledger" / "mine").symlink_to(elsewhere)
+    lucene.rename(elsewhere)
+    lucene.symlink_to(elsewhere)
+    (elsewhere / ".notes.tmp").write_text("notes")
+    before = sorted(elsewhere.iterdir())
+    assert ran(invoke("run", "mine.toml", "--rebuild")) == STAGES
+    assert sorted(elsewhere.iterdir()) == before
+    assert not lucene.is_symlink()
 
 
 @pytest.mark.real
@@ -219,6 +249,26 @@ def test_a_tag_is_a_name(tmp_path: Path, invoke: Invoke) -> None:
 
 
 # --- a stage alone ----------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_rerank_alone_says_that_force_keeps_the_scores(
+    here: Path, invoke: Invoke, tiny_cross: Path
+) -> None:
+    work = here / "work"
+    first = parts(work / "scored")
+    command = ["rerank", "work/candidates", "--scorer", f"ce={tiny_cross}", "--top", "5"]
+    command += ["-o", "work/scored"]
+    kept = "add --force: it is kept beside the new one"
+    assert kept in invoke(*command, "--dry-run").output
+    refused = invoke(*command)
+    assert refused.exit_code == 6
+    assert kept in refused.stderr
+    assert invoke(*command, "--force").exit_code == 0
+    (aside,) = work.glob("scored-*")
+    assert parts(aside) == first
+    told = invoke(*command[:-4], "-o", "work/scored", "--rebuild").stderr
+    assert "replacing work/scored (top: 5 -> not set)" in told
 
 
 @pytest.mark.real

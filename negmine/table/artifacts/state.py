@@ -25,6 +25,7 @@ from negmine.table.artifacts.journal import (
     lock_journal,
 )
 from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 
 
@@ -64,7 +65,7 @@ def state_of(
     """
     if keep and Replace.NOTHING < replacing < Replace.ALL and not lock_is_held(path):
         return _state_of_kept(path, plan, replacing)
-    return _state(path, plan, replacing)
+    return _state(path, plan, replacing, keep)
 
 
 def _state_of_kept(path: Path, plan: Plan, replacing: Replace) -> State:
@@ -83,11 +84,11 @@ def _state_of_kept(path: Path, plan: Plan, replacing: Replace) -> State:
     return state
 
 
-def _state(path: Path, plan: Plan, replacing: Replace) -> State:
+def _state(path: Path, plan: Plan, replacing: Replace, keep: bool = False) -> State:
     try:
         if disk.exists(path) and not disk.is_folder(path):
             raise ConflictError("exists and is not a folder", where=str(path))
-        if is_made(path, plan, replacing):
+        if is_made(path, plan, replacing, keep):
             return State("made")
         refuse_foreign(path)
         if lock_is_held(path):
@@ -97,7 +98,7 @@ def _state(path: Path, plan: Plan, replacing: Replace) -> State:
             return State("start")
         lines, _ = journal_lines(path / JOURNAL)
         replaced = load_json(path / MANIFEST) is not None
-        if replaced or not continues(path, lines, plan, replacing):
+        if replaced or not continues(path, lines, plan, replacing, keep):
             return State("start")
         names = [line["name"] for line in lines if "name" in line]
         done = [name for name in names if disk.exists(path / name)]
@@ -141,8 +142,17 @@ def refuse_foreign(path: Path) -> None:
         )
 
 
-def continues(path: Path, lines: list[dict[str, Any]], plan: Plan, replacing: Replace) -> bool:
+def continues(
+    path: Path, lines: list[dict[str, Any]], plan: Plan, replacing: Replace, keep: bool = False
+) -> bool:
     """Whether a journal's run is of this plan, so that its files can stay.
+
+    Args:
+        path: its folder.
+        lines: the journal's.
+        plan: what is to be made.
+        replacing: what may be replaced.
+        keep: whether it would step aside; for the message.
 
     Raises:
         ConflictError: it is of another plan, and may not be replaced.
@@ -156,17 +166,26 @@ def continues(path: Path, lines: list[dict[str, Any]], plan: Plan, replacing: Re
         raise ConflictError(
             f"holds an unfinished run with other settings ({plan.differences(header, path)})",
             where=str(path),
-            hint="Repeat that command to finish it, or add --force to start anew.",
+            hint="Repeat that command to finish it, or add --force to start anew"
+            + (": what is finished is kept beside it." if keep else "."),
         )
     return same
 
 
-def is_made(path: Path, plan: Plan, replacing: Replace) -> bool:
+def is_made(path: Path, plan: Plan, replacing: Replace, keep: bool = False) -> bool:
     """Whether the folder holds this very artifact, finished.
+
+    One of other settings that would go is read, to see that nobody changed it.
+
+    Args:
+        path: its folder.
+        plan: what is to be made.
+        replacing: what may be replaced.
+        keep: whether one of other settings would step aside; for the message.
 
     Raises:
         ConflictError: it holds one of other settings, which may not be replaced.
-        InvalidDataError: a part is missing or has another size, and it may not be replaced.
+        InvalidDataError: a part is missing or was changed, and it may not be replaced.
     """
     manifest = load_json(path / MANIFEST)
     if manifest is None or replacing is Replace.ALL:
@@ -176,11 +195,17 @@ def is_made(path: Path, plan: Plan, replacing: Replace) -> bool:
         raise ConflictError(
             f"holds an artifact made with other settings ({plan.differences(manifest, path)})",
             where=str(path),
-            hint="Choose another -o, or add --force to replace it.",
+            hint="Choose another -o, or add --force: it is kept beside the new one."
+            if keep
+            else "Choose another -o, or add --force to replace it.",
         )
     if replacing is Replace.DAMAGED:
         return same and _is_whole(path, manifest)
     _check_complete(path, manifest)
+    if not same:
+        found = Artifact(path, manifest)
+        for name in found.files:
+            found.file(name)
     return same
 
 
@@ -189,7 +214,7 @@ def is_exported(path: Path, plan: Plan, replacing: Replace) -> bool:
 
     Raises:
         ConflictError: it is of other settings or of someone else, and may not be replaced.
-        InvalidDataError: its size is another one, and it may not be replaced.
+        InvalidDataError: it was changed, and may not be replaced.
     """
     if not disk.exists(path) or replacing is Replace.ALL:
         return False
@@ -209,7 +234,9 @@ def is_exported(path: Path, plan: Plan, replacing: Replace) -> bool:
             where=str(path),
             hint="Choose another -o, or add --force to replace it.",
         )
-    if disk.size_of(path) != manifest["files"][path.name]["bytes"]:
+    recorded = manifest["files"][path.name]["bytes"]
+    # One that would go is read: a change by hand may leave its size.
+    if not (disk.size_of(path) == recorded if same else _is_whole(path.parent, manifest)):
         raise InvalidDataError(
             "changed since it was written",
             where=str(path),

@@ -322,7 +322,7 @@ def begin(
         raise ConflictError("exists and is not a folder", where=str(path))
     if keep:
         exchange(path, plan, replacing)
-    if is_made(path, plan, replacing):
+    if is_made(path, plan, replacing, keep):
         if not lock_is_held(path):
             disk.remove_file(path / JOURNAL)
         disk.touch(path / MANIFEST)
@@ -332,7 +332,7 @@ def begin(
     journal = lock_journal(path / JOURNAL, path)
     try:
         # Another process may have finished between the first look and the lock.
-        if is_made(path, plan, replacing):
+        if is_made(path, plan, replacing, keep):
             disk.remove_file(path / JOURNAL)
             journal.close()
             disk.touch(path / MANIFEST)
@@ -345,7 +345,7 @@ def begin(
         journal.truncate(whole)
         stale = [name for line in lines for name in line.get("stale", ())]
         finished = [line for line in lines if "name" in line]
-        if manifest is not None or not continues(path, lines, plan, replacing):
+        if manifest is not None or not continues(path, lines, plan, replacing, keep):
             _tell(path, plan, manifest, lines, replacing)
             if manifest is not None:
                 stale += manifest.get("files", {})
@@ -387,9 +387,11 @@ def _tell(
     """Say what is replaced, and why."""
     unfinished = lines[0] if any("name" in line for line in lines) else None
     found = manifest or unfinished
-    if found is None or "fingerprint" not in found or replacing is Replace.ALL:
+    if found is None or "fingerprint" not in found:
         return
     same = found["fingerprint"] == plan.fingerprint
+    if same and replacing is Replace.ALL:
+        return
     why = "it is damaged" if same else plan.differences(found, path)
     event(f"replacing {path} ({why})", replaced=str(path), why=why)
 
