@@ -16,8 +16,8 @@ class Checkpoint(Protocol):
     def restore(self, out: np.ndarray) -> np.ndarray:
         """Fill in the rows of ``out`` that are finished; True for these, bool [rows]."""
 
-    def add(self, rows: Ints, values: np.ndarray) -> None:
-        """Keep some rows: their numbers, and what was made of them."""
+    def add(self, rows: Ints) -> None:
+        """Keep some rows of that array, which are made now and do not change any more."""
 
 
 def resumed(
@@ -51,6 +51,6 @@ def resumed(
 
     def kept(rows: Ints) -> None:
         work(rows)
-        checkpoint.add(rows, out[rows])
+        checkpoint.add(rows)
 
     return left, kept

@@ -77,8 +77,8 @@ def test_a_torn_or_broken_file_costs_work_and_no_row_is_wrong(
 def test_a_batch_of_which_a_row_is_missing_is_made_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / ".part.checkpoint"
     kept = Checkpoint(path, {"model": "a"})
-    kept.restore(np.empty((ROWS, WIDTH), dtype=np.float32))
-    kept.add(BATCHES[2][:2], EXPECTED[BATCHES[2][:2]])
+    kept.restore(EXPECTED.copy())
+    kept.add(BATCHES[2][:2])
     kept.flush()
     out, made = make(path, "a", len(BATCHES))
     assert made == ROWS
@@ -95,8 +95,8 @@ def die_in_the_first_part(folder: Path, plan: Plan) -> None:
     assert writer is not None
     with writer:
         kept = writer.checkpoint("part-00000.npy", {"model": "a"})
-        kept.restore(np.empty((ROWS, WIDTH), dtype=np.float32))
-        kept.add(BATCHES[0], EXPECTED[BATCHES[0]])
+        kept.restore(EXPECTED.copy())
+        kept.add(BATCHES[0])
         raise KeyboardInterrupt
 
 

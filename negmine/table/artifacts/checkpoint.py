@@ -10,8 +10,9 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,50 +32,52 @@ class Checkpoint:
         self.path = path
         told = json.dumps(made_of, sort_keys=True, default=str).encode()
         self._key = hashlib.blake2b(told, digest_size=_KEY).digest()
-        self._waiting: list[bytes] = []
+        # What the file lacks: its header, and rows of the array, which has them all the same.
+        self._header = b""
+        self._out = np.empty((0, 0), dtype=np.float32)
+        self._waiting: list[npt.NDArray[np.int64]] = []
         self._written = time.monotonic()
 
     def restore(self, out: np.ndarray) -> npt.NDArray[np.bool_]:
         """Fill in the rows of ``out`` that are finished; True for these, bool [rows].
 
-        Rows of other models or settings, or of another array, are removed.
+        Rows of other models or settings, or of another array, are removed. Read a record at a time.
+
+        Args:
+            out: float32 [rows] or [rows, width], C-contiguous. It is the caller's, and read by
+                :meth:`flush`.
         """
-        done = np.zeros(len(out), dtype=bool)
-        shape = np.array([len(out), out.size // max(1, len(out))], dtype=np.int64)
-        header = self._key + shape.tobytes()
-        content = disk.content_of(self.path)
-        if not content.startswith(header):
-            disk.remove_file(self.path)
-            self._waiting = [header]
-            return done
-        start = len(header)
-        flat = out.reshape(len(out), -1)
-        while (record := _record(content, start, int(shape[1]))) is not None:
-            rows, values, start = record
-            flat[rows] = values
-            done[rows] = True
-        if start < len(content):
+        rows, width = len(out), out.size // max(1, len(out))
+        self._out = out.reshape(rows, width)
+        done = np.zeros(rows, dtype=bool)
+        header = self._key + np.array([rows, width], dtype=np.int64).tobytes()
+        with disk.opened(self.path) as file:
+            known = file.read(len(header)) == header
+            whole = len(header)
+            while known and (record := _record(file, rows, width)) is not None:
+                self._out[record[0]] = record[1]
+                done[record[0]] = True
+                whole = file.tell()
+        if known:
             # What comes after a torn record would be torn, too.
-            disk.cut(self.path, start)
+            disk.cut(self.path, whole)
+        else:
+            disk.remove_file(self.path)
+            self._header = header
         return done
 
-    def add(self, rows: npt.NDArray[np.int64], values: np.ndarray) -> None:
-        """Keep some rows; they are on the disk some seconds later."""
-        body = b"".join(
-            (
-                np.int64(len(rows)).tobytes(),
-                rows.astype(np.int64, copy=False).tobytes(),
-                values.astype(np.float32, copy=False).tobytes(),
-            )
-        )
-        self._waiting.append(body + hashlib.blake2b(body, digest_size=_DIGEST).digest())
+    def add(self, rows: npt.NDArray[np.int64]) -> None:
+        """Keep rows of the array that are made; they are on the disk some seconds later."""
+        self._waiting.append(rows)
         if time.monotonic() - self._written >= SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, if a row is among it."""
-        if any(len(record) != _KEY + 16 for record in self._waiting):
-            disk.append_bytes(self.path, b"".join(self._waiting))
+        """Write the rows that wait."""
+        if self._waiting:
+            records = (_bytes(rows, self._out[rows]) for rows in self._waiting)
+            disk.append_bytes(self.path, chain([self._header], records))
+            self._header = b""
             self._waiting.clear()
         self._written = time.monotonic()
 
@@ -84,19 +87,36 @@ class Checkpoint:
         disk.remove_file(self.path)
 
 
+def _bytes(rows: npt.NDArray[np.int64], values: np.ndarray) -> bytes:
+    """One record: a count, so many row numbers, their values [count, width], a digest."""
+    body = b"".join(
+        (
+            np.int64(len(rows)).tobytes(),
+            rows.astype(np.int64, copy=False).tobytes(),
+            values.astype(np.float32, copy=False).tobytes(),
+        )
+    )
+    return body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
+
+
 def _record(
-    content: bytes, start: int, width: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], int] | None:
-    """Rows, values [rows, width] and end of the record at ``start``; None if it is not whole."""
-    if start + 8 > len(content):
+    file: IO[bytes], rows: int, width: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
+    """Row numbers and values [count, width] of the next record; None if it is not whole.
+
+    Args:
+        file: where it begins.
+        rows: of the array, so of no record are more.
+        width: of the array.
+    """
+    told = file.read(8)
+    count = int.from_bytes(told, "little", signed=True)
+    if len(told) < 8 or not 0 <= count <= rows:
         return None
-    count = int(np.frombuffer(content, np.int64, 1, start)[0])
-    end = start + 8 + count * 8 + count * width * 4
-    if count < 0 or end + _DIGEST > len(content):
+    size = count * 8 + count * width * 4
+    content = file.read(size + _DIGEST)
+    body, digest = told + content[:size], content[size:]
+    if hashlib.blake2b(body, digest_size=_DIGEST).digest() != digest:
         return None
-    body = content[start:end]
-    if hashlib.blake2b(body, digest_size=_DIGEST).digest() != content[end : end + _DIGEST]:
-        return None
-    rows = np.frombuffer(body, np.int64, count, 8)
     values = np.frombuffer(body, np.float32, count * width, 8 + count * 8)
-    return rows, values.reshape(count, width), end + _DIGEST
+    return np.frombuffer(body, np.int64, count, 8), values.reshape(count, width)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -89,9 +90,9 @@ def load_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def content_of(path: Path) -> bytes:
-    """The bytes of a file; none where there is no file."""
-    return path.read_bytes() if path.is_file() else b""
+def opened(path: Path) -> IO[bytes]:
+    """A file's bytes, to be read piece by piece; none where there is no file."""
+    return path.open("rb") if path.is_file() else io.BytesIO()
 
 
 def whole_lines(path: Path) -> list[bytes]:
@@ -178,10 +179,10 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def append_bytes(path: Path, content: bytes) -> None:
+def append_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     """Add bytes to a file, which may be new; they are on the disk when this returns."""
     with path.open("ab") as file:
-        file.write(content)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
 
