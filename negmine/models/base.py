@@ -4,34 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from negmine.errors import InvalidDataError
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement
-from negmine.models.resolve import ModelRef
 from negmine.models.tokens import Ints
 
 Activation = Literal["auto", "none", "sigmoid"]
 Scores = npt.NDArray[np.float32]
 
 
+class Options(Protocol):
+    """The options of a stage that runs models."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens of a text or pair."""
+
+    @property
+    def batch_size(self) -> int:
+        """Most rows in a batch."""
+
+    @property
+    def device(self) -> str:
+        """Where models run."""
+
+    @property
+    def dtype(self) -> str:
+        """Their number format."""
+
+    @property
+    def runtime(self) -> str:
+        """What runs a PyTorch model."""
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether a model's own code may run."""
+
+
 @dataclass(frozen=True)
-class CrossEncoderSettings:
-    """How to run a cross-encoder.
+class Settings:
+    """How to run a model.
 
     Attributes:
-        max_length: tokens of a pair; ``None`` is the model's own maximum.
-        batch_size: most pairs in a batch (fewer when they are long).
+        max_length: tokens of a text or pair; ``None`` is the model's own maximum.
+        batch_size: most texts or pairs in a batch (fewer when they are long).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         runtime: ``auto``, ``torch`` or ``openvino``; what runs a PyTorch model.
-        activation: what is applied to the logit; ``auto`` is what sentence-transformers applies
-            for that model, and nothing for an ONNX graph.
         threads: CPU threads; ``None`` is what the backend takes by itself.
         trust_remote_code: whether Python code that the model brings may run.
     """
@@ -41,9 +65,33 @@ class CrossEncoderSettings:
     device: str = "auto"
     dtype: str = "auto"
     runtime: str = "auto"
-    activation: Activation = "auto"
     threads: int | None = None
     trust_remote_code: bool = False
+
+    @classmethod
+    def of(cls, options: Options, **own: Any) -> Self:
+        """What a stage's options say, and what is this model's ``own`` among its settings."""
+        return cls(
+            max_length=options.max_length,
+            batch_size=options.batch_size,
+            device=options.device,
+            dtype=options.dtype,
+            runtime=options.runtime,
+            trust_remote_code=options.trust_remote_code,
+            **own,
+        )
+
+
+@dataclass(frozen=True)
+class CrossEncoderSettings(Settings):
+    """How to run a cross-encoder.
+
+    Attributes:
+        activation: what is applied to the logit; ``auto`` is what sentence-transformers applies
+            for that model, and nothing for an ONNX graph.
+    """
+
+    activation: Activation = "auto"
 
 
 class CrossEncoder(Protocol):
@@ -104,34 +152,20 @@ DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
-class EncoderSettings:
+class EncoderSettings(Settings):
     """How to run a bi-encoder.
 
     Attributes:
         query_prompt: text before every query; ``None`` is the model's own, ``""`` is none.
         doc_prompt: text before every document; likewise.
-        max_length: tokens of a text; ``None`` is the model's own maximum.
-        batch_size: most texts in a batch (fewer when they are long).
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
-        runtime: ``auto``, ``torch`` or ``openvino``; what runs a PyTorch model.
         pooling: how token vectors become one; ``auto`` is the model's own.
         normalize: scale every vector to length 1.
-        threads: CPU threads; ``None`` is what the backend takes by itself.
-        trust_remote_code: whether Python code that the model brings may run.
     """
 
     query_prompt: str | None = None
     doc_prompt: str | None = None
-    max_length: int | None = None
-    batch_size: int = 64
-    device: str = "auto"
-    dtype: str = "auto"
-    runtime: str = "auto"
     pooling: Pooling = "auto"
     normalize: bool = True
-    threads: int | None = None
-    trust_remote_code: bool = False
 
 
 class Encoder(Protocol):
@@ -170,13 +204,3 @@ class Encoder(Protocol):
 
         Rows that ``checkpoint`` has are not made again.
         """
-
-
-def check_finite(values: npt.NDArray[np.float32], ref: ModelRef) -> None:
-    """Stop at the first output that is not a number."""
-    if not np.isfinite(values).all():
-        raise InvalidDataError(
-            "the model gave a value that is not a finite number",
-            where=ref.spec,
-            hint="Try --dtype float32; if that does not help, the model's weights are broken.",
-        )

@@ -11,17 +11,15 @@ import numpy.typing as npt
 
 from negmine.errors import UsageError
 from negmine.models import onnx_graph
-from negmine.models.base import CrossEncoderSettings, Scores, check_finite, checked
-from negmine.models.batching import length_batches
-from negmine.models.checkpoint import Checkpoint, resumed
-from negmine.models.counting import ByTokens, Progress
+from negmine.models.base import CrossEncoderSettings, Scores, checked
+from negmine.models.checkpoint import Checkpoint
+from negmine.models.counting import Progress
 from negmine.models.devices import Placement
 from negmine.models.pairs import PairTokenizer, pair_tokenizer
 from negmine.models.resolve import ModelRef, local_folder, onnx_file
 from negmine.models.room import Room
+from negmine.models.running import fill
 from negmine.models.tokens import Ints
-
-# --- onnxruntime ---
 
 
 @dataclass(frozen=True)
@@ -82,18 +80,12 @@ class _OnnxCrossEncoder:
             return out
         made = self.tokenizer.rows(queries, documents, pairs)
         lengths = made.lengths
-        counted = ByTokens(progress, lengths)
 
-        def work(rows: Ints) -> None:
+        def logits(rows: Ints) -> Scores:
             ids, types = made.batch(rows, self.pad_id)
-            logits = self.graph.run(self.output, ids, types, lengths[rows], _one_logit)
-            check_finite(logits, self.ref)
-            out[rows] = logits
-            counted.made(rows)
+            return self.graph.run(self.output, ids, types, lengths[rows], _one_logit)
 
-        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
-        self.room.run(batches, lengths, kept, self.placement)
+        fill(out, self, lengths, logits, progress, checkpoint)
         if self.settings.activation == "sigmoid":
             # In float64, where the exponential of a large negative logit does not overflow.
             out = (1 / (1 + np.exp(-out.astype(np.float64)))).astype(np.float32)

@@ -12,23 +12,14 @@ import numpy.typing as npt
 
 from negmine.errors import UsageError
 from negmine.models import onnx_graph
-from negmine.models.base import (
-    DOCUMENT_PROMPTS,
-    EncoderSettings,
-    Pooling,
-    Side,
-    Vectors,
-    check_finite,
-)
-from negmine.models.batching import length_batches
-from negmine.models.checkpoint import Checkpoint, resumed
-from negmine.models.counting import ByTokens, Progress
+from negmine.models.base import DOCUMENT_PROMPTS, EncoderSettings, Pooling, Side, Vectors
+from negmine.models.checkpoint import Checkpoint
+from negmine.models.counting import Progress
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.room import Room
+from negmine.models.running import fill
 from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
-
-# --- onnxruntime ---
 
 
 @dataclass(frozen=True)
@@ -81,23 +72,17 @@ class _OnnxEncoder:
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         tokens, token_types = self._tokens(texts, side)
         lengths = tokens.lengths
-        counted = ByTokens(progress, lengths)
 
-        def work(rows: Ints) -> None:
-            vectors = self.graph.run(
+        def vectors(rows: Ints) -> Vectors:
+            return self.graph.run(
                 self.output,
                 tokens.pad(rows, self.pad_id),
                 token_types.pad(rows),
                 lengths[rows],
                 self._pool,
             )
-            check_finite(vectors, self.ref)
-            out[rows] = vectors
-            counted.made(rows)
 
-        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
-        self.room.run(batches, lengths, kept, self.placement)
+        fill(out, self, lengths, vectors, progress, checkpoint)
         return out
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from negmine.errors import UsageError
-from negmine.models.base import CrossEncoderSettings, Scores, check_finite, checked
-from negmine.models.batching import length_batches, token_budget
-from negmine.models.checkpoint import Checkpoint, resumed
-from negmine.models.counting import ByTokens, Progress
+from negmine.models.base import CrossEncoderSettings, Scores, checked
+from negmine.models.batching import token_budget
+from negmine.models.checkpoint import Checkpoint
+from negmine.models.counting import Progress
 from negmine.models.devices import Placement, choose
 from negmine.models.pairs import PairRows, PairTokenizer, pair_tokenizer, probes
 from negmine.models.resolve import ModelRef
 from negmine.models.room import Room
+from negmine.models.running import fill
 from negmine.models.tokens import Ints, attention_mask
 from negmine.models.torch_models import (
     autocast,
@@ -28,8 +29,6 @@ from negmine.models.torch_models import (
     on_device,
     torch_max_length,
 )
-
-# --- sentence-transformers ---
 
 
 @dataclass(frozen=True)
@@ -78,19 +77,15 @@ class _TorchCrossEncoder:
         if not len(pairs):
             return out
         lengths, make = self._batch_maker(queries, documents, pairs)
-        counted = ByTokens(progress, lengths)
 
-        def work(rows: Ints) -> None:
+        def scores(rows: Ints) -> Scores:
             features = on_device(make(rows), self.placement.device)
-            scores = self.activation(self.model(features)["scores"].float())
-            out[rows] = scores.reshape(len(rows)).cpu().numpy()
-            check_finite(out[rows], self.ref)
-            counted.made(rows)
+            made = self.activation(self.model(features)["scores"].float())
+            found: Scores = made.reshape(len(rows)).cpu().numpy()
+            return found
 
-        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
         with torch.inference_mode(), autocast(self.placement):
-            self.room.run(batches, lengths, kept, self.placement)
+            fill(out, self, lengths, scores, progress, checkpoint)
         return out
 
     def lengths(

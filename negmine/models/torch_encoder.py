@@ -11,20 +11,14 @@ from typing import Any
 import numpy as np
 
 from negmine.errors import UsageError
-from negmine.models.base import (
-    DOCUMENT_PROMPTS,
-    EncoderSettings,
-    Pooling,
-    Side,
-    Vectors,
-    check_finite,
-)
-from negmine.models.batching import length_batches, token_budget
-from negmine.models.checkpoint import Checkpoint, resumed
-from negmine.models.counting import ByTokens, Progress
+from negmine.models.base import DOCUMENT_PROMPTS, EncoderSettings, Pooling, Side, Vectors
+from negmine.models.batching import token_budget
+from negmine.models.checkpoint import Checkpoint
+from negmine.models.counting import Progress
 from negmine.models.devices import Placement, choose
 from negmine.models.resolve import ModelRef, read_json
 from negmine.models.room import Room
+from negmine.models.running import fill
 from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
 from negmine.models.torch_models import (
     autocast,
@@ -34,8 +28,6 @@ from negmine.models.torch_models import (
     on_device,
     torch_max_length,
 )
-
-# --- sentence-transformers ---
 
 
 @dataclass(frozen=True)
@@ -87,22 +79,18 @@ class _TorchEncoder:
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         lengths, make = self._batch_maker(texts, side)
-        counted = ByTokens(progress, lengths)
 
-        def work(rows: Ints) -> None:
+        def vectors(rows: Ints) -> Vectors:
             features = on_device(make(rows), self.placement.device)
-            vectors = self.model(features, task=side)["sentence_embedding"].float()
+            made = self.model(features, task=side)["sentence_embedding"].float()
             if self.settings.normalize:
-                vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
-            out[rows] = vectors.cpu().numpy()
-            check_finite(out[rows], self.ref)
-            counted.made(rows)
+                made = torch.nn.functional.normalize(made, p=2, dim=1)
+            found: Vectors = made.cpu().numpy()
+            return found
 
-        batches = length_batches(lengths, self.settings.batch_size, self.batch_tokens)
-        batches, kept = resumed(batches, work, out, checkpoint, counted.there)
         # One autocast over all batches: it keeps the weights it has converted.
         with torch.inference_mode(), autocast(self.placement):
-            self.room.run(batches, lengths, kept, self.placement)
+            fill(out, self, lengths, vectors, progress, checkpoint)
         return out
 
     def _prompt(self, side: Side) -> str | None:

@@ -26,15 +26,10 @@ class BiEncoderScorer:
     def __init__(self, reference: ModelRef, params: RerankParams, prompts: Prompts) -> None:
         self._encoder = load_encoder(
             reference,
-            EncoderSettings(
+            EncoderSettings.of(
+                params,
                 query_prompt=prompts.query,
                 doc_prompt=prompts.document,
-                max_length=params.max_length,
-                batch_size=params.batch_size,
-                device=params.device,
-                dtype=params.dtype,
-                runtime=params.runtime,
-                trust_remote_code=params.trust_remote_code,
                 pooling=params.pooling,
             ),
         )

@@ -22,18 +22,8 @@ class CrossEncoderScorer:
 
     def __init__(self, reference: ModelRef, params: RerankParams, prompts: Prompts) -> None:
         self._prompts = prompts
-        self._model = load_cross_encoder(
-            reference,
-            CrossEncoderSettings(
-                max_length=params.max_length,
-                batch_size=params.batch_size,
-                device=params.device,
-                dtype=params.dtype,
-                runtime=params.runtime,
-                trust_remote_code=params.trust_remote_code,
-                activation=params.activation,
-            ),
-        )
+        settings = CrossEncoderSettings.of(params, activation=params.activation)
+        self._model = load_cross_encoder(reference, settings)
 
     @property
     def placement(self) -> Placement:

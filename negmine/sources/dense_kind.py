@@ -58,7 +58,9 @@ def _vectors_child(
 ) -> Child:
     from negmine.models.encoders import load_encoder
 
-    settings = _encoder_settings(params, prompt)
+    settings = EncoderSettings.of(
+        params, doc_prompt=prompt, pooling=params.pooling, normalize=params.normalize
+    )
 
     def planned(documents: Artifact) -> Plan:
         return vectors_plan(params, documents, name, reference, prompt)
@@ -101,21 +103,6 @@ def vectors_plan(
         settings,
         artifacts={"documents": documents},
         models={name: {"model": reference.spec, "revision": reference.revision}},
-    )
-
-
-def _encoder_settings(params: IndexParams, prompt: str | None) -> EncoderSettings:
-    """How the documents are encoded."""
-    return EncoderSettings(
-        doc_prompt=prompt,
-        pooling=params.pooling,
-        normalize=params.normalize,
-        max_length=params.max_length,
-        batch_size=params.batch_size,
-        device=params.device,
-        dtype=params.dtype,
-        runtime=params.runtime,
-        trust_remote_code=params.trust_remote_code,
     )
 
 
