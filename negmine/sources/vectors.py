@@ -239,8 +239,6 @@ def pair_cosines(
         left: rows.
         right: rows of few distinct documents, which are held in memory.
     """
-    from negmine.sources.vectors import Vectors, score_pairs
-
     if len(right) == 0:
         return np.empty(0)
     vectors = Vectors(artifact)
