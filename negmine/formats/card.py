@@ -9,6 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+#: What tells a data set that negmine made.
+TAG = "negmine"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -54,7 +57,7 @@ def metadata(
         configs += [
             (name, [("train", f"_{name}/part-*.parquet")]) for name in ("queries", "documents")
         ]
-    lines = ["task_categories:", "- sentence-similarity", "tags:", "- hard-negatives", "- negmine"]
+    lines = ["task_categories:", "- sentence-similarity", "tags:", "- hard-negatives", f"- {TAG}"]
     lines.append("configs:")
     for name, patterns in configs:
         lines += [f"- config_name: {name}", "  data_files:"]

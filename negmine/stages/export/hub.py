@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from negmine import log
 from negmine.errors import ConflictError, MachineError, NegmineError, UsageError, did_you_mean
+from negmine.formats.card import TAG
 from negmine.table.artifacts.reading import Artifact
 
 #: Files of an earlier push that would be taken for this one's.
@@ -50,7 +51,8 @@ def open_target(name: str, *, public: bool) -> Target:
 
     Raises:
         UsageError: there is no token, it is not accepted, or may not write for the owner.
-        ConflictError: the data set is there, and for others to see than was asked for.
+        ConflictError: the data set is there, and for others to see than was asked for, or with
+            files that a push would replace and that negmine did not put there.
         MachineError: the hub is not reached.
     """
     from huggingface_hub import HfApi, constants, get_token
@@ -75,6 +77,13 @@ def open_target(name: str, *, public: bool) -> Target:
         raise ConflictError(
             f"--push: the data set {name} is there, and {is_}",
             hint=f"{flag}, change it on the hub, or choose another name.",
+        )
+    theirs = [one.rfilename for one in found.siblings or [] if _OURS.fullmatch(one.rfilename)]
+    if theirs and TAG not in (found.tags or []):
+        raise ConflictError(
+            f"--push: the data set {name} has files that negmine did not put there ({theirs[0]})",
+            hint=f"Choose another name, or remove them on the hub; what negmine pushed has '{TAG}' "
+            "among the tags of its README.md.",
         )
     return Target(api, name, not public, exists=True)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
+import yaml
 
 from negmine import log
 from tests.conftest import Invoke
@@ -76,7 +77,18 @@ class Hub:
                 for name, content in self.files.items()
             ]
         siblings = [{"rfilename": name} for name in self.files]
-        return 200, {"id": "me/set", "sha": "1" * 40, "private": self.private, "siblings": siblings}
+        return 200, {
+            "id": "me/set",
+            "sha": "1" * 40,
+            "private": self.private,
+            "siblings": siblings,
+            "tags": ["format:parquet", *self.tags()],
+        }
+
+    def tags(self) -> list[str]:
+        """Those of the card, as the hub tells them."""
+        _, _, card = self.files.get("README.md", b"").decode().partition("---\n")
+        return (yaml.safe_load(card.partition("---\n")[0]) or {}).get("tags", [])
 
 
 @pytest.fixture
@@ -201,16 +213,35 @@ def test_a_push_is_no_other_training_set(
 def test_parts_of_an_earlier_push_go_and_other_files_stay(
     hub: Hub, ledger: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
-    hub.private = True
-    hub.files = {
+    command = ("export", ledger, "-o", tmp_path / "train", "--push", "me/set")
+    assert invoke(*command).exit_code == 0
+    hub.asked.clear()
+    hub.files |= {
         "part-00009.parquet": b"old",
         "LICENSE": b"ours",
         "_heldout/part-00000.parquet": b"",
     }
-    result = invoke("export", ledger, "-o", tmp_path / "train", "--push", "me/set")
+    result = invoke(*command)
     assert result.exit_code == 0, result.output
     assert "POST /api/repos/create" not in hub.asked
     assert set(hub.files) == {"part-00000.parquet", "part-00001.parquet", "README.md", "LICENSE"}
+
+
+def test_parts_of_somebody_else_stay(
+    hub: Hub, ledger: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    hub.private = True
+    theirs = {"README.md": b"---\ntags:\n- mine\n---\n# Mine\n", "LICENSE": b"mine"}
+    hub.files = {**theirs, "part-00000.parquet": b"mine"}
+    command = ("export", ledger, "-o", tmp_path / "train", "--push", "me/set")
+    refused = invoke(*command)
+    assert refused.exit_code == 6
+    assert "did not put there (part-00000.parquet)" in refused.stderr
+    assert hub.files == {**theirs, "part-00000.parquet": b"mine"}
+    assert not (tmp_path / "train").exists(), "told before anything is written"
+    del hub.files["part-00000.parquet"]
+    assert invoke(*command).exit_code == 0
+    assert hub.files["LICENSE"] == b"mine"
 
 
 @pytest.mark.parametrize(("there", "flag"), [(False, "--private"), (True, "--public")])
