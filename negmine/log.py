@@ -78,6 +78,17 @@ def warn(messages: Iterable[str]) -> None:
         event(message, logging.WARNING)
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Let errors through alone: what a command tries on the way is not the user's own run."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def printable(text: str) -> str:
     """``text`` with terminal control characters escaped, so that data cannot drive a terminal."""
     return "".join(
@@ -220,9 +231,9 @@ class Progress:
             self._bar, self._events, self._lines = None, False, False
 
     def line(self, now: float) -> str:
-        """How far it is, for people: ``encoding: 300 of 1,200 docs, 10 docs/s, 1m30s left``."""
+        """How far it is, for people: ``encoding: 300 of 900 docs, 10 docs/s, 1 min 0 s left``."""
         if not self.unit:
-            return f"{self.what}: for {_duration(now - self._started)}"
+            return f"{self.what}: for {duration(now - self._started)}"
         rate, left = self._speed(now)
         of = "" if self.total is None else f" of {self.total:,}"
         told = [f"{self.what}: {self.done:,}{of}{self.unit}"]
@@ -231,7 +242,7 @@ class Progress:
         if rate:
             told.append(f"{rate:,.0f}{self.unit}/s" if rate >= 10 else f"{rate:.2g}{self.unit}/s")
         if left is not None:
-            told.append(f"{_duration(left)} left")
+            told.append(f"{duration(left)} left")
         return ", ".join(told)
 
     def _speed(self, now: float) -> tuple[float, float | None]:
@@ -316,14 +327,16 @@ def _say(message: str, fields: dict[str, Any]) -> None:
     logger.handle(record)
 
 
-def _duration(seconds: float) -> str:
-    """Seconds for people: ``45s``, ``1m30s``, ``2h05m``."""
+def duration(seconds: float) -> str:
+    """Seconds for people: ``4.2 s``, ``12 s``, ``3 min 20 s`` or ``5 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole}s"
+        return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
 def _bar(what: str, total: int | None, unit: str) -> Any:

@@ -85,6 +85,7 @@ def run_audit(
     )
     loaded.check_places(params)
     audit = params_values.build(AuditParams, {}, audit_flags)
+    _check_paths(params, scored, out)
     from negmine.commands import audit as auditing
 
     outcome = auditing.run(params, audit, scored, out, replacing=replacing)
@@ -340,8 +341,6 @@ def _check_changes(changes: Sequence[str], inputs: Mapping[str, Any], memory: st
 def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
     """Apply ``STAGE.KEY=VALUE``, or ``STAGE.KEY.NAME=VALUE`` to one entry of a table such as
     ``encoder``; the value is TOML, or a bare string."""
-    import tomllib
-
     name, separator, text = change.partition("=")
     stage, dot, rest = name.partition(".")
     key, inside, entry = rest.partition(".")
@@ -351,10 +350,7 @@ def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
         )
     if stage not in tables:
         raise UsageError(f"--set: no stage '{stage}'", hint=did_you_mean(stage, tables))
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    value = params_values.parsed(text)
     known = {field.name for field in fields(STAGES[stage].params)}
     plain = key.replace("-", "_")
     if plain not in known:

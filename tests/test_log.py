@@ -160,9 +160,9 @@ def test_a_line_every_half_minute_where_there_is_no_terminal(
         bar.update(0)
     rest = "10 queries/s"
     assert clock.lines() == [
-        f"retrieving: 300 of 1,200 queries, part 1 of 2, {rest}, 1m30s left",
-        f"retrieving: 600 of 1,200 queries, part 1 of 2, {rest}, 1m00s left",
-        f"retrieving: 900 of 1,200 queries, part 1 of 2, {rest}, 30s left",
+        f"retrieving: 300 of 1,200 queries, part 1 of 2, {rest}, 1 min 30 s left",
+        f"retrieving: 600 of 1,200 queries, part 1 of 2, {rest}, 1 min 0 s left",
+        f"retrieving: 900 of 1,200 queries, part 1 of 2, {rest}, 30 s left",
     ]
 
 
@@ -179,7 +179,7 @@ def test_one_line_tells_all_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
                 bar.update(0)
     assert clock.lines() == [
         "stage 2 of 5, retrieve: work/candidates",
-        "stage 2 of 5, retrieve: retrieving: 0 of 10 queries; starting Java: for 10s",
+        "stage 2 of 5, retrieve: retrieving: 0 of 10 queries; starting Java: for 10 s",
     ]
 
 

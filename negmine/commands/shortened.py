@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from negmine.log import printable
 
@@ -11,6 +12,7 @@ CONTENT_ID = re.compile(r"[0-9a-f]{32}")
 #: How much of it is shown: of a million ids two begin alike with a chance of 1 in 500.
 SHOWN_DIGITS = 12
 _ID_WIDTH = 32
+_WARNINGS = 3
 
 
 def one_line(text: str, width: int) -> str:
@@ -31,3 +33,10 @@ def counted(number: int, what: str) -> str:
     """A number with its noun: ``1 file``, ``1,200 files``."""
     plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
     return f"{number:,} {what if number == 1 else plural}"
+
+
+def warned(warnings: Sequence[str], width: int) -> list[str]:
+    """The first warnings of an artifact, each in two lines' width, and how many others it has."""
+    lines = [f"  warning: {one_line(text, 2 * width)}" for text in warnings[:_WARNINGS]]
+    left = len(warnings) - _WARNINGS
+    return lines if left <= 0 else [*lines, f"  ... and {counted(left, 'other warning')}"]

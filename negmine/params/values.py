@@ -13,6 +13,16 @@ from negmine.params import Params, bounds
 P = TypeVar("P", bound=Params)
 
 
+def parsed(text: str) -> Any:
+    """A value that an option has in words: TOML's, or a bare string."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def build(
     params_class: type[P],
     table: Mapping[str, Any],

@@ -318,6 +318,13 @@ class Documents:
         """
         return self._gathered(docids, lambda part: (full_text(part),))[0]
 
+    def texts_by_id(self, docids: Iterable[str]) -> dict[str, str]:
+        """Full text by docid, likewise; of a few, for people to read."""
+        wanted = pa.array(sorted(set(docids)), pa.string())
+        if not len(wanted):
+            return {}
+        return dict(zip(wanted.to_pylist(), self.texts(wanted).to_pylist(), strict=True))
+
     def titled(self, docids: pa.Array) -> tuple[pa.Array, pa.Array]:
         """(full text, title) of each of the distinct ``docids``, likewise."""
         text, title = self._gathered(docids, lambda part: (full_text(part), part.column("title")))

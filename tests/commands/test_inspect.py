@@ -101,6 +101,15 @@ def test_a_training_file_shows_its_rows(work: Path, invoke: Invoke, name: str, f
     assert max(map(len, shown.splitlines())) <= 200
 
 
+def test_warnings_that_are_not_shown_are_counted(work: Path, invoke: Invoke) -> None:
+    manifest = work / "_train.parquet.manifest.json"
+    facts = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**facts, "warnings": [f"warned {n}" for n in range(5)]}))
+    shown = invoke("inspect", work / "train.parquet").stdout
+    assert [f"warning: warned {n}" in shown for n in range(5)] == [True] * 3 + [False] * 2
+    assert "... and 2 other warnings" in shown
+
+
 def test_verifying_tells_each_artifact_and_a_verdict(work: Path, invoke: Invoke) -> None:
     result = invoke("inspect", work, "--verify")
     assert result.exit_code == 0, result.output

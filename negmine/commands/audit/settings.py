@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
@@ -101,19 +100,11 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
         values = [round(first + number * step, 10) for number in range(count)]
         values = [int(value) if whole and value == int(value) else value for value in values]
     else:
-        values = [_value(part.strip()) for part in given.split(",")]
+        values = [params_values.parsed(part.strip()) for part in given.split(",")]
     checked = [
         getattr(params_values.build(FilterParams, {}, {name: value}), name) for value in values
     ]
     return name, list(dict.fromkeys(checked))
-
-
-def _value(text: str) -> Any:
-    """A TOML value, or a bare string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _auto_values(params: FilterParams, source: Artifact) -> dict[str, list[Any]]:

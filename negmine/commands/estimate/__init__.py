@@ -7,12 +7,10 @@ trial of the stage before it made, and says what it had to guess.
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +59,7 @@ def estimate(
             open_table(chain, source, allowed)
         for step in steps:
             log.event(f"trying {step.stage} on a sample", stage=step.stage)
-            with _silence():
+            with log.silenced():
                 costs.append(COSTS[step.stage](chain, step.params, step.out))
     for cost in costs:
         if not cost.skipped:
@@ -77,14 +75,3 @@ def _start() -> float:
             [sys.executable, "-m", "negmine", "--version"], capture_output=True, check=False
         )
     return watch.seconds
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what the stages say while they are tried from the user: it is not his run."""
-    before = log.logger.level
-    log.logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.logger.setLevel(before)

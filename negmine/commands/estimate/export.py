@@ -17,8 +17,6 @@ from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
 
-# --- export -----------------------------------------------------------------------------------
-
 
 def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
     """Export one part of the ledger, then two."""

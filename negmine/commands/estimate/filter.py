@@ -20,8 +20,6 @@ from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents, full_text
 
-# --- filter -----------------------------------------------------------------------------------
-
 
 def cost_of_filter(chain: Chain, params: FilterParams, out: Path) -> Cost:
     """Filter one part, then two."""

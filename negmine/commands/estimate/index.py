@@ -37,9 +37,6 @@ _DOCUMENTS = 6_000
 TEXTS = 2_000
 
 
-# --- index ------------------------------------------------------------------------------------
-
-
 def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     """Documents, and what sources need of them; the trial's index is for the stages after it."""
     cost = Cost("index", out)

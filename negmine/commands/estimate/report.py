@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from negmine.commands.estimate.cost import Cost
-from negmine.log import printable, printable_json
+from negmine.log import duration, printable, printable_json
 
 _COLUMNS = ("stage", "documents", "queries", "pairs", "tokens", "disk", "memory", "time", "state")
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -80,15 +80,3 @@ def size(count: float) -> str:
         count /= 1000
         unit += 1
     return f"{count:.3g} {_UNITS[unit]}" if count < 1000 else f"{count:,.0f} {_UNITS[unit]}"
-
-
-def duration(seconds: float) -> str:
-    """``12 s``, ``3 min 20 s`` or ``5 h 10 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

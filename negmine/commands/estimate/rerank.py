@@ -28,9 +28,6 @@ _PAIRS = 3_000
 _PLUGGED_PAIRS = 256
 
 
-# --- rerank -----------------------------------------------------------------------------------
-
-
 def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     """Time some batches of each scorer on likely pairs; all else is tried with random scores."""
     assert chain.table is not None

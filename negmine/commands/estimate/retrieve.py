@@ -39,9 +39,6 @@ _NEW_PER_SOURCE = 0.7
 _HIT_BYTES = 160
 
 
-# --- retrieve ---------------------------------------------------------------------------------
-
-
 def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     """Search for some queries, twice."""
     assert chain.index is not None

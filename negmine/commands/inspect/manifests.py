@@ -75,7 +75,7 @@ def _joined(artifact: Artifact, rows: int) -> list[dict[str, Any]]:
     table = candidates.read(name).slice(0, rows)
     documents = candidates.documents
     docids = table.column("docid").combine_chunks().unique()
-    doc_texts = dict(zip(docids.to_pylist(), documents.texts(docids).to_pylist(), strict=True))
+    doc_texts = documents.texts_by_id(docids.to_pylist())
     queries = candidates.queries(name)
     query_texts = dict(
         zip(queries.column("qid").to_pylist(), queries.column("text").to_pylist(), strict=True)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from negmine import rules
 from negmine.commands import explain as explaining
 from negmine.commands.inspect import training
-from negmine.commands.shortened import counted, one_line, short_id
+from negmine.commands.shortened import counted, one_line, short_id, warned
 from negmine.log import printable
 from negmine.stages import rank_only
 from negmine.stages.filter.recorded import given_params
@@ -28,7 +28,6 @@ from negmine.table.part import Part
 _SHOWN = {"positive": 1, "negative": 2, "dropped": 2}
 _BEST = 4
 _RULES = 6
-_WARNINGS = 3
 _LEAST, _MOST = 80, 160
 #: Queries that have something of everything are looked for in so many parts.
 _PARTS = 4
@@ -109,10 +108,10 @@ def _ledger(ledger: Candidates, wanted: int) -> list[str]:
             f"  {counted(counts['queries_short'], 'query')} with fewer than "
             f"{params.num_negatives} negatives, {counts['queries_with_none']:,} with none"
         )
-    lines += _warnings(ledger.artifact)
+    lines += warned(ledger.artifact.warnings, width())
     told = [explaining.explain(ledger, qid, texts=False) for qid in _telling(ledger, wanted)]
     shown = [_picked(report["candidates"]) for report in told]
-    texts = _texts(ledger, [row["docid"] for rows in shown for row in rows])
+    texts = ledger.documents.texts_by_id(row["docid"] for rows in shown for row in rows)
     for report, rows in zip(told, shown, strict=True):
         lines += ["", _query(report["qid"], report["query"])]
         by = report["by"]
@@ -175,7 +174,7 @@ def _fate(row: dict[str, Any]) -> str:
 
 
 def _table(table: Candidates, wanted: int) -> list[str]:
-    lines = [line_of(table.path, table.artifact), *_warnings(table.artifact)]
+    lines = [line_of(table.path, table.artifact), *warned(table.artifact.warnings, width())]
     shown: list[tuple[str, str, pa.Table]] = []
     for name in table.parts:
         if len(shown) >= wanted:
@@ -188,7 +187,8 @@ def _table(table: Candidates, wanted: int) -> list[str]:
             if len(shown) < wanted:
                 rows = part.table.slice(int(start), int(end - start))
                 shown.append((qid, words[qid], _best(rows, table)))
-    texts = _texts(table, [id for _, _, rows in shown for id in rows["docid"].to_pylist()])
+    docids = (docid for _, _, rows in shown for docid in rows["docid"].to_pylist())
+    texts = table.documents.texts_by_id(docids)
     for qid, text, rows in shown:
         lines += ["", _query(qid, text)]
         lines += _rows([_found(row, table) for row in rows.to_pylist()], texts)
@@ -225,14 +225,6 @@ def _query(qid: str, text: str) -> str:
     return one_line(f"query {short_id(qid)}: {text}", width())
 
 
-def _texts(table: Candidates, docids: list[str]) -> dict[str, str]:
-    distinct = pa.array(sorted(set(docids)), pa.string())
-    if not len(distinct):
-        return {}
-    texts = table.documents.texts(distinct).to_pylist()
-    return dict(zip(distinct.to_pylist(), texts, strict=True))
-
-
 def _rows(rows: Sequence[tuple[str, str, float | None]], texts: dict[str, str]) -> list[str]:
     """Fate, id, score and text in columns."""
     cells = [
@@ -244,12 +236,4 @@ def _rows(rows: Sequence[tuple[str, str, float | None]], texts: dict[str, str]) 
     for row, (_, docid, _) in zip(cells, rows, strict=True):
         start = "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + "  "
         lines.append(start + one_line(texts[docid], max(24, width() - len(start))))
-    return lines
-
-
-def _warnings(artifact: Artifact) -> list[str]:
-    warned = artifact.warnings
-    lines = [f"  warning: {one_line(text, 2 * width())}" for text in warned[:_WARNINGS]]
-    if len(warned) > _WARNINGS:
-        lines.append(f"  ... and {counted(len(warned) - _WARNINGS, 'other warning')}")
     return lines

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negmine.commands.shortened import counted, one_line
+from negmine.commands.shortened import counted, one_line, warned
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.writers import suffix_of
@@ -48,7 +48,7 @@ def lines(artifact: Artifact, wanted: int, width: int) -> list[str]:
         if type(number) is int and number
     ]
     found = [one_line(", ".join(said), 2 * width)]
-    found += [f"  warning: {one_line(text, 2 * width)}" for text in artifact.warnings[:_FILES]]
+    found += warned(artifact.warnings, width)
     names = [name for name in artifact.files if suffix_of(Path(name)) is not None]
     for number, name in enumerate(names[:_FILES] if wanted else []):
         rows = _first(artifact.file(name), wanted if number == 0 else 1)

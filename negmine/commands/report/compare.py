@@ -279,8 +279,8 @@ def _keep_changed(
 
 def _fetch(found: Comparison) -> None:
     a, b = found.first.ledger, found.second.ledger
-    first = examples.document_texts(a, [d for c in found.changed for d in c.first])
-    second = examples.document_texts(b, [d for c in found.changed for d in c.second])
+    first = a.documents.texts_by_id(d for c in found.changed for d in c.first)
+    second = b.documents.texts_by_id(d for c in found.changed for d in c.second)
     queries = examples.query_texts(a, [(c.part, c.qid) for c in found.changed])
     for changed in found.changed:
         changed.text = queries[changed.qid]

@@ -213,22 +213,13 @@ def _known(value: float) -> float | None:
 def fetch(ledger: Candidates, examples: Sequence[Example]) -> None:
     """Give the examples their texts."""
     docids = [e.docid for e in examples] + [e.positive for e in examples if e.positive is not None]
-    documents = document_texts(ledger, docids)
+    documents = ledger.documents.texts_by_id(docids)
     queries = query_texts(ledger, [(e.part, e.qid) for e in examples])
     for example in examples:
         example.query_text = queries[example.qid]
         example.text = documents[example.docid]
         if example.positive is not None:
             example.positive_text = documents[example.positive]
-
-
-def document_texts(ledger: Candidates, docids: Iterable[str]) -> dict[str, str]:
-    """Full texts by docid, in one pass over the corpus."""
-    wanted = pa.array(sorted(set(docids)), pa.string())
-    if not len(wanted):
-        return {}
-    texts = ledger.documents.texts(wanted)
-    return dict(zip(wanted.to_pylist(), texts.to_pylist(), strict=True))
 
 
 def query_texts(ledger: Candidates, wanted: Iterable[tuple[str, str]]) -> dict[str, str]:

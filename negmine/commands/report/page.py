@@ -21,7 +21,7 @@ from negmine.commands.report.collect import Facts
 from negmine.commands.report.compare import Comparison
 from negmine.commands.report.examples import Group
 from negmine.commands.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
-from negmine.commands.shortened import short_id
+from negmine.commands.shortened import counted, short_id
 from negmine.stages.stage import STAGES
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
@@ -190,7 +190,7 @@ def _render(template: str, **values: Any) -> str:
         "number": words.number,
         "percent": words.percent,
         "size": words.size,
-        "plural": words.plural,
+        "plural": counted,
         "setting": words.setting,
         "safe_text": words.safe,
         "short_id": short_id,
@@ -388,7 +388,7 @@ def _audit(number: int, name: str, report: dict[str, Any], differs: list[str]) -
 
 
 def _hub_texts(facts: Facts) -> dict[str, str]:
-    return examples.document_texts(facts.ledger, [hub.docid for hub in facts.hubs.top])
+    return facts.ledger.documents.texts_by_id(hub.docid for hub in facts.hubs.top)
 
 
 def _short_texts(facts: Facts) -> dict[str, str]:

@@ -62,14 +62,6 @@ def size(count: float | None) -> str:
     return f"{count:.1f} GiB"
 
 
-def plural(count: int, word: str) -> str:
-    """``1 query``, ``2 queries``."""
-    if count == 1:
-        return f"1 {word}"
-    many = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
-    return f"{count:,} {many}"
-
-
 def setting(value: Any) -> str:
     """A parameter's value."""
     if value is None:

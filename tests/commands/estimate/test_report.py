@@ -9,6 +9,7 @@ import pytest
 
 from negmine.commands.estimate import report
 from negmine.commands.estimate.cost import Cost
+from negmine.log import duration
 
 
 def costs() -> list[Cost]:
@@ -56,7 +57,7 @@ def test_the_json() -> None:
     [(0.04, "0.0 s"), (9.96, "10.0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (7321, "2 h 2 min")],
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert report.duration(seconds) == shown
+    assert duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
