@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,16 @@ def test_the_command_writes_report_table_and_pictures(tmp_path: Path, invoke: In
         ET.parse(out / name)
     again = invoke(*command, "-o", out)
     assert "up to date" in again.stderr
+    told = result.stderr[result.stderr.index("4 settings measured") :]
+    assert told in again.stderr, "what it found is told again"
+    lines = told.split("In the recipe:\n")[1].split("\nall settings")[0]
+    (tmp_path / "found.toml").write_text(
+        "\n".join(line.removeprefix("  ") for line in lines.splitlines())
+    )
+    filtered = invoke(
+        "filter", scored, "-c", tmp_path / "found.toml", "--by", "ce", "-o", tmp_path / "ledger"
+    )
+    assert filtered.exit_code == 0, filtered.stderr
     assert invoke(*command, "--relative-margin", 0.1, "-o", out).exit_code == 6
 
 
@@ -206,6 +217,25 @@ def test_a_json_path_gets_the_report_alone(tmp_path: Path, invoke: Invoke) -> No
     assert result.exit_code == 0, result.stderr
     rows = json.loads(out.read_text())["rows"]
     assert [r["hidden"] for r in rows] == ["random", "biased:bm25"]
+
+
+def test_what_an_audit_warned_of_is_told_again(tmp_path: Path, invoke: Invoke) -> None:
+    single = [[r for r in part if r["docid"][-2:] not in ("01", "02")] for part in random_rows(6)]
+    scored = make_scored(tmp_path, single)
+    command = ("audit", scored, "--by", "ce", "--max-score", 0.5, "-o", tmp_path / "report.json")
+    first, again = invoke(*command), invoke(*command)
+    assert (first.exit_code, again.exit_code) == (0, 0), first.stderr
+    warned = [line for line in first.stderr.splitlines() if line.startswith("warning: ")]
+    assert any("no query has two known positives" in line for line in warned)
+    assert [line for line in again.stderr.splitlines() if line.startswith("warning: ")] == warned
+    assert first.stderr.splitlines()[0] in again.stderr.splitlines(), "the table, too"
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, invoke: Invoke) -> None:
+    scored = make_scored(tmp_path, random_rows(4))
+    result = invoke("audit", scored, "-o", os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json"))
+    assert result.exit_code == 2
+    assert "not valid UTF-8" in result.stderr
 
 
 def test_the_same_audit_is_the_same_bytes(tmp_path: Path, invoke: Invoke) -> None:

@@ -1,15 +1,21 @@
-"""An audit as a table and as JSON."""
+"""An audit as a table and as JSON, and the JSON as an audit again."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from negmine import log
 from negmine.commands.audit.curves import curves
 from negmine.commands.audit.hiding import Scheme
 from negmine.commands.audit.settings import Setting
+from negmine.errors import MissingInputError, UsageError
 from negmine.params.filter import FilterParams
+from negmine.table import artifacts
+from negmine.table.artifacts.reading import Artifact
 
 REPORT = "audit.json"
 
@@ -34,6 +40,29 @@ def row_of(setting: Setting, scheme: Scheme) -> dict[str, Any]:
     }
 
 
+def stored(path: Path) -> tuple[Artifact, dict[str, Any]]:
+    """An audit that was written, a folder or a file, and its report.
+
+    Raises:
+        UsageError: it is no audit.
+        NegmineError: it is missing, damaged or has no report.
+    """
+    as_file = path.is_file()
+    found = (
+        Artifact(path.parent, artifacts.file_manifest(path))
+        if as_file
+        else artifacts.open_artifact(path, ["audit"], purpose="the audit")
+    )
+    if found.stage != "audit":
+        raise UsageError(
+            "is not an audit", where=str(path), hint="Make one with: negmine audit SCORED"
+        )
+    name = path.name if as_file else REPORT
+    if name not in found.files:
+        raise MissingInputError(f"has no {name}", where=str(path), hint="Audit again.")
+    return found, json.loads(found.file(name).read_text(encoding="utf-8"))
+
+
 def as_json(report: dict[str, Any]) -> str:
     """The report as JSON."""
     return log.printable_json(report, indent=1) + "\n"
@@ -49,7 +78,7 @@ def files_of(report: dict[str, Any]) -> dict[str, str]:
     return texts
 
 
-def table(report: dict[str, Any]) -> str:
+def table(report: Mapping[str, Any]) -> str:
     """The report as a table in plain text."""
     queries = report["queries"]
     how = "the only positive hidden of half of them at a time"

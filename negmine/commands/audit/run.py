@@ -13,8 +13,7 @@ it was labelled.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from negmine import log, rules
 from negmine.commands.audit import intervals as estimates
 from negmine.commands.audit.counting import Tally, try_setting
 from negmine.commands.audit.hiding import HELD_OUT, RANDOM, Scheme, mask, queries_of
-from negmine.commands.audit.printing import as_json, files_of, row_of, table
+from negmine.commands.audit.printing import as_json, files_of, row_of, stored, table
 from negmine.commands.audit.settings import VERSION, Setting, settings_of
 from negmine.commands.audit.summary import summary
 from negmine.engine.parts import over_parts
@@ -86,16 +85,17 @@ def run(
         else artifacts.begin(out, plan, replacing=replacing)
     )
     if writer is None:
-        return Outcome(out, {}, up_to_date=True)
+        # What was told when it was made counts as much now.
+        found, report = stored(out)
+        _tell(out, report, found.files, found.warnings)
+        return Outcome(out, dict(found.counts), up_to_date=True, warnings=found.warnings)
     with writer:
         report, warnings = measure(source, settings, audit, teacher)
         counts = {"settings": len(settings), **report["queries"]}
-        files = [str(out)]
+        texts = {out.name: as_json(report)} if as_file else files_of(report)
         if isinstance(writer, artifacts.FileWriter):
-            writer.add_text(as_json(report))
+            writer.add_text(texts[out.name])
         else:
-            texts = files_of(report)
-            files = [str(out / name) for name in texts]
             over_parts(
                 texts.items(),
                 finished=writer.has,
@@ -103,10 +103,17 @@ def run(
                 write=writer.add_text,
             )
         writer.commit(counts, warnings=warnings)
-    log.event(summary(report, files) or table(report), report=report["rows"])
-    for warning in warnings:
-        log.event(warning, level=30)
+    _tell(out, report, texts, warnings)
     return Outcome(out, counts, warnings=warnings)
+
+
+def _tell(
+    out: Path, report: Mapping[str, Any], files: Iterable[str], warnings: Sequence[str]
+) -> None:
+    """The audit in ten lines, or all of it where nothing was swept, and what to be aware of."""
+    where = [str(out if name == out.name else out / name) for name in sorted(files)]
+    log.event(summary(report, where) or table(report), report=report["rows"])
+    log.warn(warnings)
 
 
 def _checked_teacher(source: Artifact, audit: AuditParams) -> str:
@@ -202,7 +209,7 @@ def _tallies(
     work = sum(scheme.runs for scheme in schemes) * len(settings)
     with (
         log.progress("auditing", work, " runs") as bar,
-        _quiet(),
+        log.silenced(),
         tempfile.TemporaryDirectory(prefix="negmine-audit-") as folder,
     ):
         for scheme, seed in [(s, seed) for s in schemes for seed in range(s.runs)]:
@@ -235,14 +242,3 @@ def _files(params: FilterParams) -> dict[str, dict[str, Any]]:
         for name, path in paths.items()
         if isinstance(path, str) and Path(path).is_file()
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the filter's own messages of its many runs to itself."""
-    level = log.logger.level
-    log.logger.setLevel(40)
-    try:
-        yield
-    finally:
-        log.logger.setLevel(level)

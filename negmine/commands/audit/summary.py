@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Tried:
         return -self.worst, self.per_query, hard
 
 
-def tried(report: dict[str, Any]) -> list[Tried]:
+def tried(report: Mapping[str, Any]) -> list[Tried]:
     """The settings of a report that could be measured under every scheme, in its order."""
     by_name: dict[str, list[dict[str, Any]]] = {}
     for row in report["rows"]:
@@ -94,7 +94,7 @@ def cleanest(settings: Sequence[Tried]) -> tuple[Tried, bool]:
     return min(settings, key=lambda t: (t.short, t.worst)), False
 
 
-def summary(report: dict[str, Any], files: Sequence[str]) -> str | None:
+def summary(report: Mapping[str, Any], files: Sequence[str]) -> str | None:
     """The sweep in about ten lines; None where nothing was swept or measured.
 
     Args:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from negmine.commands.audit.printing import REPORT
+from negmine.commands.audit.printing import stored
 from negmine.commands.report import collect, compare, examples, page, slices
-from negmine.errors import MissingInputError, NegmineError, UsageError
+from negmine.errors import NegmineError, UsageError
 from negmine.params import output_affecting
 from negmine.params.commands import ReportParams
 from negmine.stages.outcome import Outcome
@@ -143,33 +142,22 @@ def _audits(params: ReportParams, ledger: Artifact) -> list[Audit]:
     scored = ledger.inputs["scored"]["fingerprint"]
     if params.audit is not None:
         path = Path(params.audit)
-        if path.is_file():
-            found = Artifact(path.parent, artifacts.file_manifest(path))
-        else:
-            found = artifacts.open_artifact(path, ["audit"], purpose="the audit")
-        if found.stage != "audit":
-            raise UsageError(
-                "is not an audit", where=str(path), hint="Make one with: negmine audit SCORED"
-            )
+        found, report = stored(path)
         if found.inputs["scored"]["fingerprint"] != scored:
             raise UsageError(
                 "audited another table than the ledger was filtered from",
                 where=str(path),
                 hint=f"Audit {ledger.inputs['scored']['path']} of the ledger.",
             )
-        return [_audit(path, found, ledger)]
+        return [_audit(path, found, report, ledger)]
     return [
-        _audit(path, found, ledger)
+        _audit(path, *stored(path), ledger)
         for path, found in _beside(ledger)
         if found.stage == "audit" and found.inputs.get("scored", {}).get("fingerprint") == scored
     ]
 
 
-def _audit(path: Path, found: Artifact, ledger: Artifact) -> Audit:
-    name = REPORT if path.is_dir() else path.name
-    if name not in found.files:
-        raise MissingInputError(f"has no {name}", where=str(path), hint="Audit again.")
-    report = json.loads(found.file(name).read_text(encoding="utf-8"))
+def _audit(path: Path, found: Artifact, report: dict[str, Any], ledger: Artifact) -> Audit:
     audited, mine = found.params["filter"], ledger.params
     # What the filter itself chose, the audit's manifest leaves open.
     differs = [
