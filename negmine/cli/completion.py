@@ -5,6 +5,7 @@ Each takes what is typed so far and never fails: a shell shows nothing where not
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,9 @@ def recipes(incomplete: str) -> list[str]:
     """Recipes of negmine's by name, and TOML files where the typed path leads."""
     from negmine import recipe
 
-    files = Path().glob(f"{incomplete}*.toml") if not incomplete.startswith("/") else ()
-    folder = str(Path(incomplete).parent) if "/" in incomplete else ""
-    named = [str(path) for path in sorted(files)]
-    shipped = [] if folder else sorted(recipe.shipped())
-    return [name for name in (*named, *shipped) if name.startswith(incomplete)]
+    # As it was typed: a leading ./ stays, and what looks like a pattern is a name.
+    files = sorted(glob.glob(f"{glob.escape(incomplete)}*.toml"))
+    return [*files, *(name for name in sorted(recipe.shipped()) if name.startswith(incomplete))]
 
 
 def layouts(incomplete: str) -> list[str]:

@@ -56,6 +56,10 @@ def test_completion_of_recipes_formats_and_scores(
     made = completed("bash", "negmine run sim").split()
     assert made == ["simple.toml", "simans", "simans-code", "simans-msmarco"]
     assert completed("bash", "negmine filter x -c conf").split() == ["conformal"]
+    for typed in ("./sim", f"{tmp_path}/sim"):
+        assert completed("bash", f"negmine run {typed}").split() == [f"{typed}ple.toml"]
+    for typed in ("**x", "[sim"):
+        assert completed("bash", f"negmine run {typed}").split() == []
     assert completed("bash", "negmine export x --format pylate").split()[0].startswith("pylate")
     chain = ROOT / "tests" / "data" / "chain" / "made" / "scored"
     for option in ("--by", "--rank-by"):
