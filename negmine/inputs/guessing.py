@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from negmine import log
 from negmine.errors import InvalidDataError, MissingInputError, NegmineError, UsageError
-from negmine.inputs import saved
+from negmine.inputs import catalogues, saved
 from negmine.inputs.chunks import NoColumnError
 from negmine.inputs.columns import shell_word
 from negmine.inputs.dispatch import Sample, header, sample
@@ -24,6 +24,8 @@ from negmine.inputs.suspects import names_another
 from negmine.inputs.trial import NO_POSITIVES, Counted, try_out
 
 _ROLES = ("pairs", "qrels", "run", "corpus", "queries")
+#: The inputs that a collection holds.
+_COLLECTION = ("corpus", "queries", "qrels")
 _QUERY_NAME = re.compile(r"quer|topic|question", re.IGNORECASE)
 _CORPUS_NAME = re.compile(r"corpus|collection|doc|passage", re.IGNORECASE)
 #: Ids that are looked at to tell documents from queries.
@@ -32,9 +34,9 @@ IDS = 8192
 _SPLITS = ("train", "training", "dev", "validation", "valid", "val", "test", "eval")
 #: Files of a pattern that are looked at.
 _LOOKED_AT = 16
-#: A column name; what looks different is a first record.
 #: More words than these are a text, not a column's name.
 _NAME_WORDS = 4
+#: A column name; what looks different is a first record.
 _COLUMN_NAME = re.compile(r"[^\W\d][\w.-]*( [\w.-]+){0,2}")
 
 
@@ -112,7 +114,11 @@ def _sampled(role: str, spec: str, columns: Mapping[str, str]) -> Sample:
 
 
 def mapping(entries: Sequence[str]) -> dict[str, str]:
-    """``--column`` as target to source."""
+    """``--column`` as target to source.
+
+    Raises:
+        UsageError: an entry of another form, or a target named twice.
+    """
     found = {}
     for entry in entries:
         target, equals, source = entry.removeprefix("pairs.").partition("=")
@@ -120,18 +126,19 @@ def mapping(entries: Sequence[str]) -> dict[str, str]:
             raise UsageError(
                 f"--column {entry!r} is not TARGET=SOURCE", hint="For example: --column query=q"
             )
+        if target in found:
+            raise UsageError(f"--column names '{target}' twice", hint="Name it once.")
         found[target] = source
     return found
 
 
 def look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
     """What a file, a folder or an id seems to hold."""
-    if spec.startswith("ir_datasets:"):
-        found = [_fitting(role, spec) for role in ("corpus", "queries", "qrels")]
+    if spec.startswith(catalogues.PREFIX):
         return [
             Guess(role, spec, "the collection has it")
-            for role, sampled in zip(("corpus", "queries", "qrels"), found, strict=True)
-            if sampled is not None
+            for role in _COLLECTION
+            if _fitting(role, spec) is not None
         ]
     place, selection = opened(spec)
     if selection is not None or not place.is_dir():
@@ -140,8 +147,8 @@ def look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
             return _pattern(spec, several, columns)
         names = _header(spec)
         if is_bundle(names):
-            roles = ("corpus", "queries", "qrels")
-            return [Guess(role, spec, "one object holds all three", named=True) for role in roles]
+            why = "one object holds all three"
+            return [Guess(role, spec, why, named=True) for role in _COLLECTION]
         guess = _file(spec, columns)
         if guess is None:
             if not names:
@@ -159,7 +166,7 @@ def look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
         return [replace(guess, named=True) for guess in _saved(spec, columns)]
     inside = contents(place)
     if inside is None:
-        beir = [_of_folder(role, spec) for role in ("corpus", "queries", "qrels")]
+        beir = [_of_folder(role, spec) for role in _COLLECTION]
         found_roles = [guess for guess in beir if guess is not None]
         if found_roles and found_roles[0].role == "corpus":
             return [replace(guess, named=True) for guess in found_roles]
@@ -376,14 +383,13 @@ def _unknown_names(spec: str) -> Guess | None:
         return None
     asking = [name for name in texts if _QUERY_NAME.search(name)]
     if len(texts) > 2 or len(asking) != 1:
-        # What is called a label, a score or negatives is neither, where enough is left.
         first, second = _likely(texts, words, asking)
         raise UnclearError(
             "which of its texts is the query and which is the positive is not told by names: "
             f"{', '.join(texts)}",
             where=spec,
-            hint=f"Say it: negmine init {spec} --column {shell_word(f'query={first}')} --column "
-            f"{shell_word(f'positive={second}')}, or the other way round.",
+            hint=f"Say it: negmine init {shell_word(spec)} --column {shell_word(f'query={first}')} "
+            f"--column {shell_word(f'positive={second}')}, or the other way round.",
         )
     (query,) = asking
     (positive,) = (name for name in texts if name != query)

@@ -44,7 +44,7 @@ def check_all(params: Any) -> None:
 
 
 def told(metadata: Mapping[str, Any]) -> str:
-    """The range in words, such as ``above 0 and at most 1``; empty where there is none."""
+    """The range in words, such as ``above 0 and at most 1``; without one that of integers."""
     words = {"minimum": "at least", "above": "above", "maximum": "at most", "below": "below"}
     ends = [f"{word} {metadata[end]:g}" for end, word in words.items() if metadata[end] is not None]
     return " and ".join(ends) or f"at most {LARGEST_INT}"

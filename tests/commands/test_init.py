@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -283,6 +284,26 @@ def test_recipes_of_two_names_do_not_share_a_work_folder(invoke: Invoke) -> None
         assert invoke("init", name, "-o", out).exit_code == 0
     works = [recipe.load(path).work for path in ("books.toml", "recipe.toml", "sub/poems.v2.toml")]
     assert works == ["work/books", "work/mine", "sub/work/poems.v2"]
+
+
+def test_the_commands_that_it_tells_are_ones_for_a_shell(invoke: Invoke) -> None:
+    name = documents("my pairs.jsonl", {"left": f"{LONG} a", "right": f"{LONG} b"})
+    told = invoke("init", name).stderr
+    (advice,) = (line for line in told.splitlines() if "negmine init" in line)
+    words = shlex.split(advice.partition("negmine ")[2].partition(", or")[0])
+    made = invoke(*words, "-o", "my recipe.toml")
+    assert made.exit_code == 0, made.output
+    assert "negmine run 'my recipe.toml'" in made.stderr
+    assert recipe.load("my recipe.toml").work == "work/my recipe"
+
+
+def test_a_field_that_is_named_twice_is_refused(invoke: Invoke) -> None:
+    name = documents("p.jsonl", {"left": LONG, "right": LONG, "third": LONG})
+    asked = ("--column", "query=left", "--column", "positive=right")
+    result = invoke("init", name, *asked, "--column", "pairs.query=third")
+    assert result.exit_code == UsageError.exit_code
+    assert "--column names 'query' twice" in result.stderr
+    assert not Path("recipe.toml").exists()
 
 
 def test_an_encoder_of_ones_own(invoke: Invoke) -> None:

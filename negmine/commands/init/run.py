@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from negmine.commands.init.rule import recommended
 from negmine.commands.init.writing import recipe_text, work_of
 from negmine.errors import ConflictError, UsageError
 from negmine.inputs import beside, catalogues, places
+from negmine.inputs.columns import shell_word
 from negmine.inputs.guessing import Guess, accounted, look, mapping, tried
 from negmine.table import writers
 
@@ -48,22 +49,7 @@ def run(
     """
     if out != "-" and Path(out).exists() and not force:
         raise ConflictError("exists already", where=out, hint="Give --force, or another -o.")
-    guesses: list[Guess] = []
-    columns = mapping(column)
-    for spec in specs or ["."]:
-        if spec == "-":
-            raise UsageError(
-                "standard input cannot stand in a recipe",
-                hint="Name a file; negmine run recipe.toml --pairs - puts another in its place.",
-            )
-        if places.is_url(spec) and places.redacted(spec) != spec:
-            raise UsageError(
-                "the address holds a password or a key, which would stand in the recipe",
-                where=places.redacted(spec),
-                hint="Keep it in the environment, as your storage's manual tells.",
-            )
-        guesses += look(spec, columns)
-    chosen = one_per_role(guesses)
+    chosen = one_per_role(_guesses(specs or ["."], mapping(column)))
     for guess in chosen.values():
         named = ", ".join(guess.specs)
         log.event(f"{guess.role}: {named} ({guess.why})", role=guess.role, input=named)
@@ -91,8 +77,31 @@ def run(
         sys.stdout.write(text)
         return
     writers.write_new_text(Path(out), text, replace=force)
-    log.event(f"wrote {out}: read it, then: negmine run {out}")
+    log.event(f"wrote {out}: read it, then: negmine run {shell_word(out)}")
     print(out, flush=True)
+
+
+def _guesses(specs: Sequence[str], columns: Mapping[str, str]) -> list[Guess]:
+    """What the inputs seem to be.
+
+    Raises:
+        UsageError: one that must not, or cannot, stand in a recipe.
+    """
+    guesses: list[Guess] = []
+    for spec in specs:
+        if spec == "-":
+            raise UsageError(
+                "standard input cannot stand in a recipe",
+                hint="Name a file; negmine run recipe.toml --pairs - puts another in its place.",
+            )
+        if places.is_url(spec) and places.redacted(spec) != spec:
+            raise UsageError(
+                "the address holds a password or a key, which would stand in the recipe",
+                where=places.redacted(spec),
+                hint="Keep it in the environment, as your storage's manual tells.",
+            )
+        guesses += look(spec, columns)
+    return guesses
 
 
 def _beside(guess: Guess, folder: str) -> Guess:
