@@ -67,17 +67,7 @@ def run(
     )
     teacher = _checked_teacher(source, audit)
     settings = settings_of(params, audit.sweep, source)
-    plan = Plan(
-        "audit",
-        VERSION,
-        {
-            "filter": output_affecting(params),
-            "audit": output_affecting(audit),
-            "code": [rules.VERSION, filtering.VERSION, *rules.identities(params)],
-        },
-        artifacts={"scored": source},
-        files=_files(params),
-    )
+    plan = _plan(params, audit, source)
     as_file = out.suffix == ".json"
     writer = (
         artifacts.begin_file(out, plan, replacing=replacing)
@@ -105,6 +95,20 @@ def run(
         writer.commit(counts, warnings=warnings)
     _tell(out, report, texts, warnings)
     return Outcome(out, counts, warnings=warnings)
+
+
+def _plan(params: FilterParams, audit: AuditParams, source: Artifact) -> Plan:
+    return Plan(
+        "audit",
+        VERSION,
+        {
+            "filter": output_affecting(params),
+            "audit": output_affecting(audit),
+            "code": [rules.VERSION, filtering.VERSION, *rules.identities(params)],
+        },
+        artifacts={"scored": source},
+        files=_files(params),
+    )
 
 
 def _tell(
