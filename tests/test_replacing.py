@@ -267,7 +267,15 @@ def test_rerank_alone_says_that_force_keeps_the_scores(
     assert invoke(*command, "--force").exit_code == 0
     (aside,) = work.glob("scored-*")
     assert parts(aside) == first
-    told = invoke(*command[:-4], "-o", "work/scored", "--rebuild").stderr
+    shutil.rmtree(work / "scored")
+    again = [*command[:-4], "-o", "work/scored"]
+    dry = invoke(*again, "--dry-run", "--json")
+    assert json.loads(dry.stdout)["stages"][0]["state"] == "up to date"
+    assert "taken back from" in invoke(*again).stderr
+    assert parts(work / "scored") == first
+    assert not list(work.glob("scored-*"))
+    assert invoke(*command, "--rebuild").exit_code == 0
+    told = invoke(*again, "--rebuild").stderr
     assert "replacing work/scored (top: 5 -> not set)" in told
 
 

@@ -10,7 +10,7 @@ import pytest
 from negmine.commands import estimate
 from negmine.params import values
 from negmine.stages.stage import STAGES, chain
-from negmine.table.artifacts import reading
+from negmine.table.artifacts import Replace, reading
 from tests.conftest import Invoke
 
 
@@ -56,4 +56,4 @@ def test_help_tells_what_a_row_says(invoke: Invoke, name: str) -> None:
 def test_a_stage_without_what_it_reads_is_no_silent_run(name: str) -> None:
     stage = STAGES[name]
     with pytest.raises(ValueError, match="reads an artifact"):
-        stage.run(values.build(stage.params, {}, {}), None, Path("out"), False)
+        stage.run(values.build(stage.params, {}, {}), None, Path("out"), Replace.NOTHING)

@@ -7,6 +7,7 @@ finds it there and takes it back, finished or not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,21 @@ def free_name(path: Path, fingerprint: str) -> Path:
 
 def found_aside(path: Path, plan: Plan, replacing: Replace) -> Path | None:
     """Where :func:`exchange` would take the artifact of this plan from, if anywhere."""
-    if replacing not in (Replace.OTHER, Replace.DAMAGED):
+    if replacing is Replace.ALL:
         return None
     kept, held = kept_name(path, plan.fingerprint), worth_keeping(path)
-    if held is not None and held["fingerprint"] == plan.fingerprint:
+    if held is not None and not steps_aside(held, plan, replacing):
         return None
     if held is None and disk.exists(path) and not _is_bare(path):
         return None
     found = worth_keeping(kept)
     return kept if found is not None and found["fingerprint"] == plan.fingerprint else None
+
+
+def steps_aside(held: Mapping[str, Any], plan: Plan, replacing: Replace) -> bool:
+    """Whether what is worth keeping has to leave its place for a plan, and may."""
+    may = Replace.NOTHING < replacing < Replace.ALL
+    return may and bool(held["fingerprint"] != plan.fingerprint)
 
 
 def exchange(path: Path, plan: Plan, replacing: Replace) -> None:
@@ -52,10 +59,8 @@ def exchange(path: Path, plan: Plan, replacing: Replace) -> None:
     Raises:
         ConflictError: another process is writing it.
     """
-    if replacing not in (Replace.OTHER, Replace.DAMAGED):
-        return
     kept, held = found_aside(path, plan, replacing), worth_keeping(path)
-    if held is not None and held["fingerprint"] != plan.fingerprint:
+    if held is not None and steps_aside(held, plan, replacing):
         target = free_name(path, held["fingerprint"])
         _move(path, target)
         event(

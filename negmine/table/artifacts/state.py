@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from negmine.errors import ConflictError, InvalidDataError
 from negmine.table.artifacts import disk
-from negmine.table.artifacts.aside import found_aside, free_name, worth_keeping
+from negmine.table.artifacts.aside import found_aside, free_name, steps_aside, worth_keeping
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
@@ -63,7 +63,7 @@ def state_of(
     The files of an interrupted run are counted as their journal records them; ``begin`` checks
     their digests too.
     """
-    if keep and Replace.NOTHING < replacing < Replace.ALL and not lock_is_held(path):
+    if keep and replacing is not Replace.ALL and not lock_is_held(path):
         return _state_of_kept(path, plan, replacing)
     return _state(path, plan, replacing, keep)
 
@@ -73,10 +73,10 @@ def _state_of_kept(path: Path, plan: Plan, replacing: Replace) -> State:
     aside, held = found_aside(path, plan, replacing), worth_keeping(path)
     if aside is not None:
         return dataclasses.replace(_state(aside, plan, replacing), aside=aside)
-    if held is not None and held["fingerprint"] != plan.fingerprint:
+    if held is not None and steps_aside(held, plan, replacing):
         kept = free_name(path, held["fingerprint"])
         return State("start", reason=f"what is there is kept as {kept}")
-    state = _state(path, plan, replacing)
+    state = _state(path, plan, replacing, keep=True)
     manifest = load_json(path / MANIFEST)
     if state.kind == "start" and manifest is not None:
         # It is damaged, and continued from what is whole.
