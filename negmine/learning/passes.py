@@ -85,9 +85,6 @@ def _margins(tables: Tables, params: FilterParams, by: str) -> np.ndarray:
     return np.sort(np.concatenate(found))
 
 
-# --- the conformal bound ----------------------------------------------------------------------
-
-
 def fit_bound(tables: Tables, params: FilterParams, by: str) -> Bound:
     """Calibrate ``--max-fn-rate``.
 

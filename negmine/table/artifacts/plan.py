@@ -69,9 +69,6 @@ def external_input(path: Path, known: Mapping[str, Any] | None) -> dict[str, Any
     return record
 
 
-# --- plans ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Plan:
     """What an artifact will be made from: enough to know whether it is there already.

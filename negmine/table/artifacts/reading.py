@@ -48,8 +48,9 @@ _MADE_FROM = {
     "index": "documents",
 }
 
-
-# --- reading ----------------------------------------------------------------------------------
+#: Bytes of a file whose digest takes a while.
+_LARGE = 256 << 20
+_verified: set[tuple[str, int, int, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -253,11 +254,6 @@ class Artifact:
                         hint="Remove it, unless it is yours.",
                     )
         return len(self.files)
-
-
-#: Bytes of a file whose digest takes a while.
-_LARGE = 256 << 20
-_verified: set[tuple[str, int, int, str]] = set()
 
 
 def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact) -> None:

@@ -1,4 +1,4 @@
-"""Artifacts: folders of parts with a manifest. The only module that writes results.
+"""Writing artifacts: folders of parts with a manifest, and how an interrupted run goes on.
 
 A run in progress keeps ``_journal.jsonl`` in the folder: its first line says what is being made
 (the fingerprint), each further line records one finished part with its digest and its counts. The
@@ -60,9 +60,6 @@ from negmine.table.artifacts.state import continues, is_made, recorded_lines, re
 #: Finished parts wait at most so long, and so many bytes of them, to be flushed together.
 _SETTLE_SECONDS = 1.0
 _SETTLE_BYTES = 64 << 20
-
-
-# --- writing ----------------------------------------------------------------------------------
 
 
 class Writer:
