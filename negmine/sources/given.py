@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources.base import Asked, Capabilities, Hits, Source
 from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.sources.listed import Listed
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.ranking import positions_in_group
 
 #: What the source is called.
 NAME = "given"
@@ -37,48 +37,24 @@ class Given:
 
     def __init__(self, table: pa.Table) -> None:
         table = table.combine_chunks()
-        self._qids = table.column("qid").combine_chunks().unique()
-        self._docids = table.column("docid").combine_chunks().unique()
-        query = pc.index_in(table.column("qid"), value_set=self._qids).to_numpy()
+        qids = table.column("qid").combine_chunks().unique()
+        docids = table.column("docid").combine_chunks().unique()
+        query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
+        doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
+        score = table.column("score").cast(pa.float32()).to_numpy().astype(np.float32)
         order = np.argsort(query, kind="stable")
-        self._query = query[order].astype(np.int64)
-        doc = pc.index_in(table.column("docid"), value_set=self._docids).to_numpy()
-        self._doc = doc[order].astype(np.int64)
-        score = table.column("score").cast(pa.float32()).to_numpy()
-        self._score = score[order].astype(np.float32)
-        negative = table.column("negative").to_numpy()[order]
-        self._negatives = np.flatnonzero(negative)
-        pair = self._query * (len(self._docids) + 1) + self._doc
-        self._by_pair = np.argsort(pair)
-        self._pairs = pair[self._by_pair]
+        ranked = order[table.column("negative").to_numpy()[order]]
+        self._all, self._negatives = (
+            Listed(qids, docids, query[rows], doc[rows], score[rows]) for rows in (order, ranked)
+        )
 
     def search(self, asked: Asked, k: int) -> Hits:
         """The given negatives of each query id, in their order; a score may be NaN."""
-        codes = self._codes(asked)
-        held = self._query[self._negatives]
-        starts = np.searchsorted(held, codes)
-        lengths = np.searchsorted(held, codes, side="right") - starts
-        query = np.repeat(np.arange(len(asked), dtype=np.int32), lengths)
-        rows = self._negatives[np.repeat(starts, lengths) + positions_in_group(query) - 1]
-        return Hits(
-            query=query, docid=self._docids.take(pa.array(self._doc[rows])), score=self._score[rows]
-        )
+        return self._negatives.search(asked)
 
     def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair; NaN where the set tells none."""
-        doc = pc.fill_null(pc.index_in(docids, value_set=self._docids), -1).to_numpy()
-        wanted = self._codes(asked)[query] * (len(self._docids) + 1) + doc
-        result = np.full(len(query), np.nan, dtype=np.float32)
-        if len(self._pairs):
-            at = np.minimum(np.searchsorted(self._pairs, wanted), len(self._pairs) - 1)
-            found = (self._pairs[at] == wanted) & (doc >= 0)
-            result[found] = self._score[self._by_pair[at[found]]]
-        return result
-
-    def _codes(self, asked: Asked) -> np.ndarray:
-        """Number of each query id; one without anything given has a number without rows."""
-        found = pc.index_in(asked.qids, value_set=self._qids)
-        return pc.fill_null(found, len(self._qids)).to_numpy().astype(np.int64)
+        return self._all.score(asked, query, docids)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -11,14 +11,14 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources.base import Asked, Capabilities, Hits, Source
 from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.sources.listed import Listed
 from negmine.sources.union import Judgements
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.ranking import positions_in_group, rank_order, string_codes
+from negmine.table.ranking import rank_order, string_codes
 
 NAME = "judged"
 
@@ -40,27 +40,17 @@ class Judged:
         docid = judgements.docid.take(pa.array(rows))
         query = judgements.query[rows].astype(np.int64)
         order = rank_order(query, judgements.grade[rows], string_codes(docid)[0])
-        self._qids = qids
-        self._query = query[order]
-        self._docid = docid.take(pa.array(order))
+        docid = docid.take(pa.array(order))
+        nothing = np.full(len(order), np.nan, dtype=np.float32)
+        self._listed = Listed(qids, docid, query[order], np.arange(len(order)), nothing)
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._query)
+        return len(self._listed)
 
     def search(self, asked: Asked, k: int) -> Hits:
         """At most k of each query id."""
-        found = pc.index_in(asked.qids, value_set=self._qids)
-        codes = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-        starts = np.searchsorted(self._query, codes)
-        lengths = np.minimum(np.searchsorted(self._query, codes, side="right") - starts, k)
-        query = np.repeat(np.arange(len(asked), dtype=np.int32), lengths)
-        rows = np.repeat(starts, lengths) + positions_in_group(query) - 1
-        return Hits(
-            query=query,
-            docid=self._docid.take(pa.array(rows)),
-            score=np.full(len(rows), np.nan, dtype=np.float32),
-        )
+        return self._listed.search(asked, k)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -19,9 +19,10 @@ from negmine.params.values import named
 from negmine.sources import run_order
 from negmine.sources.base import Asked, Hits, Source
 from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.sources.listed import Listed
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents
-from negmine.table.ranking import group_starts, positions_in_group, string_codes
+from negmine.table.ranking import group_starts, string_codes
 
 
 class RunFile:
@@ -36,54 +37,18 @@ class RunFile:
         warnings: the losses in words.
     """
 
-    def __init__(
-        self,
-        qids: pa.Array,
-        docids: pa.Array,
-        hits: tuple[np.ndarray, np.ndarray, np.ndarray],
-        counts: dict[str, int],
-        warnings: list[str],
-    ) -> None:
-        self._qids = qids
-        self._docids = docids
-        self._query, self._doc, self._score = hits
+    def __init__(self, listed: Listed, counts: dict[str, int], warnings: list[str]) -> None:
+        self._listed = listed
         self.counts = counts
         self.warnings = warnings
 
     def search(self, asked: Asked, k: int) -> Hits:
         """The k best documents of each query id, in the run's order; a score may be NaN."""
-        codes = self._codes(asked)
-        starts, stops = (
-            np.searchsorted(self._query, codes),
-            np.searchsorted(self._query, codes, side="right"),
-        )
-        lengths = np.minimum(stops - starts, k)
-        query = np.repeat(np.arange(len(asked), dtype=np.int32), lengths)
-        rows = np.repeat(starts, lengths) + positions_in_group(query) - 1
-        return Hits(
-            query=query,
-            docid=self._docids.take(pa.array(self._doc[rows])),
-            score=self._score[rows],
-        )
+        return self._listed.search(asked, k)
 
     def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair; NaN where the run does not hold it."""
-        doc = pc.fill_null(pc.index_in(docids, value_set=self._docids), -1).to_numpy()
-        width = len(self._docids) + 1
-        held = self._query * width + self._doc
-        order = np.argsort(held)
-        wanted = self._codes(asked)[query] * width + doc
-        at = np.minimum(np.searchsorted(held[order], wanted), max(0, len(held) - 1))
-        result = np.full(len(query), np.nan, dtype=np.float32)
-        if len(held):
-            found = (held[order[at]] == wanted) & (doc >= 0)
-            result[found] = self._score[order[at[found]]]
-        return result
-
-    def _codes(self, asked: Asked) -> np.ndarray:
-        """Number of each query id; one that the run does not know gets a number without rows."""
-        found = pc.index_in(asked.qids, value_set=self._qids)
-        return pc.fill_null(found, len(self._qids)).to_numpy().astype(np.int64)
+        return self._listed.score(asked, query, docids)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -164,7 +129,8 @@ def open_run(
     if found.told is not None:
         warnings.insert(0, _told_of_order(found.told, reading.distance))
     scored = score[order] if found.scored and score is not None else np.full(len(order), np.nan)
-    return RunFile(qids, distinct, (query, doc[order], scored.astype(np.float32)), counts, warnings)
+    listed = Listed(qids, distinct, query, doc[order], scored.astype(np.float32))
+    return RunFile(listed, counts, warnings)
 
 
 def _told_of_order(told: str, distance: bool) -> str:

@@ -110,6 +110,30 @@ def test_what_breaks_is_raised_and_what_was_made_before_is_written(overlap: bool
     assert written == ["a", "b"]
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("full", ["a", "c", "d"])
+def test_what_cannot_be_written_is_raised_and_not_taken_for_written(
+    full: str, overlap: bool
+) -> None:
+    written: list[str] = []
+
+    def write(name: str, made: str) -> None:
+        if name == full:
+            raise OSError("full")
+        written.append(name)
+
+    with pytest.raises(OSError, match="full"):
+        over_parts(
+            [(name, None) for name in "abcd"],
+            finished=lambda name: False,
+            make=lambda _, name, __: name,
+            write=write,
+            overlap=overlap,
+        )
+    assert written[: "abcd".index(full)] == list("abcd"[: "abcd".index(full)])
+    assert full not in written
+
+
 @given(st.lists(st.integers(0, 9)), st.integers(1, 12))
 def test_groups_keep_all_in_order_and_hold_what_fits(sizes: list[int], most: int) -> None:
     found = list(groups(sizes, int, most))
