@@ -17,6 +17,7 @@ import pyarrow as pa
 from negmine.errors import UsageError
 from negmine.inputs.chunks import Chunk
 from negmine.inputs.columns import shell_word, short
+from negmine.inputs.label_words import folded
 
 #: What is read in place of a label whose documents are left out.
 LEFT_OUT: Any = object()
@@ -137,7 +138,7 @@ def _folded(value: Any) -> str:
         return f"{number}"
     if not isinstance(value, str):
         return ""
-    return " ".join(value.strip().casefold().replace("_", " ").replace("-", " ").split())
+    return folded(value)
 
 
 def _number(value: float | str) -> float | None:

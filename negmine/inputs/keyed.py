@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from negmine.inputs.columns import shell_word
 from negmine.inputs.kinds import CORPUS, QRELS, QUERIES, Input
 
 #: The field of ours that a key is.
@@ -87,5 +88,5 @@ def told(kind: Input, row: Mapping[str, Any], name: str) -> str:
         return ""
     return (
         " If its fields are ids, each with a text: "
-        f"jq -c 'to_entries[] | {{_id: .key, text: .value}}' {name} > records.jsonl"
+        f"jq -c 'to_entries[] | {{_id: .key, text: .value}}' {shell_word(name)} > records.jsonl"
     )

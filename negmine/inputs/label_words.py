@@ -26,13 +26,18 @@ _DENIED = ("not ", "non ", "non")
 FIELDS = frozenset(("label", "grade"))
 
 
+def folded(word: str) -> str:
+    """A label without what does not tell it from others: case, ``_`` and ``-``, blanks."""
+    return " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
+
+
 def label_number(word: str) -> float | None:
     """1 for a word that says relevant, 0 for one that says not; None for any other.
 
     >>> label_number("Not_Relevant"), label_number("YES"), label_number("neutral")
     (0.0, 1.0, None)
     """
-    told = " ".join(word.strip().casefold().replace("_", " ").replace("-", " ").split())
+    told = folded(word)
     if told in _RELEVANT:
         return 1.0
     denied = any(told.removeprefix(no) in _RELEVANT for no in _DENIED if told.startswith(no))

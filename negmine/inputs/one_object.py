@@ -11,7 +11,7 @@ from typing import Any
 
 from negmine.errors import InvalidDataError
 from negmine.inputs import keyed
-from negmine.inputs.columns import Columns
+from negmine.inputs.columns import Columns, shell_word
 from negmine.inputs.kinds import PAIRS, Input, known_names
 from negmine.inputs.sets import names_known
 
@@ -96,5 +96,5 @@ def _refuse_wrapped(record: dict[str, Any], known: Collection[str], name: str) -
     raise InvalidDataError(
         f"the records are in the field '{lists[0]}' of one object",
         where=name,
-        hint=f"Take them out: jq -c '.\"{lists[0]}\"[]' {name} > records.jsonl",
+        hint=f"Take them out: jq -c '.\"{lists[0]}\"[]' {shell_word(name)} > records.jsonl",
     )

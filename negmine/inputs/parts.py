@@ -89,6 +89,10 @@ def _ending(name: str) -> str | None:
     return max((e for e in endings() if name.endswith(e)), key=len, default=None)
 
 
+def _stem(name: str) -> str:
+    return name.removesuffix(_ending(name) or "")
+
+
 def _table(stem: str) -> str:
     """The table that a file of this name is of."""
     shard = _SHARD.fullmatch(stem)
@@ -128,7 +132,7 @@ def check_complete(table: Table) -> list[str]:
 
 
 def _shard(name: str) -> re.Match[str] | None:
-    return _SHARD.fullmatch(name.removesuffix(_ending(name) or ""))
+    return _SHARD.fullmatch(_stem(name))
 
 
 def missing_shards(names: Sequence[str]) -> list[str]:
@@ -155,7 +159,7 @@ def missing_shards(names: Sequence[str]) -> list[str]:
 
 def _gaps(names: Sequence[str]) -> list[str]:
     """Numbers that parts between the first and the last do not have."""
-    parts = [_PART.fullmatch(name.removesuffix(_ending(name) or "")) for name in names]
+    parts = [_PART.fullmatch(_stem(name)) for name in names]
     numbers = {int(part[1]) for part in parts if part}
     if len(numbers) < 2:
         return []
@@ -170,7 +174,7 @@ def _few(names: Sequence[str]) -> str:
 
 def _unread(table: Table, beside: Iterable[str]) -> list[str]:
     """Files that are called like a table's, and whose format or compression is not known."""
-    of_table = {_table(name.removesuffix(_ending(name) or "")) for name in table.names}
+    of_table = {_table(_stem(name)) for name in table.names}
     names = [
         name
         for name in beside

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from negmine.errors import InvalidDataError, NegmineError
+from negmine.inputs.columns import shell_word
 from negmine.inputs.lines import MARKS, Layer, Text, beginning, open_bytes
 from negmine.inputs.places import Place, file_errors
 
@@ -229,5 +230,5 @@ def mend_encoding(byte: int, name: str) -> str:
         shown = ""
     return (
         f"Save the file as UTF-8. If all of it is in Windows-1252, as Excel's CSV is{shown}: "
-        f"iconv -f WINDOWS-1252 -t UTF-8 {name} > NEW"
+        f"iconv -f WINDOWS-1252 -t UTF-8 {shell_word(name)} > NEW"
     )

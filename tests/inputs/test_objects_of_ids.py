@@ -121,3 +121,9 @@ def test_a_record_alone_is_a_record(tmp_path: Path) -> None:
     result = command("index", "--corpus", file, "-o", tmp_path / "index")
     assert result.exit_code == 0, result.output
     assert [row["docid"] for row in rows(tmp_path / "index" / "documents")] == ["d1"]
+
+
+def test_the_command_that_takes_records_out_is_one_for_a_shell(tmp_path: Path) -> None:
+    wrapped = written(tmp_path / "my corpus.json", {"records": [{"_id": "d0", "text": "a"}]})
+    told = command("index", "--corpus", wrapped, "--no-bm25", "-o", tmp_path / "index").stderr
+    assert f"jq -c '.\"records\"[]' '{wrapped}' > records.jsonl" in told
