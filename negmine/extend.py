@@ -16,6 +16,7 @@ from negmine.errors import (
 )
 from negmine.formats.base import Chosen, Column, Examples, Format, Measure, Options
 from negmine.formats.rows import left_out, per_query
+from negmine.models.checkpoint import Checkpoint
 from negmine.params.export import ExportParams
 from negmine.params.filter import FilterParams
 from negmine.params.rerank import RerankParams
@@ -39,6 +40,7 @@ __all__ = [
     "Asked",
     "Border",
     "Capabilities",
+    "Checkpoint",
     "Chosen",
     "Column",
     "Documents",

@@ -21,7 +21,7 @@ QUERIES, DOCUMENTS = 24, 6
 JUDGE = """
 import numpy as np
 import pyarrow as pa
-from negmine.extend import Scores
+from negmine.extend import InvalidDataError, Scores
 
 class Judge:
     def __init__(self, argument):
@@ -55,13 +55,33 @@ class Judge:
 
 def load(argument, params, prompts):
     return Judge(argument)
+
+class Slow:
+    def score(self, queries, documents, pairs, progress=None):
+        raise AssertionError("score_on is there")
+
+    def score_on(self, queries, documents, pairs, progress, checkpoint):
+        out = np.full(len(pairs), np.nan, dtype=np.float32)
+        done = checkpoint.restore(out)
+        for number, row in enumerate(np.flatnonzero(~done)):
+            if number == len(out) // 3 and not done.any():
+                raise InvalidDataError("the service is gone")
+            out[row] = len(documents[pairs[row, 1]]) + (1000 if done.any() else 0)
+            checkpoint.add(np.array([row]))
+        return out
+
+    def describe(self):
+        return {"kind": "slow"}
+
+def load_slow(argument, params, prompts):
+    return Slow()
 """
 
 
 @pytest.fixture
 def candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Path:
     """What a run found, of a corpus without any index; and another package's scorer."""
-    point = {"negmine.scorers": {"judge": "their_judge:load"}}
+    point = {"negmine.scorers": {"judge": "their_judge:load", "slow": "their_judge:load_slow"}}
     project = {"name": "theirs", "version": "1", "entry-points": point}
     install(tmp_path / "site", monkeypatch, project, {"their_judge": JUDGE})
     data = make_data(tmp_path / "data")
@@ -182,3 +202,19 @@ def test_a_scorer_of_one_score_declares_nothing() -> None:
     assert not isinstance(Plain(), HasColumns)
     assert isinstance(Telling(), HasColumns)
     assert Scores(np.zeros(1)).columns == {}
+
+
+def test_one_that_goes_on_makes_no_row_twice(
+    candidates: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    command = ["rerank", candidates, "--scorer", "s=plugin:slow", "-o", tmp_path / "scored"]
+    assert invoke(*command).exit_code != 0
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    rows = pq.read_table(tmp_path / "scored").to_pylist()
+    documents = texts(tmp_path / "data" / "corpus.jsonl")
+    # The second run marks what it makes.
+    first = [row["score_s"] < 1000 for row in rows]
+    assert sum(first) == len(rows) // 3
+    for row in rows:
+        assert row["score_s"] % 1000 == len(documents[row["docid"]])
