@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from negmine import log
 from tests.tiny_models import (  # noqa: F401 (fixtures)
     bge,
     minilm,
@@ -72,6 +73,15 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 
 
 Invoke = Callable[..., Any]
+
+
+@pytest.fixture
+def logger_as_before() -> Iterator[None]:
+    """The package's logger is afterwards what it was."""
+    handlers, level = list(log.logger.handlers), log.logger.level
+    yield
+    log.logger.handlers[:] = handlers
+    log.logger.setLevel(level)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ import pytest
 
 from negmine import log
 from tests.chains import DOCUMENTS, QUERIES, call, commands, make_data, small_parts
+
+pytestmark = pytest.mark.usefixtures("logger_as_before")
 
 WORK = """
 import sys
@@ -33,14 +34,6 @@ with log.progress("working", 10, " docs") as bar:
         bar.part(number, 3)
         bar.update(3)
 """
-
-
-@pytest.fixture(autouse=True)
-def logger_as_before() -> Iterator[None]:
-    handlers, level = list(log.logger.handlers), log.logger.level
-    yield
-    log.logger.handlers[:] = handlers
-    log.logger.setLevel(level)
 
 
 def on_a_terminal(*arguments: str) -> str:

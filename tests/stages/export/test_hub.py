@@ -15,10 +15,10 @@ import huggingface_hub.constants
 import pytest
 import yaml
 
-from negmine import log
 from tests.conftest import Invoke
 from tests.formats.conftest import make_ledger
 
+pytestmark = pytest.mark.usefixtures("logger_as_before")
 TOKEN = "hf_secretsecretsecretsecretsecret"
 
 
@@ -312,11 +312,3 @@ def test_what_the_hub_cannot_take_is_refused(
     file = invoke("export", ledger, "-o", tmp_path / "train.parquet", "--push", "me/set")
     assert "--push takes a folder" in file.stderr
     assert hub.asked == []
-
-
-@pytest.fixture(autouse=True)
-def logger_as_before() -> Iterator[None]:
-    handlers, level = list(log.logger.handlers), log.logger.level
-    yield
-    log.logger.handlers[:] = handlers
-    log.logger.setLevel(level)
