@@ -69,15 +69,15 @@ class Settings:
     trust_remote_code: bool = False
 
     @classmethod
-    def of(cls, options: Options, **own: Any) -> Self:
+    def of(cls, params: Options, **own: Any) -> Self:
         """What a stage's options say, and what is this model's ``own`` among its settings."""
         return cls(
-            max_length=options.max_length,
-            batch_size=options.batch_size,
-            device=options.device,
-            dtype=options.dtype,
-            runtime=options.runtime,
-            trust_remote_code=options.trust_remote_code,
+            max_length=params.max_length,
+            batch_size=params.batch_size,
+            device=params.device,
+            dtype=params.dtype,
+            runtime=params.runtime,
+            trust_remote_code=params.trust_remote_code,
             **own,
         )
 
