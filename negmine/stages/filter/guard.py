@@ -174,7 +174,7 @@ class Guard:
         query, positive = part.query, part.positive
         found = {BETWEEN: self._between(table, positive)}
         if group.features is not None:
-            found.update(self._text_flags(name, table, group, row))
+            found.update(self._text_flags(name, part, group, row))
         if params.chunk_suffix is not None:
             try:
                 found["sibling"] = minhash.siblings(
@@ -242,12 +242,11 @@ class Guard:
         return np.asarray(judged & above.to_numpy(), dtype=bool)
 
     def _text_flags(
-        self, name: str, table: pa.Table, group: _Group, row: np.ndarray
+        self, name: str, part: Part, group: _Group, row: np.ndarray
     ) -> dict[str, np.ndarray]:
         """What the texts of a part's documents say."""
         params, features = self._params, group.features
         assert features is not None
-        part = Part(table)
         query, positive = part.query, part.positive
         size, signature = features["size"], features["signature"]
         content = np.where(size > 0, features["content"], 0)[row]
@@ -258,7 +257,7 @@ class Guard:
         if params.same_text:
             found["same_text"] = told & minhash.same_text(query, positive, content)
         if self._asks:
-            text, own = self._own(name, table, group, row, content)
+            text, own = self._own(name, part.table, group, row, content)
             found["query_text"], found["own_document"] = text & ~positive, own & ~positive
         if params.near_duplicates:
             found["near_duplicate"] = minhash.near_duplicate(
