@@ -23,6 +23,7 @@ FORMATS = {
     "swift-reranker": "negmine.formats.swift:RERANKER",
     "nemo": "negmine.formats.nemo:NEMO",
     "msmarco": "negmine.formats.msmarco:MSMARCO",
+    "rerank-eval": "negmine.formats.rerank_eval:RERANK_EVAL",
     "trec-run": "negmine.formats.trec:RUN",
     "trec-qrels": "negmine.formats.trec:QRELS",
 }

@@ -275,6 +275,7 @@ class Format:
         closed: no further column can stand beside its own (``batch``, ``--extra``).
         selective: rows of a query may be left out of its examples; they are counted.
         scores: whether scores go out when they are ``asked`` for, ``always`` or ``never``.
+        survivors: the negatives may be all candidates that survived (``--negatives``).
         prompts: there is a place for an instruction beside every query.
         any_number: the formats of the same consumer that take any number of negatives.
     """
@@ -289,6 +290,7 @@ class Format:
     closed: bool = False
     selective: bool = False
     scores: Literal["asked", "always", "never"] = "asked"
+    survivors: bool = False
     prompts: bool = False
     any_number: str = ""
 

@@ -8,7 +8,7 @@ needs a score beside every text; ``prompt`` takes the place of the trainer's que
 from __future__ import annotations
 
 from negmine.formats.base import Chosen, Column, Examples, Format, Options
-from negmine.formats.rows import left_out, per_query
+from negmine.formats.rows import identified, left_out, measured, per_query
 
 
 def flagembedding(chosen: Chosen, options: Options) -> Examples:
@@ -21,19 +21,10 @@ def flagembedding(chosen: Chosen, options: Options) -> Examples:
         Column("pos", "doc_text", positive, first),
         Column("neg", "doc_text", negative, second),
     ]
-    for m in chosen.measures("scores" if options.scores else None):
-        columns += [
-            Column(f"pos_{m.name}", m.kind, m.positive[rows.positive], first),
-            Column(f"neg_{m.name}", m.kind, m.negative[rows.negative], second),
-        ]
+    columns += measured(chosen, options, rows)
     if options.prompt is not None:
         columns.append(Column("prompt", "constant", rows.query, constant=options.prompt))
-    if options.ids:
-        columns += [
-            Column("query_id", "query_id", rows.query),
-            Column("pos_id", "doc_id", positive, first),
-            Column("neg_id", "doc_id", negative, second),
-        ]
+    columns += identified(chosen, options, rows)
     return Examples(columns, len(rows.query), left_out(chosen, rows.query))
 
 

@@ -8,7 +8,7 @@ where ``n_passages`` wants more. Keys of other names are dropped.
 from __future__ import annotations
 
 from negmine.formats.base import Chosen, Column, Examples, Format, Options
-from negmine.formats.rows import left_out, per_positive
+from negmine.formats.rows import identified, left_out, measured, per_positive
 
 
 def nemo(chosen: Chosen, options: Options) -> Examples:
@@ -21,17 +21,8 @@ def nemo(chosen: Chosen, options: Options) -> Examples:
         Column("pos_doc", "doc_text", positive, first),
         Column("neg_doc", "doc_text", negative, second),
     ]
-    for m in chosen.measures("scores" if options.scores else None):
-        columns += [
-            Column(f"pos_{m.name}", m.kind, m.positive[rows.positive], first),
-            Column(f"neg_{m.name}", m.kind, m.negative[rows.negative], second),
-        ]
-    if options.ids:
-        columns += [
-            Column("question_id", "query_id", rows.query),
-            Column("pos_id", "doc_id", positive, first),
-            Column("neg_id", "doc_id", negative, second),
-        ]
+    columns += measured(chosen, options, rows)
+    columns += identified(chosen, options, rows, "question_id")
     return Examples(columns, len(rows.query), left_out(chosen, rows.query))
 
 

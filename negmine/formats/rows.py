@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from negmine.formats.base import Chosen
+from negmine.formats.base import Chosen, Column, Options
 
 
 @dataclass(frozen=True)
@@ -73,3 +73,28 @@ def per_positive(chosen: Chosen) -> PerQuery:
 def offsets(lengths: np.ndarray) -> np.ndarray:
     """Where lists of these lengths begin, and the last ends."""
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+
+
+def measured(chosen: Chosen, options: Options, rows: PerQuery) -> list[Column]:
+    """Lists beside the documents, ``pos_NAME`` and ``neg_NAME``: scores on request, extras."""
+    found = []
+    for m in chosen.measures("scores" if options.scores else None):
+        found += [
+            Column(f"pos_{m.name}", m.kind, m.positive[rows.positive], rows.positive_offsets),
+            Column(f"neg_{m.name}", m.kind, m.negative[rows.negative], rows.negative_offsets),
+        ]
+    return found
+
+
+def identified(
+    chosen: Chosen, options: Options, rows: PerQuery, query: str = "query_id"
+) -> list[Column]:
+    """On request the ids: ``query``, and lists ``pos_id`` and ``neg_id``."""
+    if not options.ids:
+        return []
+    positive, negative = chosen.positive_doc[rows.positive], chosen.negative_doc[rows.negative]
+    return [
+        Column(query, "query_id", rows.query),
+        Column("pos_id", "doc_id", positive, rows.positive_offsets),
+        Column("neg_id", "doc_id", negative, rows.negative_offsets),
+    ]

@@ -11,7 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from negmine.formats.base import Chosen, Column, Examples, Format, Options, struct, wrapped
-from negmine.formats.rows import PerQuery, left_out, offsets, per_positive, per_query
+from negmine.formats.rows import (
+    PerQuery,
+    identified,
+    left_out,
+    measured,
+    offsets,
+    per_positive,
+    per_query,
+)
 
 
 def embedding(chosen: Chosen, options: Options) -> Examples:
@@ -40,17 +48,8 @@ def _lines(chosen: Chosen, options: Options, rows: PerQuery, role: str) -> Examp
             rows.negative_offsets,
         ),
     ]
-    for m in chosen.measures("scores" if options.scores else None):
-        columns += [
-            Column(f"pos_{m.name}", m.kind, m.positive[rows.positive], rows.positive_offsets),
-            Column(f"neg_{m.name}", m.kind, m.negative[rows.negative], rows.negative_offsets),
-        ]
-    if options.ids:
-        columns += [
-            Column("query_id", "query_id", rows.query),
-            Column("pos_id", "doc_id", positive, rows.positive_offsets),
-            Column("neg_id", "doc_id", negative, rows.negative_offsets),
-        ]
+    columns += measured(chosen, options, rows)
+    columns += identified(chosen, options, rows)
     return Examples(columns, len(rows.query), left_out(chosen, rows.query))
 
 

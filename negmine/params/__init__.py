@@ -33,6 +33,7 @@ def output_affecting(params: Params) -> dict[str, Any]:
         field.name: _plain(getattr(params, field.name))
         for field in dataclasses.fields(params)
         if field.metadata["affects_output"]
+        and not (field.metadata["later"] and getattr(params, field.name) == field.default)
     }
 
 

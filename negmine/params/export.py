@@ -25,7 +25,8 @@ class ExportParams:
         "triplet",
         "Layout of the examples: triplet, n-tuple, labeled-pair or labeled-list "
         "(sentence-transformers), flagembedding, tevatron, pylate-kd, colbert, colbert-triples, "
-        "swift-embedding, swift-reranker, nemo, msmarco, trec-run, trec-qrels, or a plug-in's.",
+        "swift-embedding, swift-reranker, nemo, msmarco, rerank-eval (samples of an evaluator), "
+        "trec-run, trec-qrels, or a plug-in's.",
         metavar="NAME",
     )
     scores: bool = opt(
@@ -45,6 +46,12 @@ class ExportParams:
         "use",
         "Positives that the filter chose itself (--pseudo-positive): positives like others, or "
         "none at all.",
+    )
+    negatives: Literal["chosen", "survivors"] = opt(
+        "chosen",
+        "Negatives of rerank-eval: those that the filter chose, or all candidates that its rules "
+        "let pass.",
+        later=True,
     )
     ids: bool = opt(False, "Add qid and docid columns.", flags=("--ids/--no-ids",))
     texts: bool = opt(

@@ -24,6 +24,7 @@ def opt(
     instead: str = "",
     affects_output: bool = True,
     path: bool = False,
+    later: bool = False,
 ) -> Any:
     """A stage parameter.
 
@@ -40,6 +41,8 @@ def opt(
         affects_output: False keeps the field out of the fingerprint (where the work runs, not
             what comes out).
         path: an input file or folder: fingerprinted by its content, not by its name.
+        later: came when there were artifacts already: at its default it is not in the fingerprint,
+            so that those stay up to date.
     """
     metadata = {
         "help": help,
@@ -52,6 +55,7 @@ def opt(
         "instead": instead,
         "affects_output": affects_output and not path,
         "path": path,
+        "later": later,
     }
     return field(default=default, metadata=metadata)
 

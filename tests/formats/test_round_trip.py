@@ -164,7 +164,7 @@ class Case:
     prompt: str | None = None
 
 
-_PLAIN = ["triplet", "labeled-list", "flagembedding", "tevatron", "nemo"]
+_PLAIN = ["triplet", "labeled-list", "flagembedding", "tevatron", "nemo", "rerank-eval"]
 _SWIFT = ["swift-embedding", "swift-reranker"]
 CASES = [
     *(
@@ -174,7 +174,7 @@ CASES = [
     ),
     *(
         Case(name, suffix, scores=True, ids=True)
-        for name in ("triplet", "flagembedding", "tevatron", "nemo", *_SWIFT)
+        for name in ("triplet", "flagembedding", "tevatron", "nemo", "rerank-eval", *_SWIFT)
         for suffix in (".jsonl", ".parquet")
     ),
     Case("labeled-list", scores=True, ids=True, reading=_FIRST),

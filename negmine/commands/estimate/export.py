@@ -54,7 +54,8 @@ def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
         documents.texts(docids[:64])
     examples = outcomes[-1].counts["examples"]
     mean = chain.text_bytes / max(1, chain.documents)
-    chosen = outcomes[-1].counts.get("positives", 0) + outcomes[-1].counts.get("selected", 0)
+    negatives = outcomes[-1].counts.get(export.NEGATIVES[params.negatives], 0)
+    chosen = outcomes[-1].counts.get("positives", 0) + negatives
     passes = max(1, -(-int(chosen * grown * mean) // at_once)) if params.texts else 0
     # What was timed reads the corpus once for a part or two, the run once for many of them.
     cost.add("examples", seconds(chain.rows) - reading.seconds * max(0.0, grown - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,6 +19,8 @@ from negmine.table.names import rank_column, score_column
 from negmine.table.part import Part
 
 Side = Literal["all", "train", "heldout"]
+#: What stands for the negatives (``--negatives``), and the ledger's count of them.
+NEGATIVES: Mapping[str, str] = {"chosen": "selected", "survivors": "survivors"}
 #: The extra column that the ledger does not hold: which positives the filter chose itself.
 PROMOTED = "promoted"
 
@@ -43,6 +45,7 @@ class Choices:
         extras: columns that go out beside the documents.
         order_by: column that the examples are ordered by.
         promoted: False leaves out the positives that the filter chose itself.
+        negatives: a key of :data:`NEGATIVES`.
         limit: only the first so many queries.
         split: share of the queries that is held out.
 
@@ -59,6 +62,7 @@ class Choices:
         extras: Sequence[str] = (),
         order_by: str | None = None,
         promoted: bool = True,
+        negatives: str = "chosen",
         limit: int | None = None,
         split: float | None = None,
     ) -> None:
@@ -69,6 +73,7 @@ class Choices:
             _kinds(ledger.schema(), [order_by], "--order-by")
         self._order_by = order_by
         self._promoted = promoted
+        self._survivors = negatives == "survivors"
         self._by = score_column(by)
         self._split = split
         self._most: dict[str, int | None] = dict.fromkeys(ledger.parts)
@@ -89,36 +94,59 @@ class Choices:
         """The choices of one part on one side of the split.
 
         Returns:
-            The choices, and how many selected rows lie on the other side.
+            The choices, and how many negatives lie on the other side.
         """
         columns = ["qid", "docid", "label", "grade", self._by, "selected"]
+        columns += ["dropped_by"] if self._survivors else []
         columns += [rank_column(source) for source in self.sources]
         columns += [extra for extra in self.extras if extra != PROMOTED]
         columns += [self._order_by] if self._order_by is not None else []
         table = self.ledger.read(name, list(dict.fromkeys(columns)))
-        used = pc.or_(pc.equal(table.column("label"), 1), pc.is_valid(table.column("selected")))
+        used = pc.or_(pc.equal(table.column("label"), 1), self._negative(table))
         # A query without a chosen row still counts as a query, so its first row is kept.
         first = np.zeros(table.num_rows, dtype=bool)
         first[Part(table).starts] = True
         table = table.filter(pc.or_(used, pa.chunked_array([pa.array(first)])))
+        qids, table, other = self.sides(name, table, side)
+        elsewhere = pc.sum(self._negative(other)).as_py() or 0
+        return self._chosen(table, qids, self.query_texts(name, qids)), elsewhere
+
+    def sides(self, name: str, table: pa.Table, side: Side) -> tuple[pa.Array, pa.Table, pa.Table]:
+        """Ids of a part's queries on a side, their rows, and the rows of the other side.
+
+        Args:
+            name: the part.
+            table: rows of it, at least one of every query.
+            side: which side.
+        """
         qids = table.column("qid").combine_chunks().unique()
         most = self._most[name]
         if most is not None and len(qids) > most:
             qids = qids.slice(0, most)
             table = table.filter(pc.is_in(table.column("qid"), value_set=qids))
-        elsewhere = 0
-        if side != "all":
-            assert self._split is not None
-            held_out = qids_held_out(qids, self._split)
-            qids = qids.filter(pa.array(held_out == (side == "heldout")))
-            here = pc.is_in(table.column("qid"), value_set=qids)
-            elsewhere = table.column("selected").filter(pc.invert(here))
-            elsewhere = len(elsewhere) - elsewhere.null_count
-            table = table.filter(here)
-        return self._chosen(table, qids, self.ledger.queries(name)), elsewhere
+        if side == "all":
+            return qids, table, table.slice(0, 0)
+        assert self._split is not None
+        held_out = qids_held_out(qids, self._split)
+        qids = qids.filter(pa.array(held_out == (side == "heldout")))
+        here = pc.is_in(table.column("qid"), value_set=qids)
+        return qids, table.filter(here), table.filter(pc.invert(here))
 
-    def _chosen(self, table: pa.Table, qids: pa.Array, queries: pa.Table) -> Chosen:
-        """The positives and the selected rows of one part, as indices."""
+    def query_texts(self, name: str, qids: pa.Array) -> pa.Array:
+        """Texts of a part's queries."""
+        queries = self.ledger.queries(name)
+        at = pc.index_in(qids, value_set=queries.column("qid").combine_chunks())
+        return queries.column("text").combine_chunks().take(at)
+
+    def _negative(self, table: pa.Table) -> pa.ChunkedArray:
+        """True for the rows that stand for negatives."""
+        if self._survivors:
+            candidate = pc.not_equal(table.column("label"), 1)
+            return pc.and_(candidate, pc.is_null(table.column("dropped_by")))
+        return pc.is_valid(table.column("selected"))
+
+    def _chosen(self, table: pa.Table, qids: pa.Array, texts: pa.Array) -> Chosen:
+        """The positives and the negatives of one part, as indices."""
         docids = table.column("docid").combine_chunks().unique()
         query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
         doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
@@ -127,13 +155,10 @@ class Choices:
         labelled = Part(table).positive
         own = labelled & table.column("grade").is_null().to_numpy()
         positive = np.flatnonzero(labelled if self._promoted else labelled & ~own)
-        position = pc.fill_null(table.column("selected"), 0).to_numpy()
-        negative = np.flatnonzero(position > 0)
-        negative = negative[np.lexsort((position[negative], query[negative]))]
-        at = pc.index_in(qids, value_set=queries.column("qid").combine_chunks())
+        negative = self._ordered(table, query, score)
         return Chosen(
             qids=qids,
-            query_texts=queries.column("text").combine_chunks().take(at),
+            query_texts=texts,
             docids=docids,
             doc_texts=None,
             positive_query=query[positive],
@@ -155,6 +180,13 @@ class Choices:
             if self._order_by is None
             else _floats(table, self._order_by)[negative],
         )
+
+    def _ordered(self, table: pa.Table, query: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """Rows of the negatives, query by query: the chosen in their order, others by score."""
+        rows = np.flatnonzero(self._negative(table).to_numpy())
+        number = pc.fill_null(table.column("selected"), np.iinfo(np.int32).max).to_numpy()[rows]
+        worse = np.where(np.isnan(score[rows]), np.inf, -score[rows])
+        return rows[np.lexsort((worse, number, query[rows]))]
 
     def whole(self, side: Side) -> tuple[Chosen, int]:
         """The choices of all parts; see :meth:`part`. Holds the chosen rows, but no text."""

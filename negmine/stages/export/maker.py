@@ -19,7 +19,7 @@ from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params.export import ExportParams
 from negmine.stages.export import batching, ordering, shortfall
 from negmine.stages.export import options as export_options
-from negmine.stages.export.choices import Choices, Piece, Side
+from negmine.stages.export.choices import NEGATIVES, Choices, Piece, Side
 from negmine.stages.export.examples import (
     PIECE_BYTES,
     lay_out,
@@ -60,6 +60,7 @@ class Maker:
             extras=params.extra,
             order_by=None if params.order_by is None else params.order_by.removeprefix("-"),
             promoted=params.promoted == "use",
+            negatives=params.negatives,
             limit=params.limit,
             split=params.split,
         )
@@ -221,11 +222,11 @@ class Maker:
     def counts(self, side: Side) -> dict[str, Any]:
         """The counts; whether they agree with the ledger's has been checked."""
         total = self._total.get(side, Counter())
-        ledger = self.choices.ledger
-        if self.params.limit is None and "selected" in ledger.counts:
+        ledger, negatives = self.choices.ledger, NEGATIVES[self.params.negatives]
+        if self.params.limit is None and negatives in ledger.counts:
             conserve(
-                "negatives selected in the ledger",
-                ledger.counts["selected"],
+                f"negatives {negatives} in the ledger",
+                ledger.counts[negatives],
                 read_for_export=total["selected"],
                 on_the_other_side=total["selected_other_side"],
             )
@@ -236,6 +237,9 @@ class Maker:
             *("negatives_of_queries_left_out", "negatives_left_out"),
         )
         counts = {k: v for k, v in shortfall.told(total).items() if v or k not in optional}
+        # What they are is counted by its name.
+        names = {"selected": negatives, "selected_other_side": f"{negatives}_other_side"}
+        counts = {names.get(name, name): number for name, number in counts.items()}
         return {**counts, **self._facts.get(side, {})}
 
     def warnings(self, side: Side) -> list[str]:

@@ -116,6 +116,12 @@ def _check_layout(params: ExportParams, layout: formats.Format) -> None:
             f"--extra: {params.format} has no place for further columns",
             hint="Leave it out, or choose another --format.",
         )
+    if params.negatives != "chosen" and not layout.survivors:
+        raise UsageError(
+            f"--negatives {params.negatives}: {params.format} takes the negatives that the filter "
+            "chose",
+            hint="Leave it out (filter --num-negatives says how many), or --format rerank-eval.",
+        )
     if formats.plugged(params.format) is not None:
         # Another package's layout reads what it likes.
         return

@@ -71,6 +71,11 @@ class Ledger:
         found = [row for row in self.rows[qid] if row["selected"] is not None]
         return sorted(found, key=lambda row: row["selected"])
 
+    def survivors(self, qid: str) -> list[Row]:
+        """The chosen negatives first, then what else no rule dropped, by score."""
+        passed = [r for r in self.rows[qid] if r["label"] != 1 and r["dropped_by"] is None]
+        return sorted(passed, key=lambda r: (r["selected"] or len(passed) + 1, -r["score_ce"]))
+
     def value(self, qid: str, docid: str, name: str) -> Any:
         (row,) = (row for row in self.rows[qid] if row["docid"] == docid)
         if name == "promoted":
@@ -163,16 +168,23 @@ RIGHT: dict[str, Callable[[list[str], list[str]], Iterator[tuple[list[str], list
     "swift-reranker": per_query,
     "nemo": per_positive,
     "msmarco": per_query,
+    "rerank-eval": per_query,
     "trec-run": each,
     "trec-qrels": each,
 }
 
 
-def right(ledger: Ledger, name: str, limit: int = 48, promoted: bool = True) -> Counter[Example]:
+def right(
+    ledger: Ledger,
+    name: str,
+    limit: int = 48,
+    promoted: bool = True,
+    negatives: Callable[[Ledger, str], list[Row]] = Ledger.negatives,
+) -> Counter[Example]:
     found: Counter[Example] = Counter()
     for qid in list(ledger.rows)[:limit]:
         p = [row["docid"] for row in ledger.positives(qid, promoted=promoted)]
-        n = [row["docid"] for row in ledger.negatives(qid)]
+        n = [row["docid"] for row in negatives(ledger, qid)]
         found.update((qid, tuple(a), tuple(b)) for a, b in RIGHT[name](p, n))
     return found
 
@@ -272,7 +284,8 @@ def example(name: str, row: Any, ledger: Ledger, numbers: Mapping[str, list[str]
         return query, tuple(row["pos"]), tuple(chosen)
     if name.startswith("swift"):
         return query, swift(row, "pos"), swift(row, "neg")
-    p, n = first(row, "pos", "pos_doc", "pos_id"), first(row, "neg", "neg_doc", "neg_id")
+    p = first(row, "pos", "pos_doc", "positive", "pos_id")
+    n = first(row, "neg", "neg_doc", "negative", "neg_id")
     return query, listed(p), listed(n)
 
 
@@ -285,7 +298,7 @@ def measures(name: str, row: Any, column: str | None) -> list[Any]:
     if name == "tevatron":
         key = column or "score"
         return [one[key] for side in ("positive", "negative") for one in row[f"{side}_passages"]]
-    if name in ("flagembedding", "nemo") or name.startswith("swift"):
+    if name in ("flagembedding", "nemo", "rerank-eval") or name.startswith("swift"):
         key = column or "scores"
         return [*row[f"pos_{key}"], *row[f"neg_{key}"]]
     if name == "labeled-pair":
@@ -318,6 +331,7 @@ FLAGS: list[tuple[str, ...]] = [
     ("--extra", "score_bm25"),
     ("--extra", "promoted"),
     ("--promoted", "leave-out"),
+    ("--negatives", "survivors"),
     ("--ids",),
     ("--no-texts",),
     ("--prompt", "Find a passage: "),
@@ -354,6 +368,7 @@ FLAGS: list[tuple[str, ...]] = [
 ]
 NO_SCORES = ("msmarco", "trec-qrels")
 ALWAYS_SCORES = ("pylate-kd", "trec-run")
+NO_EXAMPLES = ("rerank-eval", "trec-run", "trec-qrels")
 CLOSED = ("colbert", "colbert-triples", "msmarco", "trec-run", "trec-qrels")
 
 
@@ -369,8 +384,9 @@ def refused(name: str, option: str) -> bool:
         "--score-by": name not in ALWAYS_SCORES,
         "--extra": name in CLOSED,
         "--prompt": name != "flagembedding",
-        "--batcher": name.startswith("trec"),
-        "--order-by": name.startswith("trec"),
+        "--negatives": name != "rerank-eval",
+        "--batcher": name in NO_EXAMPLES,
+        "--order-by": name in NO_EXAMPLES,
     }.get(option, False)
 
 
@@ -444,6 +460,9 @@ def check(
     wanted = right(ledger, name)
     if option == "--limit":
         wanted = right(ledger, name, limit=5)
+    if option == "--negatives":
+        wanted = right(ledger, name, negatives=Ledger.survivors)
+        assert wanted != right(ledger, name)
     if option == "--promoted":
         wanted = right(ledger, name, promoted=False)
     got = Counter(one for one, _ in found)
