@@ -374,6 +374,7 @@ def _check_paths(params: Params, source: Path | None, out: Path) -> None:
         UsageError: a name holds bytes that are no UTF-8.
     """
     given = [path for field in fields(params) for _, path in _entries(params, field)]
+    given += [getattr(params, field.name) for field in fields(params) if field.metadata["written"]]
     for path in (*given, source, out):
         try:
             str(path).encode()

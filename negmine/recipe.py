@@ -184,6 +184,8 @@ def _anchored(
     found = dict(table)
     for key, value in table.items():
         metadata = kinds[key.replace("-", "_")]
+        if metadata["written"]:
+            found[key] = os.path.join(folder, value)
         if not _is_place(metadata):
             continue
         if isinstance(value, dict):

@@ -12,11 +12,8 @@ import typer
 
 from negmine import log
 from negmine.cli.app import command_of
-from negmine.cli.options import field_parameter
+from negmine.cli.options import Declared, field_parameter
 from negmine.params.option import headings_of
-
-#: A parameter of a command: its name, annotation and default.
-Declared = tuple[str, Any, Any]
 
 
 def positional(name: str, metavar: str, help_text: str, kind: Any = str) -> Declared:

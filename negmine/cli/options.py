@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Optional, get_args, get_origin
 
 import typer
@@ -51,8 +52,11 @@ DryRunOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")]
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Log lines on stderr.")]
 
-#: Options that every command with a result has: (name, annotation, default).
-COMMON: tuple[tuple[str, Any, Any], ...] = (
+#: A parameter of a command: its name, annotation and default.
+Declared = tuple[str, Any, Any]
+
+#: Options that every command with a result has.
+COMMON: tuple[Declared, ...] = (
     ("out", _Out, inspect.Parameter.empty),
     ("config", _Config, None),
     ("force", ForceOption, False),
@@ -63,10 +67,34 @@ COMMON: tuple[tuple[str, Any, Any], ...] = (
 )
 
 #: Options that the stages have besides.
-TRIAL: tuple[tuple[str, Any, Any], ...] = (
+TRIAL: tuple[Declared, ...] = (
     ("dry_run", DryRunOption, False),
     ("json_", JsonOption, False),
 )
+
+
+def optional_out(alone: str) -> Declared:
+    """``-o`` of a command that may write the folder of the option ``alone`` and nothing else."""
+    option = typer.Option(
+        "-o",
+        "--out",
+        metavar="PATH",
+        help=f"Where the result goes; may be left out where --{alone} is given.",
+        show_default=False,
+    )
+    return "out", Annotated[Optional[str], option], None  # noqa: UP045
+
+
+def place_of_result(given: Mapping[str, Any], alone: str | None) -> Path:
+    """Where the result goes: ``-o``, or in its place the folder of the option ``alone``.
+
+    Raises:
+        UsageError: neither is given.
+    """
+    place = given["out"] or (given[alone] if alone is not None else None)
+    if place is None:
+        raise UsageError("-o is missing", hint=f"Say where the result goes, or give --{alone}.")
+    return Path(place)
 
 
 def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspect.Parameter:

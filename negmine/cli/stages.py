@@ -19,6 +19,8 @@ from negmine.cli.options import (
     LogFormatOption,
     QuietOption,
     VerboseOption,
+    optional_out,
+    place_of_result,
     refuse_json,
     replacing,
 )
@@ -34,25 +36,30 @@ def _register(stage: Stage[Any]) -> None:
         flags = flags_of(stage.params, given)
         where: dict[str, Any] = {
             "source": Path(given["artifact"]) if stage.reads else None,
-            "out": Path(given["out"]),
             "config": given["config"],
             "replacing": replacing(given),
         }
         if given["json_"] and not given["dry_run"]:
             guarded(refuse_json)
-        if given["dry_run"]:
-            as_json = given["json_"] or given["log_format"] == "json"
-            guarded(lambda: pipeline.estimate_stage(stage.name, flags, **where, as_json=as_json))
-        else:
-            guarded(lambda: pipeline.run_stage(stage.name, flags, **where))
+
+        def run() -> None:
+            out = place_of_result(given, stage.alone)
+            if given["dry_run"]:
+                as_json = given["json_"] or given["log_format"] == "json"
+                pipeline.estimate_stage(stage.name, flags, **where, out=out, as_json=as_json)
+            else:
+                pipeline.run_stage(stage.name, flags, **where, out=out)
+
+        guarded(run)
 
     reads = stage.reads
+    common = [] if stage.alone is None else [optional_out(stage.alone)]
     register(
         stage.name,
         call,
         arguments=[positional("artifact", reads.name.upper(), reads.help)] if reads else [],
         classes=[stage.params],
-        shared=(*COMMON, *TRIAL),
+        shared=(*common, *COMMON[len(common) :], *TRIAL),
         help_text=stage.help,
         example=stage.example,
     )

@@ -195,7 +195,9 @@ def _check_manifest(table: Table, beside: Collection[str]) -> None:
         return
     listed = json_object(table.folder.child(artifacts.MANIFEST)).get("files")
     parts = [name for name in listed or () if _ending(name) and "/" not in name]
-    missing = sorted(set(parts) - set(table.names)) if isinstance(listed, dict) else []
+    # What lies beside is of another table: a collection has three in one folder.
+    there = {*table.names, *beside}
+    missing = sorted(set(parts) - there) if isinstance(listed, dict) else []
     if missing and set(parts) & set(table.names):
         raise MissingInputError(
             f"{len(missing)} of {len(parts)} parts are missing: {_few(missing)}",

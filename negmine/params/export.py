@@ -70,6 +70,20 @@ class ExportParams:
         above=0,
         below=1,
     )
+    beir: str | None = opt(
+        None,
+        "Write the queries that --split holds out into this folder too, as an evaluation set in "
+        "BEIR's layout: corpus, queries, and qrels with the judged grades. Without -o that is all "
+        "that is written, of all queries where there is no --split.",
+        metavar="OUT",
+        written=True,
+    )
+    beir_corpus: Literal["whole", "pool", "survivors", "chosen"] = opt(
+        "whole",
+        "Corpus of --beir: all documents, or what is judged for its queries and, besides, all "
+        "their candidates (pool), those that the filter's rules let pass, or the chosen negatives.",
+        affects_output=False,
+    )
     shuffle: int | None = opt(
         None,
         "Put the examples in a random order, the same for the same SEED.",

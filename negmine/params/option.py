@@ -25,6 +25,7 @@ def opt(
     affects_output: bool = True,
     path: bool = False,
     later: bool = False,
+    written: bool = False,
 ) -> Any:
     """A stage parameter.
 
@@ -43,6 +44,7 @@ def opt(
         path: an input file or folder: fingerprinted by its content, not by its name.
         later: came when there were artifacts already: at its default it is not in the fingerprint,
             so that those stay up to date.
+        written: a folder that the stage writes beside its result.
     """
     metadata = {
         "help": help,
@@ -53,9 +55,10 @@ def opt(
         "above": above,
         "below": below,
         "instead": instead,
-        "affects_output": affects_output and not path,
+        "affects_output": affects_output and not path and not written,
         "path": path,
         "later": later,
+        "written": written,
     }
     return field(default=default, metadata=metadata)
 

@@ -7,7 +7,7 @@ rows. What a stage imports is imported when it runs: ``--help`` reads the rows a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -51,6 +51,7 @@ class Stage(Generic[P]):
         help: what it does, in a line.
         example: a command line.
         needs: the option without which a chain leaves the stage out.
+        alone: the option whose folder may be all that is written, without -o.
         tagged: whether a work folder may hold several of its results, each with its tag.
     """
 
@@ -62,6 +63,7 @@ class Stage(Generic[P]):
     help: str
     example: str
     needs: str | None = None
+    alone: str | None = None
     tagged: bool = False
 
 
@@ -163,6 +165,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         folder=None,
         help="Write the training set: .parquet, .jsonl(.gz|.zst), a folder, or - for stdout.",
         example="negmine export work/ledger --format triplet -o work/train.parquet",
+        alone="beir",
         tagged=True,
     ),
 )
@@ -188,10 +191,20 @@ def chain(
         return with_tag(plain, tag) if stage.tagged and tag is not None else plain
 
     return [
-        Step(name, params[name], place(stage))
+        Step(name, params[name] if tag is None else _tagged(params[name], tag), place(stage))
         for name, stage in STAGES.items()
         if stage.needs is None or getattr(params[name], stage.needs)
     ]
+
+
+def _tagged(params: Params, tag: str) -> Params:
+    """The parameters with a tag in the names of the folders that they have written."""
+    places: dict[str, Any] = {
+        field.name: str(with_tag(Path(path), tag))
+        for field in fields(params)
+        if field.metadata["written"] and (path := getattr(params, field.name)) is not None
+    }
+    return replace(params, **places) if places else params
 
 
 def with_tag(path: Path, tag: str) -> Path:

@@ -293,6 +293,25 @@ class Documents:
                 start += len(column)
             ids = []
 
+    def some(self, rows: np.ndarray | None, columns: list[str]) -> Iterator[pa.Table]:
+        """Documents in the order of the corpus, those of a part at a time.
+
+        Parts without any of them are not read.
+
+        Args:
+            rows: their row numbers, each once, in any order; None stands for all.
+            columns: which columns.
+        """
+        wanted = np.arange(0) if rows is None else np.sort(rows)
+        for number, name in enumerate(self.names):
+            first, end = self.offsets[number], self.offsets[number + 1]
+            if rows is None:
+                yield self.artifact.read(name, columns)
+                continue
+            low, high = np.searchsorted(wanted, [first, end])
+            if high > low:
+                yield self.artifact.read(name, columns).take(pa.array(wanted[low:high] - first))
+
     def known_rows(self, docids: pa.Array) -> np.ndarray:
         """Row number of each docid.
 

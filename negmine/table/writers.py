@@ -160,8 +160,19 @@ def write_tables(
     tables: Iterable[pa.Table],
     schema: pa.Schema,
     metadata: Mapping[str, str] | None = None,
+    *,
+    header: bool = False,
 ) -> int:
-    """Write tables in the format of a suffix of :data:`SUFFIXES`; returns the rows written."""
+    """Write tables in the format of a suffix of :data:`SUFFIXES`; returns the rows written.
+
+    Args:
+        path: the file.
+        suffix: the suffix.
+        tables: the rows.
+        schema: of all tables.
+        metadata: of a Parquet file.
+        header: begin with a line of the columns' names between tabs.
+    """
     if suffix == ".parquet":
         return write_parquet(path, tables, schema, metadata)
     compression = {".jsonl.gz": "gzip", ".jsonl.zst": "zstd"}.get(suffix)
@@ -169,6 +180,8 @@ def write_tables(
     if suffix in FIELD_SUFFIXES:
         write = write_fields
     with pa.output_stream(str(path), compression=compression) as stream:
+        if header:
+            stream.write(("\t".join(schema.names) + "\n").encode())
         return write(stream, tables)
 
 

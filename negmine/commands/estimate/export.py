@@ -8,6 +8,7 @@ from pathlib import Path
 from negmine import memory
 from negmine.commands.estimate.chain import Chain, twice, would_be_remade
 from negmine.commands.estimate.cost import Cost, Watch, told
+from negmine.commands.estimate.evaluation import add_evaluation
 from negmine.commands.estimate.rehearsal import restricted
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.params.export import ExportParams
@@ -19,11 +20,22 @@ from negmine.table.artifacts.state import State
 
 
 def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
-    """Export one part of the ledger, then two."""
+    """What the examples and the evaluation set would cost, whichever are asked for."""
     assert chain.table is not None
-    cost = Cost("export", out, guesses=list(chain.guesses))
     reset_peak_memory()
     setup = export.set_up(params, chain.table, out)
+    if export.only_beir(params, out):
+        cost = Cost("export", out, guesses=list(chain.guesses))
+    else:
+        cost = _cost_of_examples(chain, params, setup, out)
+    if params.beir is not None:
+        add_evaluation(chain, cost, params, setup)
+    return cost
+
+
+def _cost_of_examples(chain: Chain, params: ExportParams, setup: export.Setup, out: Path) -> Cost:
+    """Export one part of the ledger, then two."""
+    cost = Cost("export", out, guesses=list(chain.guesses))
     if chain.real and str(out) != "-":
         cost.state = told(_export_state(params, setup, out, chain.replacing))
     elif str(out) != "-" and artifacts.is_begun(out) and chain.replacing is Replace.NOTHING:
@@ -39,11 +51,12 @@ def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
     at_once = memory.budget(params.memory).texts
 
     outcomes = []
+    tried = replace(params, limit=None, allow_empty=True, beir=None)
 
     def exported(number: int, names: list[str]) -> Artifact:
         some = replace(setup, source=restricted(setup.source, names))
         target = chain.trial(f"export-{number}{ending}")
-        outcomes.append(export.make(replace(params, limit=None, allow_empty=True), some, target))
+        outcomes.append(export.make(tried, some, target))
         return some.source.artifact
 
     some, seconds = twice(setup.source, exported)

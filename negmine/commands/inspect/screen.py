@@ -17,6 +17,7 @@ from negmine.commands.inspect import training
 from negmine.commands.shortened import counted, one_line, short_id, warned
 from negmine.log import printable
 from negmine.stages import rank_only
+from negmine.stages.export.beir import STAGE as EVALUATION
 from negmine.stages.filter.recorded import given_params
 from negmine.table import ranking
 from negmine.table.artifacts.reading import Artifact
@@ -44,7 +45,7 @@ def of_artifact(artifact: Artifact, children: Sequence[Artifact], rows: int) -> 
     if artifact.stage in STAGES:
         table = Candidates(artifact)
         lines = _ledger(table, rows) if artifact.stage == "filter" else _table(table, rows)
-    elif artifact.stage == "export":
+    elif artifact.stage in ("export", EVALUATION):
         lines = training.lines(artifact, rows, width())
     else:
         lines = [line_of(artifact.path, artifact)]

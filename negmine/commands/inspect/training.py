@@ -1,4 +1,4 @@
-"""A training set on one screen: its files and their first rows."""
+"""A training set, or an evaluation set, on one screen: its files and their first rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negmine.commands.shortened import counted, one_line, warned
+from negmine.stages.export import beir
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.writers import suffix_of
@@ -40,8 +41,7 @@ def lines(artifact: Artifact, wanted: int, width: int) -> list[str]:
         InvalidDataError: a file is missing or changed.
     """
     counts = artifact.counts
-    layout = artifact.params.get("format", "an unknown format")
-    said = [f"{file_of(artifact) or artifact.path}: training data as {layout}"]
+    said = [f"{file_of(artifact) or artifact.path}: {_what(artifact)}"]
     said += [
         f"{name.replace('_', ' ')} {number:,}"
         for name, number in counts.items()
@@ -58,6 +58,12 @@ def lines(artifact: Artifact, wanted: int, width: int) -> list[str]:
     if len(names) > _FILES:
         found += ["", f"... and {counted(len(names) - _FILES, 'other file')}"]
     return found
+
+
+def _what(artifact: Artifact) -> str:
+    if artifact.stage == beir.STAGE:
+        return "an evaluation set in BEIR's layout"
+    return f"training data as {artifact.params.get('format', 'an unknown format')}"
 
 
 def _first(path: Path, wanted: int) -> list[Any]:

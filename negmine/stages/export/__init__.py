@@ -2,6 +2,7 @@
 
 from negmine.stages.export.choices import NEGATIVES
 from negmine.stages.export.maker import Maker
+from negmine.stages.export.options import only_beir
 from negmine.stages.export.run import make, run
 from negmine.stages.export.setup import VERSION, Setup, held_out_file, plan, set_up
 
@@ -12,6 +13,7 @@ __all__ = [
     "Setup",
     "held_out_file",
     "make",
+    "only_beir",
     "plan",
     "run",
     "set_up",

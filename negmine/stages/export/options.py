@@ -16,6 +16,13 @@ from negmine.table import writers
 
 #: The hub's names of repositories.
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
+#: Options that an evaluation set reads, or that decide nothing.
+_OF_BEIR = frozenset(
+    (
+        *("beir", "beir_corpus", "split", "promoted", "limit"),
+        *("memory", "allow_empty", "device", "trust_remote_code"),
+    )
+)
 #: Options that only batches read, and the batchers that read them; all of them where none is named.
 _BATCHING: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("batch_size", "batch_by", "group_by"), ()),
@@ -36,9 +43,49 @@ def check(params: ExportParams, layout: formats.Format, out: Path, suffix: str |
         UsageError: with the option that settles it.
     """
     bounds.check_all(params)
+    _check_beir(params, out)
     _check_place(params, layout, out, suffix)
     _check_layout(params, layout)
     _check_batches(params, layout)
+
+
+def only_beir(params: ExportParams, out: Path) -> bool:
+    """Whether the evaluation set is all that is written."""
+    return params.beir is not None and Path(params.beir) == out
+
+
+def _check_beir(params: ExportParams, out: Path) -> None:
+    """An evaluation set: where it goes, and that nothing is trained on it."""
+    changed = {field.name for field in dataclasses.fields(params)} - _unchanged(params)
+    if params.beir is None:
+        if "beir_corpus" in changed:
+            raise UsageError("--beir-corpus belongs to --beir, and there is none", hint="Add one.")
+        return
+    if params.beir == "-" or out in Path(params.beir).parents:
+        raise UsageError(
+            f"--beir {params.beir}: an evaluation set has a folder of its own",
+            hint="Name one that is not in the folder of the examples (-o).",
+        )
+    if not only_beir(params, out):
+        if params.split is None:
+            raise UsageError(
+                "--beir: the queries to evaluate on would be those of the training set",
+                where=str(out),
+                hint="Hold some out (--split 0.1), or leave -o out to write the evaluation set "
+                "alone.",
+            )
+        return
+    if idle := sorted(changed - _OF_BEIR):
+        raise UsageError(
+            f"--{idle[0].replace('_', '-')} is for examples, and --beir alone writes none",
+            hint="Give -o a file or a folder for them, or leave the option out.",
+        )
+
+
+def _unchanged(params: ExportParams) -> set[str]:
+    """Names of the settings that are at their defaults."""
+    fields = dataclasses.fields(params)
+    return {field.name for field in fields if getattr(params, field.name) == field.default}
 
 
 def _check_place(
@@ -159,9 +206,9 @@ def _check_batches(params: ExportParams, layout: formats.Format) -> None:
         )
     if params.order_by is not None:
         _check_order(params, layout)
-    defaults = {field.name: field.default for field in dataclasses.fields(params)}
+    unchanged = _unchanged(params)
     for name, batchers in _BATCHING.items():
-        if getattr(params, name) == defaults[name]:
+        if name in unchanged:
             continue
         option = f"--{name.replace('_', '-')}"
         if params.batcher is None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from negmine import log
 from negmine.memory import reset_peak_memory
 from negmine.params.export import ExportParams
-from negmine.stages.export import hub
+from negmine.stages.export import beir, hub
+from negmine.stages.export import options as export_options
 from negmine.stages.export.choices import Side
 from negmine.stages.export.folder import export_folder, hub_card, of_held_out
 from negmine.stages.export.maker import Maker
@@ -48,10 +49,18 @@ def make(
     params: ExportParams, setup: Setup, out: Path, *, replacing: Replace = Replace.NOTHING
 ) -> Outcome:
     """Write what was set up; see :func:`run`."""
+    if export_options.only_beir(params, out):
+        return beir.make(params, setup, out, replacing)
     maker = Maker(params, setup)
     if not params.allow_empty:
         maker.refuse_empty("all" if params.split is None else "train")
-    return _written(maker, setup, out, replacing)
+    if params.beir is None:
+        return _written(maker, setup, out, replacing)
+    evaluation = beir.make(params, setup, Path(params.beir), replacing)
+    beir.tell(evaluation)
+    outcome = _written(maker, setup, out, replacing)
+    more = [f"{evaluation.path}: {warning}" for warning in evaluation.warnings]
+    return replace(outcome, warnings=[*outcome.warnings, *more])
 
 
 def _written(maker: Maker, setup: Setup, out: Path, replacing: Replace) -> Outcome:

@@ -44,7 +44,7 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
         MissingInputError: there is no ledger.
     """
     layout = formats.load(params.format)
-    suffix = _suffix(params, layout, out)
+    suffix = None if export_options.only_beir(params, out) else _suffix(params, layout, out)
     export_options.check(params, layout, out, suffix)
     source = open_candidates(ledger, ["filter"], purpose="the ledger")
     if params.group_by is not None:

@@ -135,6 +135,10 @@ class Writer:
             if name.startswith(f"{folder}part-")
         )
 
+    def rows_of(self, name: str) -> int:
+        """Rows of a finished file."""
+        return int(self._files[name]["rows"])
+
     def stats(self, name: str) -> dict[str, Any]:
         """The counts recorded with a finished file."""
         stats: dict[str, Any] = self._files[name]["stats"]
@@ -166,16 +170,20 @@ class Writer:
         tables: Iterable[pa.Table],
         schema: pa.Schema,
         stats: Mapping[str, Any] | None = None,
+        *,
+        header: bool = False,
     ) -> None:
         """Write a part in the format of its suffix, holding one table at a time.
 
-        In Parquet a table is one row group.
+        In Parquet a table is one row group. A ``header`` is for lines of fields.
         """
         metadata = {"negmine.stage": self.plan.stage, "negmine.fingerprint": self.plan.fingerprint}
         suffix = writers.suffix_of(Path(name)) or ".parquet"
         self._add(
             name,
-            lambda path: writers.write_tables(path, suffix, tables, schema, metadata),
+            lambda path: writers.write_tables(
+                path, suffix, tables, schema, metadata, header=header
+            ),
             stats,
         )
 

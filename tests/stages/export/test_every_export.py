@@ -336,6 +336,9 @@ FLAGS: list[tuple[str, ...]] = [
     ("--no-texts",),
     ("--prompt", "Find a passage: "),
     ("--split", "0.3"),
+    # What they do is in test_beir.py: alone they are for no training set.
+    ("--beir", "eval"),
+    ("--beir-corpus", "pool"),
     ("--shuffle", "7"),
     ("--order-by", "difficulty"),
     ("--max-shard-size", "600"),
@@ -379,6 +382,8 @@ def refused(name: str, option: str) -> bool:
     return {
         "--json": True,
         "--push": True,
+        "--beir": True,
+        "--beir-corpus": True,
         "--public": True,
         "--scores": name in NO_SCORES,
         "--score-by": name not in ALWAYS_SCORES,
@@ -402,7 +407,15 @@ BATCHING = ("--batch-size", "--batch-by", "--group-by", "--clusters", "--cluster
 #: Flags that no format sees: tried with a streamed, an ordered and a conversational one.
 OF_ALL = (
     *("--force", "--quiet", "--verbose", "--log-format", "--json", "--device", "--memory"),
-    *("--dry-run", "--seed", "--trust-remote-code", "--push", "--public"),
+    *(
+        "--beir",
+        "--beir-corpus",
+        "--dry-run",
+        "--seed",
+        "--trust-remote-code",
+        "--push",
+        "--public",
+    ),
     *BATCHING,
 )
 ONE_OF_A_KIND = ("triplet", "colbert", "swift-embedding")
