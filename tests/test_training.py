@@ -24,6 +24,9 @@ MADE = {
     "Multi-vector": "multi-vector",
 }
 
+#: Scripts that print what a model is worth, and the model that they load.
+EVALUATING = {"A retriever": "work/bi-encoder/final", "A reranker": "work/cross-encoder/final"}
+
 
 def section(heading: str) -> str:
     return re.split(rf"^#+ {re.escape(heading)}$", PAGE, flags=re.MULTILINE)[1].split("\n#")[0]
@@ -49,7 +52,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Pat
     make_ledger(tmp_path / "work")
     lines = [line for line in PAGE.splitlines() if line.startswith("negmine ")]
     commands = [shlex.split(line)[1:] for line in lines]
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command in commands:
         result = invoke(*command)
         assert result.exit_code == 0, result.output
@@ -77,7 +80,7 @@ def test_the_scripts_of_sentence_transformers_train(
     work: Path, tiny_body: Path, tiny_masked: Path, tiny_cross: Path
 ) -> None:
     models = {"Sparse encoder": tiny_masked, "Cross-encoder": tiny_cross}
-    assert PAGE.count("```python\n") == len(MADE)
+    assert PAGE.count("```python\n") == len(MADE) + len(EVALUATING)
     for heading, name in MADE.items():
         script = small(
             block(heading, "python"),
@@ -89,6 +92,22 @@ def test_the_scripts_of_sentence_transformers_train(
         exec(compile(script, heading, "exec"), {"__name__": "__main__"})
         assert (work / name / "final" / "modules.json").is_file() or heading == "Cross-encoder"
         assert list((work / name / "final").rglob("*.safetensors"))
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize("heading", EVALUATING)
+def test_the_scripts_that_evaluate_run(
+    tiny_bi: Path, tiny_cross: Path, capsys: pytest.CaptureFixture[str], heading: str
+) -> None:
+    model = tiny_bi if heading == "A retriever" else tiny_cross
+    script = small(block(heading, "python"), **{EVALUATING[heading]: str(model)})
+    exec(compile(script, heading, "exec"), {"__name__": "__main__"})
+    printed = re.findall(
+        r"'held-out_(\w*ndcg@10)': (?:np\.float64\()?([\d.]+)", capsys.readouterr().out
+    )
+    assert printed
+    assert all(0 <= float(value) <= 1 for _, value in printed)
 
 
 @pytest.mark.real
