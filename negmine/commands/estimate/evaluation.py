@@ -12,7 +12,8 @@ from negmine.commands.estimate.rehearsal import restricted
 from negmine.memory import peak_memory
 from negmine.params.export import ExportParams
 from negmine.stages import export
-from negmine.stages.export.beir import Evaluation
+from negmine.stages.export import beir
+from negmine.stages.export.evaluation import Evaluation
 from negmine.table import artifacts, writers
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
@@ -39,7 +40,7 @@ def add_evaluation(chain: Chain, cost: Cost, params: ExportParams, setup: export
     corpus = chain.corpus_of(source)
     with Watch() as writing:
         trial = chain.trial("corpus.jsonl")
-        tables = list(islice(some.corpus(None), 1))
+        tables = list(islice(beir.corpus(source, None), 1))
         writers.write_tables(trial, ".jsonl", tables, tables[0].schema)
     whole = params.beir_corpus == "whole"
     documents = chain.documents if whole else survey.counts["documents"] * grown
@@ -53,7 +54,7 @@ def add_evaluation(chain: Chain, cost: Cost, params: ExportParams, setup: export
 
 def _state(chain: Chain, params: ExportParams, setup: export.Setup, out: Path) -> State:
     if chain.real:
-        plan = Evaluation(params, setup).plan()
+        plan = beir.plan(params, setup)
         return artifacts.state_of(out, plan, replacing=chain.replacing)
     if artifacts.is_begun(out) and chain.replacing is Replace.NOTHING:
         return State("refused", reason=would_be_remade(out))

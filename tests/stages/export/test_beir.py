@@ -21,7 +21,7 @@ from negmine.inputs import limits
 from negmine.params import ExportParams, FilterParams
 from negmine.stages import export
 from negmine.stages import filter as filtering
-from negmine.stages.export.beir import Evaluation
+from negmine.stages.export import beir
 from negmine.stages.stage import STAGES, chain
 from negmine.table import documents
 from tests.conftest import Invoke, write_jsonl
@@ -106,7 +106,7 @@ def lines(path: Path) -> Rows:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def beir(folder: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, int]]]:
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, int]]]:
     """Corpus, queries and qrels as BEIR's ``GenericDataLoader`` reads them, by its code's rules."""
     corpus = {
         line["_id"]: {"text": line.get("text"), "title": line.get("title")}
@@ -139,7 +139,7 @@ def test_the_held_out_side_beside_a_training_set(work: Path, tmp_path: Path) -> 
     asked = ("export", work / "ledger", "--ids", "--split", SPLIT, "-o", train, "--beir", out)
     result = command(*asked)
     assert result.stdout.strip() == str(train)
-    corpus, queries, qrels = beir(out)
+    corpus, queries, qrels = read(out)
     assert qrels == right(work)
     texts = {line["_id"]: line["text"] for line in lines(work / "queries.jsonl")}
     assert queries == {query: texts[query] for query in qrels}
@@ -193,7 +193,7 @@ def test_a_corpus_of_hard_negatives(work: Path, tmp_path: Path, corpus: str) -> 
     }
     whole = lines(work / "corpus.jsonl")
     assert lines(out / "corpus.jsonl") == [line for line in whole if line["_id"] in wanted]
-    assert beir(out)[2] == queries
+    assert read(out)[2] == queries
     assert 0 < len(wanted) < len(whole)
 
 
@@ -210,7 +210,7 @@ def test_each_corpus_holds_the_next(work: Path, tmp_path: Path) -> None:
 def test_alone_and_without_a_split_all_queries_are_evaluated(work: Path, tmp_path: Path) -> None:
     out = tmp_path / "eval"
     result = command("export", work / "ledger", "--beir", out)
-    assert beir(out)[2] == right(work, side=lambda query: True)
+    assert read(out)[2] == right(work, side=lambda query: True)
     assert "2 of 40 queries have no known positive" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["eval"]
 
@@ -265,13 +265,13 @@ def test_an_interrupted_run_goes_on(
 
 def test_the_corpus_is_never_held(work: Path, tmp_path: Path) -> None:
     setup = export.set_up(ExportParams(beir="eval"), work / "ledger", Path("eval"))
-    evaluation = Evaluation(ExportParams(beir="eval"), setup)
     parts = setup.source.documents.names
     assert len(parts) > 3
-    sizes = [table.num_rows for table in evaluation.corpus(None)]
+    sizes = [table.num_rows for table in beir.corpus(setup.source, None)]
     assert len(sizes) == len(parts)
     # Parts without a wanted document are not read.
-    assert [t.num_rows for t in evaluation.corpus(pa.array(["river1", "garden49"]))] == [1, 1]
+    some = beir.corpus(setup.source, pa.array(["river1", "garden49"]))
+    assert [table.num_rows for table in some] == [1, 1]
 
 
 def test_inspect_shows_it_and_verify_finds_a_change(
@@ -291,7 +291,7 @@ def test_inspect_shows_it_and_verify_finds_a_change(
     again = invoke("export", work / "ledger", "--split", SPLIT, "--beir", out)
     assert again.exit_code != 0
     command("export", work / "ledger", "--split", SPLIT, "--beir", out, "--force")
-    assert beir(out)[2] == right(work)
+    assert read(out)[2] == right(work)
 
 
 @pytest.mark.parametrize(
@@ -402,12 +402,12 @@ def test_positives_of_the_filter_itself(tmp_path: Path) -> None:
     rows = [pair("x1", "a", 1, 1), pair("y1", "b", 0, None, 9.0), pair("y1", "c", 0, None)]
     ledger = filtered(tmp_path, [rows], pseudo_positive=5.0)
     told = command("export", ledger, "--beir", tmp_path / "use").stderr
-    assert beir(tmp_path / "use")[2] == {"x1": {"a": 1}, "y1": {"b": 1}}
+    assert read(tmp_path / "use")[2] == {"x1": {"a": 1}, "y1": {"b": 1}}
     assert "1 of the positives were chosen by the filter itself" in told
     told = command(
         *("export", ledger, "--promoted", "leave-out", "--beir", tmp_path / "leave-out")
     ).stderr
-    assert beir(tmp_path / "leave-out")[2] == {"x1": {"a": 1}}
+    assert read(tmp_path / "leave-out")[2] == {"x1": {"a": 1}}
     assert "1 of 2 queries have no known positive" in told
 
 
