@@ -240,6 +240,23 @@ def test_a_row_that_is_not_written(
     assert not out.is_file()
 
 
+@pytest.mark.parametrize("corpus", ["whole", "pool"])
+def test_a_line_of_an_evaluation_set_that_is_not_written(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: str
+) -> None:
+    real, out = writers.write_tables, tmp_path / "eval"
+    asked = ("export", made / "work" / "ledger", "--beir", out, "--beir-corpus", corpus)
+    for name, what in (("corpus", "documents"), ("queries", "queries"), ("test", "judgements")):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                writers,
+                "write_tables",
+                lambda path, *given, name=name: real(path, *given) - (name in path.name),
+            )
+            fails(*asked, what=f"{what}: ", out=out)
+        shutil.rmtree(out)
+
+
 def test_a_query_that_vanishes_in_retrieve(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

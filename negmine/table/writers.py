@@ -160,7 +160,6 @@ def write_tables(
     tables: Iterable[pa.Table],
     schema: pa.Schema,
     metadata: Mapping[str, str] | None = None,
-    *,
     header: bool = False,
 ) -> int:
     """Write tables in the format of a suffix of :data:`SUFFIXES`; returns the rows written.

@@ -181,9 +181,7 @@ class Writer:
         suffix = writers.suffix_of(Path(name)) or ".parquet"
         self._add(
             name,
-            lambda path: writers.write_tables(
-                path, suffix, tables, schema, metadata, header=header
-            ),
+            lambda path: writers.write_tables(path, suffix, tables, schema, metadata, header),
             stats,
         )
 
