@@ -29,9 +29,13 @@ from negmine.table.documents import full_text
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
-def add_arguments(parser: argparse.ArgumentParser, work: Path, seeds: int) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, work: Path, seeds: int, folder_nargs: str | None = None
+) -> None:
     """The options that say which collection, what of it is scored, and whose rules are tried."""
-    parser.add_argument("folder", type=Path, help="corpus.jsonl, queries.jsonl and qrels")
+    parser.add_argument(
+        "folder", type=Path, nargs=folder_nargs, help="corpus.jsonl, queries.jsonl and qrels"
+    )
     parser.add_argument("--qrels", type=Path, help="judgements; default FOLDER/qrels.tsv")
     parser.add_argument("--work", type=Path, default=work)
     parser.add_argument("--name", help="folder inside --work; default: FOLDER's name")
@@ -190,7 +194,7 @@ class Collection:
         known: dict[tuple[int, int], float] = {}
         for name in scored.parts:
             part = scored.read(name, ["qid", "docid", "score_ce"])
-            query, text = self._pairs(part)
+            query, text = self.pairs(part)
             known |= dict(
                 zip(
                     zip(query.tolist(), text.tolist(), strict=True),
@@ -206,7 +210,7 @@ class Collection:
         """Cross-encoder scores that the table did not hold."""
         return self.scores.misses
 
-    def _pairs(self, table: pa.Table) -> Pairs:
+    def pairs(self, table: pa.Table) -> Pairs:
         """(query number, number of the document's text) of each row."""
         query = np.array(
             [self.query_ids[self.query_text[q]] for q in table.column("qid").to_pylist()], dtype=int
@@ -220,7 +224,7 @@ class Collection:
         for name in source.parts:
             part = source.read(name, ["qid", "docid", "label"])
             part = part.filter(pa.array(part.column("label").to_numpy() == 1))
-            query, text = self._pairs(part)
+            query, text = self.pairs(part)
             found |= set(zip(query.tolist(), text.tolist(), strict=True))
         return found
 
@@ -233,7 +237,7 @@ class Collection:
         found = []
         for name in ledger.parts:
             part = ledger.read(name, ["qid", "docid", "selected"])
-            found.append(self._pairs(part.filter(part.column("selected").is_valid())))
+            found.append(self.pairs(part.filter(part.column("selected").is_valid())))
         return np.concatenate([q for q, _ in found]), np.concatenate([t for _, t in found])
 
     def measure(

@@ -43,7 +43,10 @@ def svg(panels: Sequence[Panel]) -> str:
 def _panel(panel: Panel, colours: dict[str, str]) -> list[str]:
     marks = [point for series in panel.series for point in series.points]
     x_ticks = ticks([point.x for point in marks])
-    y_ticks = ticks([0.0, *(point.high or point.y for point in marks)])
+    lows = [point.y if point.low is None else point.low for point in marks]
+    highs = [point.y if point.high is None else point.high for point in marks]
+    # From zero, unless something lies below it.
+    y_ticks = ticks([0.0, *(low for low in lows if low < 0), *highs])
 
     axes = Axes(
         x_ticks[0],
