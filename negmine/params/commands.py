@@ -26,9 +26,16 @@ class AuditParams:
     seeds: int = opt(5, "Random choices of the hidden positives.", minimum=1)
     bias: tuple[str, ...] = opt(
         (),
-        "Hide also, in a row of its own, the positives that SOURCE ranks lowest (repeatable); "
-        "default: every source.",
+        "Hide also, in a row of its own, the positives that SOURCE ranks lowest, or with 'pooled' "
+        "those that no source ranks within --pool-depth (repeatable); default: every source, and "
+        "pooled where two search.",
         metavar="SOURCE",
+    )
+    pool_depth: int = opt(
+        10,
+        "Depth to which pooled labels go: a positive that no source ranks within it is hidden.",
+        metavar="RANK",
+        minimum=1,
     )
     teacher: str | None = opt(
         None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,61 @@ def test_biased_hiding_takes_what_the_source_ranks_lowest() -> None:
     assert table.column("grade").to_pylist() == [1, None, None, None, None, None]
     assert hide(audit.Scheme("biased:minilm", "minilm"))[1] == {"p1", "p3"}
     assert hide(audit.Scheme("biased:bm25", "bm25"), keep=2)[1] == {"p3"}
+
+
+def test_pooled_hiding_takes_what_no_source_ranks_high() -> None:
+    assert hide(audit.Scheme("pooled:3", depth=3))[1] == {"p3"}
+    # Nothing lies within the pool: the best-ranked stays known, as --keep says.
+    assert hide(audit.Scheme("pooled:0", depth=0))[1] == {"p2", "p3"}
+    assert hide(audit.Scheme("pooled:0", depth=0), keep=2)[1] == {"p3"}
+
+
+def pooled_rows(queries: int) -> list[list[dict[str, Any]]]:
+    """Two positives on top of both sources, a third at rank 12 of both; 14 documents."""
+    rows = []
+    for q in range(queries):
+        places = [1, 2, 12, *(n for n in range(3, 15) if n != 12)]
+        for d, rank in enumerate(places):
+            rows.append(row(f"q{q:02d}", f"d{q}_{d:02d}", int(d < 3), 15.0 - rank, rank, rank))
+    return [rows]
+
+
+def test_an_audit_tells_random_biased_and_pooled_hiding_unasked(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    scored = make_scored(tmp_path, pooled_rows(12))
+    out = tmp_path / "audit"
+    command = ["audit", scored, "--by", "ce", "--num-negatives", 12, "--seeds", 1]
+    result = invoke(*command, "--sweep", "max-score=3.0,20.0", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads((out / "audit.json").read_text())["rows"]
+    ways = ["random", "biased:bm25", "biased:minilm", "pooled:10"]
+    assert [r["hidden"] for r in rows if r["setting"] == "as given"] == ways
+    pooled = next(r for r in rows if r["hidden"] == "pooled:10")
+    # Of each query's three positives only the one at rank 12 is hidden, and chosen.
+    assert (pooled["pool"], pooled["false"], pooled["chosen"]) == (12, 12, 144)
+    told = result.stderr[result.stderr.index("3 settings measured") :]
+    assert len(told.splitlines()) <= 10
+    line = next(line for line in told.splitlines() if "as given: likely false" in line)
+    assert re.search(r"8\.3% \[\d.*\] pooled:10; 12\.00 per query", line)
+    assert (out / "pooled-10.svg").exists()
+
+
+def test_hiding_by_pools_wants_queries_with_something_to_hide(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    scored = make_scored(tmp_path, pooled_rows(4))
+    out = tmp_path / "report.json"
+    result = invoke("audit", scored, "--seeds", 1, "-o", out)
+    assert "fewer than 10 queries have a positive deeper than --pool-depth 10" in result.stderr
+    assert "pooled" not in out.read_text()
+    asked = [scored, "--seeds", 1, "--bias", "pooled", "-o", tmp_path / "asked.json"]
+    assert invoke("audit", *asked).exit_code == 0
+    ways = [r["hidden"] for r in json.loads((tmp_path / "asked.json").read_text())["rows"]]
+    assert ways == ["random", "pooled:10"]
+    refused = invoke("audit", *asked, "--pool-depth", 12, "--force")
+    assert refused.exit_code == 2
+    assert "Lower --pool-depth" in refused.stderr
 
 
 def test_random_hiding_keeps_as_many_as_asked_and_each_may_be_the_one() -> None:

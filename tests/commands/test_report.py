@@ -527,7 +527,8 @@ def test_audits_and_exports_of_the_ledger_are_shown(tmp_path: Path, invoke: Invo
     assert "15 of 30 queries had known positives hidden" in page.told
     assert "are this ledger's" in page.told
     measured = json.loads((tmp_path / "checked" / "audit.json").read_text())["rows"]
-    given = [f"{r['contamination']['value']:.1%}" for r in measured if r["setting"] == "as given"]
+    found = [r["contamination"] for r in measured if r["setting"] == "as given"]
+    given = [f"{f['value']:.1%} [{100 * f['low']:.1f}-{100 * f['high']:.1f}]" for f in found]
     assert f"Likely false: {given[0]} (random), {given[1]} (biased:bm25)" in page.told
     assert "#read-relative_margin" in page.links
     assert "read-relative_margin" in page.ids

@@ -16,7 +16,7 @@ from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.part import Part
 
-RANDOM, HELD_OUT = "random", "held-out"
+RANDOM, HELD_OUT, POOLED = "random", "held-out", "pooled"
 _SEPARATOR = "\x1f"
 
 
@@ -25,14 +25,16 @@ class Scheme:
     """A way to hide positives.
 
     Attributes:
-        name: ``random``, ``biased:SOURCE`` or ``held-out``.
-        source: whose worst-ranked positives are hidden; None = at random.
+        name: ``random``, ``biased:SOURCE``, ``pooled:DEPTH`` or ``held-out``.
+        source: whose worst-ranked positives are hidden; None = at random, unless pooled.
         runs: how many times, each with another seed.
+        depth: where positives are pooled: those stay known that some source ranks within it.
     """
 
     name: str
     source: str | None = None
     runs: int = 1
+    depth: int | None = None
 
 
 # --- hiding -----------------------------------------------------------------------------------
@@ -64,12 +66,14 @@ def hide(table: pa.Table, scheme: Scheme, keep: int, seed: int) -> tuple[pa.Tabl
         hidden = positive & ((draw < 0.5) == (seed % 2 == 0))
     else:
         rows = np.flatnonzero(positive)
-        if scheme.source is None:
+        if scheme.source is None and scheme.depth is None:
             key = draws.draws(table.column("qid"), table.column("docid"), seed)
         else:
             key = -part.rank(scheme.source).astype(np.float64)
         order = rows[ranking.rank_order(query[rows], key[rows], part.docid, rows)]
         hidden[order[ranking.positions_in_group(query[order]) > keep]] = True
+        if scheme.depth is not None:
+            hidden &= part.best_rank > scheme.depth
     table = part.relabelled(positive & ~hidden).table
     index = table.schema.get_field_index("grade")
     grade = pc.if_else(pa.array(hidden), pa.scalar(None, pa.float64()), table.column("grade"))

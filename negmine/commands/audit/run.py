@@ -4,7 +4,8 @@ Of queries with several known positives all but ``keep`` are hidden: their label
 and the very same filter is run. A hidden positive stands for a positive that nobody labelled, so
 one that is chosen as a negative is a false negative that we can count. Which labels are missing
 matters (D-MERIT, arXiv 2406.16048), and in real data it is not chance, so they are hidden once at
-random and once per source the worst-ranked ones.
+random, once per source the worst-ranked ones, and once those that no source ranks within a depth,
+which judges of a pool never saw.
 
 A hidden positive that no source retrieved is taken out of the table: it stood there only because
 it was labelled.
@@ -24,7 +25,7 @@ import pyarrow as pa
 from negmine import log, rules
 from negmine.commands.audit import intervals as estimates
 from negmine.commands.audit.counting import Tally, try_setting
-from negmine.commands.audit.hiding import HELD_OUT, RANDOM, Scheme, mask, queries_of
+from negmine.commands.audit.hiding import HELD_OUT, POOLED, RANDOM, Scheme, hide, mask, queries_of
 from negmine.commands.audit.printing import as_json, files_of, row_of, stored, table
 from negmine.commands.audit.settings import VERSION, Setting, settings_of
 from negmine.commands.audit.summary import summary
@@ -39,6 +40,10 @@ from negmine.table import artifacts, schemas
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
+from negmine.table.part import Part
+
+#: Fewest queries of which a pool hides something for it to be tried unasked.
+_FEWEST_POOLED = 10
 
 
 def run(
@@ -126,7 +131,7 @@ def _checked_teacher(source: Artifact, audit: AuditParams) -> str:
     teacher = schemas.pick_score(schema, audit.teacher, "--teacher")
     known = schemas.source_names(schema)
     for name in audit.bias:
-        if name not in known:
+        if name not in known and name != POOLED:
             raise UsageError(f"--bias: no source '{name}'", hint=did_you_mean(name, known))
     return teacher
 
@@ -175,8 +180,7 @@ def _schemes(
 ) -> tuple[list[Scheme], list[str]]:
     """Which positives are hidden, by how many each query has; and what the user should know."""
     if (positives > audit.keep).any():
-        biased = [Scheme(f"biased:{name}", name) for name in audit.bias or sources]
-        return [Scheme(RANDOM, runs=audit.seeds), *biased], []
+        return [Scheme(RANDOM, runs=audit.seeds), *_biased(source, audit, sources)], []
     warnings = []
     if audit.bias:
         warnings.append(
@@ -196,6 +200,39 @@ def _schemes(
         "any label"
     )
     return [Scheme(HELD_OUT, runs=max(2, audit.seeds))], warnings
+
+
+def _biased(source: Artifact, audit: AuditParams, sources: Sequence[str]) -> list[Scheme]:
+    """The ways to hide that are not chance."""
+    found = [Scheme(f"biased:{name}", name) for name in audit.bias or sources if name != POOLED]
+    pooled = Scheme(f"{POOLED}:{audit.pool_depth}", depth=audit.pool_depth)
+    if POOLED in audit.bias:
+        if not _queries_hidden(source, pooled, audit.keep):
+            raise UsageError(
+                f"--bias {POOLED}: no positive that a source retrieved lies deeper than "
+                f"--pool-depth {audit.pool_depth} in all of them",
+                hint="Lower --pool-depth.",
+            )
+        return [*found, pooled]
+    # The pool of one source would be its own bias once more; a few queries tell nothing.
+    if not audit.bias and len(sources) > 1:
+        if _queries_hidden(source, pooled, audit.keep) >= _FEWEST_POOLED:
+            return [*found, pooled]
+        log.event(
+            f"hiding by pools is left out: fewer than {_FEWEST_POOLED} queries have a positive "
+            f"deeper than --pool-depth {audit.pool_depth} in every source",
+        )
+    return found
+
+
+def _queries_hidden(source: Artifact, scheme: Scheme, keep: int) -> int:
+    """Queries of which a scheme hides a positive that some source retrieved."""
+    count = 0
+    for name in source.parts:
+        table = source.read(name)
+        part = Part(table)
+        count += len(np.unique(part.query[hide(table, scheme, keep, 0)[1] & part.found]))
+    return count
 
 
 def _tallies(

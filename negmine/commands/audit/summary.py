@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 #: At most this share of the queries may be short for a setting to have enough negatives.
@@ -20,6 +20,7 @@ class Tried:
         name: the setting.
         options: what it changes of the filter's defaults.
         rates: by scheme, the share of the chosen that are hidden positives.
+        intervals: by scheme, between which that share lies; what is not known is left out.
         per_query: negatives per query under the first scheme.
         short: share of the queries with fewer than were asked for, likewise.
         margin: median of the negatives' minus the positive's score; None = unknown.
@@ -31,6 +32,7 @@ class Tried:
     per_query: float
     short: float
     margin: float | None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
@@ -65,9 +67,16 @@ def tried(report: Mapping[str, Any]) -> list[Tried]:
                 first["negatives_per_query"]["value"] or 0.0,
                 first["short_queries"]["value"] or 0.0,
                 first["margin"]["p50"],
+                {row["hidden"]: between for row in rows if (between := _interval(row)) is not None},
             )
         )
     return found
+
+
+def _interval(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Between which a row's contamination lies; None where that is not known."""
+    low, high = (row["contamination"].get(name) for name in ("low", "high"))
+    return None if low is None or high is None else (low, high)
 
 
 def front(settings: Sequence[Tried]) -> list[Tried]:
@@ -131,12 +140,21 @@ def _spread(best: list[Tried]) -> list[Tried]:
 
 
 def _told(one: Tried) -> str:
-    rates = ", ".join(f"{rate:.1%} {scheme}" for scheme, rate in one.rates.items())
+    rates = ", ".join(f"{told_rate(one, scheme)} {scheme}" for scheme in one.rates)
     hard = "" if one.margin is None else f", median margin {one.margin:.3g}"
     return (
         f"{one.name}: likely false {rates}; {one.per_query:.2f} per query, {one.short:.0%} "
         f"short{hard}"
     )
+
+
+def told_rate(one: Tried, scheme: str) -> str:
+    """A setting's rate under a scheme and between what it lies: ``3.8% [2.5-5.5]``."""
+    told = f"{one.rates[scheme]:.1%}"
+    if scheme not in one.intervals:
+        return told
+    low, high = one.intervals[scheme]
+    return f"{told} [{100 * low:.1f}-{100 * high:.1f}]"
 
 
 def _recipe(pick: Tried, given: Tried | None) -> list[str]:

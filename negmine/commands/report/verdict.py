@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from negmine.commands.audit.summary import ENOUGH, tried
+from negmine.commands.audit.summary import ENOUGH, Tried, told_rate, tried
 from negmine.commands.report.collect import Facts
 from negmine.commands.shortened import short_id
 
@@ -29,13 +29,14 @@ def verdict(
     wanted = facts.reader.params.num_negatives
     short = sum(n for chosen, n in facts.chosen_per_query.items() if chosen < wanted)
     share = short / (facts.queries or 1)
-    rates = _rates(audits)
+    measured = _measured(audits)
+    rates = None if measured is None else measured.rates
     scored = _beside(name, facts.ledger.artifact.inputs["scored"]["path"])
     audit = f"negmine audit {shlex.quote(scored)} --sweep auto, with the ledger's options"
-    if rates is None:
+    if measured is None or rates is None:
         said = ["Likely false: not measured."]
     else:
-        told = ", ".join(f"{rate:.1%} ({scheme})" for scheme, rate in rates.items())
+        told = ", ".join(f"{told_rate(measured, scheme)} ({scheme})" for scheme in rates)
         said = [f"Likely false: {told} of the negatives, by the audit of these settings."]
     said.append(f"Short: {share:.1%} of the queries have fewer than {wanted} negatives.")
     advice = []
@@ -57,14 +58,14 @@ def _beside(name: str, path: str) -> str:
     return posixpath.basename(found) if found.startswith(("..", "/")) else found
 
 
-def _rates(
+def _measured(
     audits: Sequence[tuple[str, dict[str, Any], list[str]]],
-) -> dict[str, float] | None:
-    """By scheme, the contamination that an audit of exactly these settings measured."""
+) -> Tried | None:
+    """What an audit of exactly these settings measured of them."""
     for _, report, differs in audits:
         given = [one for one in tried(report) if one.name == "as given"]
         if given and not differs:
-            return given[0].rates
+            return given[0]
     return None
 
 
