@@ -20,6 +20,7 @@ candidates in turns, and CPU seconds are compared.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import random
 import re
@@ -270,7 +271,10 @@ def rates() -> dict[str, dict[str, list[int]]]:
     import numpy as np
     import pyarrow as pa
 
-    from negmine.dedup import minhash
+    try:
+        minhash = importlib.import_module("negmine.dedup.minhash")
+    except ImportError:  # revisions of before
+        minhash = importlib.import_module("negmine.identity")
 
     found: dict[str, dict[str, list[int]]] = {}
     for kind in SENTENCES:
