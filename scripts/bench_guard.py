@@ -365,7 +365,7 @@ def checked_out(revision: str) -> Iterator[Path]:
 
 def run(tree: Path, *arguments: str) -> _bench.Ran:
     """Python with that revision's package."""
-    return _bench.whole(["env", f"PYTHONPATH={tree}", sys.executable, *arguments])
+    return _bench.whole(["env", "-C", str(tree), f"PYTHONPATH={tree}", sys.executable, *arguments])
 
 
 def make_data(folder: Path, english: Path, queries: int, k: int) -> None:
