@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from negmine.learning.calibration import Bound
+from negmine.learning.prior import Prior
 from negmine.learning.relevance import Relevance
 from negmine.sampling.samplers import ReuseCut
 
@@ -23,6 +24,7 @@ class Fit:
         bound: the conformal threshold.
         reuse: the limits on documents.
         relevance: the model behind ``p_relevant``.
+        prior: the model behind ``p_prior``.
     """
 
     positive_scores: np.ndarray = field(default_factory=lambda: _NOTHING)
@@ -30,3 +32,4 @@ class Fit:
     bound: Bound | None = None
     reuse: ReuseCut | None = None
     relevance: Relevance | None = None
+    prior: Prior | None = None

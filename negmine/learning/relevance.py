@@ -32,10 +32,17 @@ from scipy.special import expit
 
 from negmine.errors import MissingDependencyError, UsageError
 from negmine.table import draws, ranking, schemas
-from negmine.table.names import LIKENESS, NOT_SEARCHED, rank_column, score_column
+from negmine.table.names import (
+    LEARNED,
+    LIKENESS,
+    NOT_SEARCHED,
+    P_RELEVANT,
+    rank_column,
+    score_column,
+)
 from negmine.table.part import Part
 
-NAME = "p_relevant"
+NAME = P_RELEVANT
 _FOLDS = 5
 #: Fewest positives that a model is fitted to.
 _FEWEST = 20
@@ -135,7 +142,7 @@ def features(table: pa.Table) -> np.ndarray:
     columns = []
     for name in schemas.score_names(table.schema):
         # What is known of a row already would give its label away.
-        if name == NAME or name in NOT_SEARCHED:
+        if name in LEARNED or name in NOT_SEARCHED:
             continue
         score = part.score(name)
         if name in sources:
@@ -205,7 +212,7 @@ def _seen(table: pa.Table) -> np.ndarray:
     part, sources = Part(table), schemas.source_names(table.schema)
     seen = np.ones(len(part), dtype=bool)
     for name in schemas.score_names(table.schema):
-        if name not in sources and name != NAME:
+        if name not in sources and name not in LEARNED:
             seen &= part.valid(score_column(name))
     return seen
 

@@ -20,8 +20,9 @@ class ReadOptions:
 
     by: str | None = opt(
         None,
-        "Score column that the rules read: the NAME of a scorer or source, or p_relevant (learned "
-        "from all of them); default: the last scorer, else the first source.",
+        "Score column that the rules read: the NAME of a scorer or source, p_relevant (learned "
+        "from all of them and your labels) or p_prior (by judged collections, whatever your labels "
+        "miss); default: the last scorer, else the first source.",
         metavar="NAME",
     )
     similar_to_positives: bool = opt(

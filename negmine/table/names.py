@@ -14,7 +14,9 @@ VECTORS = "index.vectors"
 LIKENESS = "like_"
 #: Not for users: sources that tell what is known, and what an index has of itself.
 RESERVED = frozenset({"best", "documents", "given", "judged", "signatures"})
-
+#: Scores that are learned while filtering: from the user's labels, and from other collections.
+P_RELEVANT, P_PRIOR = "p_relevant", "p_prior"
+LEARNED = (P_RELEVANT, P_PRIOR)
 
 #: Sources that tell what is known already; their ranks are not a search's.
 NOT_SEARCHED = frozenset({"given", "judged"})

@@ -10,12 +10,11 @@ import numpy as np
 
 from negmine import rules
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
-from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params import values as params_values
 from negmine.params.filter import FilterParams
 from negmine.table import schemas
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.names import score_column
+from negmine.table.names import LEARNED, score_column
 from negmine.table.part import known_scores
 
 VERSION = 2
@@ -118,8 +117,8 @@ def _auto_values(params: FilterParams, source: Artifact) -> dict[str, list[Any]]
 def _positive_scores(params: FilterParams, source: Artifact) -> np.ndarray:
     """Scores of the known positives as the rules read them."""
     schema = source.schema()
-    if params.by is not None and params.by.removeprefix(score_column("")) == P_RELEVANT:
-        # Made by the filter, so not in the table yet: a probability.
+    if params.by is not None and params.by.removeprefix(score_column("")) in LEARNED:
+        # Made by the filter, so not in the table yet: probabilities.
         return np.linspace(0, 1, 101)
     name = schemas.pick_score(schema, params.by, "--by")
     tables = (source.read(part, ["label", score_column(name)]) for part in source.parts)

@@ -13,7 +13,6 @@ from negmine import rules
 from negmine.dedup.copies import repeats
 from negmine.learning import passes
 from negmine.learning.fit import Fit
-from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params.filter import FilterParams
 from negmine.rules import choice
 from negmine.rules.base import View
@@ -23,7 +22,7 @@ from negmine.stages import rank_only
 from negmine.stages.filter import short_queries
 from negmine.stages.filter.options import Columns, optional_columns
 from negmine.table import draws, ranking
-from negmine.table.names import score_column
+from negmine.table.names import P_PRIOR, P_RELEVANT, score_column
 from negmine.table.part import UNRANKED, Part, positive_scores
 
 #: Added to the seed where a draw must not be the sampler's.
@@ -365,11 +364,12 @@ def _stats(
 
 
 def with_relevance(table: pa.Table, fit: Fit) -> pa.Table:
-    """The part with the learned score, where one was learned."""
-    column = score_column(P_RELEVANT)
-    if fit.relevance is None or column in table.schema.names:
-        return table
-    return table.append_column(column, fit.relevance.predict(table))
+    """The part with the learned scores, where any were learned."""
+    for name, model in ((P_RELEVANT, fit.relevance), (P_PRIOR, fit.prior)):
+        column = score_column(name)
+        if model is not None and column not in table.schema.names:
+            table = table.append_column(column, model.predict(table))
+    return table
 
 
 def claims(table: pa.Table, params: FilterParams) -> np.ndarray:

@@ -10,13 +10,19 @@ import pyarrow as pa
 
 from negmine import rules
 from negmine.errors import UsageError, did_you_mean
-from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params import bounds
 from negmine.params.filter import FilterParams
 from negmine.sampling import weights
 from negmine.stages import rank_only
 from negmine.table import schemas
-from negmine.table.names import meta_column, rank_column, score_column
+from negmine.table.names import (
+    LEARNED,
+    P_PRIOR,
+    P_RELEVANT,
+    meta_column,
+    rank_column,
+    score_column,
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def resolve(
         UsageError: an unknown column, or options that contradict each other.
     """
     default = rank_only.default_score(schema, empty)
-    full = schemas.with_scores(schema, [P_RELEVANT])
+    full = schemas.with_scores(schema, LEARNED)
 
     def score(name: str | None, option: str, otherwise: str) -> str:
         return schemas.pick_score(full, name or otherwise, option)
@@ -157,10 +163,18 @@ def _calibrate_by(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) 
 
 
 def wants_relevance(params: FilterParams, columns: Columns) -> bool:
-    """Whether any column that is read is the learned one."""
-    named = (columns.by, columns.sample_by, params.guide, params.weight_by, params.weight_student)
+    """Whether any column that is read is learned from the user's labels."""
     weight = weights.weight(params.weight)
-    return P_RELEVANT in named or (weight is not None and weight.relevance)
+    return P_RELEVANT in _read(params, columns) or (weight is not None and weight.relevance)
+
+
+def wants_prior(params: FilterParams, columns: Columns) -> bool:
+    """Whether any column that is read is the probability by other collections."""
+    return P_PRIOR in _read(params, columns)
+
+
+def _read(params: FilterParams, columns: Columns) -> tuple[str | None, ...]:
+    return columns.by, columns.sample_by, params.guide, params.weight_by, params.weight_student
 
 
 def optional_columns(params: FilterParams) -> list[str]:

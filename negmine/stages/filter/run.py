@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from negmine import log, memory, rules
 from negmine.engine.parts import over_parts
+from negmine.learning import prior
 from negmine.learning.fit import Fit
-from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.memory import reset_peak_memory
 from negmine.params.filter import FilterParams
 from negmine.rules.base import GIVEN
@@ -31,7 +31,7 @@ from negmine.stages.filter.deciding import (
     with_relevance,
 )
 from negmine.stages.filter.guard import Guard
-from negmine.stages.filter.options import Columns, optional_columns, wants_relevance
+from negmine.stages.filter.options import Columns, optional_columns, wants_prior, wants_relevance
 from negmine.stages.filter.setup import Setup, plan, set_up
 from negmine.stages.filter.short_advice import Sample, advice
 from negmine.stages.outcome import Outcome
@@ -40,7 +40,7 @@ from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
-from negmine.table.names import meta_column
+from negmine.table.names import P_PRIOR, P_RELEVANT, meta_column
 
 
 def run(
@@ -86,7 +86,9 @@ def run(
             else:
                 log.event(same_ids.told(), **same_ids.facts())
         if fit.relevance is not None:
-            extra["p_relevant"] = dict(fit.relevance.facts)
+            extra[P_RELEVANT] = dict(fit.relevance.facts)
+        if fit.prior is not None:
+            extra[P_PRIOR] = dict(fit.prior.facts)
         writer.commit(counts, warnings=warnings, ceiling=budget.ceiling, **extra)
     for warning in warnings:
         log.event(warning, level=30)
@@ -187,13 +189,18 @@ def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Column
 
         with log.waiting("fitting p_relevant"):
             relevance = learn(plain(), total, params.seed)
+    known = None
+    if wants_prior(params, columns):
+        with log.waiting("measuring where the known positives stand"):
+            known = prior.anchor(plain())
 
     def tables() -> Iterator[pa.Table]:
         for table in plain():
-            yield with_relevance(table, Fit(relevance=relevance))
+            yield with_relevance(table, Fit(relevance=relevance, prior=known))
 
     with log.waiting("fitting the limits"):
-        fit = replace(rules.fit(tables, params, columns.by), relevance=relevance)
+        fitted = rules.fit(tables, params, columns.by)
+    fit = replace(fitted, relevance=relevance, prior=known)
     if params.max_reuse is None:
         return fit
     parts = []
@@ -257,8 +264,9 @@ def _read(
 
 
 def _ledger_schema(schema: pa.Schema, params: FilterParams, columns: Columns) -> pa.Schema:
-    if wants_relevance(params, columns):
-        schema = schemas.with_scores(schema, [P_RELEVANT])
+    wanted = {P_RELEVANT: wants_relevance, P_PRIOR: wants_prior}
+    learned = [name for name, wants in wanted.items() if wants(params, columns)]
+    schema = schemas.with_scores(schema, learned)
     return schemas.with_ledger(schema, optional_columns(params))
 
 

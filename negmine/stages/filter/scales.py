@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from negmine import rules
 from negmine.errors import NegmineError, UsageError
-from negmine.learning.relevance import NAME as P_RELEVANT
 from negmine.params.filter import FilterParams
 from negmine.table.candidates import Candidates, normalised
+from negmine.table.names import LEARNED
 
 #: Smallest and largest value of a score, and what such scores are called.
 Scale = tuple[float, float, str]
@@ -53,7 +53,7 @@ def _refuse(
 
 def _scale(score: str, source: Candidates) -> Scale | None:
     """The scale of a score; None where it is not known."""
-    if score == P_RELEVANT:
+    if score in LEARNED:
         return _SHARES
     try:
         if score not in source.dense:

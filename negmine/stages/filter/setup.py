@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from negmine import rules
+from negmine.learning import prior
 from negmine.params import output_affecting
 from negmine.params.filter import FilterParams
 from negmine.stages import rank_only
 from negmine.stages.filter import scales
 from negmine.stages.filter.guard import excluded_file
-from negmine.stages.filter.options import Columns, resolve
+from negmine.stages.filter.options import Columns, resolve, wants_prior
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.candidates import Candidates, open_candidates
@@ -63,6 +64,7 @@ def plan(setup: Setup, out: Path) -> Plan:
             **output_affecting(params),
             **rank_only.fingerprint(asdict(setup.columns)),
             "rules": rules.VERSION,
+            **({"prior": prior.shipped().identity} if wants_prior(params, setup.columns) else {}),
             **({"plugins": rules.identities(params)} if params.rule else {}),
         },
         artifacts={"scored": setup.source.artifact},

@@ -1,0 +1,139 @@
+"""Fit ``p_prior``: the model of relevance that negmine ships, to collections with deep judgements.
+
+::
+
+    python scripts/fit_prior.py WORK/*/scored -o negmine/learning/prior.json
+    python scripts/fit_prior.py ... --leave-out cranfield -o priors/cranfield.json
+
+The folders are scored tables as ``bench_denoise.py`` prepares them, with all positives revealed.
+Of each collection the model is shown several views, and every collection counts the same: at
+several depths of the pool (first 15, 30, 60 of each source); with both sources and with either
+alone; and with one positive of each query left known, chosen at random or as the one that a source
+ranks best. What is known decides the feature ``z_positives`` alone; what is to be told is always
+all judgements. The fit is a ridge-penalised logistic regression on standardised features; nothing
+of it is chosen here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.commands.audit.hiding import Scheme, hide
+from negmine.learning import prior, relevance
+from negmine.table import artifacts, schemas
+from negmine.table.names import rank_column, score_column
+from negmine.table.part import Part
+
+DEPTHS = (15, 30, 60)
+#: Draws with positives hidden at random; hidden by a source there is only one.
+DRAWS = 2
+
+
+def main() -> None:
+    """Fit both models and write them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scored", type=Path, nargs="+", help="WORK/COLLECTION/scored")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="COLLECTION")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    given = parser.parse_args()
+    folders = {path.parent.name: path for path in given.scored}
+    names = sorted(name for name in folders if name not in given.leave_out)
+    tables = {name: whole(folders[name]) for name in names}
+    models: dict[str, Any] = {}
+    anchors: list[float] = []
+    for model, features in prior.FEATURES.items():
+        x, y, weight = shown(tables, model)
+        anchors.append(float(np.average(x[:, -1], weights=weight)))
+        linear = relevance.fit_linear(x, y, weight)
+        weights = linear.weights / linear.scale
+        models[model] = {
+            "weights": dict(zip(features, np.round(weights, 6).tolist(), strict=True)),
+            "bias": round(float(linear.bias - weights @ linear.mean), 6),
+            "rows": len(y),
+        }
+    told: dict[str, Any] = {
+        "collections": names,
+        "models": models,
+        "z_positives": round(anchors[0], 6),
+        "scores": "all-MiniLM-L6-v2, BM25; scorer ms-marco-MiniLM-L12-v2",
+    }
+    told["identity"] = hashlib.blake2b(
+        json.dumps(told, sort_keys=True).encode(), digest_size=8
+    ).hexdigest()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(models, indent=1))
+
+
+def whole(folder: Path) -> pa.Table:
+    """A scored table, all parts."""
+    source = artifacts.open_artifact(folder)
+    return pa.concat_tables([source.read(name) for name in source.parts]).combine_chunks()
+
+
+def shown(tables: dict[str, pa.Table], model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, labels and weights of all views of all collections."""
+    x, y, weight = [], [], []
+    for table in tables.values():
+        views = list(views_of(table, model))
+        for features, labels in views:
+            x.append(features)
+            y.append(labels)
+            weight.append(np.full(len(labels), 1 / len(labels) / len(views)))
+    w = np.concatenate(weight)
+    return np.concatenate(x), np.concatenate(y), w * len(w) / w.sum()
+
+
+def views_of(table: pa.Table, model: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(features, labels) of the rows that a source retrieved, for each view of one collection."""
+    sources = schemas.searched_names(table.schema)
+    if model == prior.SEARCHED:
+        table = table.drop_columns([score_column(name) for name in prior.scorer_names(table)])
+    schemes = [(Scheme("random"), seed) for seed in range(DRAWS)]
+    schemes += [(Scheme(f"biased:{name}", name), 0) for name in sources]
+    deepest = max(int(pc.max(table.column(rank_column(name))).as_py()) for name in sources)
+    for scheme, seed in schemes:
+        masked, hidden = hide(table, scheme, 1, seed)
+        truth = hidden | Part(masked).positive
+        for kept in [sources, *([name] for name in sources if len(sources) > 1)]:
+            for depth in sorted({min(depth, deepest) for depth in DEPTHS}):
+                view, rows = cut(masked, hidden, kept, depth)
+                anchored = prior.anchor([view])
+                x = np.column_stack(
+                    [prior.features(view), np.full(len(rows), anchored.z_positives)]
+                )
+                among = prior.pool(view)
+                yield x[among], truth[rows][among]
+
+
+def cut(
+    table: pa.Table, hidden: np.ndarray, sources: list[str], depth: int
+) -> tuple[pa.Table, np.ndarray]:
+    """The table as these sources alone would have made it at that depth, and its rows' numbers."""
+    for name in schemas.source_names(table.schema):
+        if name not in sources:
+            table = table.drop_columns([rank_column(name), score_column(name)])
+            continue
+        at = table.schema.get_field_index(rank_column(name))
+        rank = table.column(at)
+        shallow = pc.if_else(pc.less_equal(rank, depth), rank, pa.scalar(None, rank.type))
+        table = table.set_column(at, table.schema.field(at), shallow)
+    part = Part(table)
+    # What was hidden and no source found stood there only because it was labelled.
+    rows = np.flatnonzero(part.found | (part.positive & ~hidden))
+    return table.take(pa.array(rows)), rows
+
+
+if __name__ == "__main__":
+    main()
