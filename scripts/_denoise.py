@@ -242,11 +242,15 @@ class Collection:
 
     def measure(
         self, chosen: Pairs, asked: int, queries: np.ndarray | None = None
-    ) -> dict[str, float]:
-        """The rates of one run; ``queries`` are the numbers of those mined, by default all."""
+    ) -> dict[str, Any]:
+        """The rates of one run, and per query how many were chosen and how many of them are false.
+
+        ``queries`` are the numbers of those mined, by default all.
+        """
         query, text = chosen
         mined = np.arange(self.queries) if queries is None else queries
-        false = [pair in self.truth for pair in zip(query.tolist(), text.tolist(), strict=True)]
+        pairs = zip(query.tolist(), text.tolist(), strict=True)
+        false = np.array([pair in self.truth for pair in pairs], dtype=bool)
         count = np.bincount(query, minlength=self.queries)[mined]
         ranks = self.ranks(query, text)
         return {
@@ -255,6 +259,8 @@ class Collection:
             "per_query": len(query) / len(mined),
             "short": float((count < asked).mean()),
             "median_dense_rank": float(np.median(ranks)) if len(query) else float("nan"),
+            "chosen_of": count.tolist(),
+            "false_of": np.bincount(query[false], minlength=self.queries)[mined].tolist(),
         }
 
     def ranks(self, query: np.ndarray, text: np.ndarray) -> np.ndarray:

@@ -47,8 +47,13 @@ def main() -> None:
     parser.add_argument("--leave-out", action="append", default=[], metavar="COLLECTION")
     parser.add_argument("-o", "--out", type=Path, required=True)
     given = parser.parse_args()
-    folders = {path.parent.name: path for path in given.scored}
-    names = sorted(name for name in folders if name not in given.leave_out)
+    told = fit({path.parent.name: path for path in given.scored}, given.leave_out, given.out)
+    print(json.dumps(told["models"], indent=1))
+
+
+def fit(folders: dict[str, Path], left_out: list[str], out: Path) -> dict[str, Any]:
+    """Fit both models to all collections but those left out, and write them."""
+    names = sorted(name for name in folders if name not in left_out)
     tables = {name: whole(folders[name]) for name in names}
     models: dict[str, Any] = {}
     anchors: list[float] = []
@@ -71,9 +76,9 @@ def main() -> None:
     told["identity"] = hashlib.blake2b(
         json.dumps(told, sort_keys=True).encode(), digest_size=8
     ).hexdigest()
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(models, indent=1))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return told
 
 
 def whole(folder: Path) -> pa.Table:
