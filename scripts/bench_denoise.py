@@ -65,7 +65,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser, Path("work/bench_denoise"), seeds=5)
-    parser.add_argument("--hide", action="append", metavar="WAY", help="random, biased:SOURCE")
+    parser.add_argument(
+        "--hide", action="append", metavar="WAY", help="random, biased:SOURCE, none"
+    )
     parser.add_argument("--prior", type=Path, help="weights of p_prior, made by fit_prior.py")
     parser.add_argument("--no-peer", action="store_true", help="leave sentence-transformers out")
     parser.add_argument("--json", type=Path, help="write all numbers here")
@@ -137,7 +139,8 @@ def measured(
         for seed in range(seeds if way == "random" else 1):
             with tempfile.TemporaryDirectory(prefix="bench-denoise-") as folder:
                 path = Path(folder) / "scored"
-                audit.mask(collection.scored, path, scheme(way), 1, seed)
+                kept = sys.maxsize if way == "none" else 1
+                audit.mask(collection.scored, path, scheme(way), kept, seed)
                 asked = settings[0][1].num_negatives
                 revealed = collection.positives(artifacts.open_artifact(path))
                 peer = Peer(collection, revealed, k, asked)

@@ -2,7 +2,7 @@
 
 ::
 
-    python scripts/bench_denoise.py DATA/cranfield --work WORK      # and so on: makes WORK/cranfield
+    python scripts/bench_denoise.py DATA/cranfield --work WORK     # and so on, for WORK/cranfield
     python scripts/bench_left_out.py WORK/*/scored -k cranfield=60 --recipe configs/default.toml
 
 For each scored table that ``bench_denoise.py`` prepared, ``p_prior`` is fitted to all the others

@@ -7,11 +7,12 @@
 
 The folders are scored tables as ``bench_denoise.py`` prepares them, with all positives revealed.
 Of each collection the model is shown several views, and every collection counts the same: at
-several depths of the pool (first 15, 30, 60 of each source); with both sources and with either
-alone; and with one positive of each query left known, chosen at random or as the one that a source
-ranks best. What is known decides the feature ``z_positives`` alone; what is to be told is always
-all judgements. The fit is a ridge-penalised logistic regression on standardised features; nothing
-of it is chosen here.
+several depths of the pool (first 15, 30, 60 of each source); for the models of one source with
+either alone; with all documents and with a share of those that are not relevant, so that more of
+what is left is; and with one positive of each query left known, chosen at random or as the one
+that a source ranks best. What is known decides the feature ``z_positives`` alone; what is to be
+told is always all judgements. The fit is a ridge-penalised logistic regression on standardised
+features; nothing of it is chosen here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,15 @@ import pyarrow.compute as pc
 
 from negmine.commands.audit.hiding import Scheme, hide
 from negmine.learning import prior, relevance
-from negmine.table import artifacts, schemas
+from negmine.table import artifacts, draws, ranking, schemas
 from negmine.table.names import rank_column, score_column
-from negmine.table.part import Part
+from negmine.table.part import UNRANKED, Part
 
 DEPTHS = (15, 30, 60)
 #: Draws with positives hidden at random; hidden by a source there is only one.
 DRAWS = 2
+#: Shares of the documents that are kept beside the positives: in a smaller corpus more is relevant.
+SHARES = (1.0, 0.4, 0.15)
 
 
 def main() -> None:
@@ -87,11 +90,13 @@ def whole(folder: Path) -> pa.Table:
     return pa.concat_tables([source.read(name) for name in source.parts]).combine_chunks()
 
 
-def shown(tables: dict[str, pa.Table], model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def shown(
+    tables: Mapping[str, pa.Table], model: str, shares: Sequence[float] = SHARES
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, labels and weights of all views of all collections."""
     x, y, weight = [], [], []
     for table in tables.values():
-        views = list(views_of(table, model))
+        views = list(views_of(table, model, shares))
         for features, labels in views:
             x.append(features)
             y.append(labels)
@@ -100,26 +105,43 @@ def shown(tables: dict[str, pa.Table], model: str) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(x), np.concatenate(y), w * len(w) / w.sum()
 
 
-def views_of(table: pa.Table, model: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def views_of(
+    table: pa.Table, model: str, shares: Sequence[float]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(features, labels) of the rows that a source retrieved, for each view of one collection."""
     sources = schemas.searched_names(table.schema)
-    if model == prior.SEARCHED:
+    if model == "searched":
         table = table.drop_columns([score_column(name) for name in prior.scorer_names(table)])
     schemes = [(Scheme("random"), seed) for seed in range(DRAWS)]
     schemes += [(Scheme(f"biased:{name}", name), 0) for name in sources]
     deepest = max(int(pc.max(table.column(rank_column(name))).as_py()) for name in sources)
-    for scheme, seed in schemes:
-        masked, hidden = hide(table, scheme, 1, seed)
-        truth = hidden | Part(masked).positive
-        for kept in [sources, *([name] for name in sources if len(sources) > 1)]:
-            for depth in sorted({min(depth, deepest) for depth in DEPTHS}):
-                view, rows = cut(masked, hidden, kept, depth)
-                anchored = prior.anchor([view])
-                x = np.column_stack(
-                    [prior.features(view), np.full(len(rows), anchored.z_positives)]
-                )
-                among = prior.pool(view)
-                yield x[among], truth[rows][among]
+    depths = sorted({min(depth, deepest) for depth in DEPTHS})
+    for smaller in (thinned(table, share) for share in shares):
+        for scheme, seed in schemes:
+            masked, hidden = hide(smaller, scheme, 1, seed)
+            truth = hidden | Part(masked).positive
+            for kept in [sources, *([name] for name in sources if len(sources) > 1)]:
+                for depth in depths:
+                    view, rows = cut(masked, hidden, kept, depth)
+                    known = np.full(len(rows), prior.stand([view])[0])
+                    among = prior.pool(view)
+                    x = np.column_stack([prior.features(view), known])
+                    yield x[among], truth[rows][among]
+
+
+def thinned(table: pa.Table, share: float) -> pa.Table:
+    """The table of a corpus with all positives and a share of the other documents (by a hash)."""
+    docid = table.column("docid")
+    rows = Part(table).positive | (draws.draws(docid, docid, 0) < share)
+    table = table.filter(pa.array(rows)).combine_chunks()
+    part = Part(table)
+    for name in schemas.source_names(table.schema):
+        rank = part.rank(name)
+        place = ranking.numbered(part.query, -rank.astype(np.float64), part.docid, rank < UNRANKED)
+        at = table.schema.get_field_index(rank_column(name))
+        anew = pa.array(place, pa.int32(), mask=place == 0)
+        table = table.set_column(at, table.schema.field(at), anew)
+    return table
 
 
 def cut(

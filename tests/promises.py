@@ -326,8 +326,8 @@ def retrieved(source: str) -> Keep:
     return lambda row, rows, made: row[f"rank_{source}"] is not None
 
 
-def p_relevant_allows(row: Row, rows: list[Row], made: Made) -> bool:
-    return bool(row["score_p_relevant"] <= 0.035)
+def p_prior_allows(row: Row, rows: list[Row], made: Made) -> bool:
+    return bool(row["score_p_prior"] <= 0.18)
 
 
 def ambiguous(a: float, b: float, form: str) -> Callable[[Made], None]:
@@ -548,9 +548,8 @@ PROMISES: dict[str, Promise] = {
         8, "triplet", MINI, columns=("tau_plus",), also=[constant("tau_plus", 0.1)]
     ),
     "default": Promise(
-        *(8, "triplet", "score_p_relevant", p_relevant_allows, by_rank("minilm")),
-        columns=("score_p_relevant",),
-        trusted=("max_fn_rate",),
+        *(8, "triplet", "score_p_prior", p_prior_allows, by_rank("minilm")),
+        columns=("score_p_prior",),
     ),
     "enterprise": Promise(
         *(8, "triplet", MINI),

@@ -1,5 +1,4 @@
-"""``p_prior``: how probable it is that a candidate is relevant, by a model that users' labels do
-not bend.
+"""``p_prior``: how probable it is that a candidate is relevant, whatever labels are missing.
 
 ``p_relevant`` learns from the user's labels, and where these are missing in a biased way (a source
 ranked the labelled ones high, so it is the low ones that nobody labelled) it learns that what
@@ -15,7 +14,7 @@ several sources too. From the user's labels it takes one number: how far above t
 known positives stand in the sources, on average over the table. Where they stand high, positives
 are few and easily told; where they are scattered, more of what lies between is relevant. Labels
 that a source selected stand too high, so the model was fitted with positives hidden at random and
-in that way.
+in that way; and with one source alone and with smaller corpora, so that it leans on nothing alone.
 
 A logistic model, as ``p_relevant`` is one; with a scorer in the table, or for sources alone.
 """
@@ -39,12 +38,11 @@ from negmine.table.names import LEARNED, P_PRIOR, rank_column
 from negmine.table.part import Part
 
 NAME = P_PRIOR
-#: The model for tables with a scorer's scores, and the one for sources alone.
-SCORED, SEARCHED = "scored", "searched"
-#: What each model reads, in the order of its weights.
+#: What each model reads, in the order of its weights: that for tables with a scorer's scores, and
+#: that for sources alone.
 FEATURES: Mapping[str, tuple[str, ...]] = {
-    SCORED: ("z_scorers", "log_place_scorers", "z_sources", "z_positives"),
-    SEARCHED: ("z_sources", "log_place_sources", "z_positives"),
+    "scored": ("z_scorers", "log_place_scorers", "z_sources", "z_positives"),
+    "searched": ("z_sources", "log_place_sources", "z_positives"),
 }
 
 
@@ -120,14 +118,8 @@ def anchor(tables: Iterable[pa.Table], fitted: Weights | None = None) -> Prior:
         fitted: other weights than those that negmine comes with.
     """
     fitted = fitted or shipped()
-    total, count = 0.0, 0
-    for table in tables:
-        part = Part(table)
-        known = part.positive & pool(table)
-        z = in_query(part, source_scores(table), pool(table))[0]
-        total += float(z[known].sum())
-        count += int(known.sum())
-    mean = total / count if count else fitted.z_positives
+    mean, count = stand(tables)
+    mean = mean if count else fitted.z_positives
     facts = {
         "fitted_to": list(fitted.collections),
         "identity": fitted.identity,
@@ -137,9 +129,24 @@ def anchor(tables: Iterable[pa.Table], fitted: Weights | None = None) -> Prior:
     return Prior(fitted, mean, facts)
 
 
+def stand(tables: Iterable[pa.Table]) -> tuple[float, int]:
+    """How far above their pools the known positives stand in the sources, and how many they are.
+
+    Returns:
+        (mean z-score of those that a source retrieved, 0 where there are none; their number).
+    """
+    total, count = 0.0, 0
+    for table in tables:
+        part, among = Part(table), pool(table)
+        known = part.positive & among
+        total += float(in_query(part, source_scores(table), among)[0][known].sum())
+        count += int(known.sum())
+    return total / max(1, count), count
+
+
 def model_of(table: pa.Table) -> str:
     """Which of the two models reads a table."""
-    return SCORED if scorer_names(table) else SEARCHED
+    return "scored" if scorer_names(table) else "searched"
 
 
 def scorer_names(table: pa.Table) -> list[str]:

@@ -1,0 +1,140 @@
+"""``p_prior``: what it reads means the same whatever the scores' units and whoever is labelled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from negmine.learning import prior
+from negmine.table.part import Part
+
+
+def table(
+    seed: int = 0, queries: int = 4, rows: int = 12, positives: int = 2, **changes: Any
+) -> pa.Table:
+    """Queries with candidates of two sources and a scorer; ``changes`` replace columns."""
+    rng = np.random.default_rng(seed)
+    n = queries * rows
+    label = np.tile(np.arange(rows) < positives, queries)
+    better = 2.0 * label
+    bm25, minilm, ce = (rng.normal(better) for _ in range(3))
+    rank = np.concatenate(
+        [1 + np.argsort(np.argsort(-bm25[q * rows : (q + 1) * rows])) for q in range(queries)]
+    )
+    columns = {
+        "qid": [f"q{q}" for q in range(queries) for _ in range(rows)],
+        "docid": [f"d{d:03d}" for d in range(n)],
+        "label": pa.array(label.astype(np.int8)),
+        "rank_bm25": pa.array(rank, pa.int32()),
+        "score_bm25": pa.array(bm25, pa.float32()),
+        "rank_minilm": pa.array([None] * n, pa.int32()),
+        "score_minilm": pa.array(minilm, pa.float32()),
+        "score_ce": pa.array(ce, pa.float32()),
+    }
+    return pa.table({**columns, **changes})
+
+
+def predicted(one: pa.Table) -> np.ndarray:
+    return prior.anchor([one]).predict(one).to_numpy(zero_copy_only=False)
+
+
+def test_what_it_reads_is_counted_by_hand() -> None:
+    one = table()
+    part, among = Part(one), prior.pool(one)
+    z, log_place = prior.in_query(part, [part.score("ce")], among)
+    score, qids = one.column("score_ce").to_pylist(), one.column("qid").to_pylist()
+    for row, (qid, value) in enumerate(zip(qids, score, strict=True)):
+        mine = [score[r] for r in range(len(score)) if qids[r] == qid]
+        mean = sum(mine) / len(mine)
+        spread = math.sqrt(sum((s - mean) ** 2 for s in mine) / len(mine))
+        assert z[row] == pytest.approx((value - mean) / spread, abs=1e-5)
+        assert log_place[row] == pytest.approx(math.log(1 + sum(s > value for s in mine)))
+
+
+@given(st.floats(0.01, 1000), st.floats(-1000, 1000))
+def test_the_units_of_a_score_do_not_matter(width: float, shift: float) -> None:
+    one = table()
+    for name in ("score_ce", "score_bm25"):
+        score = one.column(name).to_numpy().astype(np.float64) * width + shift
+        other = one.set_column(
+            one.schema.get_field_index(name), name, pa.array(score, pa.float64())
+        )
+        np.testing.assert_allclose(predicted(other), predicted(one), atol=1e-5)
+
+
+def test_labels_decide_nothing_but_how_high_the_known_ones_stand() -> None:
+    one, other = table(positives=2), table(positives=2)
+    label = np.roll(one.column("label").to_numpy(), 1)
+    other = other.set_column(2, "label", pa.array(label))
+    np.testing.assert_array_equal(prior.features(one), prior.features(other))
+    high, low = prior.anchor([one]), prior.anchor([other])
+    assert high.z_positives > low.z_positives
+    # Where the known ones are scattered, more of what lies between is taken for relevant.
+    assert (low.predict(other).to_numpy() > high.predict(one).to_numpy()).all()
+
+
+def test_parts_are_measured_together() -> None:
+    one = table(queries=6)
+    whole, halves = prior.anchor([one]), prior.anchor([one.slice(0, 36), one.slice(36)])
+    assert halves.z_positives == pytest.approx(whole.z_positives)
+    assert halves.facts["positives"] == 12
+
+
+def test_without_a_known_positive_that_a_source_found() -> None:
+    none = table(label=pa.array(np.zeros(48, np.int8)))
+    assert prior.anchor([none]).z_positives == prior.shipped().z_positives
+    assert prior.anchor([none]).facts["positives"] == 0
+
+
+def test_a_row_that_a_scorer_did_not_see_has_no_estimate() -> None:
+    score = table().column("score_ce").to_pylist()
+    score[5] = None
+    found = prior.anchor([table()]).predict(table(score_ce=pa.array(score, pa.float32())))
+    assert found.is_null().to_pylist() == [row == 5 for row in range(48)]
+
+
+def test_sources_alone() -> None:
+    bare = table().drop_columns(["score_ce"])
+    found = predicted(bare)
+    label = bare.column("label").to_numpy() == 1
+    assert found[label].min() > np.median(found[~label])
+
+
+def test_a_source_of_ranks_alone_orders_by_them() -> None:
+    none = pa.array([None] * 48, pa.float32())
+    ranks = table().drop_columns(["score_ce", "rank_minilm", "score_minilm"])
+    ranks = ranks.set_column(ranks.schema.get_field_index("score_bm25"), "score_bm25", none)
+    rank = ranks.column("rank_bm25").to_numpy()
+    found = predicted(ranks)
+    for q in range(4):
+        mine = slice(12 * q, 12 * q + 12)
+        assert (np.argsort(-found[mine]) == np.argsort(rank[mine])).all()
+
+
+def test_positives_that_no_source_found_do_not_move_the_others() -> None:
+    one = table(queries=1)
+    bad = {name: one.column(name).to_pylist()[:1] for name in one.column_names}
+    bad |= {"docid": ["zz"], "label": [1], "rank_bm25": [None], "score_ce": [-99.0]}
+    bad |= {"score_bm25": [-99.0], "score_minilm": [-99.0]}
+    more = pa.concat_tables([one, pa.table(bad, schema=one.schema)])
+    np.testing.assert_allclose(predicted(more)[:12], predicted(one), atol=1e-6)
+
+
+def test_what_is_shipped_was_written_by_the_script() -> None:
+    """Weights changed by hand would have another identity, and what they were fitted to is told."""
+    data = json.loads((files("negmine.learning") / "prior.json").read_text())
+    identity = data.pop("identity")
+    text = json.dumps(data, sort_keys=True).encode()
+    assert identity == hashlib.blake2b(text, digest_size=8).hexdigest()
+    assert len(data["collections"]) == 6
+    for name, features in prior.FEATURES.items():
+        assert tuple(data["models"][name]["weights"]) == features
