@@ -6,7 +6,7 @@ Each takes what is typed so far and never fails: a shell shows nothing where not
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
@@ -49,6 +49,16 @@ def scores(context: typer.Context, incomplete: str) -> list[str]:
     except (NegmineError, OSError):
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def of_values(values: Sequence[str]) -> Callable[[str], list[str]]:
+    """What completes one of some values, which may stand behind ``NAME=``."""
+
+    def complete(incomplete: str) -> list[str]:
+        name, equals, begun = incomplete.rpartition("=")
+        return [name + equals + value for value in values if value.startswith(begun)]
+
+    return complete
 
 
 def of_option(name: str) -> Callable[..., list[str]] | None:

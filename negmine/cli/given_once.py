@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from typer.core import TyperCommand
@@ -12,6 +13,12 @@ from negmine.params.option import MOST_USED
 
 #: Headings that come before all others.
 _FIRST = ("Arguments", MOST_USED)
+
+
+#: What the value of a switch is called, which may be given for one model.
+SWITCH = "on|off"
+#: What may follow a switch as its value; all else is the next argument.
+_SWITCHED = re.compile(r"\w+=[^/.]*|on|off|true|false|yes|no", re.IGNORECASE)
 
 
 class GivenOnceCommand(TyperCommand):
@@ -34,6 +41,7 @@ class GivenOnceCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As Click's, after a look at how often each option is given."""
+        args = _with_values(args, self.get_params(ctx))
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
             for option in _repeated(order):
@@ -43,6 +51,25 @@ class GivenOnceCommand(TyperCommand):
                 )
         found: list[str] = super().parse_args(ctx, args)
         return found
+
+
+def _with_values(args: Sequence[str], parameters: Iterable[Any]) -> list[str]:
+    """Switches of models with the value that they stand for: ``--normalize`` is ``=on``."""
+    switches = [one for one in parameters if (one.metavar or "").endswith(SWITCH)]
+    on = {one.opts[0]: one.opts[0] for one in switches}
+    off = {one.opts[1]: one.opts[0] for one in switches}
+    found: list[str] = []
+    for place, argument in enumerate(args):
+        if argument == "--":
+            return [*found, *args[place:]]
+        following = args[place + 1] if place + 1 < len(args) else ""
+        if argument in off:
+            found.append(f"{off[argument]}=off")
+        elif argument in on and not _SWITCHED.fullmatch(following):
+            found.append(f"{argument}=on")
+        else:
+            found.append(argument)
+    return found
 
 
 def _repeated(order: Iterable[Any]) -> list[Any]:

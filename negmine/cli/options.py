@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Optional, g
 import typer
 
 from negmine.cli import completion
+from negmine.cli.given_once import SWITCH
 from negmine.errors import UsageError
 from negmine.params import bounds
+from negmine.params.per_model import element
 
 if TYPE_CHECKING:
     from negmine.table.artifacts.replace import Replace
@@ -101,16 +103,25 @@ def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspec
     """A stage parameter as a Typer option; None means "not given"."""
     metadata = field.metadata
     flags = metadata["flags"] or (f"--{field.name.replace('_', '-')}",)
+    one = element(hint) if metadata["per_model"] else None
     parts = [part for part in get_args(hint) if part is not type(None)] or [hint]
     kind = list[str] if get_origin(parts[0]) is tuple else parts[0]
     if get_origin(hint) is tuple:
         kind = list[str]
     elif get_origin(hint) is Literal:
         kind = hint
+    metavar, completed = metadata["metavar"], completion.of_option(field.name)
+    if one is not None:
+        kind, metavar = list[str], f"[NAME=]{_value_of(one)}"
+        # Both ways to write a switch are names of one option that takes a value.
+        flags = tuple(flag for both in flags for flag in both.split("/"))
+        completed = completion.of_values(get_args(one)) if get_origin(one) is Literal else completed
     help_text = metadata["help"]
     if field.default not in (None, ()):
         default = str(field.default)
-        if isinstance(field.default, bool):
+        if one is bool:
+            default = "on" if field.default else "off"
+        elif isinstance(field.default, bool):
             default = flags[0].split("/")[0 if field.default else 1].removeprefix("--")
         help_text = f"{help_text} [default: {default}]"
     if metadata["maximum"] is not None or metadata["below"] is not None:
@@ -118,8 +129,8 @@ def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspec
     option = typer.Option(
         *flags,
         help=help_text,
-        metavar=metadata["metavar"],
-        autocompletion=completion.of_option(field.name),
+        metavar=metavar,
+        autocompletion=completed,
         show_default=False,
         rich_help_panel=heading,
     )
@@ -129,6 +140,13 @@ def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspec
         default=None,
         annotation=Annotated[Optional[kind], option],  # noqa: UP045
     )
+
+
+def _value_of(kind: Any) -> str:
+    """What a value of an option of models is called in the help."""
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    return SWITCH if kind is bool else "N"
 
 
 def replacing(given: Mapping[str, Any], *, in_work_folder: bool = False) -> Replace:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from negmine.errors import UsageError
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement
@@ -159,13 +160,37 @@ class EncoderSettings(Settings):
         query_prompt: text before every query; ``None`` is the model's own, ``""`` is none.
         doc_prompt: text before every document; likewise.
         pooling: how token vectors become one; ``auto`` is the model's own.
+        truncate_dim: the first numbers of a vector that are kept, before its length becomes 1;
+            ``None`` keeps all.
         normalize: scale every vector to length 1.
     """
 
     query_prompt: str | None = None
     doc_prompt: str | None = None
     pooling: Pooling = "auto"
+    truncate_dim: int | None = None
     normalize: bool = True
+
+    def truncation(self) -> dict[str, object]:
+        """What is told of the truncation; nothing where there is none, as before there could be."""
+        return {} if self.truncate_dim is None else {"truncate_dim": self.truncate_dim}
+
+    def truncated(self, dimension: int, spec: str) -> int:
+        """The dimension of the vectors that are kept, of those that the model ``spec`` gives.
+
+        Raises:
+            UsageError: it has fewer than asked for.
+        """
+        if self.truncate_dim is None:
+            return dimension
+        if self.truncate_dim > dimension:
+            raise UsageError(
+                f"truncate-dim {self.truncate_dim} is more than the {dimension} dimensions of the "
+                "model's vectors",
+                where=f"--truncate-dim, {spec}",
+                hint=f"Use less than {dimension}, or leave it out.",
+            )
+        return self.truncate_dim
 
 
 class Encoder(Protocol):

@@ -7,8 +7,8 @@ the whole input, and cut into batches of similar length; rows come back in input
 from __future__ import annotations
 
 from negmine import log
-from negmine.errors import UsageError
 from negmine.models.base import Encoder, EncoderSettings
+from negmine.models.limits import refuse_cross_encoder
 from negmine.models.onnx_encoder import load_onnx_encoder
 from negmine.models.resolve import ModelRef
 from negmine.models.torch_encoder import load_torch_encoder
@@ -20,12 +20,7 @@ def load_encoder(ref: ModelRef, settings: EncoderSettings) -> Encoder:
     Raises:
         UsageError: the model is a cross-encoder, or a setting that it cannot honour.
     """
-    if ref.kind == "cross-encoder":
-        raise UsageError(
-            "this is a cross-encoder; it scores pairs and gives no vectors",
-            where=ref.spec,
-            hint="Name a bi-encoder here, and this model where a reranker is asked for.",
-        )
+    refuse_cross_encoder(ref)
     load = load_onnx_encoder if ref.backend == "onnx" else load_torch_encoder
     with log.waiting(f"loading {ref.spec}"):
         return load(ref, settings)

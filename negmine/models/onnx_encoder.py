@@ -55,6 +55,7 @@ class _OnnxEncoder:
             "doc_prompt": self.prompts["document"],
             "max_length": self.max_length,
             "pooling": self.pooling,
+            **self.settings.truncation(),
             "normalize": self.settings.normalize,
             "dtype": self.placement.dtype,
             "batch_size": 1 if self.graph.row_by_row else self.settings.batch_size,
@@ -110,6 +111,7 @@ class _OnnxEncoder:
         else:
             mask = attention_mask(lengths).astype(np.float32)[:, :, None]
             vectors = (hidden * mask).sum(axis=1) / lengths[:, None].astype(np.float32)
+        vectors = vectors[:, : self.settings.truncate_dim]
         if self.settings.normalize:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors = vectors / np.maximum(norms, 1e-12)
@@ -146,8 +148,9 @@ def load_onnx_encoder(ref: ModelRef, settings: EncoderSettings) -> _OnnxEncoder:
     probe = tokenizer.encode("a")
     ids, types = from_lists([probe.ids]), from_lists([probe.type_ids])
     row = np.zeros(1, dtype=np.int64)
-    vector = graph.run(output, ids.pad(row), types.pad(row), ids.lengths, encoder._pool)
-    return replace(encoder, dimension=int(vector.shape[1]))
+    whole = replace(encoder, settings=replace(settings, truncate_dim=None))
+    vector = graph.run(output, ids.pad(row), types.pad(row), ids.lengths, whole._pool)
+    return replace(encoder, dimension=settings.truncated(int(vector.shape[1]), ref.spec))
 
 
 def _own_prompt(asked: str | None, saved: dict[str, Any], names: Sequence[str]) -> str:

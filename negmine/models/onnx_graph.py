@@ -23,6 +23,7 @@ import numpy.typing as npt
 from negmine.errors import InvalidDataError, MissingDependencyError, UsageError, exhausted
 from negmine.models.batching import token_budget
 from negmine.models.devices import Placement, choose
+from negmine.models.limits import checked_length, positions_of
 from negmine.models.resolve import read_json
 from negmine.models.room import loading
 from negmine.models.tokens import Ints, attention_mask
@@ -174,10 +175,7 @@ def max_length(folder: Path, asked: int | None) -> int:
         UsageError: more than the model has positions for, or no maximum is known.
     """
     config = read_json(folder / "config.json")
-    positions = config.get("max_position_embeddings")
-    # RoBERTa's positions begin after the padding id.
-    if positions and config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-        positions -= int(config.get("pad_token_id", 1)) + 1
+    positions = positions_of(config)
     own = [
         read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
         read_json(folder / "tokenizer_config.json").get("model_max_length"),
@@ -192,21 +190,6 @@ def max_length(folder: Path, asked: int | None) -> int:
             hint="Give --max-length.",
         )
     return checked_length(asked, positions, str(folder)) or min(known)
-
-
-def checked_length(asked: int | None, positions: int | None, where: str) -> int | None:
-    """``asked``, if the model has that many positions."""
-    if asked is None:
-        return None
-    if asked < 1:
-        raise UsageError(f"max length must be at least 1, got {asked}", where="--max-length")
-    if positions and asked > positions:
-        raise UsageError(
-            f"max length {asked} is more than the model's {positions} positions",
-            where=f"--max-length, {where}",
-            hint=f"Use --max-length {positions} or less.",
-        )
-    return asked
 
 
 def _contains(file: Path, needle: bytes) -> bool:

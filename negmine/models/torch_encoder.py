@@ -16,6 +16,7 @@ from negmine.models.batching import token_budget
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement, choose
+from negmine.models.limits import refuse_pooling
 from negmine.models.resolve import ModelRef, read_json
 from negmine.models.room import Room
 from negmine.models.running import fill
@@ -56,6 +57,7 @@ class _TorchEncoder:
             "doc_prompt": self._prompt("document"),
             "max_length": self.max_length,
             "pooling": self.pooling,
+            **self.settings.truncation(),
             "normalize": self.settings.normalize,
             "dtype": self.placement.dtype,
             "batch_size": self.settings.batch_size,
@@ -83,6 +85,7 @@ class _TorchEncoder:
         def vectors(rows: Ints) -> Vectors:
             features = on_device(make(rows), self.placement.device)
             made = self.model(features, task=side)["sentence_embedding"].float()
+            made = made[:, : self.dimension]
             if self.settings.normalize:
                 made = torch.nn.functional.normalize(made, p=2, dim=1)
             found: Vectors = made.cpu().numpy()
@@ -186,9 +189,10 @@ def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncode
     dimension = model.get_embedding_dimension()
     if dimension is None:
         dimension = len(model.encode("a", show_progress_bar=False))
+    dimension = settings.truncated(int(dimension), ref.spec)
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
     room = Room(ref.spec, "text")
-    return _TorchEncoder(ref, settings, model, int(dimension), placement, length, pooling, room)
+    return _TorchEncoder(ref, settings, model, dimension, placement, length, pooling, room)
 
 
 def _set_pooling(model: Any, pooling: Pooling, ref: ModelRef) -> str:
@@ -199,9 +203,7 @@ def _set_pooling(model: Any, pooling: Pooling, ref: ModelRef) -> str:
     if pooling == "auto":
         return " ".join(str(model[i].pooling_mode) for i in found) or "model"
     if len(found) != 1:
-        raise UsageError(
-            "the model has no pooling of its own to replace", where=f"--pooling, {ref.spec}"
-        )
+        refuse_pooling(ref)
     old = model[found[0]]
     mode = "lasttoken" if pooling == "last" else pooling
     model[found[0]] = PoolingModule(old.embedding_dimension, mode, old.include_prompt)

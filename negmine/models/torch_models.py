@@ -11,8 +11,8 @@ import numpy as np
 
 from negmine import log
 from negmine.errors import MissingInputError, UsageError
-from negmine.models import onnx_graph
 from negmine.models.devices import Placement
+from negmine.models.limits import checked_length
 from negmine.models.resolve import ModelRef
 from negmine.models.room import loading
 from negmine.models.tokens import Ints
@@ -76,7 +76,7 @@ _DYNAMIC = "transformers_modules"
 
 def torch_max_length(model: Any, asked: int | None, ref: ModelRef) -> int:
     """Set the model's maximum length to what was asked for and say what it is now."""
-    length = onnx_graph.checked_length(asked, _positions(model), ref.spec)
+    length = checked_length(asked, _positions(model), ref.spec)
     if length is not None:
         try:
             model.max_seq_length = length

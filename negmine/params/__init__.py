@@ -13,6 +13,7 @@ from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.export import ExportParams
 from negmine.params.filter import FilterParams
 from negmine.params.index import IndexParams
+from negmine.params.per_model import plain
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 
@@ -38,4 +39,4 @@ def output_affecting(params: Params) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, tuple) else plain(value)

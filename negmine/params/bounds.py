@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from negmine.errors import UsageError
+from negmine.params.per_model import PerModel
 
 #: Counts and seeds go into 32-bit columns and arrays; none of use is larger.
 LARGEST_INT = 2**31 - 1
@@ -68,6 +69,9 @@ def _numbers(value: Any) -> list[float]:
         return []
     if isinstance(value, int | float):
         return [value]
+    if isinstance(value, PerModel):
+        every = (value.every, *(one for _, one in value.named))
+        return [number for one in every for number in _numbers(one)]
     if not isinstance(value, tuple):
         return []
     found = []

@@ -14,13 +14,16 @@ from negmine.params.option import (
     MEMORY_HELP,
     ON_ERROR_HELP,
     RUNTIME_HELP,
+    TRUNCATE_HELP,
     TRUST_HELP,
     Device,
     Dtype,
     OnError,
+    Pooling,
     Runtime,
     opt,
 )
+from negmine.params.per_model import Each
 
 
 @dataclass(frozen=True)
@@ -84,31 +87,46 @@ class IndexParams:
         "model's own.",
         metavar="[NAME=]PROMPT",
     )
-    pooling: Literal["auto", "cls", "mean", "last"] = opt(
-        "auto", "How an ONNX encoder's token vectors become one; auto reads the model's folder."
+    pooling: Each[Pooling] = opt(
+        "auto",
+        "How an encoder's token vectors become one; auto is the model's own.",
+        per_model=True,
     )
-    normalize: bool = opt(
+    truncate_dim: Each[int | None] = opt(
+        None,
+        TRUNCATE_HELP.format(what="documents and queries"),
+        minimum=1,
+        later=True,
+        per_model=True,
+    )
+    normalize: Each[bool] = opt(
         True,
         "Scale vectors to length 1, so that scores are cosines.",
         flags=("--normalize/--no-normalize",),
+        per_model=True,
     )
-    max_length: int | None = opt(
-        None, "Cut texts after this many tokens; default: the model's own limit.", minimum=2
+    max_length: Each[int | None] = opt(
+        None,
+        "Cut texts after this many tokens; default: the model's own limit.",
+        minimum=2,
+        per_model=True,
     )
-    batch_size: int = opt(128, "Most texts in one model call.", minimum=1)
+    batch_size: Each[int] = opt(128, "Most texts in one model call.", minimum=1, per_model=True)
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
-    dtype: Dtype = opt("auto", DTYPE_HELP)
-    runtime: Runtime = opt("auto", RUNTIME_HELP)
-    trust_remote_code: bool = opt(
+    dtype: Each[Dtype] = opt("auto", DTYPE_HELP, per_model=True)
+    runtime: Each[Runtime] = opt("auto", RUNTIME_HELP, per_model=True)
+    trust_remote_code: Each[bool] = opt(
         False,
         TRUST_HELP,
         flags=("--trust-remote-code/--no-trust-remote-code",),
+        per_model=True,
     )
-    vectors: Literal["auto", "float16", "float32"] = opt(
+    vectors: Each[Literal["auto", "float16", "float32"]] = opt(
         "auto",
         "How vectors are stored; auto takes float16 where a sample of the corpus finds the same "
         "neighbours with it.",
+        per_model=True,
     )
     ann: str | None = opt(
         None,

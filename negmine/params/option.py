@@ -8,6 +8,7 @@ from typing import Any, Literal
 Device = str
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Runtime = Literal["auto", "torch", "openvino"]
+Pooling = Literal["auto", "cls", "mean", "last"]
 OnError = Literal["fail", "skip"]
 
 
@@ -26,6 +27,7 @@ def opt(
     path: bool = False,
     later: bool = False,
     written: bool = False,
+    per_model: bool = False,
 ) -> Any:
     """A stage parameter.
 
@@ -45,6 +47,8 @@ def opt(
         later: came when there were artifacts already: at its default it is not in the fingerprint,
             so that those stay up to date.
         written: a folder that the stage writes beside its result.
+        per_model: an option of models, which may be given for one of them (``NAME=VALUE``); its
+            type is :data:`negmine.params.per_model.Each`.
     """
     metadata = {
         "help": help,
@@ -59,6 +63,7 @@ def opt(
         "path": path,
         "later": later,
         "written": written,
+        "per_model": per_model,
     }
     return field(default=default, metadata=metadata)
 
@@ -104,6 +109,10 @@ RUNTIME_HELP = (
 )
 
 
+TRUNCATE_HELP = (
+    "Keep the first N numbers of every vector of {what}, for models trained for it (Matryoshka); "
+    "default: all."
+)
 TRUST_HELP = (
     "Run the Python code that models bring (nomic, gte, jina and others need it): read it first, "
     "for it may do whatever you may."

@@ -11,12 +11,15 @@ from negmine.params.option import (
     DTYPE_HELP,
     MEMORY_HELP,
     RUNTIME_HELP,
+    TRUNCATE_HELP,
     TRUST_HELP,
     Device,
     Dtype,
+    Pooling,
     Runtime,
     opt,
 )
+from negmine.params.per_model import Each
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,38 @@ class RerankParams:
     doc_prompt: tuple[str, ...] = opt(
         (), "Text before every document, for all scorers or for one.", metavar="[NAME=]PROMPT"
     )
-    pooling: Literal["auto", "cls", "mean", "last"] = opt(
-        "auto", "How an ONNX bi-encoder's token vectors become one; auto reads the model's folder."
+    pooling: Each[Pooling] = opt(
+        "auto",
+        "How a bi-encoder's token vectors become one; auto is the model's own.",
+        per_model=True,
     )
-    activation: Literal["auto", "none", "sigmoid"] = opt(
-        "auto", "Applied to a cross-encoder's logit; auto does what the model's config says."
+    truncate_dim: Each[int | None] = opt(
+        None,
+        TRUNCATE_HELP.format(what="a bi-encoder"),
+        minimum=1,
+        later=True,
+        per_model=True,
     )
-    max_length: int | None = opt(
-        None, "Cut pairs after this many tokens; default: the model's own limit.", minimum=4
+    activation: Each[Literal["auto", "none", "sigmoid"]] = opt(
+        "auto",
+        "Applied to a cross-encoder's logit; auto does what the model's config says.",
+        per_model=True,
     )
-    batch_size: int = opt(64, "Most pairs in one model call.", minimum=1)
+    max_length: Each[int | None] = opt(
+        None,
+        "Cut pairs after this many tokens; default: the model's own limit.",
+        minimum=4,
+        per_model=True,
+    )
+    batch_size: Each[int] = opt(64, "Most pairs in one model call.", minimum=1, per_model=True)
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
-    dtype: Dtype = opt("auto", DTYPE_HELP)
-    runtime: Runtime = opt("auto", RUNTIME_HELP)
-    trust_remote_code: bool = opt(
+    dtype: Each[Dtype] = opt("auto", DTYPE_HELP, per_model=True)
+    runtime: Each[Runtime] = opt("auto", RUNTIME_HELP, per_model=True)
+    trust_remote_code: Each[bool] = opt(
         False,
         TRUST_HELP,
         flags=("--trust-remote-code/--no-trust-remote-code",),
+        per_model=True,
     )
     limit: int | None = opt(None, "Score only the first N queries.", metavar="N", minimum=1)

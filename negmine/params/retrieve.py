@@ -17,6 +17,7 @@ from negmine.params.option import (
     OnError,
     opt,
 )
+from negmine.params.per_model import Each
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,12 @@ class RetrieveParams:
         "Keep queries that have no positive; by default they are dropped and counted.",
         flags=("--keep-unlabelled/--drop-unlabelled",),
     )
-    batch_size: int = opt(128, "Most queries in one model call.", minimum=1)
-    trust_remote_code: bool = opt(
+    batch_size: Each[int] = opt(128, "Most queries in one model call.", minimum=1, per_model=True)
+    trust_remote_code: Each[bool] = opt(
         False,
         TRUST_HELP,
         flags=("--trust-remote-code/--no-trust-remote-code",),
+        per_model=True,
     )
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)

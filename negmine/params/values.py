@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import Params, bounds
+from negmine.params.per_model import EVERY, PerModel, element
 
 P = TypeVar("P", bound=Params)
 
@@ -51,12 +53,12 @@ def build(
             raise UsageError(
                 f"'{key}' must be a string or a list of strings, not a table", where=where
             )
-        values[name] = _convert(value, hints[name], key, where)
+        values[name] = _read(value, fields[name], hints[name], key, where)
         _check_entries(values[name], fields[name], key, where)
     for name, value in flags.items():
         if value is not None:
             option = f"--{name.replace('_', '-')}"
-            values[name] = _convert(value, hints[name], option, None)
+            values[name] = _read(value, fields[name], hints[name], option, None)
             _check_entries(values[name], fields[name], option, None)
     for name, value in values.items():
         plain = name.replace("_", "-")
@@ -65,6 +67,58 @@ def build(
             fields[name], value, f"--{plain}" if flag else f"'{plain}'", None if flag else where
         )
     return params_class(**values)
+
+
+def _read(value: Any, field: dataclasses.Field[Any], hint: Any, key: str, where: str | None) -> Any:
+    """``value`` as the field's type; of an option of models by name, where it names some."""
+    if not field.metadata["per_model"]:
+        return _convert(value, hint, key, where)
+    kind = element(hint)
+    every: list[Any] = []
+    named: dict[str, Any] = {}
+    for name, given in _of_models(value):
+        one = _convert(_from_words(given, kind), kind, key, where)
+        if name in named or (name is None and every):
+            whom = "without a name" if name is None else f"for '{name}'"
+            raise UsageError(
+                f"{key} is given twice {whom}",
+                where=where,
+                hint="Give it once for all models, and once for each NAME=VALUE.",
+            )
+        if name is None:
+            every.append(one)
+        else:
+            named[name] = one
+    default = every[0] if every else field.default
+    return PerModel(default, tuple(named.items())) if named else default
+
+
+def _of_models(value: Any) -> list[tuple[str | None, Any]]:
+    """(model's name, value) of each entry; the name is None where it is for all models."""
+    if isinstance(value, dict):
+        return [(None if name == EVERY else name, one) for name, one in value.items()]
+    found: list[tuple[str | None, Any]] = []
+    for entry in value if isinstance(value, list | tuple) else [value]:
+        name, equals, rest = entry.partition("=") if isinstance(entry, str) else ("", "", "")
+        found.append((name, rest) if equals else (None, entry))
+    return found
+
+
+#: What a switch is called in words.
+_SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+
+
+def _from_words(value: Any, kind: Any) -> Any:
+    """A number or switch that is given as a string, where it is one."""
+    kinds = get_args(kind) or (kind,)
+    if not isinstance(value, str):
+        return value
+    if bool in kinds:
+        return _SWITCH.get(value.lower(), value)
+    if int in kinds:
+        with suppress(ValueError):
+            return int(value)
+    return value
 
 
 def _takes_table(field: dataclasses.Field[Any]) -> bool:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from negmine import plugins
+from negmine.errors import UsageError
+from negmine.models import limits
 from negmine.models.resolve import ModelRef, resolve
+from negmine.params.per_model import (
+    check_names,
+    for_model,
+    names_in,
+    of_model,
+    options_of_models,
+)
 from negmine.params.rerank import RerankParams
 from negmine.plugins import Plugin
 from negmine.scorers.base import GoesOn, HasColumns, HasPlacement, Prompts, Scorer, Scores
+from negmine.scorers.settings import cross_encoder_settings, encoder_settings
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class ScorerRef:
 
     spec: str
     revision: str
-    load: Callable[[RerankParams, Prompts], Scorer]
+    load: Callable[[RerankParams, str, Prompts], Scorer]
     model: ModelRef | None = None
 
 
@@ -44,28 +54,74 @@ def refer(spec: str) -> ScorerRef:
     return ScorerRef(spec, model.revision, partial(_load_model, model), model)
 
 
-def load_scorer(reference: ScorerRef, params: RerankParams, prompts: Prompts) -> Scorer:
-    """Load a scorer."""
-    return reference.load(params, prompts)
+def load_scorer(reference: ScorerRef, params: RerankParams, name: str, prompts: Prompts) -> Scorer:
+    """Load a scorer, with what the options say of ``name``."""
+    return reference.load(params, name, prompts)
+
+
+def check_options(references: Mapping[str, ScorerRef], params: RerankParams) -> None:
+    """See that the options of models are such that these can honour, by their files alone.
+
+    An option that one kind of model has is for all of that kind where it names none.
+
+    Raises:
+        UsageError: a model cannot, or an option is for none of them.
+    """
+    check_names(params, options_of_models(params), references, "scorer")
+    models = {name: one.model for name, one in references.items() if one.model is not None}
+    for option, kind in _OF_ONE_KIND.items():
+        value = getattr(params, option)
+        default = RerankParams.__dataclass_fields__[option].default
+        other = [name for name, model in models.items() if _kind(model) != kind]
+        for name in names_in(value):
+            if name in other and of_model(value, name) != default:
+                raise _not_of(option, kind, f"'{name}' ({models[name].spec}) is none")
+        if of_model(value, "") != default and len(other) == len(references):
+            raise _not_of(option, kind, "and there is none")
+    for name, model in models.items():
+        if _kind(model) == "bi-encoder":
+            limits.check_encoder(model, encoder_settings(params, name, Prompts()))
+        else:
+            limits.check(model, cross_encoder_settings(params, name))
+
+
+#: Options that models of one kind have.
+_OF_ONE_KIND = {
+    "pooling": "bi-encoder",
+    "truncate_dim": "bi-encoder",
+    "activation": "cross-encoder",
+}
+
+
+def _not_of(option: str, kind: str, what: str) -> UsageError:
+    flag = option.replace("_", "-")
+    return UsageError(
+        f"--{flag} is for a {kind}, {what}",
+        hint=f"Leave it out, or name a {kind}: --{flag} NAME=VALUE.",
+    )
+
+
+def _kind(model: ModelRef) -> str:
+    """A bi-encoder scores by inner product, anything else as a cross-encoder."""
+    return "bi-encoder" if model.kind == "bi-encoder" else "cross-encoder"
 
 
 def _load_plugin(
-    plugin: Plugin, argument: str | None, params: RerankParams, prompts: Prompts
+    plugin: Plugin, argument: str | None, params: RerankParams, name: str, prompts: Prompts
 ) -> Scorer:
-    """Another package's scorer is called with its argument, the parameters and the prompts."""
-    made: Scorer = plugin.load()(argument, params, prompts)
+    """Another package's scorer is called with its argument, its parameters and the prompts."""
+    made: Scorer = plugin.load()(argument, for_model(params, name), prompts)
     return made
 
 
-def _load_model(model: ModelRef, params: RerankParams, prompts: Prompts) -> Scorer:
-    """A bi-encoder scores by inner product, anything else as a cross-encoder."""
-    if model.kind == "bi-encoder":
+def _load_model(model: ModelRef, params: RerankParams, name: str, prompts: Prompts) -> Scorer:
+    if _kind(model) == "bi-encoder":
         from negmine.scorers.bi_encoder import BiEncoderScorer
 
-        return BiEncoderScorer(model, params, prompts)
+        return BiEncoderScorer(model, encoder_settings(params, name, prompts))
     from negmine.scorers.cross_encoder import CrossEncoderScorer
 
-    return CrossEncoderScorer(model, params, prompts)
+    return CrossEncoderScorer(model, cross_encoder_settings(params, name), prompts)
 
 
 __all__ = [
@@ -76,6 +132,7 @@ __all__ = [
     "Scorer",
     "ScorerRef",
     "Scores",
+    "check_options",
     "load_scorer",
     "refer",
 ]

@@ -13,8 +13,6 @@ from negmine.models.counting import Scaled
 from negmine.models.devices import Placement
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import ModelRef
-from negmine.params.rerank import RerankParams
-from negmine.scorers.base import Prompts
 from negmine.scorers.rows import ModelRows
 
 _PAIRS_AT_ONCE = 16_384
@@ -23,16 +21,8 @@ _PAIRS_AT_ONCE = 16_384
 class BiEncoderScorer:
     """Encodes each distinct query and document once, then multiplies."""
 
-    def __init__(self, reference: ModelRef, params: RerankParams, prompts: Prompts) -> None:
-        self._encoder = load_encoder(
-            reference,
-            EncoderSettings.of(
-                params,
-                query_prompt=prompts.query,
-                doc_prompt=prompts.document,
-                pooling=params.pooling,
-            ),
-        )
+    def __init__(self, reference: ModelRef, settings: EncoderSettings) -> None:
+        self._encoder = load_encoder(reference, settings)
 
     @property
     def placement(self) -> Placement:

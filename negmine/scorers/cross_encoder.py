@@ -12,7 +12,6 @@ from negmine.models.checkpoint import Checkpoint
 from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef
-from negmine.params.rerank import RerankParams
 from negmine.scorers.base import Prompts
 from negmine.scorers.rows import ModelRows
 
@@ -20,9 +19,10 @@ from negmine.scorers.rows import ModelRows
 class CrossEncoderScorer:
     """Reads query and document together."""
 
-    def __init__(self, reference: ModelRef, params: RerankParams, prompts: Prompts) -> None:
+    def __init__(
+        self, reference: ModelRef, settings: CrossEncoderSettings, prompts: Prompts
+    ) -> None:
         self._prompts = prompts
-        settings = CrossEncoderSettings.of(params, activation=params.activation)
         self._model = load_cross_encoder(reference, settings)
 
     @property

@@ -163,6 +163,10 @@ class Trained:
     grown: Callable[[Artifact], int]
 
 
+def _untried(made: Made) -> None:
+    """Nothing can be tried before the parent is there."""
+
+
 def _never(documents: Artifact) -> bool:
     return False
 
@@ -176,6 +180,7 @@ class Child:
         place: where it goes.
         plan: what it is made from, of its parent.
         make: makes it of its parent, unless it is there.
+        tried: sees, before anything is written, that what it is made with can do what is asked.
         needs: what is held meanwhile.
         outdated: whether what is there is another version's and is made anew without being asked.
         encoding: where a model encodes every document.
@@ -186,6 +191,7 @@ class Child:
     place: Place
     plan: Callable[[Artifact], Plan]
     make: Callable[[Made, Artifact], Artifact]
+    tried: Callable[[Made], None] = _untried
     needs: Needs = field(default_factory=Needs)
     outdated: Callable[[Artifact], bool] = _never
     encoding: Encoding | None = None

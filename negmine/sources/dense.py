@@ -148,6 +148,7 @@ def load_query_encoder(
         EncoderSettings(
             query_prompt=query_prompt,
             pooling=made_with["pooling"],
+            truncate_dim=made_with.get("truncate_dim"),
             normalize=made_with["normalize"],
             max_length=made_with["max_length"],
             batch_size=batch_size,

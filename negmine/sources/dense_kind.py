@@ -5,27 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from negmine import log, memory
 from negmine.errors import UsageError
+from negmine.models import limits
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.index import IndexParams
+from negmine.params.model_options import model_options
+from negmine.params.per_model import check_names, of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named, per_name
 from negmine.sources import kinds
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
 from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.sources.vectors import Stored
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
 from negmine.table.documents import Documents
 from negmine.table.names import VECTORS
 
+#: Options of ``index`` that may be given for one encoder.
+_OF_ENCODERS = (
+    *("doc_prompt", "pooling", "truncate_dim", "normalize", "max_length", "batch_size"),
+    *("dtype", "runtime", "trust_remote_code", "vectors"),
+)
 VECTORS_VERSION = 3
 ANN_VERSION = 2
 VECTORS_PLACE = Place(VECTORS, "vectors/*")
@@ -44,6 +56,7 @@ _SMALLER = (
 def _children(params: IndexParams) -> Sequence[Child]:
     encoders = named(params.encoder, "--encoder")
     kinds.check_names(encoders, "--encoder")
+    check_names(params, _OF_ENCODERS, encoders, "encoder")
     prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
     children: list[Child] = []
     for name, model in encoders.items():
@@ -56,14 +69,25 @@ def _children(params: IndexParams) -> Sequence[Child]:
 def _vectors_child(
     params: IndexParams, name: str, reference: ModelRef, prompt: str | None
 ) -> Child:
-    from negmine.models.encoders import load_encoder
-
     settings = EncoderSettings.of(
-        params, doc_prompt=prompt, pooling=params.pooling, normalize=params.normalize
+        model_options(params, name),
+        doc_prompt=prompt,
+        pooling=of_model(params.pooling, name),
+        truncate_dim=of_model(params.truncate_dim, name),
+        normalize=of_model(params.normalize, name),
     )
+    limits.check_encoder(reference, settings)
+    stored: Stored = of_model(params.vectors, name)
+    described = _described(settings, stored)
+    model = _Model(reference, settings)
 
     def planned(documents: Artifact) -> Plan:
-        return vectors_plan(params, documents, name, reference, prompt)
+        return vectors_plan(documents, name, reference, described)
+
+    def tried(made: Made) -> None:
+        folder = made.out / VECTORS_PLACE.path(name)
+        if _may_be_refused(settings) and _is_to_be_made(folder, made.replacing, described):
+            model.load()
 
     def filled(documents: Documents, writer: Writer, encoder: Encoder) -> dict[str, int]:
         from negmine.sources import dense
@@ -75,32 +99,74 @@ def _vectors_child(
         name,
         VECTORS_PLACE,
         plan=planned,
-        make=partial(_make_vectors, params, name, reference, settings, planned),
+        make=partial(_make_vectors, params, name, model, stored, planned),
+        tried=tried,
         needs=Needs(models=(reference,)),
-        encoding=Encoding(lambda: load_encoder(reference, settings), filled),
+        encoding=Encoding(model.taken, filled),
     )
 
 
+class _Model:
+    """An encoder that may be loaded before its turn, and is let go after it."""
+
+    def __init__(self, reference: ModelRef, settings: EncoderSettings) -> None:
+        self.reference, self.settings = reference, settings
+        self._loaded: Encoder | None = None
+
+    def load(self) -> None:
+        """Load it, unless it is there."""
+        from negmine.models.encoders import load_encoder
+
+        if self._loaded is None:
+            self._loaded = load_encoder(self.reference, self.settings)
+
+    def taken(self) -> Encoder:
+        """The encoder, which is whoever's asked for it from now on."""
+        self.load()
+        encoder, self._loaded = self._loaded, None
+        assert encoder is not None
+        return encoder
+
+
+def _may_be_refused(settings: EncoderSettings) -> bool:
+    """Whether a model may not be able to do what is asked of it."""
+    plain = EncoderSettings()
+    asked = ("pooling", "truncate_dim", "max_length", "dtype", "runtime")
+    return any(getattr(settings, one) != getattr(plain, one) for one in asked)
+
+
+def _is_to_be_made(folder: Path, replacing: Replace, described: Mapping[str, Any]) -> bool:
+    """Whether vectors will be made, as far as can be told before the documents are there."""
+    if not (folder / artifacts.MANIFEST).is_file():
+        return True
+    return replacing is not Replace.NOTHING and artifacts.open_artifact(folder).params != described
+
+
+def _described(settings: EncoderSettings, stored: Stored) -> dict[str, Any]:
+    """What decides vectors beside their model and the documents."""
+    return {
+        "doc_prompt": settings.doc_prompt,
+        "pooling": settings.pooling,
+        "normalize": settings.normalize,
+        "max_length": settings.max_length,
+        "batch_size": settings.batch_size,
+        "dtype": settings.dtype,
+        "runtime": settings.runtime,
+        "vectors": stored,
+        # Not there where they are not asked for, as in indexes made before they could be.
+        **settings.truncation(),
+        **({"trust_remote_code": True} if settings.trust_remote_code else {}),
+    }
+
+
 def vectors_plan(
-    params: IndexParams, documents: Artifact, name: str, reference: ModelRef, prompt: str | None
+    documents: Artifact, name: str, reference: ModelRef, described: Mapping[str, Any]
 ) -> Plan:
     """What the vectors ``name`` are made from."""
-    settings = {
-        "doc_prompt": prompt,
-        "pooling": params.pooling,
-        "normalize": params.normalize,
-        "max_length": params.max_length,
-        "batch_size": params.batch_size,
-        "dtype": params.dtype,
-        "runtime": params.runtime,
-        "vectors": params.vectors,
-        # Not there when no code is trusted, as in indexes made before it could be.
-        **({"trust_remote_code": True} if params.trust_remote_code else {}),
-    }
     return Plan(
         VECTORS,
         VECTORS_VERSION,
-        settings,
+        described,
         artifacts={"documents": documents},
         models={name: {"model": reference.spec, "revision": reference.revision}},
     )
@@ -109,34 +175,40 @@ def vectors_plan(
 def _make_vectors(
     params: IndexParams,
     name: str,
-    reference: ModelRef,
-    settings: EncoderSettings,
+    model: _Model,
+    number_format: Stored,
     planned: Callable[[Artifact], Plan],
     made: Made,
     documents: Artifact,
 ) -> Artifact:
     """Encode the documents, unless it is done."""
-    folder = VECTORS_PLACE.path(name)
-    writer = made.begin(folder, planned(documents))
+    folder, plan = VECTORS_PLACE.path(name), planned(documents)
+    state = artifacts.state_of(made.out / folder, plan, replacing=made.replacing)
+    if state.kind not in ("made", "refused"):
+        # Before what is there goes: the model may not be able to do what is asked of it.
+        model.load()
+    writer = made.begin(folder, plan)
     if writer is None:
         return artifacts.open_artifact(made.out / folder)
     from negmine.models.encoders import load_encoder
     from negmine.sources import ann, dense
 
-    corpus = Documents(documents)
+    corpus, reference = Documents(documents), model.reference
     with writer:
-        encoder = load_encoder(reference, settings)
+        encoder = model.taken()
         if params.ann is not None:
             # Encoding takes hours; an index that cannot follow is refused before.
             ann.refuse_beyond(params.ann, encoder.dimension, len(corpus), made.budget)
         on = gpus(params.device, encoder.placement.device) or [encoder.placement.device]
-        beside = [load_encoder(reference, replace(settings, device=device)) for device in on[1:]]
+        beside = [
+            load_encoder(reference, replace(model.settings, device=device)) for device in on[1:]
+        ]
         log.event(
             f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
             f"({', '.join(on)}, {encoder.placement.dtype}, {encoder.placement.runtime})"
         )
         with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
-            stored = dense.build(corpus, writer, [encoder, *beside], bar, params.vectors, bar.part)
+            stored = dense.build(corpus, writer, [encoder, *beside], bar, number_format, bar.part)
         counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
         conserve("documents", len(corpus), encoded=counts["vectors"])
         log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)
@@ -215,7 +287,7 @@ def _choose(
     children = {name: index.input(name) for name in wanted}
     prompts = per_name(params.query_prompt, dict.fromkeys(children, ""), "--query-prompt")
     for name, child in children.items():
-        refuse_untrusted(child, name, params.trust_remote_code)
+        refuse_untrusted(child, name, of_model(params.trust_remote_code, name))
     approximate = _approximate(params.ann, children, index)
     return [
         SourceRef(
@@ -278,9 +350,9 @@ def _open(
             vectors,
             name,
             query_prompt=prompt,
-            batch_size=params.batch_size,
+            batch_size=of_model(params.batch_size, name),
             device=params.device,
-            trusted=params.trust_remote_code,
+            trusted=of_model(params.trust_remote_code, name),
         ),
         memory=opening.budget.search,
         ann=None
@@ -299,6 +371,7 @@ DENSE = Kind(
             "encoder",
             "doc_prompt",
             "pooling",
+            "truncate_dim",
             "normalize",
             "max_length",
             "batch_size",
@@ -311,6 +384,7 @@ DENSE = Kind(
         ),
         "retrieve": ("query_prompt", "batch_size", "device", "trust_remote_code", "ann"),
     },
+    by_name=("query_prompt", "batch_size", "trust_remote_code"),
     places=(VECTORS_PLACE, ANN_PLACE),
     children=_children,
     counts=lambda names: {"encoders": list(names)},

@@ -96,6 +96,7 @@ class Kind:
         choose: checks the options of the sources of this kind that are asked; it is called where
             there is none, too.
         reads: per stage the options that belong to this kind alone.
+        by_name: options of ``retrieve`` that may be given for one of its sources by name.
         places: where an index keeps its artifacts; the first is the source's own, whose role is
             the source's name.
         children: what an index makes for it.
@@ -108,6 +109,7 @@ class Kind:
     name: str
     choose: Choose
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by_name: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
     children: Callable[[IndexParams], Sequence[Child]] = _no_children
     declares: Callable[[RetrieveParams], Mapping[str, str]] = _declares_nothing

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from negmine import plugins
+from negmine.params.per_model import for_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.plugins import Plugin
 from negmine.sources.base import Source
@@ -23,14 +24,18 @@ def _choose(
 ) -> Sequence[SourceRef]:
     parsed = {name: plugins.parse("source", spec, "--source") for name, spec in wanted.items()}
     return [
-        SourceRef(name, partial(_open, plugin, argument), identity=[plugin.identity, argument])
+        SourceRef(
+            name, partial(_open, name, plugin, argument), identity=[plugin.identity, argument]
+        )
         for name, (plugin, argument) in parsed.items()
     ]
 
 
-def _open(plugin: Plugin, argument: str | None, opening: Opening) -> Source:
-    made: Source = plugin.load()(argument, opening.corpus, opening.params)
+def _open(name: str, plugin: Plugin, argument: str | None, opening: Opening) -> Source:
+    made: Source = plugin.load()(argument, opening.corpus, for_model(opening.params, name))
     return made
 
 
-PLUGIN = Kind("plugin", _choose, declares=_declares, option="--source")
+#: A source's own code is given the options with the values that are for it.
+_BY_NAME = ("batch_size", "trust_remote_code")
+PLUGIN = Kind("plugin", _choose, declares=_declares, option="--source", by_name=_BY_NAME)

@@ -22,7 +22,16 @@ from negmine.models.footprint import models_memory
 from negmine.params import output_affecting
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
-from negmine.scorers import GoesOn, HasPlacement, Prompts, Scorer, ScorerRef, load_scorer, refer
+from negmine.scorers import (
+    GoesOn,
+    HasPlacement,
+    Prompts,
+    Scorer,
+    ScorerRef,
+    check_options,
+    load_scorer,
+    refer,
+)
 from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
 from negmine.stages.outcome import Outcome
@@ -63,7 +72,7 @@ class Setup:
 
     def load(self, name: str, params: RerankParams) -> Scorer:
         """Load a scorer."""
-        return load_scorer(self.references[name], params, self.prompts[name])
+        return load_scorer(self.references[name], params, name, self.prompts[name])
 
 
 def set_up(params: RerankParams, candidates: Path) -> Setup:
@@ -92,6 +101,7 @@ def set_up(params: RerankParams, candidates: Path) -> Setup:
                 f"--top-by: no column '{params.top_by}'", hint=did_you_mean(params.top_by, known)
             )
     references = {name: refer(model) for name, model in models.items()}
+    check_options(references, params)
     query_prompts = per_name(params.query_prompt, models, "--query-prompt")
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
     prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}
@@ -124,13 +134,18 @@ def run(
     """
     setup = set_up(params, candidates)
     budget = setup.budget(params.memory)
-    writer = artifacts.begin(out, plan(params, setup), replacing=replacing, keep=True)
+    planned = plan(params, setup)
+    state = artifacts.state_of(out, planned, replacing=replacing, keep=True)
+    # Before anything is written: a model may not be able to do what is asked of it.
+    there = state.kind in ("made", "refused")
+    scorers = [] if there else _on_every_gpu(params, setup)
+    writer = artifacts.begin(out, planned, replacing=replacing, keep=True)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)
     reset_peak_memory()
     with writer:
-        scorers = _on_every_gpu(params, setup)
+        scorers = scorers or _on_every_gpu(params, setup)
         counts = score(params, setup.source, scorers, writer, budget.texts)
         warnings = []
         if counts["unscored"]:

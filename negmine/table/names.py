@@ -22,6 +22,11 @@ LEARNED = (P_RELEVANT, P_PRIOR)
 NOT_SEARCHED = frozenset({"given", "judged"})
 
 
+def is_name(name: str) -> bool:
+    """Whether ``name`` is spelt as a name of a column."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str, option: str, taken: Collection[str] = RESERVED) -> str:
     """``name`` if it can name a column.
 
@@ -33,7 +38,7 @@ def check_name(name: str, option: str, taken: Collection[str] = RESERVED) -> str
     Raises:
         UsageError: it holds anything but letters, digits and underscores, or is taken.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UsageError(
             f"{option}: '{name}' is no usable name",
             hint="Use a letter, then letters, digits or underscores (it becomes a column name).",

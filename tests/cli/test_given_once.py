@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from negmine.cli import app
-from negmine.cli.given_once import GivenOnceCommand, takes_several
+from negmine.cli.given_once import SWITCH, GivenOnceCommand, takes_several
 from negmine.errors import UsageError
 from negmine.params import AuditParams, IndexParams, ReportParams, values
 from negmine.stages.stage import STAGES
@@ -36,6 +36,9 @@ def given(option: Any) -> list[list[str]]:
         return [[option.opts[0], other] for other in option.secondary_opts]
     one, two = VALUES
     first, last = option.opts[0], option.opts[-1]
+    if (option.metavar or "").endswith(SWITCH):
+        # The other name stands for a value.
+        last = first
     joined = f"{first}={one}" if first.startswith("--") else first + one
     return [[first, one, last, two], [joined, last, two]]
 
@@ -92,7 +95,8 @@ def test_a_repeatable_option_is_a_tuple_and_no_other() -> None:
         hints = get_type_hints(params_class)
         made = {parameter.name: parameter for parameter in COMMANDS[name].params}
         for field in fields(params_class):
-            assert made[field.name].multiple is (get_origin(hints[field.name]) is tuple), field.name
+            several = get_origin(hints[field.name]) is tuple or field.metadata["per_model"]
+            assert made[field.name].multiple is several, field.name
 
 
 def repeatable() -> Iterator[Any]:

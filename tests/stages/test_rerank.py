@@ -164,7 +164,7 @@ def test_several_gpus_write_what_one_writes(
     class OnGpu(LengthScorer):
         placement = Placement("cuda", "float32", "test")
 
-    def load(reference: Any, params: Any, prompts: Any) -> OnGpu:
+    def load(reference: Any, params: Any, *_: Any) -> OnGpu:
         loaded.append(params.device)
         return OnGpu()
 
@@ -187,7 +187,7 @@ def test_a_scorer_of_which_nothing_is_known_is_there_once(
     loaded: list[str] = []
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     monkeypatch.setattr(
-        rerank, "load_scorer", lambda _, params, __: loaded.append(params.device) or LengthScorer()
+        rerank, "load_scorer", lambda _, params, *__: loaded.append(params.device) or LengthScorer()
     )
     result = invoke("rerank", candidates, "--scorer", f"ce={model(tmp_path)}", "-o", tmp_path / "s")
     assert result.exit_code == 0, result.output

@@ -17,6 +17,7 @@ from negmine.memory import peak_memory, reset_peak_memory
 from negmine.models.base import Encoder
 from negmine.models.devices import gpus
 from negmine.params.index import IndexParams
+from negmine.params.per_model import of_model
 from negmine.sources.child import DOCUMENTS, Child, Encoding, Trained
 from negmine.stages import index
 from negmine.table import artifacts
@@ -273,7 +274,7 @@ class _Trial:
         lengths = encoder.lengths(texts, "document")
         speed = measure(
             lengths,
-            _batch_size(encoder.describe(), self.params.batch_size),
+            _batch_size(encoder.describe(), of_model(self.params.batch_size, name)),
             encoder.batch_tokens,
             lambda rows: encoder.encode([texts[i] for i in rows], "document"),
         )

@@ -13,6 +13,7 @@ from negmine import log
 from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Column, Examples
 from negmine.params.export import ExportParams
+from negmine.params.per_model import recorded
 from negmine.params.values import per_name
 from negmine.sampling import batchers, orders
 from negmine.sampling.batchers import Items, Lists
@@ -248,7 +249,7 @@ def _vectors(
         artifact,
         name,
         query_prompt=prompts.get(name),
-        batch_size=int(asked.get("batch_size", 128)),
+        batch_size=int(recorded(asked.get("batch_size", 128), name)),
         device=params.device,
         trusted=params.trust_remote_code,
     )

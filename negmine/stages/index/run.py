@@ -50,6 +50,8 @@ def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING)
         )
 
     made = Made(out, replacing, budget(params, wanted))
+    for child in wanted:
+        child.tried(made)
     documents, warnings = make_documents(params, made)
     children = _make(wanted, made, documents)
     for child in wanted:

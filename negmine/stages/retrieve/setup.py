@@ -10,6 +10,7 @@ from negmine import memory, plugins
 from negmine.errors import UsageError, did_you_mean
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
+from negmine.params.per_model import check_names
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import child, given, kinds
 from negmine.sources.child import DOCUMENTS
@@ -66,6 +67,9 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     for name in names:
         kind, spec = declared[name] if name in declared else (offered[name], "")
         wanted[kind.name][name] = spec
+    for option in dict.fromkeys(one for kind in every for one in kind.by_name):
+        able = [name for kind in every if option in kind.by_name for name in wanted[kind.name]]
+        check_names(params, [option], able, "source")
     chosen = {
         ref.name: ref
         for kind in every
