@@ -120,8 +120,10 @@ def fitted_by(path: Path | None) -> Iterator[None]:
 
 def scheme(way: str) -> audit.Scheme:
     """A way of hiding by its name."""
-    kind, _, source = way.partition(":")
-    return audit.Scheme(way, source or None) if kind == "biased" else audit.Scheme(way)
+    kind, _, detail = way.partition(":")
+    if kind == "pooled":
+        return audit.Scheme(way, depth=int(detail))
+    return audit.Scheme(way, detail or None) if kind == "biased" else audit.Scheme(way)
 
 
 def measured(

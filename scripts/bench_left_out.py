@@ -46,7 +46,9 @@ def main() -> None:
     parser.add_argument("--num-negatives", type=int, default=8)
     parser.add_argument("--recipe", type=Path, action="append", default=[])
     parser.add_argument("--try", dest="tried", action="append", default=[], metavar="KEY=VALUE,...")
-    parser.add_argument("--hide", action="append", metavar="WAY", help="random, biased:SOURCE")
+    parser.add_argument(
+        "--hide", action="append", metavar="WAY", help="random, biased:SOURCE, pooled:DEPTH, none"
+    )
     parser.add_argument("--only", action="append", help="measure on this collection (repeatable)")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     given = parser.parse_args()
@@ -100,6 +102,8 @@ def over_all(results: dict[str, Results], way: str, method: str) -> str:
         return told
     theirs = np.array([mean(run, "contamination") for run in peers if run is not None])
     false = figures["contamination"]
+    if not theirs.all():
+        return told
     return f"{told}; {false.mean() / theirs.mean():.2f} ({(false / theirs).max():.2f})"
 
 

@@ -10,7 +10,9 @@ lies above one limit, the same for all collections, is dropped, and of the rest 
 MiniLM ranks best are taken. The limit is the one that puts the mean over the collections of the
 median dense rank at ``--rank``, so all models are compared at the same hardness, and told is the
 share of judged positives among what is taken, as the mean over the collections (and on the worst
-one). Models that are fitted to other collections never saw the one they are measured on.
+one). Models that are fitted to other collections never saw the one they are measured on. The last
+columns apply the limit of the first to other pools: those of the first 15 of each source, and
+those of a corpus with 15% of the documents that are not relevant.
 
 ==================  ===========================================================================
 prior               ``p_prior`` as it is shipped (its features, its views, the collection left out)
@@ -44,6 +46,8 @@ from negmine.table import ranking
 from negmine.table.part import Part
 
 TAKEN = 8
+#: Other pools that the limit of the whole ones is applied to: shallow, and of a small corpus.
+DEPTH, SHARE = 15, 0.15
 _STEPS = 15
 _BELOW = 1e-6
 
@@ -79,24 +83,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     tables = {path.parent.name: fit_prior.whole(path) for path in given.scored}
+    smaller = {name: fit_prior.thinned(table, SHARE) for name, table in tables.items()}
     ways = {"random": [*range(given.seeds)], "biased:minilm": [0], "biased:bm25": [0]}
     rows = []
     for name, model in models(tables).items():
-        cells = []
+        limits, cells = [], []
         for way, seeds in ways.items():
             views = [view for seed in seeds for view in hidden(tables, way, seed)]
-            cells.append(at_rank(views, [model(view) for view in views], given.rank))
+            limits.append(limit_at(views, [model(view) for view in views], given.rank))
+            cells.append(told(views, model, limits[-1]))
+        cells.append(told([*hidden(tables, "random", 0, DEPTH)], model, limits[0]))
+        cells.append(told([*hidden(smaller, "random", 0)], model, limits[0]))
         rows.append([name, *cells])
         print(rows[-1], flush=True)
-    print(_bench.table(["model", *ways], rows))
+    print(_bench.table(["model", *ways, f"first {DEPTH}", f"{SHARE:.0%} of the documents"], rows))
 
 
-def hidden(tables: Mapping[str, pa.Table], way: str, seed: int) -> Iterator[View]:
+def hidden(
+    tables: Mapping[str, pa.Table], way: str, seed: int, depth: int = 1 << 30
+) -> Iterator[View]:
     """Each collection with one positive of each query left known."""
     source = way.partition(":")[2] or None
     for name, table in tables.items():
         masked, gone = hide(table, Scheme(way, source), 1, seed)
-        view, rows = fit_prior.cut(masked, gone, ["minilm", "bm25"], 1 << 30)
+        view, rows = fit_prior.cut(masked, gone, ["minilm", "bm25"], depth)
         truth = (gone | Part(masked).positive)[rows]
         yield View(name, view, truth, prior.pool(view))
 
@@ -211,27 +221,36 @@ def crossed(view: View, fit: Callable[[np.ndarray], relevance.Linear]) -> np.nda
     return logit(np.clip(found, _BELOW, 1 - _BELOW))
 
 
-def at_rank(views: list[View], scores: list[np.ndarray], rank: float) -> str:
-    """Contamination (the worst collection's) where the mean of the median ranks is ``rank``."""
-    names = sorted({view.name for view in views})
+def limit_at(views: list[View], scores: list[np.ndarray], rank: float) -> float:
+    """The logit where the mean over the collections of the median ranks is ``rank``."""
     low, high = -12.0, 6.0
     for _ in range(30):
         limit = (low + high) / 2
-        taken = [take(view, score, limit) for view, score in zip(views, scores, strict=True)]
-        ranks = {
-            name: [t[1] for v, t in zip(views, taken, strict=True) if v.name == name]
-            for name in names
-        }
-        low, high = (
-            (limit, high) if np.mean([*map(np.mean, ranks.values())]) > rank else (low, limit)
-        )
-    false = {
-        name: np.mean([t[0] for v, t in zip(views, taken, strict=True) if v.name == name])
+        taken = [take(view, score, limit)[1] for view, score in zip(views, scores, strict=True)]
+        by_name = by_collection(views, taken)
+        low, high = (limit, high) if np.mean([*by_name.values()]) > rank else (low, limit)
+    return limit
+
+
+def told(views: list[View], model: Model, limit: float) -> str:
+    """Contamination, the worst collection's, the mean of the median ranks, and the limit."""
+    taken = [take(view, model(view), limit) for view in views]
+    false = by_collection(views, [one[0] for one in taken])
+    rank = float(np.mean([*by_collection(views, [one[1] for one in taken]).values()]))
+    worst = max(false, key=lambda name: false[name])
+    return (
+        f"{100 * float(np.mean([*false.values()])):.2f}% ({worst} {100 * false[worst]:.1f}%) "
+        f"@{rank:.1f}, {expit(limit):.3f}"
+    )
+
+
+def by_collection(views: list[View], figures: list[float]) -> dict[str, float]:
+    """The mean of one figure per collection."""
+    names = dict.fromkeys(view.name for view in views)
+    return {
+        name: float(np.mean([f for v, f in zip(views, figures, strict=True) if v.name == name]))
         for name in names
     }
-    worst = max(false, key=lambda name: false[name])
-    mean = float(np.mean([*false.values()]))
-    return f"{100 * mean:.2f}% ({worst} {100 * false[worst]:.1f}%; limit {expit(limit):.3f})"
 
 
 def take(view: View, score: np.ndarray, limit: float) -> tuple[float, float]:

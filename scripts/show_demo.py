@@ -21,7 +21,7 @@ IDS = ("query-id", "corpus-id")
 #: Which ledger a rule made.
 RULES = {
     "relative margin to the positive (sentence-transformers)": "ledger-margin",
-    "probability of being a positive (negmine)": "ledger",
+    "probability of relevance (negmine)": "ledger",
 }
 WIDTH = 100
 
