@@ -16,6 +16,7 @@ from negmine.commands.shortened import one_line, short_id
 from negmine.dedup.copies import REPEATED, groups_of_one
 from negmine.dedup.signatures import Signatures
 from negmine.errors import MissingInputError, UsageError
+from negmine.learning import assumption
 from negmine.log import event, printable, printable_json
 from negmine.params.filter import FilterParams
 from negmine.rules import Border, View
@@ -114,6 +115,7 @@ def explain(ledger: Candidates, qid: str, *, texts: bool = True) -> dict[str, An
         "positives": [c["docid"] for c in candidates if c["label"] == 1],
         "thresholds": thresholds(view, seen),
         "limits": [{**line, "limit": _number(line["limit"])} for line in limits(view, seen.params)],
+        "bound": assumption.lines(ledger.artifact.manifest),
         "rules": _rules(params, ledger.artifact.manifest),
         "counts": _counts(candidates),
         "candidates": candidates,
@@ -285,6 +287,7 @@ def readable(report: dict[str, Any]) -> str:
     drops = {line["name"]: line for line in report["limits"]}
     for name, value in report["thresholds"].items():
         lines.append(f"  {name}: {_told_limit(value, drops.get(name))}")
+    lines += [f"  {line}" for line in report["bound"]]
     lines.append("settings:")
     for name, value in report["rules"].items():
         lines.append(f"  {name}: {value}")

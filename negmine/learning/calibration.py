@@ -19,8 +19,10 @@ same whether or not its row is labelled, hence labelled and unlabelled positives
 exchangeable if labels are missing at random. (The column ``p_relevant`` *is* fitted to labels; each
 of its values comes from a model that saw no row of that query, see
 :mod:`negmine.learning.relevance`.) What breaks the bound: unlabelled positives that score lower
-than the labelled ones, as when annotators saw only what an older system ranked high. The bound is
-marginal: it holds on average over draws of the calibration queries, not for each query.
+than the labelled ones, as when annotators saw only what an older system ranked high. Whether it
+looks so is told by :mod:`negmine.learning.assumption`, what then by
+:mod:`negmine.learning.selection`. The bound is marginal: it holds on average over draws of the
+calibration queries, not for each query.
 
 Margin form: for queries with two or more positives, the score of each minus that of the others
 (``against``: their minimum by default). The rule then compares a candidate with all m positives of
@@ -35,7 +37,7 @@ chooses on a fifth of the queries (by hash) and calibrates on the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,6 +77,7 @@ class Positives:
         usable: whether a source retrieved it.
         group: number of its group.
         choosing: True for queries that choose the form instead of calibrating.
+        depth: per source that searched, its place in that ranking.
     """
 
     query: np.ndarray
@@ -83,17 +86,25 @@ class Positives:
     usable: np.ndarray
     group: np.ndarray
     choosing: np.ndarray
+    depth: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def take(self, mask: np.ndarray) -> Positives:
         """The entries where ``mask`` is True."""
-        return Positives(
-            self.query[mask],
-            self.score[mask],
-            self.margin[mask],
-            self.usable[mask],
-            self.group[mask],
-            self.choosing[mask],
-        )
+        arrays: dict[str, Any] = {name: getattr(self, name)[mask] for name in _ARRAYS}
+        depth = {name: place[mask] for name, place in self.depth.items()}
+        return Positives(**arrays, depth=depth)
+
+
+_ARRAYS = ("query", "score", "margin", "usable", "group", "choosing")
+
+
+def joined(found: Sequence[Positives]) -> Positives:
+    """The positives of several parts; their queries have different numbers."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in found]) for name in _ARRAYS
+    }
+    depth = {name: np.concatenate([one.depth[name] for one in found]) for name in found[0].depth}
+    return Positives(**arrays, depth=depth)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError
-from negmine.learning import calibration
+from negmine.learning import assumption, calibration, selection
 from negmine.learning.calibration import Bound, Form, Positives
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
-from negmine.table import draws
+from negmine.table import draws, schemas
+from negmine.table.names import LEARNED
 from negmine.table.part import Part, known_scores
 
 #: The table's parts, once more from the start at every call.
@@ -21,6 +24,8 @@ Tables = Callable[[], Iterable[pa.Table]]
 
 #: Margins kept to tell quantiles from, about.
 _SAMPLE = 1_000_000
+#: Added to the seed, so that it is another draw than the sampler's.
+_POOL_DRAW = 5_000_011
 #: Share of queries that choose the form of the bound and do not calibrate it.
 _CHOOSING = 0.2
 #: Cosines may exceed 1 by rounding.
@@ -94,7 +99,11 @@ def fit_bound(tables: Tables, params: FilterParams, by: str) -> Bound:
     alpha = params.max_fn_rate
     assert alpha is not None
     groups = _groups(tables, params)
-    positives = _positives(tables, params, by, groups)
+    if params.bias_from:
+        return selection.calibrate(
+            _pool(tables, params, by, groups), params.bias_from, alpha, groups, by
+        )
+    positives, above = _positives(tables, params, by, groups)
     form: Form = "score"
     if params.fn_form == "margin":
         form = "margin"
@@ -103,7 +112,79 @@ def fit_bound(tables: Tables, params: FilterParams, by: str) -> Bound:
         if len(np.unique(calibrating.query)) >= calibration.needed(alpha):
             form = _better_form(tables, params, by, positives.take(positives.choosing), alpha)
             positives = positives.take(~positives.choosing)
-    return calibration.calibrate(positives, form, alpha, groups, by)
+    bound = calibration.calibrate(positives, form, alpha, groups, by)
+    return replace(
+        bound, facts={**bound.facts, "selection": _selection(positives, above, form, alpha)}
+    )
+
+
+def _selection(
+    positives: Positives, above: Mapping[str, list[np.ndarray]], form: Form, alpha: float
+) -> dict[str, Any]:
+    """What the data say of the assumption that labels are missing at random."""
+    usable = calibration.values(positives, form)
+    value = usable.score if form == "score" else usable.margin
+    passes = {
+        name: assumption.passing(value, usable.query, depth, alpha)
+        for name, depth in usable.depth.items()
+    }
+    several = int((np.unique(usable.query, return_counts=True)[1] > 1).sum())
+    return assumption.facts_of(alpha, above, passes, several)
+
+
+def _pool(tables: Tables, params: FilterParams, by: str, groups: tuple[str, ...]) -> selection.Pool:
+    """What the correction learns from: of a large table the rows of some queries."""
+    rows = sum(table.num_rows for table in tables())
+    pools: list[selection.Pool] = []
+    queries = 0
+    for table in tables():
+        part = Part(table)
+        score = part.score(by, params.transform)
+        usable = part.found & ~np.isnan(score)
+        labelled = np.bincount(part.query[usable & part.positive], minlength=part.queries) > 0
+        usable &= labelled[part.query]
+        if rows > _SAMPLE:
+            draw = draws.draws(table.column("qid"), table.column("qid"), params.seed + _POOL_DRAW)
+            usable &= draw < _SAMPLE / rows
+        pool = selection.Pool(
+            query=part.query + queries,
+            score=score,
+            depth=selection.depths(part, params.bias_from),
+            positive=part.positive,
+            judged=part.valid("grade") & ~part.positive,
+            group=group_of(table, params, groups),
+        )
+        pools.append(pool.take(usable))
+        queries += part.queries
+    return selection.joined(pools)
+
+
+def _above(
+    table: pa.Table, teacher: str | None, places: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Per source, how often unlabelled candidates that a teacher likes stand above a label."""
+    if teacher is None:
+        return {}
+    part = Part(table)
+    score = part.score(teacher)
+    usable = part.found & ~np.isnan(score)
+    labelled = part.positive[usable]
+    unlabelled = ~labelled & ~part.valid("grade")[usable]
+    return {
+        name: assumption.standing_above(
+            part.query[usable], score[usable], depth[usable], labelled, unlabelled
+        )
+        for name, depth in places.items()
+    }
+
+
+def _teacher(schema: pa.Schema, by: str) -> str | None:
+    """A score that is no source's ranking: that of the rules where it is one, else the last."""
+    sources = schemas.source_names(schema)
+    scorers = [
+        name for name in schemas.score_names(schema) if name not in sources and name not in LEARNED
+    ]
+    return by if by in scorers else next(reversed(scorers), None)
 
 
 def _better_form(
@@ -139,11 +220,20 @@ def _choosing(table: pa.Table, params: FilterParams) -> np.ndarray:
     return draw < _CHOOSING
 
 
-def _positives(tables: Tables, params: FilterParams, by: str, groups: tuple[str, ...]) -> Positives:
+def _positives(
+    tables: Tables, params: FilterParams, by: str, groups: tuple[str, ...]
+) -> tuple[Positives, dict[str, list[np.ndarray]]]:
+    """The known positives, and per source what stands above them (see :func:`_above`)."""
     found: list[Positives] = []
+    above: dict[str, list[np.ndarray]] = {}
     queries = 0
     for table in tables():
         part = Part(table)
+        places = {
+            name: selection.depths(part, [name]) for name in schemas.searched_names(table.schema)
+        }
+        for name, shares in _above(table, _teacher(table.schema, by), places).items():
+            above.setdefault(name, []).append(shares)
         rows = np.flatnonzero(part.positive)
         score, query = part.score(by, params.transform)[rows], part.query[rows]
         other = calibration.leave_one_out(score, query, params.against)
@@ -155,15 +245,11 @@ def _positives(tables: Tables, params: FilterParams, by: str, groups: tuple[str,
                 usable=part.found[rows],
                 group=group_of(table, params, groups)[rows],
                 choosing=_choosing(table, params)[rows],
+                depth={name: place[rows] for name, place in places.items()},
             )
         )
         queries += part.queries
-    return Positives(
-        *(
-            np.concatenate([getattr(one, name) for one in found])
-            for name in ("query", "score", "margin", "usable", "group", "choosing")
-        )
-    )
+    return calibration.joined(found), above
 
 
 def _groups(tables: Tables, params: FilterParams) -> tuple[str, ...]:

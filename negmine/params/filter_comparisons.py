@@ -171,6 +171,13 @@ class ScoreOptions:
         "(index --keep); a rank_ column counts in powers of ten.",
         metavar="COLUMN",
     )
+    bias_from: tuple[str, ...] = opt(
+        (),
+        "Labels are believed to have been given down the ranking of SOURCE: --max-fn-rate is "
+        "corrected for the positives that it ranks below them (repeatable: a pool of several).",
+        metavar="SOURCE",
+        later=True,
+    )
     against: Literal["min", "mean", "max"] = opt(
         "min", "Which of a query's positive scores the margins use."
     )

@@ -32,7 +32,7 @@ RULE = comparing(
     given("max_fn_rate"),
     max_fn_rate,
     words="above the calibrated threshold",
-    options=("fn_form",),
+    options=("fn_form", "bias_from"),
     advice=lambda params, everything: (
         f"a --max-fn-rate above {params.max_fn_rate or 0:g} keeps more"
     ),

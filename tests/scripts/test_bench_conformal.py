@@ -125,3 +125,42 @@ def test_biased_labels_break_the_promise(scored: Path) -> None:
     assert score.survival > 1.5 * score.alpha
     assert not score.holds()
     assert "**no**" in bench.table(found, facts)
+    # Nothing but positives is in the table: the correction has nothing to learn from.
+    refused = next(row for row in found if row.variant == "score, --bias-from")
+    assert refused.impossible == 50
+
+
+def with_others(queries: int) -> list[dict[str, Any]]:
+    """The same, with ten irrelevant candidates a query."""
+    rng = np.random.default_rng(5)
+    found = rows(queries)
+    for q in range(queries):
+        for d, score in enumerate(rng.normal(-2.0, 1.0, 10).tolist()):
+            found.append(
+                {
+                    "qid": f"q{q}",
+                    "docid": f"n{q}_{d}",
+                    "label": 0,
+                    "rank_bm25": max(1, round(30 - 6 * score)),
+                    "score_bm25": score,
+                    "score_ce": score + rng.normal(),
+                }
+            )
+    return sorted(found, key=lambda row: int(row["qid"][1:]))
+
+
+def test_the_corrected_bound_keeps_the_promise_on_biased_labels(tmp_path: Path) -> None:
+    scored = make_scored(tmp_path, [with_others(120)], sources=("bm25",))
+    found, facts = bench.run(scored, count=50, alphas=(0.1, 0.2), biased="bm25")
+    for alpha in (0.1, 0.2):
+        plain, fixed = (
+            next(row for row in found if (row.variant, row.alpha) == (variant, alpha))
+            for variant in ("score", "score, --bias-from")
+        )
+        assert plain.survival > 1.5 * alpha
+        assert 0 < fixed.survival <= 1.25 * alpha
+        assert 0 < fixed.kept < plain.kept
+    assert "calibrated on what bm25 ranks best" in bench.table(found, facts)
+    found, facts = bench.run(scored, count=10, alphas=(0.2,), biased="bm25", at_random=True)
+    assert {row.variant for row in found} == {"score", "score, --bias-from"}
+    assert "calibrated on a random half" in bench.table(found, facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from negmine import rules
 from negmine.commands import explain as explaining
 from negmine.commands.inspect import training
 from negmine.commands.shortened import counted, one_line, short_id, warned
+from negmine.learning import assumption
 from negmine.log import printable
 from negmine.stages import rank_only
 from negmine.stages.export.beir import STAGE as EVALUATION
@@ -104,6 +106,9 @@ def _ledger(ledger: Candidates, wanted: int) -> list[str]:
         lines.append(f"  dropped {number:,} as {name}: {rules.words(name, params)}")
     if len(most) > _RULES:
         lines.append(f"  ... and by {counted(len(most) - _RULES, 'other rule')}")
+    # What speaks against the bound is among the warnings.
+    for line in assumption.lines(ledger.artifact.manifest)[:1]:
+        lines += wrap(line, width(), initial_indent="  ", subsequent_indent="  ")
     if counts["queries_short"]:
         lines.append(
             f"  {counted(counts['queries_short'], 'query')} with fewer than "

@@ -22,6 +22,7 @@ from negmine.commands.report.compare import Comparison
 from negmine.commands.report.examples import Group
 from negmine.commands.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
 from negmine.commands.shortened import counted, short_id
+from negmine.learning import assumption
 from negmine.stages.stage import STAGES
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
@@ -121,6 +122,8 @@ def one(
         lineage=lineage,
         versions=facts.ledger.artifact.versions,
         warnings=_warnings(facts.ledger.artifact),
+        # What speaks against it is among the warnings.
+        bound=assumption.lines(facts.ledger.artifact.manifest)[:1],
         sources=_found_by(facts),
         retrieved=facts.ledger.retrieved.counts,
         funnel=funnel,

@@ -76,6 +76,8 @@ def resolve(
     rules.check(params)
     if params.calibrate_by is not None:
         changes["calibrate_by"] = _calibrate_by(params, schema, kept)
+    if params.bias_from:
+        changes["bias_from"] = _bias_from(params, schema)
     params = replace(params, **changes)
     others = (params.guide, params.weight_by, params.weight_student)
     named = [name for name in others if name is not None]
@@ -160,6 +162,21 @@ def _calibrate_by(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) 
         hint=did_you_mean(column, [*usable, *kept])
         + ("" if kept else f" A column of the corpus must be kept: index again, --keep {column}."),
     )
+
+
+def _bias_from(params: FilterParams, schema: pa.Schema) -> tuple[str, ...]:
+    """The sources whose ranking selected the labels, each once."""
+    if params.fn_form == "margin":
+        raise UsageError(
+            "--bias-from corrects a bound on the score itself, not on its margin",
+            hint="Leave out --fn-form margin.",
+        )
+    known = schemas.searched_names(schema)
+    names = dict.fromkeys(name.removeprefix(rank_column("")) for name in params.bias_from)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--bias-from: no source '{name}'", hint=did_you_mean(name, known))
+    return tuple(names)
 
 
 def wants_relevance(params: FilterParams, columns: Columns) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from negmine import log, memory, rules
 from negmine.engine.parts import over_parts
-from negmine.learning import prior
+from negmine.learning import assumption, prior
 from negmine.learning.fit import Fit
 from negmine.memory import reset_peak_memory
 from negmine.params.filter import FilterParams
@@ -78,7 +78,12 @@ def run(
         counts, fit = judge_all(setup, guard, writer, sample)
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
         warnings += [*_warnings(counts, setup.columns), *_unusual(setup), *idle]
-        extra = {"calibration": dict(fit.bound.facts)} if fit.bound is not None else {}
+        extra = {}
+        if fit.bound is not None:
+            extra["calibration"] = dict(fit.bound.facts)
+            doubt = assumption.doubt(fit.bound.facts)
+            warnings += [doubt] if doubt is not None else []
+            log.event(assumption.told(fit.bound.facts), **fit.bound.facts.get("selection", {}))
         if (same_ids := guard.same_ids) is not None and same_ids.candidates:
             extra["same_ids"] = same_ids.facts()
             if same_ids.doubtful:
