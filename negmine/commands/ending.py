@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from negmine.inputs.columns import shell_word
-from negmine.stages.filter.short_advice import LEAD
+from negmine.stages.filter.short_advice import CHANGE, LEAD
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import Step
 from negmine.table.artifacts import open_artifact
 
 #: Share of the queries that may be short before the end of a run says so in plain words.
 MANY = 0.1
-#: The change that the advice names first, as :mod:`negmine.rules` writes it.
-_CHANGE = re.compile(
-    r"[:;] (?P<without>leaving out )?--(?P<name>[a-z][a-z0-9-]*)(?: (?P<value>\S+))? would "
-)
 
 
 def warnings(step: Step, outcome: Outcome) -> list[str]:
@@ -35,7 +30,7 @@ def warnings(step: Step, outcome: Outcome) -> list[str]:
 def _plainly(warning: str, share: float) -> str:
     """The advice on short queries with the share in front, and the change in the recipe's words."""
     told = f"{share:.0%} of the queries are left short. {warning}"
-    change = _CHANGE.search(warning)
+    change = CHANGE.search(warning)
     if change is None:
         return told
     if change["without"]:

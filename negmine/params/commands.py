@@ -67,4 +67,11 @@ class ReportParams:
     examples: int = opt(
         3, "Examples to read of every kind; 0 leaves all texts out.", metavar="N", minimum=0
     )
-    seed: int = opt(42, "Seed of the random sample of candidates.", minimum=0)
+    queries: int = opt(
+        200,
+        "Queries that can be looked up in the page, with their candidates; 0 leaves out the "
+        "lookup and its script.",
+        metavar="N",
+        minimum=0,
+    )
+    seed: int = opt(42, "Seed of the random sample of candidates and of queries.", minimum=0)

@@ -337,12 +337,18 @@ class Documents:
         """
         return self._gathered(docids, lambda part: (full_text(part),))[0]
 
-    def texts_by_id(self, docids: Iterable[str]) -> dict[str, str]:
-        """Full text by docid, likewise; of a few, for people to read."""
+    def texts_by_id(self, docids: Iterable[str], most: int | None = None) -> dict[str, str]:
+        """Full text by docid, likewise, or its first ``most`` letters; for people to read."""
         wanted = pa.array(sorted(set(docids)), pa.string())
         if not len(wanted):
             return {}
-        return dict(zip(wanted.to_pylist(), self.texts(wanted).to_pylist(), strict=True))
+
+        def text(part: pa.Table) -> tuple[pa.Array | pa.ChunkedArray]:
+            full = full_text(part)
+            return (full if most is None else pc.utf8_slice_codeunits(full, 0, most),)
+
+        found = self._gathered(wanted, text)[0]
+        return dict(zip(wanted.to_pylist(), found.to_pylist(), strict=True))
 
     def titled(self, docids: pa.Array) -> tuple[pa.Array, pa.Array]:
         """(full text, title) of each of the distinct ``docids``, likewise."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 import random
@@ -20,7 +22,7 @@ import pytest
 
 from negmine import rules
 from negmine.commands import plot
-from negmine.commands.report import collect, compare, examples, slices, words
+from negmine.commands.report import by_query, collect, compare, examples, slices, words
 from negmine.commands.report.histogram import Histogram
 from negmine.params.filter import FilterParams
 from negmine.table import artifacts
@@ -263,8 +265,22 @@ def test_examples_are_the_extremes_and_the_rows_at_the_border(ledger: Path) -> N
     kept = {k: abs(v) for k, v in distance.items() if by_id[k]["dropped_by"] is None}
     assert ids("relative_margin", "dropped") == best(dropped)
     assert ids("relative_margin", "kept") == best(kept)
-    for group in groups.values():
+    assert ids("survivors") == best(
+        {k: -by_id[k]["score_ce"] for k in margin if fate(by_id[k]) == "survived"}
+    )
+    weak = {k: r["score_ce"] for k, r in by_id.items() if r["label"] and r["score_ce"] is not None}
+    assert ids("positive") == best(weak)
+    ranks = {
+        key: min(rank for s in ("bm25", "minilm") if (rank := row[f"rank_{s}"]) is not None)
+        for key, row in by_id.items()
+        if row["dropped_by"] == "unscored"
+        and (row["rank_bm25"] is not None or row["rank_minilm"] is not None)
+    }
+    assert ids("unscored", "dropped") == best(ranks)
+    for (kind, _), group in groups.items():
         for example in group:
+            if kind in ("unscored", "positive"):
+                continue
             assert example.query_text == f"ask {example.qid}"
             assert example.text.startswith(f"a{example.docid} ")
             assert example.positive is not None
@@ -328,6 +344,7 @@ class Page(HTMLParser):
         self.pictures: list[dict[str, str | None]] = []
         self.open: list[str] = []
         self.text: list[str] = []
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
         assert not self.open, self.open
@@ -354,7 +371,7 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        (self.scripts if self.open[-1:] == ["script"] else self.text).append(data)
 
     @property
     def told(self) -> str:
@@ -367,7 +384,8 @@ def check(text: str) -> Page:
     page = Page(text)
     assert len(page.ids) == len(set(page.ids))
     assert page.tags["svg"]
-    assert not {"script", "link", "iframe", "object", "embed", "img", "form"} & set(page.tags)
+    assert not {"link", "iframe", "object", "embed", "img", "form"} & set(page.tags)
+    check_scripts(page)
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links), page.links
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
@@ -385,6 +403,28 @@ def check(text: str) -> Page:
     assert "None" not in "".join(page.text)
     assert "nan" not in re.findall(r"[a-z]+", "".join(page.text))
     return page
+
+
+def check_scripts(page: Page) -> None:
+    """The page's own script, named by its hash, and its data; or none, and none is allowed."""
+    (policy,) = [
+        given for _, given in page.attributes if given and given.startswith("default-src 'none'")
+    ]
+    assert page.tags["script"] == len(page.scripts)
+    if not page.scripts:
+        assert "script-src" not in policy
+        return
+    data, script = page.scripts
+    assert ("type", "application/json") in page.attributes
+    assert json.loads(data)["queries"]
+    assert not set("<>&") & set(data)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert "innerHTML" not in script
+
+
+def data_of(page: Page) -> dict[str, Any]:
+    return json.loads(page.scripts[0])
 
 
 def test_the_page_tells_the_counts(ledger: Path, tmp_path: Path, invoke: Invoke) -> None:
@@ -431,11 +471,81 @@ def test_hostile_texts_and_ids_stay_text(tmp_path: Path, invoke: Invoke) -> None
         page = check(text)
         told = "".join(page.text)
         assert "<script>alert(1)</script>" in told
-        assert "<script" not in text
+        assert text.count("<script") == len(page.scripts) == (2 if name == "one" else 0)
         assert "\\x1b[2J" in told
         assert "c\\u202eevil\\u2066" in told
         assert "<i>ledger&" in told
         assert "\u05d1" in told
+
+
+def test_queries_are_in_the_page_with_what_became_of_their_candidates(
+    ledger: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    out = tmp_path / "report.html"
+    assert invoke("report", ledger, "-o", out, "--queries", 100).exit_code == 0
+    page = check(out.read_text("utf-8"))
+    data, rows = data_of(page), rows_of(ledger)
+    assert "All 30 queries" in page.told
+    of: dict[str, Rows] = defaultdict(list)
+    for row in rows:
+        of[row["qid"]].append(row)
+    assert [query[0] for query in data["queries"]] == list(of)
+    for qid, _, text, command, chosen, candidates, shown in data["queries"]:
+        assert text == f"ask {qid}"
+        assert command.endswith(f"/ledger {qid}")
+        assert chosen == sum(row["selected"] is not None for row in of[qid])
+        assert candidates == len(of[qid]) == len(shown)
+        told = {row["docid"]: row for row in of[qid]}
+        scores = []
+        for number, fated, rule, values, ranks in shown:
+            row = told.pop(data["documents"][number][0])
+            assert data["fates"][fated] == fate(row)
+            assert rule == ("" if row["label"] else row["dropped_by"] or "")
+            for name, value in zip(data["scores"], values, strict=True):
+                known = row[f"score_{name}"]
+                assert value == (None if known is None else float(f"{known:.4g}")), name
+            assert ranks == [row[f"rank_{source}"] for source in data["sources"]]
+            assert data["documents"][number][2].startswith(f"a{row['docid']} ")
+            scores.append(values[data["by"]])
+        assert not told
+        assert scores == sorted(scores, key=lambda score: math.inf if score is None else -score)
+
+
+def test_a_page_holds_so_many_queries_and_says_so(
+    ledger: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_query, "ROWS", 6)
+    texts = []
+    for wanted in (7, 0):
+        out = tmp_path / f"{wanted}.html"
+        options = ["--queries", wanted, "--examples", 1]
+        assert invoke("report", ledger, "-o", out, *options).exit_code == 0
+        texts.append(out.read_text("utf-8"))
+    some, none = map(check, texts)
+    queries = data_of(some)["queries"]
+    assert len(queries) == 7
+    assert "7 of 30 queries: those of the examples, the shortest, and others" in some.told
+    for *_, chosen, candidates, shown in queries:
+        assert candidates == 14
+        assert len(shown) == 6
+        assert sum(row[1] == slices.SELECTED for row in shown) == chosen
+        assert any(row[1] == slices.POSITIVE for row in shown)
+    assert not none.scripts
+    assert "queries" not in none.ids
+
+
+def test_the_draw_of_queries_is_the_same_however_the_parts_are_cut(ledger: Path) -> None:
+    reader = slices.open_reader(open_candidates(ledger), 42)
+    whole = by_query.Draw(8, 42)
+    for part in reader.slices():
+        whole.add(part)
+    drawn = whole.queries()
+    assert len({qid for _, qid in drawn}) == 8
+    assert len({part for part, _ in drawn}) > 1
+    again = by_query.Draw(8, 42)
+    for part in reversed(list(reader.slices())):
+        again.add(part)
+    assert again.queries() == drawn
 
 
 def test_a_page_without_texts_holds_none(tmp_path: Path, invoke: Invoke) -> None:
@@ -544,8 +654,8 @@ def test_audits_and_exports_of_the_ledger_are_shown(tmp_path: Path, invoke: Invo
     assert invoke("report", ledger, "--audit", audit, "-o", out, "--force").exit_code == 0
     told = check(out.read_text("utf-8")).told
     assert "not all this ledger's: relative-margin differ" in told
-    assert "Likely false: not measured. Short: " in told
-    assert f"measure it (negmine audit {tmp_path.name}/scored --sweep auto" in told
+    assert "Likely false: not measured; short: " in told
+    assert f"To measure it: negmine audit {tmp_path.name}/scored --sweep auto" in told
     other = make_scored(tmp_path / "other", make_rows(5), scorers=("ce", "more"))
     assert invoke("filter", other, *OPTIONS, "-o", tmp_path / "other" / "ledger").exit_code == 0
     result = invoke("report", tmp_path / "other" / "ledger", "--audit", audit, "-o", out, "--force")
@@ -736,7 +846,7 @@ def test_a_browser_opens_the_page_and_runs_nothing(tmp_path: Path, invoke: Invok
     if result.stdout:
         assert "<title>" in result.stdout
         assert "taken</title>" not in result.stdout
-        assert "<script" not in result.stdout
+        assert result.stdout.count("<script") == 2
 
 
 def test_the_report_needs_no_model_library(ledger: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from negmine.commands.audit.printing import stored
-from negmine.commands.report import collect, compare, examples, page, slices
+from negmine.commands.report import by_query, collect, compare, examples, page, slices
 from negmine.errors import NegmineError, UsageError
 from negmine.params import output_affecting
 from negmine.params.commands import ReportParams
@@ -23,7 +23,7 @@ from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
 #: Raised when the page of the same ledger changes.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,34 @@ def _page(
     audits: list[Audit],
     exports: list[Artifact],
 ) -> tuple[str, dict[str, Any]]:
-    facts = [_facts(ledger, params) for ledger in inputs.values()]
+    draw = by_query.Draw(params.queries if len(inputs) == 1 else 0, params.seed)
+    facts = [_facts(ledger, params, draw) for ledger in inputs.values()]
     counts = collect.counts_of(facts[0])
     if len(facts) == 1:
         chosen = examples.collect(facts[0], params.examples)
         told = [(audit.name, audit.report, audit.differs) for audit in audits]
-        return page.one(facts[0], chosen, told, exports, texts=params.examples > 0), counts
+        lookup = _lookup(params, facts[0], draw, chosen)
+        texts = params.examples > 0
+        return page.one(facts[0], chosen, told, exports, lookup, texts=texts), counts
     found = compare.compare(facts[0], facts[1])
     counts["other"] = collect.counts_of(facts[1])
     return page.two(found, texts=params.examples > 0), counts
 
 
-def _facts(ledger: Artifact, params: ReportParams) -> collect.Facts:
-    facts = collect.collect(slices.open_reader(Candidates(ledger), params.seed))
+def _lookup(
+    params: ReportParams,
+    facts: collect.Facts,
+    draw: by_query.Draw,
+    groups: list[examples.Group],
+) -> by_query.Lookup:
+    first = [*by_query.of_examples(groups), *((one.part, one.qid) for one in facts.short)]
+    return by_query.collect(
+        facts.reader, draw.queries(), first, params.queries, texts=params.examples > 0
+    )
+
+
+def _facts(ledger: Artifact, params: ReportParams, draw: by_query.Draw) -> collect.Facts:
+    facts = collect.collect(slices.open_reader(Candidates(ledger), params.seed), draw)
     rows = sum(ledger.rows(name) for name in ledger.parts)
     conserve("rows of the ledger", rows, **dict(zip(slices.FATES, facts.fates, strict=True)))
     return facts

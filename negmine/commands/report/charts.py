@@ -20,6 +20,9 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _CELLS, _FEW_CELLS, _FEW = 40, 24, 500
 #: The share of a distribution that may lie beyond an axis, on each side.
 _BEYOND = 0.002
+#: Likewise of margins as a share: a positive near 0 makes shares so great that the many
+#: others would stand in a few cells.
+_BEYOND_OF_SHARES = 0.1
 #: A bucket with fewer rows has no quartiles worth a mark.
 _FEWEST = 5
 
@@ -51,9 +54,11 @@ def distribution(found: Distribution, ident: str) -> Chart | None:
         names = [name for name in names if name != "positive"]
     if not names:
         return None
+    relative = found.measure.kind == "relative"
     edges = _edges(
         [found.groups[name] for name in names],
         [limit.value for limit in found.limits] + ([0.0] if found.measure.kind != "score" else []),
+        _BEYOND_OF_SHARES if relative else _BEYOND,
     )
     title = f"Score {found.measure.told}"
     panel = plot.Panel(
@@ -79,7 +84,8 @@ def distribution(found: Distribution, ident: str) -> Chart | None:
         for limit in found.limits
     ]
     svg = plot.figure(panel, ident, "Histogram. " + "; ".join(told) + ".")
-    return Chart(title, svg, _quantile_heads(), rows)
+    note = "What lies beyond the axis is counted at its ends." if relative else ""
+    return Chart(title, svg, _quantile_heads(), rows, note)
 
 
 def _outlines(found: Distribution, names: Sequence[str], edges: np.ndarray) -> list[plot.Steps]:
@@ -123,9 +129,11 @@ def _quantile_row(name: str, histogram: Histogram) -> list[str]:
     return [name, number(histogram.total()), *quantiles, number(histogram.unknown)]
 
 
-def _edges(histograms: Sequence[Histogram], others: Sequence[float]) -> np.ndarray:
+def _edges(
+    histograms: Sequence[Histogram], others: Sequence[float], beyond: float = _BEYOND
+) -> np.ndarray:
     """Cells that hold nearly all of every histogram, and the other values too where near."""
-    ends = [h.quantiles([_BEYOND, 1 - _BEYOND]) for h in histograms if h.total()]
+    ends = [h.quantiles([beyond, 1 - beyond]) for h in histograms if h.total()]
     lows = [low for low, _ in ends if low is not None]
     highs = [high for _, high in ends if high is not None]
     low, high = min(lows), max(highs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from negmine.commands.report.limits import Limit, Limits
 from negmine.commands.report.slices import FATES, SELECTED, SURVIVED, Measure, Reader, Slice
 from negmine.table import draws, ranking
 from negmine.table.candidates import Candidates
-from negmine.table.names import rank_column
+from negmine.table.names import LEARNED, rank_column
 from negmine.table.part import UNRANKED, Part
 
 #: The rows whose distributions are drawn.
@@ -142,9 +142,19 @@ class ShortQuery:
     dropped: list[tuple[str, int]]
 
 
+class Counting(Protocol):
+    """What is given every part of a ledger in turn."""
+
+    def add(self, part: Slice) -> None:
+        """Count a part."""
+
+
 @dataclass
 class Facts:
-    """Everything that the page tells of one ledger, texts apart."""
+    """Everything that the page tells of one ledger, texts apart.
+
+    ``learned`` is by learned score its sum over the chosen and over how many.
+    """
 
     reader: Reader
     queries: int = 0
@@ -158,6 +168,7 @@ class Facts:
     hubs: Hubs = field(default_factory=lambda: Hubs(0, [], []))
     chosen_per_query: dict[int, int] = field(default_factory=dict)
     short: list[ShortQuery] = field(default_factory=list)
+    learned: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     @property
     def selected(self) -> int:
@@ -175,11 +186,12 @@ class Facts:
         return self.reader.ledger
 
 
-def collect(reader: Reader) -> Facts:
+def collect(reader: Reader, *also: Counting) -> Facts:
     """Count and measure a ledger.
 
     Args:
         reader: it, opened.
+        also: what else is given every part while it is read.
     """
     measures = reader.measures()
     ranges, deepest = _ranges(reader, measures)
@@ -201,19 +213,22 @@ def collect(reader: Reader) -> Facts:
         fates = np.bincount(part.fate, minlength=len(FATES))
         facts.fates = [int(a + b) for a, b in zip(facts.fates, fates, strict=True)]
         facts.sampled += int(part.random.sum())
+        _add_learned(part, facts)
         _count_dropped(part, dropped, dropped_queries)
         for distribution in distributions:
             values = part.measure(distribution.measure)
             for group, histogram in distribution.groups.items():
                 histogram.add(values[part.group(group)])
         margins = part.measure(margin)
-        for one in ranks:
-            _count_ranks(part, one, margins)
+        for source in ranks:
+            _count_ranks(part, source, margins)
         for key, count in _combinations(part, reader.sources):
             found[key] += count
         reuse.add(part)
         limits.add(part)
         facts.short = _count_short(part, reader, chosen, facts.short)
+        for one in also:
+            one.add(part)
     # The order in which rules are asked, which the manifest keeps; rules without a row too.
     order = dict.fromkeys([*reader.ledger.counts.get("dropped", {}), *dropped])
     facts.dropped = {name: Dropped(dropped[name], dropped_queries[name]) for name in order}
@@ -266,6 +281,15 @@ def _ranges(
 
 
 # --- one part ---------------------------------------------------------------------------------
+
+
+def _add_learned(part: Slice, facts: Facts) -> None:
+    chosen = part.group("selected")
+    for name in set(LEARNED) & set(facts.reader.scores):
+        values = Part(part.table).score(name)[chosen]
+        known = values[~np.isnan(values)]
+        total, count = facts.learned.get(name, (0.0, 0))
+        facts.learned[name] = (total + float(known.sum()), count + len(known))
 
 
 def _count_dropped(part: Slice, rows: Counter[str], queries: Counter[str]) -> None:

@@ -19,12 +19,13 @@ from negmine.commands.report.slices import FATES, UNJUDGED, Reader, Slice
 from negmine.rules import Border, borders
 from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column, score_column
+from negmine.table.part import UNRANKED, Part
 
 #: The negatives of the greatest scores: the hardest are those nearest to, or above, a positive,
 #: which a weak positive makes of any.
 HIGHEST = "highest-scoring"
-#: There is nothing to read about a row that no rule judged.
-_UNTOLD = {*rules.named("positives"), *UNJUDGED}
+#: Rows that no rule dropped and the sampler did not take; positives, the weakest first.
+SURVIVORS, POSITIVES = "survivors", "positive"
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,16 @@ class Group:
     """Examples of one kind.
 
     Attributes:
-        kind: ``hardest``, ``median``, ``easiest``, or a rule's name.
+        kind: ``hardest``, ``median``, ``easiest``, ..., or a rule's name.
         side: for a rule ``dropped`` or ``kept``.
-        near: whether they are those nearest to the rule's line, or just the best-scoring.
+        first: which come first: those nearest to the rule's line (``line``), of the best
+            ``score``, or of the best ``rank``.
         examples: best first.
     """
 
     kind: str
     side: str = ""
-    near: bool = False
+    first: str = "score"
     examples: list[Example] = field(default_factory=list)
     keys: list[float] = field(default_factory=list)
 
@@ -106,12 +108,15 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
     hardness = margins if margins.groups["selected"].total() else facts.distributions[0]
     middle = hardness.groups["selected"].quantiles([0.5])[0]
     groups: dict[tuple[str, str], Group] = {
-        (kind, ""): Group(kind) for kind in ("hardest", HIGHEST, "median", "easiest")
+        (kind, ""): Group(kind)
+        for kind in (HIGHEST, "hardest", "median", "easiest", SURVIVORS, POSITIVES)
     }
     for rule, dropped in facts.dropped.items():
-        if rule in _UNTOLD or not dropped.rows:
+        if rule in rules.named("positives") or not dropped.rows:
             continue
-        groups[rule, "dropped"] = Group(rule, "dropped")
+        # Without a score a row was lost for want of one: what lies highest was lost most.
+        first = "rank" if rule in UNJUDGED else "score"
+        groups[rule, "dropped"] = Group(rule, "dropped", first)
         groups[rule, "kept"] = Group(rule, "kept")
     for part in reader.slices():
         value = part.measure(hardness.measure)
@@ -119,10 +124,12 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
         _offer(groups["hardest", ""], part, reader, selected, -value, wanted)
         _offer(groups[HIGHEST, ""], part, reader, selected, -part.measure(by), wanted)
         _offer(groups["easiest", ""], part, reader, selected, value, wanted)
+        score = part.measure(by)
+        _offer(groups[SURVIVORS, ""], part, reader, part.group("survived"), -score, wanted)
+        _offer(groups[POSITIVES, ""], part, reader, part.view.positive, score, wanted)
         if middle is not None:
             _offer(groups["median", ""], part, reader, selected, np.abs(value - middle), wanted)
         lines = borders(part.view, reader.params)
-        score = part.measure(by)
         reasons = part.table.column("dropped_by")
         for (rule, side), group in groups.items():
             if not side:
@@ -130,9 +137,10 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
             line = lines.get(rule)
             if line is None:
                 if side == "dropped":
-                    _offer(group, part, reader, _equal(reasons, rule), -score, wanted)
+                    key = -score if group.first == "score" else _ranked(part)
+                    _offer(group, part, reader, _equal(reasons, rule), key, wanted)
                 continue
-            group.near = True
+            group.first = "line"
             mask = _equal(reasons, rule)
             if side == "kept":
                 mask = (part.group("selected") | part.group("survived")) & ~line.beyond
@@ -140,6 +148,12 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
     found = [group for group in groups.values() if group.examples]
     fetch(reader.ledger, [example for group in found for example in group.examples])
     return found
+
+
+def _ranked(part: Slice) -> np.ndarray:
+    """The best rank of each row, float64; NaN where no source found it."""
+    rank = Part(part.table).best_rank.astype(np.float64)
+    return np.where(rank < UNRANKED, rank, np.nan)
 
 
 def _equal(reasons: pa.ChunkedArray, rule: str) -> np.ndarray:

@@ -1,13 +1,18 @@
 """The page: facts and pictures poured into HTML templates.
 
 Templates escape everything by themselves; only the pictures are trusted, because
-:mod:`negmine.commands.plot.figure` escapes what it writes. The page asks the network for nothing,
-and tells the browser so (Content-Security-Policy)."""
+:mod:`negmine.commands.plot.figure` escapes what it writes, and the page's one script with its data,
+which :mod:`negmine.commands.report.by_query` escapes. The page asks the network for nothing, and
+tells the browser so: its Content-Security-Policy names that script by its hash and allows no
+other."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib.resources import files
 from typing import Any
 
 import jinja2
@@ -15,7 +20,8 @@ from markupsafe import Markup
 
 from negmine import rules
 from negmine.commands import audit as auditing
-from negmine.commands.report import charts, examples, verdict, words
+from negmine.commands.report import by_query, charts, examples, verdict, words
+from negmine.commands.report.by_query import Lookup
 from negmine.commands.report.charts import Chart
 from negmine.commands.report.collect import Facts
 from negmine.commands.report.compare import Comparison
@@ -30,6 +36,29 @@ from negmine.table.candidates import Candidates
 #: Most letters of a text in an example, and in a list.
 TEXT, SNIPPET = 900, 160
 _COMBINATIONS = 12
+#: Examples that belong to no rule: their heading, and how to read them.
+_KINDS = {
+    examples.HIGHEST: (
+        "The highest-scoring negatives",
+        "By the score that the rules read, whatever their positive scores: what was chosen and "
+        "looks most like an answer.",
+    ),
+    "hardest": (
+        "The hardest negatives",
+        "Nearest to their own positive, or above it. A positive that scores low makes any "
+        "negative hard: read both.",
+    ),
+    "median": ("The median negatives", "As hard as half of all that were chosen."),
+    "easiest": ("The easiest negatives", "Farthest below their positive."),
+    examples.SURVIVORS: (
+        "Survivors that were not chosen",
+        "No rule objects; the sampler took others. The best-scoring first.",
+    ),
+    examples.POSITIVES: (
+        "The weakest known positives",
+        "The lowest-scoring first: labels to doubt, or pairs that the score does not understand.",
+    ),
+}
 #: Parameters that are no settings, or are told as models.
 _NO_SETTINGS = ("rules", "side", "column", "encoder", "scorer")
 
@@ -85,6 +114,7 @@ def one(
     groups: Sequence[Group],
     audits: Sequence[tuple[str, dict[str, Any], list[str]]],
     exports: Sequence[Artifact],
+    lookup: Lookup,
     *,
     texts: bool,
 ) -> str:
@@ -95,6 +125,7 @@ def one(
         groups: examples, with their texts.
         audits: (name, report, options that differ from the ledger's).
         exports: what was exported from it.
+        lookup: queries to look up.
         texts: whether texts may be shown.
     """
     lineage = _lineage(facts.ledger.artifact)
@@ -112,13 +143,21 @@ def one(
         ):
             by_rank += [chart] if chart is not None else []
     silent, funnel = _funnel(facts, exports)
+    script = (files(__package__) / "templates" / "lookup.js").read_text("utf-8")
     return _render(
         "report.html",
         title=f"{_name(facts.ledger)} – negmine report",
         name=_name(facts.ledger),
         facts=facts,
         verdict=verdict.verdict(facts, _name(facts.ledger), audits),
-        exemplified={group.kind for group in groups},
+        anchors=_anchors(groups),
+        dropping={group.kind for group in groups if group.side == "dropped"},
+        kinds=_KINDS,
+        lookup=lookup,
+        numbers=lookup.numbers(),
+        data=Markup(by_query.data(lookup, facts.reader, _name(facts.ledger))),
+        script=Markup(script),
+        script_hash=_hash(script) if lookup.queries else "",
         lineage=lineage,
         versions=facts.ledger.artifact.versions,
         warnings=_warnings(facts.ledger.artifact),
@@ -202,6 +241,7 @@ def _render(template: str, **values: Any) -> str:
     environment.globals |= {
         "TEXT": TEXT,
         "SNIPPET": SNIPPET,
+        "ROWS": by_query.ROWS,
         "POSITIVE": POSITIVE,
         "DROPPED": DROPPED,
         "SURVIVED": SURVIVED,
@@ -214,6 +254,20 @@ def _render(template: str, **values: Any) -> str:
 
 def _finalize(value: Any) -> Any:
     return words.safe(value) if type(value) is str else value
+
+
+def _anchors(groups: Sequence[Group]) -> dict[str, str]:
+    """Where the examples of a step of the funnel stand."""
+    kinds = {group.kind for group in groups}
+    found = {kind: f"read-{kind}" for kind in kinds}
+    if examples.HIGHEST in kinds:
+        found["selected"] = f"read-{examples.HIGHEST}"
+    return {**found, "documents": "lineage", "queries read": "lineage", "pairs": "sources"}
+
+
+def _hash(script: str) -> str:
+    """A script as a Content-Security-Policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _name(ledger: Candidates) -> str:

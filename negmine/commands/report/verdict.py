@@ -3,53 +3,138 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from negmine.commands.audit.summary import ENOUGH, Tried, told_rate, tried
 from negmine.commands.report.collect import Facts
-from negmine.commands.shortened import short_id
+from negmine.commands.report.words import percent
+from negmine.commands.shortened import counted, short_id
+from negmine.stages.filter.short_advice import CHANGE, LEAD
+from negmine.table.names import P_PRIOR, P_RELEVANT
 
 #: From this share of likely false negatives on a stricter rule is advised.
 TOO_FALSE = 0.05
 _LONGEST = 80
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What the page says first.
+
+    Attributes:
+        lead: one sentence: likely false, short, what to do.
+        details: how the share of false ones is known.
+        command: what measures it; empty where it was measured.
+    """
+
+    lead: str
+    details: list[str]
+    command: str
+
+
+@dataclass(frozen=True)
+class _False:
+    """How many negatives are likely false: as told, the number, and how it is known."""
+
+    told: str
+    rate: float | None
+    how: str
+    measured: bool
+
+
 def verdict(
     facts: Facts, name: str, audits: Sequence[tuple[str, dict[str, Any], list[str]]]
-) -> list[str]:
-    """Sentences for the top of the page.
+) -> Verdict:
+    """The verdict on a ledger.
 
     Args:
-        facts: what was collected of the ledger.
+        facts: what was collected of it.
         name: what a user calls it.
         audits: (name, report, options that differ from the ledger's).
     """
     wanted = facts.reader.params.num_negatives
     short = sum(n for chosen, n in facts.chosen_per_query.items() if chosen < wanted)
     share = short / (facts.queries or 1)
-    measured = _measured(audits)
-    rates = None if measured is None else measured.rates
+    false = _audited(audits) or _estimated(facts)
     scored = _beside(name, facts.ledger.artifact.inputs["scored"]["path"])
-    audit = f"negmine audit {shlex.quote(scored)} --sweep auto, with the ledger's options"
-    if measured is None or rates is None:
-        said = ["Likely false: not measured."]
-    else:
-        told = ", ".join(f"{told_rate(measured, scheme)} ({scheme})" for scheme in rates)
-        said = [f"Likely false: {told} of the negatives, by the audit of these settings."]
-    said.append(f"Short: {share:.1%} of the queries have fewer than {wanted} negatives.")
-    advice = []
-    if rates is None:
-        advice.append(f"measure it ({audit}; then make this page again)")
-    elif max(rates.values()) > TOO_FALSE:
+    few = f"{percent(short, facts.queries)} of the queries have" if short else "no query has"
+    lead = (
+        f"Likely false: {false.told}; short: {few} fewer than {wanted} negatives; "
+        f"do this: {_action(facts, false, share)}."
+    )
+    command = "" if false.measured else f"negmine audit {shlex.quote(scored)} --sweep auto"
+    return Verdict(lead, [false.how] if false.how else [], command)
+
+
+def _action(facts: Facts, false: _False, share: float) -> str:
+    """What to do: what is too false before what is short, for the cure of one feeds the other."""
+    if not facts.selected:
+        return _remedy(facts) or "see below which rule took the candidates"
+    if false.rate is not None and false.rate > TOO_FALSE:
         # Stricter costs negatives: where they are short already, another rule is wanted.
         other = "another rule or limit" if share > ENOUGH else "stricter limits"
-        advice.append(f"try {other} ({audit}, names the cleanest with enough negatives)")
-    if share > ENOUGH and (rates is None or max(rates.values()) <= TOO_FALSE):
-        advice.append("see below what took the short queries' candidates, and loosen that rule")
-    advice.append("read the highest-scoring negatives")
-    return [*said, f"Do this: {'; '.join(advice)}."]
+        return f"try {other} (negmine audit --sweep auto names the cleanest with enough negatives)"
+    steps = [] if false.rate is not None else ["measure it with negmine audit"]
+    if share > ENOUGH:
+        steps.append(_remedy(facts) or "see below what took the short queries' candidates")
+    steps.append("read the highest-scoring negatives")
+    return "; ".join(steps)
+
+
+def _remedy(facts: Facts) -> str:
+    """What the filter itself advised on short queries; empty where it had nothing to say."""
+    for warning in facts.ledger.artifact.warnings:
+        if not LEAD.match(warning):
+            continue
+        change = CHANGE.search(warning)
+        if change is not None:
+            option = f"--{change['name']} {change['value'] or ''}".rstrip()
+            effect = re.split("[,;]", warning[change.end() :])[0]
+            short = " short" if effect.startswith("leave") else ""
+            how = "without" if change["without"] else "with"
+            return f"filter again {how} {option} (it would {effect}{short})"
+        _, separator, advice = warning.rpartition("); ")
+        return advice if separator else ""
+    return ""
+
+
+def _audited(audits: Sequence[tuple[str, dict[str, Any], list[str]]]) -> _False | None:
+    measured = _measured(audits)
+    if measured is None:
+        return None
+    told = ", ".join(f"{told_rate(measured, scheme)} ({scheme})" for scheme in measured.rates)
+    return _False(
+        f"{told} of the negatives, by the audit of these settings", measured.worst, "", True
+    )
+
+
+def _estimated(facts: Facts) -> _False:
+    """By what was learned of relevance while filtering, if anything was."""
+    for name, least, how in (
+        (P_PRIOR, "about", "a model of other, judged collections"),
+        (P_RELEVANT, "at least about", "the labels; positives that nobody labelled come on top"),
+    ):
+        total, count = facts.learned.get(name, (0.0, 0))
+        if count:
+            rate = total / count
+            return _False(
+                f"{least} {percent(rate, 1)} of the negatives (estimated)",
+                rate,
+                f"Estimated, not measured: the mean {name} of {counted(count, 'chosen negative')}, "
+                f"learned from {how}.",
+                False,
+            )
+    return _False(
+        "not measured",
+        None,
+        "Nothing here tells how many negatives are false: no audit of exactly these settings lies "
+        "beside the ledger, and no probability of relevance was learned.",
+        False,
+    )
 
 
 def _beside(name: str, path: str) -> str:

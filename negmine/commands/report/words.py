@@ -15,10 +15,13 @@ def safe(text: str, most: int | None = None) -> str:
     escapes; letters of any script stay. Escaping for HTML is the template's work.
     """
     cut = most is not None and len(text) > most
-    shown = "".join(
-        char if char in "\n\t" or not _acts(char) else char.encode("unicode_escape").decode()
-        for char in (text[:most] if cut else text)
-    )
+    shown = text[:most] if cut else text
+    # What can be printed does not act: most texts need no look at each letter.
+    if not shown.replace("\n", " ").isprintable():
+        shown = "".join(
+            char if char in "\n\t" or not _acts(char) else char.encode("unicode_escape").decode()
+            for char in shown
+        )
     return shown.rstrip() + "…" if cut else shown
 
 

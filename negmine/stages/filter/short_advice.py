@@ -24,6 +24,10 @@ from negmine.table.part import Part
 _OF_A_PART, _SAMPLED, _TOLD = 250, 1000, 3
 #: How the advice on short queries begins.
 LEAD = re.compile(r"\d+ of \d+ queries have fewer than \d+ negatives")
+#: The change that it names first.
+CHANGE = re.compile(
+    r"[:;] (?P<without>leaving out )?--(?P<name>[a-z][a-z0-9-]*)(?: (?P<value>\S+))? would "
+)
 #: Share of the short queries' candidates from which a rule took nearly all.
 _NEARLY_ALL = 0.9
 

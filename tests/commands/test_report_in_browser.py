@@ -1,0 +1,182 @@
+"""``negmine report`` in a real browser: Debian's chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chains import call
+from tests.commands.test_report import HOSTILE, OPTIONS, make_rows
+from tests.tables import make_scored
+
+#: A phone, in CSS pixels.
+PHONE = {"width": 390, "height": 844}
+#: What reaches beyond the window, but for what lies in a box that scrolls.
+BEYOND = """() => [...document.querySelectorAll("body *")]
+  .filter((e) => !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 1)
+  .map((e) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`)"""
+#: Enough of them that no two documents count as copies.
+WORDS = [f"{a}{b}" for a in "bcdfghklm" for b in "aeiou"]
+LONG = "0123456789abcdef" * 2
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a ledger with texts that attack, and one query whose id is a digest."""
+    folder = tmp_path_factory.mktemp("browser")
+    rows = make_rows()
+    for part in rows:
+        for row in part:
+            row["qid"] = LONG if row["qid"] == "q05" else row["qid"]
+    attack = f"{HOSTILE}</script><script>document.title = 'taken'</script>" + "wide" * 60
+    scored = make_scored(
+        folder,
+        rows,
+        doc_texts={
+            f"d{n:02d}": f"{' '.join(f'{w}{n}' for w in WORDS)} {attack}" for n in range(40)
+        },
+        query_texts={LONG: f"who wrote the zebra psalm? {attack}"},
+    )
+    code, told = call("filter", scored, *OPTIONS, "--no-near-duplicates", "-o", folder / "ledger")
+    assert code == 0, told
+    code, told = call("report", folder / "ledger", "-o", folder / "report.html")
+    assert code == 0, told
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        try:
+            started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"chromium does not run here: {error}")
+        yield started
+        started.close()
+
+
+class Opened:
+    """A page in the browser, with what it asked for and complained of."""
+
+    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def __enter__(self) -> Any:
+        return self.page
+
+    def __exit__(self, *error: object) -> None:
+        self.context.close()
+        if error == (None, None, None):
+            assert self.complaints == []
+            assert len(self.requests) == 1, self.requests
+
+
+def test_a_query_is_found_and_opened(browser: Any, page_file: Path) -> None:
+    with Opened(browser, page_file, permissions=["clipboard-read", "clipboard-write"]) as page:
+        assert "taken" not in page.title()
+        results = page.locator("#results li")
+        assert results.count() == 30
+        page.fill("#search", "ZEBRA wrote")
+        assert results.count() == 1
+        assert page.inner_text("#found") == "1 of 30 found"
+        results.locator("a").click()
+        view = page.locator("#query")
+        view.wait_for(state="visible")
+        head = view.locator(".q").inner_text()
+        assert "who wrote the zebra psalm? </style></title>" in head
+        shown = view.locator(".id").first
+        assert (shown.inner_text(), shown.get_attribute("title")) == (LONG[:12], LONG)
+        rows = view.locator("tbody tr")
+        assert rows.count() == 14
+        told = [text.strip() for text in view.locator("td.fate").all_inner_texts()]
+        assert "chosen" in told
+        assert "known positive" in told
+        assert "dropped: relative_margin" in told
+        # The rule leads to its examples, and back the view stands as it was.
+        view.locator("td.fate a", has_text="relative_margin").first.click()
+        assert page.url.endswith("#read-relative_margin")
+        page.go_back()
+        assert page.url.endswith("#query-5")
+        view.locator(".copy-button").click()
+        view.locator(".copy-button", has_text="copied").wait_for()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == view.locator("code").inner_text()
+        assert copied.startswith("negmine explain ")
+        page.fill("#search", "there is no such query")
+        assert results.count() == 0
+
+
+def test_short_queries_and_examples_lead_to_their_candidates(browser: Any, page_file: Path) -> None:
+    with Opened(browser, page_file) as page:
+        page.check("#only-short")
+        found = page.locator("#results li").all_inner_texts()
+        assert 0 < len(found) < 30
+        assert not [text for text in found if "3 chosen" in text]
+        link = page.locator("#read a.opener").first
+        qid = link.locator("xpath=preceding-sibling::span[1]").inner_text()
+        link.click()
+        assert qid in page.locator("#query .q").inner_text()
+        for anchor in page.locator("#funnel tbody a").all():
+            assert page.locator(anchor.get_attribute("href")).count() == 1
+
+
+def test_without_javascript_the_page_is_complete(browser: Any, page_file: Path) -> None:
+    with Opened(browser, page_file, java_script_enabled=False) as page:
+        for section in ("funnel", "scores", "hardness", "sources", "reuse", "short", "read"):
+            assert page.locator(f"#{section}").is_visible(), section
+        assert "needs JavaScript" in page.locator("#no-script").inner_text()
+        assert not page.locator("#lookup").is_visible()
+        assert page.locator("#read .example").count() > 10
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_cuts_nothing(browser: Any, page_file: Path, scheme: str) -> None:
+    with Opened(browser, page_file, viewport=PHONE, color_scheme=scheme) as page:
+        for place in ("", "#query-5"):
+            page.evaluate(f"location.hash = {place!r}")
+            page.wait_for_timeout(100)
+            assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], place
+            assert page.evaluate(BEYOND) == [], place
+        assert page.locator("#query").is_visible()
+
+
+def test_the_page_prints(browser: Any, page_file: Path, tmp_path: Path) -> None:
+    with Opened(browser, page_file) as page:
+        page.emulate_media(media="print")
+        assert not page.locator("#queries").is_visible()
+        assert not page.locator(".copy-button").first.is_visible()
+        assert page.locator("#read").is_visible()
+        file = tmp_path / "report.pdf"
+        page.pdf(path=file, format="A4")
+        assert file.read_bytes().startswith(b"%PDF")
+        assert file.stat().st_size > 20_000
+
+
+def test_no_other_script_may_run(browser: Any, page_file: Path) -> None:
+    opened = Opened(browser, page_file)
+    opened.page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "document.title = 'taken'";
+          document.body.append(script);
+        }"""
+    )
+    assert "taken" not in opened.page.title()
+    assert any("Content Security Policy" in text for text in opened.complaints)
+    opened.context.close()
