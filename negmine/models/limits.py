@@ -71,6 +71,16 @@ def check(ref: ModelRef, settings: Settings) -> None:
         checked_length(settings.max_length, positions_of(config) if fixed else None, ref.spec)
 
 
+def brings_code(ref: ModelRef) -> bool:
+    """Whether the files of a model on this machine name Python code of its own."""
+    folder = Path(ref.location)
+    if not folder.is_dir():
+        return False
+    inner = [str(module.get("path", "")) for module in _modules(folder) or ()]
+    places = [folder, *(folder / place for place in inner)]
+    return any("auto_map" in read_json(place / "config.json") for place in places)
+
+
 def refuse_pooling(ref: ModelRef) -> NoReturn:
     """Refuse another pooling.
 

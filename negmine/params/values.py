@@ -104,6 +104,11 @@ def _of_models(value: Any) -> list[tuple[str | None, Any]]:
     return found
 
 
+def by_model(value: Any) -> dict[str, Any]:
+    """What a recipe says of an option of models, as a table of it would."""
+    return {EVERY if name is None else name: one for name, one in _of_models(value)}
+
+
 #: What a switch is called in words.
 _SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 

@@ -93,6 +93,10 @@ _OF_ONE_KIND = {
 }
 
 
+#: Options that a model may not be able to honour.
+MAY_BE_REFUSED = (*_OF_ONE_KIND, "max_length", "dtype", "runtime")
+
+
 def _not_of(option: str, kind: str, what: str) -> UsageError:
     flag = option.replace("_", "-")
     return UsageError(
@@ -125,6 +129,7 @@ def _load_model(model: ModelRef, params: RerankParams, name: str, prompts: Promp
 
 
 __all__ = [
+    "MAY_BE_REFUSED",
     "GoesOn",
     "HasColumns",
     "HasPlacement",

@@ -58,6 +58,10 @@ def _children(params: IndexParams) -> Sequence[Child]:
     kinds.check_names(encoders, "--encoder")
     check_names(params, _OF_ENCODERS, encoders, "encoder")
     prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
+    if params.truncate_dim is not None and not encoders:
+        raise UsageError(
+            "--truncate-dim: there are no vectors to truncate", hint="Give --encoder NAME=MODEL."
+        )
     children: list[Child] = []
     for name, model in encoders.items():
         children.append(_vectors_child(params, name, resolve(model), prompts.get(name)))
@@ -86,13 +90,15 @@ def _vectors_child(
 
     def tried(made: Made) -> None:
         folder = made.out / VECTORS_PLACE.path(name)
-        if _may_be_refused(settings) and _is_to_be_made(folder, made.replacing, described):
+        if _may_be_refused(reference, settings) and _is_to_be_made(
+            folder, made.replacing, described
+        ):
             model.load()
 
     def filled(documents: Documents, writer: Writer, encoder: Encoder) -> dict[str, int]:
         from negmine.sources import dense
 
-        dense.build(documents, writer, [encoder], lambda _: None)
+        dense.build(documents, writer, [encoder], lambda _: None, stored)
         return {"vectors": writer.rows(), "dimension": encoder.dimension}
 
     return Child(
@@ -128,8 +134,11 @@ class _Model:
         return encoder
 
 
-def _may_be_refused(settings: EncoderSettings) -> bool:
-    """Whether a model may not be able to do what is asked of it."""
+def _may_be_refused(reference: ModelRef, settings: EncoderSettings) -> bool:
+    """Whether a model may not be able to do what is asked of it, or asks for more."""
+    if reference.backend == "onnx" or limits.brings_code(reference):
+        # It may want a pooling or a length, or trust.
+        return True
     plain = EncoderSettings()
     asked = ("pooling", "truncate_dim", "max_length", "dtype", "runtime")
     return any(getattr(settings, one) != getattr(plain, one) for one in asked)

@@ -20,9 +20,11 @@ from negmine.memory import reset_peak_memory
 from negmine.models.devices import gpus
 from negmine.models.footprint import models_memory
 from negmine.params import output_affecting
+from negmine.params.per_model import names_in, options_of_models
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
 from negmine.scorers import (
+    MAY_BE_REFUSED,
     GoesOn,
     HasPlacement,
     Prompts,
@@ -106,6 +108,22 @@ def set_up(params: RerankParams, candidates: Path) -> Setup:
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
     prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}
     return Setup(source, references, prompts)
+
+
+def check_models(params: RerankParams) -> None:
+    """See, before there are candidates, that the scorers can do what is asked of them.
+
+    Raises:
+        NegmineError: see :func:`negmine.scorers.check_options`.
+    """
+    default = RerankParams()
+    # What every model takes says nothing; to look at models takes time.
+    told = {name: getattr(params, name) for name in options_of_models(params)}
+    asked = [name for name, value in told.items() if names_in(value)]
+    asked += [name for name in MAY_BE_REFUSED if told[name] != getattr(default, name)]
+    if asked:
+        models = named(params.scorer, "--scorer")
+        check_options({name: refer(model) for name, model in models.items()}, params)
 
 
 def plan(params: RerankParams, setup: Setup) -> Plan:

@@ -6,7 +6,7 @@ rows. What a stage imports is imported when it runs: ``--help`` reads the rows a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -53,6 +53,8 @@ class Stage(Generic[P]):
         needs: the option without which a chain leaves the stage out.
         alone: the option whose folder may be all that is written, without -o.
         tagged: whether a work folder may hold several of its results, each with its tag.
+        foreseen: refuses what can be seen to be wrong before the stages in front of it have run:
+            (parameters, the steps of the chain).
     """
 
     name: str
@@ -65,6 +67,7 @@ class Stage(Generic[P]):
     needs: str | None = None
     alone: str | None = None
     tagged: bool = False
+    foreseen: Callable[[P, Sequence[Step]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,20 @@ def _export(params: ExportParams, source: Path | None, out: Path, replacing: Rep
     return export.run(params, _given(source), out, replacing=replacing)
 
 
+def _retrieve_foreseen(params: RetrieveParams, steps: Sequence[Step]) -> None:
+    from negmine.stages import retrieve
+
+    (index,) = (step for step in steps if isinstance(step.params, IndexParams))
+    assert isinstance(index.params, IndexParams)
+    retrieve.check_models(params, index.params, index.out)
+
+
+def _rerank_foreseen(params: RerankParams, steps: Sequence[Step]) -> None:
+    from negmine.stages import rerank
+
+    rerank.check_models(params)
+
+
 def _given(source: Path | None) -> Path:
     if source is None:
         raise ValueError("this stage reads an artifact")
@@ -131,6 +148,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         _retrieve,
         reads=Reads("index", "The index artifact."),
         folder="candidates",
+        foreseen=_retrieve_foreseen,
         help="Find candidates for every query with every source; positives are scored too.",
         example="negmine retrieve work/index --queries queries.jsonl --qrels qrels.tsv "
         "--source bm25 --source minilm -k 100 -o work/candidates",
@@ -145,6 +163,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         example="negmine rerank work/candidates --scorer "
         "ce=cross-encoder/ms-marco-MiniLM-L12-v2 -o work/scored",
         needs="scorer",
+        foreseen=_rerank_foreseen,
     ),
     Stage(
         "filter",
@@ -195,6 +214,19 @@ def chain(
         for name, stage in STAGES.items()
         if stage.needs is None or getattr(params[name], stage.needs)
     ]
+
+
+def foresee(steps: Sequence[Step]) -> None:
+    """Refuse what can be seen to be wrong with later stages before the first begins.
+
+    Raises:
+        NegmineError: a model cannot do what is asked of it, or an option names one that is not
+            there.
+    """
+    for step in steps:
+        stage = STAGES[step.stage]
+        if stage.foreseen is not None:
+            stage.foreseen(step.params, steps)
 
 
 def _tagged(params: Params, tag: str) -> Params:

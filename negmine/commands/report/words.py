@@ -73,4 +73,6 @@ def setting(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={setting(one)}" for name, one in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)

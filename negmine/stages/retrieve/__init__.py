@@ -9,7 +9,7 @@ from negmine.stages.retrieve.examples import Corpus
 from negmine.stages.retrieve.mining import mine, queries_at_once, queries_per_part
 from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.run import run
-from negmine.stages.retrieve.setup import VERSION, Setup, plan, set_up
+from negmine.stages.retrieve.setup import VERSION, Setup, check_models, plan, set_up
 from negmine.stages.retrieve.task import Task, read_task
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Corpus",
     "Setup",
     "Task",
+    "check_models",
     "mine",
     "open_sources",
     "plan",

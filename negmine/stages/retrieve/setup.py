@@ -10,8 +10,10 @@ from negmine import memory, plugins
 from negmine.errors import UsageError, did_you_mean
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
-from negmine.params.per_model import check_names
+from negmine.params.index import IndexParams
+from negmine.params.per_model import check_names, options_of_models
 from negmine.params.retrieve import RetrieveParams
+from negmine.params.values import named
 from negmine.sources import child, given, kinds
 from negmine.sources.child import DOCUMENTS
 from negmine.sources.kind import Kind, SourceRef
@@ -78,6 +80,24 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
     }
     implied = [ref for kind in every if kind.implied for ref in kind.choose(params, {}, opened)]
     return Setup(opened.input(DOCUMENTS), {name: chosen[name] for name in names}, implied)
+
+
+def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None:
+    """See, before there is an index, that options name encoders or sources that will be there.
+
+    Args:
+        params: what is asked.
+        made: how the index will be made.
+        index: where; encoders of an earlier run stay in it.
+
+    Raises:
+        UsageError: an option names another one.
+    """
+    known = [*named(made.encoder, "--encoder")]
+    known += [name for name, equals, _ in (one.partition("=") for one in params.source) if equals]
+    for kind in kinds.every():
+        known += [name for place in kind.places[:1] for name, _ in place.found(index)]
+    check_names(params, options_of_models(params), dict.fromkeys(known), "source")
 
 
 def _declared(
