@@ -27,6 +27,8 @@ from negmine.table import ranking
 _FEWEST = 20
 #: Labels look selected where the interval of the share that stands above ends below this.
 _SELECTED = 0.4
+#: They look missing at random where it begins above this.
+_AT_RANDOM = 0.45
 _Z = 1.96
 
 
@@ -125,6 +127,7 @@ def facts_of(
                 "above": round(float(shares.mean()), 4),
                 "above_high": round(float(shares.mean()) + half, 4),
                 "looks_selected": bool(shares.mean() + half < _SELECTED),
+                "looks_random": bool(shares.mean() - half > _AT_RANDOM),
             }
         sources[name] = told
     return {"queries_with_several": several, "sources": sources}
@@ -147,8 +150,10 @@ def doubt(facts: Mapping[str, Any]) -> str | None:
     Args:
         facts: of the calibration, as the manifest has them.
     """
+    if facts.get("bias_from"):
+        return _needless(facts)
     names = suspected(facts)
-    if not names or facts.get("bias_from"):
+    if not names:
         return None
     sources = facts["selection"]["sources"]
     above = " and ".join(f"{sources[name]['above']:.0%}" for name in names)
@@ -161,6 +166,20 @@ def doubt(facts: Mapping[str, Any]) -> str | None:
     rate = f"expect {times:.1f} times the asked rate" if times > 1 else "expect a higher rate"
     options = " ".join(f"--bias-from {name}" for name in names)
     return f"{seen}: {rate}; {options} corrects it"
+
+
+def _needless(facts: Mapping[str, Any]) -> str | None:
+    """The sentence to be warned with where the bound is corrected for what is not seen."""
+    sources = facts.get("selection", {}).get("sources", {})
+    named = facts["bias_from"]
+    if not all(sources.get(name, {}).get("looks_random") for name in named):
+        return None
+    above = " and ".join(f"{sources[name]['above']:.0%}" for name in named)
+    return (
+        f"--bias-from {' and '.join(named)}: labels do not look selected so (ranked above a "
+        f"labelled positive are {above} of the unlabelled candidates that score as high, about "
+        "half as if they were missing at random): the bound drops more than it need"
+    )
 
 
 def lines(manifest: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -99,12 +98,12 @@ def fit_bound(tables: Tables, params: FilterParams, by: str) -> Bound:
     alpha = params.max_fn_rate
     assert alpha is not None
     groups = _groups(tables, params)
-    if params.bias_from:
-        return selection.calibrate(
-            _pool(tables, params, by, groups), params.bias_from, alpha, groups, by
-        )
     positives, above = _positives(tables, params, by, groups)
     form: Form = "score"
+    if params.bias_from:
+        pool = _pool(tables, params, by, groups)
+        bound = selection.calibrate(pool, params.bias_from, alpha, groups, by)
+        return _with_selection(bound, positives, above)
     if params.fn_form == "margin":
         form = "margin"
     elif params.fn_form == "auto" and params.calibrate_by is None:
@@ -113,23 +112,23 @@ def fit_bound(tables: Tables, params: FilterParams, by: str) -> Bound:
             form = _better_form(tables, params, by, positives.take(positives.choosing), alpha)
             positives = positives.take(~positives.choosing)
     bound = calibration.calibrate(positives, form, alpha, groups, by)
-    return replace(
-        bound, facts={**bound.facts, "selection": _selection(positives, above, form, alpha)}
-    )
+    return _with_selection(bound, positives, above)
 
 
-def _selection(
-    positives: Positives, above: Mapping[str, list[np.ndarray]], form: Form, alpha: float
-) -> dict[str, Any]:
-    """What the data say of the assumption that labels are missing at random."""
-    usable = calibration.values(positives, form)
-    value = usable.score if form == "score" else usable.margin
+def _with_selection(
+    bound: Bound, positives: Positives, above: Mapping[str, list[np.ndarray]]
+) -> Bound:
+    """The bound with what the data say of the assumption that labels are missing at random."""
+    alpha = bound.facts["alpha"]
+    usable = calibration.values(positives, bound.form)
+    value = usable.score if bound.form == "score" else usable.margin
     passes = {
         name: assumption.passing(value, usable.query, depth, alpha)
         for name, depth in usable.depth.items()
     }
     several = int((np.unique(usable.query, return_counts=True)[1] > 1).sum())
-    return assumption.facts_of(alpha, above, passes, several)
+    found = assumption.facts_of(alpha, above, passes, several)
+    return replace(bound, facts={**bound.facts, "selection": found})
 
 
 def _pool(tables: Tables, params: FilterParams, by: str, groups: tuple[str, ...]) -> selection.Pool:

@@ -110,6 +110,8 @@ def test_labels_missing_at_random_give_no_warning(tmp_path: Path, invoke: Invoke
         times = found["sources"][name]["times"]
         assert times > 1.2
         assert f"if {name} selected them ({times:.1f} times)" in told
+    _, told_of_needless = filtered(scored, tmp_path / "needless", invoke, "--bias-from", "bm25")
+    assert "warning: --bias-from bm25: labels do not look selected so" in told_of_needless
     # Where the limit is told, it is told what it rests on.
     explained = invoke("explain", tmp_path / "ledger", "q001").stdout
     line = next(line for line in told.splitlines() if "holds if labels are missing" in line)
