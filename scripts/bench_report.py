@@ -59,7 +59,7 @@ def candidates(parts: int, schema: pa.Schema, queries: bool) -> Tables:
             "qid": pa.array(np.repeat(qids, PER_QUERY)),
             "docid": pa.array([f"doc{n}" for n in np.concatenate(numbers)]),
             "label": pa.array(label),
-            "grade": pa.nulls(rows, pa.int32()),
+            "grade": pa.nulls(rows, pa.float64()),
             "score_ce": pa.array((rng.normal(size=rows) + 4 * label).astype(np.float32)),
         }
         for source in ("bm25", "dense"):

@@ -663,6 +663,42 @@ def test_audits_and_exports_of_the_ledger_are_shown(tmp_path: Path, invoke: Invo
     assert "another table" in result.stderr
 
 
+@pytest.mark.parametrize("by", ["p_prior", "p_relevant"])
+def test_what_was_not_audited_is_estimated_by_what_was_learned(
+    tmp_path: Path, invoke: Invoke, by: str
+) -> None:
+    scored = make_scored(tmp_path, make_rows())
+    options = ["--by", by, "--sampler", "top", "--num-negatives", 2]
+    ledger, out = tmp_path / "ledger", tmp_path / "report.html"
+    result = invoke("filter", scored, *options, "-o", ledger)
+    assert result.exit_code == 0, result.stderr
+    assert invoke("report", ledger, "-o", out).exit_code == 0
+    told = check(out.read_text("utf-8")).told
+    values = [row[f"score_{by}"] for row in rows_of(ledger) if row["selected"] is not None]
+    rate = 100 * sum(values) / len(values)
+    assert rate > 1
+    least = {"p_prior": "about", "p_relevant": "at least about"}[by]
+    assert f"Likely false: {least} {rate:.1f}% of the negatives (estimated); short: " in told
+    assert f"the mean {by} of {len(values)} chosen negatives" in told
+    assert "To measure it: negmine audit " in told
+
+
+def test_the_verdict_passes_on_what_filter_advised(tmp_path: Path, invoke: Invoke) -> None:
+    scored = make_scored(tmp_path, make_rows())
+    ledger, out = tmp_path / "ledger", tmp_path / "report.html"
+    options = ["--by", "ce", "--absolute-margin", 6, "--num-negatives", 3]
+    result = invoke("filter", scored, *options, "-o", ledger)
+    assert result.exit_code == 0, result.stderr
+    (advice,) = re.findall(
+        r"[;:] (--[a-z-]+ \S+) would (leave|choose) ((?:about )?\d+)", result.stderr
+    )[:1]
+    assert invoke("report", ledger, "-o", out).exit_code == 0
+    told = check(out.read_text("utf-8")).told
+    assert f"filter again with {advice[0]} (it would {advice[1]} {advice[2]}" in told
+    short = sum(n for chosen, n in facts_of(ledger).chosen_per_query.items() if chosen < 3)
+    assert f"short: {100 * short / 30:.1f}% of the queries have fewer than 3 negatives; " in told
+
+
 # --- two ledgers ------------------------------------------------------------------------------
 
 

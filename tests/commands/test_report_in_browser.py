@@ -157,8 +157,11 @@ def test_a_phone_cuts_nothing(browser: Any, page_file: Path, scheme: str) -> Non
 
 
 def test_the_page_prints(browser: Any, page_file: Path, tmp_path: Path) -> None:
-    with Opened(browser, page_file) as page:
+    with Opened(browser, page_file, color_scheme="dark") as page:
+        ink = "getComputedStyle(document.body).color"
+        assert page.evaluate(ink) == "rgb(233, 231, 225)"
         page.emulate_media(media="print")
+        assert page.evaluate(ink) == "rgb(28, 27, 25)", "dark ink on white paper"
         assert not page.locator("#queries").is_visible()
         assert not page.locator(".copy-button").first.is_visible()
         assert page.locator("#read").is_visible()

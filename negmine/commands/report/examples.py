@@ -19,11 +19,13 @@ from negmine.commands.report.slices import FATES, UNJUDGED, Reader, Slice
 from negmine.rules import Border, borders
 from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column, score_column
-from negmine.table.part import UNRANKED, Part
+from negmine.table.part import Part
 
 #: The negatives of the greatest scores: the hardest are those nearest to, or above, a positive,
 #: which a weak positive makes of any.
 HIGHEST = "highest-scoring"
+#: Added to the rank of a row without a score: greater than any score.
+_UNSCORED = 1e12
 #: Rows that no rule dropped and the sampler did not take; positives, the weakest first.
 SURVIVORS, POSITIVES = "survivors", "positive"
 
@@ -137,7 +139,8 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
             line = lines.get(rule)
             if line is None:
                 if side == "dropped":
-                    key = -score if group.first == "score" else _ranked(part)
+                    # What has no score comes after what has one, by its rank.
+                    key = np.where(np.isnan(score), _UNSCORED + _ranked(part), -score)
                     _offer(group, part, reader, _equal(reasons, rule), key, wanted)
                 continue
             group.first = "line"
@@ -151,9 +154,8 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
 
 
 def _ranked(part: Slice) -> np.ndarray:
-    """The best rank of each row, float64; NaN where no source found it."""
-    rank = Part(part.table).best_rank.astype(np.float64)
-    return np.where(rank < UNRANKED, rank, np.nan)
+    """The best rank of each row, float64; beyond all ranks where no source found it."""
+    return Part(part.table).best_rank.astype(np.float64)
 
 
 def _equal(reasons: pa.ChunkedArray, rule: str) -> np.ndarray:

@@ -74,7 +74,11 @@ def _action(facts: Facts, false: _False, share: float) -> str:
     """What to do: what is too false before what is short, for the cure of one feeds the other."""
     if not facts.selected:
         return _remedy(facts) or "see below which rule took the candidates"
-    if false.rate is not None and false.rate > TOO_FALSE:
+    too_false = false.rate is not None and false.rate > TOO_FALSE
+    if too_false and not false.measured:
+        # An estimate may be far off on this collection: no rule is changed for it.
+        return "measure it with negmine audit --sweep auto before changing a limit"
+    if too_false:
         # Stricter costs negatives: where they are short already, another rule is wanted.
         other = "another rule or limit" if share > ENOUGH else "stricter limits"
         return f"try {other} (negmine audit --sweep auto names the cleanest with enough negatives)"
@@ -115,8 +119,16 @@ def _audited(audits: Sequence[tuple[str, dict[str, Any], list[str]]]) -> _False 
 def _estimated(facts: Facts) -> _False:
     """By what was learned of relevance while filtering, if anything was."""
     for name, least, how in (
-        (P_PRIOR, "about", "a model of other, judged collections"),
-        (P_RELEVANT, "at least about", "the labels; positives that nobody labelled come on top"),
+        (
+            P_PRIOR,
+            "about",
+            "fitted to other, judged collections: how well it fits this one only an audit tells",
+        ),
+        (
+            P_RELEVANT,
+            "at least about",
+            "learned from the labels: positives that nobody labelled come on top",
+        ),
     ):
         total, count = facts.learned.get(name, (0.0, 0))
         if count:
@@ -125,7 +137,7 @@ def _estimated(facts: Facts) -> _False:
                 f"{least} {percent(rate, 1)} of the negatives (estimated)",
                 rate,
                 f"Estimated, not measured: the mean {name} of {counted(count, 'chosen negative')}, "
-                f"learned from {how}.",
+                f"{how}.",
                 False,
             )
     return _False(
