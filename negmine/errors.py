@@ -107,11 +107,18 @@ _EXHAUSTED = (
     "could not allocate",
 )
 
+#: What CPython says where an allocation inside it failed and its MemoryError was lost on the way.
+_LOST = ("error return without exception set", "returned null without setting an exception")
+
 
 def exhausted(error: BaseException) -> bool:
-    """Whether a library ran out of memory, of the machine or of a GPU."""
+    """Whether a library ran out of memory, of the machine or of a GPU, or the interpreter did."""
     if isinstance(error, MemoryError):
         return True
+    if isinstance(error, SystemError):
+        # "... returned a result with an exception set" has that exception as its cause.
+        lost = any(told in str(error).lower() for told in _LOST)
+        return lost or isinstance(error.__cause__, MemoryError)
     # onnxruntime's errors are no RuntimeErrors, and have no public base.
     foreign = type(error).__module__.startswith("onnxruntime")
     if not foreign and not isinstance(error, RuntimeError):
@@ -122,13 +129,7 @@ def exhausted(error: BaseException) -> bool:
 
 def machine_error(error: Exception) -> MachineError | None:
     """What the machine refused, as a message; None where it is not its doing."""
-    if isinstance(error, RuntimeError) and exhausted(error):
-        return machine_error(MemoryError())
-    if isinstance(error, ImportError):
-        # A library that there is no room for, in the loader's words.
-        full = any(told in str(error) for told in ("failed to map", os.strerror(errno.ENOMEM)))
-        return machine_error(MemoryError()) if full else None
-    if isinstance(error, MemoryError):
+    if exhausted(error) or _no_room_to_import(error):
         return MachineError(
             "out of memory",
             hint="Lower --batch-size or free memory, then run the same command again.",
@@ -142,6 +143,12 @@ def machine_error(error: Exception) -> MachineError | None:
         where=os.fsdecode(name) if isinstance(name, (str, bytes)) else None,
         hint=_MACHINE_HINTS.get(error.errno, "Mend the cause, then run the same command again."),
     )
+
+
+def _no_room_to_import(error: Exception) -> bool:
+    """Whether a library could not be loaded for want of memory, in the loader's words."""
+    said = ("failed to map", os.strerror(errno.ENOMEM))
+    return isinstance(error, ImportError) and any(told in str(error) for told in said)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

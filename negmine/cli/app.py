@@ -63,7 +63,7 @@ def guarded(call: Callable[[], Any]) -> None:
         # The reader of our pipe went away (`| head`): nothing is left to say, or to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(_EXIT_BROKEN_PIPE) from None
-    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+    except Exception as error:  # the libraries' errors have no common base
         known = machine_error(error)
         if known is None:
             raise

@@ -22,8 +22,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
-    except (MemoryError, ImportError) as error:
-        # While the command line was read: too early for guarded().
+    except Exception as error:
+        # While the command line was read: too early for guarded(). What used up memory looks like
+        # has no common base, and all else is raised again.
         known = machine_error(error)
         if known is None:
             raise

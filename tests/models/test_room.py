@@ -36,6 +36,15 @@ class RuntimeException(Exception):
 
 RuntimeException.__module__ = "onnxruntime.capi.onnxruntime_pybind11_state"
 
+
+def of(error: Exception, cause: Exception) -> Exception:
+    """The error as ``raise error from cause`` makes it."""
+    error.__cause__ = cause
+    return error
+
+
+RETURNED = "<built-in function len> returned a result with an exception set"
+
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
     RuntimeError("CUDA error: out of memory"),
@@ -44,8 +53,18 @@ OUT_OF_MEMORY = [
     RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223: std::bad_alloc"),
     RuntimeException("BFCArena::AllocateRawInternal: Failed to allocate memory for requested"),
     MemoryError(),
+    # CPython's, where a MemoryError was lost inside of it.
+    SystemError("error return without exception set"),
+    SystemError("<built-in function len> returned NULL without setting an exception"),
+    of(SystemError(RETURNED), MemoryError()),
 ]
-OTHERS = [ValueError("out of memory"), RuntimeError("mat1 and mat2 must have the same dtype")]
+OTHERS = [
+    ValueError("out of memory"),
+    RuntimeError("mat1 and mat2 must have the same dtype"),
+    SystemError("bad argument to internal function"),
+    SystemError(RETURNED),
+    of(SystemError(RETURNED), ValueError("x")),
+]
 
 
 @pytest.fixture
@@ -99,6 +118,7 @@ def test_other_errors_pass(error: Exception) -> None:
     with pytest.raises(type(error)):
         Room("m", "text").run([np.arange(4)], np.ones(4, dtype=np.int64), work, CPU)
     assert not exhausted(error)
+    assert machine_error(error) is None
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=repr)
@@ -111,8 +131,7 @@ def test_one_row_that_does_not_fit_is_exit_7(error: Exception) -> None:
     assert raised.value.exit_code == 7
     assert "--max-length" in str(raised.value)
     # Anywhere else, where nothing can be halved, it is no bug either.
-    if not isinstance(error, RuntimeException):
-        assert machine_error(error).exit_code == 7  # type: ignore[union-attr]
+    assert machine_error(error).exit_code == 7  # type: ignore[union-attr]
 
 
 # --- models -----------------------------------------------------------------------------------
