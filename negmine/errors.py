@@ -134,6 +134,12 @@ def machine_error(error: Exception) -> MachineError | None:
             "out of memory",
             hint="Lower --batch-size or free memory, then run the same command again.",
         )
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return MachineError(
+            "no more threads can be started",
+            hint="Raise the limits on memory or processes (ulimit -v, -u), then run the same "
+            "command again: it continues.",
+        )
     # Libraries raise OSError for mistakes of other kinds too, but then without a number.
     if not isinstance(error, OSError) or error.errno is None:
         return None

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,7 +191,9 @@ class Progress:
         if self._lines:
             _told.open(self)
         if shown:
-            threading.Thread(target=self._tick, name="negmine-progress", daemon=True).start()
+            # Where no thread can be started any more the time is not told, and the work goes on.
+            with suppress(RuntimeError):
+                threading.Thread(target=self._tick, name="negmine-progress", daemon=True).start()
 
     def update(self, count: int) -> None:
         """Add ``count`` finished units."""

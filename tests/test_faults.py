@@ -170,6 +170,9 @@ def test_what_the_system_refuses_is_told_from_a_bug() -> None:
     memory = machine_error(MemoryError())
     assert memory is not None
     assert memory.exit_code == 7
+    thread = machine_error(RuntimeError("can't start new thread"))
+    assert thread is not None
+    assert "-v, -u" in str(thread)
 
 
 # --- inputs that go away --------------------------------------------------------------------------

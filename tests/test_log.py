@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,16 @@ def test_every_stage_counts_to_its_end(tmp_path: Path, monkeypatch: pytest.Monke
     for what, event in last.items():
         assert event["total"] in (None, event["done"]), what
     assert last["filtering"]["part"] == last["filtering"]["parts"] > 1
+
+
+def test_where_no_thread_can_be_started_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen under a limit on the address space: the bar ended the run with a traceback."""
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    log.setup()
+    with log.progress("working", 2, " docs") as bar:
+        bar.update(2)
+    assert bar.done == 2

@@ -248,6 +248,8 @@ def _counts(candidates: list[dict[str, Any]]) -> dict[str, int]:
 def _fate(row: Mapping[str, Any], repeats: str | None) -> str:
     if row["selected"] is not None:
         return f"negative {row['selected']}"
+    if row["dropped_by"] == "positive":
+        return "known positive"
     of = "" if repeats is None else f" of {short_id(repeats)}"
     return "survived" if row["dropped_by"] is None else f"dropped: {row['dropped_by']}{of}"
 

@@ -57,7 +57,7 @@ def test_every_candidate_has_its_fate(ledger: Path, invoke: Invoke) -> None:
     assert report["thresholds"]["positive (min)"] == 8.0
     assert report["thresholds"]["relative_margin"] == 7.6
     assert {c["docid"]: c["fate"] for c in report["candidates"]} == {
-        "pos": "dropped: positive",
+        "pos": "known positive",
         "near": "dropped: relative_margin",
         "evil": "negative 1",
         "far": "survived",
@@ -74,7 +74,7 @@ def test_a_negative_positive_score_keeps_the_margin_below_it(ledger: Path, invok
     report = json.loads(invoke("explain", ledger, "q2", "--json").stdout)
     assert report["thresholds"]["relative_margin"] == pytest.approx(-4.2)
     assert [c["fate"] for c in report["candidates"]] == [
-        "dropped: positive",
+        "known positive",
         "dropped: relative_margin",
     ]
 

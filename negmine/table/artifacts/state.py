@@ -195,7 +195,8 @@ def is_made(path: Path, plan: Plan, replacing: Replace, keep: bool = False) -> b
         raise ConflictError(
             f"holds an artifact made with other settings ({plan.differences(manifest, path)})",
             where=str(path),
-            hint="Choose another -o, or add --force: it is kept beside the new one."
+            hint="Choose another -o, or add --force: it is kept beside the new one, and comes back "
+            "when its settings are asked for again."
             if keep
             else "Choose another -o, or add --force to replace it.",
         )
