@@ -142,7 +142,7 @@ class Scores:
         from negmine.scorers import Prompts, load_scorer, refer
 
         if not hasattr(self, "_loaded"):
-            self._loaded = load_scorer(refer(self.spec), RerankParams(), Prompts())
+            self._loaded = load_scorer(refer(self.spec), RerankParams(), "ce", Prompts())
         return self._loaded
 
 

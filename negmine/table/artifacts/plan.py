@@ -146,8 +146,13 @@ class Plan:
             return f"stage: {recorded.get('stage')} -> {planned['stage']}"
         for key in sorted({*recorded.get("params", {}), *planned["params"]}):
             old, new = recorded.get("params", {}).get(key), planned["params"].get(key)
-            if old != new:
-                found.append(f"{key.replace('_', '-')}: {plain(old)} -> {plain(new)}")
+            if old == new:
+                continue
+            name = key.replace("_", "-")
+            told = f"{name}: {plain(old)} -> {plain(new)}"
+            # An option that is not used, and that the version before did not have.
+            older = old is None and plain(new) == plain(None)
+            found.append(f"made before there was --{name}" if older else told)
         for group, mark in (("inputs", ("digest", "fingerprint")), ("models", ("revision",))):
             old_group, new_group = recorded.get(group, {}), planned[group]
             for key in sorted({*old_group, *new_group}):
