@@ -40,6 +40,7 @@ lint: env ## Check style
 
 types: env ## Check types
 	$(BIN)/mypy
+	MYPYPATH=scripts $(BIN)/mypy --implicit-reexport --explicit-package-bases scripts/*.py
 
 check: lint types test ## Everything that CI checks
 

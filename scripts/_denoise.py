@@ -311,7 +311,7 @@ class Peer:
         import contextlib
         import io
 
-        from datasets import Dataset  # type: ignore[import-untyped]
+        from datasets import Dataset
         from sentence_transformers.util import mine_hard_negatives
 
         data = Dataset.from_dict({"anchor": self.anchors, "positive": self.positive_texts})

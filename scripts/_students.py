@@ -166,7 +166,7 @@ def _in_order(
 
 
 def _bi_trainer(model: Any, examples: Sequence[Example], batch: int, settings: Any) -> Any:
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
@@ -189,7 +189,7 @@ def _bi_trainer(model: Any, examples: Sequence[Example], batch: int, settings: A
 
 def _cross_trainer(model: Any, examples: Sequence[Example], batch: int, settings: Any) -> Any:
     import torch
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
     from sentence_transformers.cross_encoder import (
         CrossEncoderTrainer,
         CrossEncoderTrainingArguments,

@@ -14,12 +14,13 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 from negmine import log
 from negmine.params import ExportParams
 from negmine.stages import export
 
-METHODS = ("tas-balanced", "ngame", "b3")
+METHODS: tuple[Literal["tas-balanced", "ngame", "b3"], ...] = ("tas-balanced", "ngame", "b3")
 
 
 def main() -> None:

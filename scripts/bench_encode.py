@@ -82,8 +82,10 @@ def main() -> int:
                 f"{max(run['peak'] for run in runs[side]):.0f}",
             )
         )
-    head = ("side", "how", "seconds (least to most)", "texts/s", "times the peer")
-    head += ("CPU seconds", "times the peer's")
+    head = (
+        *("side", "how", "seconds (least to most)", "texts/s", "times the peer"),
+        *("CPU seconds", "times the peer's"),
+    )
     print(_bench.table((*head, "top-10 agreement", "largest difference", "peak MiB"), rows))
     return 0
 

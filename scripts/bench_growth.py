@@ -52,11 +52,11 @@ def make_corpus(verses: Path, folder: Path, documents: int) -> None:
             holders.setdefault(first.partition(":")[2], row["_id"])
     wanted = [verse for verse in asked if verse in holders]
     wanted = rng.sample(wanted, min(len(wanted), max(1, int(documents * QUERIES_PER_DOCUMENT))))
-    with (folder / "queries.jsonl").open("w", encoding="utf-8") as queries:
+    with (folder / "queries.jsonl").open("w", encoding="utf-8") as asked_for:
         for verse in wanted:
-            queries.write(json.dumps({"_id": verse, "text": asked[verse]}) + "\n")
-    lines = ["query-id\tcorpus-id\tscore", *(f"{verse}\t{holders[verse]}\t1" for verse in wanted)]
-    (folder / "qrels.tsv").write_text("\n".join(lines) + "\n")
+            asked_for.write(json.dumps({"_id": verse, "text": asked[verse]}) + "\n")
+    judged = ["query-id\tcorpus-id\tscore", *(f"{verse}\t{holders[verse]}\t1" for verse in wanted)]
+    (folder / "qrels.tsv").write_text("\n".join(judged) + "\n")
 
 
 def make_vectors(folder: Path, documents: int) -> None:

@@ -81,8 +81,10 @@ def main() -> int:
                 f"{max(run['peak'] for run in runs[side]):.0f}",
             )
         )
-    head = ("side", "how", "seconds (least to most)", "pairs/s", "times the peer")
-    head += ("CPU seconds", "times the peer's")
+    head = (
+        *("side", "how", "seconds (least to most)", "pairs/s", "times the peer"),
+        *("CPU seconds", "times the peer's"),
+    )
     print(_bench.table((*head, "largest difference", "correlation", "peak MiB"), rows))
     return 0
 

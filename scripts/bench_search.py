@@ -50,6 +50,7 @@ class Lookup:
     """Stands for an encoder: a query's text is its number."""
 
     max_length = 1
+    batch_tokens = 1
     placement = Placement("cpu", "float32", "generated")
 
     def __init__(self, vectors: np.ndarray) -> None:
@@ -59,6 +60,10 @@ class Lookup:
     def describe(self) -> dict[str, object]:
         """Nothing was loaded."""
         return {}
+
+    def lengths(self, texts: Sequence[str], side: Any) -> np.ndarray:
+        """A number is a token."""
+        return np.ones(len(texts), dtype=np.int64)
 
     def encode(
         self, texts: Sequence[str], side: Any, progress: Any = None, checkpoint: Any = None

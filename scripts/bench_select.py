@@ -90,8 +90,10 @@ def main() -> int:
                 f"{max(run['peak'] for run in runs[side]):.0f}",
             )
         )
-    head = ("side", "triplets", "seconds (least to most)", "microseconds a triplet")
-    head += ("times the peer", "CPU microseconds a triplet", "times the peer's")
+    head = (
+        *("side", "triplets", "seconds (least to most)", "microseconds a triplet"),
+        *("times the peer", "CPU microseconds a triplet", "times the peer's"),
+    )
     print(
         _bench.table((*head, "as commands, with start-up", "peak MiB"), rows),
         f"\nOf these, writing the peer's triplets as Parquet would add "

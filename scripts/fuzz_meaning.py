@@ -277,7 +277,11 @@ def run_of_another_engine(rng: random.Random, truth: Truth, folder: Path) -> Cas
     form = rng.choice(["trec", "trec", "constant", "distance", "table", "ranks"])
     first = rng.choice([0, 1])
     if form in ("trec", "constant", "distance"):
-        scores = {"trec": lambda s: s, "constant": lambda s: 1.0, "distance": lambda s: 20.0 - s}
+        scores: dict[str, Callable[[float], float]] = {
+            "trec": lambda s: s,
+            "constant": lambda s: 1.0,
+            "distance": lambda s: 20.0 - s,
+        }
         lines = [f"{q} Q0 {d} {r} {scores[form](s):.4f} tag" for q, d, r, s in rows]
         path = folder / rng.choice(["run.trec", "run.txt", "run.run"])
         path.write_text("\n".join(lines) + "\n")
@@ -289,7 +293,7 @@ def run_of_another_engine(rng: random.Random, truth: Truth, folder: Path) -> Cas
             {
                 names[0]: row[0],
                 names[1]: row[1],
-                last[0]: row[last[1]] - (first if form == "ranks" else 0),
+                last[0]: int(row[last[1]]) - first if form == "ranks" else row[last[1]],
             }
             for row in rows
         ]
@@ -347,9 +351,8 @@ def labeled_pairs(rng: random.Random, truth: Truth, folder: Path) -> Case:
     words = rng.choice(
         [("yes", "no"), ("Relevant", "Not relevant"), ("entailment", "contradiction")]
     )
-    as_type: Callable[[int], Any] = rng.choice(
-        [int, int, float, bool, lambda value: words[1 - value]]
-    )
+    types: list[Callable[[int], Any]] = [int, int, float, bool, lambda value: words[1 - value]]
+    as_type = rng.choice(types)
     rows = [
         {query: q.text, passage: truth.documents[n].full, label: as_type(value)}
         for q in truth.queries

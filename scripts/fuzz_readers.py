@@ -67,7 +67,7 @@ STRINGS = (
 )
 BAD_BYTES = (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\0", b"\xef\xbb\xbf", b'"')
 NUMBERS = (0, 1, -1, 7, 2**31, 2**53, 2**63, 10**25, 0.0, 1.0, 1.5, 3.0, 1e300, -0.0)
-OTHERS = (None, True, False, [], ["a"], ["a", "b"], [1], [None], {}, {"a": 1})
+OTHERS: tuple[Any, ...] = (None, True, False, [], ["a"], ["a", "b"], [1], [None], {}, {"a": 1})
 
 #: More than this is a leak: a case is a few kilobytes.
 MOST_GROWTH_MB = 200
@@ -508,7 +508,12 @@ def _compressed(data: bytes, suffix: str) -> bytes:
         with pa.output_stream(sink, compression="zstd") as stream:
             stream.write(data)
         return sink.getvalue() if not sink.closed else _zstd(data)
-    plain = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    plain: dict[str, Callable[[bytes], bytes]] = {
+        "": bytes,
+        ".gz": gzip.compress,
+        ".bz2": bz2.compress,
+        ".xz": lzma.compress,
+    }
     return plain[suffix](data)
 
 
