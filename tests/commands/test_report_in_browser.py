@@ -132,6 +132,8 @@ def test_short_queries_and_examples_lead_to_their_candidates(browser: Any, page_
         qid = link.locator("xpath=preceding-sibling::span[1]").inner_text()
         link.click()
         assert qid in page.locator("#query .q").inner_text()
+        rows = page.locator("#funnel tbody tr")
+        assert page.locator("#funnel tbody a").count() == rows.count() > 5
         for anchor in page.locator("#funnel tbody a").all():
             assert page.locator(anchor.get_attribute("href")).count() == 1
 

@@ -262,6 +262,8 @@ def _anchors(groups: Sequence[Group]) -> dict[str, str]:
     found = {kind: f"read-{kind}" for kind in kinds}
     if examples.HIGHEST in kinds:
         found["selected"] = f"read-{examples.HIGHEST}"
+        # Where the sampler took all survivors these are the chosen.
+        found.setdefault(examples.SURVIVORS, found["selected"])
     return {**found, "documents": "lineage", "queries read": "lineage", "pairs": "sources"}
 
 
