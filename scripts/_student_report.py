@@ -27,6 +27,8 @@ BASE = "st-ce"
 FIRST = ("none", "random", "bm25", "st", "st-margin", "st-ce", "st-clean")
 NO_MINERS = ("none", "st-clean")
 _DRAWS = 10_000
+#: Where tables stand in a page.
+_BEGIN, _END = "<!-- bench_students: begin -->", "<!-- bench_students: end -->"
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,19 @@ class Group:
         reveal: ``one`` or ``all``.
         student: its name.
         runs: by miner, then seed, what the run's file says.
-        refused: by miner, why there is no run with some seed.
+        left_out: by miner, why it has no row.
     """
 
     collection: str
     reveal: str
     student: str
     runs: Mapping[str, Mapping[int, Mapping[str, Any]]]
-    refused: Mapping[str, str]
+    left_out: Mapping[str, str]
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds that every miner has."""
-        return sorted(set.intersection(*(set(runs) for runs in self.runs.values())))
+        """The seeds, which every miner has."""
+        return sorted(next(iter(self.runs.values())))
 
     def values(self, miner: str, measure: str) -> np.ndarray:
         """[seeds, queries] of one measure."""
@@ -127,6 +129,20 @@ def write(path: Path, text: str) -> None:
     hidden.replace(path)
 
 
+def put(page: Path, text: str) -> None:
+    """Put text into a page, in the place of what stands between its two marks.
+
+    Raises:
+        SystemExit: the page has no such place.
+    """
+    old = page.read_text("utf-8")
+    before, begin, rest = old.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not end:
+        raise SystemExit(f"{page}: nothing between {_BEGIN} and {_END}")
+    write(page, f"{before}{begin}\n{text}\n{end}{after}")
+
+
 def load(out: Path, name: str | None = None) -> list[Group]:
     """All groups of a folder of runs, or those of one collection.
 
@@ -152,15 +168,22 @@ def load(out: Path, name: str | None = None) -> list[Group]:
 
 
 def group_of(key: tuple[str, str, str], runs: Mapping[str, Mapping[int, Any]]) -> Group:
-    """A group; a miner that refused with any seed has no runs in it, only its reason."""
-    refused = {
-        name: told["refused"]
+    """A group; who refused with any seed, or has not had all of them yet, is left out and named."""
+    left_out = {
+        name: f"it refused ({told['refused'].splitlines()[0]})"
         for name, mine in runs.items()
         for told in mine.values()
         if "refused" in told
     }
-    kept = {name: runs[name] for name in ordered(runs) if name not in refused}
-    return Group(*key, runs=kept, refused=refused)
+    trained = [name for name in ordered(runs) if name not in left_out]
+    seeds = set(runs[BASE]) if BASE in trained else set().union(*(runs[name] for name in trained))
+    for name in trained:
+        if missing := seeds - set(runs[name]):
+            left_out[name] = f"{len(missing)} of {len(seeds)} seeds are still to be run"
+    kept = {
+        name: {seed: runs[name][seed] for seed in seeds} for name in trained if name not in left_out
+    }
+    return Group(*key, runs=kept, left_out=left_out)
 
 
 def ordered(miners: Mapping[str, Any]) -> list[str]:
@@ -224,9 +247,9 @@ def table(groups: Sequence[Group]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
-        f"\nNo `{name}` on {group.collection}: it refused ({reason.splitlines()[0]})."
+        f"\nNo `{name}` on {group.collection}: {reason}."
         for group in groups
-        for name, reason in group.refused.items()
+        for name, reason in group.left_out.items()
     ]
     return "\n".join(lines)
 
@@ -234,7 +257,7 @@ def table(groups: Sequence[Group]) -> str:
 #: Rates of the negatives that quality is drawn against, and what they are called.
 RATES: Mapping[str, str] = {
     "contamination": "share of false negatives (%)",
-    "median_dense_rank": "median dense rank (left is harder)",
+    "median_dense_rank": "log10 of the median dense rank (left is harder)",
     "per_query": "negatives per query",
 }
 
@@ -284,34 +307,38 @@ def numbers(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return found
 
 
-def picture(groups: Sequence[Group]) -> str:
+def pictures(groups: Sequence[Group]) -> dict[str, str]:
     """nDCG@10 beside ``st-ce``'s against contamination, hardness and number of the negatives.
 
-    A row of three for each student: the mean over its collections.
+    One picture for each student and way of revealing, of the mean over its collections.
     """
-    panels = []
-    for head, mine in means(groups):
-        several = any(len(other) > 1 and mine[0] in other for _, other in means(groups))
-        if len(mine) > 1 or not several:
-            panels += panels_of(head, mine)
-    return plot.svg(panels)
+    kinds: dict[str, list[Group]] = {}
+    for group in groups:
+        kinds.setdefault(f"{group.student}-{group.reveal}", []).append(group)
+    names = ordered({name: None for group in groups for name in group.runs})
+    letters = dict(zip(names, string.ascii_uppercase, strict=False))
+    return {kind: plot.svg(panels(mine, letters)) for kind, mine in kinds.items()}
 
 
-def panels_of(head: str, groups: Sequence[Group]) -> list[plot.Panel]:
-    """The three panels of one student."""
-    student, found = groups[0].student, []
+def panels(groups: Sequence[Group], letters: Mapping[str, str]) -> list[plot.Panel]:
+    """The three panels of one student; a miner has the same letter in all pictures."""
+    title, found = f"{groups[0].student}, {groups[0].reveal} revealed", []
     for rate, label in RATES.items():
         series = []
-        for letter, miner in zip(string.ascii_uppercase, common(groups), strict=False):
-            x = mean_rate(groups, miner, rate) * (100 if rate == "contamination" else 1)
+        for miner in common(groups):
+            x = drawn(rate, mean_rate(groups, miner, rate))
             gain = difference(groups, miner, "nDCG@10") or Estimate(0, 0, 0)
             if not np.isnan(x):
                 low, high = 100 * gain.low, 100 * gain.high
+                letter = letters.get(miner, "")
                 point = plot.Point(x, 100 * gain.mean, letter, low, high)
                 series.append(plot.Series(f"{letter}: {miner}", [point]))
-        found.append(
-            plot.Panel(
-                f"{student}, {groups[0].reveal} revealed", label, f"nDCG@10 - {BASE}", series
-            )
-        )
+        found.append(plot.Panel(title, label, f"nDCG@10 - {BASE}", series))
     return found
+
+
+def drawn(rate: str, value: float) -> float:
+    """A rate as it lies on its axis: random documents stand a hundred times as deep as others."""
+    if rate == "median_dense_rank":
+        return float(np.log10(value))
+    return 100 * value if rate == "contamination" else value

@@ -77,9 +77,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from _denoise import Collection, Pairs, Peer, add_arguments, changed, filters, prepare
 from _students import BODY, STUDENTS, Example, Student, rescore, search, start, train
+from bench_denoise import fitted_by
 
 from negmine import errors, log, rules
 from negmine.commands import audit
+from negmine.learning import prior
 from negmine.params import FilterParams
 from negmine.stages import filter as filtering
 from negmine.table import artifacts
@@ -101,11 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(given)
     name = None if given.report else collection_name(given)
     groups = report.load(given.out, name)
-    print(report.tables(groups))
+    tables = report.tables(groups)
+    print(tables)
+    if given.page:
+        report.put(given.page, tables)
     if given.json:
         report.write(given.json, json.dumps(report.numbers(groups), indent=1) + "\n")
     if given.svg:
-        report.write(given.svg, report.picture(groups))
+        for kind, drawn in report.pictures(groups).items():
+            report.write(given.svg.with_stem(f"{given.svg.stem}-{kind}"), drawn)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -116,6 +122,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_arguments(parser, Path("work/bench_students"), seeds=3, folder_nargs="?")
     parser.add_argument("--out", type=Path, default=Path("work/bench_students/runs"))
     parser.add_argument("--report", action="store_true", help="only tell what --out has")
+    parser.add_argument("--scored", type=Path, help="a scored table, instead of preparing one")
+    told = "weights of p_prior, fitted to other collections (fit_prior.py --leave-out)"
+    parser.add_argument("--prior", type=Path, help=told)
     parser.add_argument("--test", type=Path, help="where test queries are from; default FOLDER")
     parser.add_argument("--test-share", type=float, default=0.5)
     parser.add_argument("--reveal", choices=("one", "all"), default="one")
@@ -131,7 +140,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="which of those that are no recipe; default: all of them",
     )
     parser.add_argument("--json", type=Path, help="write all numbers here")
-    parser.add_argument("--svg", type=Path, help="draw quality against the negatives here")
+    parser.add_argument(
+        "--svg",
+        type=Path,
+        help="draw quality against the negatives: a file for each student, named after it",
+    )
+    parser.add_argument("--page", type=Path, help="put the tables into this Markdown page")
     given = parser.parse_args(arguments)
     if given.folder is None and not given.report:
         parser.error("a folder, or --report")
@@ -303,7 +317,10 @@ class Miner:
         if self.params is None:
             return {"name": self.name}
         versions = {"filter": filtering.VERSION, "rules": rules.VERSION}
-        return {"name": self.name, "filter": changed(self.params), "versions": versions}
+        told = {"name": self.name, "filter": changed(self.params), "versions": versions}
+        if self.params.by == prior.NAME:
+            told["prior"] = prior.shipped().identity
+        return told
 
     def mine(self, mining: Mining) -> Pairs:
         """(query, text) of its negatives."""
@@ -391,7 +408,7 @@ def run(given: argparse.Namespace) -> None:
     """Train whatever is missing of one collection."""
     name = collection_name(given)
     work = given.work / name
-    scored = prepare(given, work)
+    scored = artifacts.open_artifact(given.scored) if given.scored else prepare(given, work)
     collection = Collection(scored, given.encoder)
     test = read_test(*test_source(given), given.test_share, set(collection.docids))
     qids = [q for q, t in collection.query_text.items() if not on_test_side(t, given.test_share)]
@@ -399,9 +416,10 @@ def run(given: argparse.Namespace) -> None:
     miners = [Miner(each) for each in given.miner]
     miners += [Miner(*each) for each in filters(given.recipe, given.tried, given.num_negatives)]
     runner = Runner(given, name, collection, side, test, work / "index")
-    for seed in range(given.seeds):
-        for miner in miners:
-            runner.run(miner, seed)
+    with fitted_by(given.prior):
+        for seed in range(given.seeds):
+            for miner in miners:
+                runner.run(miner, seed)
 
 
 @dataclass

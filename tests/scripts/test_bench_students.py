@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,7 +109,9 @@ def test_every_miner_and_every_kind_of_student(
     assert found["tiny/one/static/st-clean/seed0.json"]["negatives"]["contamination"] == 0
     numbers = json.loads((tmp_path / "all.json").read_text())
     assert {each["miner"] for each in numbers} == set(miners)
-    assert ElementTree.parse(tmp_path / "all.svg").getroot().tag.endswith("svg")
+    for student in ("static", "minilm-short", "cross"):
+        drawn = ElementTree.parse(tmp_path / f"all-{student}-one.svg").getroot()
+        assert drawn.tag.endswith("svg")
     # Told again without training, and the same.
     bench.main(["--report", "--out", str(out)])
     assert told.endswith(capsys.readouterr().out)
@@ -255,12 +258,58 @@ def test_a_loss_is_drawn_below_zero_and_inside(bench: ModuleType) -> None:
     group = bench.report.Group("c", "one", "static", made, {})
     worse = bench.report.difference([group], "worse", "nDCG@10")
     assert (worse.mean, worse.low, worse.high) == pytest.approx((-0.05, -0.05, -0.05))
-    drawn = ElementTree.fromstring(bench.report.picture([group]))
+    drawn = ElementTree.fromstring(bench.report.pictures([group])["static-one"])
     tag = "{http://www.w3.org/2000/svg}"
     first = drawn.find(f"{tag}g")
     assert first is not None
     height = {str(dot[0].text): float(dot.attrib["cy"]) for dot in first.iter(f"{tag}circle")}
     # The y axis of a picture goes down.
-    assert height["C: better: C"] < height["A: st-ce: A"] < height["B: worse: B"]
+    assert height["B: better: B"] < height["A: st-ce: A"] < height["C: worse: C"]
     floor = max(float(line.attrib["y1"]) for line in first.iter(f"{tag}line"))
-    assert height["B: worse: B"] <= floor
+    assert height["C: worse: C"] <= floor
+
+
+def test_runs_of_another_prior_are_others(bench: ModuleType, tmp_path: Path) -> None:
+    told = json.loads((ROOT / "negmine" / "learning" / "prior.json").read_text("utf-8"))
+    other = tmp_path / "prior.json"
+    other.write_text(json.dumps({**told, "identity": "other"}))
+    default = bench.Miner("default", bench.FilterParams(by="p_prior", max_score=0.1))
+    plain = bench.Miner("plain", bench.FilterParams(by="ce", max_score=0.1))
+    shipped = default.settings
+    assert shipped["prior"] == told["identity"]
+    with bench.fitted_by(other):
+        assert default.settings == {**shipped, "prior": "other"}
+        assert "prior" not in plain.settings
+    assert default.settings == shipped
+
+
+def test_who_is_not_through_is_named_and_takes_no_seed_from_the_others(bench: ModuleType) -> None:
+    measures = {name: {"a": 0.5, "b": 0.25} for name in bench.report.MEASURES}
+    run = {"measures": measures, "negatives": {}}
+    runs = {"bm25": {0: run}, "st-ce": {0: run, 1: run}, "default": {0: {"refused": "Why.\nMend."}}}
+    group = bench.report.group_of(("c", "one", "static"), {**runs, "random": {1: run, 0: run}})
+    assert (list(group.runs), group.seeds) == (["random", "st-ce"], [0, 1])
+    assert group.values("random", "MRR@10").shape == (2, 2)
+    told = bench.report.tables([group])
+    assert "No `bm25` on c: 1 of 2 seeds are still to be run." in told
+    assert "No `default` on c: it refused (Why.)." in told
+
+
+def test_the_commands_of_the_page_are_understood_and_its_tables_have_a_place(
+    bench: ModuleType, tmp_path: Path
+) -> None:
+    page = ROOT / "docs" / "students.md"
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    commands = [line for line in text.splitlines() if line.startswith("python scripts/bench_st")]
+    assert len(commands) > 4
+    given = [bench.parse_arguments(shlex.split(line, comments=True)[2:]) for line in commands]
+    assert {str(each.folder) for each in given} > {"DATA/cranfield", "None"}
+    copy = tmp_path / "page.md"
+    copy.write_text(page.read_text("utf-8"), "utf-8")
+    bench.report.put(copy, "\n| new |\n")
+    before, _, rest = page.read_text("utf-8").partition("<!-- bench_students: begin -->")
+    assert copy.read_text("utf-8").startswith(before)
+    assert copy.read_text("utf-8").endswith(rest.partition("<!-- bench_students: end -->")[2])
+    assert "| new |" in copy.read_text("utf-8")
+    with pytest.raises(SystemExit, match="nothing between"):
+        bench.report.put(ROOT / "README.md", "")
