@@ -17,7 +17,7 @@ HEAVY = {"torch", "faiss", "jnius", "transformers", "sentence_transformers", "on
 #: one floor do not know each other.
 FLOORS = (
     {"errors"},
-    {"engine", "log", "memory", "plugins"},
+    {"engine", "log", "memory", "plugins", "processors"},
     {"interrupts"},
     {"table"},
     {"dedup", "formats", "inputs", "models", "params", "sampling"},

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from negmine import processors
 from negmine.errors import UsageError
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
@@ -76,6 +77,7 @@ class Settings:
             max_length=params.max_length,
             batch_size=params.batch_size,
             device=params.device,
+            threads=processors.threads(),
             dtype=params.dtype,
             runtime=params.runtime,
             trust_remote_code=params.trust_remote_code,

@@ -14,6 +14,7 @@ from negmine.params.option import (
     MEMORY_HELP,
     ON_ERROR_HELP,
     RUNTIME_HELP,
+    THREADS_HELP,
     TRUNCATE_HELP,
     TRUST_HELP,
     Device,
@@ -114,6 +115,7 @@ class IndexParams:
     batch_size: Each[int] = opt(128, "Most texts in one model call.", minimum=1, per_model=True)
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
+    threads: int | None = opt(None, THREADS_HELP, metavar="N", minimum=1, affects_output=False)
     dtype: Each[Dtype] = opt("auto", DTYPE_HELP, per_model=True)
     runtime: Each[Runtime] = opt("auto", RUNTIME_HELP, per_model=True)
     trust_remote_code: Each[bool] = opt(

@@ -100,6 +100,10 @@ MEMORY_HELP = (
     "Most memory of the process, such as 2GB: decides how much is held at a time, not what comes "
     "out; default: half of what is free."
 )
+THREADS_HELP = (
+    "Threads of models and searches on CPUs; default: the cores that the process may use "
+    "(affinity, the control group's quota), or OMP_NUM_THREADS."
+)
 DTYPE_HELP = (
     "Arithmetic of the models; auto takes bfloat16 where the hardware has it, else float32."
 )

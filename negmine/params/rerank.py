@@ -11,6 +11,7 @@ from negmine.params.option import (
     DTYPE_HELP,
     MEMORY_HELP,
     RUNTIME_HELP,
+    THREADS_HELP,
     TRUNCATE_HELP,
     TRUST_HELP,
     Device,
@@ -82,6 +83,7 @@ class RerankParams:
     batch_size: Each[int] = opt(64, "Most pairs in one model call.", minimum=1, per_model=True)
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
+    threads: int | None = opt(None, THREADS_HELP, metavar="N", minimum=1, affects_output=False)
     dtype: Each[Dtype] = opt("auto", DTYPE_HELP, per_model=True)
     runtime: Each[Runtime] = opt("auto", RUNTIME_HELP, per_model=True)
     trust_remote_code: Each[bool] = opt(

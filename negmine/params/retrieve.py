@@ -12,6 +12,7 @@ from negmine.params.option import (
     IGNORE_HELP,
     MEMORY_HELP,
     ON_ERROR_HELP,
+    THREADS_HELP,
     TRUST_HELP,
     Device,
     OnError,
@@ -140,6 +141,7 @@ class RetrieveParams:
     )
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
+    threads: int | None = opt(None, THREADS_HELP, metavar="N", minimum=1, affects_output=False)
     ann: str | None = opt(
         None,
         "Search the approximate indexes that index --ann built, with these FAISS settings such as "

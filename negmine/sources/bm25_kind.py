@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from negmine import log, memory
+from negmine import log, memory, processors
 from negmine.params.index import IndexParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import languages
@@ -103,7 +103,7 @@ def _built(made: Made, corpus: Documents, language: str, folder: Path) -> dict[s
             "indexed": bm25.build(
                 batches(),
                 folder,
-                threads=os.cpu_count() or 1,
+                threads=processors.threads() or os.cpu_count() or 1,
                 memory_bytes=made.budget.heap,
                 language=language,
             )
@@ -133,7 +133,7 @@ def open_bm25(artifact: Artifact, opening: Opening) -> Source:
         artifact.file(_LUCENE),
         k1=opening.params.k1,
         b=opening.params.b,
-        threads=os.cpu_count() or 1,
+        threads=processors.threads() or os.cpu_count() or 1,
         memory_bytes=opening.budget.heap,
         language=language,
     )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 
-from negmine import log
+from negmine import log, processors
 from negmine.engine.parts import over_parts
 from negmine.errors import InvalidDataError, UsageError
 from negmine.models.base import Encoder, EncoderSettings
@@ -153,6 +153,7 @@ def load_query_encoder(
             max_length=made_with["max_length"],
             batch_size=batch_size,
             device=device,
+            threads=processors.threads(),
             dtype=made_with["dtype"],
             # Indexes from before there was a choice were made by PyTorch.
             runtime=made_with.get("runtime", "torch"),

@@ -36,6 +36,7 @@ from negmine.scorers import (
 )
 from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
+from negmine.stages import cores
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking, schemas
 from negmine.table.artifacts.plan import Plan
@@ -161,6 +162,7 @@ def run(
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)
+    cores.take(params.threads)
     reset_peak_memory()
     with writer:
         scorers = scorers or _on_every_gpu(params, setup)

@@ -19,7 +19,7 @@ from negmine.models.devices import gpus
 from negmine.params.index import IndexParams
 from negmine.params.per_model import of_model
 from negmine.sources.child import DOCUMENTS, Child, Encoding, Trained
-from negmine.stages import index
+from negmine.stages import cores, index
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
@@ -41,6 +41,7 @@ TEXTS = 2_000
 def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     """Documents, and what sources need of them; the trial's index is for the stages after it."""
     cost = Cost("index", out)
+    cores.take(params.threads)
     wanted = index.children_of(params)
     states = {DOCUMENTS: _documents_state(params, out, chain.replacing)}
     real = None

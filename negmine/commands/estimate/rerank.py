@@ -17,7 +17,7 @@ from negmine.memory import reset_peak_memory
 from negmine.params.rerank import RerankParams
 from negmine.scorers import Scorer
 from negmine.scorers.rows import HasRows, ModelRows
-from negmine.stages import rerank
+from negmine.stages import cores, rerank
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
@@ -33,6 +33,7 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     assert chain.table is not None
     cost = Cost("rerank", out, guesses=list(chain.guesses))
     reset_peak_memory()
+    cores.take(params.threads)
     setup = rerank.set_up(params, chain.table)
     plan = (lambda: rerank.plan(params, setup)) if chain.real else None
     if known_to_be_made(chain, cost, out, plan, ["rerank"], keep=True):

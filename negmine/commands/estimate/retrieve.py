@@ -25,7 +25,7 @@ from negmine.memory import peak_memory, reset_peak_memory
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasTokens, Source, capabilities_of, exact
 from negmine.sources import vectors as sources_vectors
-from negmine.stages import retrieve
+from negmine.stages import cores, retrieve
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -48,6 +48,7 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         # There is no approximate index yet; the trial's vectors are random.
         params = replace(params, ann=None)
         cost.guesses.append("search: exact, though --ann will be approximate")
+    cores.take(params.threads)
     setup = retrieve.set_up(params, chain.index)
     if not chain.documents:
         corpus_counts = setup.documents.counts

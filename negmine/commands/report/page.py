@@ -128,20 +128,6 @@ def one(
         lookup: queries to look up.
         texts: whether texts may be shown.
     """
-    lineage = _lineage(facts.ledger.artifact)
-    distributions = [
-        chart
-        for n, found in enumerate(facts.distributions)
-        if (chart := charts.distribution(found, f"score{n}")) is not None
-    ]
-    margin = facts.distributions[1].measure.told
-    by_rank: list[Chart] = []
-    for n, ranks in enumerate(facts.ranks):
-        for chart in (
-            charts.fates_by_rank(ranks, f"fate{n}"),
-            charts.hardness(ranks, margin, f"hard{n}"),
-        ):
-            by_rank += [chart] if chart is not None else []
     silent, funnel = _funnel(facts, exports)
     script = (files(__package__) / "templates" / "lookup.js").read_text("utf-8")
     return _render(
@@ -158,7 +144,7 @@ def one(
         data=Markup(by_query.data(lookup, facts.reader, _name(facts.ledger))),
         script=Markup(script),
         script_hash=_hash(script) if lookup.queries else "",
-        lineage=lineage,
+        lineage=_lineage(facts.ledger.artifact),
         versions=facts.ledger.artifact.versions,
         warnings=_warnings(facts.ledger.artifact),
         # What speaks against it is among the warnings.
@@ -169,8 +155,8 @@ def one(
         unjudged=sum(facts.dropped[name].rows for name in UNJUDGED if name in facts.dropped),
         silent=silent,
         reasons={name: rules.words(name, facts.reader.params) for name in facts.dropped},
-        distributions=distributions,
-        by_rank=by_rank,
+        distributions=_distributions(facts),
+        by_rank=_by_rank(facts),
         rank_quantiles=charts.rank_quantiles(facts),
         combinations=facts.combinations[:_COMBINATIONS],
         other_combinations=facts.combinations[_COMBINATIONS:],
@@ -180,6 +166,22 @@ def one(
         examples=groups,
         ledger_settings=dict(_settings(facts.ledger.artifact)),
     )
+
+
+def _distributions(facts: Facts) -> list[Chart]:
+    """How the scores are spread, a chart for each that has one."""
+    found = (charts.distribution(one, f"score{n}") for n, one in enumerate(facts.distributions))
+    return [chart for chart in found if chart is not None]
+
+
+def _by_rank(facts: Facts) -> list[Chart]:
+    """What became of the rows by rank, and how hard they are, for each source."""
+    margin = facts.distributions[1].measure.told
+    found = []
+    for n, ranks in enumerate(facts.ranks):
+        found.append(charts.fates_by_rank(ranks, f"fate{n}"))
+        found.append(charts.hardness(ranks, margin, f"hard{n}"))
+    return [chart for chart in found if chart is not None]
 
 
 def two(found: Comparison, *, texts: bool) -> str:

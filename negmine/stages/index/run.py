@@ -15,6 +15,7 @@ from negmine.errors import ConflictError, UsageError
 from negmine.params.index import IndexParams
 from negmine.sources import kinds
 from negmine.sources.child import DOCUMENTS, Child, Made
+from negmine.stages import cores
 from negmine.stages.index.children import SIGNATURES, budget, children_of, places
 from negmine.stages.index.documents import make_documents
 from negmine.stages.outcome import Outcome
@@ -39,6 +40,7 @@ def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING)
         raise UsageError("--keep names columns of the corpus", hint="Give --corpus FILE.")
     if len(set(params.keep)) != len(params.keep):
         raise UsageError("--keep names one column twice")
+    cores.take(params.threads)
     wanted = children_of(params)
     if all(child.place is SIGNATURES for child in wanted):
         log.event("the index has documents only: retrieve needs a --run, or a plug-in's --source")

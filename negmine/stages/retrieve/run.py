@@ -9,6 +9,7 @@ from typing import Any
 from negmine import log, memory
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasRecall, Source
+from negmine.stages import cores
 from negmine.stages.outcome import Outcome
 from negmine.stages.retrieve.mining import mine
 from negmine.stages.retrieve.opening import open_sources
@@ -32,6 +33,7 @@ def run(
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)
+    cores.take(params.threads)
     memory.reset_peak_memory()
     with writer:
         budget = setup.budget(params.memory)

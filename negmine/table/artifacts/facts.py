@@ -10,6 +10,7 @@ from typing import Any
 from negmine import __version__
 from negmine.log import warn
 from negmine.memory import exceeded, peak_memory
+from negmine.processors import threads
 
 
 class RunFacts:
@@ -33,6 +34,9 @@ class RunFacts:
             "machine": platform.machine(),
             "versions": library_versions(),
         }
+        # Stages that neither run models nor search take no number of threads.
+        if (taken := threads()) is not None:
+            facts["threads"] = taken
         return facts, [told] if told else []
 
 
