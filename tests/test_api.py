@@ -196,6 +196,7 @@ def test_every_name_of_the_function_is_taken() -> None:
     [
         ({"prompt": "a"}, "no argument 'prompt'\nUse query_prompt and corpus_prompt"),
         ({"use_triplets": True}, "output_format"),
+        ({"by": "p_prior"}, 'options={"filter": {"by": ...}}'),
         ({"range_maximum": 3}, "Did you mean 'range_max'"),
         ({"include_positives": True}, "labeled-list"),
         ({"dataset": PAIRS}, "pairs and dataset are two names"),

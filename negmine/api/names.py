@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from negmine import log
 from negmine.errors import UsageError, did_you_mean
 from negmine.models.resolve import local_folder, read_json, resolve
+from negmine.params.filter import FilterParams
 from negmine.table.names import is_name
 
 #: Names that some version or neighbour of ``mine_hard_negatives`` has, and what to use here.
@@ -70,8 +71,16 @@ def refuse_unknown(unknown: Mapping[str, Any], function: Callable[..., Any]) -> 
     ]
     raise UsageError(
         f"negmine.mine has no argument '{name}'",
-        hint=_INSTEAD.get(name) or did_you_mean(name, known),
+        hint=_INSTEAD.get(name) or _of_filter(name) or did_you_mean(name, known),
     )
+
+
+def _of_filter(name: str) -> str | None:
+    """How to give an option of the filter that is no argument; None where it is not one."""
+    if name not in {field.name for field in fields(FilterParams)}:
+        return None
+    key = name.replace("_", "-")
+    return f'It is an option of the filter: options={{"filter": {{"{key}": ...}}}}.'
 
 
 def one_of(name: str, value: Any, other: str, given: Any) -> Any:

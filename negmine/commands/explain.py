@@ -292,7 +292,7 @@ def readable(report: dict[str, Any]) -> str:
     lines += [f"  {line}" for line in report["bound"]]
     lines.append("settings:")
     for name, value in report["rules"].items():
-        lines.append(f"  {name}: {value}")
+        lines.append(f"  {name}: {_in_words(value)}")
     lines.append(
         "candidates: " + ", ".join(f"{name} {count}" for name, count in report["counts"].items())
     )
@@ -327,6 +327,17 @@ def readable(report: dict[str, Any]) -> str:
     if report.get("candidates_left_out"):
         lines.append(f"... and {report['candidates_left_out']} more")
     return "\n".join(lines) + "\n"
+
+
+def _in_words(value: Any) -> str:
+    """A setting, or what was learned or calibrated, as a user would write it."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key.replace('_', ' ')} {_in_words(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_in_words, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
 
 
 def _told_limit(value: float | None, line: Mapping[str, Any] | None) -> str:

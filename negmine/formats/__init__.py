@@ -52,7 +52,10 @@ def load(name: str) -> Format:
         return found
     plugin = plugged(name)
     if plugin is None:
-        raise UsageError(f"--format: no format '{name}'", hint=did_you_mean(name, known()))
+        hint = did_you_mean(name, known())
+        if name == "beir":
+            hint = "An evaluation set in BEIR's layout is written by --beir FOLDER."
+        raise UsageError(f"--format: no format '{name}'", hint=hint)
     loaded = plugin.load()
     if not isinstance(loaded, Format):
         raise UsageError(

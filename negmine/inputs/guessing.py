@@ -9,7 +9,13 @@ from dataclasses import dataclass, field, replace
 import pyarrow.compute as pc
 
 from negmine import log
-from negmine.errors import InvalidDataError, MissingInputError, NegmineError, UsageError
+from negmine.errors import (
+    InvalidDataError,
+    MissingInputError,
+    NegmineError,
+    UsageError,
+    did_you_mean,
+)
 from negmine.inputs import catalogues, saved
 from negmine.inputs.chunks import NoColumnError
 from negmine.inputs.columns import shell_word
@@ -132,6 +138,24 @@ def mapping(entries: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def refuse_absent(specs: Sequence[str], columns: Mapping[str, str]) -> None:
+    """Refuse a column that the user names and no input has: a slip would change nothing.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if not columns:
+        return
+    known = list(dict.fromkeys(name for spec in specs for name in _header(spec)))
+    for target, source in columns.items():
+        # Numbers, and fields inside others, are in no header.
+        if known and source not in known and not source.startswith("#") and "." not in source:
+            raise UsageError(
+                f"--column {target}={source}: no input has a column '{source}'",
+                hint=did_you_mean(source, known),
+            )
+
+
 def look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
     """What a file, a folder or an id seems to hold."""
     if spec.startswith(catalogues.PREFIX):
@@ -154,6 +178,12 @@ def look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
             if not names:
                 # Where it cannot be read at all, this says why.
                 sample("pairs", spec, {})
+            if _holds_nothing(spec):
+                raise InvalidDataError(
+                    "no record in this file",
+                    where=place.name,
+                    hint="It is empty, or has a header line alone: is it the right one, and whole?",
+                )
             raise InvalidDataError(
                 "neither pairs, corpus, queries nor judgements",
                 where=place.name,
@@ -181,6 +211,14 @@ def look(spec: str, columns: Mapping[str, str]) -> list[Guess]:
             hint="Name the files: negmine init pairs.jsonl",
         )
     return [guess for guess in looked if guess is not None]
+
+
+def _holds_nothing(spec: str) -> bool:
+    """Whether a file that can be read has no record, good or bad."""
+    try:
+        return sample("pairs", spec, {}).seen == 0
+    except NegmineError:
+        return False
 
 
 def _pattern(spec: str, found: Sequence[str], columns: Mapping[str, str]) -> list[Guess]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from negmine.errors import UsageError
+from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.rules.base import (
     Border,
     Scaled,
     View,
+    Way,
     comparing,
     constant,
     given,
@@ -17,6 +19,7 @@ from negmine.rules.base import (
     shortened,
 )
 from negmine.table import ranking
+from negmine.table.names import LEARNED
 from negmine.table.part import UNRANKED
 
 
@@ -67,6 +70,17 @@ def max_score(view: View, params: FilterParams) -> Border:
     """``s > max_score``: NV-Retriever's TopK-Abs (arXiv 2407.15831; 0.7 on cosines)."""
     assert params.max_score is not None
     return Border(view.score, constant(view, params.max_score))
+
+
+def _laxer_max_score(params: FilterParams, fit: Fit) -> list[Way]:
+    """Twice the limit on a probability, which means the same everywhere; else no limit at all.
+
+    Without its limit ``p_prior`` and ``p_relevant`` would keep nothing out that may be a positive.
+    """
+    if params.by not in LEARNED or params.max_score is None:
+        return leaving_out("max_score")(params, fit)
+    twice = float(f"{2 * params.max_score:.3g}")
+    return [(f"--max-score {twice:g}", {"max_score": twice})] if 0 < twice < 1 else []
 
 
 def _check_ranks(params: FilterParams) -> None:
@@ -123,7 +137,7 @@ RULES = (
         given("max_score"),
         max_score,
         words="scores too high",
-        ways=leaving_out("max_score"),
+        ways=_laxer_max_score,
         tried=lambda scores: shortened(np.quantile(scores, (0.5, 0.3, 0.2, 0.1, 0.05, 0.02))),
         scores=True,
         scaled=(Scaled("max_score"),),

@@ -133,3 +133,22 @@ def test_a_calibrated_threshold_is_told(tmp_path: Path, invoke: Invoke) -> None:
     assert report["transform"] == "sigmoid"
     assert report["rules"]["calibration"]["queries"] == 20
     assert "after sigmoid" in invoke("explain", out, "q19").stdout
+
+
+def test_what_was_learned_is_told_in_words(ledger: Path, invoke: Invoke) -> None:
+    scored, out = ledger.parent / "scored", ledger.parent / "prior"
+    made = invoke("filter", scored, "--by", "p_prior", "--max-score", 0.18, "-o", out)
+    assert made.exit_code == 0, made.output
+    (line,) = [
+        one
+        for one in invoke("explain", out, "q1").stdout.splitlines()
+        if one.startswith("  p_prior:")
+    ]
+    assert "fitted to cacm, cranfield" in line
+    assert not set("{}[]'") & set(line)
+
+
+def test_an_audit_of_a_ledger_names_what_it_was_made_from(ledger: Path, invoke: Invoke) -> None:
+    result = invoke("audit", ledger, "-o", ledger.parent / "audit")
+    assert result.exit_code == 2
+    assert f"It was made from {ledger.parent / 'scored'}: give that." in result.stderr

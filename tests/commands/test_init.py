@@ -371,10 +371,12 @@ def test_the_rule_is_what_is_recommended_however_many_positives(
     assert made["rerank"]["scorer"] == {"ce": "m/y"}
     taken = {"sampler": "rank", "rank-by": "mine", "num-negatives": 4}
     assert made["filter"] == {**rule, **taken}
-    assert f"{queries} queries have {queries * each:,} known positives" in said
+    asked = "1 query has" if queries == 1 else f"{queries} queries have"
+    known = "1 known positive:" if queries == 1 else f"{queries * each:,} known positives:"
+    assert f"{asked} {known}" in said
     # The recipe says why, too.
     text = invoke("init", "p.jsonl", *models, "-o", "-").stdout
-    assert f"# Why this rule (docs/denoising.md): {queries} queries have" in text
+    assert f"# Why this rule (docs/denoising.md): {asked}" in text
     # It is the one that is shipped.
     shipped = tomllib.loads(recipe.shipped()["default"].read_text())["filter"]
     assert rule.items() <= shipped.items()
@@ -438,3 +440,29 @@ def test_the_recipe_runs_from_a_pipe(invoke: Invoke) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout == "work/mine/train.parquet\n"
     assert pq.read_table("work/mine/train.parquet").num_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("e.csv", ""), ("e.jsonl", ""), ("h.csv", "question,passage\n")]
+)
+def test_a_file_without_a_record_is_told(invoke: Invoke, name: str, text: str) -> None:
+    Path(name).write_text(text)
+    for command in (("init", name), ("index", "--pairs", name, "-o", "index")):
+        result = invoke(*command)
+        assert result.exit_code == 5, result.output
+        assert f"{name}: no record" in result.stderr
+
+
+def test_a_slip_in_a_suffix_is_a_file_that_is_not_there(invoke: Invoke) -> None:
+    result = invoke("init", "faq.cvs")
+    assert result.exit_code == 4
+    assert "faq.cvs: no such file" in result.stderr
+
+
+def test_a_column_that_is_not_there_is_refused(invoke: Invoke) -> None:
+    name = documents("p.jsonl", {"question": "what is it", "passage": LONG})
+    result = invoke("init", name, "--column", "query=qestion")
+    assert result.exit_code == 2
+    assert "no input has a column 'qestion'" in result.stderr
+    assert "Did you mean 'question'" in result.stderr
+    assert not Path("recipe.toml").exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from negmine.commands.init.models import Models
+from negmine.commands.shortened import counted as counted_of
 from negmine.inputs.trial import Counted
 
 #: ``configs/default.toml``: measured with one known positive per query.
@@ -35,7 +36,7 @@ def recommended(counted: Counted | None, models: Models) -> Rule:
     told = "the positives were not counted"
     if counted is not None:
         told = (
-            f"{counted.queries:,} queries have {counted.positives:,} known positives"
+            f"{_known(counted.queries, counted.positives)}"
             f"{'' if counted.whole else ' in the beginning that was read'}"
         )
     return Rule(
@@ -47,6 +48,11 @@ def recommended(counted: Counted | None, models: Models) -> Rule:
             *_hardest(models),
         ),
     )
+
+
+def _known(queries: int, positives: int) -> str:
+    have = "has" if queries == 1 else "have"
+    return f"{counted_of(queries, 'query')} {have} {counted_of(positives, 'known positive')}"
 
 
 def _hardest(models: Models) -> list[str]:

@@ -20,7 +20,7 @@ from negmine.commands.init.writing import recipe_text, work_of
 from negmine.errors import ConflictError, UsageError
 from negmine.inputs import beside, catalogues, places
 from negmine.inputs.columns import shell_word
-from negmine.inputs.guessing import Guess, accounted, look, mapping, tried
+from negmine.inputs.guessing import Guess, accounted, look, mapping, refuse_absent, tried
 from negmine.table import writers
 
 
@@ -49,7 +49,10 @@ def run(
     """
     if out != "-" and Path(out).exists() and not force:
         raise ConflictError("exists already", where=out, hint="Give --force, or another -o.")
-    chosen = one_per_role(_guesses(specs or ["."], mapping(column)))
+    columns = mapping(column)
+    guesses = _guesses(specs or ["."], columns)
+    refuse_absent([one for guess in guesses for one in guess.specs], columns)
+    chosen = one_per_role(guesses)
     for guess in chosen.values():
         named = ", ".join(guess.specs)
         log.event(f"{guess.role}: {named} ({guess.why})", role=guess.role, input=named)

@@ -118,6 +118,8 @@ def _ledger(ledger: Candidates, wanted: int) -> list[str]:
     told = [explaining.explain(ledger, qid, texts=False) for qid in _telling(ledger, wanted)]
     shown = [_picked(report["candidates"]) for report in told]
     texts = ledger.documents.texts_by_id(row["docid"] for rows in shown for row in rows)
+    if told:
+        lines.append(f"  the numbers beside rows are their score_{told[0]['by']}")
     for report, rows in zip(told, shown, strict=True):
         lines += ["", _query(report["qid"], report["query"])]
         by = report["by"]

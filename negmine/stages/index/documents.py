@@ -15,7 +15,7 @@ from negmine.inputs.clashes import Clashes
 from negmine.inputs.recorded import Inputs
 from negmine.params.index import IndexParams
 from negmine.sources.child import Made
-from negmine.stages.index.passages import Passages, documents, refuse_ids
+from negmine.stages.index.passages import Passages, documents, nothing_read, refuse_ids
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -125,13 +125,14 @@ def _batches(
         yield from _corpus(params, columns, problems)
         return
     if not params.corpus:
-        empty = True
+        empty, read = True, 0
         for batch in _pairs(params, columns, problems):
+            read += batch.num_rows
             made = documents(batch, params.keep)
             empty = empty and not made.num_rows
             yield made
         if empty:
-            raise refuse_ids(params.pairs)
+            raise refuse_ids(params.pairs) if read else nothing_read(params.pairs)
         return
     passages = Passages(_pairs(params, columns, problems))
     for batch in _corpus(params, columns, problems):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.errors import UsageError
+from negmine.errors import InvalidDataError, UsageError
 from negmine.inputs import Specs
 from negmine.inputs.specs import shown
 from negmine.table.documents import full_text, text_contents
@@ -109,4 +109,13 @@ def refuse_ids(specs: Specs) -> UsageError:
         "the pairs hold ids and no texts",
         where=shown(specs),
         hint="Give --corpus FILE with the documents' ids and texts (and retrieve --queries FILE).",
+    )
+
+
+def nothing_read(specs: Specs) -> InvalidDataError:
+    """What to raise where a set has no record."""
+    return InvalidDataError(
+        "no record to read",
+        where=shown(specs),
+        hint="The file is empty, has a header line alone, or all its records were skipped.",
     )

@@ -69,6 +69,11 @@ def relative(path: Path, folder: Path) -> str:
     return os.path.relpath(path.resolve(), folder.resolve())
 
 
+def plain(path: Path) -> Path:
+    """The path without the ``..`` that it can do without."""
+    return Path(os.path.normpath(path))
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,12 +316,25 @@ def open_artifact(
             hint="Make it again with this version, or use the version that made it.",
         )
     if stages is not None and manifest["stage"] not in stages:
+        fitting = _made_from(path, manifest, list(stages))
         raise UsageError(
             f"made by '{manifest['stage']}', expected an artifact of {' or '.join(stages)}",
             where=str(path),
-            hint=f"Make {purpose} with: {expected}",
+            hint=f"It was made from {fitting}: give that."
+            if fitting
+            else f"Make {purpose} with: {expected}",
         )
     return Artifact(path, manifest)
+
+
+def _made_from(path: Path, manifest: Mapping[str, Any], stages: Sequence[str]) -> str | None:
+    """The input of an artifact that is of one of these stages, where it still lies."""
+    for one in manifest["inputs"].values():
+        if isinstance(one, Mapping) and one.get("stage") in stages and "path" in one:
+            found = disk.plain(path / str(one["path"]))
+            if disk.is_file(found / MANIFEST):
+                return str(found)
+    return None
 
 
 def file_manifest(path: Path) -> dict[str, Any]:

@@ -357,3 +357,9 @@ def test_a_killed_export_goes_on_and_gives_the_same_bytes(
     assert kills == len(made) >= 3
     assert made == files(tmp_path / "at_once")
     assert outcome.counts == at_once.counts
+
+
+def test_beirs_layout_is_no_format_but_an_option(tmp_path: Path, invoke: Invoke) -> None:
+    result = invoke("export", tmp_path, "--format", "beir", "-o", tmp_path / "x")
+    assert result.exit_code == 2
+    assert "--beir FOLDER" in result.stderr

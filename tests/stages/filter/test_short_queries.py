@@ -244,3 +244,38 @@ def test_a_full_set_is_not_talked_about(invoke: Invoke, scored: Path, tmp_path: 
     warnings, counts = run(invoke, scored, tmp_path / "l")
     assert warnings == ""
     assert "short_by" not in counts
+
+
+def test_without_its_limit_a_probability_keeps_nothing_out(invoke: Invoke, tmp_path: Path) -> None:
+    """Of p_prior a laxer limit is proposed, never none; following it gives what was told."""
+    scored = make_scored(tmp_path / "in", collection(), sources=("bm25",), scorers=("ce",))
+    options = ("--by", "p_prior", "--sampler", "rank", "--max-score")
+    warnings, counts = run(invoke, scored, tmp_path / "l", *options, 0.05)
+    assert counts["queries_short"]
+    assert "leaving out --max-score" not in warnings
+    (left,) = re.findall(r"--max-score 0.1 would leave (\d+)", warnings)
+    _, followed = run(invoke, scored, tmp_path / "l", *options, 0.1)
+    assert int(left) == followed["queries_short"] < counts["queries_short"]
+
+
+def test_a_learned_score_that_no_rule_reads_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    scored = make_scored(tmp_path / "in", collection(2), sources=("bm25",), scorers=("ce",))
+    told = "no rule reads p_prior"
+    warnings, _ = run(invoke, scored, tmp_path / "l", "--by", "p_prior")
+    assert told in warnings
+    for more in (("--max-score", 0.18), ("--sampler", "rank")):
+        warnings, _ = run(invoke, scored, tmp_path / "l", "--by", "p_prior", *more)
+        assert told not in warnings
+
+
+def test_p_prior_tells_that_no_source_found_a_positive(invoke: Invoke, tmp_path: Path) -> None:
+    rows = collection(2)
+    told = "p_prior: no source found a known positive"
+    options = ("--by", "p_prior", "--max-score", 0.5)
+    found = make_scored(tmp_path / "found", rows, sources=("bm25",), scorers=("ce",))
+    assert told not in run(invoke, found, tmp_path / "l", *options)[0]
+    for part in rows:
+        for row in part:
+            row["rank_bm25"] = None if row["label"] else row["rank_bm25"]
+    scored = make_scored(tmp_path / "in", rows, sources=("bm25",), scorers=("ce",))
+    assert told in run(invoke, scored, tmp_path / "none", *options)[0]
