@@ -82,9 +82,9 @@ def find(kind: Input, spec: str) -> Found:
         return Found("jsonl", spec, (source,))
     if selection is not None or source.is_dir():
         return find_in_folder(kind, spec, source, selection)
+    format_, compression = format_of(source, kind)
     if not source.exists():
         raise MissingInputError("no such file", where=source.name)
-    format_, compression = format_of(source, kind)
     return Found(format_, spec, (source,), compression)
 
 

@@ -453,12 +453,6 @@ def test_a_file_without_a_record_is_told(invoke: Invoke, name: str, text: str) -
         assert f"{name}: no record" in result.stderr
 
 
-def test_a_slip_in_a_suffix_is_a_file_that_is_not_there(invoke: Invoke) -> None:
-    result = invoke("init", "faq.cvs")
-    assert result.exit_code == 4
-    assert "faq.cvs: no such file" in result.stderr
-
-
 def test_a_column_that_is_not_there_is_refused(invoke: Invoke) -> None:
     name = documents("p.jsonl", {"question": "what is it", "passage": LONG})
     result = invoke("init", name, "--column", "query=qestion")
