@@ -66,7 +66,7 @@ def main() -> None:
     )
     add_arguments(parser, Path("work/bench_denoise"), seeds=5)
     parser.add_argument(
-        "--hide", action="append", metavar="WAY", help="random, biased:SOURCE, none"
+        "--hide", action="append", metavar="WAY", help="random, biased:SOURCE, pooled:DEPTH, none"
     )
     parser.add_argument("--prior", type=Path, help="weights of p_prior, made by fit_prior.py")
     parser.add_argument("--no-peer", action="store_true", help="leave sentence-transformers out")

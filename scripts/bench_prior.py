@@ -108,7 +108,7 @@ def hidden(
         masked, gone = hide(table, Scheme(way, source), 1, seed)
         view, rows = fit_prior.cut(masked, gone, ["minilm", "bm25"], depth)
         truth = (gone | Part(masked).positive)[rows]
-        yield View(name, view, truth, prior.pool(view))
+        yield View(name, view, truth, prior.pool(Part(view)))
 
 
 def models(tables: Mapping[str, pa.Table]) -> dict[str, Model]:
@@ -117,7 +117,7 @@ def models(tables: Mapping[str, pa.Table]) -> dict[str, Model]:
     plain = left_out(tables, (1.0,))
     return {
         "prior": shipped,
-        "no anchor": transferred(tables, lambda view: prior.features(view.table)),
+        "no anchor": transferred(tables, lambda view: prior.features(Part(view.table))),
         "teacher's units": transferred(tables, with_units),
         "no scorer": left_out(tables, fit_prior.SHARES, "searched"),
         "one share": plain,
@@ -136,14 +136,11 @@ def left_out(
     def predict(view: View) -> np.ndarray:
         if view.name not in fitted:
             others = {name: table for name, table in tables.items() if name != view.name}
-            x, y, weight = fit_prior.shown(others, model, shares)
-            linear = relevance.fit_linear(x, y, weight)
-            slopes = linear.weights / linear.scale
-            bias = float(linear.bias - slopes @ linear.mean)
+            slopes, bias = fit_prior.fitted(*fit_prior.shown(others, model, shares))
             fitted[view.name] = prior.Weights({model: slopes}, {model: bias}, 2.0, "", ())
         table = view.table
         if model == "searched":
-            table = table.drop_columns([f"score_{name}" for name in prior.scorer_names(table)])
+            table = fit_prior.without_scorers(table)
         found = prior.anchor([table], fitted[view.name]).predict(table)
         return logit(np.clip(found.to_numpy(zero_copy_only=False), _BELOW, 1 - _BELOW))
 
@@ -153,7 +150,7 @@ def left_out(
 def with_units(view: View) -> np.ndarray:
     """The features, the anchor and the scorer's own logit."""
     known = np.full(len(view.truth), prior.stand([view.table])[0])
-    return np.column_stack([prior.features(view.table), known, Part(view.table).score("ce")])
+    return np.column_stack([prior.features(Part(view.table)), known, Part(view.table).score("ce")])
 
 
 def transferred(tables: Mapping[str, pa.Table], features: Callable[[View], np.ndarray]) -> Model:
@@ -180,7 +177,7 @@ def transferred(tables: Mapping[str, pa.Table], features: Callable[[View], np.nd
 
 def own(view: View) -> np.ndarray:
     """A model of the labels that are left, fitted without the fold of the row's query."""
-    x, label = prior.features(view.table), Part(view.table).positive
+    x, label = prior.features(Part(view.table)), Part(view.table).positive
     return crossed(
         view, lambda rows: relevance.fit_linear(x[rows], label[rows], np.ones(len(rows)))
     )
@@ -188,7 +185,7 @@ def own(view: View) -> np.ndarray:
 
 def own_selected(view: View) -> np.ndarray:
     """The same where being labelled depends on the best rank: relevance and propensity by EM."""
-    x, part = prior.features(view.table), Part(view.table)
+    x, part = prior.features(Part(view.table)), Part(view.table)
     label, depth = part.positive, np.log1p(part.best_rank.astype(np.float64))[:, None]
 
     def fit(rows: np.ndarray) -> relevance.Linear:
@@ -213,7 +210,7 @@ def own_selected(view: View) -> np.ndarray:
 
 def crossed(view: View, fit: Callable[[np.ndarray], relevance.Linear]) -> np.ndarray:
     """Logits by models that saw no row of the query's fold."""
-    x, fold = prior.features(view.table), relevance.folds(view.table, 0)
+    x, fold = prior.features(Part(view.table)), relevance.folds(view.table, 0)
     found = np.empty(len(fold))
     for number in range(5):
         model = fit(np.flatnonzero((fold != number) & view.among))

@@ -63,11 +63,10 @@ def fit(folders: dict[str, Path], left_out: list[str], out: Path) -> dict[str, A
     for model, features in prior.FEATURES.items():
         x, y, weight = shown(tables, model)
         anchors.append(float(np.average(x[:, -1], weights=weight)))
-        linear = relevance.fit_linear(x, y, weight)
-        weights = linear.weights / linear.scale
+        weights, bias = fitted(x, y, weight)
         models[model] = {
             "weights": dict(zip(features, np.round(weights, 6).tolist(), strict=True)),
-            "bias": round(float(linear.bias - weights @ linear.mean), 6),
+            "bias": round(bias, 6),
             "rows": len(y),
         }
     told: dict[str, Any] = {
@@ -82,6 +81,13 @@ def fit(folders: dict[str, Path], left_out: list[str], out: Path) -> dict[str, A
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return told
+
+
+def fitted(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights and intercept for the features as they are, not standardised."""
+    linear = relevance.fit_linear(x, y, weight)
+    weights = linear.weights / linear.scale
+    return weights, float(linear.bias - weights @ linear.mean)
 
 
 def whole(folder: Path) -> pa.Table:
@@ -111,7 +117,7 @@ def views_of(
     """(features, labels) of the rows that a source retrieved, for each view of one collection."""
     sources = schemas.searched_names(table.schema)
     if model == "searched":
-        table = table.drop_columns([score_column(name) for name in prior.scorer_names(table)])
+        table = without_scorers(table)
     schemes = [(Scheme("random"), seed) for seed in range(DRAWS)]
     schemes += [(Scheme(f"biased:{name}", name), 0) for name in sources]
     deepest = max(int(pc.max(table.column(rank_column(name))).as_py()) for name in sources)
@@ -124,9 +130,14 @@ def views_of(
                 for depth in depths:
                     view, rows = cut(masked, hidden, kept, depth)
                     known = np.full(len(rows), prior.stand([view])[0])
-                    among = prior.pool(view)
-                    x = np.column_stack([prior.features(view), known])
+                    among = prior.pool(Part(view))
+                    x = np.column_stack([prior.features(Part(view)), known])
                     yield x[among], truth[rows][among]
+
+
+def without_scorers(table: pa.Table) -> pa.Table:
+    """The table as retrieval alone makes it."""
+    return table.drop_columns([score_column(name) for name in schemas.scorer_names(table.schema)])
 
 
 def thinned(table: pa.Table, share: float) -> pa.Table:

@@ -53,13 +53,13 @@ def standing_above(
     """
     if len(query) == 0:
         return np.empty(0)
-    starts = np.flatnonzero(np.concatenate(([True], query[1:] != query[:-1])))
+    starts = ranking.group_starts(query)
     size = np.diff(np.append(starts, len(query)))
     group = np.repeat(np.arange(len(starts)), size)
     mine = np.flatnonzero(labelled)
     count = size[group[mine]]
     owner = np.repeat(np.arange(len(mine)), count)
-    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    within = ranking.positions_in_group(owner) - 1
     other = np.repeat(starts[group[mine]], count) + within
     kept = unlabelled[other] & (teacher[other] >= teacher[mine][owner])
     owner, other = owner[kept], other[kept]

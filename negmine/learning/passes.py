@@ -15,7 +15,6 @@ from negmine.learning.calibration import Bound, Form, Positives
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.table import draws, schemas
-from negmine.table.names import LEARNED
 from negmine.table.part import Part, known_scores
 
 #: The table's parts, once more from the start at every call.
@@ -179,10 +178,7 @@ def _above(
 
 def _teacher(schema: pa.Schema, by: str) -> str | None:
     """A score that is no source's ranking: that of the rules where it is one, else the last."""
-    sources = schemas.source_names(schema)
-    scorers = [
-        name for name in schemas.score_names(schema) if name not in sources and name not in LEARNED
-    ]
+    scorers = schemas.scorer_names(schema)
     return by if by in scorers else next(reversed(scorers), None)
 
 

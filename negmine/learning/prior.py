@@ -33,9 +33,10 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import expit
 
+from negmine.learning import in_query
 from negmine.table import ranking, schemas
-from negmine.table.names import LEARNED, P_PRIOR, rank_column
-from negmine.table.part import Part
+from negmine.table.names import P_PRIOR
+from negmine.table.part import UNRANKED, Part
 
 NAME = P_PRIOR
 #: What each model reads, in the order of its weights: that for tables with a scorer's scores, and
@@ -82,10 +83,11 @@ class Prior:
 
     def predict(self, table: pa.Table) -> pa.Array:
         """``p_prior`` of each row, float32; null where a scorer did not see the row."""
-        model = model_of(table)
-        x = np.column_stack([features(table), np.full(table.num_rows, self.z_positives)])
+        part = Part(table)
+        model = model_of(part)
+        x = np.column_stack([features(part), np.full(len(part), self.z_positives)])
         found = expit(x @ self.fitted.weights[model] + self.fitted.bias[model])
-        return pa.array(found.astype(np.float32), mask=~seen(table))
+        return pa.array(found.astype(np.float32), mask=~part.seen)
 
 
 @cache
@@ -136,96 +138,79 @@ def stand(tables: Iterable[pa.Table]) -> tuple[float, int]:
         (mean z-score of those that a source retrieved, 0 where there are none; their number).
     """
     total, count = 0.0, 0
-    for table in tables:
-        part, among = Part(table), pool(table)
+    for part in map(Part, tables):
+        among = pool(part)
         known = part.positive & among
-        total += float(in_query(part, source_scores(table), among)[0][known].sum())
+        total += float(z_scores(part, source_scores(part), among)[known].sum())
         count += int(known.sum())
     return total / max(1, count), count
 
 
-def model_of(table: pa.Table) -> str:
+def model_of(part: Part) -> str:
     """Which of the two models reads a table."""
-    return "scored" if scorer_names(table) else "searched"
+    return "scored" if schemas.scorer_names(part.table.schema) else "searched"
 
 
-def scorer_names(table: pa.Table) -> list[str]:
-    """Scorers of the table: scores that are no source's and were not learned here."""
-    others = {*schemas.source_names(table.schema), *LEARNED}
-    return [name for name in schemas.score_names(table.schema) if name not in others]
+def pool(part: Part) -> np.ndarray:
+    """Rows that the others are compared with: retrieved by a source, and seen by every scorer."""
+    return part.seen & part.found
 
 
-def seen(table: pa.Table) -> np.ndarray:
-    """Rows that every scorer saw."""
-    part = Part(table)
-    seen = np.ones(len(part), dtype=bool)
-    for name in scorer_names(table):
-        seen &= ~np.isnan(part.score(name))
-    return seen
-
-
-def pool(table: pa.Table) -> np.ndarray:
-    """Rows that what is compared with: retrieved by a source, and seen by every scorer."""
-    return seen(table) & Part(table).found
-
-
-def source_scores(table: pa.Table) -> list[np.ndarray]:
+def source_scores(part: Part) -> list[np.ndarray]:
     """Each searching source's scores, float64 [rows] without a missing value.
 
-    A row that a source neither found nor scored would have come after all that it found. A source
-    that tells ranks alone orders by them.
+    A source that tells ranks alone orders by them.
     """
-    part = Part(table)
     found = []
-    for name in schemas.searched_names(table.schema):
-        rank = table.column(rank_column(name)).fill_null(0).to_numpy().astype(np.float64)
+    for name in schemas.searched_names(part.table.schema):
+        rank = part.rank(name).astype(np.float64)
+        retrieved = rank < UNRANKED
         score = part.score(name)
-        if np.isnan(score[rank > 0]).any():
-            score = np.where(rank > 0, -np.log1p(rank), np.nan)
-        known = ~np.isnan(score)
-        lowest = np.full(part.queries, np.inf)
-        np.minimum.at(lowest, part.query[known], score[known])
-        floor = np.where(np.isfinite(lowest), lowest, 0.0)[part.query]
-        found.append(np.where(known, score, floor))
+        if np.isnan(score[retrieved]).any():
+            score = np.where(retrieved, -np.log1p(rank), np.nan)
+        found.append(in_query.or_lowest(part.query, score, ~np.isnan(score), part.queries))
     return found
 
 
-def in_query(
-    part: Part, scores: Iterable[np.ndarray], pool: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean z-score, and mean logarithm of the position, of each row among its query's pool.
+def z_scores(part: Part, scores: Iterable[np.ndarray], among: np.ndarray) -> np.ndarray:
+    """Mean z-score of each row among its query's pool, float64 [rows].
 
     Args:
         part: the rows.
-        scores: float64 [rows] each, at least one, without a missing value where ``pool`` is True.
-        pool: the rows that are compared with. The others are placed among them.
-
-    Returns:
-        (float64 [rows], float64 [rows]).
+        scores: float64 [rows] each, at least one, without a missing value where ``among`` is True.
+        among: the rows that are compared with. The others are placed among them.
     """
-    query, queries = part.query, part.queries
-    count = np.maximum(np.bincount(query[pool], minlength=queries), 1)
-    z_scores, places = [], []
-    for score in scores:
-        value = np.where(np.isnan(score), 0.0, score)
-        mean = (np.bincount(query[pool], value[pool], minlength=queries) / count)[query]
-        squares = np.bincount(query[pool], (value - mean)[pool] ** 2, minlength=queries)
-        spread = np.sqrt(squares / count)[query]
-        z_scores.append(np.where(spread > 1e-9, (value - mean) / np.maximum(spread, 1e-9), 0.0))
-        order = ranking.rank_order(query, value, part.docid, np.arange(len(part)))
-        before = np.cumsum(pool[order]) - pool[order]
+    found = []
+    for value in map(_without_gaps, scores):
+        _, mean, spread = in_query.moments(part.query, value, among, part.queries)
+        found.append(np.where(spread > 1e-9, (value - mean) / np.maximum(spread, 1e-9), 0.0))
+    return np.asarray(np.mean(found, axis=0), dtype=np.float64)
+
+
+def log_places(part: Part, scores: Iterable[np.ndarray], among: np.ndarray) -> np.ndarray:
+    """Mean logarithm of the position of each row among its query's pool, as :func:`z_scores`."""
+    found = []
+    for value in map(_without_gaps, scores):
+        order = ranking.rank_order(part.query, value, part.docid, np.arange(len(part)))
+        before = np.cumsum(among[order]) - among[order]
         place = np.empty(len(part))
-        place[order] = before - before[part.starts][query[order]] + 1
-        places.append(np.log(place))
-    return np.mean(z_scores, axis=0), np.mean(places, axis=0)
+        place[order] = before - before[part.starts][part.query[order]] + 1
+        found.append(np.log(place))
+    return np.asarray(np.mean(found, axis=0), dtype=np.float64)
 
 
-def features(table: pa.Table) -> np.ndarray:
+def _without_gaps(score: np.ndarray) -> np.ndarray:
+    """A row that a scorer did not see has no estimate, but it must not spoil the others'."""
+    return np.where(np.isnan(score), 0.0, score)
+
+
+def features(part: Part) -> np.ndarray:
     """What the model reads of each row, all but the last feature, float64 [rows, features]."""
-    part, among = Part(table), pool(table)
-    z_sources, place_sources = in_query(part, source_scores(table), among)
-    names = scorer_names(table)
-    if not names:
-        return np.column_stack([z_sources, place_sources])
-    z_scorers, place_scorers = in_query(part, [part.score(name) for name in names], among)
-    return np.column_stack([z_scorers, place_scorers, z_sources])
+    among, sources = pool(part), source_scores(part)
+    z_sources = z_scores(part, sources, among)
+    if model_of(part) == "searched":
+        return np.column_stack([z_sources, log_places(part, sources, among)])
+    scorers = [part.score(name) for name in schemas.scorer_names(part.table.schema)]
+    return np.column_stack(
+        [z_scores(part, scorers, among), log_places(part, scorers, among), z_sources]
+    )

@@ -31,6 +31,7 @@ import pyarrow as pa
 from scipy.special import expit
 
 from negmine.errors import MissingDependencyError, UsageError
+from negmine.learning import in_query
 from negmine.table import draws, ranking, schemas
 from negmine.table.names import (
     LEARNED,
@@ -38,7 +39,6 @@ from negmine.table.names import (
     NOT_SEARCHED,
     P_RELEVANT,
     rank_column,
-    score_column,
 )
 from negmine.table.part import Part
 
@@ -100,7 +100,7 @@ class Relevance:
         if self.alike is not None:
             both = np.column_stack([x, like])[told]
             found[told] = _per_fold(self.alike, both, fold[told])
-        return pa.array(found.astype(np.float32), mask=~_seen(table))
+        return pa.array(found.astype(np.float32), mask=~Part(table).seen)
 
     def exposure(self, table: pa.Table) -> np.ndarray:
         """P(judged | ranks) of each row, float64.
@@ -137,7 +137,7 @@ def features(table: pa.Table) -> np.ndarray:
     A missing value is 0 after the query's normalisation, beside a feature that says so.
     """
     part = Part(table)
-    query, starts = part.query, part.starts
+    query, queries = part.query, part.queries
     sources = schemas.source_names(table.schema)
     columns = []
     for name in schemas.score_names(table.schema):
@@ -148,21 +148,13 @@ def features(table: pa.Table) -> np.ndarray:
         if name in sources:
             score = np.where(part.valid(rank_column(name)), score, np.nan)
         known = ~np.isnan(score)
-        count = np.maximum(np.bincount(query[known], minlength=len(starts)), 1)
-        total = np.bincount(query[known], score[known], minlength=len(starts))
-        mean = (total / count)[query]
-        squares = np.bincount(query[known], (score - mean)[known] ** 2, minlength=len(starts))
-        spread = np.sqrt(squares / count)[query]
+        count, mean, spread = in_query.moments(query, score, known, queries)
         with np.errstate(invalid="ignore", divide="ignore"):
             z = np.where(spread > 0, (score - mean) / spread, 0.0)
         place = ranking.positions(query, score, part.docid, known)
-        quantile = 1 - place / (count[query] + 1)
-        lowest = np.full(len(starts), np.inf)
-        np.minimum.at(lowest, query[known], score[known])
-        floor = np.where(np.isfinite(lowest), lowest, 0.0)[query]
+        quantile = 1 - place / (count + 1)
         columns += [
-            # A source that did not retrieve a row would have scored it lower than all it did.
-            np.where(known, score, floor),
+            in_query.or_lowest(query, score, known, queries),
             np.where(known, z, 0.0),
             np.where(known, quantile, 0.0),
             known.astype(np.float64),
@@ -185,12 +177,10 @@ def likeness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     query = part.query
     values = [table.column(name).to_numpy().astype(np.float64) for name in names]
     told = ~np.isnan(np.column_stack(values)).any(axis=1)
-    count = np.maximum(np.bincount(query[told], minlength=part.queries), 1)
     columns = []
     for value in values:
-        mean = (np.bincount(query[told], value[told], minlength=len(count)) / count)[query]
+        _, mean, spread = in_query.moments(query, value, told, part.queries)
         gap = np.where(told, value - mean, 0.0)
-        spread = np.sqrt(np.bincount(query, gap**2, minlength=len(count)) / count)[query]
         columns += [
             np.where(told, value, 0.0),
             gap / np.where(spread > 0, spread, 1.0),
@@ -207,21 +197,11 @@ def rank_features(table: pa.Table) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def _seen(table: pa.Table) -> np.ndarray:
-    """Rows that every scorer saw."""
-    part, sources = Part(table), schemas.source_names(table.schema)
-    seen = np.ones(len(part), dtype=bool)
-    for name in schemas.score_names(table.schema):
-        if name not in sources and name not in LEARNED:
-            seen &= part.valid(score_column(name))
-    return seen
-
-
 def teachable(table: pa.Table) -> np.ndarray:
     """Rows whose presence does not depend on their label: see the module's text."""
     part = Part(table)
     query, positive, best = part.query, part.positive, part.best_rank
-    usable = _seen(table) & part.found
+    usable = part.seen & part.found
     deepest = np.zeros(part.queries, dtype=np.int64)
     np.maximum.at(deepest, query[usable & ~positive], best[usable & ~positive])
     return usable & (~positive | (best <= deepest[query]))

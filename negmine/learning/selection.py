@@ -36,6 +36,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from negmine.errors import UsageError
+from negmine.learning import in_query
 from negmine.learning.calibration import Bound, Threshold, needed, threshold
 from negmine.table import ranking
 from negmine.table.part import UNRANKED, Part
@@ -238,10 +239,9 @@ def _features(pool: Pool) -> np.ndarray:
     if score.min() >= 0 and score.max() <= 1:
         # The logit of a probability is what adds up.
         score = logit(np.clip(score, _NEAREST, 1 - _NEAREST))
-    count = np.maximum(np.bincount(pool.query), 1)
-    gap = score - (np.bincount(pool.query, score) / count)[pool.query]
-    spread = np.sqrt(np.bincount(pool.query, gap**2) / count)[pool.query]
-    return np.column_stack([score, gap / np.where(spread > 0, spread, 1.0)])
+    queries, whole = int(pool.query.max()) + 1, np.ones(len(score), dtype=bool)
+    _, mean, spread = in_query.moments(pool.query, score, whole, queries)
+    return np.column_stack([score, (score - mean) / np.where(spread > 0, spread, 1.0)])
 
 
 def _logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from negmine.table.names import rank_column, score_column
 from negmine.table.ranking import Codes, query_numbers
-from negmine.table.schemas import searched_names
+from negmine.table.schemas import scorer_names, searched_names
 
 #: Rank of a row that no source retrieved.
 UNRANKED = np.iinfo(np.int32).max
@@ -94,6 +94,14 @@ class Part:
     def found(self) -> np.ndarray:
         """True for rows that a source retrieved."""
         return self.best_rank < UNRANKED
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """True for rows that every scorer saw, bool [rows]."""
+        seen = np.ones(len(self), dtype=bool)
+        for name in scorer_names(self.table.schema):
+            seen &= self.valid(score_column(name))
+        return seen
 
     def valid(self, column: str) -> np.ndarray:
         """True for rows that have a value in a column, bool [rows]."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
-from negmine.table.names import NOT_SEARCHED, meta_column, rank_column, score_column
+from negmine.table.names import LEARNED, NOT_SEARCHED, meta_column, rank_column, score_column
 
 #: Version of everything below; an artifact of another version is refused.
 SCHEMA_VERSION = 2
@@ -100,6 +100,12 @@ def searched_names(schema: pa.Schema) -> list[str]:
     """The sources whose ranks are a search's; all of them where none is."""
     names = source_names(schema)
     return [name for name in names if name not in NOT_SEARCHED] or names
+
+
+def scorer_names(schema: pa.Schema) -> list[str]:
+    """Names of the scorers, in table order: scores of no source, and not learned by ``filter``."""
+    others = {*source_names(schema), *LEARNED}
+    return [name for name in score_names(schema) if name not in others]
 
 
 def pick_score(schema: pa.Schema, name: str | None, option: str) -> str:

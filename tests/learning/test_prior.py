@@ -49,8 +49,10 @@ def predicted(one: pa.Table) -> np.ndarray:
 
 def test_what_it_reads_is_counted_by_hand() -> None:
     one = table()
-    part, among = Part(one), prior.pool(one)
-    z, log_place = prior.in_query(part, [part.score("ce")], among)
+    part = Part(one)
+    among = prior.pool(part)
+    z = prior.z_scores(part, [part.score("ce")], among)
+    log_place = prior.log_places(part, [part.score("ce")], among)
     score, qids = one.column("score_ce").to_pylist(), one.column("qid").to_pylist()
     for row, (qid, value) in enumerate(zip(qids, score, strict=True)):
         mine = [score[r] for r in range(len(score)) if qids[r] == qid]
@@ -75,7 +77,7 @@ def test_labels_decide_nothing_but_how_high_the_known_ones_stand() -> None:
     one, other = table(positives=2), table(positives=2)
     label = np.roll(one.column("label").to_numpy(), 1)
     other = other.set_column(2, "label", pa.array(label))
-    np.testing.assert_array_equal(prior.features(one), prior.features(other))
+    np.testing.assert_array_equal(prior.features(Part(one)), prior.features(Part(other)))
     high, low = prior.anchor([one]), prior.anchor([other])
     assert high.z_positives > low.z_positives
     # Where the known ones are scattered, more of what lies between is taken for relevant.
