@@ -129,7 +129,9 @@ def _limit(folder: Path) -> float | None:
 
 # --- what this process takes ------------------------------------------------------------------
 
+#: What is taken now, and what was decided where nobody asked for a number.
 _taken: int | None = None
+_default: int | None = None
 
 
 def take(asked: int | None) -> Choice:
@@ -147,9 +149,6 @@ def take(asked: int | None) -> Choice:
     found = choose(None, look(), os.environ.get("OMP_NUM_THREADS"))
     _taken = _default = found.threads
     return found
-
-
-_default: int | None = None
 
 
 def threads() -> int | None:

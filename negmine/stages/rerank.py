@@ -162,7 +162,6 @@ def run(
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)
-    cores.take(params.threads)
     reset_peak_memory()
     with writer:
         scorers = scorers or _on_every_gpu(params, setup)
@@ -183,7 +182,8 @@ def run(
 
 
 def _on_every_gpu(params: RerankParams, setup: Setup) -> list[dict[str, Scorer]]:
-    """All scorers once for each GPU that they share; else once."""
+    """All scorers, which take the threads asked for, once for each GPU that they share."""
+    cores.take(params.threads)
     first = {name: setup.load(name, params) for name in setup.references}
     on = shared_gpus(params, first.values())
     others = [replace(params, device=device) for device in on[1:]]
