@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from negmine.params.option import DEVICE_HELP, MEMORY_HELP, TRUST_HELP, Device, opt
+from negmine.params.option import (
+    DEVICE_HELP,
+    MEMORY_HELP,
+    THREADS_HELP,
+    TRUST_HELP,
+    Device,
+    opt,
+)
+
+#: When the options of models are read.
+_BATCHER = "Only --batcher runs a model."
 
 
 @dataclass(frozen=True)
@@ -152,11 +162,14 @@ class ExportParams:
     seed: int = opt(42, "Seed of the batcher.", minimum=0)
     trust_remote_code: bool = opt(
         False,
-        TRUST_HELP,
+        f"{TRUST_HELP} {_BATCHER}",
         flags=("--trust-remote-code/--no-trust-remote-code",),
     )
-    device: Device = opt("auto", DEVICE_HELP, affects_output=False)
+    device: Device = opt("auto", f"{DEVICE_HELP} {_BATCHER}", affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
+    threads: int | None = opt(
+        None, f"{THREADS_HELP} {_BATCHER}", metavar="N", minimum=1, affects_output=False
+    )
     limit: int | None = opt(None, "Export only the first N queries.", metavar="N", minimum=1)
     allow_empty: bool = opt(
         False,

@@ -17,6 +17,7 @@ from negmine.params.per_model import recorded
 from negmine.params.values import per_name
 from negmine.sampling import batchers, orders
 from negmine.sampling.batchers import Items, Lists
+from negmine.stages import cores
 from negmine.stages.export.choices import Choices
 from negmine.table.ranking import group_starts
 
@@ -245,6 +246,7 @@ def _vectors(
         {role: role for role in known},
         "--query-prompt",
     )
+    cores.take(params.threads)
     encoder = load_query_encoder(
         artifact,
         name,

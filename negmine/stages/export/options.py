@@ -25,7 +25,7 @@ _OF_BEIR = frozenset(
 )
 #: Options that only batches read, and the batchers that read them; all of them where none is named.
 _BATCHING: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("batch_size", "batch_by", "group_by"), ()),
+    **dict.fromkeys(("batch_size", "batch_by", "group_by", "threads"), ()),
     **method.owners(orders.BATCHERS),
 }
 

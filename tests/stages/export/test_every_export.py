@@ -359,6 +359,7 @@ FLAGS: list[tuple[str, ...]] = [
     ("--device", "cpu"),
     ("--trust-remote-code",),
     ("--memory", "2GB"),
+    ("--threads", "2"),
     ("--limit", "5"),
     ("--allow-empty",),
     ("--force",),
@@ -403,7 +404,10 @@ def test_every_option_of_export_is_tried_here() -> None:
     assert set(RIGHT) == set(formats.FORMATS)
 
 
-BATCHING = ("--batch-size", "--batch-by", "--group-by", "--clusters", "--cluster-size", "--rounds")
+BATCHING = (
+    *("--batch-size", "--batch-by", "--group-by", "--clusters", "--cluster-size", "--rounds"),
+    "--threads",
+)
 #: Flags that no format sees: tried with a streamed, an ordered and a conversational one.
 OF_ALL = (
     *("--force", "--quiet", "--verbose", "--log-format", "--json", "--device", "--memory"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,10 +18,8 @@ from tests.conftest import Invoke, write_jsonl
 from tests.formats.conftest import make_ledger
 
 
-def manifest(out: Path) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = json.loads(
-        out.with_name(f"_{out.name}.manifest.json").read_text()
-    )
+def manifest(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(out.with_name(f"_{out.name}.manifest.json").read_text())
     return found
 
 
@@ -168,6 +167,25 @@ def test_a_batch_holds_one_data_set(
         positive = row["pos"][0] if name == "flagembedding" else row["positive"]
         kinds.setdefault(row["batch"], set()).add(of[positive])
     assert any(len(sets) > 1 for sets in kinds.values())
+
+
+@pytest.mark.real
+def test_the_batchers_encoder_takes_the_threads(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    import torch
+
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    arguments = ["export", work / "ledger", "--batcher", "ngame", "--batch-size", 3]
+    for threads in (1, 3):
+        out = tmp_path / f"{threads}.parquet"
+        done = invoke(*arguments, "--device", "cpu", "--threads", threads, "-o", out)
+        assert done.exit_code == 0, done.output
+        assert taken.pop() == threads
+        assert manifest(out)["run"]["threads"] == threads
+    assert manifest(tmp_path / "1.parquet")["fingerprint"] == manifest(out)["fingerprint"]
+    assert (tmp_path / "1.parquet").read_bytes() == out.read_bytes()
 
 
 @pytest.mark.real
