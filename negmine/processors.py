@@ -129,6 +129,8 @@ def _limit(folder: Path) -> float | None:
 
 # --- what this process takes ------------------------------------------------------------------
 
+#: What the user's environment says; afterwards it says what was taken.
+_OPENMP = os.environ.get("OMP_NUM_THREADS")
 #: What is taken now, and what was decided where nobody asked for a number.
 _taken: int | None = None
 _default: int | None = None
@@ -146,7 +148,7 @@ def take(asked: int | None) -> Choice:
     if _default is not None:
         _taken = _default
         return Choice(_default)
-    found = choose(None, look(), os.environ.get("OMP_NUM_THREADS"))
+    found = choose(None, look(), _OPENMP)
     _taken = _default = found.threads
     return found
 

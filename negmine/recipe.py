@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
-from negmine.inputs import beside, layouts
-from negmine.inputs.columns import shell_word
 from negmine.params import Params
 from negmine.params.values import build, entries, parted
 from negmine.stages.stage import STAGES
@@ -118,6 +116,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _no_recipe(path: Path) -> str | None:
     """What to do with data in the place of a recipe; None where it does not look like data."""
+    # The readers are forty modules, which a command without a recipe does not need.
+    from negmine.inputs import layouts
+    from negmine.inputs.columns import shell_word
+
     if not path.is_dir() and not layouts.is_data(path.name):
         return None
     return (
@@ -165,6 +167,8 @@ def _anchored(
         folder: the recipe's.
         elsewhere: takes up what is not there, but is in the current folder.
     """
+    from negmine.inputs import beside
+
     kinds = {field.name: field.metadata for field in dataclasses.fields(STAGES[stage].params)}
 
     def anchored(entry: str, is_path: bool) -> str:

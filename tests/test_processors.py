@@ -87,7 +87,7 @@ def test_the_least_quota_of_the_groups_of_version_1(tmp_path: Path) -> None:
 def test_the_first_decision_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processors, "_default", None)
     monkeypatch.setattr(processors, "_taken", None)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processors, "_OPENMP", None)
     monkeypatch.setattr(processors, "look", lambda: Machine(8, 8, None, 0.0))
     assert processors.take(None).threads == 8
     monkeypatch.setattr(processors, "look", lambda: Machine(8, 8, None, 8.0))

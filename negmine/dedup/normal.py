@@ -146,7 +146,7 @@ def _classify(data: np.ndarray, what: np.ndarray) -> None:
     three = ((first & 0x0F) << 12) | (tail[0] << 6) | tail[1]
     four = ((first & 0x07) << 18) | (tail[0] << 12) | (tail[1] << 6) | tail[2]
     character = np.where(first < 0xE0, two, np.where(first < 0xF0, three, four))
-    meaning = _classes()[character]
+    meaning = _classes(character)
     what[lead] = what[lead + 1] = meaning
     for ahead, least in ((2, 0xE0), (3, 0xF0)):
         longer = first >= least
@@ -175,13 +175,25 @@ def _ascii_tables() -> tuple[bytes, bytes]:
     return bytes(range(256)).lower(), _meanings(range(128)).tobytes() + bytes(128)
 
 
-@functools.cache
-def _classes() -> np.ndarray:
-    """What each character is, uint8 [0x110000]."""
-    found = np.full(_LAST, _SYMBOL, dtype=np.uint8)
-    for some in _ASSIGNED:
-        found[some.start : some.stop] = _meanings(some)
-    return found
+#: What each character is, uint8 [0x110000], where its block of 256 was looked up already.
+_CLASSES = np.full(_LAST, _SYMBOL, dtype=np.uint8)
+_LOOKED_UP = np.zeros(_LAST >> 8, dtype=bool)
+
+
+def _classes(characters: np.ndarray) -> np.ndarray:
+    """What each of some characters is, uint8 [n].
+
+    All that there are would take as long as some hundred texts; most texts are of a few blocks.
+    """
+    present = np.zeros(_LAST >> 8, dtype=bool)
+    present[characters >> 8] = True
+    for block in np.flatnonzero(present & ~_LOOKED_UP).tolist():
+        first = block << 8
+        if any(first in some for some in _ASSIGNED):
+            _CLASSES[first : first + 256] = _meanings(range(first, first + 256))
+        # Only now: another thread may ask for the same block.
+        _LOOKED_UP[block] = True
+    return _CLASSES[characters]
 
 
 def _meanings(characters: range) -> np.ndarray:
@@ -201,7 +213,8 @@ def _meanings(characters: range) -> np.ndarray:
 
     for ranges, unspaced in ((_WIDE_RANGES, _WIDE), (_NARROW_RANGES, _NARROW)):
         for first, last in ranges:
-            name(range(first, last + 1), unspaced, only=_LETTER)
+            within = range(max(first, characters.start), min(last + 1, characters.stop))
+            name(within, unspaced, only=_LETTER)
     named = ((_SYMBOLS, _SYMBOL), (_QUOTES, _QUOTE), (_HYPHENS, _HYPHEN), (_BRACKETS, _BRACKET))
     for signs, meaning in (*named, ("!", _BANG), (":", _COLON)):
         name(map(ord, signs), meaning)

@@ -32,7 +32,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from negmine.errors import UsageError
@@ -246,6 +245,9 @@ def _features(pool: Pool) -> np.ndarray:
 
 def _logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Intercept and weights of a ridge-penalised logistic regression, float64 [1 + columns]."""
+    # A third of a second to import, and only --bias-from asks for it.
+    from scipy.optimize import minimize
+
     rows = np.column_stack([np.ones(len(x)), x])
     penalty = np.concatenate(([0.0], np.full(x.shape[1], _RIDGE)))
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from negmine import log, processors
 
 
 def take(asked: int | None) -> None:
-    """Take ``--threads``, or the cores that may be used, for all that this process computes.
+    """Take ``--threads``, or what may be used, for all that this process computes.
 
-    Libraries are told here, FAISS among them though nothing may need it: loaded later, it would
-    take what the machine has. Models are told when they are loaded, so this comes before.
+    Libraries that are loaded already are told here, those that come later read the environment;
+    models get the number when they are loaded.
     """
-    import faiss
     from threadpoolctl import threadpool_limits
 
     found = processors.take(asked)
     if found.hint is not None:
         log.event(found.hint, threads=found.threads)
+    os.environ["OMP_NUM_THREADS"] = str(found.threads)
     threadpool_limits(limits=found.threads)
-    faiss.omp_set_num_threads(found.threads)
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(found.threads)

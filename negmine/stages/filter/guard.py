@@ -20,8 +20,6 @@ from negmine.dedup import copies, minhash
 from negmine.dedup.normal import normalise
 from negmine.dedup.signatures import Signatures, outdated
 from negmine.errors import MissingInputError, UsageError
-from negmine.inputs import Columns, Problems, input_file, read_qrels
-from negmine.inputs.specs import opened
 from negmine.params.filter import FilterParams
 from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sources.vectors import pair_cosines
@@ -457,6 +455,10 @@ def excluded_file(path: str) -> Path:
     Raises:
         MissingInputError: there is none.
     """
+    # The readers are forty modules, and only --exclude asks for one.
+    from negmine.inputs import input_file
+    from negmine.inputs.specs import opened
+
     place, selection = opened(path)
     if selection is not None or place.is_dir():
         return input_file(path, "qrels")
@@ -478,6 +480,8 @@ def _listed(path: str) -> pa.Array:
             return pa.array([docid for docid in ids if docid], pa.string())
     except UnicodeDecodeError:
         pass
+    from negmine.inputs import Columns, Problems, read_qrels
+
     # Their documents are all that counts, so no column beside them can matter.
     columns = Columns(strict=False)
     found = [batch.column("docid") for batch in read_qrels(path, columns, Problems("fail"))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -514,3 +516,27 @@ def test_enterprise_rule_by_hand() -> None:
     left, right = np.array([1, 2, 3]), np.array([0, 0, 0])
     found = guard._not_closer(part, asked, left, right, np.array([0.5, 0.8, 0.1]))
     assert found.tolist() == [False, False, True, True]
+
+
+def test_a_command_imports_what_it_is_asked_for(tmp_path: Path) -> None:
+    """An import is paid for by every run, and nobody sees which."""
+    make_scored(tmp_path / "in", collection(4, 1))
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d", "text": "a word"}\n')
+    commands = {
+        "filter": ["filter", str(tmp_path / "in" / "scored")],
+        "index": ["index", "--corpus", str(tmp_path / "corpus.jsonl"), "--no-bm25"],
+    }
+    never = {"torch", "faiss", "jnius", "sklearn", "scipy.optimize", "sentence_transformers"}
+    for name, command in commands.items():
+        out = ["-o", str(tmp_path / name)]
+        ended = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "negmine", *command, *out],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+        assert f"negmine.stages.{name}.run" in imported
+        assert imported & never == set(), name
+        # The readers of users' files are forty modules.
+        assert ("negmine.inputs.jsonl" in imported) == (name == "index")
