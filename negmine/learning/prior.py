@@ -84,7 +84,7 @@ class Prior:
     def predict(self, table: pa.Table) -> pa.Array:
         """``p_prior`` of each row, float32; null where a scorer did not see the row."""
         part = Part(table)
-        model = model_of(part)
+        model = model_of(table.schema)
         x = np.column_stack([features(part), np.full(len(part), self.z_positives)])
         found = expit(x @ self.fitted.weights[model] + self.fitted.bias[model])
         return pa.array(found.astype(np.float32), mask=~part.seen)
@@ -146,9 +146,25 @@ def stand(tables: Iterable[pa.Table]) -> tuple[float, int]:
     return total / max(1, count), count
 
 
-def model_of(part: Part) -> str:
+def model_of(schema: pa.Schema) -> str:
     """Which of the two models reads a table."""
-    return "scored" if schemas.scorer_names(part.table.schema) else "searched"
+    return "scored" if schemas.scorer_names(schema) else "searched"
+
+
+def reads(schema: pa.Schema) -> dict[str, list[str]]:
+    """The scorers and the sources of a table that the model reads, for the manifest."""
+    return {"scorers": schemas.scorer_names(schema), "sources": schemas.searched_names(schema)}
+
+
+def told(facts: Mapping[str, Any]) -> str:
+    """What was read and measured of a table, in one sentence."""
+    read = [*facts["scorers"], *facts["sources"]]
+    alone = "" if facts["scorers"] else " (no scorer: by retrieval alone)"
+    return (
+        f"{NAME} reads {', '.join(read)}{alone}; the known positives that a source found "
+        f"({facts['positives']:,}) stand {facts['z_positives']:.2f} standard deviations above the "
+        "mean of their query's candidates"
+    )
 
 
 def pool(part: Part) -> np.ndarray:
@@ -208,7 +224,7 @@ def features(part: Part) -> np.ndarray:
     """What the model reads of each row, all but the last feature, float64 [rows, features]."""
     among, sources = pool(part), source_scores(part)
     z_sources = z_scores(part, sources, among)
-    if model_of(part) == "searched":
+    if model_of(part.table.schema) == "searched":
         return np.column_stack([z_sources, log_places(part, sources, among)])
     scorers = [part.score(name) for name in schemas.scorer_names(part.table.schema)]
     return np.column_stack(

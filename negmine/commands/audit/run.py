@@ -72,7 +72,7 @@ def run(
     )
     teacher = _checked_teacher(source, audit)
     settings = settings_of(params, audit.sweep, source)
-    plan = _plan(params, audit, source)
+    plan = _plan(params, audit, source, settings)
     as_file = out.suffix == ".json"
     writer = (
         artifacts.begin_file(out, plan, replacing=replacing)
@@ -102,14 +102,21 @@ def run(
     return Outcome(out, counts, warnings=warnings)
 
 
-def _plan(params: FilterParams, audit: AuditParams, source: Artifact) -> Plan:
+def _plan(
+    params: FilterParams, audit: AuditParams, source: Artifact, settings: Sequence[Setting]
+) -> Plan:
+    fitted = {
+        identity
+        for one in settings
+        for identity in filtering.fitted_beforehand(one.params).values()
+    }
     return Plan(
         "audit",
         VERSION,
         {
             "filter": output_affecting(params),
             "audit": output_affecting(audit),
-            "code": [rules.VERSION, filtering.VERSION, *rules.identities(params)],
+            "code": [rules.VERSION, filtering.VERSION, *rules.identities(params), *sorted(fitted)],
         },
         artifacts={"scored": source},
         files=_files(params),
@@ -155,6 +162,7 @@ def measure(
                 rows.append({**row, "error": str(tally)})
             else:
                 rows.append({**row, **tally.result()})
+    warnings += _not_found(rows)
     several = int((positives > audit.keep).sum())
     report = {
         "scored": str(source.path),
@@ -173,6 +181,22 @@ def measure(
         "rows": rows,
     }
     return report, warnings
+
+
+def _not_found(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The warning on ways of hiding under which there was nothing to be taken by mistake."""
+    pools: dict[str, int] = {}
+    for row in rows:
+        if "pool" in row:
+            pools[row["hidden"]] = pools.get(row["hidden"], 0) + row["pool"]
+    names = [name for name, pool in pools.items() if not pool]
+    if not names:
+        return []
+    return [
+        f"no source found a hidden positive ({', '.join(names)}), so none could be chosen: a "
+        "contamination of 0% says nothing there. Check that the judgements belong to these "
+        "candidates, or retrieve deeper (-k)"
+    ]
 
 
 def _schemes(

@@ -1,7 +1,8 @@
 """Which rule a first recipe has: what ``docs/denoising.md`` recommends (``configs/default.toml``).
 
 It is one for all: ``p_prior`` was fitted to judged collections and takes of the user's own labels
-only where they stand on average, so it asks for no number of them and holds whichever are missing.
+only where they stand on average, so it asks for no number of them (``filter`` says where that is of
+fewer than ten) and holds whichever are missing.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def recommended(counted: Counted | None, models: Models) -> Rule:
         )
     return Rule(
         "p_prior",
-        f"{told}: this rule holds from one on, and whichever are missing",
+        f"{told}: this rule asks for no number of them, and it hardly matters which are missing",
         (
             'by = "p_prior"  # how probable relevance is: by a model of judged collections',
             f"max-score = {MAX_SCORE:g}  # drop what is more probable; less is cleaner, and easier",

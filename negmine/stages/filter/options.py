@@ -90,7 +90,7 @@ def resolve(
             rank_by = sample_by
     unscored = tuple(name for name in missing if name in (by, sample_by))
     columns = Columns(by, sample_by, rank_by, unscored)
-    if params.similar_to_positives and not wants_relevance(params, columns):
+    if params.similar_to_positives and not wants_relevance(params):
         raise UsageError(
             "--similar-to-positives is read by p_relevant alone, which nothing here asks for",
             hint="Add --by p_relevant.",
@@ -179,19 +179,21 @@ def _bias_from(params: FilterParams, schema: pa.Schema) -> tuple[str, ...]:
     return tuple(names)
 
 
-def wants_relevance(params: FilterParams, columns: Columns) -> bool:
-    """Whether any column that is read is learned from the user's labels."""
+def wants_relevance(params: FilterParams) -> bool:
+    """Whether any score that is read is learned from the user's labels."""
     weight = weights.weight(params.weight)
-    return P_RELEVANT in _read(params, columns) or (weight is not None and weight.relevance)
+    return P_RELEVANT in _named(params) or (weight is not None and weight.relevance)
 
 
-def wants_prior(params: FilterParams, columns: Columns) -> bool:
-    """Whether any column that is read is the probability by other collections."""
-    return P_PRIOR in _read(params, columns)
+def wants_prior(params: FilterParams) -> bool:
+    """Whether any score that is read is the probability by other collections."""
+    return P_PRIOR in _named(params)
 
 
-def _read(params: FilterParams, columns: Columns) -> tuple[str | None, ...]:
-    return columns.by, columns.sample_by, params.guide, params.weight_by, params.weight_student
+def _named(params: FilterParams) -> set[str]:
+    """The scores that the options name; what is learned here is read only where it is named."""
+    named = (params.by, params.sample_by, params.guide, params.weight_by, params.weight_student)
+    return {name.removeprefix(score_column("")) for name in named if name is not None}
 
 
 def optional_columns(params: FilterParams) -> list[str]:

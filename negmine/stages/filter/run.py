@@ -94,7 +94,9 @@ def run(
         if fit.relevance is not None:
             extra[P_RELEVANT] = dict(fit.relevance.facts)
         if fit.prior is not None:
-            extra[P_PRIOR] = dict(fit.prior.facts)
+            extra[P_PRIOR] = {**fit.prior.facts, **prior.reads(setup.source.schema())}
+            if fit.prior.facts["positives"]:
+                log.event(prior.told(extra[P_PRIOR]), **extra[P_PRIOR])
         writer.commit(counts, warnings=warnings, ceiling=budget.ceiling, **extra)
     for warning in warnings:
         log.event(warning, level=30)
@@ -129,7 +131,7 @@ def judge_all(
     total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
     fit = _fit(params, source, guard, columns)
-    ledger_schema = _ledger_schema(source.schema(), params, columns)
+    ledger_schema = _ledger_schema(source.schema(), params)
     number = {name: place for place, name in enumerate(source.parts, 1)}
 
     def made(_: None, name: str, read: tuple[pa.Table, Flags]) -> _Judged:
@@ -190,13 +192,13 @@ def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Column
                 bar.update(table.num_rows)
 
     relevance = None
-    if wants_relevance(params, columns):
+    if wants_relevance(params):
         from negmine.learning.relevance import learn
 
         with log.waiting("fitting p_relevant"):
             relevance = learn(plain(), total, params.seed)
     known = None
-    if wants_prior(params, columns):
+    if wants_prior(params):
         with log.waiting("measuring where the known positives stand"):
             known = prior.anchor(plain())
 
@@ -269,9 +271,9 @@ def _read(
 # --- what the ledger holds --------------------------------------------------------------------
 
 
-def _ledger_schema(schema: pa.Schema, params: FilterParams, columns: Columns) -> pa.Schema:
+def _ledger_schema(schema: pa.Schema, params: FilterParams) -> pa.Schema:
     wanted = {P_RELEVANT: wants_relevance, P_PRIOR: wants_prior}
-    learned = [name for name, wants in wanted.items() if wants(params, columns)]
+    learned = [name for name, wants in wanted.items() if wants(params)]
     schema = schemas.with_scores(schema, learned)
     return schemas.with_ledger(schema, optional_columns(params))
 

@@ -50,6 +50,11 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
     return Setup(params, columns, source)
 
 
+def fitted_beforehand(params: FilterParams) -> dict[str, str]:
+    """What stands in a fingerprint for models that are read and not learned from the table."""
+    return {"prior": prior.shipped().identity} if wants_prior(params) else {}
+
+
 def plan(setup: Setup, out: Path) -> Plan:
     """What the ledger at ``out`` is made from."""
     params = setup.params
@@ -64,7 +69,7 @@ def plan(setup: Setup, out: Path) -> Plan:
             **output_affecting(params),
             **rank_only.fingerprint(asdict(setup.columns)),
             "rules": rules.VERSION,
-            **({"prior": prior.shipped().identity} if wants_prior(params, setup.columns) else {}),
+            **fitted_beforehand(params),
             **({"plugins": rules.identities(params)} if params.rule else {}),
         },
         artifacts={"scored": setup.source.artifact},
