@@ -220,7 +220,7 @@ def judge(
     """
     if fit is None:
         fit = rules.fit(lambda: [table], params, columns.by)
-    decided = decide(with_relevance(table, fit), params, columns, fit, flags)
+    decided = decide(with_learned(table, fit), params, columns, fit, flags)
     table, view, reason, names = decided.table, decided.view, decided.reason, decided.names
     place = decided.place
     if params.max_reuse is not None and fit.reuse is not None:
@@ -363,7 +363,7 @@ def _stats(
     return stats | short_queries.count(view.query, reason, names, known, chosen_per_query, asked)
 
 
-def with_relevance(table: pa.Table, fit: Fit) -> pa.Table:
+def with_learned(table: pa.Table, fit: Fit) -> pa.Table:
     """The part with the learned scores, where any were learned."""
     for name, model in ((P_RELEVANT, fit.relevance), (P_PRIOR, fit.prior)):
         column = score_column(name)

@@ -28,7 +28,7 @@ from negmine.stages.filter.deciding import (
     decide,
     judge,
     label_pseudo,
-    with_relevance,
+    with_learned,
 )
 from negmine.stages.filter.guard import Guard
 from negmine.stages.filter.options import Columns, optional_columns, wants_prior, wants_relevance
@@ -204,7 +204,7 @@ def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Column
 
     def tables() -> Iterator[pa.Table]:
         for table in plain():
-            yield with_relevance(table, Fit(relevance=relevance, prior=known))
+            yield with_learned(table, Fit(relevance=relevance, prior=known))
 
     with log.waiting("fitting the limits"):
         fitted = rules.fit(tables, params, columns.by)
@@ -245,7 +245,7 @@ def _flagged(
 
     def learned() -> Iterator[joins.NamedTable]:
         for name, part in _read(params, source, names, guard.at_once):
-            yield name, with_relevance(part, fit)
+            yield name, with_learned(part, fit)
 
     def label(table: pa.Table, barred: np.ndarray) -> pa.Table:
         return label_pseudo(table, params, columns, barred)[0]
