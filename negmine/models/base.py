@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from negmine import processors
 from negmine.errors import UsageError
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
@@ -18,34 +17,6 @@ from negmine.models.tokens import Ints
 
 Activation = Literal["auto", "none", "sigmoid"]
 Scores = npt.NDArray[np.float32]
-
-
-class Options(Protocol):
-    """The options of a stage that runs models."""
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens of a text or pair."""
-
-    @property
-    def batch_size(self) -> int:
-        """Most rows in a batch."""
-
-    @property
-    def device(self) -> str:
-        """Where models run."""
-
-    @property
-    def dtype(self) -> str:
-        """Their number format."""
-
-    @property
-    def runtime(self) -> str:
-        """What runs a PyTorch model."""
-
-    @property
-    def trust_remote_code(self) -> bool:
-        """Whether a model's own code may run."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +40,6 @@ class Settings:
     runtime: str = "auto"
     threads: int | None = None
     trust_remote_code: bool = False
-
-    @classmethod
-    def of(cls, params: Options, **own: Any) -> Self:
-        """What a stage's options say, and what is this model's ``own`` among its settings."""
-        return cls(
-            max_length=params.max_length,
-            batch_size=params.batch_size,
-            device=params.device,
-            threads=processors.threads(),
-            dtype=params.dtype,
-            runtime=params.runtime,
-            trust_remote_code=params.trust_remote_code,
-            **own,
-        )
 
 
 @dataclass(frozen=True)

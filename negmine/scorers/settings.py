@@ -11,8 +11,8 @@ from negmine.scorers.base import Prompts
 
 def encoder_settings(params: RerankParams, name: str, prompts: Prompts) -> EncoderSettings:
     """How the bi-encoder ``name`` is run."""
-    return EncoderSettings.of(
-        model_options(params, name),
+    return EncoderSettings(
+        **model_options(params, name),
         query_prompt=prompts.query,
         doc_prompt=prompts.document,
         pooling=of_model(params.pooling, name),
@@ -22,6 +22,6 @@ def encoder_settings(params: RerankParams, name: str, prompts: Prompts) -> Encod
 
 def cross_encoder_settings(params: RerankParams, name: str) -> CrossEncoderSettings:
     """How the cross-encoder ``name`` is run."""
-    return CrossEncoderSettings.of(
-        model_options(params, name), activation=of_model(params.activation, name)
+    return CrossEncoderSettings(
+        **model_options(params, name), activation=of_model(params.activation, name)
     )

@@ -73,8 +73,8 @@ def _children(params: IndexParams) -> Sequence[Child]:
 def _vectors_child(
     params: IndexParams, name: str, reference: ModelRef, prompt: str | None
 ) -> Child:
-    settings = EncoderSettings.of(
-        model_options(params, name),
+    settings = EncoderSettings(
+        **model_options(params, name),
         doc_prompt=prompt,
         pooling=of_model(params.pooling, name),
         truncate_dim=of_model(params.truncate_dim, name),
