@@ -123,10 +123,14 @@ def _qrels(evaluation: Evaluation) -> Iterator[pa.Table]:
         rows = asked.rows.filter(pa.array(asked.known))
         for name in ("qid", "docid"):
             _check_ids(rows, name)
-        grades = pc.fill_null(rows.column("grade"), 1.0).to_pylist()
-        shown = [str(int(grade)) if grade.is_integer() else repr(grade) for grade in grades]
-        columns = [rows.column("qid"), rows.column("docid"), pa.array(shown, pa.string())]
-        yield pa.table(columns, schema=_QRELS)
+        grades = pc.fill_null(rows.column("grade"), 1.0).combine_chunks().dictionary_encode()
+        # There are few different ones.
+        shown = [
+            str(int(grade)) if grade.is_integer() else repr(grade)
+            for grade in grades.dictionary.to_pylist()
+        ]
+        told = pa.array(shown, pa.string()).take(grades.indices)
+        yield pa.table([rows.column("qid"), rows.column("docid"), told], schema=_QRELS)
 
 
 def _check_ids(rows: pa.Table, name: str) -> None:
