@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from negmine import control_groups
 from negmine.errors import UsageError
 
 MIB = 1 << 20
@@ -154,6 +155,13 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+#: Files of a control group, of version 2 and of version 1.
+_LIMIT_AND_USE = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
 def available(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that this process could still take: the machine's, or its control groups' if less.
 
@@ -162,29 +170,11 @@ def available(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"))
         groups: where it tells about control groups.
     """
     found = [_free(proc / "meminfo")]
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        # Version 2 has one tree without controllers' names, version 1 a tree for each.
-        if not controllers:
-            root, names = groups, ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            root, names = (
-                groups / "memory",
-                ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-            )
-        else:
-            continue
-        folder = root / path.strip("/")
-        for place in (folder, *folder.parents):
+    for place in control_groups.folders("memory", proc, groups):
+        for names in _LIMIT_AND_USE:
             limit, used = (_number(place / name) for name in names)
             if limit is not None and used is not None:
                 found.append(max(0, limit - used))
-            if place == root:
-                break
     return min(found)
 
 

@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from negmine import control_groups
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -74,9 +76,14 @@ def look(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> M
         proc: where the kernel tells about the machine and this process.
         groups: where it tells about control groups.
     """
-    cores = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    return Machine(cores, allowed, quota(proc, groups), busy(proc))
+    return Machine(os.cpu_count() or 1, allowed(), quota(proc, groups), busy(proc))
+
+
+def allowed() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def busy(proc: Path) -> float:
@@ -94,24 +101,8 @@ def busy(proc: Path) -> float:
 
 def quota(proc: Path, groups: Path) -> float | None:
     """The least quota of this process's control groups, in cores; None where there is none."""
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        # Version 2 has one tree without controllers' names, version 1 a tree for each.
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = groups / "cpu" if controllers else groups
-        folder = root / path.strip("/")
-        for place in (folder, *folder.parents):
-            if (limit := _limit(place)) is not None:
-                found.append(limit)
-            if place == root:
-                break
-    return min(found, default=None)
+    limits = map(_limit, control_groups.folders("cpu", proc, groups))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _limit(folder: Path) -> float | None:

@@ -16,7 +16,7 @@ HEAVY = {"torch", "faiss", "jnius", "transformers", "sentence_transformers", "on
 #: The floors of the house, from the ground up: a room imports from floors below its own. Rooms of
 #: one floor do not know each other.
 FLOORS = (
-    {"errors"},
+    {"control_groups", "errors"},
     {"engine", "log", "memory", "plugins", "processors"},
     {"interrupts"},
     {"table"},

@@ -10,7 +10,7 @@ import shutil
 from contextlib import suppress
 from typing import Any
 
-from negmine import __version__, plugins
+from negmine import __version__, plugins, processors
 from negmine.errors import NegmineError
 
 #: Package -> what it is needed for.
@@ -55,9 +55,7 @@ def examine() -> tuple[dict[str, Any], list[str]]:
         "negmine": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": processors.allowed(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "free_disk_bytes": shutil.disk_usage(".").free,
         "packages": packages,

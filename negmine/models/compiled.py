@@ -11,7 +11,6 @@ place; a model that cannot be traced, or comes out different, stays with PyTorch
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from negmine import log
+from negmine import log, processors
 from negmine.errors import MissingDependencyError, UsageError
 from negmine.models.devices import Placement, openvino_installed
 
@@ -187,7 +186,7 @@ def _request(
         {
             "INFERENCE_PRECISION_HINT": _PRECISION[dtype],
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads or len(os.sched_getaffinity(0)),
+            "INFERENCE_NUM_THREADS": threads or processors.allowed(),
         },
     )
     return compiled.create_infer_request(), inputs

@@ -10,7 +10,6 @@ SciFact), and a row's output is a function of that row alone.
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from negmine import processors
 from negmine.errors import InvalidDataError, MissingDependencyError, UsageError, exhausted
 from negmine.models.batching import token_budget
 from negmine.models.devices import Placement, choose
@@ -105,7 +105,7 @@ def open_graph(file: Path, device: str, dtype: str, threads: int | None) -> Grap
         ) from error
     placement = choose(device, dtype, backend="onnx")
     row_by_row = _contains(file, b"DynamicQuantize")
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or processors.allowed()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1 if row_by_row else threads

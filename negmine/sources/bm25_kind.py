@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -103,7 +102,7 @@ def _built(made: Made, corpus: Documents, language: str, folder: Path) -> dict[s
             "indexed": bm25.build(
                 batches(),
                 folder,
-                threads=processors.threads() or os.cpu_count() or 1,
+                threads=processors.threads() or processors.allowed(),
                 memory_bytes=made.budget.heap,
                 language=language,
             )
@@ -133,7 +132,7 @@ def open_bm25(artifact: Artifact, opening: Opening) -> Source:
         artifact.file(_LUCENE),
         k1=opening.params.k1,
         b=opening.params.b,
-        threads=processors.threads() or os.cpu_count() or 1,
+        threads=processors.threads() or processors.allowed(),
         memory_bytes=opening.budget.heap,
         language=language,
     )

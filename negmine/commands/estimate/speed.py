@@ -7,14 +7,13 @@ the run are known beforehand: they are cut by length, and the lengths are sample
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from negmine import memory
+from negmine import memory, processors
 from negmine.models.batching import length_batches
 
 #: Where in the sorted lengths a batch is timed.
@@ -99,7 +98,7 @@ def measure(
     order = np.argsort(lengths, kind="stable")
     # A model that takes row by row runs rows side by side: one alone would show one core's speed.
     alone = batch_size == 1
-    cores = len(os.sched_getaffinity(0)) if alone else 1
+    cores = (processors.threads() or processors.allowed()) if alone else 1
     together = _ROWS_PER_CORE * cores if alone else 1
     # The first call prepares things, and is part of no batch's time.
     run(order[: min(2, len(order))])

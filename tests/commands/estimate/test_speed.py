@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from negmine import processors
 from negmine.commands.estimate import speed
 from negmine.models.batching import length_batches
 
@@ -72,10 +73,10 @@ def test_the_smallest_batches_do_not_stand_for_the_whole_ones(
 def test_rows_that_run_side_by_side_are_timed_so(
     monkeypatch: pytest.MonkeyPatch, cores: int, seconds: float
 ) -> None:
-    """One row at a time, on as many cores, each of which gets as many rows."""
+    """One row at a time, in the threads that were taken, each of which gets as many rows."""
     clock = Clock()
     monkeypatch.setattr(speed, "time", clock)
-    monkeypatch.setattr(speed.os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(processors, "threads", lambda: cores)
     lengths = np.full(300, 100, dtype=np.int64)
     sizes = []
 
