@@ -126,7 +126,7 @@ def test_models_take_the_threads_and_tell_a_busy_machine(
     outs = {"index": "index", "retrieve": "candidates", "rerank": "scored"}
     pools = record_pools(monkeypatch)
     monkeypatch.setattr(processors, "look", lambda: Machine(2, 2, None, 4.0))
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processors, "_OPENMP", None)
     for stage, arguments in stages.items():
         for threads in ("1", "3"):
             # As in a process of its own.
