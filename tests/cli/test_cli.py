@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from negmine.cli import app
 from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Plan
 from tests.conftest import Invoke, run_cli, write_jsonl
@@ -396,3 +401,39 @@ def test_version(invoke: Invoke) -> None:
     from negmine import __version__
 
     assert invoke("--version").stdout == f"negmine {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "--help", "-h", "--version", "filter --help", "run -h", "fliter", "-- filter"]
+)
+def test_the_way_in_says_what_the_whole_app_says(arguments: str) -> None:
+    """For one command the options of the others are not read, for the root's help none."""
+    given = arguments.split()
+    code = "import sys; sys.argv[0] = 'negmine'; from negmine.cli import main; main()"
+    wide = {"COLUMNS": "100"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *given],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **wide},
+    )
+    whole = CliRunner().invoke(app, given, prog_name="negmine", env=wide)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        whole.exit_code,
+        whole.stdout,
+        whole.stderr,
+    )
+
+
+def test_the_way_in_completes_for_a_shell() -> None:
+    asked = {"_NEGMINE_COMPLETE": "complete_bash", "COMP_WORDS": "negmine fil", "COMP_CWORD": "1"}
+    code = "import sys; sys.argv[0] = 'negmine'; from negmine.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **asked},
+    )
+    assert ended.stdout.split() == ["filter"]
