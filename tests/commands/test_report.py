@@ -681,6 +681,11 @@ def test_what_was_not_audited_is_estimated_by_what_was_learned(
     assert f"Likely false: {least} {rate:.1f}% of the negatives (estimated); short: " in told
     assert f"the mean {by} of {len(values)} chosen negatives" in told
     assert "To measure it: negmine audit " in told
+    learned = json.loads((ledger / "_manifest.json").read_text()).get("p_prior")
+    if learned is not None:
+        assert "which is how probably each is relevant" in told
+        assert f"model p_prior fitted to {', '.join(learned['fitted_to'])}" in told
+        assert f"prior {learned['identity']}" not in told.replace("p_prior", "")
 
 
 def test_the_verdict_passes_on_what_filter_advised(tmp_path: Path, invoke: Invoke) -> None:

@@ -23,7 +23,7 @@ from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
 #: Raised when the page of the same ledger changes.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from negmine.learning import assumption
 from negmine.stages.stage import STAGES
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
+from negmine.table.names import P_PRIOR
 
 #: Most letters of a text in an example, and in a list.
 TEXT, SNIPPET = 900, 160
@@ -60,7 +61,7 @@ _KINDS = {
     ),
 }
 #: Parameters that are no settings, or are told as models.
-_NO_SETTINGS = ("rules", "side", "column", "encoder", "scorer")
+_NO_SETTINGS = ("rules", "prior", "side", "column", "encoder", "scorer")
 
 
 @dataclass(frozen=True)
@@ -404,6 +405,10 @@ def _lineage(ledger: Artifact) -> list[Made]:
             (name, str(model.get("model", "")), str(model.get("revision", "")))
             for name, model in manifest.get("models", {}).items()
         ]
+        if (prior := manifest.get(P_PRIOR)) is not None:
+            models.append(
+                (P_PRIOR, f"fitted to {', '.join(prior['fitted_to'])}", prior["identity"])
+            )
         inputs = [
             (role, *_told(record))
             for role, record in manifest["inputs"].items()

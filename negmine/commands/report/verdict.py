@@ -122,12 +122,14 @@ def _estimated(facts: Facts) -> _False:
         (
             P_PRIOR,
             "about",
-            "fitted to other, judged collections: how well it fits this one only an audit tells",
+            "which is how probably each is relevant by a model of other, judged collections: how "
+            "well it fits this one only an audit tells",
         ),
         (
             P_RELEVANT,
             "at least about",
-            "learned from the labels: positives that nobody labelled come on top",
+            "which is how probably each is labelled by a model of these labels: positives that "
+            "nobody labelled come on top",
         ),
     ):
         total, count = facts.learned.get(name, (0.0, 0))
