@@ -23,7 +23,8 @@ GROUPS: dict[Kind, str] = {
     "source": "negmine.sources",
 }
 #: How a scorer or a source that comes from a plug-in is written.
-PREFIX = "plugin:"
+SCHEME = "plugin"
+PREFIX = f"{SCHEME}:"
 
 
 @dataclass(frozen=True)

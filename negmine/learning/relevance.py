@@ -36,7 +36,6 @@ from negmine.table import draws, ranking, schemas
 from negmine.table.names import (
     LEARNED,
     LIKENESS,
-    NOT_SEARCHED,
     P_RELEVANT,
     rank_column,
 )
@@ -139,10 +138,11 @@ def features(table: pa.Table) -> np.ndarray:
     part = Part(table)
     query, queries = part.query, part.queries
     sources = schemas.source_names(table.schema)
+    known_already = schemas.not_searched_names(table.schema)
     columns = []
     for name in schemas.score_names(table.schema):
-        # What is known of a row already would give its label away.
-        if name in LEARNED or name in NOT_SEARCHED:
+        # What is known of a row already, or of the positives, would give its label away.
+        if name in LEARNED or name in known_already:
             continue
         score = part.score(name)
         if name in sources:

@@ -33,6 +33,7 @@ class RetrieveParams:
         "keep_unlabelled": "Judgements",
         "batch_size": "Running",
         "ann": "Search",
+        "seed": "Search",
         "limit": "Inputs",
     }
 
@@ -60,8 +61,9 @@ class RetrieveParams:
     source: tuple[str, ...] = opt(
         (),
         "Where candidates come from: bm25 or an encoder's NAME (repeatable); default: all that "
-        "the index has. NAME=plugin:SOURCE is another package's (entry point negmine.sources).",
-        metavar="NAME",
+        "the index has. NAME=KIND:... brings another kind of source along (docs/sources.md): "
+        "NAME=plugin:SOURCE is another package's (entry point negmine.sources).",
+        metavar="NAME[=KIND:...]",
     )
     run: tuple[str, ...] = opt(
         (),
@@ -148,6 +150,7 @@ class RetrieveParams:
         "nprobe=32 or efSearch=128, instead of exactly; the recall on a sample is told.",
         metavar="SETTINGS",
     )
+    seed: int = opt(42, "Seed of what sources draw at random.", minimum=0, later=True)
     limit: int | None = opt(
         None, "Mine only the first N queries that can be mined.", metavar="N", minimum=1
     )

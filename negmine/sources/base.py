@@ -111,8 +111,10 @@ class Capabilities:
     """What is to be known of a source before it is asked.
 
     Attributes:
-        searches: its ranks are a ranking of the corpus; false where it only knows pairs that
-            somebody made or judged.
+        searches: its ranks are a ranking of the corpus for the query; false where it only knows
+            pairs that somebody made or judged, or where it asks something else than the query (a
+            positive's neighbours, a metadata field, chance). Where it is false its places count for
+            nothing but what names them, and neither do its scores for what is learned.
         answers_all: its hits are not to be cut at k.
         vectors: it compares stored vectors of documents.
     """

@@ -305,6 +305,7 @@ def _choose(
             child,
             beside={ANN_PLACE.role(name): approximate[name]} if name in approximate else {},
             needs=partial(_needs, child, name, approximate.get(name), params.ann),
+            lists=name in approximate,
         )
         for name, child in children.items()
     ]

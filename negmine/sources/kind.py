@@ -62,8 +62,10 @@ class SourceRef:
         artifact: its own in the index.
         beside: what else of the index it reads, by role.
         files: users' files by role, each as (layout, path).
+        spec: what is written of it beside its name, as far as that decides what it finds.
         identity: what stands for another package's code in the fingerprint.
         needs: what it holds; asked when a run begins.
+        lists: whether it reads an approximate index.
     """
 
     name: str
@@ -71,8 +73,10 @@ class SourceRef:
     artifact: Artifact | None = None
     beside: Mapping[str, Artifact] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    spec: Any = None
     identity: Any = None
     needs: Callable[[], Needs] = Needs
+    lists: bool = False
 
 
 #: (options, what is written of each source by name, the index) -> the sources.
@@ -102,6 +106,8 @@ class Kind:
         children: what an index makes for it.
         declares: sources that options of ``retrieve`` bring without the index, as name -> spec.
         option: that option.
+        scheme: ``--source NAME=SCHEME:REST`` brings its sources; ``choose`` is given the rest.
+        usage: how such a one is written, for messages.
         implied: whether it is asked without being named, wherever it has something to say.
         counts: of the names of its sources in an index, what the index's manifest tells.
     """
@@ -114,8 +120,25 @@ class Kind:
     children: Callable[[IndexParams], Sequence[Child]] = _no_children
     declares: Callable[[RetrieveParams], Mapping[str, str]] = _declares_nothing
     option: str = ""
+    scheme: str = ""
+    usage: str = ""
     implied: bool = False
     counts: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
+
+    def declared(self, params: RetrieveParams) -> Mapping[str, str]:
+        """The sources that options bring without the index, as name -> what is written of each."""
+        if not self.scheme:
+            return self.declares(params)
+        parted = (entry.partition("=") for entry in params.source)
+        prefix = f"{self.scheme}:"
+        return {
+            name: spec.removeprefix(prefix) for name, _, spec in parted if spec.startswith(prefix)
+        }
+
+    @property
+    def declared_by(self) -> str:
+        """The option that brings them."""
+        return "--source" if self.scheme else self.option
 
     def told(self, names: Sequence[str]) -> Mapping[str, Any]:
         """What an index's manifest tells of its sources of this kind."""

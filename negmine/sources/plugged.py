@@ -14,15 +14,13 @@ from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.table.artifacts.reading import Artifact
 
 
-def _declares(params: RetrieveParams) -> Mapping[str, str]:
-    entries = [entry.partition("=") for entry in params.source]
-    return {name: spec for name, _, spec in entries if spec.startswith(plugins.PREFIX)}
-
-
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    parsed = {name: plugins.parse("source", spec, "--source") for name, spec in wanted.items()}
+    parsed = {
+        name: plugins.parse("source", plugins.PREFIX + spec, "--source")
+        for name, spec in wanted.items()
+    }
     return [
         SourceRef(
             name, partial(_open, name, plugin, argument), identity=[plugin.identity, argument]
@@ -38,4 +36,6 @@ def _open(name: str, plugin: Plugin, argument: str | None, opening: Opening) -> 
 
 #: A source's own code is given the options with the values that are for it.
 _BY_NAME = ("batch_size", "trust_remote_code")
-PLUGIN = Kind("plugin", _choose, declares=_declares, option="--source", by_name=_BY_NAME)
+PLUGIN = Kind(
+    "plugin", _choose, scheme=plugins.SCHEME, usage=f"{plugins.PREFIX}SOURCE", by_name=_BY_NAME
+)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.sources.base import Hits
-from negmine.table import ranking, schemas
+from negmine.table import ranking
 from negmine.table.names import rank_column, score_column
 
 
@@ -121,15 +121,16 @@ def _down_to(query: np.ndarray, positive: np.ndarray, k: int) -> np.ndarray:
     return np.where(positive, others < k, others <= k)
 
 
-def union(qids: pa.Array, candidates: Candidates) -> pa.Table:
+def union(qids: pa.Array, candidates: Candidates, schema: pa.Schema) -> pa.Table:
     """The candidates as a table.
 
     Args:
         qids: the group's query ids [q].
         candidates: its pairs.
+        schema: :func:`negmine.table.schemas.candidates` of their sources.
 
     Returns:
-        A table of :func:`negmine.table.schemas.candidates`, grouped by query in the group's
+        A table of that schema, grouped by query in the group's
         order; within a query by best rank over the sources, then docid.
     """
     worst = np.iinfo(np.int32).max
@@ -151,4 +152,4 @@ def union(qids: pa.Array, candidates: Candidates) -> pa.Table:
             **columns,
         }
     )
-    return table.take(pa.array(order)).cast(schemas.candidates(list(candidates.rank)))
+    return table.take(pa.array(order)).cast(schema)

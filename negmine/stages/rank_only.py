@@ -13,7 +13,7 @@ from negmine.params.filter import FilterParams
 from negmine.sampling import samplers, weights
 from negmine.table import schemas
 from negmine.table.candidates import Candidates
-from negmine.table.names import NOT_SEARCHED, score_column
+from negmine.table.names import score_column
 from negmine.table.part import UNRANKED, Part
 
 #: Answers whether a source's score is null in every row.
@@ -100,7 +100,7 @@ def preference(table: pa.Table, rank_by: str | None) -> np.ndarray:
     """
     part = Part(table)
     rank = part.rank(rank_by).astype(np.float64)
-    others = [name for name in schemas.source_names(table.schema) if name in NOT_SEARCHED]
+    others = schemas.not_searched_names(table.schema)
     brought = np.full(table.num_rows, float(UNRANKED))
     for name in others:
         brought = np.minimum(brought, part.rank(name).astype(np.float64))

@@ -6,13 +6,16 @@ after ``index`` adds columns to the right. Ids are strings; a null means "not kn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.table.names import LEARNED, NOT_SEARCHED, meta_column, rank_column, score_column
+
+#: What the rank of a source that does not search says of it.
+_NO_SEARCH = {b"searches": b"no"}
 
 #: Version of everything below; an artifact of another version is refused.
 SCHEMA_VERSION = 2
@@ -59,11 +62,20 @@ OPTIONAL_LEDGER_COLUMNS = {
 }
 
 
-def candidates(sources: Sequence[str]) -> pa.Schema:
-    """Schema of a retrieved table: qid, docid, label, grade, then rank and score per source."""
+def candidates(sources: Sequence[str], not_searched: Collection[str] = ()) -> pa.Schema:
+    """Schema of a retrieved table: qid, docid, label, grade, then rank and score per source.
+
+    Args:
+        sources: their names, in table order.
+        not_searched: those whose ranks are no search's; the table says so of them.
+    """
     fields = list(_PAIR)
     for source in sources:
-        fields.append(pa.field(rank_column(source), pa.int32()))
+        # What tells what is known already is told by its name.
+        says = source in not_searched and source not in NOT_SEARCHED
+        fields.append(
+            pa.field(rank_column(source), pa.int32(), metadata=_NO_SEARCH if says else None)
+        )
         fields.append(pa.field(score_column(source), pa.float32()))
     return pa.schema(fields)
 
@@ -96,10 +108,20 @@ def source_names(schema: pa.Schema) -> list[str]:
     return [name.removeprefix(prefix) for name in schema.names if name.startswith(prefix)]
 
 
+def not_searched_names(schema: pa.Schema) -> list[str]:
+    """The sources whose ranks are no search's, in table order."""
+
+    def says(name: str) -> bool:
+        metadata = schema.field(rank_column(name)).metadata or {}
+        return all(metadata.get(key) == value for key, value in _NO_SEARCH.items())
+
+    return [name for name in source_names(schema) if name in NOT_SEARCHED or says(name)]
+
+
 def searched_names(schema: pa.Schema) -> list[str]:
     """The sources whose ranks are a search's; all of them where none is."""
-    names = source_names(schema)
-    return [name for name in names if name not in NOT_SEARCHED] or names
+    names, others = source_names(schema), not_searched_names(schema)
+    return [name for name in names if name not in others] or names
 
 
 def scorer_names(schema: pa.Schema) -> list[str]:
@@ -118,7 +140,7 @@ def pick_score(schema: pa.Schema, name: str | None, option: str) -> str:
     sources = source_names(schema)
     if name is None:
         scorers = [scorer for scorer in names if scorer not in sources]
-        return scorers[-1] if scorers else names[0]
+        return scorers[-1] if scorers else searched_names(schema)[0]
     name = name.removeprefix(score_column(""))
     if name not in names:
         raise UsageError(

@@ -18,6 +18,7 @@ from negmine.params.index import IndexParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import kinds
 from negmine.sources.kind import Kind
+from negmine.table import schemas
 from tests.chains import DOCUMENTS, QUERIES, make_data
 from tests.conftest import ROOT, Invoke
 from tests.test_plugins import install
@@ -112,6 +113,47 @@ def test_a_recipe_from_nothing_is_tried_with_a_new_kind(
     stages = {stage["stage"]: stage for stage in json.loads(result.stdout)["stages"]}
     assert stages["retrieve"]["rows"] >= K * QUERIES
     assert not (tmp_path / "work").exists()
+
+
+def test_what_does_not_search_ranks_nothing(
+    third: None, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its places are in the table, and no stage takes them for a ranking of the corpus."""
+    monkeypatch.setitem(kinds.KINDS, "aside", "tests.sources.third:ASIDE")
+    point = {"negmine.scorers": {"length": "their_scorer:load"}}
+    project = {"name": "theirs", "version": "1", "entry-points": point}
+    install(tmp_path / "site", monkeypatch, project, {"their_scorer": SCORER})
+    data, work = make_data(tmp_path / "data"), tmp_path / "work"
+    asked = ["retrieve", work / "index", "--queries", data, "--qrels", data / "qrels.tsv", "-k", K]
+    asked += ["--source", "third", "--seed", 7, "-o", work / "candidates"]
+    commands = [
+        ["index", "--corpus", data, "--no-bm25", "-o", work / "index"],
+        [*asked, "--source", "last=aside:4"],
+        ["rerank", work / "candidates", "--scorer", "n=plugin:length", "-o", work / "scored"],
+        ["filter", work / "scored", "--range-max", 3, "-o", work / "ledger"],
+        ["filter", work / "scored", "--rank-by", "last", "--range-max", 3, "-o", work / "last"],
+    ]
+    for command in commands:
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+    for artifact in ("candidates", "scored", "ledger"):
+        schema = pq.read_schema(next((work / artifact).glob("part-*.parquet")))
+        assert schemas.searched_names(schema) == ["third"]
+        assert schemas.not_searched_names(schema) == ["last"]
+    assert manifest(work / "candidates")["params"]["specs"] == {"last": "4"}
+    chosen = [r for r in pq.read_table(work / "ledger").to_pylist() if r["selected"] is not None]
+    assert chosen
+    assert all(row["rank_third"] is not None and row["rank_third"] <= 3 for row in chosen)
+    by_last = [r for r in pq.read_table(work / "last").to_pylist() if r["selected"] is not None]
+    assert by_last
+    assert all(row["rank_last"] is not None and row["rank_last"] <= 3 for row in by_last)
+    assert {row["score_last"] for row in chosen + by_last} <= {1007.0, None}
+    other = invoke(*asked, "--source", "last=aside:5")
+    assert other.exit_code == 6, other.output
+    unknown = invoke(*asked, "--source", "last=beside:5")
+    assert unknown.exit_code == 2
+    told = " ".join(unknown.stderr.split())
+    assert "plugin:SOURCE, aside:COUNT" in told
 
 
 def test_the_name_of_what_there_is_one_of_is_taken(third: None) -> None:

@@ -92,8 +92,8 @@ def test_a_source_may_ask_for_the_positives_and_score_nothing(
     ("more", "words"),
     [
         (["--source", "found=plugin:beside"], "there is a source 'found' already"),
-        (["--source", "x=beside"], "'x=beside' is no plug-in"),
-        (["--source", "found=beside"], "'found=beside' is no plug-in"),
+        (["--source", "x=beside"], "'x=beside' is of no kind of source"),
+        (["--source", "found=beside"], "'found=beside' is of no kind of source"),
         (["--source", "bm25=plugin:beside"], "the name 'bm25' is reserved"),
         (["--source", "x=plugin:besides"], "no installed package brings a source 'besides'"),
         (["--source", "nothing"], "the index has no 'nothing'"),

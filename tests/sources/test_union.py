@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from negmine.sources.base import Hits
 from negmine.sources.union import Judgements, gather
 from negmine.sources.union import union as table_of
+from negmine.table import schemas
 
 
 def hits(*rows: tuple[int, str, float]) -> Hits:
@@ -45,7 +46,7 @@ def union(
         for row in candidates.not_found_by(name, positives_only=True).tolist():
             pair = int(candidates.query[row]), candidates.docid[row].as_py()
             candidates.score[name][row] = of_pair[pair]
-    return table_of(qids, candidates)
+    return table_of(qids, candidates, schemas.candidates(list(candidates.rank)))
 
 
 def test_rows_ranks_scores_labels_and_grades() -> None:

@@ -1,16 +1,17 @@
-"""A kind of source that is nothing but itself: every third document, whatever is asked."""
+"""Kinds of source that are nothing but themselves: every third document, whatever is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from negmine.params.index import IndexParams
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources.base import Asked, Hits, Source
+from negmine.sources.base import Asked, Capabilities, Hits, Source
 from negmine.sources.child import Child, Made, Place
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.table import artifacts
@@ -70,3 +71,36 @@ def opened(artifact: Artifact, opening: Opening) -> Source:
 
 
 THIRD = Kind("third", choose, places=(PLACE,), children=children)
+
+
+class Aside:
+    """So many documents of the corpus, from the last on; no search, and nothing of an index."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(searches=False)
+
+    def __init__(self, count: int, corpus: Documents) -> None:
+        self._docids = corpus.ids(np.arange(len(corpus))[::-1][:count])
+
+    def search(self, asked: Asked, k: int) -> Hits:
+        query = np.repeat(np.arange(len(asked), dtype=np.int32), len(self._docids))
+        docid = pa.chunked_array([self._docids] * len(asked), pa.string()).combine_chunks()
+        return Hits(query, docid, np.full(len(query), 1000 + asked.seed, dtype=np.float32))
+
+    def close(self) -> None:
+        pass
+
+
+def choose_aside(
+    params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
+) -> Sequence[SourceRef]:
+    return [
+        SourceRef(name, partial(opened_aside, int(rest)), spec=rest)
+        for name, rest in wanted.items()
+    ]
+
+
+def opened_aside(count: int, opening: Opening) -> Source:
+    return Aside(count, opening.corpus)
+
+
+ASIDE = Kind("aside", choose_aside, scheme="aside", usage="aside:COUNT")

@@ -142,9 +142,7 @@ class _Trial:
         assert writer is not None
         with writer:
             with watch:
-                counts = retrieve.mine(
-                    some, self.sources, params.k, writer, self.budget.hits, params.score_union
-                )
+                counts = retrieve.mine(some, self.sources, params, writer, self.budget.hits)
             table = writer.commit({**counts, "queries": len(some.texts)})
         return table, watch.seconds
 

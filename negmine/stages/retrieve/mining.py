@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from negmine import log
 from negmine.engine.parts import groups, over_parts
+from negmine.params.retrieve import RetrieveParams
 from negmine.sources import Asked, Hits, ScoresPairs, Source, capabilities_of
 from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.retrieve.depths import depths
@@ -63,21 +64,20 @@ def _bytes_of_rank(sources: int) -> int:
 def mine(
     task: Task,
     sources: Mapping[str, Source],
-    k: int,
+    params: RetrieveParams,
     writer: Writer,
     memory_bytes: int,
-    score_union: bool = True,
 ) -> dict[str, Any]:
     """Search some parts at a time, as hits fit the memory; write the union; returns counts.
 
     Args:
         task: the queries.
         sources: who is asked, by name.
-        k: candidates wanted of each source for each query, beside its positives.
+        params: how many candidates, scored by whom, and the seed.
         writer: where the parts go.
         memory_bytes: what may be held at a time.
-        score_union: have every source score what others found, and not only the positives.
     """
+    k = params.k
     size = queries_per_part(k, len(sources))
     together = parts_together(k, len(sources))
     parts = [
@@ -86,9 +86,9 @@ def mine(
     ]
     named = {_part_name(number): part for number, part in enumerate(parts)}
     places = {name: place for place, name in enumerate(named, 1)}
-    schema = schemas.candidates(list(sources))
+    schema = schema_of(sources)
     at_once = memory_bytes // _bytes_of_rank(len(sources))
-    search = _Search(task, sources, k, depths(task.judgements, len(task.texts), k), score_union)
+    search = _Search(task, sources, params, depths(task.judgements, len(task.texts), k), schema)
     with log.progress("retrieving", len(task.texts), " queries") as bar:
 
         def write(name: str, table: pa.Table) -> None:
@@ -110,6 +110,12 @@ def mine(
             started=lambda name: bar.part(places[name], len(places)),
         )
     return _totals(task, writer, named)
+
+
+def schema_of(sources: Mapping[str, Source]) -> pa.Schema:
+    """Columns of the table that these sources make."""
+    others = {name for name, one in sources.items() if not capabilities_of(one).searches}
+    return schemas.candidates(list(sources), others)
 
 
 def _totals(task: Task, writer: Writer, names: Iterable[str]) -> dict[str, Any]:
@@ -140,16 +146,16 @@ class _Search:
     Attributes:
         task: the queries.
         sources: who is asked, by name.
-        k: candidates wanted of each source for each query, beside its positives.
+        params: how many candidates, scored by whom, and the seed.
         depth: how deep each query is searched.
-        score_union: have every source score what others found, and not only the positives.
+        schema: of the table.
     """
 
     task: Task
     sources: Mapping[str, Source]
-    k: int
+    params: RetrieveParams
     depth: np.ndarray
-    score_union: bool
+    schema: pa.Schema
 
     def ranks(self, batch: Sequence[_Part]) -> int:
         """Ranks that a batch's queries are searched for, of one source."""
@@ -158,7 +164,7 @@ class _Search:
     def made(self, _: None, name: str, found: tuple[range, Candidates]) -> pa.Table:
         """A part's table of what was found for its queries."""
         part, candidates = found
-        return union(self.task.qids.slice(part.start, len(part)), candidates)
+        return union(self.task.qids.slice(part.start, len(part)), candidates, self.schema)
 
 
 def _found(
@@ -195,6 +201,7 @@ def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
         texts=task.texts.take(pa.array(rows)).to_pylist(),
         positive_query=judged.query[judged.positive],
         positive_docid=judged.docid.filter(pa.array(judged.positive)),
+        seed=search.params.seed,
     )
     depth = search.depth[rows]
     hits = {}
@@ -206,11 +213,13 @@ def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
     found = []
     for first, last in pairwise(firsts):
         part_hits = {name: _slice_hits(every, first, last) for name, every in hits.items()}
-        found.append(gather(part_hits, _slice_judgements(judged, first, last), search.k, uncut))
+        found.append(
+            gather(part_hits, _slice_judgements(judged, first, last), search.params.k, uncut)
+        )
     del hits
     for name, source in sources.items():
         if isinstance(source, ScoresPairs):
-            _score_not_found(name, source, asked, found, firsts, not search.score_union)
+            _score_not_found(name, source, asked, found, firsts, not search.params.score_union)
     return found
 
 

@@ -32,7 +32,7 @@ def open_sources(
         columns=task.asked,
         given=task.given,
         budget=budget,
-        lists=budget.lists // max(1, sum(bool(ref.beside) for ref in setup.sources.values())),
+        lists=budget.lists // max(1, sum(ref.lists for ref in setup.sources.values())),
         counts=task.counts,
         warnings=task.warnings,
     )

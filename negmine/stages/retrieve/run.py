@@ -42,7 +42,7 @@ def run(
         retrievers = open_sources(params, setup, task, corpus, budget)
         log.warn(task.warnings)
         try:
-            tallies = mine(task, retrievers, params.k, writer, budget.hits, params.score_union)
+            tallies = mine(task, retrievers, params, writer, budget.hits)
         finally:
             for retriever in retrievers.values():
                 retriever.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from negmine import memory, plugins
+from negmine import memory
 from negmine.errors import UsageError, did_you_mean
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
@@ -110,26 +110,28 @@ def _declared(
     """
     declared: dict[str, tuple[Kind, str]] = {}
     for kind in every:
-        for name, spec in kind.declares(params).items():
-            kinds.check_names([name], kind.option)
+        option = kind.declared_by
+        for name, spec in kind.declared(params).items():
+            kinds.check_names([name], option)
             if name in offered:
                 raise UsageError(
-                    f"{kind.option}: the index has a source '{name}' already",
+                    f"{option}: the index has a source '{name}' already",
                     hint="Choose another name.",
                 )
             if name in declared:
                 raise UsageError(
-                    f"{kind.option}: there is a source '{name}' already", hint="Choose another."
+                    f"{option}: there is a source '{name}' already", hint="Choose another."
                 )
             declared[name] = (kind, spec)
     for entry in params.source:
         name, equals, spec = entry.partition("=")
-        if equals and (name not in declared or declared[name][0].option != "--source"):
+        if equals and (name not in declared or declared[name][0].declared_by != "--source"):
             check_name(name, "--source")
+            usages = ", ".join(kind.usage for kind in every if kind.usage)
             raise UsageError(
-                f"--source: '{entry}' is no plug-in",
-                hint=f"Write --source {name}={plugins.PREFIX}SOURCE, or --run {name}={spec} for a "
-                "run.",
+                f"--source: '{entry}' is of no kind of source",
+                hint=f"Write --source {name}=... with one of {usages}; a run of another engine is "
+                f"--run {name}={spec}.",
             )
     return declared
 
@@ -204,6 +206,7 @@ def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
     own = {ref.name: ref.artifact for ref in sources if ref.artifact is not None}
     beside = {role: found for ref in sources for role, found in ref.beside.items()}
     code = {ref.name: ref.identity for ref in sources if ref.identity is not None}
+    specs = {ref.name: ref.spec for ref in sources if ref.spec is not None}
     return Plan(
         "retrieve",
         VERSION,
@@ -212,6 +215,8 @@ def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
             "source": list(setup.sources),
             # Not there without plug-ins: what stands for their code.
             **({"plugins": code} if code else {}),
+            # Likewise: what is written of sources that --source brings.
+            **({"specs": specs} if specs else {}),
         },
         artifacts={DOCUMENTS: setup.documents, **own, **beside},
         files=inputs.files,
