@@ -26,7 +26,7 @@ from negmine.stages.filter.recorded import Recorded, recorded
 from negmine.table import ranking, schemas
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.documents import Documents
-from negmine.table.names import rank_column, score_column
+from negmine.table.names import meta_column, rank_column, score_column
 from negmine.table.part import Part
 
 _TEXT_WIDTH = 72
@@ -103,13 +103,16 @@ def explain(ledger: Candidates, qid: str, *, texts: bool = True) -> dict[str, An
     order = ranking.rank_order(part.query, score, part.docid)
     table = table.take(pa.array(order))
     asked = ledger.queries(name)
-    text = asked.filter(pc.equal(asked.column("qid"), qid)).column("text")[0].as_py()
+    query = asked.filter(pc.equal(asked.column("qid"), qid)).to_pylist()[0]
+    prefix = meta_column("")
+    own = {k.removeprefix(prefix): v for k, v in query.items() if k.startswith(prefix)}
     seen = recorded(ledger)
     view = seen.view(table)
     candidates = _candidates(table, ledger, _compared(table, view, seen.params), texts)
     return {
         "qid": qid,
-        "query": text,
+        "query": query["text"],
+        **({"query_kept": own} if own else {}),
         "by": params["by"],
         "transform": params.get("transform", "none"),
         "positives": [c["docid"] for c in candidates if c["label"] == 1],
@@ -284,6 +287,8 @@ def _find(ledger: Candidates, qid: str) -> tuple[str, pa.Table]:
 def readable(report: dict[str, Any]) -> str:
     """The report for a terminal, texts shortened to one line."""
     lines = [f"query {short_id(report['qid'])}: {one_line(report['query'], 2 * _TEXT_WIDTH)}"]
+    own = report.get("query_kept", {})
+    lines += [f"  {name}: {'-' if v is None else one_line(v, 24)}" for name, v in own.items()]
     after = "" if report["transform"] == "none" else f" after {report['transform']}"
     lines.append(f"limits in score_{report['by']}{after}:")
     drops = {line["name"]: line for line in report["limits"]}

@@ -49,7 +49,7 @@ from negmine.inputs.kinds import (
     QUERIES_SCHEMA,
     RUN,
     RUN_SCHEMA,
-    corpus_keeping,
+    keeping,
 )
 from negmine.inputs.origins import Origin, origin
 from negmine.inputs.problems import Problems
@@ -94,14 +94,14 @@ def read_corpus(
         problems: told of every bad record.
         keep: further columns to read, each into ``meta_COLUMN``.
     """
-    return read(corpus_keeping(keep) if keep else CORPUS, specs, columns, problems)
+    return read(keeping(CORPUS, keep), specs, columns, problems)
 
 
 def read_queries(
-    specs: Specs, columns: Mapping[str, str], problems: Problems
+    specs: Specs, columns: Mapping[str, str], problems: Problems, keep: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """The queries of ``specs``: ``qid`` and ``text``; see :func:`read_corpus`."""
-    return read(QUERIES, specs, columns, problems)
+    return read(keeping(QUERIES, keep), specs, columns, problems)
 
 
 def read_qrels(

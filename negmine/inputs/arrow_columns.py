@@ -30,6 +30,10 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
+def _is_date(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
 def check_type(target: Target, field: pa.Field, path: str) -> None:
     """Refuse a column of which no value could be right."""
     types = pa.types
@@ -41,6 +45,7 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
         whole = types.is_decimal(kind) and kind.scale == 0
         fits = fits or whole or (types.is_decimal(kind) and target.kind != "id")
         fits = fits or (target.kind in ("grade", "kept") and types.is_boolean(kind))
+        fits = fits or (target.kind == "kept" and _is_date(kind))
     elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
         fits = _is_text(kind.value_type)
     if not fits:
@@ -50,7 +55,7 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
             "score": "numbers",
             "rank": "numbers",
             "passages": "strings or lists of strings",
-            "kept": "strings, numbers or booleans",
+            "kept": "strings, numbers, booleans or dates",
         }.get(target.kind, "strings")
         raise InvalidDataError(
             f"column '{field.name}' is of type {field.type}, '{target.name}' needs {wanted}",
@@ -64,6 +69,8 @@ def column_values(target: Target, column: pa.Array) -> Any:
         column = column.dictionary_decode()
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.string() if column.type.scale == 0 else pa.float64())
+    if target.kind == "kept" and _is_date(column.type):
+        column = column.cast(pa.string())
     if target.kind == "raw":
         return _raw_values(column)
     if column.null_count or target.kind == "kept":

@@ -7,7 +7,7 @@ Plain pairs of texts stay whole columns; what holds more is read record by recor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +19,15 @@ from negmine.inputs import limits
 from negmine.inputs.chunks import MISSING, Chunk
 from negmine.inputs.columns import Columns, shell_word
 from negmine.inputs.dispatch import Sample, files, header, read_chunks, read_file
-from negmine.inputs.kinds import EXAMPLES_SCHEMA, PAIRS, Input, Target
+from negmine.inputs.kinds import EXAMPLES_SCHEMA, PAIRS, Input, Target, keeping
 from negmine.inputs.layouts import Found
 from negmine.inputs.problems import Problems, UnclearSetError
 from negmine.inputs.sets import Beginning, Layout, names_known, recognised
 from negmine.inputs.sets.base import Example, Passage, Reading, Record
 from negmine.inputs.sets.labelled import UnclearLabelError
 from negmine.inputs.specs import Specs
-from negmine.inputs.values import BadValueError, bounded
+from negmine.inputs.values import BadValueError, bounded, kept_value
+from negmine.table.names import meta_column
 
 #: Names of columns that hold ids.
 _NAMES_IDS = re.compile(r"(^|[^a-z])(doc|p|passage|corpus)?_?ids?$", re.IGNORECASE)
@@ -39,7 +40,11 @@ _LOOKED_AT = 100
 
 
 def read_examples(
-    specs: Specs, columns: Mapping[str, str], problems: Problems, reading: Reading | None = None
+    specs: Specs,
+    columns: Mapping[str, str],
+    problems: Problems,
+    reading: Reading | None = None,
+    keep: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The rows of training sets, as :data:`EXAMPLES_SCHEMA` has them; each file in its own layout.
 
@@ -52,17 +57,18 @@ def read_examples(
         columns: target to source column, for files that use other names.
         problems: told of every bad record.
         reading: how what a layout leaves open is read.
+        keep: further columns to read, each into ``meta_COLUMN`` of every row of its record.
 
     Raises:
         UnclearSetError: a label that says nothing, whatever ``problems`` does with bad records.
     """
     asked = Columns.of(columns)
     for found in files(PAIRS, specs):
-        yield from _of_file(found, asked, problems, reading or Reading())
+        yield from _of_file(found, asked, problems, reading or Reading(), keep)
 
 
 def _of_file(
-    found: Found, columns: Columns, problems: Problems, reading: Reading
+    found: Found, columns: Columns, problems: Problems, reading: Reading, keep: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     beginning = look(found, columns)
     layout = recognised(beginning)
@@ -71,17 +77,17 @@ def _of_file(
     if found.format in _TABLES:
         _refuse_written(_targets(layout, beginning), beginning, found)
     if layout is None:
-        yield from map(_of_pairs, read_file(PAIRS, found, columns, problems))
+        yield from map(_of_pairs, read_file(keeping(PAIRS, keep), found, columns, problems))
         return
     opened = layout.open(beginning)
-    kind = Input(PAIRS.name, EXAMPLES_SCHEMA, opened.targets)
-    columns = _without(columns, layout, beginning)
+    kind = keeping(Input(PAIRS.name, EXAMPLES_SCHEMA, opened.targets), keep)
+    columns = _without(columns, layout, beginning, keep)
     for name, chunk in read_chunks(kind, found, columns, problems):
         whole = _whole_columns(chunk, opened.flat)
         if whole is not None:
             yield from bounded(whole)
             continue
-        yield from _rows(name, chunk, opened.read, problems, reading)
+        yield from _rows(name, chunk, opened.read, problems, reading, keep)
 
 
 def _targets(layout: Layout | None, beginning: Beginning) -> tuple[Target, ...]:
@@ -180,9 +186,11 @@ def sample_examples(spec: str, columns: Mapping[str, str]) -> tuple[Sample, bool
     return None
 
 
-def _without(columns: Columns, layout: Layout, beginning: Beginning) -> Columns:
+def _without(
+    columns: Columns, layout: Layout, beginning: Beginning, keep: Sequence[str] = ()
+) -> Columns:
     """The same, without what belongs to the layout and is not read."""
-    named = columns.values()
+    named = {*columns.values(), *keep}
     unread = {
         name: told
         for name, told in layout.unread.items()
@@ -236,7 +244,8 @@ def _of_pairs(batch: pa.RecordBatch) -> pa.RecordBatch:
         "text": batch.column("positive"),
         "grade": pa.repeat(pa.scalar(1, pa.int32()), count),
     }
-    return _batch(columns, count)
+    kept = [name for name in batch.schema.names if name not in PAIRS.schema.names]
+    return _batch(columns | {name: batch.column(name) for name in kept}, count)
 
 
 def _whole_columns(chunk: Chunk, flat: tuple[str, ...]) -> pa.RecordBatch | None:
@@ -270,12 +279,18 @@ def _whole_columns(chunk: Chunk, flat: tuple[str, ...]) -> pa.RecordBatch | None
 
 
 def _batch(columns: Mapping[str, pa.Array], count: int) -> pa.RecordBatch:
-    """A batch of rows; what is not there is null."""
+    """A batch of rows; what is not there is null, and what else is kept comes after."""
+    schema = _schema([name for name in columns if name not in EXAMPLES_SCHEMA.names])
     arrays = [
         columns[field.name] if field.name in columns else pa.nulls(count, field.type)
-        for field in EXAMPLES_SCHEMA
+        for field in schema
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=EXAMPLES_SCHEMA)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _schema(kept: Iterable[str]) -> pa.Schema:
+    """The columns of rows, with further ones of strings."""
+    return pa.schema([*EXAMPLES_SCHEMA, *(pa.field(name, pa.string()) for name in kept)])
 
 
 def _rows(
@@ -284,14 +299,18 @@ def _rows(
     meaning: Callable[[Record, Reading], Example],
     problems: Problems,
     reading: Reading,
+    keep: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """What the records of a chunk say, as rows."""
-    rows = _Rows()
+    rows = _Rows(keep)
     columns = list(chunk.columns.values())
     for at, values in enumerate(zip(*columns, strict=True)):
         record = Record(dict(zip(chunk.columns, values, strict=True)), chunk.sources)
         try:
-            rows.add(meaning(record, reading))
+            kept = {
+                meta_column(name): kept_value(record.get(meta_column(name)), name) for name in keep
+            }
+            rows.add(meaning(record, reading), kept)
         except UnclearLabelError as error:
             raise UnclearSetError(str(error), where=chunk.where(path, at)) from None
         except BadValueError as error:
@@ -299,16 +318,17 @@ def _rows(
             problems.report(where, str(error), error.hint, unclear=error.unclear)
         if rows.full():
             yield rows.batch()
-            rows = _Rows()
+            rows = _Rows(keep)
     if rows.count:
         yield rows.batch()
 
 
 class _Rows:
-    """Rows as they gather, a list per column."""
+    """Rows as they gather, a list per column; ``keep`` are further columns."""
 
-    def __init__(self) -> None:
-        self._columns: dict[str, list[Any]] = {name: [] for name in EXAMPLES_SCHEMA.names}
+    def __init__(self, keep: Sequence[str] = ()) -> None:
+        self._schema = _schema(map(meta_column, keep))
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         self._size = 0
 
     @property
@@ -320,8 +340,13 @@ class _Rows:
         """Whether there are enough for a batch."""
         return self.count >= limits.MAX_BATCH_ROWS or self._size >= limits.MAX_BATCH_BYTES
 
-    def add(self, example: Example) -> None:
-        """The rows of one record: positives, negatives, what was judged; one at the least."""
+    def add(self, example: Example, kept: Mapping[str, str | None]) -> None:
+        """The rows of one record: positives, negatives, what was judged; one at the least.
+
+        Args:
+            example: what it says.
+            kept: its values of the further columns.
+        """
         negatives = [*example.negatives, *example.judged]
         positives = list(example.positives)
         grades: list[int | None] = [1] * len(positives)
@@ -341,10 +366,12 @@ class _Rows:
         ]
         columns["given"] += [*[None] * len(positives), *range(1, len(negatives) + 1)]
         columns["score"] += [passage.score for passage in found]
+        for name, value in kept.items():
+            columns[name] += [value] * len(found)
         self._size += sum(len(passage.text or "") for passage in found)
         self._size += len(example.query or "") * len(found)
 
     def batch(self) -> pa.RecordBatch:
         """All rows."""
-        arrays = [pa.array(self._columns[field.name], field.type) for field in EXAMPLES_SCHEMA]
-        return pa.RecordBatch.from_arrays(arrays, schema=EXAMPLES_SCHEMA)
+        arrays = [pa.array(self._columns[field.name], field.type) for field in self._schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)

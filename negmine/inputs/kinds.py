@@ -81,13 +81,6 @@ CORPUS = Input(
 )
 
 
-def corpus_keeping(keep: Sequence[str]) -> Input:
-    """The corpus with further columns, each as ``meta_COLUMN``."""
-    kept = tuple(Target(meta_column(name), "kept", (name,)) for name in keep)
-    schema = pa.schema([*CORPUS_SCHEMA, *((target.name, pa.string()) for target in kept)])
-    return Input(CORPUS.name, schema, (*CORPUS.targets, *kept))
-
-
 QUERIES = Input(
     "queries",
     QUERIES_SCHEMA,
@@ -150,13 +143,24 @@ PAIRS = Input(
     ),
 )
 
+
+def keeping(kind: Input, keep: Sequence[str]) -> Input:
+    """An input with further columns, each as ``meta_COLUMN``."""
+    if not keep:
+        return kind
+    kept = tuple(Target(meta_column(name), "kept", (name,)) for name in keep)
+    schema = pa.schema([*kind.schema, *((target.name, pa.string()) for target in kept)])
+    return Input(kind.name, schema, (*kind.targets, *kept))
+
+
 #: Every kind of input by its name.
 KINDS = {kind.name: kind for kind in (CORPUS, QUERIES, QRELS, RUN, PAIRS)}
 
 
 def asked_for(kind: Input, target: str) -> str:
     """A field as ``--column`` names it: with its input where others of the stage have it, too."""
-    return f"{kind.name}.{target}" if kind in (QUERIES, QRELS, RUN) else target
+    several = (QUERIES.name, QRELS.name, RUN.name)
+    return f"{kind.name}.{target}" if kind.name in several else target
 
 
 def known_names() -> set[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from xml.parsers import expat
 
@@ -67,12 +68,14 @@ def topic_chunks(
         topics = _tagged(text, problems)
     else:
         topics = _xml(text)
+    kept = tuple(target for target in kind.targets if target.kind == "kept")
+    wanted = replace(_TOPICS, targets=(*_TOPICS.targets, *kept))
     sources: dict[str, str] | None = None
     while some := list(islice(topics, min(_TOPICS_AT_ONCE, limits.MAX_BATCH_ROWS))):
         if sources is None:
-            sources = resolve(_TOPICS, text.name, list(some[0][1]), columns)
+            sources = resolve(wanted, text.name, list(some[0][1]), columns)
             # What else a topic may have is documented, and told by its name.
-            settle(_TOPICS, text.name, _names(some), sources, columns, lambda _: ())
+            settle(wanted, text.name, _names(some), sources, columns, lambda _: ())
         good = []
         for number, fields in some:
             twice = [name for name in sources.values() if len(fields.get(name, ())) > 1]

@@ -79,7 +79,7 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
         types = set(map(type, values))
         if target.kind == "kept":
             try:
-                return pa.array([_kept_value(value, target.name) for value in values], pa.string())
+                return pa.array([kept_value(value, target.name) for value in values], pa.string())
             except BadValueError:
                 return None
         if target.kind == "id" and types <= {str, int}:
@@ -217,9 +217,9 @@ def _from_rows(kind: Input, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
 
 
 def _expanded(kind: Input, record: list[Any]) -> Iterator[tuple[Any, ...]]:
-    if kind is PAIRS:
-        query, positives = record
-        yield from ((query, positive) for positive in positives)
+    if kind.name == PAIRS.name:
+        query, positives, *kept = record
+        yield from ((query, positive, *kept) for positive in positives)
     else:
         yield tuple(record)
 
@@ -237,7 +237,7 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
             return None
         return 1.0 if target.kind == "grade" else ""
     if target.kind == "kept":
-        return _kept_value(value, source)
+        return kept_value(value, source)
     if value is MISSING:
         raise BadValueError(f"field '{source}' is missing")
     if target.kind == "id":
@@ -333,7 +333,7 @@ def id_value(value: Any, source: str) -> str:
     return text_value(value, source)
 
 
-def _kept_value(value: Any, source: str) -> str | None:
+def kept_value(value: Any, source: str) -> str | None:
     """A value of a kept column as a string; None where there is none."""
     if value is None or value == "" or value is MISSING or is_nan(value):
         return None

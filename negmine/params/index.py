@@ -58,7 +58,8 @@ class IndexParams:
     ignore: tuple[str, ...] = opt((), IGNORE_HELP, metavar="COLUMN", affects_output=False)
     keep: tuple[str, ...] = opt(
         (),
-        "Keep this column of the corpus (strings, numbers or booleans; repeatable), for filter's "
+        "Keep this column of the corpus (strings, numbers, booleans or dates; repeatable), for "
+        "sources that go by it (retrieve --source NAME=metadata:COLUMN), and for filter's "
         "--sibling-by and --calibrate-by.",
         metavar="COLUMN",
     )

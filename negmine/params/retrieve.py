@@ -58,6 +58,13 @@ class RetrieveParams:
     )
     column: tuple[str, ...] = opt((), COLUMN_HELP, metavar="TARGET=SOURCE")
     ignore: tuple[str, ...] = opt((), IGNORE_HELP, metavar="COLUMN", affects_output=False)
+    keep: tuple[str, ...] = opt(
+        (),
+        "Keep this column of the queries, or of --pairs (strings, numbers, booleans or dates; "
+        "repeatable), for sources that go by it.",
+        metavar="COLUMN",
+        later=True,
+    )
     source: tuple[str, ...] = opt(
         (),
         "Where candidates come from: bm25 or an encoder's NAME (repeatable); default: all that "

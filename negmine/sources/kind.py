@@ -31,6 +31,7 @@ class Opening:
         judgements: all judged pairs of theirs.
         columns: what the user said about the columns of files.
         given: the negatives that a training set brought along.
+        kept: columns of the queries that are kept, by name, each [n].
         budget: what may be held.
         lists: bytes for each approximate index, beyond what one query reads of it.
         together: queries that a model encodes together.
@@ -48,6 +49,7 @@ class Opening:
     budget: memory.Budget
     lists: int = 0
     together: int = 1
+    kept: Mapping[str, pa.Array] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 

@@ -117,7 +117,7 @@ class Candidates:
         return float(self.retrieved.params.get("negative_grade", 0.0))
 
     def queries(self, name: str) -> pa.Table:
-        """``qid`` and ``text`` of a part's queries."""
+        """``qid``, ``text`` and the kept columns of a part's queries."""
         return self.retrieved.read(f"_queries/{name}")
 
     @cached_property

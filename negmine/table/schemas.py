@@ -41,6 +41,12 @@ QUERIES = pa.schema(
     ]
 )
 
+
+def queries(kept: Sequence[str] = ()) -> pa.Schema:
+    """Schema of a part's queries: qid, text, then a ``meta_`` column per kept one."""
+    return pa.schema([*QUERIES, *(pa.field(meta_column(name), pa.string()) for name in kept)])
+
+
 _PAIR = [
     pa.field("qid", pa.string(), nullable=False),
     pa.field("docid", pa.string(), nullable=False),

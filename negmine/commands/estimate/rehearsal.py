@@ -183,6 +183,7 @@ def some_queries(task: Task, first: int, count: int, inside: pa.Array | None) ->
         task,
         qids=task.qids.take(pa.array(rows)),
         texts=task.texts.take(pa.array(rows)),
+        kept={name: column.take(pa.array(rows)) for name, column in task.kept.items()},
         judgements=Judgements(
             query=place[judged.query[keep]].astype(np.int32),
             docid=docids,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from negmine.inputs import Problems, Reading, Specs, read_examples
 from negmine.inputs.specs import shown
 from negmine.table.documents import ByContent, text_contents
 from negmine.table.ids import content_ids, pairs_of
+from negmine.table.names import meta_column
 
 
 class Corpus(Protocol):
@@ -39,7 +40,7 @@ class ExampleSet:
     """A training set, its passages told by the corpus's ids.
 
     Attributes:
-        queries: ``qid`` and ``text``, each query once.
+        queries: ``qid``, ``text`` and a ``meta_`` column for each that is kept; each query once.
         judged: ``qid``, ``docid`` and ``grade``, as they were read: a pair may repeat.
         given: ``qid``, ``docid``, ``score`` and ``negative`` (see :class:`~negmine.sources.given.
             Given`); no row where no negative is given.
@@ -61,6 +62,7 @@ def read_set(
     corpus: Corpus,
     reading: Reading,
     known: pa.Table | None = None,
+    keep: Sequence[str] = (),
 ) -> ExampleSet:
     """Read a training set.
 
@@ -73,7 +75,8 @@ def read_set(
         problems: told of every bad record.
         corpus: the documents.
         reading: how what its layout leaves open is read.
-        known: ``qid`` and ``text`` of the queries, where the set holds their ids.
+        known: the queries, where the set holds their ids.
+        keep: columns of the set that are its queries' where ``known`` is not there.
 
     Raises:
         UsageError: the set holds ids and ``known`` is not there, or the other way round.
@@ -81,12 +84,18 @@ def read_set(
     """
     texts: dict[str, str] = {}
     parts = []
-    for batch in read_examples(specs, columns, problems, reading):
+    kept: list[pa.Table] = []
+    keep = keep if known is None else ()
+    for batch in read_examples(specs, columns, problems, reading, keep):
         told = batch.column("query").null_count == 0
         if told == (known is not None):
             _refuse(shown(specs), ids=not told)
         qid = _asked(batch, texts, shown(specs))
         parts.append(_keys(batch, qid))
+        if keep:
+            values = [batch.column(meta_column(name)) for name in keep]
+            both = pa.table([qid, *values], ["qid", *map(meta_column, keep)])
+            kept.append(both.group_by(both.column_names, use_threads=False).aggregate([]))
     rows = pa.concat_tables(parts) if parts else _keys_schema().empty_table()
     if known is None:
         queries = pa.table(
@@ -95,6 +104,7 @@ def read_set(
                 "text": pa.array(list(texts.values()), pa.string()),
             }
         )
+        queries, differing = with_kept(queries, pa.concat_tables(kept)) if kept else (queries, 0)
     else:
         queries = known
         rows, unknown = _of_known(rows, known)
@@ -110,9 +120,31 @@ def read_set(
         "judgements_read": judged.num_rows + (0 if known is None else unknown),
         "judgements_of_unknown_queries": 0 if known is None else unknown,
         "passages_of_several_documents": several,
+        **({"queries_of_several_kept_values": differing} if keep and kept else {}),
         **counts,
     }
     return ExampleSet(queries, judged, given, counts, _words(counts))
+
+
+def with_kept(queries: pa.Table, rows: pa.Table) -> tuple[pa.Table, int]:
+    """The queries with their kept columns, each the first value that one of its records has.
+
+    Args:
+        queries: ``qid`` and what else is known, each query once.
+        rows: ``qid`` and the ``meta_`` columns of records, in their order.
+
+    Returns:
+        (the queries, how many of them have records of several values in one column).
+    """
+    names = [name for name in rows.column_names if name != "qid"]
+    wanted = [(name, how) for name in names for how in ("first", "count_distinct")]
+    found = rows.group_by("qid", use_threads=False).aggregate(wanted)
+    place = pc.index_in(queries.column("qid"), value_set=found.column("qid").combine_chunks())
+    several = np.zeros(found.num_rows, dtype=bool)
+    for name in names:
+        queries = queries.append_column(name, found.column(f"{name}_first").take(place))
+        several |= found.column(f"{name}_count_distinct").to_numpy() > 1
+    return queries, int(several.sum())
 
 
 def _refuse(path: str, *, ids: bool) -> None:

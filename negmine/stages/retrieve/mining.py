@@ -94,9 +94,10 @@ def mine(
         def write(name: str, table: pa.Table) -> None:
             part = named[name]
             if not writer.has(f"_queries/{name}"):
-                columns = [each.slice(part.start, len(part)) for each in (task.qids, task.texts)]
-                texts = pa.table(columns, ["qid", "text"])
-                writer.add_table(f"_queries/{name}", texts, schemas.QUERIES)
+                asked = schemas.queries(list(task.kept))
+                columns = [task.qids, task.texts, *task.kept.values()]
+                texts = pa.table([each.slice(part.start, len(part)) for each in columns], asked)
+                writer.add_table(f"_queries/{name}", texts, asked)
             writer.add_table(name, table, schema, _part_stats(table, sources))
             bar.update(len(part))
 
@@ -201,6 +202,7 @@ def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
         texts=task.texts.take(pa.array(rows)).to_pylist(),
         positive_query=judged.query[judged.positive],
         positive_docid=judged.docid.filter(pa.array(judged.positive)),
+        kept={name: column.take(pa.array(rows)) for name, column in task.kept.items()},
         seed=search.params.seed,
     )
     depth = search.depth[rows]

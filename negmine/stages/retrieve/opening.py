@@ -31,6 +31,7 @@ def open_sources(
         judgements=task.judgements,
         columns=task.asked,
         given=task.given,
+        kept=task.kept,
         budget=budget,
         lists=budget.lists // max(1, sum(ref.lists for ref in setup.sources.values())),
         counts=task.counts,

@@ -167,6 +167,8 @@ def _asked_for(
 
 def _refuse_contradictions(params: RetrieveParams) -> None:
     """Refuse options that contradict each other, whatever the index holds."""
+    if len(set(params.keep)) != len(params.keep):
+        raise UsageError("--keep names one column twice")
     if not params.pairs and not (params.queries and params.qrels):
         missing = "--qrels" if params.queries else "--queries"
         raise UsageError(

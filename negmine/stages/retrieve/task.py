@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from negmine import log
 from negmine.errors import InvalidDataError, UsageError
 from negmine.inputs import (
     QRELS_SCHEMA,
-    QUERIES_SCHEMA,
     Columns,
     Grades,
     Problems,
@@ -26,6 +25,7 @@ from negmine.inputs import (
 )
 from negmine.inputs.asked import Asked, asked
 from negmine.inputs.clashes import Clashes
+from negmine.inputs.kinds import QUERIES, keeping
 from negmine.inputs.specs import shown
 from negmine.inputs.trial import NO_POSITIVES
 from negmine.params.retrieve import RetrieveParams
@@ -33,8 +33,9 @@ from negmine.params.values import named
 from negmine.sources import judged as judged_source
 from negmine.sources.given import Given
 from negmine.sources.union import Judgements
-from negmine.stages.retrieve.examples import Corpus, read_set
+from negmine.stages.retrieve.examples import Corpus, read_set, with_kept
 from negmine.table.conservation import conserve
+from negmine.table.names import meta_column
 
 _NAMED_LOSSES = 5
 
@@ -51,6 +52,7 @@ class Task:
         warnings: the losses in words.
         asked: what the user said about the columns of every input, runs included.
         given: the negatives that a training set brought along.
+        kept: columns of the queries that are kept, by name, each [n]; null where there is none.
     """
 
     qids: pa.Array
@@ -60,6 +62,7 @@ class Task:
     warnings: list[str]
     asked: Asked
     given: Given | None = None
+    kept: Mapping[str, pa.Array] = field(default_factory=dict)
 
 
 def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
@@ -76,7 +79,7 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
             params, columns, problems, corpus, meant
         )
     else:
-        queries, counts = _read_queries(params.queries, columns.of("queries"), problems)
+        queries, counts = _read_queries(params, columns.of("queries"), problems)
         judged, more = _read_qrels(params.qrels, columns.of("qrels"), problems, queries, meant)
         counts |= more
     columns.settle(kinds, last=not params.run)
@@ -116,6 +119,10 @@ def read_task(params: RetrieveParams, corpus: Corpus) -> Task:
         warnings=_losses(counts, lost, params) + told,
         asked=columns,
         given=given,
+        kept={
+            name: queries.column(meta_column(name)).combine_chunks().take(pa.array(kept))
+            for name in params.keep
+        },
     )
 
 
@@ -214,10 +221,11 @@ def _why_none(counts: dict[str, int], below: int, params: RetrieveParams) -> str
 
 
 def _read_queries(
-    specs: Specs, columns: Columns, problems: Problems
+    params: RetrieveParams, columns: Columns, problems: Problems
 ) -> tuple[pa.Table, dict[str, int]]:
-    table = pa.Table.from_batches(read_queries(specs, columns, problems), QUERIES_SCHEMA)
-    clashes = Clashes("queries", specs, columns, problems)
+    batches = read_queries(params.queries, columns, problems, params.keep)
+    table = pa.Table.from_batches(batches, keeping(QUERIES, params.keep).schema)
+    clashes = Clashes("queries", params.queries, columns, problems)
     distinct = table.group_by("qid", use_threads=False).aggregate([("text", "count_distinct")])
     if distinct.num_rows < table.num_rows:
         several = pc.greater(distinct.column("text_count_distinct"), 1)
@@ -233,7 +241,11 @@ def _read_queries(
         "queries_read": table.num_rows,
         "queries_duplicate": table.num_rows - len(first),
     }
-    return table.take(first), counts
+    if not params.keep:
+        return table.take(first), counts
+    of_rows = table.drop_columns("text")
+    queries, differing = with_kept(table.select(["qid", "text"]).take(first), of_rows)
+    return queries, counts | {"queries_of_several_kept_values": differing}
 
 
 def _firsts(table: pa.Table) -> pa.Array:
@@ -284,10 +296,11 @@ def _read_examples(
     known: pa.Table | None = None
     more: dict[str, int] = {}
     if params.queries:
-        known, more = _read_queries(params.queries, columns.of("queries"), problems)
+        known, more = _read_queries(params, columns.of("queries"), problems)
     reading = Reading(params.positive_above, params.positive_first, grades=meant)
-    found = read_set(params.pairs, columns.of("pairs"), problems, corpus, reading, known)
-    _refuse_unused(params, columns.of("pairs"))
+    columns_of_pairs = columns.of("pairs")
+    found = read_set(params.pairs, columns_of_pairs, problems, corpus, reading, known, params.keep)
+    _refuse_unused(params, columns_of_pairs)
     judged, doubled = _distinct_judgements(found.judged)
     negatives = found.given
     if len(empty := corpus.empty()):
@@ -352,6 +365,10 @@ def _losses(
         told.append(
             f"{counts['judgements_with_two_grades']} pairs are judged twice with different "
             "grades: the higher one counts"
+        )
+    if several := counts.get("queries_of_several_kept_values"):
+        told.append(
+            f"{several} queries have records of different values in a kept column: the first counts"
         )
     if counts["bad_records_skipped"]:
         told.append(f"{counts['bad_records_skipped']} bad records were skipped")

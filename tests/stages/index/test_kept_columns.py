@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,6 +58,8 @@ def test_csv_tsv_and_parquet(tmp_path: Path) -> None:
             "page": [3, None, 5],
             "part": [3.0, None, 0.5],
             "old": [True, False, None],
+            "day": [date(1999, 12, 31), None, date(2024, 2, 29)],
+            "at": pa.array([datetime(2024, 2, 29, 1, 2, 3), None, None], pa.timestamp("ns", "UTC")),
         }
     )
     pq.write_table(table, tmp_path / "c.parquet")
@@ -65,6 +68,10 @@ def test_csv_tsv_and_parquet(tmp_path: Path) -> None:
         (None, None, "false", "y"),
         ("5", "0.5", None, "z"),
     ]
+    assert kept(tmp_path / "c.parquet", ["day"]) == ["1999-12-31", None, "2024-02-29"]
+    told = kept(tmp_path / "c.parquet", ["at"])[0]
+    assert isinstance(told, str)
+    assert datetime.fromisoformat(told) == datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
