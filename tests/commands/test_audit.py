@@ -178,6 +178,56 @@ def test_counts_by_hand(tmp_path: Path) -> None:
     assert found["dropped"] == {"positive": {"hidden_positives": 0, "others": 1}}
 
 
+def five_sources(queries: int) -> list[list[dict[str, Any]]]:
+    """Two positives, ten others; who found what differs by the document's number and the query."""
+    parts: list[list[dict[str, Any]]] = [[], []]
+    for q in range(queries):
+        for d in range(12):
+            one: dict[str, Any] = {"qid": f"q{q:02d}", "docid": f"d{d:02d}", "label": int(d < 2)}
+            one |= {"grade": None, "score_ce": 12.0 - d + q / 100}
+            for n, source in enumerate(FIVE, 2):
+                found = d < 2 or (d + q) % n == 0
+                one[f"rank_{source}"] = d + 1 if found else None
+                one[f"score_{source}"] = 20.0 - d if found else None
+            parts[q % 2].append(one)
+    return parts
+
+
+FIVE = ("bm25", "minilm", "near", "topic", "chance")
+
+
+def test_each_source_is_told_by_what_it_found(tmp_path: Path, invoke: Invoke) -> None:
+    scored, out = make_scored(tmp_path, five_sources(12), sources=FIVE), tmp_path / "audit"
+    command = ["audit", scored, "--by", "ce", "--num-negatives", 6, "--seeds", 1, "-o", out]
+    result = invoke(*command, "--bias", "bm25")
+    assert result.exit_code == 0, result.stderr
+    (biased,) = [
+        row
+        for row in json.loads((out / "audit.json").read_text())["rows"]
+        if row["hidden"] == "biased:bm25"
+    ]
+    # d01 is hidden of every query, and chosen with the five others that the teacher ranks best.
+    chosen = [(q, d) for q in range(12) for d in range(1, 7)]
+    by = {
+        source: {(q, d) for q, d in chosen if d < 2 or (d + q) % n == 0}
+        for n, source in enumerate(FIVE, 2)
+    }
+    assert list(biased["by_source"]) == list(FIVE)
+    for source, found in biased["by_source"].items():
+        mine, others = by[source], [by[name] for name in FIVE if name != source]
+        assert found["chosen"] == len(mine)
+        assert found["alone"] == len(mine.difference(*others))
+        assert found["false"] == 12
+        assert found["contamination"]["value"] == round(12 / len(mine), 6)
+        margins = sorted(float(-d) for _, d in mine)
+        assert found["margin"]["p50"] == margins[(len(margins) - 1) // 2]
+        assert found["margin"]["p10"] <= found["margin"]["p50"] <= -1
+    told = result.stderr[result.stderr.index("contamination of what each source found") :]
+    lines = [line.split() for line in told.splitlines()]
+    assert ["found", "by", "chosen", "alone", "margin", "random", "biased:bm25"] in lines
+    assert [line[0] for line in lines if line and line[0] in FIVE] == list(FIVE)
+
+
 def test_a_margin_lowers_survival_and_yield(tmp_path: Path) -> None:
     found = measured(tmp_path, [one_query()], by="ce", num_negatives=3, absolute_margin=2.0)
     biased = found["biased:bm25"]

@@ -140,6 +140,57 @@ def test_sources_are_counted_by_combination(ledger: Path) -> None:
     assert len(counted) == 4
 
 
+SEVEN = ("bm25", "minilm", "splade", "near_positive", "same_topic", "previous", "chance")
+
+
+def seven_sources(queries: int = 30, depth: int = 40) -> list[Rows]:
+    """Who found a document differs by its number and the query's."""
+    rng = np.random.default_rng(3)
+    parts: list[Rows] = [[], []]
+    for q in range(queries):
+        for d in range(depth):
+            one: dict[str, Any] = {"qid": f"q{q:02d}", "docid": f"d{d:02d}", "label": int(d < 2)}
+            one |= {"grade": None, "score_ce": 3.0 * (d < 2) + float(rng.normal())}
+            for n, source in enumerate(SEVEN):
+                one[f"rank_{source}"] = d + 1 if rng.random() < 0.6 - n / 15 else None
+                one[f"score_{source}"] = 1 - d / 50
+            parts[q % 2].append(one)
+    return parts
+
+
+def test_the_overlap_of_seven_sources_is_told(tmp_path: Path, invoke: Invoke) -> None:
+    rows = seven_sources()
+    scored, ledger = make_scored(tmp_path, rows, sources=SEVEN), tmp_path / "ledger"
+    options = ["--by", "ce", "--relative-margin", 0.1]
+    assert invoke("filter", scored, *options, "-o", ledger).exit_code == 0
+    audited = invoke("audit", scored, *options, "--seeds", 1, "-o", tmp_path / "audit")
+    assert audited.exit_code == 0, audited.stderr
+    out = tmp_path / "report.html"
+    assert invoke("report", ledger, "-o", out).exit_code == 0
+    page = check(out.read_text("utf-8"))
+    found = [{s for s in SEVEN if row[f"rank_{s}"] is not None} for part in rows for row in part]
+    told = page.told[page.told.index("Of what the source of a row found") :]
+    for source in SEVEN:
+        mine = [one for one in found if source in one]
+        shares = [
+            "·" if other == source else f"{sum(other in one for one in mine) / len(mine):.1%}"
+            for other in SEVEN
+        ]
+        assert f"{source} {' '.join(shares)}" in told
+    told = page.told[page.told.index("By source, settings as given") :]
+    (given,) = [
+        row["by_source"]
+        for row in json.loads((tmp_path / "audit" / "audit.json").read_text())["rows"]
+        if row["hidden"] == "random"
+    ]
+    for source, one in given.items():
+        rate = one["contamination"]
+        interval = f"{rate['value']:.1%} {100 * rate['low']:.1f}–{100 * rate['high']:.1f}"
+        assert re.search(
+            rf"{source} {one['chosen']} {one['alone']} \S+ {re.escape(interval)}", told
+        ), told[:900]
+
+
 def test_ranks_are_counted_and_their_quantiles_exact(ledger: Path) -> None:
     facts, rows = facts_of(ledger), rows_of(ledger)
     for ranks in facts.ranks:

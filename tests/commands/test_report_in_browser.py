@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chains import call
-from tests.commands.test_report import HOSTILE, OPTIONS, make_rows
+from tests.commands.test_report import HOSTILE, OPTIONS, SEVEN, make_rows, seven_sources
 from tests.tables import make_scored
 
 #: A phone, in CSS pixels.
@@ -156,6 +156,25 @@ def test_a_phone_cuts_nothing(browser: Any, page_file: Path, scheme: str) -> Non
             assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], place
             assert page.evaluate(BEYOND) == [], place
         assert page.locator("#query").is_visible()
+
+
+def test_seven_sources_are_read_without_scrolling_on_a_screen(browser: Any, tmp_path: Path) -> None:
+    """On a phone their tables scroll in their boxes, and the page does not."""
+    scored = make_scored(tmp_path, seven_sources(), sources=SEVEN)
+    for command in (
+        ["filter", scored, "--by", "ce", "-o", tmp_path / "ledger"],
+        ["report", tmp_path / "ledger", "-o", tmp_path / "report.html"],
+    ):
+        code, told = call(*map(str, command))
+        assert code == 0, told
+    hidden = """() => [...document.querySelectorAll("#sources .scroll")]
+      .filter((e) => e.scrollWidth > e.clientWidth + 1).length"""
+    with Opened(browser, tmp_path / "report.html", viewport={"width": 1100, "height": 900}) as page:
+        assert page.locator("#sources .scroll").count() == 3
+        assert page.evaluate(hidden) == 0
+    with Opened(browser, tmp_path / "report.html", viewport=PHONE) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        assert page.evaluate(BEYOND) == []
 
 
 def test_the_page_prints(browser: Any, page_file: Path, tmp_path: Path) -> None:

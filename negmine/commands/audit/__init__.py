@@ -3,7 +3,7 @@
 from negmine.commands.audit.counting import Tally
 from negmine.commands.audit.curves import curves, panels
 from negmine.commands.audit.hiding import Hidden, Scheme, hide, mask
-from negmine.commands.audit.printing import REPORT, table
+from negmine.commands.audit.printing import REPORT, by_source, table
 from negmine.commands.audit.run import measure, run
 from negmine.commands.audit.settings import VERSION, Setting, parse_sweep
 
@@ -14,6 +14,7 @@ __all__ = [
     "Scheme",
     "Setting",
     "Tally",
+    "by_source",
     "curves",
     "hide",
     "mask",

@@ -30,9 +30,15 @@ _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 class Tally:
-    """Counts of one setting under one scheme, per query, added up over runs."""
+    """Counts of one setting under one scheme, per query, added up over runs.
 
-    def __init__(self, queries: int, sources: Sequence[str]) -> None:
+    Args:
+        queries: how many there are.
+        sources: those whose ranks tell hardness.
+        found_by: all sources: who found what was chosen.
+    """
+
+    def __init__(self, queries: int, sources: Sequence[str], found_by: Sequence[str]) -> None:
         names = ("runs", "pool", "survived", "chosen", "false", "short", "none", "free")
         self.count = {name: np.zeros(queries, dtype=np.int64) for name in names}
         self.repeats = 0
@@ -40,6 +46,8 @@ class Tally:
         self.query: list[np.ndarray] = []
         self.rank: dict[str, list[np.ndarray]] = {name: [] for name in sources}
         self.margin: list[np.ndarray] = []
+        self.false: list[np.ndarray] = []
+        self.found_by: dict[str, list[np.ndarray]] = {name: [] for name in found_by}
 
     def add(
         self,
@@ -90,6 +98,9 @@ class Tally:
         for name, found in self.rank.items():
             rank = ledger.column(rank_column(name)).to_numpy().astype(np.float64)
             found.append(np.where(np.isnan(rank), np.inf, rank)[taken])
+        self.false.append(false[taken])
+        for name, found in self.found_by.items():
+            found.append(ledger.column(rank_column(name)).is_valid().to_numpy()[taken])
         part = Part(ledger)
         score = part.score(teacher)
         self.margin.append((score - part.positive_score(score, params.against))[taken])
@@ -124,6 +135,7 @@ class Tally:
             ).as_json(),
             "rank": ranks,
             "margin": _spread(margin[told], query[told]),
+            "by_source": self._by_source(query, margin),
             "dropped": {
                 reason: {
                     "hidden_positives": self.dropped[reason, True],
@@ -132,6 +144,29 @@ class Tally:
                 for reason in reasons
             },
         }
+
+    def _by_source(self, query: np.ndarray, margin: np.ndarray) -> dict[str, Any]:
+        """Per source what was chosen of what it found; a row that several found counts for each."""
+        size = len(self.count["runs"])
+        false = np.concatenate(self.false)
+        found = {name: np.concatenate(masks) for name, masks in self.found_by.items()}
+        times = np.sum(list(found.values()), axis=0) if found else np.empty(0)
+
+        def per_query(mask: np.ndarray) -> np.ndarray:
+            return np.bincount(query[mask], minlength=size)
+
+        told = {}
+        for name, mine in found.items():
+            hits, total = per_query(mine & false), per_query(mine)
+            known = mine & ~np.isnan(margin)
+            told[name] = {
+                "chosen": int(mine.sum()),
+                "alone": int((mine & (times == 1)).sum()),
+                "false": int((mine & false).sum()),
+                "contamination": estimates.share(hits, total, self.repeats).as_json(),
+                "margin": _spread(margin[known], query[known]),
+            }
+        return told
 
 
 def _spread(values: np.ndarray, query: np.ndarray) -> dict[str, Any]:
@@ -161,7 +196,7 @@ def try_setting(
         filtering.run(replace(params, seed=params.seed + seed), scored, out, advise=False)
         ledger = artifacts.open_artifact(out)
         columns = ["qid", "docid", "label", "dropped_by", "selected", score_column(teacher)]
-        columns += [c for c in map(rank_column, tally.rank) if c not in columns]
+        columns += [c for c in map(rank_column, tally.found_by) if c not in columns]
         tally.repeats += 1
         for name, part_hidden in hidden.items():
             part = ledger.read(name, columns)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +111,74 @@ def table(report: Mapping[str, Any]) -> str:
             rank = row["rank"][name]["p50"]
             cells.append("-" if rank is None else f"{rank:.0f}")
         rows.append([*cells, "-" if margin is None else f"{margin:.3g}"])
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(heads))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join(cells).rstrip())
+    lines += _aligned(rows)
     lines += [
         "",
         "survival: hidden positives in the pool that the rules let through. contamination: chosen",
         "negatives that are hidden positives (positives that nobody ever labelled come on top).",
         "rank, margin: medians over the chosen; margin = negative's minus positive's score.",
     ]
+    lines += _sources_told(report)
     return "\n".join(lines) + "\n"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells, the first of which has all columns, as lines."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    padded = ([cell.ljust(w) for cell, w in zip(row, widths, strict=False)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]
+
+
+@dataclass(frozen=True)
+class BySource:
+    """What was chosen of what one source found, under the settings as they were given.
+
+    Attributes:
+        source: its name.
+        chosen: negatives per run that it found.
+        alone: likewise, that no other source found.
+        margin: median of their minus the positive's score; None = unknown.
+        rates: by the way of hiding, the share of them that are hidden positives, with its interval.
+    """
+
+    source: str
+    chosen: float
+    alone: float
+    margin: float | None
+    rates: dict[str, dict[str, float | None]]
+
+
+def by_source(report: Mapping[str, Any]) -> list[BySource]:
+    """Every source of an audit; nothing where there is one alone, or an older audit."""
+    rows = [row for row in report["rows"] if row["sweep"] is None and "by_source" in row]
+    names = list(rows[0]["by_source"]) if rows else []
+    if len(names) < 2:
+        return []
+    told = []
+    for name in names:
+        first, runs = rows[0]["by_source"][name], max(1, rows[0]["runs"])
+        rates = {row["hidden"]: row["by_source"][name]["contamination"] for row in rows}
+        chosen, alone = first["chosen"] / runs, first["alone"] / runs
+        told.append(BySource(name, chosen, alone, first["margin"]["p50"], rates))
+    return told
+
+
+def _sources_told(report: Mapping[str, Any]) -> list[str]:
+    """The sources as lines of a table."""
+    sources = by_source(report)
+    if not sources:
+        return []
+    rows = [["found by", "chosen", "alone", "margin", *sources[0].rates]]
+    for one in sources:
+        margin = "-" if one.margin is None else f"{one.margin:.3g}"
+        told = [_share(rate) for rate in one.rates.values()]
+        rows.append([one.source, f"{one.chosen:.0f}", f"{one.alone:.0f}", margin, *told])
+    return [
+        "",
+        "contamination of what each source found, as given; what several found counts for each:",
+        "",
+        *_aligned(rows),
+    ]
 
 
 def _share(estimate: dict[str, float | None], *, interval: bool = True) -> str:

@@ -268,7 +268,8 @@ def _tallies(
     teacher: str,
 ) -> dict[tuple[int, str], Tally | NegmineError]:
     """What every setting does under every scheme, by (number of the setting, scheme)."""
-    sources = schemas.searched_names(source.schema())
+    schema = source.schema()
+    sources, found_by = schemas.searched_names(schema), schemas.source_names(schema)
     qids, positives = queries
     tallies: dict[tuple[int, str], Tally | NegmineError] = {}
     work = sum(scheme.runs for scheme in schemes) * len(settings)
@@ -282,7 +283,7 @@ def _tallies(
             hidden = mask(source, path, scheme, keep, seed)
             for number, setting in enumerate(settings):
                 key = (number, scheme.name)
-                tally = tallies.setdefault(key, Tally(len(positives), sources))
+                tally = tallies.setdefault(key, Tally(len(positives), sources, found_by))
                 try:
                     if not isinstance(tally, NegmineError):
                         try_setting(setting.params, path, hidden, qids, tally, teacher, seed)

@@ -23,7 +23,7 @@ from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
 #: Raised when the page of the same ledger changes.
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from negmine.commands import audit as auditing
 from negmine.commands.report import by_query, charts, examples, verdict, words
 from negmine.commands.report.by_query import Lookup
 from negmine.commands.report.charts import Chart
-from negmine.commands.report.collect import Facts
+from negmine.commands.report.collect import Combination, Facts
 from negmine.commands.report.compare import Comparison
 from negmine.commands.report.examples import Group
 from negmine.commands.report.slices import DROPPED, FATES, POSITIVE, SELECTED, SURVIVED, UNJUDGED
@@ -354,9 +354,16 @@ def _found_by(facts: Facts) -> list[dict[str, Any]]:
                 "source": source,
                 "fates": [sum(c.fates[f] for c in mine) for f in range(len(FATES))],
                 "alone": [sum(c.fates[f] for c in alone) for f in range(len(FATES))],
+                "shared": [_shared(mine, other) for other in facts.reader.sources],
             }
         )
     return rows
+
+
+def _shared(found: Sequence[Combination], other: str) -> float | None:
+    """The share of a source's finds that another found, too; None where it found nothing."""
+    rows = sum(c.rows for c in found)
+    return sum(c.rows for c in found if other in c.sources) / rows if rows else None
 
 
 def _ancestors(ledger: Artifact) -> list[Artifact]:
@@ -450,7 +457,14 @@ def _audit(number: int, name: str, report: dict[str, Any], differs: list[str]) -
         for at, scheme in enumerate(schemes)
         for chart in charts.audit(report, auditing.panels(report, scheme), f"audit{number}x{at}x")
     ]
-    return {"name": name, "report": report, "differs": differs, "charts": drawn}
+    sources = auditing.by_source(report)
+    return {
+        "name": name,
+        "report": report,
+        "differs": differs,
+        "charts": drawn,
+        "sources": sources,
+    }
 
 
 def _hub_texts(facts: Facts) -> dict[str, str]:
