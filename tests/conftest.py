@@ -22,6 +22,7 @@ from tests.tiny_models import (  # noqa: F401 (fixtures)
     tiny_body,
     tiny_cross,
     tiny_labels,
+    tiny_late,
 )
 
 ROOT = Path(__file__).resolve().parent.parent

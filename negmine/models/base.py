@@ -152,6 +152,19 @@ class EncoderSettings(Settings):
         return self.truncate_dim
 
 
+@dataclass(frozen=True)
+class LateInteractionSettings(Settings):
+    """How to run a model of late interaction; :attr:`max_length` is of documents.
+
+    Attributes:
+        query_prompt: text before every query; ``None`` is the model's own, ``""`` is none.
+        doc_prompt: text before every document; likewise.
+    """
+
+    query_prompt: str | None = None
+    doc_prompt: str | None = None
+
+
 class Encoder(Protocol):
     """A loaded bi-encoder."""
 

@@ -128,9 +128,9 @@ def _compiled(transformer: Any, dtype: str, threads: int | None) -> _Compiled:
     Raises:
         _NotCompiled: it is no plain text model, or what comes out is not what PyTorch gives.
     """
-    from negmine.models.torch_models import is_plain_text_model
+    from negmine.models.torch_models import is_text_transformer
 
-    if not is_plain_text_model([transformer]):
+    if not is_text_transformer(transformer):
         raise _NotCompiled("its inputs are not the output of a tokenizer alone")
     how = transformer.modality_config["text"]
     output = how["method_output_name"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from negmine.errors import UsageError
-from negmine.models.base import EncoderSettings, Settings
+from negmine.models.base import EncoderSettings, LateInteractionSettings, Settings
 from negmine.models.devices import choose
 from negmine.models.resolve import ModelRef, local_folder, read_json
 
@@ -23,11 +23,17 @@ _LEARNED = _PADDED | {"albert", "bert", "distilbert", "electra"}
 
 
 def refuse_cross_encoder(ref: ModelRef) -> None:
-    """See that a model gives vectors.
+    """See that a model gives a vector per text.
 
     Raises:
-        UsageError: it is a cross-encoder.
+        UsageError: it is a cross-encoder, or one of late interaction.
     """
+    if ref.kind == "late-interaction":
+        raise UsageError(
+            "this model gives a vector for every token (late interaction), and none per text",
+            where=ref.spec,
+            hint="Have it score candidates: negmine rerank --scorer NAME=MODEL.",
+        )
     if ref.kind == "cross-encoder":
         raise UsageError(
             "this is a cross-encoder; it scores pairs and gives no vectors",
@@ -55,6 +61,21 @@ def check_encoder(ref: ModelRef, settings: EncoderSettings) -> None:
     dimension = _dimension(folder, modules)
     if dimension is not None:
         settings.truncated(dimension, ref.spec)
+
+
+def check_late_interaction(ref: ModelRef, settings: LateInteractionSettings) -> None:
+    """See that a model of late interaction can be run with its settings, by its files alone.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if ref.backend == "onnx":
+        raise UsageError(
+            "a model of late interaction runs with PyTorch, and the folder has an ONNX graph alone",
+            where=ref.spec,
+            hint="Name a folder or a hub id with its weights (model.safetensors).",
+        )
+    check(ref, settings)
 
 
 def check(ref: ModelRef, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from negmine.errors import InvalidDataError, MissingDependencyError, MissingInputError
 
 Backend = Literal["torch", "onnx"]
-Kind = Literal["bi-encoder", "cross-encoder", "unknown"]
+Kind = Literal["bi-encoder", "cross-encoder", "late-interaction", "unknown"]
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _TORCH_WEIGHTS = re.compile(r"(?:.*/)?(?:model.*\.safetensors|pytorch_model.*\.bin)")
@@ -29,6 +29,8 @@ _IGNORED_SUFFIXES = frozenset(
 )
 _IGNORED_NAMES = frozenset({"license", "notice", "license.txt", "notice.txt", "readme.txt"})
 _IGNORED_FOLDERS = frozenset({"openvino", "__pycache__"})
+#: What sentence-transformers, and PyLate before it, call a model of a vector for every token.
+_LATE_INTERACTION = ("MultiVectorEncoder", "ColBERT")
 _SPECS = "A model is a hub id (org/name, org/name@revision), a folder, or pkg:PACKAGE/PATH."
 
 
@@ -162,7 +164,7 @@ def _from_folder(spec: str, folder: Path) -> ModelRef:
         )
     if backend == "torch":
         names = [name for name in names if not name.endswith((".onnx", ".onnx_data"))]
-    kind = _kind(names, lambda name: read_json(folder / name))
+    kind = _kind(spec, names, lambda name: read_json(folder / name))
     return ModelRef(spec, str(folder.resolve()), backend, kind, _folder_hash(folder, names))
 
 
@@ -199,17 +201,23 @@ def _backend(names: Collection[str]) -> Backend | None:
     return "torch" if described and has_weights else None
 
 
-def _kind(names: Collection[str], read: Callable[[str], dict[str, Any]]) -> Kind:
+def _kind(spec: str, names: Collection[str], read: Callable[[str], dict[str, Any]]) -> Kind:
     """What the configuration says the model is.
 
-    sentence-transformers 6 writes ``modules.json`` for both kinds and tells them apart by
+    sentence-transformers 6 writes ``modules.json`` for all kinds and tells them apart by
     ``model_type``, which older bi-encoders lack; a plain transformers folder has only its
     architecture. An ONNX graph without these is told by its outputs when it is opened.
+
+    Raises:
+        InvalidDataError: a model of late interaction without its projection.
     """
     if "config_sentence_transformers.json" in names:
         model_type = read("config_sentence_transformers.json").get("model_type")
         if model_type == "CrossEncoder":
             return "cross-encoder"
+        if model_type in _LATE_INTERACTION:
+            _check_projection(spec, names, read)
+            return "late-interaction"
         if model_type not in (None, "SentenceTransformer"):
             return "unknown"
     if "modules.json" in names or any(name.startswith("1_Pooling/") for name in names):
@@ -217,11 +225,31 @@ def _kind(names: Collection[str], read: Callable[[str], dict[str, Any]]) -> Kind
     if "config.json" not in names:
         return "unknown"
     architectures = read("config.json").get("architectures") or [""]
+    if architectures[0] == "HF_ColBERT":
+        return "late-interaction"
     if architectures[0].endswith("ForSequenceClassification"):
         return "cross-encoder"
     if architectures[0].endswith("Model"):
         return "bi-encoder"
     return "unknown"
+
+
+def _check_projection(
+    spec: str, names: Collection[str], read: Callable[[str], dict[str, Any]]
+) -> None:
+    """See that what projects a model's token vectors is among its files.
+
+    Without ``modules.json`` sentence-transformers draws a projection at random, but for Stanford's
+    checkpoints, which have it among their weights.
+    """
+    architectures = read("config.json").get("architectures") if "config.json" in names else None
+    if "modules.json" not in names and "HF_ColBERT" not in (architectures or ()):
+        raise InvalidDataError(
+            "the model has no modules.json, so what projects its token vectors is missing: a "
+            "projection would be drawn at random, and so would every score",
+            where=spec,
+            hint="Name a model of late interaction that is trained and saved as one.",
+        )
 
 
 def _from_hub(spec: str, repo: str, revision: str | None) -> ModelRef:
@@ -265,7 +293,7 @@ def _from_hub(spec: str, repo: str, revision: str | None) -> ModelRef:
     def read(name: str) -> dict[str, Any]:
         return read_json(Path(hf_hub_download(repo, name, revision=sha)))
 
-    return ModelRef(spec, repo, backend, _kind(names, read), sha)
+    return ModelRef(spec, repo, backend, _kind(spec, names, read), sha)
 
 
 def _from_cache(spec: str, repo: str, revision: str | None, why: str) -> ModelRef:
@@ -282,7 +310,7 @@ def _from_cache(spec: str, repo: str, revision: str | None, why: str) -> ModelRe
     if backend is None:
         # Only some files of the repository were fetched, the weights not among them.
         raise _not_cached(spec, repo, why)
-    kind = _kind(names, lambda name: read_json(folder / name))
+    kind = _kind(spec, names, lambda name: read_json(folder / name))
     return ModelRef(spec, str(folder), backend, kind, folder.name)
 
 

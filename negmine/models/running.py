@@ -65,20 +65,48 @@ def fill(
         InvalidDataError: the model gives what is not a finite number.
         MachineError: there is not enough memory for a single row.
     """
-    counted = ByTokens(progress, lengths)
 
     def work(rows: Ints) -> None:
         values = make(rows)
-        _check_finite(values, model.ref)
+        check_finite(values, model.ref)
         out[rows] = values
+
+    go_through(out, model, lengths, work, progress, checkpoint)
+
+
+def go_through(
+    out: npt.NDArray[np.float32],
+    model: Loaded,
+    lengths: Ints,
+    work: Callable[[Ints], None],
+    progress: Progress | None,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Have a model read every row once, in batches of similar length.
+
+    Args:
+        out: what ``work`` fills in.
+        model: whose batches these are.
+        lengths: tokens per row, by which batches are cut.
+        work: reads the rows of these numbers; it may be called again with some of them.
+        progress: told of rows as their tokens are read; None = nobody.
+        checkpoint: rows that it has are not read again; None = nothing is kept.
+
+    Raises:
+        MachineError: there is not enough memory for a single row.
+    """
+    counted = ByTokens(progress, lengths)
+
+    def told(rows: Ints) -> None:
+        work(rows)
         counted.made(rows)
 
     batches = length_batches(lengths, model.settings.batch_size, model.batch_tokens)
-    batches, kept = resumed(batches, work, out, checkpoint, counted.there)
+    batches, kept = resumed(batches, told, out, checkpoint, counted.there)
     model.room.run(batches, lengths, kept, model.placement)
 
 
-def _check_finite(values: npt.NDArray[np.float32], ref: ModelRef) -> None:
+def check_finite(values: npt.NDArray[np.float32], ref: ModelRef) -> None:
     """Stop at the first output that is not a number."""
     if not np.isfinite(values).all():
         raise InvalidDataError(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from negmine.errors import UsageError
-from negmine.models.base import DOCUMENT_PROMPTS, EncoderSettings, Pooling, Side, Vectors
+from negmine.models.base import EncoderSettings, Pooling, Side, Vectors
 from negmine.models.batching import token_budget
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
@@ -20,15 +19,14 @@ from negmine.models.limits import refuse_pooling
 from negmine.models.resolve import ModelRef, read_json
 from negmine.models.room import Room
 from negmine.models.running import fill
-from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
+from negmine.models.tokens import Ints
 from negmine.models.torch_models import (
     autocast,
-    characters,
-    is_plain_text_model,
     load_torch,
     on_device,
     torch_max_length,
 )
+from negmine.models.torch_texts import TorchTexts, prompt_of
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class _TorchEncoder:
         return {
             "backend": self.placement.runtime,
             "revision": self.ref.revision,
-            "query_prompt": self._prompt("query"),
-            "doc_prompt": self._prompt("document"),
+            "query_prompt": self._texts("query").prompt,
+            "doc_prompt": self._texts("document").prompt,
             "max_length": self.max_length,
             "pooling": self.pooling,
             **self.settings.truncation(),
@@ -66,8 +64,7 @@ class _TorchEncoder:
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:
         """Tokens of each text as the model reads it, by which batches are cut."""
-        made = self._tokens(texts, side)
-        return characters(texts, self.max_length) if made is None else made[0]["input_ids"].lengths
+        return self._texts(side).lengths(texts)
 
     def encode(
         self,
@@ -80,7 +77,7 @@ class _TorchEncoder:
         import torch
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        lengths, make = self._batch_maker(texts, side)
+        lengths, make = self._texts(side).batch_maker(texts)
 
         def vectors(rows: Ints) -> Vectors:
             features = on_device(make(rows), self.placement.device)
@@ -96,77 +93,10 @@ class _TorchEncoder:
             fill(out, self, lengths, vectors, progress, checkpoint)
         return out
 
-    def _prompt(self, side: Side) -> str | None:
-        """What ``encode_query`` and ``encode_document`` would put before a text."""
-        own = self.settings.query_prompt if side == "query" else self.settings.doc_prompt
-        if own is not None:
-            return own
-        prompts: dict[str, str] = self.model.prompts
-        names = ("query",) if side == "query" else DOCUMENT_PROMPTS
-        for name in names:
-            if name in prompts:
-                return prompts[name]
-        return prompts.get(self.model.default_prompt_name)
-
-    def _tokens(
-        self, texts: Sequence[str], side: Side
-    ) -> tuple[dict[str, Ragged], dict[str, Any]] | None:
-        """Features of texts tokenised once, to be padded here, and those that are no columns.
-
-        ``None`` where the model's own way to make features is more than a tokenizer (images,
-        chat templates, routes, static vectors).
-        """
-        if not texts or not is_plain_text_model(self.model):
-            return None
-        columns: dict[str, list[Ragged]] = {}
-        constants: dict[str, Any] = {}
-        for chunk in chunks(texts):
-            features = self.model.preprocess(
-                chunk,
-                prompt=self._prompt(side),
-                task=side,
-                processing_kwargs={"text": {"padding": False}, "common": {"return_tensors": None}},
-            )
-            for name, value in features.items():
-                if name == "attention_mask":
-                    continue
-                if isinstance(value, list):
-                    columns.setdefault(name, []).append(from_lists(value))
-                else:
-                    constants[name] = value
-        return {name: concatenate(parts) for name, parts in columns.items()}, constants
-
-    def _batch_maker(
-        self, texts: Sequence[str], side: Side
-    ) -> tuple[Ints, Callable[[Ints], dict[str, Any]]]:
-        """Tokens of each text, and what makes the features of some rows."""
-        made = self._tokens(texts, side)
-        if made is not None:
-            return made[0]["input_ids"].lengths, partial(self._padded, *made)
-
-        def by_the_model(rows: Ints) -> dict[str, Any]:
-            batch = [texts[row] for row in rows]
-            features: dict[str, Any] = self.model.preprocess(
-                batch, prompt=self._prompt(side), task=side
-            )
-            return features
-
-        return characters(texts, self.max_length), by_the_model
-
-    def _padded(
-        self, tokens: dict[str, Ragged], constants: dict[str, Any], rows: Ints
-    ) -> dict[str, Any]:
-        import torch
-
-        tokenizer = self.model.tokenizer
-        left = tokenizer.padding_side == "left"
-        fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
-        arrays = {
-            name: column.pad(rows, fill.get(name) or 0, left=left)
-            for name, column in tokens.items()
-        }
-        arrays["attention_mask"] = attention_mask(tokens["input_ids"].lengths[rows], left=left)
-        return {**constants, **{name: torch.from_numpy(array) for name, array in arrays.items()}}
+    def _texts(self, side: Side) -> TorchTexts:
+        settings = self.settings
+        asked = settings.query_prompt if side == "query" else settings.doc_prompt
+        return TorchTexts(self.model, side, prompt_of(self.model, side, asked), self.max_length)
 
 
 def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:

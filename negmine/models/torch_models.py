@@ -11,6 +11,7 @@ import numpy as np
 
 from negmine import log
 from negmine.errors import MissingInputError, UsageError
+from negmine.models.base import Side
 from negmine.models.devices import Placement
 from negmine.models.limits import checked_length
 from negmine.models.resolve import ModelRef
@@ -76,7 +77,7 @@ _DYNAMIC = "transformers_modules"
 
 def torch_max_length(model: Any, asked: int | None, ref: ModelRef) -> int:
     """Set the model's maximum length to what was asked for and say what it is now."""
-    length = checked_length(asked, _positions(model), ref.spec)
+    length = checked_length(asked, learned_positions(model), ref.spec)
     if length is not None:
         try:
             model.max_seq_length = length
@@ -89,7 +90,7 @@ def torch_max_length(model: Any, asked: int | None, ref: ModelRef) -> int:
     return int(own) if own and own < NO_LIMIT else NO_LIMIT
 
 
-def _positions(model: Any) -> int | None:
+def learned_positions(model: Any) -> int | None:
     """How many positions a model with learned positions has, the reserved ones left out."""
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)
@@ -100,19 +101,28 @@ def _positions(model: Any) -> int | None:
     return None
 
 
-def is_plain_text_model(model: Any) -> bool:
-    """Whether the model's features are its tokenizer's output and nothing else."""
+def is_plain_text_model(model: Any, side: Side | None = None) -> bool:
+    """Whether the model's features are its tokenizer's output and nothing else.
+
+    Args:
+        model: a model of sentence-transformers.
+        side: of which texts; None = of all. Queries of some models are filled up with mask tokens.
+    """
+    first = model[0]
+    return is_text_transformer(first) and (side == "document" or first.query_expansion is None)
+
+
+def is_text_transformer(module: Any) -> bool:
+    """Whether a module is a transformer that reads the token ids of texts alone."""
     from sentence_transformers.base.modules import Transformer
 
-    first = model[0]
     return (
-        isinstance(first, Transformer)
-        and first.tokenizer is not None
-        and first.tokenizer.is_fast
-        and first.modalities == ["text"]
-        and first.transformer_task in ("feature-extraction", "sequence-classification")
-        and first.query_expansion is None
-        and not first.can_flatten_inputs
+        isinstance(module, Transformer)
+        and module.tokenizer is not None
+        and module.tokenizer.is_fast
+        and module.modalities == ["text"]
+        and module.transformer_task in ("feature-extraction", "sequence-classification")
+        and not module.can_flatten_inputs
     )
 
 

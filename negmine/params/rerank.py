@@ -37,7 +37,8 @@ class RerankParams:
     scorer: tuple[str, ...] = opt(
         (),
         "Score (query, document) pairs with MODEL into column score_NAME (repeatable). MODEL is "
-        "a cross-encoder or a bi-encoder: a hub id, a folder, or pkg:PACKAGE/PATH; or "
+        "a cross-encoder, a bi-encoder or a model of late interaction (ColBERT, by MaxSim), told "
+        "by its files: a hub id, a folder, or pkg:PACKAGE/PATH; or "
         "plugin:SCORER of another package (entry point negmine.scorers).",
         metavar="NAME=MODEL",
     )
@@ -76,7 +77,8 @@ class RerankParams:
     )
     max_length: Each[int | None] = opt(
         None,
-        "Cut pairs after this many tokens; default: the model's own limit.",
+        "Cut pairs after this many tokens, of late interaction documents (queries keep the "
+        "model's own length); default: the model's own limit.",
         minimum=4,
         per_model=True,
     )

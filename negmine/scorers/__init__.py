@@ -20,7 +20,11 @@ from negmine.params.per_model import (
 from negmine.params.rerank import RerankParams
 from negmine.plugins import Plugin
 from negmine.scorers.base import GoesOn, HasColumns, HasPlacement, Prompts, Scorer, Scores
-from negmine.scorers.settings import cross_encoder_settings, encoder_settings
+from negmine.scorers.settings import (
+    cross_encoder_settings,
+    encoder_settings,
+    late_interaction_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,9 @@ def check_options(references: Mapping[str, ScorerRef], params: RerankParams) -> 
     for name, model in models.items():
         if _kind(model) == "bi-encoder":
             limits.check_encoder(model, encoder_settings(params, name, Prompts()))
+        elif _kind(model) == "late-interaction":
+            settings = late_interaction_settings(params, name, Prompts())
+            limits.check_late_interaction(model, settings)
         else:
             limits.check(model, cross_encoder_settings(params, name))
 
@@ -106,8 +113,8 @@ def _not_of(option: str, kind: str, what: str) -> UsageError:
 
 
 def _kind(model: ModelRef) -> str:
-    """A bi-encoder scores by inner product, anything else as a cross-encoder."""
-    return "bi-encoder" if model.kind == "bi-encoder" else "cross-encoder"
+    """What scores as it is; of what a model's files do not tell, a cross-encoder is made."""
+    return "cross-encoder" if model.kind == "unknown" else model.kind
 
 
 def _load_plugin(
@@ -123,6 +130,10 @@ def _load_model(model: ModelRef, params: RerankParams, name: str, prompts: Promp
         from negmine.scorers.bi_encoder import BiEncoderScorer
 
         return BiEncoderScorer(model, encoder_settings(params, name, prompts))
+    if _kind(model) == "late-interaction":
+        from negmine.scorers.late_interaction import LateInteractionScorer
+
+        return LateInteractionScorer(model, late_interaction_settings(params, name, prompts))
     from negmine.scorers.cross_encoder import CrossEncoderScorer
 
     return CrossEncoderScorer(model, cross_encoder_settings(params, name), prompts)

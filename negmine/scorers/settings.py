@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negmine.models.base import CrossEncoderSettings, EncoderSettings
+from negmine.models.base import CrossEncoderSettings, EncoderSettings, LateInteractionSettings
 from negmine.params.model_options import model_options
 from negmine.params.per_model import of_model
 from negmine.params.rerank import RerankParams
@@ -17,6 +17,15 @@ def encoder_settings(params: RerankParams, name: str, prompts: Prompts) -> Encod
         doc_prompt=prompts.document,
         pooling=of_model(params.pooling, name),
         truncate_dim=of_model(params.truncate_dim, name),
+    )
+
+
+def late_interaction_settings(
+    params: RerankParams, name: str, prompts: Prompts
+) -> LateInteractionSettings:
+    """How the model of late interaction ``name`` is run."""
+    return LateInteractionSettings(
+        **model_options(params, name), query_prompt=prompts.query, doc_prompt=prompts.document
     )
 
 

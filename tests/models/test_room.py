@@ -154,7 +154,7 @@ def test_an_encoder_goes_on(
 ) -> None:
     if not plain:
         # Models whose features are more than a tokenizer's output make their batches themselves.
-        monkeypatch.setattr("negmine.models.torch_encoder.is_plain_text_model", lambda _: False)
+        monkeypatch.setattr("negmine.models.torch_texts.is_plain_text_model", lambda *_: False)
     settings = EncoderSettings(device="cpu", dtype="float32")
     encoder = load_encoder(resolve(str(tiny_bi)), settings)
     asked = texts(70)

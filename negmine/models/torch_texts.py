@@ -1,0 +1,107 @@
+"""Texts as a sentence-transformers model reads them: tokenised once, padded by the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from negmine.models.base import DOCUMENT_PROMPTS, Side
+from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
+from negmine.models.torch_models import characters, is_plain_text_model
+
+
+@dataclass(frozen=True)
+class TorchTexts:
+    """What a model makes of the texts of one side.
+
+    Attributes:
+        model: a model of sentence-transformers with one side or two.
+        side: whose prompt, length limit and route the texts get.
+        prompt: what is put before each; None is nothing.
+        max_length: most tokens of a text, for where they cannot be counted beforehand.
+    """
+
+    model: Any
+    side: Side
+    prompt: str | None
+    max_length: int
+
+    def lengths(self, texts: Sequence[str]) -> Ints:
+        """Tokens of each text as the model reads it, by which batches are cut."""
+        made = self._tokens(texts)
+        return characters(texts, self.max_length) if made is None else made[0]["input_ids"].lengths
+
+    def batch_maker(self, texts: Sequence[str]) -> tuple[Ints, Callable[[Ints], dict[str, Any]]]:
+        """Tokens of each text, and what makes the features of some rows."""
+        made = self._tokens(texts)
+        if made is not None:
+            return made[0]["input_ids"].lengths, partial(self._padded, *made)
+
+        def by_the_model(rows: Ints) -> dict[str, Any]:
+            batch = [texts[row] for row in rows]
+            features: dict[str, Any] = self.model.preprocess(
+                batch, prompt=self.prompt, task=self.side
+            )
+            return features
+
+        return characters(texts, self.max_length), by_the_model
+
+    def _tokens(self, texts: Sequence[str]) -> tuple[dict[str, Ragged], dict[str, Any]] | None:
+        """Features of texts tokenised once, to be padded here, and those that are no columns.
+
+        ``None`` where the model's own way to make features is more than a tokenizer (images,
+        chat templates, routes, static vectors, queries filled up with mask tokens).
+        """
+        if not texts or not is_plain_text_model(self.model, self.side):
+            return None
+        columns: dict[str, list[Ragged]] = {}
+        constants: dict[str, Any] = {}
+        for chunk in chunks(texts):
+            features = self.model.preprocess(
+                chunk,
+                prompt=self.prompt,
+                task=self.side,
+                processing_kwargs={"text": {"padding": False}, "common": {"return_tensors": None}},
+            )
+            for name, value in features.items():
+                if name == "attention_mask":
+                    continue
+                if isinstance(value, list):
+                    columns.setdefault(name, []).append(from_lists(value))
+                else:
+                    constants[name] = value
+        return {name: concatenate(parts) for name, parts in columns.items()}, constants
+
+    def _padded(
+        self, tokens: dict[str, Ragged], constants: dict[str, Any], rows: Ints
+    ) -> dict[str, Any]:
+        import torch
+
+        tokenizer = self.model.tokenizer
+        left = tokenizer.padding_side == "left"
+        fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+        arrays = {
+            name: column.pad(rows, fill.get(name) or 0, left=left)
+            for name, column in tokens.items()
+        }
+        arrays["attention_mask"] = attention_mask(tokens["input_ids"].lengths[rows], left=left)
+        return {**constants, **{name: torch.from_numpy(array) for name, array in arrays.items()}}
+
+
+def prompt_of(model: Any, side: Side, asked: str | None) -> str | None:
+    """What is put before a text: ``asked``, or what the model's own methods for a side would put.
+
+    Args:
+        model: a model of sentence-transformers.
+        side: ``query`` as in ``encode_query``, ``document`` as in ``encode_document``.
+        asked: the user's; None leaves it to the model.
+    """
+    if asked is not None:
+        return asked
+    prompts: dict[str, str] = model.prompts
+    for name in ("query",) if side == "query" else DOCUMENT_PROMPTS:
+        if name in prompts:
+            return prompts[name]
+    return prompts.get(model.default_prompt_name)
