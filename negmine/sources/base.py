@@ -116,11 +116,16 @@ class Capabilities:
             positive's neighbours, a metadata field, chance). Where it is false its places count for
             nothing but what names them, and neither do its scores for what is learned.
         answers_all: its hits are not to be cut at k.
+        reads_corpus: it does not search, and yet what it finds is in the corpus that it was opened
+            with, whichever that is.
+        each: hits of a query, where that is more than k.
         vectors: it compares stored vectors of documents.
     """
 
     searches: bool = True
     answers_all: bool = False
+    reads_corpus: bool = False
+    each: int = 0
     vectors: bool = False
 
 

@@ -68,6 +68,7 @@ class SourceRef:
         identity: what stands for another package's code in the fingerprint.
         needs: what it holds; asked when a run begins.
         lists: whether it reads an approximate index.
+        each: hits of a query, where that is more than k.
     """
 
     name: str
@@ -79,6 +80,7 @@ class SourceRef:
     identity: Any = None
     needs: Callable[[], Needs] = Needs
     lists: bool = False
+    each: int = 0
 
 
 #: (options, what is written of each source by name, the index) -> the sources.

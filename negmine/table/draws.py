@@ -37,6 +37,16 @@ def digests(strings: pa.Array, seed: int = 0) -> np.ndarray:
     return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
 
 
+def salted(seed: int, purpose: str) -> int:
+    """A seed for one purpose: what is drawn with it is independent of what others draw.
+
+    Without it whoever draws among what was drawn before, by the same ids and seed, goes by the same
+    numbers.
+    """
+    digest = hashlib.blake2b(purpose.encode(), digest_size=7).digest()
+    return (int.from_bytes(digest, "little") << 64) + seed
+
+
 def splitmix(x: np.ndarray) -> np.ndarray:
     """Steele, Lea and Flood's SplitMix64 finaliser (OOPSLA 2014)."""
     with np.errstate(over="ignore"):

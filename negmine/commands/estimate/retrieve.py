@@ -156,7 +156,11 @@ def _tried(chain: Chain, opened: Mapping[str, Source], whole: bool) -> dict[str,
                 sources[name] = PositivesFirst(source)
     if not whole:
         # What is known is of documents that the sample does not hold.
-        sources = {n: source for n, source in sources.items() if capabilities_of(source).searches}
+        sources = {
+            name: source
+            for name, source in sources.items()
+            if (can := capabilities_of(source)).searches or can.reads_corpus
+        }
     return sources
 
 

@@ -40,6 +40,16 @@ def _part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
+def most_hits(k: int, each: Iterable[int]) -> int:
+    """Hits of a query, of the source that has most.
+
+    Args:
+        k: what is asked for.
+        each: of each source how many it has, whatever is asked for; or fewer.
+    """
+    return max(k, *each, 0)
+
+
 def queries_per_part(k: int, sources: int) -> int:
     """Queries whose candidates make a part."""
     return max(1, PART_ROWS // (k * sources))
@@ -78,8 +88,9 @@ def mine(
         memory_bytes: what may be held at a time.
     """
     k = params.k
-    size = queries_per_part(k, len(sources))
-    together = parts_together(k, len(sources))
+    hits = most_hits(k, (capabilities_of(source).each for source in sources.values()))
+    size = queries_per_part(hits, len(sources))
+    together = parts_together(hits, len(sources))
     parts = [
         range(start, min(start + size, len(task.texts)))
         for start in range(0, len(task.texts), size)
@@ -88,7 +99,8 @@ def mine(
     places = {name: place for place, name in enumerate(named, 1)}
     schema = schema_of(sources)
     at_once = memory_bytes // _bytes_of_rank(len(sources))
-    search = _Search(task, sources, params, depths(task.judgements, len(task.texts), k), schema)
+    depth = depths(task.judgements, len(task.texts), k)
+    search = _Search(task, sources, params, depth, hits, schema)
     with log.progress("retrieving", len(task.texts), " queries") as bar:
 
         def write(name: str, table: pa.Table) -> None:
@@ -149,6 +161,7 @@ class _Search:
         sources: who is asked, by name.
         params: how many candidates, scored by whom, and the seed.
         depth: how deep each query is searched.
+        hits: of a query, of the source that has most.
         schema: of the table.
     """
 
@@ -156,11 +169,15 @@ class _Search:
     sources: Mapping[str, Source]
     params: RetrieveParams
     depth: np.ndarray
+    hits: int
     schema: pa.Schema
 
     def ranks(self, batch: Sequence[_Part]) -> int:
         """Ranks that a batch's queries are searched for, of one source."""
-        return sum(int(self.depth[part.start : part.stop].sum()) for _, part in batch)
+        return sum(
+            int(np.maximum(self.depth[part.start : part.stop], self.hits).sum())
+            for _, part in batch
+        )
 
     def made(self, _: None, name: str, found: tuple[range, Candidates]) -> pa.Table:
         """A part's table of what was found for its queries."""

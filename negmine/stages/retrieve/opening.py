@@ -9,7 +9,7 @@ from negmine.errors import UsageError
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import Source
 from negmine.sources.kind import Opening
-from negmine.stages.retrieve.mining import parts_together, queries_per_part
+from negmine.stages.retrieve.mining import most_hits, parts_together, queries_per_part
 from negmine.stages.retrieve.setup import Setup
 from negmine.stages.retrieve.task import Task
 from negmine.table.documents import Documents
@@ -48,9 +48,9 @@ def open_sources(
     implied = {ref.name: ref.open(opening) for ref in setup.implied}
     known = {name: found for name, found in implied.items() if found is not None}
     count = len(setup.sources) + len(known)
-    opening = replace(
-        opening, together=queries_per_part(params.k, count) * parts_together(params.k, count)
-    )
+    hits = most_hits(params.k, (ref.each for ref in setup.sources.values()))
+    together = queries_per_part(hits, count) * parts_together(hits, count)
+    opening = replace(opening, together=together)
     for name, ref in setup.sources.items():
         if not ref.files and (found := ref.open(opening)) is not None:
             opened[name] = found
