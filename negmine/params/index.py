@@ -77,6 +77,14 @@ class IndexParams:
         "blanks), or auto, which goes by a sample of the corpus.",
         metavar="LANG",
     )
+    base: str | None = opt(
+        None,
+        "Another index: what it holds of the same documents, models and settings is named there "
+        "and not made again, nor copied. For an index with another checkpoint of one encoder.",
+        metavar="INDEX",
+        path=True,
+        later=True,
+    )
     signatures: bool = opt(
         True,
         "Store what the filter's guard compares of each text (276 bytes a document); without it "

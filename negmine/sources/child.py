@@ -70,10 +70,36 @@ class Made:
     """Begins child artifacts, and remembers whether anything had to be made."""
 
     def __init__(
-        self, out: Path, replacing: Replace = Replace.NOTHING, budget: memory.Budget | None = None
+        self,
+        out: Path,
+        replacing: Replace = Replace.NOTHING,
+        budget: memory.Budget | None = None,
+        base: Artifact | None = None,
     ) -> None:
         self.out, self.replacing, self.changed = out, replacing, False
         self.budget = budget or memory.budget(None)
+        self.base = base
+
+    def taken(self, role: str, folder: str, plan: Plan) -> Artifact | None:
+        """What the base index has of this plan, unless the index has it itself.
+
+        Args:
+            role: what an index's manifest calls it.
+            folder: where it would lie inside the index.
+            plan: what it would be made from.
+
+        Raises:
+            NegmineError: the base names it, and it is gone or another one.
+        """
+        if self.base is None:
+            return None
+        if self.base.inputs.get(role, {}).get("fingerprint") != plan.fingerprint:
+            return None
+        own = self.out / folder
+        is_there = (own / artifacts.MANIFEST).is_file()
+        if is_there and artifacts.open_artifact(own).fingerprint == plan.fingerprint:
+            return None
+        return self.base.input(role)
 
     def begin(self, folder: str, plan: Plan, outdated: bool = False) -> Writer | None:
         """Begin the child in ``folder``, anew if it is ``outdated``; None = up to date."""
@@ -211,3 +237,7 @@ class Child:
     def folder(self) -> str:
         """Where it lies inside the index."""
         return self.place.path(self.name)
+
+    def taken(self, made: Made, parent: Artifact) -> Artifact | None:
+        """What the base index has of it, unless the index has it itself."""
+        return made.taken(self.role, self.folder, self.plan(parent))

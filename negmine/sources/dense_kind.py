@@ -21,7 +21,7 @@ from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named, per_name
 from negmine.sources import kinds
 from negmine.sources.base import Source
-from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
+from negmine.sources.child import DOCUMENTS, Child, Encoding, Made, Needs, Place, Trained
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.sources.vectors import Stored
 from negmine.table import artifacts
@@ -89,10 +89,12 @@ def _vectors_child(
         return vectors_plan(documents, name, reference, described)
 
     def tried(made: Made) -> None:
-        folder = made.out / VECTORS_PLACE.path(name)
-        if _may_be_refused(reference, settings) and _is_to_be_made(
-            folder, made.replacing, described
-        ):
+        if not _may_be_refused(reference, settings):
+            return
+        folder, base = VECTORS_PLACE.path(name), made.base
+        if base is not None and made.taken(name, folder, planned(base.input(DOCUMENTS))):
+            return
+        if _is_to_be_made(made.out / folder, made.replacing, described):
             model.load()
 
     def filled(documents: Documents, writer: Writer, encoder: Encoder) -> dict[str, int]:

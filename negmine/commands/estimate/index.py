@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from negmine.params.per_model import of_model
 from negmine.sources.child import DOCUMENTS, Child, Encoding, Trained
 from negmine.stages import cores, index
 from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
@@ -43,20 +43,18 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
     cost = Cost("index", out)
     cores.take(params.threads)
     wanted = index.children_of(params)
-    states = {DOCUMENTS: _documents_state(params, out, chain.replacing)}
-    real = None
-    if states[DOCUMENTS].kind == "made":
-        real = artifacts.open_artifact(out / DOCUMENTS)
-    by_role = {child.role: child for child in wanted}
+    there = _There(chain, index.Made(out, chain.replacing, base=index.open_base(params, out)))
+    states = {DOCUMENTS: there.documents(params)}
     for child in wanted:
-        states[child.role] = _child_state(chain, out, real, child, by_role)
+        states[child.role] = there.child(child)
     _sum_up(cost, states)
+    real = there.found.get(DOCUMENTS)
     if cost.skipped and real is not None:
-        chain.index, chain.real = out, True
+        chain.index, chain.real = there.index(), True
         chain.documents = cost.documents = int(real.counts["documents"])
         chain.text_bytes = int(real.counts["text_bytes"])
         return cost
-    corpus = _documents(chain, params, out, cost, states[DOCUMENTS])
+    corpus = _documents(chain, params, real, cost)
     cost.documents = chain.documents
     small = _small(chain, corpus)
     made = index.Made(chain.trial("index"), budget=index.budget(params, wanted))
@@ -83,44 +81,68 @@ def _sum_up(cost: Cost, states: dict[str, State]) -> None:
         cost.state = ", ".join(["to do", *there])
 
 
-def _documents_state(params: IndexParams, out: Path, replacing: Replace) -> State:
-    folder = out / DOCUMENTS
-    if not folder.is_dir():
-        if artifacts.is_begun(out):
-            return State("refused", reason=f"{out}: exists and is not a negmine index")
-        return State("start")
-    return artifacts.state_of(folder, index.documents_plan(params, folder), replacing=replacing)
+@dataclass
+class _There:
+    """What an index has already, or names of its base.
+
+    Attributes:
+        chain: what is known.
+        made: where it goes, and its base.
+        found: what is finished and of the plan, by role.
+    """
+
+    chain: Chain
+    made: index.Made
+    found: dict[str, Artifact] = field(default_factory=dict)
+
+    def documents(self, params: IndexParams) -> State:
+        """State of the documents."""
+        if index.is_foreign(params, self.made.out):
+            return State("refused", reason=f"{self.made.out}: exists and is not a negmine index")
+        if self.made.base is None and not (self.made.out / DOCUMENTS).is_dir():
+            # No need to read the corpus for a plan.
+            return State("start")
+        plan = index.planned_documents(params, self.made)
+        return self._state(DOCUMENTS, DOCUMENTS, plan, self.chain.replacing)
+
+    def child(self, child: Child) -> State:
+        """State of a child; where its parent is not there, so that it has no plan yet, a guess."""
+        folder, parent = self.made.out / child.folder, self.found.get(child.parent)
+        if parent is None:
+            if artifacts.is_begun(folder) and self.chain.replacing is Replace.NOTHING:
+                return State("refused", reason=would_be_remade(folder))
+            return State("start")
+        replacing = Replace.ALL if child.outdated(parent) else self.chain.replacing
+        return self._state(child.role, child.folder, child.plan(parent), replacing)
+
+    def _state(self, role: str, folder: str, plan: Plan, replacing: Replace) -> State:
+        taken = self.made.taken(role, folder, plan)
+        if taken is not None:
+            self.found[role] = taken
+            return State("made")
+        state = artifacts.state_of(self.made.out / folder, plan, replacing=replacing)
+        if state.kind == "made":
+            self.found[role] = artifacts.open_artifact(self.made.out / folder)
+        return state
+
+    def index(self) -> Path:
+        """An index of all that is there: it, or where its manifest is still to come a trial's."""
+        if (self.made.out / artifacts.MANIFEST).is_file():
+            return self.made.out
+        return index.finish(self.chain.trial("index"), self.found, True, []).path
 
 
-def _child_state(
-    chain: Chain, out: Path, real: Artifact | None, child: Child, wanted: Mapping[str, Child]
-) -> State:
-    """State of a child; where its parent is not there, so that it has no plan yet, a guess.
+def _documents(chain: Chain, params: IndexParams, real: Artifact | None, cost: Cost) -> Documents:
+    """The corpus, or what a sample of the input gave; counts all of it.
 
     Args:
         chain: what is known.
-        out: the index.
-        real: its documents, where they are there.
-        child: what is to be made.
-        wanted: all that is to be made, by role.
+        params: the options.
+        real: the documents, where they are there.
+        cost: gets what is to be read and written.
     """
-    folder, parent = out / child.folder, real
-    if child.parent in wanted:
-        path = out / wanted[child.parent].folder
-        there = (path / artifacts.MANIFEST).is_file()
-        parent = artifacts.open_artifact(path) if there else None
-    if parent is None:
-        if artifacts.is_begun(folder) and chain.replacing is Replace.NOTHING:
-            return State("refused", reason=would_be_remade(folder))
-        return State("start")
-    replacing = Replace.ALL if child.outdated(parent) else chain.replacing
-    return artifacts.state_of(folder, child.plan(parent), replacing=replacing)
-
-
-def _documents(chain: Chain, params: IndexParams, out: Path, cost: Cost, state: State) -> Documents:
-    """The corpus, or what a sample of the input gave; counts all of it."""
-    if state.kind == "made":
-        corpus = Documents(artifacts.open_artifact(out / DOCUMENTS))
+    if real is not None:
+        corpus = Documents(real)
         chain.documents = len(corpus)
         chain.text_bytes = int(corpus.artifact.counts["text_bytes"])
         return corpus

@@ -2,8 +2,13 @@
 
 from negmine.sources.child import Made
 from negmine.stages.index.children import budget, children_of
-from negmine.stages.index.documents import DOCUMENTS_VERSION, documents_plan, make_documents
-from negmine.stages.index.run import finish, run
+from negmine.stages.index.documents import (
+    DOCUMENTS_VERSION,
+    documents_plan,
+    make_documents,
+    planned_documents,
+)
+from negmine.stages.index.run import finish, is_foreign, open_base, run
 
 __all__ = [
     "DOCUMENTS_VERSION",
@@ -12,6 +17,9 @@ __all__ = [
     "children_of",
     "documents_plan",
     "finish",
+    "is_foreign",
     "make_documents",
+    "open_base",
+    "planned_documents",
     "run",
 ]

@@ -8,7 +8,7 @@ from negmine import log, memory
 from negmine.dedup import signatures
 from negmine.params.index import IndexParams
 from negmine.sources import child, kinds
-from negmine.sources.child import Child, Made, Place
+from negmine.sources.child import DOCUMENTS, Child, Made, Place
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.conservation import conserve
@@ -41,7 +41,9 @@ def places() -> list[Place]:
 
 def _make_signatures(made: Made, documents: Artifact) -> Artifact:
     """Describe the texts for filter's guard, unless that is done."""
-    outdated = signatures.outdated(documents)
+    # Those beside a base index's documents are not this index's to replace.
+    own = (made.out / DOCUMENTS).resolve() == documents.path.resolve()
+    outdated = own and signatures.outdated(documents)
     if outdated:
         log.event("texts were described by another version of negmine: describing them anew")
     writer = made.begin(signatures.FOLDER, signatures.plan(documents), outdated)

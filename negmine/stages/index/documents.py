@@ -14,7 +14,7 @@ from negmine.inputs.asked import Asked, asked
 from negmine.inputs.clashes import Clashes
 from negmine.inputs.recorded import Inputs
 from negmine.params.index import IndexParams
-from negmine.sources.child import Made
+from negmine.sources.child import DOCUMENTS, Made
 from negmine.stages.index.passages import Passages, documents, nothing_read, refuse_ids
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
@@ -43,10 +43,25 @@ def documents_plan(params: IndexParams, folder: Path) -> Plan:
     )
 
 
+def planned_documents(params: IndexParams, made: Made) -> Plan:
+    """What the documents of an index are made from.
+
+    Files that its base index read, and that nobody touched since, are not read for their digests.
+    """
+    folder = made.out / DOCUMENTS
+    if made.base is not None and not (folder / artifacts.MANIFEST).is_file():
+        folder = made.base.input(DOCUMENTS).path
+    return documents_plan(params, folder)
+
+
 def make_documents(params: IndexParams, made: Made) -> tuple[Artifact, list[str]]:
     """Store the corpus; returns it and what the user should know."""
-    folder = made.out / "documents"
-    writer = made.begin("documents", documents_plan(params, folder))
+    folder = made.out / DOCUMENTS
+    plan = planned_documents(params, made)
+    taken = made.taken(DOCUMENTS, DOCUMENTS, plan)
+    if taken is not None:
+        return taken, taken.warnings
+    writer = made.begin(DOCUMENTS, plan)
     if writer is None:
         found = artifacts.open_artifact(folder)
         return found, found.warnings

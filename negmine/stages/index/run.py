@@ -6,7 +6,7 @@ without touching the rest and an interrupted encoding continues where it stopped
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +44,19 @@ def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING)
     wanted = children_of(params)
     if all(child.place is SIGNATURES for child in wanted):
         log.event("the index has documents only: retrieve needs a --run, or a plug-in's --source")
-    if out.is_dir() and any(out.iterdir()) and not (out / DOCUMENTS).is_dir():
+    if is_foreign(params, out):
         raise ConflictError(
             "exists and is not a negmine index",
             where=str(out),
             hint="Choose another -o; negmine deletes only what it wrote.",
         )
 
-    made = Made(out, replacing, budget(params, wanted))
+    made = Made(out, replacing, budget(params, wanted), open_base(params, out))
     for child in wanted:
         child.tried(made)
     documents, warnings = make_documents(params, made)
     children = _make(wanted, made, documents)
+    _tell(made, children)
     for child in wanted:
         warnings = [*warnings, *children[child.role].warnings]
     return finish(out, children, made.changed, warnings)
@@ -65,8 +66,52 @@ def _make(wanted: Sequence[Child], made: Made, documents: Artifact) -> dict[str,
     """The documents and the children that are wanted, by role."""
     children = {DOCUMENTS: documents}
     for child in wanted:
-        children[child.role] = child.make(made, children[child.parent])
+        parent = children[child.parent]
+        taken = child.taken(made, parent)
+        children[child.role] = child.make(made, parent) if taken is None else taken
     return children
+
+
+def open_base(params: IndexParams, out: Path) -> Artifact | None:
+    """The index whose children may be taken.
+
+    Raises:
+        NegmineError: it is no finished index.
+        UsageError: it is the very index that is to be made.
+    """
+    if params.base is None:
+        return None
+    if Path(params.base).resolve() == out.resolve():
+        raise UsageError(
+            "--base is the index that is to be made", where=params.base, hint="Choose another -o."
+        )
+    return artifacts.open_artifact(params.base, ["index"], purpose="the base index")
+
+
+def is_foreign(params: IndexParams, out: Path) -> bool:
+    """Whether a folder holds something else than an index, finished or not."""
+    if not out.is_dir() or (out / DOCUMENTS).is_dir():
+        return False
+    there = {path.name for path in out.iterdir()}
+    if params.base is None:
+        return bool(there)
+    # Its documents may lie elsewhere, so that any other part of an index must do.
+    known = {artifacts.MANIFEST, *(Path(place.folder).parts[0] for place in places())}
+    return not there <= known
+
+
+def _tell(made: Made, children: Mapping[str, Artifact]) -> None:
+    """Say what the base index gave, and whether that is all or nothing."""
+    if made.base is None:
+        return
+    own = made.out.resolve()
+    taken = [role for role, one in children.items() if own not in one.path.resolve().parents]
+    others = [role for role in children if role not in taken]
+    if DOCUMENTS in others:
+        log.event(f"{made.base.path} is of other documents: all is made anew", level=30)
+        return
+    told = f"taken from {made.base.path}: {', '.join(taken)}"
+    log.event(f"{told}; its own: {', '.join(others) or 'nothing'}", taken=taken, own=others)
 
 
 def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]) -> Outcome:
@@ -76,7 +121,8 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
     plan = Plan("index", 1, {}, artifacts=ordered)
     counts = _counts(ordered)
     path = out / artifacts.MANIFEST
-    current = path.is_file() and artifacts.open_artifact(out).fingerprint == plan.fingerprint
+    # A child may have come to lie elsewhere, and be the same.
+    current = path.is_file() and artifacts.open_artifact(out).inputs == plan.identity(out)["inputs"]
     if current:
         artifacts.touch(path)
     else:

@@ -167,6 +167,8 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest that describes other artifacts (the index's own, an export file's)."""
+    # None of them need lie in its folder.
+    make_folder(path.parent)
     write_json(path, manifest)
 
 
