@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -150,6 +150,27 @@ class ScoresPairs(Protocol):
 
     def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair as a search would give it; NaN: not known."""
+
+
+class Among(Protocol):
+    """Which documents may be found for each of some queries."""
+
+    def take(self, queries: npt.NDArray[np.int64]) -> Among:
+        """The same for some of the queries, by their numbers."""
+
+    def mask(self, low: int, high: int, first: int, last: int) -> npt.NDArray[np.bool_]:
+        """Whether they may, bool [queries low to high, rows of the corpus first to last]."""
+
+    def parts(self) -> Iterator[tuple[int, pa.Array]]:
+        """(first row, docids) of the corpus, part by part."""
+
+
+@runtime_checkable
+class SearchesAmong(Protocol):
+    """A source that also searches among some of the documents alone."""
+
+    def search_among(self, asked: Asked, k: int, among: Among) -> Hits:
+        """As a search, of the documents that each query may find."""
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ no query finds it, and its pair score is 0.0, while that of an unknown document 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 from negmine.errors import InvalidDataError, MissingInputError, NegmineError
 from negmine.log import progress
 from negmine.sources import jvm, languages
-from negmine.sources.base import Asked, Hits
+from negmine.sources.base import Among, Asked, Hits
 from negmine.sources.lucene import (
     CONTENTS,
     ID,
@@ -50,6 +50,9 @@ from negmine.table import ranking
 _IDS_FILE = "docids.arrow"
 _TASK_QUERIES = 64
 _TASK_HITS = 50_000
+#: Pairs that are scored at a time where a search is among some documents, and that are looked
+#: through for them.
+_TASK_PAIRS, _TASK_MASK = 200_000, 4_000_000
 _IDS_PER_PAGE = 50_000
 #: Hits fetched beyond ``k`` at least, so that few ties at the cut reach past them.
 _SPARE_HITS = 16
@@ -236,6 +239,21 @@ class Bm25Source:
         scores[np.isin(pair_code, missing)] = np.nan
         return scores[inverse.reshape(-1)]
 
+    def search_among(self, asked: Asked, k: int, among: Among) -> Hits:
+        """Likewise of the documents that each query may find.
+
+        Lucene is asked about some pairs at a time, as it is to score them, so what is held are
+        their ids and the best so far.
+        """
+        best = Hits(np.empty(0, np.int32), pa.array([], pa.string()), np.empty(0, np.float32))
+        for query, docids in _pairs_among(among, len(asked)):
+            score = self.score(asked, query, docids)
+            # What shares no word with the query is not found, as by any search.
+            hit = np.flatnonzero(score > 0)
+            found = Hits(query[hit], docids.take(pa.array(hit)), score[hit])
+            best = _best(best, found, k)
+        return best
+
     def write_ids(self) -> None:
         """Write the docids beside the index, in its order, so that opening it is cheap."""
         ids = self._read_ids()
@@ -370,6 +388,38 @@ class Bm25Source:
                 where=str(self._folder),
             )
         return ids.cast(pa.large_string())
+
+
+def _pairs_among(among: Among, queries: int) -> Iterator[tuple[npt.NDArray[np.int32], pa.Array]]:
+    """The (query number, docid) pairs that may be found, about :data:`_TASK_PAIRS` at a time."""
+    numbers: list[npt.NDArray[np.int32]] = []
+    docids: list[pa.Array] = []
+    held = 0
+    for first, ids in among.parts():
+        at_once = max(1, _TASK_MASK // max(1, len(ids)))
+        for low in range(0, queries, at_once):
+            high = min(low + at_once, queries)
+            query, place = np.nonzero(among.mask(low, high, first, first + len(ids)))
+            for start in range(0, len(query), _TASK_PAIRS):
+                some = slice(start, start + _TASK_PAIRS)
+                numbers.append((query[some] + low).astype(np.int32))
+                docids.append(ids.take(pa.array(place[some])))
+                held += len(numbers[-1])
+                if held >= _TASK_PAIRS:
+                    yield np.concatenate(numbers), pa.concat_arrays(docids)
+                    numbers, docids, held = [], [], 0
+    if held:
+        yield np.concatenate(numbers), pa.concat_arrays(docids)
+
+
+def _best(known: Hits, more: Hits, k: int) -> Hits:
+    """The best k of each query by (-score, docid), in order."""
+    query = np.concatenate([known.query, more.query])
+    docid = pa.concat_arrays([known.docid, more.docid])
+    score = np.concatenate([known.score, more.score])
+    order = ranking.rank_order(query, score, ranking.Codes(docid))
+    order = order[ranking.positions_in_group(query[order]) <= k]
+    return Hits(query[order], docid.take(pa.array(order)), score[order])
 
 
 def _ids_query(mapper: Any) -> Callable[[Iterable[str]], Any]:

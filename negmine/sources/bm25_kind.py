@@ -147,6 +147,7 @@ BM25 = Kind(
     _choose,
     reads={"index": ("bm25", "language"), "retrieve": ("k1", "b")},
     places=(PLACE,),
+    searches_among=True,
     children=_children,
     counts=_counts,
 )

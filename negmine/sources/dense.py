@@ -22,7 +22,7 @@ from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
 from negmine.sources import exact_gpu
-from negmine.sources.base import Asked, Capabilities, Hits
+from negmine.sources.base import Among, Asked, Capabilities, Hits
 from negmine.sources.exact import BLOCK_QUERIES, MEMORY, SEARCH_ERROR, SLACK, Best, search
 from negmine.sources.vectors import (
     ALONE_BYTES,
@@ -254,13 +254,20 @@ class DenseSource:
 
     def search(self, asked: Asked, k: int) -> Hits:
         """The k best documents of each query, by (-score, docid)."""
+        return self._found(asked, k, None)
+
+    def search_among(self, asked: Asked, k: int, among: Among) -> Hits:
+        """Likewise of the documents that each query may find; always exactly."""
+        return self._found(asked, k, among)
+
+    def _found(self, asked: Asked, k: int, among: Among | None) -> Hits:
         encoded, rows = self._encode(asked)
         k = min(k, len(self._vectors))
         depth = min(k + SLACK, len(self._vectors))
         # The reservoirs' places, and a pair's query, row, score and place in several orders.
         at_once = max(64, self._memory // (8 * Best.room(depth) + 80 * depth))
         found = [
-            self._search(encoded[rows[start : start + at_once]], start, k, depth)
+            self._search(encoded[rows[start : start + at_once]], start, k, depth, among)
             for start in range(0, len(rows), at_once)
         ]
         if not found:
@@ -272,9 +279,11 @@ class DenseSource:
         query, places, score = _joined(found)
         return Hits(query.astype(np.int32), self._documents.ids(places), score)
 
-    def _search(self, queries: np.ndarray, first: int, k: int, depth: int) -> _Pairs:
+    def _search(
+        self, queries: np.ndarray, first: int, k: int, depth: int, among: Among | None
+    ) -> _Pairs:
         """(query, row, score) of the best k of some queries, in order, numbered from ``first``."""
-        if self._ann is not None:
+        if self._ann is not None and among is None:
             if self.recall is None:
                 with log.waiting("measuring what the approximate search misses"):
                     self.recall = self._ann.recall(self._vectors, queries, k, self._memory)
@@ -284,30 +293,44 @@ class DenseSource:
             return query + first, rows, exact
         assert self._encoder is not None, "the queries are encoded"
         on = gpus(self._device, self._encoder.placement.device)
+        numbers = np.arange(first, first + len(queries))
+        may = None if among is None else among.take(numbers)
         if on:
-            found, rows = exact_gpu.search(self._vectors.parts(), queries, depth, on)
+            found, rows = exact_gpu.search(self._vectors.parts(), queries, depth, on, among=may)
         else:
-            found, rows = search(self._vectors, queries, depth, memory=self._memory)
+            found, rows = search(self._vectors, queries, depth, memory=self._memory, among=may)
         query = np.repeat(np.arange(len(queries)), depth)
         rows = rows.ravel()
-        exact = score_pairs(self._vectors, queries, query, rows)
+        there = found.ravel() > -np.inf
+        exact = np.full(len(rows), -np.inf, dtype=np.float32)
+        exact[there] = score_pairs(self._vectors, queries, query[there], rows[there])
         floor = -np.partition(-exact.reshape(len(queries), depth), k - 1, axis=1)[:, k - 1]
         error = SEARCH_ERROR * self._vectors.longest * np.linalg.norm(queries, axis=1)
         # A document that was not fetched scores at most the last fetched one's.
         tied = (floor <= found[:, -1] + error) & (depth < len(self._vectors))
-        settled = ~tied[query]
+        # Where fewer than k may be found, all of them were.
+        tied &= np.isfinite(floor)
+        settled = ~tied[query] & there
         pairs = [(query[settled], rows[settled], exact[settled])]
         # One more pass takes all that may reach the cut of the queries that are still open.
         open_ = np.flatnonzero(tied)
         for start in range(0, len(open_), BLOCK_QUERIES):
             some = open_[start : start + BLOCK_QUERIES]
-            number, more, score = self._reaching(queries[some], floor[some], error[some], k)
+            of_some = None if may is None else may.take(some)
+            number, more, score = self._reaching(
+                queries[some], floor[some], error[some], k, of_some
+            )
             pairs.append((some[number], more, score))
         query, rows, exact = self._ranked(*_joined(pairs), k)
         return query + first, rows, exact
 
     def _reaching(
-        self, queries: np.ndarray, floor: np.ndarray, error: np.ndarray, k: int
+        self,
+        queries: np.ndarray,
+        floor: np.ndarray,
+        error: np.ndarray,
+        k: int,
+        among: Among | None,
     ) -> _Pairs:
         """(query, row, score) of the best k of queries whose k-th best scores ``floor`` or more."""
         kept: _Pairs = (
@@ -321,6 +344,8 @@ class DenseSource:
             for start in range(0, len(block), BLOCK_ROWS):
                 rows = block[start : start + BLOCK_ROWS]
                 near = queries @ rows.T >= (floor - error)[:, None]
+                if among is not None:
+                    near &= among.mask(0, len(queries), first + start, first + start + len(rows))
                 query, row = np.nonzero(near)
                 for low in range(0, len(query), size):
                     some = slice(low, low + size)

@@ -398,6 +398,7 @@ DENSE = Kind(
     },
     by_name=("query_prompt", "batch_size", "trust_remote_code"),
     places=(VECTORS_PLACE, ANN_PLACE),
+    searches_among=True,
     children=_children,
     counts=lambda names: {"encoders": list(names)},
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from negmine import log
 from negmine.memory import MIB
+from negmine.sources.base import Among
 from negmine.sources.vectors import BLOCK_ROWS, Vectors, processor_threads
 
 #: Fetched beyond k, so that the cut is decided by exact scores and docids.
@@ -113,7 +114,12 @@ class Best:
 
 
 def search(
-    vectors: Vectors, queries: np.ndarray, k: int, *, memory: int = MEMORY
+    vectors: Vectors,
+    queries: np.ndarray,
+    k: int,
+    *,
+    memory: int = MEMORY,
+    among: Among | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top-k rows by inner product in float32, in one pass over the corpus per group of queries.
 
@@ -122,9 +128,11 @@ def search(
         queries: float32 [n, dim].
         k: rows wanted per query; at most the corpus size is returned.
         memory: bytes for what is held beside the queries and the answer.
+        among: which rows each query may find; without it all.
 
     Returns:
-        (scores float32 [n, k], rows int64 [n, k]), best first; ties in no particular order.
+        (scores float32 [n, k], rows int64 [n, k]), best first; ties in no particular order. A place
+        that no row took scores -inf.
     """
     k = min(k, len(vectors))
     queries = np.ascontiguousarray(queries, dtype=np.float32)
@@ -137,12 +145,22 @@ def search(
         for start in starts:
             some = slice(start, start + at_once)
             best = Best.empty(len(queries[some]), k, len(vectors))
-            _fill(best, vectors, queries[some], memory // 8, bar)
+            group = queries[some]
+            numbers = np.arange(start, start + len(group))
+            may = None if among is None else among.take(numbers)
+            _fill(best, vectors, group, memory // 8, bar, may)
             scores[some], rows[some] = best.sorted()
     return scores, rows
 
 
-def _fill(best: Best, vectors: Vectors, queries: np.ndarray, size: int, bar: log.Progress) -> None:
+def _fill(
+    best: Best,
+    vectors: Vectors,
+    queries: np.ndarray,
+    size: int,
+    bar: log.Progress,
+    among: Among | None,
+) -> None:
     """One pass over the corpus; blocks of queries are spread over the threads."""
     with processor_threads() as threads:
         height = min(BLOCK_QUERIES, max(64, -(-len(queries) // threads)))
@@ -155,7 +173,10 @@ def _fill(best: Best, vectors: Vectors, queries: np.ndarray, size: int, bar: log
                 rows = block[start : start + BLOCK_ROWS]
                 shape = (len(some), len(rows))
                 product = scores[: shape[0] * shape[1]].reshape(shape)
-                np.matmul(some, rows.T, out=product)
+                if among is None:
+                    np.matmul(some, rows.T, out=product)
+                elif not _matching(some, rows, among, (low, first + start), product):
+                    continue
                 best.add(low, product, above[: product.size].reshape(shape), first + start)
 
         with ThreadPoolExecutor(threads, thread_name_prefix="search") as pool:
@@ -166,3 +187,33 @@ def _fill(best: Best, vectors: Vectors, queries: np.ndarray, size: int, bar: log
                 for task in tasks:
                     task.result()
                 bar.update(len(block))
+
+
+def _matching(
+    queries: np.ndarray,
+    rows: np.ndarray,
+    among: Among,
+    at: tuple[int, int],
+    product: np.ndarray,
+) -> bool:
+    """Whether any query may find any of some rows; the scores of these, -inf for the others.
+
+    Args:
+        queries: a block of vectors.
+        rows: likewise, of the corpus.
+        among: which rows each query may find.
+        at: the number of the first query and of the first row.
+        product: gets the scores [queries, rows].
+    """
+    low, first = at
+    may = among.mask(low, low + len(queries), first, first + len(rows))
+    columns = np.flatnonzero(may.any(axis=0))
+    if len(columns) == 0:
+        return False
+    if len(columns) < len(rows):
+        product.fill(-np.inf)
+        product[:, columns] = queries @ rows[columns].T
+    else:
+        np.matmul(queries, rows.T, out=product)
+    product[~may] = -np.inf
+    return True

@@ -6,14 +6,16 @@ It finds what :func:`negmine.sources.exact.search` finds; where there is no GPU 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from negmine import log
 from negmine.errors import MachineError, exhausted
+from negmine.sources.base import Among
 
 #: Bytes for blocks on a device that does not tell how many are free.
 _MEMORY = 512 << 20
@@ -29,6 +31,7 @@ def search(
     k: int,
     on: Sequence[str],
     memory: int | None = None,
+    among: Among | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Top-k rows by inner product in float32; every device reads its share of the parts once.
 
@@ -38,14 +41,16 @@ def search(
         k: rows wanted per query.
         on: torch devices.
         memory: bytes for blocks on a device; by default half of what is free there.
+        among: which rows each query may find; without it all.
 
     Returns:
-        (scores float32 [n, k], rows int64 [n, k]), best first; ties in no particular order.
+        (scores float32 [n, k], rows int64 [n, k]), best first; ties in no particular order. A place
+        that no row took scores -inf.
     """
     every = list(parts)
 
     def work(number: int) -> tuple[np.ndarray, np.ndarray]:
-        return _in_what_fits(every[number :: len(on)], queries, k, on[number], memory)
+        return _in_what_fits(every[number :: len(on)], queries, k, on[number], memory, among)
 
     with ThreadPoolExecutor(len(on), thread_name_prefix="gpu") as pool:
         found = list(pool.map(work, range(len(on))))
@@ -61,6 +66,7 @@ def _in_what_fits(
     k: int,
     device: str,
     memory: int | None,
+    among: Among | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """:func:`_on_device` with blocks that fit: where they do not, again with half the bytes.
 
@@ -75,7 +81,7 @@ def _in_what_fits(
     told = False
     while True:
         try:
-            return _on_device(parts, queries, k, device, free)
+            return _on_device(parts, queries, k, device, free, among)
         except Exception as error:  # a GPU's errors and NumPy's have no common base
             if not exhausted(error):
                 raise
@@ -99,6 +105,7 @@ def _on_device(
     k: int,
     device: str,
     free: int,
+    among: Among | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best rows of some parts; a place that no row took scores -inf."""
     import torch
@@ -120,18 +127,41 @@ def _on_device(
                 for low in range(0, len(part), height):
                     stored = np.array(part[low : low + height])
                     block = torch.from_numpy(stored).to(device).float()
-                    _take(torch, best, row, asked, block, first + low, free // 4)
+                    may = (
+                        None
+                        if among is None
+                        else partial(_may, among, start, first + low, len(block))
+                    )
+                    _take(torch, best, row, asked, block, first + low, free // 4, may)
             scores[some], rows[some] = best.cpu().numpy(), row.cpu().numpy()
     return scores, rows
 
 
-def _take(torch: Any, best: Any, row: Any, asked: Any, block: Any, first: int, memory: int) -> None:
+def _may(among: Among, start: int, first: int, rows: int, low: int, high: int) -> np.ndarray:
+    """What the queries ``low`` to ``high`` from ``start`` on may find of a block of rows."""
+    return among.mask(start + low, start + high, first, first + rows)
+
+
+def _take(
+    torch: Any,
+    best: Any,
+    row: Any,
+    asked: Any,
+    block: Any,
+    first: int,
+    memory: int,
+    may: Callable[[int, int], np.ndarray] | None,
+) -> None:
     """Let a block of vectors replace what it beats, some queries at a time."""
     k = best.shape[1]
     at_once = max(1, memory // (16 * len(block)))
     for start in range(0, len(asked), at_once):
         some = slice(start, start + at_once)
-        score, place = torch.topk(asked[some] @ block.T, min(k, len(block)))
+        products = asked[some] @ block.T
+        if may is not None:
+            barred = torch.from_numpy(~may(start, start + len(products)))
+            products.masked_fill_(barred.to(products.device), -torch.inf)
+        score, place = torch.topk(products, min(k, len(block)))
         score = torch.cat([best[some], score], dim=1)
         places = torch.cat([row[some], place + first], dim=1)
         score, keep = torch.topk(score, k)

@@ -35,6 +35,7 @@ class Opening:
         budget: what may be held.
         lists: bytes for each approximate index, beyond what one query reads of it.
         together: queries that a model encodes together.
+        opened: the sources that are open already, by name.
         counts: takes what a source read and left out.
         warnings: takes its losses in words.
     """
@@ -50,6 +51,7 @@ class Opening:
     lists: int = 0
     together: int = 1
     kept: Mapping[str, pa.Array] = field(default_factory=dict)
+    opened: Mapping[str, Source] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -69,6 +71,8 @@ class SourceRef:
         needs: what it holds; asked when a run begins.
         lists: whether it reads an approximate index.
         each: hits of a query, where that is more than k.
+        uses: another source of the index that it asks: if that is asked for itself, it is opened
+            before, and once.
     """
 
     name: str
@@ -81,6 +85,7 @@ class SourceRef:
     needs: Callable[[], Needs] = Needs
     lists: bool = False
     each: int = 0
+    uses: str = ""
 
 
 #: (options, what is written of each source by name, the index) -> the sources.
@@ -112,6 +117,7 @@ class Kind:
         option: that option.
         scheme: ``--source NAME=SCHEME:REST`` brings its sources; ``choose`` is given the rest.
         usage: how such a one is written, for messages.
+        searches_among: whether its sources also search among some documents alone.
         implied: whether it is asked without being named, wherever it has something to say.
         counts: of the names of its sources in an index, what the index's manifest tells.
     """
@@ -126,6 +132,7 @@ class Kind:
     option: str = ""
     scheme: str = ""
     usage: str = ""
+    searches_among: bool = False
     implied: bool = False
     counts: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
 

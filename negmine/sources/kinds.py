@@ -20,6 +20,7 @@ KINDS = {
     "bm25": "negmine.sources.bm25_kind:BM25",
     "dense": "negmine.sources.dense_kind:DENSE",
     "run": "negmine.sources.run_file:RUN",
+    "metadata": "negmine.sources.metadata:METADATA",
     "random": "negmine.sources.random_documents:RANDOM",
     "plugin": "negmine.sources.plugged:PLUGIN",
     "given": "negmine.sources.given:GIVEN",

@@ -250,6 +250,10 @@ class Documents:
         """
         return self._column(meta_column(kept), self.known_rows(docids))
 
+    def values_at(self, kept: str, rows: np.ndarray) -> pa.Array:
+        """A kept column's values for row numbers, in that order; null where there is none."""
+        return self._column(meta_column(kept), rows)
+
     def _column(self, name: str, rows: np.ndarray) -> pa.Array:
         distinct, inverse = np.unique(rows, return_inverse=True)
         found = []

@@ -50,8 +50,9 @@ def open_sources(
     count = len(setup.sources) + len(known)
     hits = most_hits(params.k, (ref.each for ref in setup.sources.values()))
     together = queries_per_part(hits, count) * parts_together(hits, count)
-    opening = replace(opening, together=together)
-    for name, ref in setup.sources.items():
+    opening = replace(opening, together=together, opened=opened)
+    # Whom others ask is opened before them.
+    for name, ref in sorted(setup.sources.items(), key=lambda source: bool(source[1].uses)):
         if not ref.files and (found := ref.open(opening)) is not None:
             opened[name] = found
     if not opened and task.given is None:
