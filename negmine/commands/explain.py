@@ -250,7 +250,8 @@ def _counts(candidates: list[dict[str, Any]]) -> dict[str, int]:
 
 def _fate(row: Mapping[str, Any], repeats: str | None) -> str:
     if row["selected"] is not None:
-        return f"negative {row['selected']}"
+        quota = row.get("quota")
+        return f"negative {row['selected']}" + ("" if quota is None else f" of {quota}")
     if row["dropped_by"] == "positive":
         return "known positive"
     of = "" if repeats is None else f" of {short_id(repeats)}"

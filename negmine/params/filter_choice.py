@@ -24,14 +24,36 @@ class ChoiceOptions:
         None, "A document serves at most N queries as a negative.", metavar="N", minimum=1
     )
     num_negatives: int = opt(8, "Negatives chosen per query, at most.", metavar="N", minimum=1)
+    quota: tuple[str, ...] = opt(
+        (),
+        "So many of a query's negatives come from the source NAME, or have the value VALUE in a "
+        "column kept of the corpus (index --keep); together they are --num-negatives (repeatable).",
+        metavar="NAME=N|COLUMN:VALUE=N",
+        minimum=1,
+        later=True,
+    )
+    quota_fill: bool = opt(
+        False,
+        "What a --quota is short of is filled from the other survivors.",
+        flags=("--quota-fill/--no-quota-fill",),
+        later=True,
+    )
     sampler: Literal[
-        "top", "random", "rank", "bottom", "simans", "simans-code", "simans-abs", "stratified"
+        "top",
+        "random",
+        "rank",
+        "bottom",
+        "simans",
+        "simans-code",
+        "simans-abs",
+        "stratified",
+        "stride",
     ] = opt(
         "top",
         "How negatives are chosen among the survivors: best score first, at random, best retrieval "
         "rank first, worst score first (surest within a rank window), near the positive's score "
-        "(SimANS: the paper's formula, its code's, or its code's for MS MARCO), or evenly over "
-        "the scores.",
+        "(SimANS: the paper's formula, its code's, or its code's for MS MARCO), evenly over "
+        "the scores, or every N-th by score (--stride).",
     )
     sample_by: str | None = opt(
         None, "Score column that orders the survivors; default: the one of --by.", metavar="NAME"
@@ -45,6 +67,14 @@ class ChoiceOptions:
         "SimANS: what distances to the positive are measured in: the standard deviation of the "
         "scores of the query's own survivors, or the score itself (the paper's, for inner products "
         "of unscaled vectors).",
+    )
+    stride: int = opt(
+        5,
+        "Of the survivors by falling score the sampler stride takes the first, the N-th after it, "
+        "and so on, then begins again at the second (UniME-V2).",
+        metavar="N",
+        minimum=1,
+        later=True,
     )
     prefer_judged: bool = opt(
         False,

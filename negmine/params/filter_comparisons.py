@@ -55,6 +55,14 @@ class RankOptions:
         None, "Drop candidates retrieved above this rank (ranks start at 1).", minimum=1
     )
     range_max: int | None = opt(None, "Drop candidates retrieved below this rank.", minimum=1)
+    window: tuple[str, ...] = opt(
+        (),
+        "Of what the source NAME ranks take only the slice A:B, counted from 0 as in Python "
+        "(bm25=30:50 are the ranks 31 to 50); what another source found too is that one's "
+        "(repeatable).",
+        metavar="NAME=A:B",
+        later=True,
+    )
     shift: int | None = opt(
         None,
         "Drop the first N non-positives of the retrieval ranking (NV-Retriever's shifted top-k); "

@@ -27,6 +27,7 @@ from negmine.rules import (
     missing,
     percentile,
     ranges,
+    window,
 )
 from negmine.rules.base import Border, Reason, Rows, Rule, View, Way, view
 
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     *known.QUERIES,
     missing.SCORE,
     *ranges.RULES,
+    window.RULE,
     missing.no_positive_score(_COMPARING),
     *_COMPARING,
     identity.closer_than_positive(_COMPARING),

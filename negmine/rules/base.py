@@ -14,6 +14,7 @@ from negmine.params.filter import FilterParams
 from negmine.table import ranking
 from negmine.table.names import rank_column
 from negmine.table.part import Part
+from negmine.table.schemas import source_names
 
 #: The place of a negative that a training set brought along.
 GIVEN = rank_column("given")
@@ -41,6 +42,8 @@ class View:
         unscored: no row of the whole table has a score, so that none is dropped for want of it.
         brought: True for negatives that a training set brought along, where these come first:
             windows over the ranking are for what was mined.
+        ranks: by source its retrieval rank of every row, like ``rank``; of no source where no
+            setting asks.
     """
 
     query: np.ndarray
@@ -58,6 +61,7 @@ class View:
     fit: Fit = field(default_factory=Fit)
     unscored: bool = False
     brought: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=bool))
+    ranks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 Condition = Callable[[FilterParams], bool]
@@ -312,6 +316,7 @@ def view(
     """
     part = Part(table)
     score = part.score(by, params.transform)
+    sources = source_names(table.schema) if params.window else []
     guide = positive_guide = np.full(len(part), np.nan)
     if params.guide is not None:
         guide = part.score(params.guide)
@@ -332,6 +337,7 @@ def view(
         fit=fit or Fit(),
         unscored=unscored,
         brought=brought(table) if params.prefer_given else np.zeros(len(part), dtype=bool),
+        ranks={name: part.rank(name) for name in sources},
     )
 
 

@@ -12,8 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from negmine.sampling import method
+from negmine.sampling import method, quotas
 from negmine.sampling.method import Method
+from negmine.sampling.quotas import Wanted
 from negmine.table import ranking
 from negmine.table.ranking import positions
 
@@ -113,13 +114,39 @@ def stratified(
     return -(turn * n + bins).astype(np.float64)
 
 
+def strided(
+    query: np.ndarray,
+    score: np.ndarray,
+    docid: np.ndarray | ranking.Codes,
+    survivors: np.ndarray,
+    step: int,
+) -> np.ndarray:
+    """Preference for every ``step``-th row by falling score, from the first; then from the second.
+
+    UniME-V2 (arXiv 2510.13515, told second-hand) takes hard negatives cyclically with a stride of
+    5, so that they are not all the neighbours of the best one. Where a walk begins again it takes
+    what no walk before it took.
+
+    Args:
+        query: query number of each row, ascending.
+        score: what is walked down.
+        docid: codes that break ties.
+        survivors: True for rows that may be taken.
+        step: rows from one that is taken to the next.
+    """
+    place = positions(query, score, docid, survivors) - 1
+    walk, at = place % step, place // step
+    return -(walk * (len(query) + 1) + at).astype(np.float64)
+
+
 def reuse_cut(
     query: np.ndarray,
     doc: np.ndarray,
     place: np.ndarray,
     draw: np.ndarray,
     *,
-    wanted: int,
+    kinds: np.ndarray,
+    wanted: Wanted,
     limit: int,
 ) -> ReuseCut:
     """Let no document serve more than ``limit`` queries, each query getting its next choice.
@@ -127,27 +154,24 @@ def reuse_cut(
     Deferred acceptance (Gale and Shapley 1962): each query claims its first ``wanted`` documents,
     a document keeps the ``limit`` claims with the smallest draws, refused queries claim the next
     on their list, until nothing is refused. The outcome does not depend on the order in which
-    queries or parts come.
+    queries or parts come: what a query claims of its list by quotas it claims of a shorter list,
+    too.
 
     Args:
         query: query number of each survivor.
         doc: digest of its document.
         place: its place in the query's preference, 1 = first.
         draw: the document's preference for this query, smallest first; distinct per pair.
+        kinds: the quotas that each may fill, a bit each.
         wanted: negatives per query.
         limit: queries per document.
     """
     order = np.lexsort((place, query))
-    query, doc, draw = query[order], doc[order], draw[order]
+    query, doc, draw, kinds = query[order], doc[order], draw[order], kinds[order]
     docs, code = np.unique(doc, return_inverse=True)
     cutoff = np.full(len(docs), np.inf)
-    starts = ranking.group_starts(query)
-    lengths = np.diff(np.append(starts, len(query)))
     while True:
-        free = draw < cutoff[code]
-        before: np.ndarray = np.cumsum(free) - free
-        nth: np.ndarray = before - np.repeat(before[starts], lengths)
-        claims = np.flatnonzero(free & (nth < wanted))
+        claims = np.flatnonzero(quotas.claims(query, draw < cutoff[code], kinds, wanted))
         crowded = claims[np.bincount(code[claims], minlength=len(docs))[code[claims]] > limit]
         if len(crowded) == 0:
             refusing = np.isfinite(cutoff)
@@ -166,6 +190,10 @@ class SamplerOptions(Protocol):
     @property
     def num_negatives(self) -> int:
         """Negatives per query, at most."""
+
+    @property
+    def stride(self) -> int:
+        """See :func:`strided`."""
 
     @property
     def simans_a(self) -> float:
@@ -230,6 +258,10 @@ def _evenly(seen: Survivors, options: SamplerOptions) -> np.ndarray:
     )
 
 
+def _walking(seen: Survivors, options: SamplerOptions) -> np.ndarray:
+    return strided(seen.query, seen.score, seen.docid, seen.survivors, options.stride)
+
+
 def _near(form: str) -> Callable[[Survivors, SamplerOptions], np.ndarray]:
     def preference(seen: Survivors, options: SamplerOptions) -> np.ndarray:
         score, positive = seen.score, seen.positive()
@@ -268,6 +300,7 @@ SAMPLERS = method.table(
     _simans("simans-code", "its code's", "simans_a", "simans_b", "simans_scale"),
     _simans("simans-abs", "its code's for MS MARCO", "simans_a", "simans_scale"),
     Sampler("stratified", "evenly over the scores", _evenly, distances=True),
+    Sampler("stride", "every N-th by score", _walking, options=("stride",)),
 )
 
 

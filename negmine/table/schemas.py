@@ -62,6 +62,7 @@ LEDGER_COLUMNS = [
 #: Columns that ``filter`` adds only when they are asked for.
 OPTIONAL_LEDGER_COLUMNS = {
     "filled": pa.bool_(),
+    "quota": pa.string(),
     "weight": pa.float32(),
     "difficulty": pa.float32(),
     "tau_plus": pa.float32(),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from negmine.sampling import samplers
+from negmine.sampling.quotas import Wanted
 from negmine.table import draws, ranking
 
 ONE_QUERY = np.zeros(5, dtype=np.int64)
@@ -79,7 +80,10 @@ def test_a_draw_depends_on_the_pair_and_the_seed_only() -> None:
 def chosen_with(
     query: np.ndarray, doc: np.ndarray, place: np.ndarray, draw: np.ndarray, wanted: int, limit: int
 ) -> set[tuple[int, int]]:
-    cut = samplers.reuse_cut(query, doc, place, draw, wanted=wanted, limit=limit)
+    kinds = np.zeros(len(query), dtype=np.int64)
+    cut = samplers.reuse_cut(
+        query, doc, place, draw, kinds=kinds, wanted=Wanted(wanted), limit=limit
+    )
     cutoff = dict(zip(cut.docs.tolist(), cut.cutoff.tolist(), strict=True))
     taken: set[tuple[int, int]] = set()
     for q in np.unique(query):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,14 @@ from negmine.table.names import rank_column, score_column
 from negmine.table.part import Part
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is read of the filter's settings, as its ledger records them."""
+
+    asked: int
+    against: str
 
 
 # --- counting ---------------------------------------------------------------------------------
@@ -55,7 +63,7 @@ class Tally:
         hidden: Hidden,
         number: np.ndarray,
         audited: np.ndarray,
-        params: FilterParams,
+        settings: Settings,
         teacher: str,
     ) -> None:
         """Count one part.
@@ -65,7 +73,7 @@ class Tally:
             hidden: what was hidden in it.
             number: number of each row's query.
             audited: numbers of the queries that had a positive hidden.
-            params: the filter's settings.
+            settings: negatives asked for per query, and which positive counts.
             teacher: the score in which hardness is told.
         """
         size = len(self.count["runs"])
@@ -86,7 +94,7 @@ class Tally:
         self.count["free"] += per_query(survived)
         self.count["chosen"] += chosen_here
         self.count["false"] += per_query(chosen & false)
-        self.count["short"] += wanted & (chosen_here < params.num_negatives)
+        self.count["short"] += wanted & (chosen_here < settings.asked)
         self.count["none"] += wanted & (chosen_here == 0)
         reasons = ledger.column("dropped_by").filter(pa.array(mine))
         for reason, is_false in zip(reasons.to_pylist(), false[mine].tolist(), strict=True):
@@ -103,7 +111,7 @@ class Tally:
             found.append(ledger.column(rank_column(name)).is_valid().to_numpy()[taken])
         part = Part(ledger)
         score = part.score(teacher)
-        self.margin.append((score - part.positive_score(score, params.against))[taken])
+        self.margin.append((score - part.positive_score(score, settings.against))[taken])
 
     def result(self) -> dict[str, Any]:
         """Rates with intervals."""
@@ -197,13 +205,15 @@ def try_setting(
         ledger = artifacts.open_artifact(out)
         columns = ["qid", "docid", "label", "dropped_by", "selected", score_column(teacher)]
         columns += [c for c in map(rank_column, tally.found_by) if c not in columns]
+        # Where quotas are given they decide how many negatives are asked for.
+        settings = Settings(int(ledger.params["num_negatives"]), params.against)
         tally.repeats += 1
         for name, part_hidden in hidden.items():
             part = ledger.read(name, columns)
             audited = pc.index_in(part_hidden.qids, value_set=qids).to_numpy()
             number = pc.index_in(part.column("qid"), value_set=qids).to_numpy()
             _refuse_unmeasurable(part, part_hidden)
-            tally.add(part, part_hidden, number, audited, params, teacher)
+            tally.add(part, part_hidden, number, audited, settings, teacher)
 
 
 def _refuse_unmeasurable(part: pa.Table, hidden: Hidden) -> None:

@@ -284,6 +284,23 @@ def _name(ledger: Candidates) -> str:
 # --- sections ---------------------------------------------------------------------------------
 
 
+def _of_quotas(facts: Facts, whole: int) -> list[Step]:
+    """A row for each quota: which of the selected filled it."""
+    missing = facts.ledger.counts.get("quota_missing", {})
+    return [
+        Step(
+            f"selected of {name}",
+            f"fill its --quota; {words.number(missing.get(name, 0))} places stayed empty",
+            rows,
+            None,
+            0.0,
+            rows / whole,
+            "selected",
+        )
+        for name, rows in facts.ledger.counts.get("quota", {}).items()
+    ]
+
+
 def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[Step]]:
     """(rules that dropped nothing, the rows of the funnel)."""
     whole = max(1, facts.candidates)
@@ -328,6 +345,7 @@ def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[
             "selected",
         )
     )
+    steps += _of_quotas(facts, whole)
     for export in exports:
         counts = export.counts
         if "examples" in counts:

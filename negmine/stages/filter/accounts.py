@@ -17,7 +17,13 @@ from negmine.table.conservation import conserve, violated
 from negmine.table.part import Part
 
 
-def check_ledger(part: pa.Table, ledger: pa.Table, asked: int, stats: Mapping[str, int]) -> None:
+def check_ledger(
+    part: pa.Table,
+    ledger: pa.Table,
+    asked: int,
+    stats: Mapping[str, int],
+    quotas: Mapping[str, int] | None = None,
+) -> None:
     """Check a part of a ledger against the part of the scored table that it was made from.
 
     Every candidate is there, in its place; survived or was dropped, as counted; a query has at
@@ -28,6 +34,7 @@ def check_ledger(part: pa.Table, ledger: pa.Table, asked: int, stats: Mapping[st
         ledger: what goes out.
         asked: ``--num-negatives``.
         stats: the counts that are recorded with the part.
+        quotas: places of each ``--quota``.
 
     Raises:
         InvariantError: something does not hold, which is a bug.
@@ -57,3 +64,8 @@ def check_ledger(part: pa.Table, ledger: pa.Table, asked: int, stats: Mapping[st
     order = np.lexsort((number, query))
     if not np.array_equal(number[order], ranking.positions_in_group(query[order])):
         violated("the negatives of a query are not numbered 1, 2, 3, ...")
+    for name, places in (quotas or {}).items():
+        mine = pc.fill_null(pc.equal(chosen.column("quota"), name), False)
+        most = np.bincount(query[mine.to_numpy()]).max(initial=0)
+        if most > places:
+            violated(f"{most} negatives of a query fill the {places} places of --quota {name}")

@@ -17,9 +17,10 @@ from negmine.params.filter import FilterParams
 from negmine.rules import choice
 from negmine.rules.base import View
 from negmine.rules.identity import BARRED, BETWEEN, COPIES
+from negmine.sampling import quotas as places
 from negmine.sampling import samplers, weights
 from negmine.stages import rank_only
-from negmine.stages.filter import short_queries
+from negmine.stages.filter import quotas, short_queries
 from negmine.stages.filter.options import Columns, optional_columns
 from negmine.table import draws, ranking
 from negmine.table.names import P_PRIOR, P_RELEVANT, score_column
@@ -45,6 +46,7 @@ class Decided:
         place: each survivor's place in its query's preference, 1 = first; 0 = dropped.
         by: what the sampler orders by.
         copies: number of each row's group of copies among its query's candidates, -1 = alone.
+        kinds: the quotas that each row may fill, a bit each.
         weight: how much each row counts as a negative, NaN = not known; None where nothing asks.
     """
 
@@ -56,6 +58,7 @@ class Decided:
     place: np.ndarray
     by: np.ndarray
     copies: np.ndarray
+    kinds: np.ndarray
     weight: np.ndarray | None = None
 
 
@@ -146,7 +149,8 @@ def decide(
         names.append(choice.SKIP_SURVIVORS.name)
     if ((place > 0) & (reason >= 0)).any():
         place = ordered(reason < 0)
-    return Decided(table, view, reason, names, hard, place, order_by, copies, weight)
+    kinds = quotas.kinds(table, params)
+    return Decided(table, view, reason, names, hard, place, order_by, copies, kinds, weight)
 
 
 def _places(
@@ -231,7 +235,9 @@ def judge(
             reason[(reason < 0) & crowded] = len(names)
         names.append(choice.MAX_REUSE.name)
         place = ranking.positions(view.query, -place.astype(np.float64), view.docid, reason < 0)
-    chosen = (place > 0) & (place <= params.num_negatives)
+    wanted = quotas.wanted(params)
+    chosen = places.chosen(view.query, place, decided.kinds, wanted)
+    quota = quotas.filled(view.query, place, decided.kinds, chosen, wanted)
     filled = np.zeros(len(reason), dtype=bool)
     if params.fill_beyond is not None:
         filled = _fill(table, decided, params, chosen)
@@ -244,8 +250,14 @@ def judge(
     table = table.append_column("dropped_by", dropped_by)
     table = table.append_column("selected", pa.array(selected, mask=selected == 0))
     for name in optional_columns(params):
-        table = table.append_column(name, _optional(name, decided, params, fit, filled))
-    return table, _stats(view, reason, names, selected, filled, params)
+        column = (
+            quotas.named(quota, params)
+            if name == "quota"
+            else _optional(name, decided, params, fit, filled)
+        )
+        table = table.append_column(name, column)
+    stats = _stats(view, reason, names, selected, filled, params)
+    return table, stats | quotas.count(quota, chosen, len(view.starts), params)
 
 
 def _numbered(
@@ -285,6 +297,7 @@ def _walks_by_score(params: FilterParams) -> bool:
         and params.order == "hard-first"
         and not (params.prefer_judged or params.prefer_given)
         and params.fill_beyond is None
+        and not params.quota
     )
 
 

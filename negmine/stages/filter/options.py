@@ -12,8 +12,10 @@ from negmine import rules
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import bounds
 from negmine.params.filter import FilterParams
+from negmine.rules import window
 from negmine.sampling import weights
 from negmine.stages import rank_only
+from negmine.stages.filter import quotas
 from negmine.table import schemas
 from negmine.table.names import (
     LEARNED,
@@ -74,6 +76,8 @@ def resolve(
     changes = _other_scores(params, score, by, sample_by)
     bounds.check_all(params)
     rules.check(params)
+    window.check(params, schemas.source_names(schema), schemas.searched_names(schema))
+    changes |= quotas.check(params, schema, kept)
     if params.calibrate_by is not None:
         changes["calibrate_by"] = _calibrate_by(params, schema, kept)
     if params.bias_from:
@@ -200,6 +204,7 @@ def optional_columns(params: FilterParams) -> list[str]:
     """The ledger's columns that only some settings write."""
     wanted = {
         "filled": params.fill_beyond is not None,
+        "quota": bool(params.quota),
         "weight": params.weight != "none",
         "difficulty": params.difficulty,
         "tau_plus": params.tau_plus is not None,

@@ -20,7 +20,7 @@ from negmine.params.filter import FilterParams
 from negmine.rules.base import GIVEN
 from negmine.sampling import samplers
 from negmine.stages import rank_only
-from negmine.stages.filter import idle_options, learned_warnings, likeness
+from negmine.stages.filter import idle_options, learned_warnings, likeness, quotas
 from negmine.stages.filter.accounts import check_ledger
 from negmine.stages.filter.deciding import (
     Flags,
@@ -66,6 +66,9 @@ def run(
     idle = idle_options.warnings(params)
     setup = set_up(params, scored)
     params = setup.params
+    if params.quota:
+        places = ", ".join(f"{one.name} {one.places}" for one in quotas.parse(params.quota))
+        log.event(f"{params.num_negatives} negatives per query: {places} (--quota)")
     budget = memory.budget(params.memory)
     guard = Guard(params, setup.source, budget.shingles)
     writer = artifacts.begin(out, plan(setup, out), replacing=replacing)
@@ -79,6 +82,7 @@ def run(
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
         warnings += [*_warnings(counts, setup.columns), *_unusual(setup), *idle]
         warnings += learned_warnings.told(params, setup.columns, fit)
+        warnings += quotas.told(counts, params)
         extra = {}
         if fit.bound is not None:
             extra["calibration"] = dict(fit.bound.facts)
@@ -133,11 +137,12 @@ def judge_all(
     fit = _fit(params, source, guard, columns)
     ledger_schema = _ledger_schema(source.schema(), params)
     number = {name: place for place, name in enumerate(source.parts, 1)}
+    asked = {one.name: one.places for one in quotas.parse(params.quota)}
 
     def made(_: None, name: str, read: tuple[pa.Table, Flags]) -> _Judged:
         part, flags = read
         table, stats = judge(part, params, columns, fit=fit, flags=flags)
-        check_ledger(part, table, params.num_negatives, stats)
+        check_ledger(part, table, params.num_negatives, stats, asked)
         return _Judged(part, flags, table, stats)
 
     with log.progress("filtering", rows, " rows") as bar:
@@ -223,12 +228,14 @@ def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Column
                 draws.digests(docs.take(pa.array(rows))),
                 decided.place[rows],
                 claims(table, params)[rows],
+                decided.kinds[rows],
             )
         )
         queries += len(decided.view.starts)
-    query, doc, place, draw = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    query, doc, place, draw, kinds = (np.concatenate(of) for of in zip(*parts, strict=True))
+    wanted = quotas.wanted(params)
     cut = samplers.reuse_cut(
-        query, doc, place, draw, wanted=params.num_negatives, limit=params.max_reuse
+        query, doc, place, draw, kinds=kinds, wanted=wanted, limit=params.max_reuse
     )
     return replace(fit, reuse=cut)
 
@@ -262,8 +269,10 @@ def _read(
     if params.similar_to_positives:
         parts = likeness.join(parts, source, params.seed, at_once)
     prefix = meta_column("")
+    columns = quotas.columns(params)
     if params.calibrate_by is not None and params.calibrate_by.startswith(prefix):
-        column = params.calibrate_by.removeprefix(prefix)
+        columns = [params.calibrate_by.removeprefix(prefix), *columns]
+    for column in dict.fromkeys(columns):
         parts = joins.join(parts, source.documents, column, at_once)
     return parts
 

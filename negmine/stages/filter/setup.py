@@ -10,7 +10,7 @@ from negmine.learning import prior
 from negmine.params import output_affecting
 from negmine.params.filter import FilterParams
 from negmine.stages import rank_only
-from negmine.stages.filter import scales
+from negmine.stages.filter import quotas, scales
 from negmine.stages.filter.guard import excluded_file
 from negmine.stages.filter.options import Columns, resolve, wants_prior
 from negmine.table import artifacts
@@ -43,7 +43,8 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
         MissingInputError: there is no such artifact.
     """
     source = open_candidates(scored, ["retrieve", "rerank"], purpose="the scored candidates")
-    kept_columns = source.documents.kept if params.calibrate_by is not None else []
+    reads_kept = params.calibrate_by is not None or bool(quotas.columns(params))
+    kept_columns = source.documents.kept if reads_kept else []
     empty = rank_only.empty_in(source)
     params, columns = resolve(params, source.schema(), kept_columns, empty)
     scales.check(params, columns.by, source)

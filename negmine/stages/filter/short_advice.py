@@ -16,7 +16,7 @@ from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.stages.filter.deciding import Flags, judge
 from negmine.stages.filter.options import Columns
-from negmine.stages.filter.short_queries import BY, LOST, RETRIEVAL, ROWS
+from negmine.stages.filter.short_queries import BY, LOST, QUOTA, RETRIEVAL, ROWS
 from negmine.table.candidates import Candidates
 from negmine.table.part import Part
 
@@ -99,7 +99,7 @@ def advice(
         f"({counts['queries_with_none']} have none)"
     )
     by: dict[str, int] = dict(counts.get(BY.rstrip("."), {}))
-    few = by.pop(RETRIEVAL, 0)
+    few, unmet = by.pop(RETRIEVAL, 0), by.pop(QUOTA, 0)
     lost: dict[str, int] = dict(counts.get(LOST.rstrip("."), {}))
     told = []
     if lost:
@@ -113,6 +113,11 @@ def advice(
         )
     else:
         told.append(lead)
+    if unmet:
+        told.append(
+            f"{unmet} queries have survivors enough, and too few of what --quota asks for: "
+            f"{_quota_fill(params, columns, fit, sample, short, source)}"
+        )
     if few:
         told.append(
             f"{few} queries had fewer than {params.num_negatives} candidates beside their "
@@ -147,6 +152,21 @@ def _mend(
             )
     plain = [text for name in names if (text := rules.advice(name, params, everything))]
     return plain[0] if plain else _more(source)
+
+
+def _quota_fill(
+    params: FilterParams,
+    columns: Columns,
+    fit: Fit,
+    sample: Sample | None,
+    short: int,
+    source: Candidates,
+) -> str:
+    """What others in the place of those that a quota asks for would gain."""
+    if sample is None or not sample.queries:
+        return _more(source)
+    tried = sample.tried(replace(params, quota_fill=True), columns, fit)
+    return f"{_gain(*tried, '--quota-fill', sample, short)}; else {_more(source)}"
 
 
 def _gain(left: int, selected: int, option: str, sample: Sample, short: int) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 
 #: Counts of short queries by what left them short, and of their candidates by what dropped them.
 BY, LOST, ROWS = "short_by.", "short_lost.", "short_candidates"
-#: Stands beside the rules' names: fewer candidates than negatives asked for were retrieved.
-RETRIEVAL = "retrieval"
+#: Stand beside the rules' names: fewer candidates than negatives asked for were retrieved, or
+#: survivors enough are left, and too few that a quota may take.
+RETRIEVAL, QUOTA = "retrieval", "quota"
 
 
 def count(
@@ -22,8 +23,8 @@ def count(
 ) -> dict[str, int]:
     """What left the queries of a part short.
 
-    A query with fewer candidates than negatives asked for is short by retrieval; another one by
-    the rule that dropped most of its candidates.
+    A query with fewer candidates than negatives asked for is short by retrieval, one with as many
+    survivors by quotas, and any other by the rule that dropped most of its candidates.
 
     Args:
         query: number of each row's query.
@@ -44,9 +45,12 @@ def count(
     rows = np.bincount(query * width + reason + 1, minlength=len(chosen) * width)
     taken = rows.reshape(len(chosen), width)[short]
     taken[:, [number for number, name in enumerate(names, 1) if name in set(known)]] = 0
+    unmet = taken[:, 0] >= asked
+    found = {f"{BY}{QUOTA}": int(unmet.sum())}
+    taken = taken[~unmet]
     few = taken.sum(axis=1) < asked
     worst = taken[:, 1:].argmax(axis=1)[~few]
-    found = {ROWS: int(taken.sum()), f"{BY}{RETRIEVAL}": int(few.sum())}
+    found |= {ROWS: int(taken.sum()), f"{BY}{RETRIEVAL}": int(few.sum())}
     of_rule, lost = np.bincount(worst, minlength=len(names)), taken[:, 1:].sum(axis=0)
     for number, name in enumerate(names):
         found[f"{BY}{name}"] = int(of_rule[number])
