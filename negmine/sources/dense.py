@@ -1,9 +1,4 @@
-"""Exact dense retrieval: vectors on disk, one file per part of the corpus, searched in a stream.
-
-The corpus is read once for each group of queries. A block of vectors is multiplied with a block of
-queries in float32, and what exceeds a query's k-th best so far is kept; the kept are then scored
-again in float64, and that score alone decides the order and the cut.
-"""
+"""Dense retrieval: vectors on disk, one file per part of the corpus, and an encoder of queries."""
 
 from __future__ import annotations
 
@@ -21,15 +16,12 @@ from negmine.models.counting import Progress, tell_resumed
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
-from negmine.sources import exact_gpu
 from negmine.sources.base import Among, Asked, Capabilities, Hits
-from negmine.sources.exact import BLOCK_QUERIES, MEMORY, SEARCH_ERROR, SLACK, Best, search
+from negmine.sources.exact import MEMORY
+from negmine.sources.nearest import Nearest, Pairs, joined
 from negmine.sources.vectors import (
-    ALONE_BYTES,
-    BLOCK_ROWS,
     Stored,
     Vectors,
-    products,
     refuse_overflow,
     rounding,
     score_pairs,
@@ -37,7 +29,6 @@ from negmine.sources.vectors import (
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
 from negmine.table.documents import Documents, full_text
-from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 
 def build(
@@ -172,15 +163,6 @@ class Approximate(Protocol):
         """What share of the exact best ``k`` is found, and how it was measured."""
 
 
-#: Query numbers, rows and scores of pairs.
-_Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _joined(parts: Sequence[_Pairs]) -> _Pairs:
-    query, rows, score = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return query, rows, score
-
-
 class DenseSource:
     """Candidates by inner product with one encoder's vectors.
 
@@ -263,111 +245,35 @@ class DenseSource:
     def _found(self, asked: Asked, k: int, among: Among | None) -> Hits:
         encoded, rows = self._encode(asked)
         k = min(k, len(self._vectors))
-        depth = min(k + SLACK, len(self._vectors))
-        # The reservoirs' places, and a pair's query, row, score and place in several orders.
-        at_once = max(64, self._memory // (8 * Best.room(depth) + 80 * depth))
+        nearest = self._nearest()
         found = [
-            self._search(encoded[rows[start : start + at_once]], start, k, depth, among)
-            for start in range(0, len(rows), at_once)
+            self._search(nearest, encoded[rows[some]], some.start, k, among)
+            for some in nearest.groups(len(rows), k)
         ]
-        if not found:
-            return Hits(
-                np.empty(0, dtype=np.int32),
-                pa.array([], pa.string()),
-                np.empty(0, dtype=np.float32),
-            )
-        query, places, score = _joined(found)
+        query, places, score = joined(found)
         return Hits(query.astype(np.int32), self._documents.ids(places), score)
 
-    def _search(
-        self, queries: np.ndarray, first: int, k: int, depth: int, among: Among | None
-    ) -> _Pairs:
-        """(query, row, score) of the best k of some queries, in order, numbered from ``first``."""
-        if self._ann is not None and among is None:
-            if self.recall is None:
-                with log.waiting("measuring what the approximate search misses"):
-                    self.recall = self._ann.recall(self._vectors, queries, k, self._memory)
-            query, rows = self._ann.search(queries, depth)
-            exact = score_pairs(self._vectors, queries, query, rows)
-            query, rows, exact = self._ranked(query, rows, exact, k)
-            return query + first, rows, exact
+    def _nearest(self) -> Nearest:
         assert self._encoder is not None, "the queries are encoded"
         on = gpus(self._device, self._encoder.placement.device)
-        numbers = np.arange(first, first + len(queries))
-        may = None if among is None else among.take(numbers)
-        if on:
-            found, rows = exact_gpu.search(self._vectors.parts(), queries, depth, on, among=may)
-        else:
-            found, rows = search(self._vectors, queries, depth, memory=self._memory, among=may)
-        query = np.repeat(np.arange(len(queries)), depth)
-        rows = rows.ravel()
-        there = found.ravel() > -np.inf
-        exact = np.full(len(rows), -np.inf, dtype=np.float32)
-        exact[there] = score_pairs(self._vectors, queries, query[there], rows[there])
-        floor = -np.partition(-exact.reshape(len(queries), depth), k - 1, axis=1)[:, k - 1]
-        error = SEARCH_ERROR * self._vectors.longest * np.linalg.norm(queries, axis=1)
-        # A document that was not fetched scores at most the last fetched one's.
-        tied = (floor <= found[:, -1] + error) & (depth < len(self._vectors))
-        # Where fewer than k may be found, all of them were.
-        tied &= np.isfinite(floor)
-        settled = ~tied[query] & there
-        pairs = [(query[settled], rows[settled], exact[settled])]
-        # One more pass takes all that may reach the cut of the queries that are still open.
-        open_ = np.flatnonzero(tied)
-        for start in range(0, len(open_), BLOCK_QUERIES):
-            some = open_[start : start + BLOCK_QUERIES]
-            of_some = None if may is None else may.take(some)
-            number, more, score = self._reaching(
-                queries[some], floor[some], error[some], k, of_some
-            )
-            pairs.append((some[number], more, score))
-        query, rows, exact = self._ranked(*_joined(pairs), k)
+        return Nearest(self._vectors, self._documents.ids, memory=self._memory, on=on)
+
+    def _search(
+        self, nearest: Nearest, queries: np.ndarray, first: int, k: int, among: Among | None
+    ) -> Pairs:
+        """(query, row, score) of the best k of some queries, in order, numbered from ``first``."""
+        if self._ann is None or among is not None:
+            numbers = np.arange(first, first + len(queries))
+            may = None if among is None else among.take(numbers)
+            query, rows, exact = nearest.search(queries, k, may)
+            return query + first, rows, exact
+        if self.recall is None:
+            with log.waiting("measuring what the approximate search misses"):
+                self.recall = self._ann.recall(self._vectors, queries, k, self._memory)
+        query, rows = self._ann.search(queries, nearest.depth(k))
+        exact = score_pairs(self._vectors, queries, query, rows)
+        query, rows, exact = nearest.ranked(query, rows, exact, k)
         return query + first, rows, exact
-
-    def _reaching(
-        self,
-        queries: np.ndarray,
-        floor: np.ndarray,
-        error: np.ndarray,
-        k: int,
-        among: Among | None,
-    ) -> _Pairs:
-        """(query, row, score) of the best k of queries whose k-th best scores ``floor`` or more."""
-        kept: _Pairs = (
-            np.empty(0, dtype=np.int64),
-            np.empty(0, dtype=np.int64),
-            np.empty(0, dtype=np.float32),
-        )
-        most = 2 * k * len(queries) + self._memory // 200
-        size = max(1, ALONE_BYTES // (24 * max(1, queries.shape[1])))
-        for first, block in self._vectors.blocks(self._memory // 8):
-            for start in range(0, len(block), BLOCK_ROWS):
-                rows = block[start : start + BLOCK_ROWS]
-                near = queries @ rows.T >= (floor - error)[:, None]
-                if among is not None:
-                    near &= among.mask(0, len(queries), first + start, first + start + len(rows))
-                query, row = np.nonzero(near)
-                for low in range(0, len(query), size):
-                    some = slice(low, low + size)
-                    exact = products(queries[query[some]], rows[row[some]])
-                    reach = exact >= floor[query[some]]
-                    new = (query[some][reach], row[some][reach] + first + start, exact[reach])
-                    kept = _joined([kept, new])
-                if len(kept[0]) > most:
-                    kept = self._ranked(*kept, k)
-        return kept
-
-    def _ranked(self, query: np.ndarray, rows: np.ndarray, score: np.ndarray, k: int) -> _Pairs:
-        """The best k of each query by (-score, docid), in order; only ties ask for docids."""
-        order = np.lexsort((-score, query))
-        query, rows, score = query[order], rows[order], score[order]
-        same = (query[1:] == query[:-1]) & (score[1:] == score[:-1])
-        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
-        code = np.zeros(len(query), dtype=np.int64)
-        code[tied] = string_codes(self._documents.ids(rows[tied]))[0]
-        order = rank_order(query, score, code) if len(tied) else np.arange(len(query))
-        order = order[positions_in_group(query[order]) <= k]
-        return query[order], rows[order], score[order]
 
     def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> np.ndarray:
         """Score of each (query index, docid) pair; NaN where the corpus has no such document."""

@@ -10,7 +10,7 @@ import numpy as np
 from negmine import log
 from negmine.memory import MIB
 from negmine.sources.base import Among
-from negmine.sources.vectors import BLOCK_ROWS, Vectors, processor_threads
+from negmine.sources.vectors import BLOCK_ROWS, Rows, processor_threads
 
 #: Fetched beyond k, so that the cut is decided by exact scores and docids.
 SLACK = 16
@@ -114,7 +114,7 @@ class Best:
 
 
 def search(
-    vectors: Vectors,
+    vectors: Rows,
     queries: np.ndarray,
     k: int,
     *,
@@ -155,7 +155,7 @@ def search(
 
 def _fill(
     best: Best,
-    vectors: Vectors,
+    vectors: Rows,
     queries: np.ndarray,
     size: int,
     bar: log.Progress,

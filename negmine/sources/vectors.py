@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -80,28 +82,29 @@ def refuse_overflow(vectors: np.ndarray, name: str) -> None:
         )
 
 
-class Vectors:
-    """The vectors of a corpus, read part by part; rows are numbered through the parts."""
+class Rows:
+    """Vectors in parts, read part by part; rows are numbered through the parts.
 
-    def __init__(self, artifact: Artifact) -> None:
-        self.artifact = artifact
-        self.names = list(artifact.files)
-        self.offsets = np.concatenate(
-            ([0], np.cumsum([artifact.rows(name) for name in self.names]))
-        ).astype(np.int64)
-        self._longest: float | None = None
+    Args:
+        sizes: rows of each part.
+        unit: whether every vector has the length 1.
+    """
+
+    def __init__(self, sizes: Sequence[int], unit: bool = False) -> None:
+        self.offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+        self._longest = 1.0 if unit else None
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
+    def part(self, number: int) -> np.ndarray:
+        """A part's matrix as stored, a memory map."""
+        raise NotImplementedError
+
     def parts(self) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, matrix as stored) in order; the matrix is a memory map."""
-        for first, name in zip(self.offsets, self.names, strict=False):
-            yield int(first), self._part(name)
-
-    def _part(self, name: str) -> np.ndarray:
-        matrix: np.ndarray = np.load(self.artifact.file(name), mmap_mode="r", allow_pickle=False)
-        return matrix
+        for number, first in enumerate(self.offsets[:-1]):
+            yield int(first), self.part(number)
 
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, float32 matrix of about ``size`` bytes at most) in order.
@@ -109,15 +112,15 @@ class Vectors:
         The next block is read, checked and converted while the caller works on one.
         """
 
-        def read(first: int, name: str, start: int, rows: int) -> tuple[int, np.ndarray]:
-            return first + start, float32(self._part(name)[start : start + rows])
+        def read(first: int, number: int, start: int, rows: int) -> tuple[int, np.ndarray]:
+            return first + start, float32(self.part(number)[start : start + rows])
 
-        def asked() -> Iterator[tuple[int, str, int, int]]:
-            for first, name in zip(self.offsets, self.names, strict=False):
-                shape = self._part(name).shape
+        def asked() -> Iterator[tuple[int, int, int, int]]:
+            for number, first in enumerate(self.offsets[:-1]):
+                shape = self.part(number).shape
                 rows = max(BLOCK_ROWS, size // max(1, 4 * shape[1]) // BLOCK_ROWS * BLOCK_ROWS)
                 for start in range(0, shape[0], rows):
-                    yield int(first), name, start, rows
+                    yield int(first), number, start, rows
 
         with ThreadPoolExecutor(1, thread_name_prefix="vectors") as pool:
             ahead = None
@@ -146,13 +149,59 @@ class Vectors:
     def longest(self) -> float:
         """Length of the longest vector."""
         if self._longest is None:
-            if self.artifact.params.get("normalize"):
-                self._longest = 1.0
-            else:
-                blocks = self.blocks(ALONE_BYTES)
-                squares = (np.einsum("ij,ij->i", block, block).max() for _, block in blocks)
-                self._longest = float(np.sqrt(max(squares)))
+            blocks = self.blocks(ALONE_BYTES)
+            squares = (np.einsum("ij,ij->i", block, block).max() for _, block in blocks)
+            self._longest = float(np.sqrt(max(squares)))
         return self._longest
+
+
+class Vectors(Rows):
+    """The vectors of a corpus, a row for each document."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.names = list(artifact.files)
+        sizes = [artifact.rows(name) for name in self.names]
+        super().__init__(sizes, unit=bool(artifact.params.get("normalize")))
+
+    def part(self, number: int) -> np.ndarray:
+        """A part's matrix as stored, a memory map."""
+        path = self.artifact.file(self.names[number])
+        matrix: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return matrix
+
+
+class Spilled(Rows):
+    """Vectors in a nameless file, which goes with the process.
+
+    Args:
+        blocks: float32 [rows, dim] each; a block is a part.
+        dimension: the vectors'.
+        folder: on whose disk the file lies; by default where the system has temporary files.
+    """
+
+    def __init__(
+        self, blocks: Iterable[np.ndarray], dimension: int, folder: Path | None = None
+    ) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
+        self._dimension = dimension
+        sizes = []
+        for block in blocks:
+            self._file.write(np.ascontiguousarray(block, dtype=np.float32).data)
+            sizes.append(len(block))
+        self._file.flush()
+        super().__init__(sizes)
+
+    def part(self, number: int) -> np.ndarray:
+        """A part's matrix, a memory map."""
+        first, end = self.offsets[number : number + 2].tolist()
+        row = 4 * self._dimension
+        shape = (end - first, self._dimension)
+        return np.memmap(self._file, np.float32, "r", first * row, shape)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
 
 def float32(part: np.ndarray) -> np.ndarray:
@@ -191,7 +240,7 @@ def products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def score_pairs(
-    vectors: Vectors, queries: np.ndarray, query: np.ndarray, rows: np.ndarray
+    vectors: Rows, queries: np.ndarray, query: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
     """Inner product of each (query index, row) pair, float32 [n]; see :func:`products`."""
     result = np.empty(len(rows), dtype=np.float32)
