@@ -12,6 +12,8 @@ from negmine.errors import MissingDependencyError, UsageError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+#: There where the kernel drives an NVIDIA card.
+_DRIVER = Path("/proc/driver/nvidia/version")
 # Without one of these the CPU emulates bfloat16 and is slower than in float32.
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -128,6 +130,22 @@ def gpus(asked: str, used: str) -> list[str]:
     import torch
 
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def for_products(asked: str) -> list[str]:
+    """The GPUs for products of vectors where no model is loaded.
+
+    PyTorch is loaded only where there may be one.
+
+    Args:
+        asked: ``--device``.
+    """
+    _check_name(asked)
+    if asked == "cpu" or (asked == "auto" and not _DRIVER.exists()):
+        return []
+    if asked == "auto" and importlib.util.find_spec("torch") is None:
+        return []
+    return gpus(asked, choose(asked).device)
 
 
 def _check_name(device: str) -> None:

@@ -69,7 +69,8 @@ class RetrieveParams:
         (),
         "Where candidates come from: bm25 or an encoder's NAME (repeatable); default: all that "
         "the index has. NAME=KIND:... brings another kind of source along (docs/sources.md): "
-        "NAME=plugin:SOURCE is another package's (entry point negmine.sources).",
+        "neighbours:ENCODER is what is near the positives, plugin:SOURCE another package's "
+        "(entry point negmine.sources).",
         metavar="NAME[=KIND:...]",
     )
     run: tuple[str, ...] = opt(

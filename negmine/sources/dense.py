@@ -193,14 +193,8 @@ class DenseSource:
         device: str = "auto",
         together: int = 4096,
     ) -> None:
-        if len(vectors) != len(documents):
-            raise InvalidDataError(
-                f"{len(vectors)} vectors for {len(documents)} documents",
-                where=str(vectors.artifact.path),
-                hint="Make the index again.",
-            )
         self._documents = documents
-        self._vectors = vectors
+        self._vectors = vectors.of(len(documents))
         self._load = load
         self._memory = memory
         self._ann = ann

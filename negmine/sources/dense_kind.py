@@ -16,7 +16,7 @@ from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.index import IndexParams
 from negmine.params.model_options import model_options
-from negmine.params.per_model import check_names, of_model
+from negmine.params.per_model import check_names, names_in, of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named, per_name
 from negmine.sources import kinds
@@ -296,7 +296,9 @@ def _choose(
     from negmine.sources.dense import refuse_untrusted
 
     children = {name: index.input(name) for name in wanted}
-    prompts = per_name(params.query_prompt, dict.fromkeys(children, ""), "--query-prompt")
+    # Others' names are known: what begins with one is no prompt for all.
+    named_ones = dict.fromkeys([*children, *names_in(params.query_prompt)], "")
+    prompts = per_name(params.query_prompt, named_ones, "--query-prompt")
     for name, child in children.items():
         refuse_untrusted(child, name, of_model(params.trust_remote_code, name))
     approximate = _approximate(params.ann, children, index)
@@ -308,6 +310,7 @@ def _choose(
             beside={ANN_PLACE.role(name): approximate[name]} if name in approximate else {},
             needs=partial(_needs, child, name, approximate.get(name), params.ann),
             lists=name in approximate,
+            vectors=child,
         )
         for name, child in children.items()
     ]

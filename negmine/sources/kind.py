@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +39,8 @@ class Opening:
         opened: the sources that are open already, by name.
         counts: takes what a source read and left out.
         warnings: takes its losses in words.
+        scratch: the folder that is being written, for what does not fit the memory.
+        trial: only some queries are asked, to see what a search costs.
     """
 
     params: RetrieveParams
@@ -54,6 +57,8 @@ class Opening:
     opened: Mapping[str, Source] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    scratch: Path | None = None
+    trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class SourceRef:
         identity: what stands for another package's code in the fingerprint.
         needs: what it holds; asked when a run begins.
         lists: whether it reads an approximate index.
+        vectors: stored vectors that a search compares all of.
         each: hits of a query, where that is more than k.
         uses: another source of the index that it asks: if that is asked for itself, it is opened
             before, and once.
@@ -84,6 +90,7 @@ class SourceRef:
     identity: Any = None
     needs: Callable[[], Needs] = Needs
     lists: bool = False
+    vectors: Artifact | None = None
     each: int = 0
     uses: str = ""
 
@@ -94,6 +101,10 @@ Choose = Callable[[RetrieveParams, Mapping[str, str], Artifact], Sequence[Source
 
 def _no_children(params: IndexParams) -> Sequence[Child]:
     return ()
+
+
+def _checks_nothing(params: RetrieveParams, vectors: Sequence[str]) -> None:
+    """What is written of it is seen when it is chosen."""
 
 
 def _declares_nothing(params: RetrieveParams) -> Mapping[str, str]:
@@ -118,6 +129,8 @@ class Kind:
         scheme: ``--source NAME=SCHEME:REST`` brings its sources; ``choose`` is given the rest.
         usage: how such a one is written, for messages.
         searches_among: whether its sources also search among some documents alone.
+        check: sees before there is an index, with the names of the vectors that will be in it, what
+            is written of its sources.
         implied: whether it is asked without being named, wherever it has something to say.
         counts: of the names of its sources in an index, what the index's manifest tells.
     """
@@ -133,6 +146,7 @@ class Kind:
     scheme: str = ""
     usage: str = ""
     searches_among: bool = False
+    check: Callable[[RetrieveParams, Sequence[str]], None] = _checks_nothing
     implied: bool = False
     counts: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
 

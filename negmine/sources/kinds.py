@@ -22,6 +22,7 @@ KINDS = {
     "run": "negmine.sources.run_file:RUN",
     "metadata": "negmine.sources.metadata:METADATA",
     "random": "negmine.sources.random_documents:RANDOM",
+    "neighbours": "negmine.sources.neighbours:NEIGHBOURS",
     "plugin": "negmine.sources.plugged:PLUGIN",
     "given": "negmine.sources.given:GIVEN",
     "judged": "negmine.sources.judged:JUDGED",

@@ -21,6 +21,8 @@ from negmine.table.ranking import positions_in_group, rank_order, string_codes
 
 #: Query numbers, rows and scores of pairs.
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+#: Pairs that are scored together at the least.
+LEAST_PAIRS = 1024
 #: Fewer queries than these are not worth a pass over the vectors.
 _LEAST_QUERIES = 64
 
@@ -151,3 +153,23 @@ class Nearest:
         order = rank_order(query, score, code) if len(tied) else np.arange(len(query))
         order = order[positions_in_group(query[order]) <= k]
         return query[order], rows[order], score[order]
+
+
+def expanded(counts: np.ndarray, at_once: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(row, 0, 1, ... below the row's count) of all rows, so many at a time."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    size = max(LEAST_PAIRS, at_once)
+    for start in range(0, total, size):
+        place = np.arange(start, min(start + size, total))
+        row = np.searchsorted(ends, place, side="right")
+        yield row, place - (ends - counts)[row]
+
+
+def greatest(result: np.ndarray, row: np.ndarray, score: np.ndarray) -> None:
+    """Raise rows of ``result`` (NaN: none yet) to their scores; ``row`` is ascending."""
+    if len(row) == 0:
+        return
+    starts = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
+    at = row[starts]
+    result[at] = np.fmax(result[at], np.maximum.reduceat(score, starts))

@@ -164,6 +164,20 @@ class Vectors(Rows):
         sizes = [artifact.rows(name) for name in self.names]
         super().__init__(sizes, unit=bool(artifact.params.get("normalize")))
 
+    def of(self, documents: int) -> Vectors:
+        """These vectors, if there is one for each of so many documents.
+
+        Raises:
+            InvalidDataError: there is not.
+        """
+        if len(self) != documents:
+            raise InvalidDataError(
+                f"{len(self)} vectors for {documents} documents",
+                where=str(self.artifact.path),
+                hint="Make the index again.",
+            )
+        return self
+
     def part(self, number: int) -> np.ndarray:
         """A part's matrix as stored, a memory map."""
         path = self.artifact.file(self.names[number])
@@ -184,7 +198,7 @@ class Spilled(Rows):
         self, blocks: Iterable[np.ndarray], dimension: int, folder: Path | None = None
     ) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
-        self._dimension = dimension
+        self.dimension = dimension
         sizes = []
         for block in blocks:
             self._file.write(np.ascontiguousarray(block, dtype=np.float32).data)
@@ -195,8 +209,8 @@ class Spilled(Rows):
     def part(self, number: int) -> np.ndarray:
         """A part's matrix, a memory map."""
         first, end = self.offsets[number : number + 2].tolist()
-        row = 4 * self._dimension
-        shape = (end - first, self._dimension)
+        row = 4 * self.dimension
+        shape = (end - first, self.dimension)
         return np.memmap(self._file, np.float32, "r", first * row, shape)
 
     def close(self) -> None:

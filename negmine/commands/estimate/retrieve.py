@@ -62,7 +62,9 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     with cost.timed("read"):
         task = retrieve.read_task(params, corpus if whole else AnyDocument())
         budget = setup.budget(params.memory)
-        opened = retrieve.open_sources(params, setup, task, corpus, budget)
+        opened = retrieve.open_sources(
+            params, setup, task, corpus, budget, scratch=chain.folder, trial=True
+        )
     vectors = [name for name, source in opened.items() if capabilities_of(source).vectors]
     try:
         trial = _Trial(chain, params, plan, budget, _tried(chain, opened, whole))
@@ -82,7 +84,7 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         )
     cost.add("search", mined.seconds)
     if not whole:
-        stored = [setup.sources[name].artifact for name in vectors]
+        stored = [source.vectors for source in setup.sources.values()]
         cost.add("search", _larger_corpus(chain, stored, params.k, count))
         cost.guesses.append("search: timed on a smaller corpus")
     cost.queries, cost.rows, cost.documents = count, rows, chain.documents

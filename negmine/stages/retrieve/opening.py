@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from negmine import memory
 from negmine.errors import UsageError
@@ -16,9 +17,25 @@ from negmine.table.documents import Documents
 
 
 def open_sources(
-    params: RetrieveParams, setup: Setup, task: Task, corpus: Documents, budget: memory.Budget
+    params: RetrieveParams,
+    setup: Setup,
+    task: Task,
+    corpus: Documents,
+    budget: memory.Budget,
+    *,
+    scratch: Path | None = None,
+    trial: bool = False,
 ) -> dict[str, Source]:
     """Every source by name, in table order; what is to be told of them goes to the task.
+
+    Args:
+        params: what is asked.
+        setup: likewise, checked.
+        task: the queries.
+        corpus: the documents.
+        budget: what may be held.
+        scratch: the folder that is being written.
+        trial: only some queries are asked, to see what it costs.
 
     Raises:
         NegmineError: a source cannot be opened, or none is left.
@@ -36,6 +53,8 @@ def open_sources(
         lists=budget.lists // max(1, sum(ref.lists for ref in setup.sources.values())),
         counts=task.counts,
         warnings=task.warnings,
+        scratch=scratch,
+        trial=trial,
     )
     opened: dict[str, Source] = {}
     # Users' files first: what is wrong with one is told before anything is loaded.

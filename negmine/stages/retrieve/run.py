@@ -39,7 +39,7 @@ def run(
         budget = setup.budget(params.memory)
         corpus = Documents(setup.documents)
         task = read_task(params, corpus)
-        retrievers = open_sources(params, setup, task, corpus, budget)
+        retrievers = open_sources(params, setup, task, corpus, budget, scratch=out)
         log.warn(task.warnings)
         try:
             tallies = mine(task, retrievers, params, writer, budget.hits)

@@ -20,7 +20,7 @@ from negmine.sources.kind import Kind, SourceRef
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.names import check_name
+from negmine.table.names import VECTORS, check_name
 
 VERSION = 5
 
@@ -93,11 +93,16 @@ def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None
     Raises:
         UsageError: an option names another one.
     """
-    known = [*named(made.encoder, "--encoder")]
-    known += [name for name, equals, _ in (one.partition("=") for one in params.source) if equals]
+    vectors = [*named(made.encoder, "--encoder")]
+    known = [name for name, equals, _ in (one.partition("=") for one in params.source) if equals]
     for kind in kinds.every():
-        known += [name for place in kind.places[:1] for name, _ in place.found(index)]
-    check_names(params, options_of_models(params), dict.fromkeys(known), "source")
+        for place in kind.places[:1]:
+            found = [name for name, _ in place.found(index)]
+            (vectors if place.stage == VECTORS else known).extend(found)
+    known = list(dict.fromkeys([*vectors, *known]))
+    check_names(params, options_of_models(params), known, "source")
+    for kind in kinds.every():
+        kind.check(params, list(dict.fromkeys(vectors)))
 
 
 def _declared(
