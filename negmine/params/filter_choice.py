@@ -87,6 +87,29 @@ class ChoiceOptions:
         "the search ranks them: --range-min, --range-max and --shift are for what is mined.",
         flags=("--prefer-given/--no-prefer-given",),
     )
+    replace_solved: str | None = opt(
+        None,
+        "Negatives of an earlier round, which the source NAME (previous:LEDGER) brought, keep "
+        "their places; those that the scores of now call solved give theirs to the next candidates "
+        "(Conan).",
+        metavar="NAME",
+        later=True,
+    )
+    solved_factor: float = opt(
+        1.15,
+        "--replace-solved: an earlier negative is solved when FACTOR times its score is below the "
+        "one that it was first chosen with, and ...",
+        metavar="FACTOR",
+        above=0,
+        later=True,
+    )
+    solved_below: float = opt(
+        0.8,
+        "--replace-solved: ... when its score without its sign is below this.",
+        metavar="SCORE",
+        above=0,
+        later=True,
+    )
     fill_beyond: int | None = opt(
         None,
         "Where too few survive, fill at random from ranks beyond N, whatever their score; marked "

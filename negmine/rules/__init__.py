@@ -27,6 +27,7 @@ from negmine.rules import (
     missing,
     percentile,
     ranges,
+    solved,
     window,
 )
 from negmine.rules.base import Border, Reason, Rows, Rule, View, Way, view
@@ -50,6 +51,7 @@ RULES: tuple[Rule, ...] = (
     *known.QUERIES,
     missing.SCORE,
     *ranges.RULES,
+    solved.RULE,
     window.RULE,
     missing.no_positive_score(_COMPARING),
     *_COMPARING,

@@ -13,7 +13,7 @@ from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.table import ranking
 from negmine.table.names import rank_column
-from negmine.table.part import Part
+from negmine.table.part import UNRANKED, Part
 from negmine.table.schemas import source_names
 
 #: The place of a negative that a training set brought along.
@@ -40,10 +40,13 @@ class View:
         group: the row's group in the calibration.
         fit: what was learned from the whole table.
         unscored: no row of the whole table has a score, so that none is dropped for want of it.
-        brought: True for negatives that a training set brought along, where these come first:
-            windows over the ranking are for what was mined.
         ranks: by source its retrieval rank of every row, like ``rank``; of no source where no
             setting asks.
+        brought: True for negatives that a training set or an earlier round brought along, where
+            these come first: windows over the ranking are for what was mined.
+        earlier: the place that the row had as a negative of an earlier round, where
+            ``--replace-solved`` asks for it; int32's maximum where it was none.
+        first: the score that it was chosen with then, as ``score`` is; NaN where there is none.
     """
 
     query: np.ndarray
@@ -62,6 +65,8 @@ class View:
     unscored: bool = False
     brought: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=bool))
     ranks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    earlier: np.ndarray = field(default_factory=lambda: np.full(1, UNRANKED))
+    first: np.ndarray = field(default_factory=lambda: np.full(1, np.nan))
 
 
 Condition = Callable[[FilterParams], bool]
@@ -321,6 +326,12 @@ def view(
     if params.guide is not None:
         guide = part.score(params.guide)
         positive_guide = part.positive_score(guide, params.against)
+    come_first = brought(table) if params.prefer_given else np.zeros(len(part), dtype=bool)
+    earlier, first = np.full(len(part), UNRANKED), np.full(len(part), np.nan)
+    if params.replace_solved is not None:
+        earlier = part.rank(params.replace_solved)
+        first = part.score(params.replace_solved, params.transform)
+        come_first |= earlier < UNRANKED
     return View(
         query=part.query,
         starts=part.starts,
@@ -336,8 +347,10 @@ def view(
         group=np.zeros(len(part), dtype=np.int64) if group is None else group,
         fit=fit or Fit(),
         unscored=unscored,
-        brought=brought(table) if params.prefer_given else np.zeros(len(part), dtype=bool),
         ranks={name: part.rank(name) for name in sources},
+        brought=come_first,
+        earlier=earlier,
+        first=first,
     )
 
 

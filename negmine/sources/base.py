@@ -120,6 +120,7 @@ class Capabilities:
             with, whichever that is.
         each: hits of a query, where that is more than k.
         vectors: it compares stored vectors of documents.
+        counted: how many of its finds others found too is counted and told.
     """
 
     searches: bool = True
@@ -127,6 +128,7 @@ class Capabilities:
     reads_corpus: bool = False
     each: int = 0
     vectors: bool = False
+    counted: bool = False
 
 
 class Source(Protocol):

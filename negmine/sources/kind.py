@@ -69,7 +69,7 @@ class SourceRef:
         name: its name in the table.
         open: opens it; None where there is nothing to be found.
         artifact: its own in the index.
-        beside: what else of the index it reads, by role.
+        beside: what else it reads, by role: of the index, or an earlier ledger.
         files: users' files by role, each as (layout, path).
         spec: what is written of it beside its name, as far as that decides what it finds.
         identity: what stands for another package's code in the fingerprint.

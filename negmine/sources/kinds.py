@@ -23,6 +23,7 @@ KINDS = {
     "metadata": "negmine.sources.metadata:METADATA",
     "random": "negmine.sources.random_documents:RANDOM",
     "neighbours": "negmine.sources.neighbours:NEIGHBOURS",
+    "previous": "negmine.sources.previous:PREVIOUS",
     "plugin": "negmine.sources.plugged:PLUGIN",
     "given": "negmine.sources.given:GIVEN",
     "judged": "negmine.sources.judged:JUDGED",

@@ -28,7 +28,7 @@ _NOUNS = re.compile(
     r"((?:known )?(?:positive|candidate|survivor|example|document|judgement|negative|passage))s\b"
     r"|(?P<query>queries\b)"
 )
-_HITS, _FOUND = "hits_", "positives_found_"
+_HITS, _FOUND, _AGAIN = "hits_", "positives_found_", "found_again_"
 
 
 def told(counts: Mapping[str, Any]) -> str:
@@ -40,7 +40,7 @@ def told(counts: Mapping[str, Any]) -> str:
     plain = {
         key: value
         for key, value in counts.items()
-        if not isinstance(value, dict) and not key.startswith((_HITS, _FOUND))
+        if not isinstance(value, dict) and not key.startswith((_HITS, _FOUND, _AGAIN))
     }
     groups = [", ".join(_scalars(plain)), *_sources(counts)]
     for key, value in counts.items():

@@ -14,6 +14,8 @@ VECTORS = "index.vectors"
 LIKENESS = "like_"
 #: Not for users: sources that tell what is known, and what an index has of itself.
 RESERVED = frozenset({"best", "documents", "given", "judged", "signatures"})
+#: Column of a ledger: what a negative scored in the round in which it was chosen first.
+FIRST_SCORE = "first_score"
 #: Scores that are learned while filtering: from the user's labels, and from other collections.
 P_RELEVANT, P_PRIOR = "p_relevant", "p_prior"
 LEARNED = (P_RELEVANT, P_PRIOR)

@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
-from negmine.table.names import LEARNED, NOT_SEARCHED, meta_column, rank_column, score_column
+from negmine.table.names import (
+    FIRST_SCORE,
+    LEARNED,
+    NOT_SEARCHED,
+    meta_column,
+    rank_column,
+    score_column,
+)
 
 #: What the rank of a source that does not search says of it.
 _NO_SEARCH = {b"searches": b"no"}
@@ -66,6 +73,7 @@ OPTIONAL_LEDGER_COLUMNS = {
     "weight": pa.float32(),
     "difficulty": pa.float32(),
     "tau_plus": pa.float32(),
+    FIRST_SCORE: pa.float32(),
 }
 
 

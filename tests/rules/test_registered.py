@@ -20,6 +20,7 @@ ASKED = FilterParams(
     **{"margin_pos": 0.1, "perc_pos": 0.9, "percentile": 0.5, "guide": "g", "max_fn_rate": 0.1},
     **{"window": ("a=:3",), "max_reuse": 2, "weight": "dclr", "near_duplicate_cosine": ("a=0.9",)},
     **{"closer_than_positive": ("a",), "exclude": "x", "chunk_suffix": "#", "pseudo_positive": 0.9},
+    replace_solved="previous",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,10 +20,10 @@ from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sampling import quotas as places
 from negmine.sampling import samplers, weights
 from negmine.stages import rank_only
-from negmine.stages.filter import quotas, short_queries
+from negmine.stages.filter import earlier, quotas, short_queries
 from negmine.stages.filter.options import Columns, optional_columns
 from negmine.table import draws, ranking
-from negmine.table.names import P_PRIOR, P_RELEVANT, score_column
+from negmine.table.names import FIRST_SCORE, P_PRIOR, P_RELEVANT, score_column
 from negmine.table.part import UNRANKED, Part, positive_scores
 
 #: Added to the seed where a draw must not be the sampler's.
@@ -171,6 +171,8 @@ def _places(
         between = view.flags.get(BETWEEN, np.zeros(table.num_rows, dtype=bool))
         judged = table.column("grade").is_valid().to_numpy() & ~between
         place = _first(judged, place, view, survivors)
+    if params.replace_solved is not None:
+        place = earlier.kept_first(place, view, survivors)
     return place
 
 
@@ -244,18 +246,22 @@ def judge(
         reason[filled] = -1
         chosen |= filled
     selected = _numbered(decided, params, place, chosen)
+    if params.replace_solved is not None:
+        selected = earlier.in_their_places(view, selected)
     dropped_by = pa.DictionaryArray.from_arrays(
         pa.array(reason, mask=reason < 0), pa.array(names, pa.string())
     ).cast(pa.string())
     table = table.append_column("dropped_by", dropped_by)
     table = table.append_column("selected", pa.array(selected, mask=selected == 0))
+    own: dict[str, Callable[[], pa.Array]] = {
+        "quota": lambda: quotas.named(quota, params),
+        FIRST_SCORE: lambda: _floats(
+            earlier.first_score(decided.table, columns.by, params, selected)
+        ),
+    }
     for name in optional_columns(params):
-        column = (
-            quotas.named(quota, params)
-            if name == "quota"
-            else _optional(name, decided, params, fit, filled)
-        )
-        table = table.append_column(name, column)
+        made = own.get(name, partial(_optional, name, decided, params, fit, filled))
+        table = table.append_column(name, made())
     stats = _stats(view, reason, names, selected, filled, params)
     return table, stats | quotas.count(quota, chosen, len(view.starts), params)
 
@@ -295,7 +301,7 @@ def _walks_by_score(params: FilterParams) -> bool:
     return (
         samplers.sampler(params.sampler).falling
         and params.order == "hard-first"
-        and not (params.prefer_judged or params.prefer_given)
+        and not (params.prefer_judged or params.prefer_given or params.replace_solved)
         and params.fill_beyond is None
         and not params.quota
     )
@@ -369,6 +375,8 @@ def _stats(
     }
     if params.fill_beyond is not None:
         stats["filled"] = int(filled.sum())
+    if params.replace_solved is not None:
+        stats |= earlier.stats(view, selected)
     for number, name in enumerate(names):
         stats[f"dropped.{name}"] = int((reason == number).sum())
     known = rules.named("positives")

@@ -15,9 +15,10 @@ from negmine.params.filter import FilterParams
 from negmine.rules import window
 from negmine.sampling import weights
 from negmine.stages import rank_only
-from negmine.stages.filter import quotas
+from negmine.stages.filter import earlier, quotas
 from negmine.table import schemas
 from negmine.table.names import (
+    FIRST_SCORE,
     LEARNED,
     P_PRIOR,
     P_RELEVANT,
@@ -82,6 +83,8 @@ def resolve(
         changes["calibrate_by"] = _calibrate_by(params, schema, kept)
     if params.bias_from:
         changes["bias_from"] = _bias_from(params, schema)
+    if params.replace_solved is not None:
+        changes["replace_solved"] = earlier.source_of(params.replace_solved, schema)
     params = replace(params, **changes)
     others = (params.guide, params.weight_by, params.weight_student)
     named = [name for name in others if name is not None]
@@ -208,5 +211,6 @@ def optional_columns(params: FilterParams) -> list[str]:
         "weight": params.weight != "none",
         "difficulty": params.difficulty,
         "tau_plus": params.tau_plus is not None,
+        FIRST_SCORE: params.replace_solved is not None,
     }
     return [name for name, given in wanted.items() if given]

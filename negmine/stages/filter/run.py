@@ -20,7 +20,7 @@ from negmine.params.filter import FilterParams
 from negmine.rules.base import GIVEN
 from negmine.sampling import samplers
 from negmine.stages import rank_only
-from negmine.stages.filter import idle_options, learned_warnings, likeness, quotas
+from negmine.stages.filter import earlier, idle_options, learned_warnings, likeness, quotas
 from negmine.stages.filter.accounts import check_ledger
 from negmine.stages.filter.deciding import (
     Flags,
@@ -81,6 +81,7 @@ def run(
         counts, fit = judge_all(setup, guard, writer, sample)
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
         warnings += [*_warnings(counts, setup.columns), *_unusual(setup), *idle]
+        warnings += earlier.warnings(counts, params)
         warnings += learned_warnings.told(params, setup.columns, fit)
         warnings += quotas.told(counts, params)
         extra = {}

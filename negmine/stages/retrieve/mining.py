@@ -314,7 +314,7 @@ def _between(ascending: np.ndarray, first: int, last: int) -> slice:
     return slice(int(low), int(high))
 
 
-def _part_stats(table: pa.Table, sources: Iterable[str]) -> dict[str, int]:
+def _part_stats(table: pa.Table, sources: Mapping[str, Source]) -> dict[str, int]:
     label = table.column("label").to_numpy()
     stats = {
         "candidates": table.num_rows,
@@ -322,8 +322,18 @@ def _part_stats(table: pa.Table, sources: Iterable[str]) -> dict[str, int]:
         "queries_with_candidates": len(pc.unique(table.column("qid"))),
         "queries_with_negatives": len(pc.unique(table.column("qid").filter(pa.array(label == 0)))),
     }
-    for source in sources:
-        found = table.column(rank_column(source)).is_valid().to_numpy()
-        stats[f"hits_{source}"] = int(found.sum())
-        stats[f"positives_found_{source}"] = int((found & (label == 1)).sum())
+    found = {
+        name: table.column(rank_column(name)).is_valid().to_numpy().astype(bool) for name in sources
+    }
+    finders = np.sum(list(found.values()), axis=0)
+    for name, source in sources.items():
+        stats[f"hits_{name}"] = int(found[name].sum())
+        stats[f"positives_found_{name}"] = int((found[name] & (label == 1)).sum())
+        if capabilities_of(source).counted:
+            stats[found_again(name)] = int((found[name] & (finders > 1)).sum())
     return stats
+
+
+def found_again(name: str) -> str:
+    """The count of a source's finds that others found, too."""
+    return f"found_again_{name}"

@@ -8,10 +8,10 @@ from typing import Any
 
 from negmine import log, memory
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import HasRecall, Source
+from negmine.sources import HasRecall, Source, capabilities_of
 from negmine.stages import cores
 from negmine.stages.outcome import Outcome
-from negmine.stages.retrieve.mining import mine
+from negmine.stages.retrieve.mining import found_again, mine
 from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.setup import plan, set_up
 from negmine.stages.retrieve.task import read_task
@@ -47,6 +47,7 @@ def run(
             for retriever in retrievers.values():
                 retriever.close()
         counts = {**task.counts, **tallies}
+        _tell_found_again(retrievers, counts)
         if lost := counts["queries_without_candidates"]:
             task.warnings.append(f"{lost} queries have no candidate: later stages do not see them")
             log.warn(task.warnings[-1:])
@@ -65,6 +66,19 @@ def run(
             **extra,
         )
     return Outcome(out, counts, warnings=task.warnings)
+
+
+def _tell_found_again(retrievers: Mapping[str, Source], counts: Mapping[str, Any]) -> None:
+    """Say of earlier negatives that they are no rows of their own where they are found again."""
+    for name, retriever in retrievers.items():
+        if capabilities_of(retriever).counted and (hits := counts[f"hits_{name}"]):
+            again = counts[found_again(name)]
+            log.event(
+                f"{name}: {hits:,} negatives of before; {again:,} of them are found now, too, and "
+                f"are one row each, {hits - again:,} stand in the table by it alone",
+                hits=hits,
+                again=again,
+            )
 
 
 def _recalls(retrievers: Mapping[str, Source]) -> dict[str, Any]:
