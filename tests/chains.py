@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,19 @@ def make_data(folder: Path, seed: int = 0, order: int | None = None) -> Path:
     lines = ["query-id\tcorpus-id\tscore", *(f"{q}\t{d}\t1" for q, d in judged)]
     (folder / "qrels.tsv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def add_columns(data: Path) -> None:
+    """Give a collection's documents and queries columns to keep, with values that are made up."""
+    for name in ("corpus", "queries"):
+        path = data / f"{name}.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for number, row in enumerate(rows):
+            day = date(2020, 1, 1) + timedelta(days=37 * number % 400)
+            row |= {"topic": f"t{number % 3}", "parent": f"p{number // 9}"}
+            row |= {"date": day.isoformat(), "kind": "image" if number % 2 else "text"}
+            row |= {"lat": 45 + number % 7 / 5, "lon": 7 + number % 5 / 5}
+        write_jsonl(path, rows)
 
 
 def commands(data: Path, work: Path) -> dict[str, list[str]]:

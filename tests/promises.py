@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,8 @@ class Made:
         queries: rows of the ledger by query.
         lines: examples of the file, in its order.
         manifest: the ledger's.
+        documents: kept columns of the documents, by docid; empty where none is kept.
+        asked: kept columns of the queries, by qid.
         changed: settings that the test gave other values than the recipe has.
         vectors: the scores come from models, so that they agree with the vectors.
     """
@@ -55,6 +58,8 @@ class Made:
     queries: dict[str, list[Row]]
     lines: list[Line]
     manifest: Mapping[str, Any]
+    documents: Mapping[str, Row] = field(default_factory=dict)
+    asked: Mapping[str, Row] = field(default_factory=dict)
     changed: Mapping[str, float] = field(default_factory=dict)
     vectors: bool = True
 
@@ -64,6 +69,16 @@ class Made:
     @cached_property
     def _by_id(self) -> dict[tuple[str, str], Row]:
         return {(qid, row["docid"]): row for qid, rows in self.queries.items() for row in rows}
+
+    def positives(self, qid: str) -> list[Row]:
+        """Kept columns of a query's known positives."""
+        rows = self.queries[qid]
+        return [self.documents[row["docid"]] for row in rows if row["label"] == 1]
+
+    def negatives(self) -> list[tuple[str, Row]]:
+        """(query, kept columns of the document) of every negative; nothing where none is kept."""
+        every = [(line.qid, docid) for line in self.lines for docid in line.negatives]
+        return [(qid, self.documents[docid]) for qid, docid in every if self.documents[docid]]
 
     def limit(self, name: str, value: float) -> float:
         """The paper's number, or what this test put in its place."""
@@ -79,19 +94,27 @@ def read(ledger: Path, train: Path, **more: Any) -> Made:
             queries[row["qid"]].append(row)
     documents = artifact.ancestor("index.documents")
     retrieved = artifact.ancestor("retrieve")
-    docid = {
-        row["text"]: row["docid"]
-        for part in documents.parts
-        for row in documents.read(part).to_pylist()
-    }
-    qid = {
-        row["text"]: row["qid"]
-        for part in artifact.parts
-        for row in retrieved.read(f"_queries/{part}").to_pylist()
-    }
+    corpus = [row for part in documents.parts for row in documents.read(part).to_pylist()]
+    asked = [
+        row for part in artifact.parts for row in retrieved.read(f"_queries/{part}").to_pylist()
+    ]
+    docid = {_full(row): row["docid"] for row in corpus}
+    qid = {row["text"]: row["qid"] for row in asked}
     assert len(qid) == len(queries)
     lines = [_line(row, qid, docid) for row in pq.read_table(train).to_pylist()]
-    return Made(dict(queries), lines, artifact.manifest, **more)
+    kept = {row["docid"]: _kept(row) for row in corpus}
+    own = {row["qid"]: _kept(row) for row in asked}
+    return Made(dict(queries), lines, artifact.manifest, kept, own, **more)
+
+
+def _full(document: Row) -> str:
+    """A document's text as it is exported, behind its title if it has one."""
+    return f"{document['title']} {document['text']}" if document["title"] else document["text"]
+
+
+def _kept(row: Row) -> Row:
+    prefix = "meta_"
+    return {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
 
 
 def _line(row: Row, qid: Mapping[str, str], docid: Mapping[str, str]) -> Line:
@@ -511,6 +534,52 @@ def nearer_than_the_positive(made: Made) -> None:
             assert all(made.row(line.qid, d)["score_minilm"] > p - 1e-6 for d in line.negatives)
 
 
+def siblings(column: str) -> Callable[[Made], None]:
+    """Every negative has the value of a known positive."""
+
+    def holds(made: Made) -> None:
+        for qid, negative in made.negatives():
+            assert negative[column] in {row[column] for row in made.positives(qid)}
+
+    return holds
+
+
+def near_in_time(column: str, days: int) -> Callable[[Made], None]:
+    """Every negative is of a day at most so far from a known positive's."""
+
+    def holds(made: Made) -> None:
+        for qid, negative in made.negatives():
+            day = date.fromisoformat(negative[column])
+            known = [date.fromisoformat(row[column]) for row in made.positives(qid)]
+            assert min(abs((day - other).days) for other in known) <= days
+
+    return holds
+
+
+def near_in_space(made: Made) -> None:
+    """Every negative lies within 50 km of a known positive: haversines, by the textbook."""
+
+    def kilometres(one: Row, other: Row) -> float:
+        a, b, c, d = (math.radians(float(row[name])) for row in (one, other) for name in PLACE)
+        h = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+        return 2 * 6371.0088 * math.asin(math.sqrt(h))
+
+    for qid, negative in made.negatives():
+        assert min(kilometres(negative, row) for row in made.positives(qid)) <= 50
+
+
+def older(column: str) -> Callable[[Made], None]:
+    """Every negative is older than its query."""
+
+    def holds(made: Made) -> None:
+        for qid, negative in made.negatives():
+            own = date.fromisoformat(made.asked[qid][column])
+            assert date.fromisoformat(negative[column]) < own
+
+    return holds
+
+
+PLACE = ("lat", "lon")
 CE, MINI = "score_ce", "score_minilm"
 PERC_POS = below(MINI, lambda p: p - 0.05 * abs(p), strict=True)
 RELATIVE = below(CE, lambda p: p - 0.05 * abs(p), strict=False)
@@ -519,6 +588,13 @@ BEATS = below(MINI, lambda p: p + 0.1, strict=False)
 
 def _simans(a: float, b: float, form: str) -> Promise:
     return Promise(15, "tuple", MINI, retrieved("minilm"), also=[ambiguous(a, b, form)])
+
+
+def _margin(source: str) -> Keep:
+    """A source's own finds, 5% of the positive's score below it."""
+    name = f"score_{source}"
+    far = below(name, lambda p: p - 0.05 * abs(p), strict=False)
+    return lambda row, rows, made: row[f"rank_{source}"] is not None and far(row, rows, made)
 
 
 PROMISES: dict[str, Promise] = {
@@ -567,6 +643,13 @@ PROMISES: dict[str, Promise] = {
     "lg-anna": Promise(8, "triplet", MINI, PERC_POS, by(MINI)),
     "marginmse": Promise(8, "list", CE, columns=(CE,)),
     "ngame": Promise(1, "triplet", CE, RELATIVE, by(CE)),
+    "near-in-space": Promise(
+        8, "triplet", "score_near", _margin("near"), by("score_near"), also=[near_in_space]
+    ),
+    "near-in-time": Promise(
+        *(8, "triplet", "score_near", _margin("near"), by("score_near")),
+        also=[near_in_time("date", 30)],
+    ),
     "nv-retriever-abs": Promise(4, "tuple", MINI, not_above, by(MINI), also=[hard_first(MINI)]),
     "nv-retriever-marginpos": Promise(
         *(4, "tuple", MINI, below(MINI, lambda p: p - 0.05, strict=True), by(MINI)),
@@ -576,6 +659,7 @@ PROMISES: dict[str, Promise] = {
     "nv-retriever-shifted": Promise(
         4, "tuple", MINI, not_among_first, by(MINI), also=[hard_first(MINI)]
     ),
+    "older-only": Promise(8, "triplet", "score_before", _margin("before"), also=[older("date")]),
     "p-relevant": Promise(
         *(8, "triplet", "score_p_relevant"),
         order=by(MINI),
@@ -593,6 +677,10 @@ PROMISES: dict[str, Promise] = {
     "star": Promise(8, "triplet", "score_warmup", shuffled=True),
     "stratified": Promise(8, "list", CE, columns=(CE,), also=[every_bin]),
     "t2ranking": Promise(8, "triplet", MINI, retrieved("minilm"), also=[judged_first]),
+    "taxonomy": Promise(
+        *(8, "triplet", "score_siblings", _margin("siblings"), by("score_siblings")),
+        also=[siblings("topic")],
+    ),
     "tas-balanced": Promise(50, "triplet", CE, columns=(CE,)),
     "tripclick": Promise(20, "triplet", "score_bm25"),
     "unime": Promise(8, "tuple", MINI, BEATS, by(MINI), also=[hard_first(MINI)]),

@@ -17,7 +17,7 @@ from negmine.stages.stage import STAGES
 from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Plan
 from tests import promises
-from tests.chains import make_data
+from tests.chains import add_columns, make_data
 from tests.conftest import ROOT, Invoke
 from tests.tables import make_scored
 
@@ -114,7 +114,7 @@ def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
     retrieve = values.build(RetrieveParams, loaded.tables["retrieve"], {})
     rerank = values.build(RerankParams, loaded.tables["rerank"], {})
     params = values.build(FilterParams, loaded.tables["filter"], {})
-    sources = list(retrieve.source)
+    sources = [entry.partition("=")[0] for entry in retrieve.source]
     scorers = list(values.named(rerank.scorer, "--scorer"))
     table = rows(sources, scorers)
     if retrieve.keep_unlabelled:
@@ -158,6 +158,7 @@ def graded(folder: Path) -> Path:
         docid = next(f"d{n}" for n in range(len(rows)) if (qid, f"d{n}") not in known)
         lines.append(f"{qid}\t{docid}\t0")
     (data / "qrels.tsv").write_text("\n".join([head, *lines]) + "\n")
+    add_columns(data)
     return data
 
 

@@ -476,3 +476,29 @@ def test_the_table_goes_through_all_that_reads_it(
     other = asked(world, tmp_path / "c", *source[:-1], "old=metadata:date<=")
     assert invoke(*other).exit_code == 6
     assert invoke(*retrieve, "--seed", 7).exit_code == 6
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_dry_run_from_nothing_counts_it(
+    world: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, sampled: bool
+) -> None:
+    """Also where the trial's corpus is a sample, which holds few of the known positives."""
+    from negmine.commands.estimate import index
+
+    data = world / "data"
+    if sampled:
+        monkeypatch.setattr(index, "_DOCUMENTS", 40)
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f'work = "{tmp_path / "work"}"\n[index]\ncorpus = "{data}"\nbm25 = false\n'
+        f'keep = ["kind", "date"]\n[retrieve]\nkeep = ["date"]\nqueries = "{data}"\n'
+        f'qrels = "{data / "qrels.tsv"}"\nk = {K}\n'
+        'source = ["m=metadata:kind", "old=metadata:date<", "easy=random:4"]\n'
+    )
+    result = invoke("run", path, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    stages = {stage["stage"]: stage for stage in json.loads(result.stdout)["stages"]}
+    done = invoke("run", path)
+    assert done.exit_code == 0, done.output
+    rows = artifacts.open_artifact(tmp_path / "work" / "candidates").counts["candidates"]
+    assert 0.6 * rows < stages["retrieve"]["rows"] < 1.4 * rows

@@ -183,7 +183,7 @@ def _small(chain: Chain, corpus: Documents) -> Documents:
     writer = made.begin("documents", plan)
     assert writer is not None
     with writer:
-        counts = write_documents(spread(corpus, _DOCUMENTS), writer)
+        counts = write_documents(spread(corpus, _DOCUMENTS), writer, kept=corpus.kept)
         return Documents(writer.commit(counts))
 
 
@@ -246,7 +246,8 @@ class _Trial:
             return Documents(artifacts.open_artifact(made.out / DOCUMENTS))
         with writer:
             some = spread(self.small, max(1, len(self.small) // 4))
-            return Documents(writer.commit(write_documents(some, writer)))
+            counts = write_documents(some, writer, kept=self.small.kept)
+            return Documents(writer.commit(counts))
 
     def _trained(self, child: Child, trained: Trained, parent: Artifact) -> None:
         """Build it of the small corpus, or where that is too small, ask for its size.
