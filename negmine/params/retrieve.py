@@ -92,6 +92,14 @@ class RetrieveParams:
         metavar="K",
         minimum=1,
     )
+    band: tuple[str, ...] = opt(
+        (),
+        "Of the source NAME not the first k but this slice of each query's ranking, counted from 0 "
+        "and without B among the documents that are no known positives; -k does not cut it, and "
+        "ranks in the table stay what they are (repeatable).",
+        metavar="NAME=A:B",
+        later=True,
+    )
     score_union: bool = opt(
         True,
         "Every source scores what the others found; without it only what it found itself, and the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,17 +61,16 @@ class Candidates:
 def gather(
     hits: Mapping[str, Hits],
     judgements: Judgements,
-    k: int | None = None,
-    uncut: Collection[str] = (),
+    taken: Mapping[str, tuple[int, int]] | None = None,
 ) -> Candidates:
     """Join what the sources found with the known positives.
 
     Args:
         hits: per source, its hits in rank order.
         judgements: judged pairs; positives become rows, other judgements only lend their grade.
-        k: of each source and query only the ranking down to the k-th document that is no known
-            positive counts; by default all of it.
-        uncut: sources of which all hits count all the same.
+        taken: by source the slice of each query's ranking that counts, as (first, end) among the
+            documents that are no known positives; of sources that are not there all of it. Known
+            positives above its end keep their rank.
     """
     sources = list(hits)
     pieces = [hits[source].docid for source in sources] + [judgements.docid]
@@ -88,8 +87,8 @@ def gather(
         found = hits[source]
         key = found.query.astype(np.int64) * width + codes[bounds[i] : bounds[i + 1]]
         counts = np.ones(len(key), dtype=bool)
-        if k is not None and source not in uncut:
-            counts = _down_to(found.query, ranking.find(positives, key)[1], k)
+        if taken is not None and source in taken:
+            counts = _slice(found.query, ranking.find(positives, key)[1], *taken[source])
         keys[source], scores[source] = key[counts], found.score[counts]
         ranks[source] = ranking.positions_in_group(found.query)[counts]
     pairs = np.unique(np.concatenate([*keys.values(), positives]))
@@ -112,13 +111,15 @@ def gather(
     return Candidates(query, docids.take(pa.array(doc)), rank, score, known, grade, positive)
 
 
-def _down_to(query: np.ndarray, positive: np.ndarray, k: int) -> np.ndarray:
-    """The rows of a ranking down to each query's k-th that is no positive, bool [n]."""
+def _slice(query: np.ndarray, positive: np.ndarray, first: int, end: int) -> np.ndarray:
+    """The rows of a ranking from each query's place ``first`` among those that are no positives
+    to below ``end``, and the positives above that, bool [n].
+    """
     starts = ranking.group_starts(query)
     others = np.cumsum(~positive)
     before = (others - ~positive)[starts]
     others = others - np.repeat(before, np.diff(np.append(starts, len(query))))
-    return np.where(positive, others < k, others <= k)
+    return np.where(positive, others < end, (others > first) & (others <= end))
 
 
 def union(qids: pa.Array, candidates: Candidates, schema: pa.Schema) -> pa.Table:

@@ -108,8 +108,7 @@ def test_a_ranking_counts_down_to_its_kth_document_that_is_no_positive() -> None
             "given": hits((0, "c", np.nan), (0, "d", np.nan), (0, "e", np.nan)),
         },
         judgements((0, "p", 1), (0, "r", 1), (0, "s", 1), (1, "y", 0)),
-        k=2,
-        uncut=["given"],
+        {"bm25": (0, 2)},
     )
     pairs = list(zip(found.query.tolist(), found.docid.to_pylist(), strict=True))
     rank = dict(zip(pairs, found.rank["bm25"].tolist(), strict=True))
@@ -123,6 +122,23 @@ def test_a_ranking_counts_down_to_its_kth_document_that_is_no_positive() -> None
     ]
     assert found.not_found_by("bm25").tolist() == [2, 3, 4, 7]
     assert found.not_found_by("bm25", positives_only=True).tolist() == [7]
+
+
+def test_a_slice_of_a_ranking_is_one_of_the_documents_that_are_no_positives() -> None:
+    ranked = hits(
+        *((0, "p", 9.0), (0, "a", 8.0), (0, "r", 7.0), (0, "b", 6.0), (0, "c", 5.5)),
+        *((0, "s", 5.0), (0, "d", 4.0), (1, "x", 3.0), (1, "y", 2.0)),
+    )
+    known = judgements((0, "p", 1), (0, "r", 1), (0, "s", 1), (1, "y", 0))
+    for taken, expected in {
+        (1, 3): {(0, "p"): 1, (0, "r"): 3, (0, "b"): 4, (0, "c"): 5, (1, "y"): 2},
+        (2, 4): {(0, "p"): 1, (0, "r"): 3, (0, "c"): 5, (0, "s"): 6, (0, "d"): 7},
+        (4, 9): {(0, "p"): 1, (0, "r"): 3, (0, "s"): 6},
+    }.items():
+        found = gather({"bm25": ranked}, known, {"bm25": taken})
+        pairs = list(zip(found.query.tolist(), found.docid.to_pylist(), strict=True))
+        rank = dict(zip(pairs, found.rank["bm25"].tolist(), strict=True))
+        assert {pair: place for pair, place in rank.items() if place} == expected
 
 
 pairs = st.lists(

@@ -26,6 +26,7 @@ from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasTokens, Source, capabilities_of, exact
 from negmine.sources import vectors as sources_vectors
 from negmine.stages import cores, retrieve
+from negmine.stages.retrieve import bands
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -49,7 +50,7 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         params = replace(params, ann=None)
         cost.guesses.append("search: exact, though --ann will be approximate")
     cores.take(params.threads)
-    setup = retrieve.set_up(params, chain.index)
+    setup = retrieve.set_up(params, chain.index, chain.documents or None)
     if not chain.documents:
         corpus_counts = setup.documents.counts
         chain.documents = int(corpus_counts["documents"])
@@ -59,15 +60,20 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         return cost
     corpus = Documents(setup.documents)
     whole = len(corpus) == chain.documents
+    asked = params
+    if not whole:
+        params = bands.within(params, len(corpus))
     with cost.timed("read"):
         task = retrieve.read_task(params, corpus if whole else AnyDocument())
         budget = setup.budget(params.memory)
         opened = retrieve.open_sources(
             params, setup, task, corpus, budget, scratch=chain.folder, trial=True
         )
+    each = {name: capabilities_of(source).each for name, source in opened.items()}
+    extent = bands.extent(asked, each)
     vectors = [name for name, source in opened.items() if capabilities_of(source).vectors]
     try:
-        trial = _Trial(chain, params, plan, budget, _tried(chain, opened, whole))
+        trial = _Trial(chain, params, plan, budget, _tried(chain, opened, whole), extent)
         mined = trial.mine(task, None if whole else _inside(corpus))
         cost.tokens = _query_tokens(opened, task.texts)
     finally:
@@ -76,8 +82,8 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     count = len(task.texts)
     rows = round(mined.rows / mined.queries * count)
     if not chain.real and vectors and len(setup.sources) > 1:
-        each = min(params.k, chain.documents)
-        per_query = each * (1 + _NEW_PER_SOURCE * (len(setup.sources) - 1))
+        most = min(extent.kept, chain.documents)
+        per_query = most * (1 + _NEW_PER_SOURCE * (len(setup.sources) - 1))
         rows = round(min(per_query, chain.documents) * count)
         cost.guesses.append(
             f"rows: every further source finds {_NEW_PER_SOURCE:.0%} new documents per query"
@@ -85,11 +91,11 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     cost.add("search", mined.seconds)
     if not whole:
         stored = [source.vectors for source in setup.sources.values()]
-        cost.add("search", _larger_corpus(chain, stored, params.k, count))
+        cost.add("search", _larger_corpus(chain, stored, extent.hits, count))
         cost.guesses.append("search: timed on a smaller corpus")
     cost.queries, cost.rows, cost.documents = count, rows, chain.documents
     cost.disk_bytes = int(written(mined.table) * rows / max(1, mined.rows))
-    together = retrieve.queries_at_once(params.k, len(trial.sources), budget.hits)
+    together = retrieve.queries_at_once(extent.hits, len(trial.sources), budget.hits)
     more = max(0, min(count, together) - mined.queries) / count * rows
     cost.memory_bytes = (peak_memory() or 0) + int(more * _HIT_BYTES)
     chain.table, chain.real = mined.table.path, False
@@ -124,11 +130,12 @@ class _Trial:
     plan: Plan
     budget: memory.Budget
     sources: dict[str, Source]
+    extent: bands.Extent
 
     def mine(self, task: retrieve.Task, inside: pa.Array | None) -> _Mined:
         """Search twice: the first time also pays for what is loaded on the way."""
         count = len(task.texts)
-        unit = max(_QUERIES // 2, retrieve.queries_per_part(self.params.k, len(self.sources)))
+        unit = max(_QUERIES // 2, retrieve.queries_per_part(self.extent))
         first, more = min(unit, count), min(2 * unit, max(0, count - unit))
         table, cold = self._search(0, some_queries(task, 0, first, inside))
         seconds, size = cold, first

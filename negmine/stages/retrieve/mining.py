@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,8 @@ from negmine.engine.parts import groups, over_parts
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import Asked, Hits, ScoresPairs, Source, capabilities_of
 from negmine.sources.union import Candidates, Judgements, gather, union
+from negmine.stages.retrieve import bands
+from negmine.stages.retrieve.bands import Band, Extent
 from negmine.stages.retrieve.depths import depths
 from negmine.stages.retrieve.depths import search as depths_search
 from negmine.stages.retrieve.task import Task
@@ -40,24 +43,20 @@ def _part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def most_hits(k: int, each: Iterable[int]) -> int:
-    """Hits of a query, of the source that has most.
-
-    Args:
-        k: what is asked for.
-        each: of each source how many it has, whatever is asked for; or fewer.
-    """
-    return max(k, *each, 0)
-
-
-def queries_per_part(k: int, sources: int) -> int:
+def queries_per_part(extent: Extent) -> int:
     """Queries whose candidates make a part."""
-    return max(1, PART_ROWS // (k * sources))
+    # What a part is cut out of must not be more than is searched together.
+    return max(1, min(PART_ROWS // (extent.kept * extent.sources), GROUP_HITS // extent.hits))
 
 
-def parts_together(k: int, sources: int) -> int:
+def parts_together(extent: Extent) -> int:
     """Parts whose queries are encoded together."""
-    return max(1, min(GROUP_QUERIES, GROUP_HITS // k) // queries_per_part(k, sources))
+    return max(1, min(GROUP_QUERIES, GROUP_HITS // extent.hits) // queries_per_part(extent))
+
+
+def queries_together(extent: Extent) -> int:
+    """Queries that are encoded together."""
+    return queries_per_part(extent) * parts_together(extent)
 
 
 def queries_at_once(k: int, sources: int, memory_bytes: int) -> int:
@@ -87,10 +86,9 @@ def mine(
         writer: where the parts go.
         memory_bytes: what may be held at a time.
     """
-    k = params.k
-    hits = most_hits(k, (capabilities_of(source).each for source in sources.values()))
-    size = queries_per_part(hits, len(sources))
-    together = parts_together(hits, len(sources))
+    each = {name: capabilities_of(source).each for name, source in sources.items()}
+    extent = bands.extent(params, each)
+    size, together = queries_per_part(extent), parts_together(extent)
     parts = [
         range(start, min(start + size, len(task.texts)))
         for start in range(0, len(task.texts), size)
@@ -99,8 +97,7 @@ def mine(
     places = {name: place for place, name in enumerate(named, 1)}
     schema = schema_of(sources)
     at_once = memory_bytes // _bytes_of_rank(len(sources))
-    depth = depths(task.judgements, len(task.texts), k)
-    search = _Search(task, sources, params, depth, hits, schema)
+    search = _Search(task, sources, params, extent.hits, schema)
     with log.progress("retrieving", len(task.texts), " queries") as bar:
 
         def write(name: str, table: pa.Table) -> None:
@@ -110,7 +107,8 @@ def mine(
                 columns = [task.qids, task.texts, *task.kept.values()]
                 texts = pa.table([each.slice(part.start, len(part)) for each in columns], asked)
                 writer.add_table(f"_queries/{name}", texts, asked)
-            writer.add_table(name, table, schema, _part_stats(table, sources))
+            stats = _part_stats(table, sources) | _short_of_bands(table, len(part), search.bands)
+            writer.add_table(name, table, schema, stats)
             bar.update(len(part))
 
         over_parts(
@@ -160,7 +158,6 @@ class _Search:
         task: the queries.
         sources: who is asked, by name.
         params: how many candidates, scored by whom, and the seed.
-        depth: how deep each query is searched.
         hits: of a query, of the source that has most.
         schema: of the table.
     """
@@ -168,16 +165,28 @@ class _Search:
     task: Task
     sources: Mapping[str, Source]
     params: RetrieveParams
-    depth: np.ndarray
     hits: int
     schema: pa.Schema
 
+    @cached_property
+    def bands(self) -> dict[str, Band]:
+        """The slices of rankings that are taken, where these are not the first k."""
+        return bands.parse(self.params)
+
+    @cached_property
+    def _by_reach(self) -> dict[int, np.ndarray]:
+        reaches = {self.params.k, self.hits, *(band.end for band in self.bands.values())}
+        queries = len(self.task.texts)
+        return {reach: depths(self.task.judgements, queries, reach) for reach in reaches}
+
+    def depth(self, source: str) -> np.ndarray:
+        """How deep each query is searched by a source, int64 [queries]."""
+        return self._by_reach[self.bands[source].end if source in self.bands else self.params.k]
+
     def ranks(self, batch: Sequence[_Part]) -> int:
         """Ranks that a batch's queries are searched for, of one source."""
-        return sum(
-            int(np.maximum(self.depth[part.start : part.stop], self.hits).sum())
-            for _, part in batch
-        )
+        deepest = self._by_reach[self.hits]
+        return sum(int(deepest[part.start : part.stop].sum()) for _, part in batch)
 
     def made(self, _: None, name: str, found: tuple[range, Candidates]) -> pa.Table:
         """A part's table of what was found for its queries."""
@@ -222,19 +231,18 @@ def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
         kept={name: column.take(pa.array(rows)) for name, column in task.kept.items()},
         seed=search.params.seed,
     )
-    depth = search.depth[rows]
     hits = {}
     for name, source in sources.items():
         with log.waiting(f"searching with {name}"):
-            hits[name] = depths_search(source, asked, depth)
+            hits[name] = depths_search(source, asked, search.depth(name)[rows])
     uncut = [name for name, source in sources.items() if capabilities_of(source).answers_all]
+    taken = {name: (0, search.params.k) for name in sources if name not in uncut}
+    taken |= {name: (band.first, band.end) for name, band in search.bands.items()}
     firsts = np.cumsum([0, *(len(part) for _, part in group)]).tolist()
     found = []
     for first, last in pairwise(firsts):
         part_hits = {name: _slice_hits(every, first, last) for name, every in hits.items()}
-        found.append(
-            gather(part_hits, _slice_judgements(judged, first, last), search.params.k, uncut)
-        )
+        found.append(gather(part_hits, _slice_judgements(judged, first, last), taken))
     del hits
     for name, source in sources.items():
         if isinstance(source, ScoresPairs):
@@ -312,6 +320,18 @@ def _between(ascending: np.ndarray, first: int, last: int) -> slice:
     # Bounds of another type would have all the numbers converted, for every part anew.
     low, high = np.searchsorted(ascending, np.array([first, last], dtype=ascending.dtype))
     return slice(int(low), int(high))
+
+
+def _short_of_bands(table: pa.Table, queries: int, asked: Mapping[str, Band]) -> dict[str, int]:
+    """Queries of a part whose rankings end before a band does, by its source."""
+    stats = {}
+    negatives = table.filter(pa.array(table.column("label").to_numpy() == 0))
+    for name, band in asked.items():
+        found = negatives.filter(negatives.column(rank_column(name)).is_valid())
+        counts = found.group_by("qid", use_threads=False).aggregate([([], "count_all")])
+        full = pc.sum(pc.greater_equal(counts.column("count_all"), len(band))).as_py() or 0
+        stats[f"short_of_band_{name}"] = queries - full
+    return stats
 
 
 def _part_stats(table: pa.Table, sources: Mapping[str, Source]) -> dict[str, int]:

@@ -10,7 +10,8 @@ from negmine.errors import UsageError
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import Source
 from negmine.sources.kind import Opening
-from negmine.stages.retrieve.mining import most_hits, parts_together, queries_per_part
+from negmine.stages.retrieve import bands
+from negmine.stages.retrieve.mining import queries_together
 from negmine.stages.retrieve.setup import Setup
 from negmine.stages.retrieve.task import Task
 from negmine.table.documents import Documents
@@ -66,9 +67,8 @@ def open_sources(
         task.asked.settle(files, last=True)
     implied = {ref.name: ref.open(opening) for ref in setup.implied}
     known = {name: found for name, found in implied.items() if found is not None}
-    count = len(setup.sources) + len(known)
-    hits = most_hits(params.k, (ref.each for ref in setup.sources.values()))
-    together = queries_per_part(hits, count) * parts_together(hits, count)
+    each = {name: ref.each for name, ref in setup.sources.items()} | dict.fromkeys(known, 0)
+    together = queries_together(bands.extent(params, each))
     opening = replace(opening, together=together, opened=opened)
     # Whom others ask is opened before them.
     for name, ref in sorted(setup.sources.items(), key=lambda source: bool(source[1].uses)):
@@ -78,4 +78,6 @@ def open_sources(
         raise UsageError(
             "--source given: no negative is given", hint="Give --pairs a set that has negatives."
         )
-    return {**{name: opened[name] for name in setup.sources if name in opened}, **known}
+    every = {**{name: opened[name] for name in setup.sources if name in opened}, **known}
+    bands.refuse_uncut(params, every)
+    return every

@@ -11,6 +11,7 @@ from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasRecall, Source, capabilities_of
 from negmine.stages import cores
 from negmine.stages.outcome import Outcome
+from negmine.stages.retrieve import bands
 from negmine.stages.retrieve.mining import found_again, mine
 from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.setup import plan, set_up
@@ -57,6 +58,13 @@ def run(
                 " document for them (bm25 finds what shares a word, a run has no rows but its own)"
             )
             log.warn(task.warnings[-1:])
+        told = [
+            f"--band {name}={band}: the ranking of {short} queries ends before it does"
+            for name, band in bands.parse(params).items()
+            if (short := counts[f"short_of_band_{name}"])
+        ]
+        task.warnings.extend(told)
+        log.warn(told)
         extra = _recalls(retrievers)
         writer.commit(
             counts,

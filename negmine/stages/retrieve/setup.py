@@ -17,10 +17,11 @@ from negmine.params.values import named
 from negmine.sources import child, given, kinds
 from negmine.sources.child import DOCUMENTS
 from negmine.sources.kind import Kind, SourceRef
+from negmine.stages.retrieve import bands
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.names import VECTORS, check_name
+from negmine.table.names import NOT_SEARCHED, VECTORS, check_name
 
 VERSION = 5
 
@@ -48,8 +49,13 @@ class Setup:
         return child.budget(size, (source.needs() for source in self.sources.values()))
 
 
-def set_up(params: RetrieveParams, index: Path) -> Setup:
+def set_up(params: RetrieveParams, index: Path, documents: int | None = None) -> Setup:
     """Check the parameters against the index at ``index``.
+
+    Args:
+        params: what is asked.
+        index: where it lies.
+        documents: how many the corpus has; by default those of the index, which may be of a sample.
 
     Raises:
         UsageError: options that contradict each other, or a source that the index has not.
@@ -79,7 +85,10 @@ def set_up(params: RetrieveParams, index: Path) -> Setup:
         for ref in kind.choose(params, wanted[kind.name], opened)
     }
     implied = [ref for kind in every if kind.implied for ref in kind.choose(params, {}, opened)]
-    return Setup(opened.input(DOCUMENTS), {name: chosen[name] for name in names}, implied)
+    corpus = opened.input(DOCUMENTS)
+    asked = [*names, *(ref.name for ref in implied)]
+    bands.check(params, asked, documents or int(corpus.counts["documents"]))
+    return Setup(corpus, {name: chosen[name] for name in names}, implied)
 
 
 def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None:
@@ -101,8 +110,15 @@ def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None
             (vectors if place.stage == VECTORS else known).extend(found)
     known = list(dict.fromkeys([*vectors, *known]))
     check_names(params, options_of_models(params), known, "source")
+    declared: list[str] = []
     for kind in kinds.every():
         kind.check(params, list(dict.fromkeys(vectors)))
+        declared += kind.declared(params)
+    if params.source:
+        named_ones = [entry.partition("=")[0] for entry in params.source]
+        bands.check(params, [*named_ones, *declared, *NOT_SEARCHED])
+    else:
+        bands.parse(params)
 
 
 def _declared(
