@@ -170,6 +170,8 @@ def thresholds(view: View, seen: Recorded) -> dict[str, float | None]:
     found = {f"positive ({params.against})": float(view.positive_score[0])}
     for line in limits(view, params):
         found[line["name"]] = line["limit"]
+    for name, values in view.positive_scores.items():
+        found[f"positive of {name}"] = float(values[0])
     if params.guide is not None:
         found[f"positive of guide {params.guide}"] = float(view.positive_guide[0])
     return {name: _number(value) for name, value in found.items()}

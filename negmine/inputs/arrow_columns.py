@@ -46,6 +46,8 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
         fits = fits or whole or (types.is_decimal(kind) and target.kind != "id")
         fits = fits or (target.kind in ("grade", "kept") and types.is_boolean(kind))
         fits = fits or (target.kind == "kept" and _is_date(kind))
+        if target.lists and (types.is_list(kind) or types.is_large_list(kind)):
+            fits = _is_text(kind.value_type)
     elif target.kind == "passages" and (types.is_list(kind) or types.is_large_list(kind)):
         fits = _is_text(kind.value_type)
     if not fits:

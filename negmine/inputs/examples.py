@@ -308,7 +308,8 @@ def _rows(
         record = Record(dict(zip(chunk.columns, values, strict=True)), chunk.sources)
         try:
             kept = {
-                meta_column(name): kept_value(record.get(meta_column(name)), name) for name in keep
+                meta_column(name): kept_value(record.get(meta_column(name)), name, lists=True)
+                for name in keep
             }
             rows.add(meaning(record, reading), kept)
         except UnclearLabelError as error:

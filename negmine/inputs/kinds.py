@@ -53,6 +53,8 @@ class Target:
     may_lack: bool = False
     #: An id that is made from the contents where a file has no column of ids.
     made: bool = False
+    #: Whether a kept value may be a list of texts, which is told as JSON.
+    lists: bool = False
 
     @property
     def optional(self) -> bool:
@@ -148,7 +150,9 @@ def keeping(kind: Input, keep: Sequence[str]) -> Input:
     """An input with further columns, each as ``meta_COLUMN``."""
     if not keep:
         return kind
-    kept = tuple(Target(meta_column(name), "kept", (name,)) for name in keep)
+    # Of a document one value is kept, by which it is told; a query may have several answers.
+    lists = kind.name != CORPUS.name
+    kept = tuple(Target(meta_column(name), "kept", (name,), lists=lists) for name in keep)
     schema = pa.schema([*kind.schema, *((target.name, pa.string()) for target in kept)])
     return Input(kind.name, schema, (*kind.targets, *kept))
 

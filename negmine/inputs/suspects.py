@@ -99,7 +99,13 @@ LANGUAGE = _role(
     ("language",),
     "Texts of all languages are mined together; for one of them give a file of its own.",
 )
-ANSWERS = _role("answers", "answer answers", "answer", ("answers", "answer"))
+ANSWERS = _role(
+    "answers",
+    "answer answers",
+    "answer",
+    ("answers", "answer"),
+    "retrieve --keep NAME takes them for filter --answers.",
+)
 #: In the order in which a name is tried.
 ROLES = (NEGATIVES, ANSWERS, INSTRUCTION, LANGUAGE, GRADE, SCORE)
 _PASSAGE = _role(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -79,7 +80,8 @@ def _whole_column(target: Target, chunk: Chunk) -> pa.Array | None:
         types = set(map(type, values))
         if target.kind == "kept":
             try:
-                return pa.array([kept_value(value, target.name) for value in values], pa.string())
+                kept = [kept_value(value, target.name, target.lists) for value in values]
+                return pa.array(kept, pa.string())
             except BadValueError:
                 return None
         if target.kind == "id" and types <= {str, int}:
@@ -237,7 +239,7 @@ def _value(target: Target, given: dict[str, Any], sources: dict[str, str]) -> An
             return None
         return 1.0 if target.kind == "grade" else ""
     if target.kind == "kept":
-        return kept_value(value, source)
+        return kept_value(value, source, target.lists)
     if value is MISSING:
         raise BadValueError(f"field '{source}' is missing")
     if target.kind == "id":
@@ -333,8 +335,20 @@ def id_value(value: Any, source: str) -> str:
     return text_value(value, source)
 
 
-def kept_value(value: Any, source: str) -> str | None:
-    """A value of a kept column as a string; None where there is none."""
+def kept_value(value: Any, source: str, lists: bool = False) -> str | None:
+    """A value of a kept column as a string; None where there is none.
+
+    Args:
+        value: what stands there.
+        source: the column, for messages.
+        lists: whether it may be a list of texts, which is told as JSON.
+
+    Raises:
+        BadValueError: it is nothing that can be kept.
+    """
+    if lists and isinstance(value, list):
+        told = [one for one in (kept_value(one, source) for one in value) if one is not None]
+        return json.dumps(told, ensure_ascii=False) if told else None
     if value is None or value == "" or value is MISSING or is_nan(value):
         return None
     if isinstance(value, bool):

@@ -154,6 +154,20 @@ class ScoreOptions:
     guide_margin_form: Literal["absolute", "relative"] = opt(
         "absolute", "--guide-margin is a difference, or a share of the positive's guide score."
     )
+    consensus: tuple[str, ...] = opt(
+        (),
+        "Keep only candidates that each of these scores puts below the query's positive; all "
+        "stands for every scorer and every source that searches (repeatable).",
+        metavar="NAME",
+        later=True,
+    )
+    adaptive_threshold: float | None = opt(
+        None,
+        "Drop candidates that score above the mean of their query's own candidates + K standard "
+        "deviations; asks nothing of the positives (ATSS, with 1).",
+        metavar="K",
+        later=True,
+    )
     closer_than_positive: tuple[str, ...] = opt(
         (),
         "Keep only candidates nearer to the query than the positive is, and nearer to it than to "

@@ -99,6 +99,19 @@ class IdentityOptions:
         maximum=1,
         instead="--no-duplicate-queries switches the rule off.",
     )
+    answers: str | None = opt(
+        None,
+        "Drop candidates whose text holds one of the query's answers, as DPR tells: a column kept "
+        "of the queries (retrieve --keep).",
+        metavar="COLUMN",
+        later=True,
+    )
+    require_numbers: Literal["off", "asked", "all"] = opt(
+        "off",
+        "Drop candidates without a digit (APOLLO): of queries that hold one or ask for a number in "
+        "English (asked), or of all.",
+        later=True,
+    )
     exclude: str | None = opt(
         None,
         "Never take these documents: a file with a docid per line, or qrels of an evaluation set.",

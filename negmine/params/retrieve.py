@@ -60,8 +60,8 @@ class RetrieveParams:
     ignore: tuple[str, ...] = opt((), IGNORE_HELP, metavar="COLUMN", affects_output=False)
     keep: tuple[str, ...] = opt(
         (),
-        "Keep this column of the queries, or of --pairs (strings, numbers, booleans or dates; "
-        "repeatable), for sources that go by it.",
+        "Keep this column of the queries, or of --pairs (strings, lists of them, numbers, booleans "
+        "or dates; repeatable), for sources that go by it and for filter's --answers.",
         metavar="COLUMN",
         later=True,
     )

@@ -18,8 +18,11 @@ from negmine.learning import passes
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.rules import (
+    adaptive,
     choice,
     conformal,
+    consensus,
+    content,
     guide,
     identity,
     known,
@@ -42,17 +45,20 @@ _COMPARING: tuple[Rule, ...] = (
     percentile.RULE,
     missing.GUIDE,
     guide.RULE,
+    *consensus.RULES,
     conformal.RULE,
 )
 
 RULES: tuple[Rule, ...] = (
     *known.POSITIVES,
     *identity.RULES,
+    *content.RULES,
     *known.QUERIES,
     missing.SCORE,
     *ranges.RULES,
     solved.RULE,
     window.RULE,
+    adaptive.RULE,
     missing.no_positive_score(_COMPARING),
     *_COMPARING,
     identity.closer_than_positive(_COMPARING),

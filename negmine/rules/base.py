@@ -47,6 +47,8 @@ class View:
         earlier: the place that the row had as a negative of an earlier round, where
             ``--replace-solved`` asks for it; int32's maximum where it was none.
         first: the score that it was chosen with then, as ``score`` is; NaN where there is none.
+        scores: further scores by name, like ``score``; of no name where no setting asks.
+        positive_scores: the same of the query's positives, like ``positive_score``.
     """
 
     query: np.ndarray
@@ -67,6 +69,8 @@ class View:
     ranks: Mapping[str, np.ndarray] = field(default_factory=dict)
     earlier: np.ndarray = field(default_factory=lambda: np.full(1, UNRANKED))
     first: np.ndarray = field(default_factory=lambda: np.full(1, np.nan))
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    positive_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 Condition = Callable[[FilterParams], bool]
@@ -322,6 +326,7 @@ def view(
     part = Part(table)
     score = part.score(by, params.transform)
     sources = source_names(table.schema) if params.window else []
+    scores = {name: part.score(name) for name in params.consensus}
     guide = positive_guide = np.full(len(part), np.nan)
     if params.guide is not None:
         guide = part.score(params.guide)
@@ -351,6 +356,10 @@ def view(
         brought=come_first,
         earlier=earlier,
         first=first,
+        scores=scores,
+        positive_scores={
+            name: part.positive_score(values, params.against) for name, values in scores.items()
+        },
     )
 
 

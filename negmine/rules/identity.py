@@ -25,7 +25,16 @@ BETWEEN = "between_grades"
 BARRED = "no_pseudo_positive"
 
 
-def _flag(name: str, active: Condition, words: str, **about: Any) -> Rule:
+def flagged(name: str, active: Condition, words: str, **about: Any) -> Rule:
+    """A rule that drops the rows of :attr:`View.flags` under its name; hard by default.
+
+    Args:
+        name: see :class:`Rule`.
+        active: see :class:`Rule`.
+        words: see :class:`Rule`.
+        about: the other fields of :class:`Rule`.
+    """
+
     def drop(view: View, params: FilterParams) -> np.ndarray:
         return view.flags.get(name, np.zeros(len(view.query), dtype=bool))
 
@@ -42,52 +51,52 @@ def _off(option: str) -> dict[str, Any]:
 
 
 RULES = (
-    _flag(
+    flagged(
         BETWEEN,
         lambda p: p.between_grades,
         "judged neither relevant nor not relevant",
         **_off("between_grades"),
     ),
-    _flag(
+    flagged(
         "empty_text",
         lambda p: p.empty_texts,
         "no letter, digit or symbol in it",
         switch="--empty-texts",
     ),
-    _flag("own_document", lambda p: p.own_document != "off", "the query's own document"),
-    _flag(
+    flagged("own_document", lambda p: p.own_document != "off", "the query's own document"),
+    flagged(
         "same_text",
         lambda p: p.same_text,
         "same text as a positive, but for case, spacing, punctuation",
     ),
-    _flag("query_text", lambda p: p.query_text, "the query's own text"),
-    _flag(
+    flagged("query_text", lambda p: p.query_text, "the query's own text"),
+    flagged(
         "near_duplicate",
         lambda p: p.near_duplicates,
         "near-duplicate of a positive",
         options=("near_duplicate_at",),
         **_off("near_duplicates"),
     ),
-    _flag(
+    flagged(
         "near_duplicate_cosine",
         lambda p: bool(p.near_duplicate_cosine),
         "vector close to a positive's",
         ways=leaving_out("near_duplicate_cosine", ()),
     ),
-    _flag(
+    flagged(
         "sibling",
         lambda p: p.chunk_suffix is not None or p.sibling_by is not None,
         "chunk of a positive's document",
         switch="--chunk-suffix",
     ),
-    _flag(
+    flagged(
         "duplicate_query",
         lambda p: p.duplicate_queries,
         "positive of a near-duplicate query",
         options=("duplicate_query_at",),
         **_off("duplicate_queries"),
     ),
-    _flag("excluded", given("exclude"), "on the list of excluded documents", switch="--exclude"),
+    flagged("excluded", given("exclude"), "on the list of excluded documents", switch="--exclude"),
 )
 
 
@@ -107,7 +116,7 @@ def closer_than_positive(comparing: Sequence[Rule]) -> Rule:
                     hint="Give one or the other.",
                 )
 
-    return _flag(
+    return flagged(
         "closer_than_positive",
         lambda p: bool(p.closer_than_positive),
         "not nearer to the query than the positive",

@@ -76,6 +76,9 @@ def refuse_readers(
         _refuse(f"--sampler {params.sampler}", sample_by, "--sample-by", scored)
     if params.guide is not None and params.guide in missing:
         _refuse("--guide", params.guide, "--guide", scored)
+    for name in params.consensus:
+        if name in missing:
+            _refuse("--consensus", name, "--consensus", scored)
     weight = weights.weight(params.weight)
     for option in ("weight_by", "weight_student") if weight is not None and weight.second else ():
         name = getattr(params, option)

@@ -18,7 +18,14 @@ ASKED = FilterParams(
     **{"range_min": 1, "range_max": 9, "shift": 1, "query_min_rank": 2, "skip_survivors": 1},
     **{"min_score": 0.1, "max_score": 0.9, "absolute_margin": 0.1, "relative_margin": 0.1},
     **{"margin_pos": 0.1, "perc_pos": 0.9, "percentile": 0.5, "guide": "g", "max_fn_rate": 0.1},
-    **{"window": ("a=:3",), "max_reuse": 2, "weight": "dclr", "near_duplicate_cosine": ("a=0.9",)},
+    **{"window": ("a=:3",), "consensus": ("a", "b"), "adaptive_threshold": 1.0},
+    **{
+        "answers": "answers",
+        "require_numbers": "asked",
+        "max_reuse": 2,
+        "weight": "dclr",
+        "near_duplicate_cosine": ("a=0.9",),
+    },
     **{"closer_than_positive": ("a",), "exclude": "x", "chunk_suffix": "#", "pseudo_positive": 0.9},
     replace_solved="previous",
 )

@@ -36,6 +36,7 @@ SETTINGS: dict[str, list[tuple[Any, ...]]] = {
         ("--guide", "g"),
         ("--guide", "g", "--guide-margin", 0.25, "--guide-margin-form", "relative"),
     ],
+    "adaptive_threshold": [("--adaptive-threshold", 0.5), ("--adaptive-threshold", -0.25)],
     "max_fn_rate": [
         ("--max-fn-rate", 0.3, "--fn-form", "score"),
         ("--max-fn-rate", 0.3, "--fn-form", "margin"),

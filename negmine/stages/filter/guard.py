@@ -23,7 +23,7 @@ from negmine.errors import MissingInputError, UsageError
 from negmine.params.filter import FilterParams
 from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sources.vectors import pair_cosines
-from negmine.stages.filter import own_documents
+from negmine.stages.filter import contents, own_documents
 from negmine.stages.filter.own_documents import SameIds
 from negmine.table import joins, ranking
 from negmine.table.candidates import Candidates
@@ -53,6 +53,7 @@ class _Group:
             setting asks.
         asked: per part, its queries' ids and the digests of their normalised texts; of no part
             where no setting asks.
+        held: what their texts hold; None where no setting asks.
     """
 
     parts: list[joins.NamedTable]
@@ -62,6 +63,7 @@ class _Group:
     families: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     parents: np.ndarray | None = None
     asked: Mapping[str, tuple[pa.Array, np.ndarray]] = field(default_factory=dict)
+    held: contents.Held | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Guard:
         self._source = source
         self._asks = params.query_text or params.own_document != "off"
         self._texts = compares_texts(params)
+        self._contents = contents.wanted(params)
+        contents.check(params, source)
         self._excluded: pa.Array | None = None
         self._cosines = _cosines(params.near_duplicate_cosine)
         if params.sibling_by is not None:
@@ -180,6 +184,10 @@ class Guard:
                 )
             except pa.ArrowInvalid as error:
                 raise UsageError(f"--chunk-suffix is no regular expression: {error}") from error
+        if group.held is not None:
+            asked_of = self._source.queries(name)
+            masks = contents.flags(group.held, asked_of, part.qids, query, row, params)
+            found.update({rule: mask & ~positive for rule, mask in masks.items()})
         if group.parents is not None:
             shared = minhash.sharing(query, positive, group.parents[row])
             found["sibling"] = shared | found.get("sibling", False)
@@ -290,7 +298,7 @@ class Guard:
 
     def _groups(self, parts: Iterable[joins.NamedTable]) -> Iterator[_Group]:
         """Parts whose documents are looked up together, as many as memory allows."""
-        if not self._texts and self._params.sibling_by is None:
+        if not (self._texts or self._contents) and self._params.sibling_by is None:
             for part in parts:
                 yield _Group([part], [np.empty(0, dtype=np.int64)])
             return
@@ -303,6 +311,8 @@ class Guard:
         signatures = Signatures(documents)
         # Bands are about as large as what they are made of.
         at_once = signatures.fitting(self.at_once // (1 + self._params.repeated_texts))
+        if self._contents:
+            at_once = min(at_once, contents.fitting(documents, self.at_once))
         group: list[joins.NamedTable] = []
         # At most so many documents: counted only when rows alone could exceed what fits, and then
         # seldom again, because a group that is more than half full is closed.
@@ -332,7 +342,8 @@ class Guard:
             values = documents.values(self._params.sibling_by, docids).dictionary_encode()
             parents = pc.fill_null(values.indices, -1).to_numpy().astype(np.int64)
         asked = self._asked([name for name, _ in parts]) if self._asks else {}
-        group = _Group(parts, rows, features, parents=parents, asked=asked)
+        held = contents.held(documents, docids, self._params) if self._contents else None
+        group = _Group(parts, rows, features, parents=parents, asked=asked, held=held)
         if features is None or not self._params.repeated_texts:
             return group
         bands = copies.bands(features["signature"])

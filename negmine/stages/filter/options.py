@@ -12,7 +12,7 @@ from negmine import rules
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import bounds
 from negmine.params.filter import FilterParams
-from negmine.rules import window
+from negmine.rules import consensus, window
 from negmine.sampling import weights
 from negmine.stages import rank_only
 from negmine.stages.filter import earlier, quotas
@@ -85,10 +85,13 @@ def resolve(
         changes["bias_from"] = _bias_from(params, schema)
     if params.replace_solved is not None:
         changes["replace_solved"] = earlier.source_of(params.replace_solved, schema)
+    if params.consensus:
+        none = rank_only.unscored(schema, empty, schemas.source_names(schema))
+        changes["consensus"] = consensus.named(params, full, none)
     params = replace(params, **changes)
     others = (params.guide, params.weight_by, params.weight_student)
     named = [name for name in others if name is not None]
-    missing = rank_only.unscored(schema, empty, [by, sample_by, *named])
+    missing = rank_only.unscored(schema, empty, [by, sample_by, *named, *params.consensus])
     if missing:
         scored = [name for name in schemas.score_names(schema) if not empty(name)]
         rank_only.refuse_readers(params, by, sample_by, missing, scored)
@@ -200,7 +203,8 @@ def wants_prior(params: FilterParams) -> bool:
 def _named(params: FilterParams) -> set[str]:
     """The scores that the options name; what is learned here is read only where it is named."""
     named = (params.by, params.sample_by, params.guide, params.weight_by, params.weight_student)
-    return {name.removeprefix(score_column("")) for name in named if name is not None}
+    every = (*named, *params.consensus)
+    return {name.removeprefix(score_column("")) for name in every if name is not None}
 
 
 def optional_columns(params: FilterParams) -> list[str]:

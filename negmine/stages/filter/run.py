@@ -20,7 +20,14 @@ from negmine.params.filter import FilterParams
 from negmine.rules.base import GIVEN
 from negmine.sampling import samplers
 from negmine.stages import rank_only
-from negmine.stages.filter import earlier, idle_options, learned_warnings, likeness, quotas
+from negmine.stages.filter import (
+    contents,
+    earlier,
+    idle_options,
+    learned_warnings,
+    likeness,
+    quotas,
+)
 from negmine.stages.filter.accounts import check_ledger
 from negmine.stages.filter.deciding import (
     Flags,
@@ -305,6 +312,7 @@ def _unusual(setup: Setup) -> list[str]:
     """Settings that run, and do not mean what their names promise."""
     by, known = setup.columns.sample_by, schemas.source_names(setup.source.schema())
     told = []
+    told += contents.unknown(setup.params, setup.source)
     if setup.params.prefer_given and GIVEN not in setup.source.schema().names:
         told.append("--prefer-given has no effect: --pairs brought no negatives along")
     if samplers.sampler(setup.params.sampler).retriever and by not in known:
