@@ -146,5 +146,14 @@ class IndexParams:
         "may be larger than the memory, others may not.",
         metavar="FACTORY",
     )
+    clusters: Each[int | None] = opt(
+        None,
+        "Cluster every encoder's vectors, or those of one, into N clusters (k-means), for retrieve "
+        "--source NAME=clusters:ENCODER; 0 takes the square root of the number of documents.",
+        metavar="[NAME=]N",
+        minimum=0,
+        later=True,
+        per_model=True,
+    )
     limit: int | None = opt(None, "Read only the first N documents.", metavar="N", minimum=1)
     on_error: OnError = opt("fail", ON_ERROR_HELP)

@@ -134,9 +134,9 @@ class Capabilities:
 class Source(Protocol):
     """One retriever over a corpus.
 
-    It may be able to do more: score any pair (:class:`ScoresPairs`), tell what it is
-    (:class:`HasCapabilities`), what an approximate search misses (:class:`HasRecall`), or how much
-    its model reads (:class:`HasTokens`).
+    It may be able to do more: score any pair (:class:`ScoresPairs`), say something else of it
+    (:class:`HasColumns`), tell what it is (:class:`HasCapabilities`), what an approximate search
+    misses (:class:`HasRecall`), or how much its model reads (:class:`HasTokens`).
     """
 
     def search(self, asked: Asked, k: int) -> Hits:
@@ -173,6 +173,21 @@ class SearchesAmong(Protocol):
 
     def search_among(self, asked: Asked, k: int, among: Among) -> Hits:
         """As a search, of the documents that each query may find."""
+
+
+@runtime_checkable
+class HasColumns(Protocol):
+    """A source that has more to say of a pair than a rank and a score, whoever found it.
+
+    What it calls ``cluster`` stands in the table as ``cluster_NAME``, after all ranks and scores.
+    """
+
+    @property
+    def columns(self) -> Mapping[str, pa.DataType]:
+        """What it says of every pair: names, and types of the values."""
+
+    def say(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> Mapping[str, pa.Array]:
+        """The values for each (query index, docid) pair; null: nothing is known."""
 
 
 @runtime_checkable

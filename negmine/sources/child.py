@@ -179,6 +179,9 @@ class Trained:
         bytes_each: (parent): bytes that a document takes.
         held: (parent, documents, working memory): bytes held while it is built.
         grown: (child): bytes of it that grow with the documents.
+        tried_on: (documents): the child as a trial makes it of so few documents, where sources
+            cannot be tried without it.
+        work: (documents): what building takes, in a unit of its own.
     """
 
     what: str
@@ -187,6 +190,8 @@ class Trained:
     bytes_each: Callable[[Artifact], float]
     held: Callable[[Artifact, int, int], int]
     grown: Callable[[Artifact], int]
+    tried_on: Callable[[int], Child] | None = None
+    work: Callable[[int], float] = float
 
 
 def _untried(made: Made) -> None:

@@ -224,6 +224,11 @@ class DenseSource:
             self._encoded = (queries, np.concatenate(pieces))
         return self._encoded[1], rows
 
+    def vectors_of(self, asked: Asked) -> np.ndarray:
+        """The queries' vectors, float32 [n, dim]."""
+        encoded, rows = self._encode(asked)
+        return encoded[rows]
+
     def tokens(self, queries: Sequence[str]) -> int:
         """Tokens that the encoder reads for these queries."""
         return int(self._loaded().lengths(queries, "query").sum())

@@ -16,7 +16,7 @@ from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.index import IndexParams
 from negmine.params.model_options import model_options
-from negmine.params.per_model import check_names, names_in, of_model
+from negmine.params.per_model import check_names, for_model, names_in, of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named, per_name
 from negmine.sources import kinds
@@ -38,6 +38,8 @@ _OF_ENCODERS = (
     *("doc_prompt", "pooling", "truncate_dim", "normalize", "max_length", "batch_size"),
     *("dtype", "runtime", "trust_remote_code", "vectors"),
 )
+#: Options of ``retrieve`` that say how queries are encoded.
+OF_QUERIES = ("query_prompt", "batch_size", "trust_remote_code")
 VECTORS_VERSION = 3
 ANN_VERSION = 2
 VECTORS_PLACE = Place(VECTORS, "vectors/*")
@@ -316,6 +318,35 @@ def _choose(
     ]
 
 
+def alone(params: RetrieveParams, name: str, encoder: str, index: Artifact) -> SourceRef:
+    """An encoder's source for another one that asks it, without its approximate index.
+
+    What options say of that one by name goes before what they say of the encoder.
+
+    Args:
+        params: the options of ``retrieve``.
+        name: of the source that asks.
+        encoder: the encoder's; the index has vectors of it.
+        index: the index.
+    """
+    from negmine.sources.dense import refuse_untrusted
+
+    vectors = index.input(encoder)
+    refuse_untrusted(vectors, name, of_model(params.trust_remote_code, name))
+    prompted = names_in(params.query_prompt)
+    prompts = per_name(
+        params.query_prompt, dict.fromkeys([*prompted, encoder, name], ""), "--query-prompt"
+    )
+    prompt = prompts.get(name if name in prompted else encoder)
+
+    def opened(opening: Opening) -> Source:
+        own = replace(opening, params=for_model(opening.params, name))
+        return _open(encoder, vectors, None, prompt, own)
+
+    needs = partial(_needs, vectors, encoder, None, None)
+    return SourceRef(encoder, opened, vectors, needs=needs, vectors=vectors)
+
+
 def _approximate(
     ann: str | None, children: Mapping[str, Artifact], index: Artifact
 ) -> dict[str, Artifact]:
@@ -399,7 +430,7 @@ DENSE = Kind(
         ),
         "retrieve": ("query_prompt", "batch_size", "device", "trust_remote_code", "ann"),
     },
-    by_name=("query_prompt", "batch_size", "trust_remote_code"),
+    by_name=OF_QUERIES,
     places=(VECTORS_PLACE, ANN_PLACE),
     searches_among=True,
     children=_children,

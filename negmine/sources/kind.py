@@ -122,7 +122,7 @@ class Kind:
         reads: per stage the options that belong to this kind alone.
         by_name: options of ``retrieve`` that may be given for one of its sources by name.
         places: where an index keeps its artifacts; the first is the source's own, whose role is
-            the source's name.
+            the source's name, but for a kind with a scheme, whose sources options name.
         children: what an index makes for it.
         declares: sources that options of ``retrieve`` bring without the index, as name -> spec.
         option: that option.
@@ -159,6 +159,11 @@ class Kind:
         return {
             name: spec.removeprefix(prefix) for name, _, spec in parted if spec.startswith(prefix)
         }
+
+    @property
+    def own_place(self) -> Place | None:
+        """Where an index keeps what is a source by itself."""
+        return self.places[0] if self.places and not self.scheme else None
 
     @property
     def declared_by(self) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS = {
     "bm25": "negmine.sources.bm25_kind:BM25",
     "dense": "negmine.sources.dense_kind:DENSE",
+    "clusters": "negmine.sources.clusters_kind:CLUSTERS",
     "run": "negmine.sources.run_file:RUN",
     "metadata": "negmine.sources.metadata:METADATA",
     "random": "negmine.sources.random_documents:RANDOM",
@@ -44,7 +45,8 @@ def every() -> list[Kind]:
 
 def of_stage(stage: str | None) -> Kind | None:
     """The kind whose sources have artifacts of this stage; None where it is no source's own."""
-    return next((kind for kind in every() if kind.places and kind.places[0].stage == stage), None)
+    found = ((kind, kind.own_place) for kind in every())
+    return next((kind for kind, own in found if own is not None and own.stage == stage), None)
 
 
 def check_names(names: Iterable[str], option: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,7 @@ class Candidates:
         judged: True where the pair is judged, bool [n].
         grade: its grade, 0 where it is not, of the judgements' type [n].
         positive: True for known positives, bool [n].
+        columns: what else sources say of the pairs, by the column's name in the table [n].
     """
 
     query: np.ndarray
@@ -51,6 +52,7 @@ class Candidates:
     judged: np.ndarray
     grade: np.ndarray
     positive: np.ndarray
+    columns: dict[str, pa.Array] = field(default_factory=dict)
 
     def not_found_by(self, source: str, positives_only: bool = False) -> np.ndarray:
         """The pairs that a source did not find, int64 [m]."""
@@ -151,6 +153,7 @@ def union(qids: pa.Array, candidates: Candidates, schema: pa.Schema) -> pa.Table
             "label": pa.array(candidates.positive.astype(np.int8)),
             "grade": pa.array(candidates.grade, mask=~candidates.judged),
             **columns,
+            **candidates.columns,
         }
     )
     return table.take(pa.array(order)).cast(schema)

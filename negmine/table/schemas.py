@@ -6,7 +6,7 @@ after ``index`` adds columns to the right. Ids are strings; a null means "not kn
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -77,12 +77,17 @@ OPTIONAL_LEDGER_COLUMNS = {
 }
 
 
-def candidates(sources: Sequence[str], not_searched: Collection[str] = ()) -> pa.Schema:
+def candidates(
+    sources: Sequence[str],
+    not_searched: Collection[str] = (),
+    columns: Mapping[str, pa.DataType] | None = None,
+) -> pa.Schema:
     """Schema of a retrieved table: qid, docid, label, grade, then rank and score per source.
 
     Args:
         sources: their names, in table order.
         not_searched: those whose ranks are no search's; the table says so of them.
+        columns: what else sources say of every row, by the column's name; they come last.
     """
     fields = list(_PAIR)
     for source in sources:
@@ -92,6 +97,7 @@ def candidates(sources: Sequence[str], not_searched: Collection[str] = ()) -> pa
             pa.field(rank_column(source), pa.int32(), metadata=_NO_SEARCH if says else None)
         )
         fields.append(pa.field(score_column(source), pa.float32()))
+    fields += [pa.field(name, kind) for name, kind in (columns or {}).items()]
     return pa.schema(fields)
 
 

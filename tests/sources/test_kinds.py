@@ -217,7 +217,7 @@ def test_what_an_index_makes_depends_on_these_options_alone(kind: Kind, tmp_path
     (model / "config.json").write_text("{}")
     (model / "model.onnx").write_bytes(b"")
     (model / "tokenizer.json").write_text("{}")
-    params = Noted(IndexParams(encoder=(f"a={model}",), ann="Flat"))
+    params = Noted(IndexParams(encoder=(f"a={model}",), ann="Flat", clusters=3))
     made = kind.children(params)  # type: ignore[arg-type]
     assert made
     assert params.read <= set(kind.reads.get("index", ()))

@@ -212,9 +212,7 @@ class _Trial:
         if child.encoding is not None:
             return self._encoded(child, child.encoding, parent, state)
         if child.trained is not None:
-            if state.kind != "made":
-                self._trained(child, child.trained, parent)
-            return None
+            return self._trained(child, child.trained, parent, state)
         return self._timed(child, parent, state)
 
     def _timed(self, child: Child, parent: Artifact, state: State) -> Artifact:
@@ -249,20 +247,32 @@ class _Trial:
             counts = write_documents(some, writer, kept=self.small.kept)
             return Documents(writer.commit(counts))
 
-    def _trained(self, child: Child, trained: Trained, parent: Artifact) -> None:
+    def _trained(
+        self, child: Child, trained: Trained, parent: Artifact, state: State
+    ) -> Artifact | None:
         """Build it of the small corpus, or where that is too small, ask for its size.
+
+        Returns:
+            What sources are tried with; None where they are tried without it.
 
         Raises:
             UsageError: there is no such index, or it cannot be built within the ceiling.
         """
         chain, cost, budget = self.chain, self.cost, self.made.budget
+        count = len(self.small)
+        tried = child if trained.tried_on is None else trained.tried_on(count)
+        if state.kind == "made":
+            return None if trained.tried_on is None else tried.make(self.made, parent)
         trained.refuse(parent, chain.documents, budget)
-        watch, count = Watch(), len(self.small)
+        watch, built = Watch(), None
         try:
             with watch:
-                built = child.make(self.made, parent)
+                built = tried.make(self.made, parent)
             each = trained.grown(built) / count
-            cost.add(trained.what, watch.seconds * chain.documents / count)
+            small = tried.trained or trained
+            cost.add(
+                trained.what, watch.seconds * trained.work(chain.documents) / small.work(count)
+            )
         except UsageError:
             each = trained.bytes_each(parent)
             cost.guesses.append(
@@ -272,6 +282,7 @@ class _Trial:
         cost.disk_bytes += int(each * chain.documents)
         held = trained.held(parent, chain.documents, budget.work)
         cost.memory_bytes = max(cost.memory_bytes, resident_bytes() + held)
+        return None if trained.tried_on is None else built
 
     def _encoded(
         self, child: Child, encoding: Encoding, parent: Artifact, state: State

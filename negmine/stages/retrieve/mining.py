@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from negmine import log
 from negmine.engine.parts import groups, over_parts
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import Asked, Hits, ScoresPairs, Source, capabilities_of
+from negmine.sources import Asked, HasColumns, Hits, ScoresPairs, Source, capabilities_of
 from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.retrieve import bands
 from negmine.stages.retrieve.bands import Band, Extent
@@ -26,7 +26,7 @@ from negmine.stages.retrieve.task import Task
 from negmine.table import schemas
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
-from negmine.table.names import rank_column
+from negmine.table.names import rank_column, scorer_column
 
 #: Rows of a part, about: the unit of every later stage's memory and of resuming.
 PART_ROWS = 8_192
@@ -126,7 +126,13 @@ def mine(
 def schema_of(sources: Mapping[str, Source]) -> pa.Schema:
     """Columns of the table that these sources make."""
     others = {name for name, one in sources.items() if not capabilities_of(one).searches}
-    return schemas.candidates(list(sources), others)
+    columns = {
+        scorer_column(column, name): kind
+        for name, one in sources.items()
+        if isinstance(one, HasColumns)
+        for column, kind in one.columns.items()
+    }
+    return schemas.candidates(list(sources), others, columns)
 
 
 def _totals(task: Task, writer: Writer, names: Iterable[str]) -> dict[str, Any]:
@@ -247,6 +253,8 @@ def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
     for name, source in sources.items():
         if isinstance(source, ScoresPairs):
             _score_not_found(name, source, asked, found, firsts, not search.params.score_union)
+        if isinstance(source, HasColumns):
+            _say_of_all(name, source, asked, found, firsts)
     return found
 
 
@@ -287,6 +295,33 @@ def _score_not_found(
     for candidates, some in zip(found, rows, strict=True):
         candidates.score[name][some] = scores[start : start + len(some)]
         start += len(some)
+
+
+def _say_of_all(
+    name: str,
+    source: HasColumns,
+    asked: Asked,
+    found: Sequence[Candidates],
+    firsts: Sequence[int],
+) -> None:
+    """Take down what a source has to say of every pair, of several parts at once.
+
+    Args:
+        name: the source's name.
+        source: who says it.
+        asked: all the parts' queries.
+        found: each part's candidates, whose columns are filled in.
+        firsts: each part's first query among those asked.
+    """
+    numbers = [one.query + first for one, first in zip(found, firsts, strict=False)]
+    docids = pa.chunked_array([one.docid for one in found], pa.string()).combine_chunks()
+    said = source.say(asked, np.concatenate(numbers).astype(np.int32), docids)
+    start = 0
+    for candidates in found:
+        rows = len(candidates.docid)
+        for column, values in said.items():
+            candidates.columns[scorer_column(column, name)] = values.slice(start, rows)
+        start += rows
 
 
 def _select(judgements: Judgements, query: np.ndarray) -> Judgements:

@@ -105,9 +105,9 @@ def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None
     vectors = [*named(made.encoder, "--encoder")]
     known = [name for name, equals, _ in (one.partition("=") for one in params.source) if equals]
     for kind in kinds.every():
-        for place in kind.places[:1]:
-            found = [name for name, _ in place.found(index)]
-            (vectors if place.stage == VECTORS else known).extend(found)
+        if (own := kind.own_place) is not None:
+            found = [name for name, _ in own.found(index)]
+            (vectors if own.stage == VECTORS else known).extend(found)
     known = list(dict.fromkeys([*vectors, *known]))
     check_names(params, options_of_models(params), known, "source")
     declared: list[str] = []
