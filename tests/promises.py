@@ -181,6 +181,7 @@ class Promise:
         trusted: rules whose own tests compute them anew (learned limits, vectors).
         also: what else holds of the file.
         shuffled: the file's lines are in no order of queries.
+        quotas: how many are of each source.
     """
 
     n: int
@@ -192,6 +193,13 @@ class Promise:
     trusted: tuple[str, ...] = ()
     also: Sequence[Callable[[Made], None]] = ()
     shuffled: bool = False
+    quotas: Mapping[str, int] = field(default_factory=dict)
+
+    def size(self, may: list[Row]) -> int:
+        """How many negatives of a query these candidates allow."""
+        if not self.quotas:
+            return min(self.n, len(may))
+        return _filled(self.quotas, may)
 
     def candidates(self, made: Made, qid: str) -> list[Row]:
         """Rows that may be a negative of a query."""
@@ -207,6 +215,24 @@ class Promise:
         ]
 
 
+def _filled(quotas: Mapping[str, int], may: list[Row]) -> int:
+    """Places that rows can fill at most, each in a quota of a source that found it (Kuhn's)."""
+    places = [source for source, count in quotas.items() for _ in range(count)]
+    held: dict[int, int] = {}
+
+    def place(row: int, seen: set[int]) -> bool:
+        for at, source in enumerate(places):
+            if may[row][f"rank_{source}"] is None or at in seen:
+                continue
+            seen.add(at)
+            if at not in held or place(held[at], seen):
+                held[at] = row
+                return True
+        return False
+
+    return sum(place(row, set()) for row in range(len(may)))
+
+
 def check(promise: Promise, made: Made, *, batched: bool = False) -> None:
     """See that a training file keeps its promise."""
     assert made.lines
@@ -216,7 +242,7 @@ def check(promise: Promise, made: Made, *, batched: bool = False) -> None:
     for qid, rows in made.queries.items():
         positives = {row["docid"] for row in rows if row["label"] == 1}
         may = promise.candidates(made, qid)
-        size = min(promise.n, len(may))
+        size = promise.size(may)
         mine = [line for line in made.lines if line.qid == qid]
         if not positives or size == 0 or (promise.layout == "tuple" and size < promise.n):
             assert not mine, qid
@@ -579,6 +605,55 @@ def older(column: str) -> Callable[[Made], None]:
     return holds
 
 
+def both_kinds(made: Made) -> None:
+    """MM-Embed: of the asked modality below rank 10, or of another and above the positive."""
+    seen = set()
+    for line in made.lines:
+        kinds = {row["kind"] for row in made.positives(line.qid) if row}
+        limit = positive_score(made.queries[line.qid], "score_same")
+        for docid in line.negatives:
+            row, kept = made.row(line.qid, docid), made.documents[docid]
+            if kept and kept["kind"] not in kinds:
+                assert row["score_other"] > limit
+                assert row["rank_same"] is None
+            elif kept:
+                assert row["rank_same"] > 10
+            seen.add(bool(kept) and kept["kind"] in kinds)
+    assert len(seen) == 2 or not any(made.documents.values())
+
+
+def of_the_same_document(column: str, source: str) -> Callable[[Made], None]:
+    """What a source found, and nothing else of it, has a known positive's value."""
+
+    def holds(made: Made) -> None:
+        found = 0
+        for qid, negative in made.negatives():
+            found += negative[column] in {row[column] for row in made.positives(qid)}
+        chosen = sum(
+            made.row(line.qid, docid)[f"rank_{source}"] is not None
+            for line in made.lines
+            for docid in line.negatives
+        )
+        assert found == chosen > 0 or not any(made.documents.values())
+
+    return holds
+
+
+def found_by(*sources: str, window: Mapping[str, int] | None = None) -> Keep:
+    """One of the sources found it, beyond so many of its ranks."""
+    beyond = window or {}
+
+    def keep(row: Row, rows: list[Row], made: Made) -> bool:
+        ranks = [(source, row[f"rank_{source}"]) for source in sources]
+        return any(rank is not None and rank > beyond.get(source, 0) for source, rank in ranks)
+
+    return keep
+
+
+def all_of(*keeps: Keep) -> Keep:
+    return lambda row, rows, made: all(keep(row, rows, made) for keep in keeps)
+
+
 PLACE = ("lat", "lon")
 CE, MINI = "score_ce", "score_minilm"
 PERC_POS = below(MINI, lambda p: p - 0.05 * abs(p), strict=True)
@@ -639,10 +714,20 @@ PROMISES: dict[str, Promise] = {
     ),
     "gistembed": Promise(8, "triplet", MINI, guide_allows, by(MINI)),
     "identity-guard": Promise(8, "triplet", MINI, order=by(MINI), trusted=("max_reuse",)),
+    "insent": Promise(
+        *(8, "triplet", MINI, found_by("minilm", "siblings", window={"minilm": 10})),
+        also=[of_the_same_document("parent", "siblings")],
+        quotas={"siblings": 4, "minilm": 4},
+    ),
     "kalm": Promise(7, "query", MINI, in_window),
     "lg-anna": Promise(8, "triplet", MINI, PERC_POS, by(MINI)),
     "marginmse": Promise(8, "list", CE, columns=(CE,)),
     "ngame": Promise(1, "triplet", CE, RELATIVE, by(CE)),
+    "mm-embed": Promise(
+        *(8, "triplet", "score_same", found_by("same", "other", window={"same": 10})),
+        also=[both_kinds],
+        quotas={"same": 4, "other": 4},
+    ),
     "near-in-space": Promise(
         8, "triplet", "score_near", _margin("near"), by("score_near"), also=[near_in_space]
     ),
@@ -674,6 +759,17 @@ PROMISES: dict[str, Promise] = {
     "simans": _simans(0.5, 0.0, "paper"),
     "simans-code": _simans(0.5, 1.0, "code"),
     "simans-msmarco": _simans(3.0, 0.0, "abs"),
+    "simplex": Promise(
+        *(
+            8,
+            "triplet",
+            MINI,
+            all_of(
+                below(MINI, lambda p: p - 0.05 * abs(p), strict=False), found_by("minilm", "easy")
+            ),
+        ),
+        quotas={"minilm": 2, "easy": 6},
+    ),
     "star": Promise(8, "triplet", "score_warmup", shuffled=True),
     "stratified": Promise(8, "list", CE, columns=(CE,), also=[every_bin]),
     "t2ranking": Promise(8, "triplet", MINI, retrieved("minilm"), also=[judged_first]),
