@@ -145,6 +145,7 @@ class Bench:
             script = [sys.executable, str(ROOT / "scripts" / "make_verses.py"), str(self.data)]
             sizes = ["--verses", str(VERSES), "--corpus-verses", str(CORPUS_VERSES)]
             subprocess.run([*script, *sizes], check=True, stdout=subprocess.DEVNULL)
+            _add_books(self.data / "corpus.jsonl")
         if not self.plain and not (self.models / "cross" / "config.json").is_file():
             code = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); "
             code += f"import kill_trials as k; k.make_models(k.Path({str(self.models)!r}))"
@@ -181,6 +182,13 @@ class Bench:
         """The stages that there are, in order."""
         return tuple(stage for stage in STAGES if not (self.plain and stage == "rerank"))
 
+    @property
+    def sources(self) -> list[str]:
+        """Who is asked for candidates: those of the index, and what --source brings along."""
+        own = ["bm25"] if self.plain else ["bm25", "tiny"]
+        by = "bm25" if self.plain else "tiny"
+        return [*own, "easy=random:3", "book=metadata:book", f"alike=metadata:book/{by}"]
+
     def _write_recipe(self) -> None:
         """The whole chain as a recipe, with the settings of the single stages."""
         encoder = f'encoder = {{ tiny = "{self.models / "bi"}" }}'
@@ -190,8 +198,10 @@ class Bench:
 output = "train.jsonl.gz"
 [index]
 corpus = "{self.data}"
+keep = ["book"]
 {"" if self.plain else encoder}
 [retrieve]
+source = {json.dumps(self.sources)}
 queries = "{self.data}"
 qrels = "{self.data / "qrels.tsv"}"
 k = 10
@@ -209,13 +219,14 @@ ids = true
         shorter = ("--limit", 390) if self.plain else ("--max-length", 16)
         table = {
             "index": [
-                *("index", "--corpus", self.data, *encoder),
+                *("index", "--corpus", self.data, "--keep", "book", *encoder),
                 *((*shorter, "--on-error", "skip") if other else ()),
                 *("-o", work / "index"),
             ],
             "retrieve": [
                 *("retrieve", work / "index", "--queries", self.data),
                 *("--qrels", self.data / "qrels.tsv", "-k", 14 if other else 10),
+                *(word for source in self.sources for word in ("--source", source)),
                 *("-o", work / "candidates"),
             ],
             "rerank": [
@@ -570,6 +581,13 @@ def _results(stage: str) -> tuple[str, ...]:
         "export-folder": ("train",),
         "export-file": ("train.jsonl.gz", "_train.jsonl.gz.manifest.json"),
     }[stage]
+
+
+def _add_books(corpus: Path) -> None:
+    """Give every verse the book that it is of, which stands in its id."""
+    rows = [json.loads(line) for line in corpus.read_text(encoding="utf-8").splitlines()]
+    lines = [json.dumps({**row, "book": row["_id"].split(":")[1][:3]}) for row in rows]
+    corpus.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _copy(source: Path, target: Path) -> None:

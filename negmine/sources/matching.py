@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,10 @@ from negmine.table.ranking import positions_in_group
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-#: Pairs of a wanted value and a document that are compared at a time.
+#: Pairs that are compared, or held before they are cut, at a time.
 _AT_ONCE = 1 << 20
-#: Documents, and pairs of a query and a document, that are looked at at a time for a draw.
-_BLOCK, _DRAWN = 8192, 1 << 18
+#: For a draw: documents and places of a mask that are looked at at a time, and pairs that fit.
+_BLOCK, _MASK, _DRAWN = 8192, 1 << 21, 1 << 18
 #: Mean radius of the Earth in metres (IUGG).
 EARTH = 6371008.8
 #: Degrees beyond which there is no latitude.
@@ -58,27 +58,15 @@ class Ragged:
         rows = np.arange(starts[-1]) + np.repeat(self.starts[queries] - starts[:-1], lengths)
         return starts, rows
 
+    def of(self, low: int, high: int) -> tuple[Ints, slice]:
+        """(query of each row, counted from ``low``, the rows) of a run of queries."""
+        counts = np.diff(self.starts[low : high + 1])
+        rows = slice(int(self.starts[low]), int(self.starts[high]))
+        return np.repeat(np.arange(high - low), counts), rows
+
     def none(self) -> Mask:
         """The queries that have none, bool [queries]."""
         found: Mask = np.diff(self.starts) == 0
-        return found
-
-    def groups(self, low: int, high: int, width: int) -> Iterator[tuple[int, int]]:
-        """Runs of queries whose rows times ``width`` are about :data:`_AT_ONCE` at most."""
-        most = max(1, _AT_ONCE // max(1, width))
-        while low < high:
-            end = int(np.searchsorted(self.starts, self.starts[low] + most, side="right")) - 1
-            end = min(high, max(low + 1, end))
-            yield low, end
-            low = end
-
-    def any(self, low: int, high: int, fits: Mask) -> Mask:
-        """Whether any row of each query fits, bool [queries, n], of ``fits`` [their rows, n]."""
-        starts = self.starts[low:high] - self.starts[low]
-        some = np.diff(self.starts[low : high + 1]) > 0
-        found = np.zeros((high - low, fits.shape[1]), dtype=bool)
-        if some.any():
-            found[some] = np.logical_or.reduceat(fits, starts[some], axis=0)
         return found
 
 
@@ -123,12 +111,12 @@ class Within:
     def mask(self, low: int, high: int, first: int, last: int) -> Mask:
         """Which documents fit."""
         values = self.values[first:last]
-        found = np.empty((high - low, len(values)), dtype=bool)
-        for begin, end in self.rows.groups(low, high, len(values)):
-            some = slice(self.rows.starts[begin], self.rows.starts[end])
-            fits = values >= self.low[some, None]
-            fits &= values <= self.high[some, None]
-            found[begin - low : end - low] = self.rows.any(begin, end, fits)
+        found = np.zeros((high - low, len(values)), dtype=bool)
+        query, some = self.rows.of(low, high)
+        order = np.argsort(values, kind="stable")
+        begin, end = _slices(values[order], self.low[some], self.high[some])
+        for one in np.flatnonzero(end > begin).tolist():
+            found[query[one], order[begin[one] : end[one]]] = True
         if self.negated:
             # Neither who has no value nor who asks for none differs.
             np.logical_not(found, out=found)
@@ -170,18 +158,46 @@ class Near:
 
     def mask(self, low: int, high: int, first: int, last: int) -> Mask:
         """Which documents fit."""
-        there = unit_vectors(self.latitude[first:last], self.longitude[first:last])
-        found = np.empty((high - low, len(there)), dtype=bool)
+        latitude = self.latitude[first:last]
+        there = unit_vectors(latitude, self.longitude[first:last])
+        found = np.zeros((high - low, len(there)), dtype=bool)
+        query, some = self.rows.of(low, high)
+        place = self.place[some]
         reach = math.sin(min(self.metres / (2 * EARTH), math.pi / 2))
-        for begin, end in self.rows.groups(low, high, 8 * len(there)):
-            place = self.place[self.rows.starts[begin] : self.rows.starts[end]]
-            squared = np.zeros((len(place), len(there)))
-            for axis in range(3):
-                squared += np.square(place[:, axis, None] - there[None, :, axis])
+        # Only what is as near in latitude alone is compared; a little more, for what is rounded.
+        order = np.argsort(latitude, kind="stable")
+        at = np.degrees(np.arcsin(place[:, 2].clip(-1, 1)))
+        far = math.degrees(self.metres / EARTH) + 1e-6
+        begin, end = _slices(latitude[order], at - far, at + far)
+        for one, position in _expanded(begin, end):
+            row = order[position]
+            squared = np.square(place[one] - there[row]).sum(axis=1)
             # NaN is not near.
-            fits = squared <= 4 * reach * reach
-            found[begin - low : end - low] = self.rows.any(begin, end, fits)
+            near = squared <= 4 * reach * reach
+            found[query[one[near]], row[near]] = True
         return found
+
+
+def _slices(
+    ascending: npt.NDArray[Any], low: npt.NDArray[Any], high: npt.NDArray[Any]
+) -> tuple[Ints, Ints]:
+    """Where the values from each ``low`` to each ``high`` begin and end; NaN comes last."""
+    begin = np.searchsorted(ascending, low, side="left")
+    return begin, np.maximum(begin, np.searchsorted(ascending, high, side="right"))
+
+
+def _expanded(begin: Ints, end: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """(number of the slice, position) of everything in some slices, some at a time."""
+    lengths = end - begin
+    before = np.concatenate(([0], np.cumsum(lengths)))
+    start = 0
+    while start < len(lengths):
+        stop = int(np.searchsorted(before, before[start] + _AT_ONCE, side="right")) - 1
+        stop = min(len(lengths), max(start + 1, stop))
+        some = lengths[start:stop]
+        one = np.repeat(np.arange(start, stop), some)
+        yield one, np.arange(before[start], before[stop]) - before[one] + begin[one]
+        start = stop
 
 
 def unit_vectors(latitude: Floats, longitude: Floats) -> Floats:
@@ -281,22 +297,31 @@ def lowest(
     limit = np.full(len(queries), np.iinfo(np.uint64).max)
     held: list[tuple[Ints, Ints, npt.NDArray[np.uint64]]] = []
     count, room = 0, 2 * k * len(queries) + _AT_ONCE
-    for first in range(0, len(documents), _BLOCK):
-        last = min(first + _BLOCK, len(documents))
-        at_once = max(1, _DRAWN // (last - first))
-        for low in range(0, len(queries), at_once):
-            high = min(low + at_once, len(queries))
-            query, place = np.nonzero(matching.mask(low, high, first, last))
-            query, row = query + low, place + first
-            number = splitmix(queries[query] ^ documents[row])
-            taken = np.flatnonzero(number <= limit[query])
-            held.append((query[taken], row[taken], number[taken]))
-            count += len(taken)
-            if count > room:
-                held = [_cut(held, k, limit)]
-                count = len(held[0][0])
+    for query, row in _fitting(matching, len(queries), len(documents)):
+        number = splitmix(queries[query] ^ documents[row])
+        taken = np.flatnonzero(number <= limit[query])
+        held.append((query[taken], row[taken], number[taken]))
+        count += len(taken)
+        if count > room:
+            held = [_cut(held, k, limit)]
+            count = len(held[0][0])
+    if not held:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     query, row, _ = _cut(held, k, limit)
     return query, row
+
+
+def _fitting(matching: Matching, queries: int, documents: int) -> Iterator[tuple[Ints, Ints]]:
+    """The (query, row) pairs that fit, some at a time."""
+    for first in range(0, documents, _BLOCK):
+        last = min(first + _BLOCK, documents)
+        at_once = max(1, _MASK // (last - first))
+        for low in range(0, queries, at_once):
+            high = min(low + at_once, queries)
+            query, place = np.nonzero(matching.mask(low, high, first, last))
+            for start in range(0, len(query), _DRAWN):
+                some = slice(start, start + _DRAWN)
+                yield query[some] + low, place[some] + first
 
 
 def _cut(
