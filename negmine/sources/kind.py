@@ -37,6 +37,8 @@ class Opening:
         lists: bytes for each approximate index, beyond what one query reads of it.
         together: queries that a model encodes together.
         opened: the sources that are open already, by name.
+        lent: sources of the index that are not asked for themselves and are open for those that ask
+            them, by name; whoever opens one puts it here and closes it.
         counts: takes what a source read and left out.
         warnings: takes its losses in words.
         scratch: the folder that is being written, for what does not fit the memory.
@@ -55,6 +57,7 @@ class Opening:
     together: int = 1
     kept: Mapping[str, pa.Array] = field(default_factory=dict)
     opened: Mapping[str, Source] = field(default_factory=dict)
+    lent: dict[str, Source] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     scratch: Path | None = None

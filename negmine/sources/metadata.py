@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine import log
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import kinds
@@ -239,7 +240,7 @@ class _Wanted:
         option: how it was written.
         spec: what that says.
         by: the source that ranks.
-        shared: whether that one is asked for itself, too.
+        shared: whether that one is held for somebody else already.
     """
 
     name: str
@@ -252,16 +253,36 @@ class _Wanted:
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    documents = index.input(DOCUMENTS)
-    return [_ref(params, name, rest, index, documents) for name, rest in wanted.items()]
+    corpus = Documents(index.input(DOCUMENTS))
+    # What one of them opens, or what is asked for itself, is held once.
+    held = {entry.partition("=")[0] for entry in params.source}
+    refs = []
+    for name, rest in wanted.items():
+        option = f"{name}={SCHEME}:{rest}"
+        spec = parse(option, rest)
+        _check(params, option, spec, corpus)
+        by = None if spec.by is None else _ranking(params, option, spec.by, index)
+        asked = _Wanted(name, option, spec, by, spec.by in held)
+        held |= {spec.by} if spec.by is not None else set()
+        refs.append(
+            SourceRef(
+                name,
+                partial(_open, asked),
+                beside={} if by is None else {by.name: index.input(by.name)},
+                spec=rest,
+                needs=partial(_needs, asked, len(corpus)),
+                uses=spec.by or "",
+            )
+        )
+    return refs
 
 
-def _ref(
-    params: RetrieveParams, name: str, rest: str, index: Artifact, documents: Artifact
-) -> SourceRef:
-    option = f"{name}={SCHEME}:{rest}"
-    spec = parse(option, rest)
-    corpus = Documents(documents)
+def _check(params: RetrieveParams, option: str, spec: Spec, corpus: Documents) -> None:
+    """See that the columns are there that a spec reads.
+
+    Raises:
+        UsageError: the corpus keeps none of this name, or the queries, where they are asked.
+    """
     for column in spec.columns:
         joins.check(column, corpus, f"--source {option}")
     for asks in spec.conditions:
@@ -272,17 +293,6 @@ def _ref(
                 "value, and the queries keep none",
                 hint=f"Add --keep {column}, if the queries have this column.",
             )
-    by = None if spec.by is None else _ranking(params, option, spec.by, index)
-    shared = spec.by in {entry.partition("=")[0] for entry in params.source}
-    asked = _Wanted(name, option, spec, by, shared)
-    return SourceRef(
-        name,
-        partial(_open, asked),
-        beside={} if by is None else {by.name: index.input(by.name)},
-        spec=rest,
-        needs=partial(_needs, asked, len(corpus)),
-        uses="" if spec.by is None else spec.by,
-    )
 
 
 def _ranking(params: RetrieveParams, option: str, by: str, index: Artifact) -> SourceRef:
@@ -336,10 +346,13 @@ def _open(wanted: _Wanted, opening: Opening) -> Source:
     tell.queries()
     if wanted.by is None:
         return Drawn(finder)
-    known = opening.opened.get(wanted.by.name)
-    ranking = known if known is not None else wanted.by.open(opening)
+    known = opening.opened.get(wanted.by.name, opening.lent.get(wanted.by.name))
+    if known is not None:
+        return Ranked(finder, known, own=False)
+    ranking = wanted.by.open(opening)
     assert ranking is not None, "an index's sources open"
-    return Ranked(finder, ranking, own=known is None)
+    opening.lent[wanted.by.name] = ranking
+    return Ranked(finder, ranking, own=True)
 
 
 @dataclass(frozen=True)
@@ -365,6 +378,9 @@ class _Told:
         """
         if asks.equal:
             (column,) = asks.columns
+            if asks.operator:
+                whose = "their own" if self.finder.goes_by_query(asks) else "their positives'"
+                log.event(f"{self.wanted.name}: '{column}{asks.operator}' goes by {whose} values")
             self._there(column, self.finder.columns.count(column))
             return
         for column in asks.columns:

@@ -242,6 +242,8 @@ def test_the_queries_own_kind_where_it_is_kept(world: Path, tmp_path: Path, invo
         out = tmp_path / f"{operator}{keeps}"
         done = invoke(*asked(world, out, "--source", f"m=metadata:kind{operator}", *keep))
         assert done.exit_code == 0, done.output
+        whose = "their own" if keeps else "their positives'"
+        assert f"m: 'kind{operator}' goes by {whose} values" in done.stderr
         corpus, known = records(world / "data", "corpus"), positives(world / "data")
         queries = records(world / "data", "queries")
         rows = found(out, "m")
@@ -297,8 +299,20 @@ def test_only_what_beats_the_positive(world: Path, tmp_path: Path, invoke: Invok
 
 
 @pytest.mark.real
-def test_what_fits_is_ranked_by_vectors(tmp_path: Path, invoke: Invoke, tiny_bi: Path) -> None:
+def test_what_fits_is_ranked_by_vectors(
+    tmp_path: Path, invoke: Invoke, tiny_bi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole ranking by the vectors, and of it what fits."""
+    from negmine.sources import dense
+
+    loaded: list[str] = []
+    load = dense.load_query_encoder
+
+    def counted(vectors: Any, name: str, **more: Any) -> Any:
+        loaded.append(name)
+        return load(vectors, name, **more)
+
+    monkeypatch.setattr(dense, "load_query_encoder", counted)
     specs = ["topic", "kind!=", "topic&date<", "date<"]
     data = make_data(tmp_path / "data")
     add_columns(data)
@@ -315,6 +329,8 @@ def test_what_fits_is_ranked_by_vectors(tmp_path: Path, invoke: Invoke, tiny_bi:
     ):
         done = invoke(*command)
         assert done.exit_code == 0, done.output
+    # However many sources ask it, a model is loaded once.
+    assert loaded == ["tiny"] * 3
     ranked = found(tmp_path / "all", "tiny")
     known = positives(data)
     for out, (n, spec) in itertools.product(("alone", "with"), enumerate(specs)):
