@@ -106,6 +106,7 @@ def make_scored(
         folder / "candidates",
         Plan("retrieve", 1, {"source": list(sources)}, artifacts=inputs),
         retrieved,
+        {"queries": len({row["qid"] for rows in parts for row in rows})},
     )
     _write(
         folder / "scored",

@@ -52,6 +52,25 @@ class RerankParams:
     top_by: str | None = opt(
         None, "Column that says which candidates are best; default: best rank over the sources."
     )
+    enough: int | None = opt(
+        None,
+        "Score a query's candidates in the order in which filter takes them, some at a time, only "
+        "until N survive its rules (--until): the same negatives, for fewer pairs. What was never "
+        "scored stays unscored.",
+        metavar="N",
+        minimum=1,
+        later=True,
+    )
+    until: tuple[str, ...] = opt(
+        (),
+        "With --enough: a setting of filter, such as by=ce or max-score=-4 (repeatable); run takes "
+        "those of the recipe's [filter].",
+        metavar="KEY=VALUE",
+        later=True,
+    )
+    enough_block: int = opt(
+        8, "With --enough: candidates of a query that are scored at a time.", minimum=1, later=True
+    )
     query_prompt: tuple[str, ...] = opt(
         (), "Text before every query, for all scorers or for one.", metavar="[NAME=]PROMPT"
     )

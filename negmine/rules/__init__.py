@@ -144,6 +144,15 @@ def apply(part: View, params: FilterParams) -> tuple[np.ndarray, list[Rule]]:
     return reason, active
 
 
+def without_scores(part: View, params: FilterParams) -> np.ndarray:
+    """The rows that active rules drop whatever their scores are, bool [rows]."""
+    dropped = np.zeros(len(part.query), dtype=bool)
+    for rule in asked(params):
+        if not rule.scores and rule.positive is None and rule.rows != "unjudged":
+            dropped |= rule.drop(part, params)
+    return dropped
+
+
 def check(params: FilterParams) -> None:
     """Refuse settings that contradict a rule.
 
@@ -231,5 +240,6 @@ __all__ = [
     "plugged",
     "view",
     "ways",
+    "without_scores",
     "words",
 ]

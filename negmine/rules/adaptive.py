@@ -65,4 +65,5 @@ RULE = comparing(
     ways=_ways,
     tried=lambda scores: [0.0, 0.5, 1.0, 1.5, 2.0, 3.0],
     scores=True,
+    others=given("adaptive_threshold"),
 )

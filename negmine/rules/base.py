@@ -230,6 +230,8 @@ class Rule(Reason):
         below_positive: whether it keeps nothing that scores above the positive.
         scaled: options that are numbers of a score.
         no_logits: what to do where the score turns out to be a logit, on which it means nothing.
+        others: whether what it says of a row hangs on other rows' scores than those of its query's
+            known positives.
         rows: ``candidates`` that it judged, ``unjudged`` ones that had nothing to be judged by, or
             ``positives``.
     """
@@ -247,6 +249,7 @@ class Rule(Reason):
     below_positive: Condition = field(default_factory=lambda: never, kw_only=True)
     scaled: tuple[Scaled, ...] = field(default=(), kw_only=True)
     no_logits: str = field(default="", kw_only=True)
+    others: Condition = field(default_factory=lambda: never, kw_only=True)
     rows: Rows = field(default="candidates", kw_only=True)
 
 

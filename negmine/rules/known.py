@@ -45,6 +45,7 @@ POSITIVES = (
         hard=True,
         words="taken as positives of queries without any",
         scores=True,
+        others=given("pseudo_positive"),
         ranks="any",
         scaled=(Scaled("pseudo_positive"),),
         rows="positives",
@@ -59,6 +60,7 @@ QUERIES = (
         words="query given up: its positive scores too low",
         ways=leaving_out("query_min_rank"),
         scores=True,
+        others=given("query_min_rank"),
         ranks="one",
     ),
 )

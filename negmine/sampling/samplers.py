@@ -238,6 +238,8 @@ class Sampler(Method):
     Attributes:
         preference: a number per row, the greatest of a query taken first.
         falling: whether it takes survivors by falling score.
+        alone: whether a row's preference hangs on no other row's score or fate.
+        scores: whether it reads the score at all.
         ranks: whether it goes by the ranks instead of the score: so the chosen are numbered, too.
         distances: whether it reads how far apart scores are, not only which is the greater.
         positive: whether it reads the positives' scores.
@@ -246,6 +248,8 @@ class Sampler(Method):
 
     preference: Callable[[Survivors, SamplerOptions], np.ndarray]
     falling: bool = field(default=False, kw_only=True)
+    alone: bool = field(default=False, kw_only=True)
+    scores: bool = field(default=True, kw_only=True)
     ranks: bool = field(default=False, kw_only=True)
     distances: bool = field(default=False, kw_only=True)
     positive: bool = field(default=False, kw_only=True)
@@ -287,15 +291,17 @@ def _simans(name: str, words: str, *options: str) -> Sampler:
 
 
 SAMPLERS = method.table(
-    Sampler("top", "best score first", lambda seen, options: seen.score, falling=True),
-    Sampler("random", "at random", lambda seen, options: -seen.draw()),
+    Sampler("top", "best score first", lambda seen, options: seen.score, falling=True, alone=True),
+    Sampler("random", "at random", lambda seen, options: -seen.draw(), alone=True, scores=False),
     Sampler(
         "rank",
         "best retrieval rank first",
         lambda seen, options: -seen.rank.astype(np.float64),
         ranks=True,
+        alone=True,
+        scores=False,
     ),
-    Sampler("bottom", "worst score first", lambda seen, options: -seen.score),
+    Sampler("bottom", "worst score first", lambda seen, options: -seen.score, alone=True),
     _simans("simans", "the paper's formula", "simans_a", "simans_b", "simans_scale"),
     _simans("simans-code", "its code's", "simans_a", "simans_b", "simans_scale"),
     _simans("simans-abs", "its code's for MS MARCO", "simans_a", "simans_scale"),

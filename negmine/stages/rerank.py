@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,13 +30,15 @@ from negmine.scorers import (
     Prompts,
     Scorer,
     ScorerRef,
+    Scores,
     check_options,
     load_scorer,
     refer,
 )
 from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
-from negmine.stages import cores
+from negmine.stages import cores, lazily
+from negmine.stages.lazily import Flags, Until
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking, schemas
 from negmine.table.artifacts.plan import Plan
@@ -58,11 +60,13 @@ class Setup:
         source: the candidates.
         references: each scorer, not loaded yet.
         prompts: what each scorer puts before its texts.
+        until: who says that a query has enough; None = every row is scored.
     """
 
     source: Candidates
     references: dict[str, ScorerRef]
     prompts: dict[str, Prompts]
+    until: Until | None = None
 
     def budget(self, size: str | None) -> memory.Budget:
         """What a run with ``--memory SIZE`` may hold; of other packages' scorers it is not known.
@@ -78,7 +82,12 @@ class Setup:
         return load_scorer(self.references[name], params, name, self.prompts[name])
 
 
-def set_up(params: RerankParams, candidates: Path) -> Setup:
+#: Makes who says that a query has enough, of (options, candidates, names of the scorers, bytes of
+#: texts that are held).
+MakeUntil = Callable[[RerankParams, Candidates, Sequence[str], int], Until]
+
+
+def set_up(params: RerankParams, candidates: Path, until: MakeUntil | None = None) -> Setup:
     """Check the parameters against the candidates (or a scored artifact, to add columns).
 
     Raises:
@@ -108,7 +117,11 @@ def set_up(params: RerankParams, candidates: Path) -> Setup:
     query_prompts = per_name(params.query_prompt, models, "--query-prompt")
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
     prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}
-    return Setup(source, references, prompts)
+    setup = Setup(source, references, prompts)
+    if until is None:
+        return setup
+    at_once = setup.budget(params.memory).shingles
+    return replace(setup, until=until(params, source, list(references), at_once))
 
 
 def check_models(params: RerankParams) -> None:
@@ -127,12 +140,17 @@ def check_models(params: RerankParams) -> None:
         check_options({name: refer(model) for name, model in models.items()}, params)
 
 
-def plan(params: RerankParams, setup: Setup) -> Plan:
-    """What a scored artifact is made from."""
+def plan(params: RerankParams, setup: Setup, out: Path) -> Plan:
+    """What the scored artifact at ``out`` is made from."""
+    until = setup.until
     return Plan(
         "rerank",
         VERSION,
-        output_affecting(params),
+        {
+            **output_affecting(params),
+            **({} if until is None else _stopping(params, until)),
+        },
+        files={} if until is None else until.files(out),
         artifacts={"candidates": setup.source.artifact},
         models={
             name: {"model": reference.spec, "revision": reference.revision}
@@ -141,19 +159,37 @@ def plan(params: RerankParams, setup: Setup) -> Plan:
     )
 
 
+def _stopping(params: RerankParams, until: Until) -> dict[str, Any]:
+    """What decides when scoring stops; what a file is called does not."""
+    entries = [entry for entry in params.until if not entry.startswith("exclude=")]
+    return {"until": entries, "enough_by": dict(until.record())}
+
+
 def run(
-    params: RerankParams, candidates: Path, out: Path, *, replacing: Replace = Replace.NOTHING
+    params: RerankParams,
+    candidates: Path,
+    out: Path,
+    *,
+    replacing: Replace = Replace.NOTHING,
+    until: MakeUntil | None = None,
 ) -> Outcome:
     """Score the candidates at ``candidates`` (or a scored artifact, to add columns) into ``out``.
 
     Scores of other settings are moved aside, and taken back when their settings come back.
 
+    Args:
+        params: settings.
+        candidates: the table.
+        out: the scored table.
+        replacing: what may be replaced at ``out``.
+        until: makes who says that a query has enough; without it every row is scored.
+
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    setup = set_up(params, candidates)
+    setup = set_up(params, candidates, until)
     budget = setup.budget(params.memory)
-    planned = plan(params, setup)
+    planned = plan(params, setup, out)
     state = artifacts.state_of(out, planned, replacing=replacing, keep=True)
     # Before anything is written: a model may not be able to do what is asked of it.
     there = state.kind in ("made", "refused")
@@ -165,12 +201,14 @@ def run(
     reset_peak_memory()
     with writer:
         scorers = scorers or _on_every_gpu(params, setup)
-        counts = score(params, setup.source, scorers, writer, budget.texts)
+        counts = score(params, setup, scorers, writer, budget.texts)
         warnings = []
-        if counts["unscored"]:
+        if counts["unscored"] and params.enough is None:
             warnings.append(
                 f"{counts['unscored']} candidates beyond --top {params.top} are left unscored"
             )
+        if params.enough is not None:
+            log.event(_spared(counts, params.enough))
         writer.commit(
             counts,
             warnings=warnings,
@@ -179,6 +217,15 @@ def run(
         )
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
+
+
+def _spared(counts: Mapping[str, Any], enough: int) -> str:
+    """What stopping early saved, in words."""
+    rows = max(1, counts["candidates"])
+    return (
+        f"scored {counts['scored']:,} of {rows:,} candidates ({counts['scored'] / rows:.0%}), "
+        f"until {enough} of each query survived; the others stay unscored"
+    )
 
 
 def _on_every_gpu(params: RerankParams, setup: Setup) -> list[dict[str, Scorer]]:
@@ -203,7 +250,7 @@ def shared_gpus(params: RerankParams, scorers: Iterable[Scorer]) -> list[str]:
 
 def score(
     params: RerankParams,
-    source: Candidates,
+    setup: Setup,
     scorers: Sequence[Mapping[str, Scorer]],
     writer: Writer,
     size: int,
@@ -212,7 +259,7 @@ def score(
 
     Args:
         params: which rows are scored.
-        source: the candidates.
+        setup: the candidates, and who says that a query has enough.
         scorers: of each device the scorers by name; each scores the next part that no other has
             begun.
         writer: where the parts go.
@@ -221,6 +268,7 @@ def score(
     Returns:
         Counts.
     """
+    source = setup.source
     documents = source.documents
     schema = _schema(source.schema(), scorers[0])
     rows = sum(source.rows(name) for name in source.parts)
@@ -239,14 +287,16 @@ def score(
             table, stats = made
             writer.add_table(name, table, schema, stats)
             total.update(stats)
+            if setup.until is not None:
+                bar.there(stats["unscored"] * len(scorers[0]))
 
         over_parts(
             limited(source, params.limit),
             finished=writer.has,
-            make=partial(_scored, bar=bar, writer=writer),
+            make=partial(_scored, bar=bar, writer=writer, until=setup.until),
             write=write,
             models=scorers,
-            prepare=lambda parts: _with_texts(parts, params, source, at_once),
+            prepare=lambda parts: _with_texts(parts, params, setup, at_once),
             skipped=skipped,
             started=lambda name: bar.part(number[name], len(number)),
         )
@@ -277,10 +327,20 @@ def _schema(schema: pa.Schema, scorers: Mapping[str, Scorer]) -> pa.Schema:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part to score: its rows, which of them, and the texts of what they name."""
+    """A part to score.
+
+    Attributes:
+        table: its rows.
+        turn: when each is scored, -1 = never; see :func:`negmine.stages.lazily.turns`.
+        flags: what was said of them beforehand.
+        queries: ids and texts of its queries.
+        docids: documents of which there are texts.
+        texts: these.
+    """
 
     table: pa.Table
-    wanted: np.ndarray
+    turn: np.ndarray
+    flags: Flags
     queries: pa.Table
     docids: pa.Array
     texts: pa.Array
@@ -289,25 +349,72 @@ class _Part:
 def _with_texts(
     parts: Iterable[tuple[str, pa.Table]],
     params: RerankParams,
-    source: Candidates,
+    setup: Setup,
     at_once: int,
 ) -> Iterator[tuple[str, _Part]]:
     """Parts with their texts; the corpus is read once for as many documents as fit in memory."""
-    chosen = ((name, table, wanted(table, params)) for name, table in parts)
-    for group in groups(chosen, lambda part: int(part[2].sum()), at_once):
+    source = setup.source
+    chosen = _in_turns(parts, params, setup.until)
+    for group in groups(chosen, lambda part: int((part[2] >= 0).sum()), at_once):
         docids = pa.chunked_array(
-            [table.column("docid").filter(pa.array(rows)) for _, table, rows in group]
+            [table.column("docid").filter(pa.array(turn >= 0)) for _, table, turn, _ in group]
         ).unique()
         texts = source.documents.texts(docids)
-        for name, table, rows in group:
-            yield name, _Part(table, rows, source.queries(name), docids, texts)
+        for name, table, turn, flags in group:
+            yield name, _Part(table, turn, flags, source.queries(name), docids, texts)
+
+
+def _in_turns(
+    parts: Iterable[tuple[str, pa.Table]], params: RerankParams, until: Until | None
+) -> Iterator[tuple[str, pa.Table, np.ndarray, Flags]]:
+    """Parts with the turn in which each row is scored, and what is said of the rows."""
+    if until is None:
+        for name, table in parts:
+            yield name, table, np.where(wanted(table, params), 0, -1), {}
+        return
+    for name, table, flags in until.flagged(parts):
+        part = Part(table)
+        turn = lazily.turns(until.places(table, flags), part.positive, params.enough_block)
+        yield name, table, np.where(wanted(table, params), turn, -1), flags
 
 
 def _scored(
-    scorers: Mapping[str, Scorer], name: str, part: _Part, *, bar: log.Progress, writer: Writer
+    scorers: Mapping[str, Scorer],
+    name: str,
+    part: _Part,
+    *,
+    bar: log.Progress,
+    writer: Writer,
+    until: Until | None,
 ) -> tuple[pa.Table, dict[str, int]]:
     """One part with its new columns, and its counts; scorers see only this part's texts."""
-    picked = part.table.filter(pa.array(part.wanted))
+
+    def ask(rows: np.ndarray, turn: int) -> dict[str, Scores]:
+        # What a model has in its batch is a turn's: so much of it is kept where a run is cut short.
+        of = "" if until is None else f"-{turn}"
+        return _asked(scorers, name, part, rows, bar=bar, writer=writer, of=of)
+
+    table, scored = lazily.score(part.table, part.turn, ask, until, part.flags)
+    return table, {
+        "candidates": table.num_rows,
+        "scored": int(scored.sum()),
+        "unscored": int((~scored).sum()),
+        "queries": len(pc.unique(table.column("qid"))),
+    }
+
+
+def _asked(
+    scorers: Mapping[str, Scorer],
+    name: str,
+    part: _Part,
+    rows: np.ndarray,
+    *,
+    bar: log.Progress,
+    writer: Writer,
+    of: str,
+) -> dict[str, Scores]:
+    """What every scorer says of some rows of a part."""
+    picked = part.table.take(pa.array(rows))
     mine = picked.column("docid").combine_chunks().unique()
     documents = part.texts.take(pc.index_in(mine, value_set=part.docids)).to_pylist()
     asked = part.queries
@@ -318,28 +425,16 @@ def _scored(
         ],
         axis=1,
     )
-    table = part.table
-    # Of each row its place among the scored ones; null where it is none.
-    place = pa.array(np.cumsum(part.wanted) - 1, mask=~part.wanted)
+    found = {}
     for scorer_name, scorer in scorers.items():
         given = (asked.column("text").to_pylist(), documents, pairs, bar)
         if isinstance(scorer, GoesOn):
-            kept = writer.checkpoint(name, scorer.describe(), of=scorer_name)
-            found = scorer.score_on(*given, kept)
+            kept = writer.checkpoint(name, scorer.describe(), of=f"{scorer_name}{of}")
+            said = scorer.score_on(*given, kept)
         else:
-            found = scorer.score(*given)
-        scores = checked(found, scorer_name, columns_of(scorer, scorer_name))
-        column = np.zeros(table.num_rows, dtype=np.float32)
-        column[part.wanted] = scores.score
-        table = table.append_column(score_column(scorer_name), pa.array(column, mask=~part.wanted))
-        for further, values in scores.columns.items():
-            table = table.append_column(scorer_column(further, scorer_name), values.take(place))
-    return table, {
-        "candidates": table.num_rows,
-        "scored": int(part.wanted.sum()),
-        "unscored": int((~part.wanted).sum()),
-        "queries": len(pc.unique(table.column("qid"))),
-    }
+            said = scorer.score(*given)
+        found[scorer_name] = checked(said, scorer_name, columns_of(scorer, scorer_name))
+    return found
 
 
 def to_score(params: RerankParams, source: Candidates) -> int:

@@ -20,6 +20,7 @@ from negmine.params.retrieve import RetrieveParams
 
 if TYPE_CHECKING:
     from negmine.stages.outcome import Outcome
+    from negmine.stages.rerank import MakeUntil
     from negmine.table.artifacts import Replace
 
 P = TypeVar("P", bound=Params)
@@ -96,7 +97,8 @@ def _retrieve(
 def _rerank(params: RerankParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
     from negmine.stages import rerank
 
-    return rerank.run(params, _given(source), out, replacing=replacing)
+    until = until_of(params)
+    return rerank.run(params, _given(source), out, replacing=replacing, until=until)
 
 
 def _filter(params: FilterParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
@@ -121,8 +123,18 @@ def _retrieve_foreseen(params: RetrieveParams, steps: Sequence[Step]) -> None:
 
 def _rerank_foreseen(params: RerankParams, steps: Sequence[Step]) -> None:
     from negmine.stages import rerank
+    from negmine.stages.filter import enough
 
+    enough.check(params)
     rerank.check_models(params)
+
+
+def until_of(params: RerankParams) -> MakeUntil | None:
+    """What makes the filter that says when ``rerank --enough`` may stop; None where it may not."""
+    from negmine.stages.filter import enough
+
+    enough.check(params)
+    return None if params.enough is None else enough.until
 
 
 def _given(source: Path | None) -> Path:
@@ -205,6 +217,8 @@ def chain(
         tag: tells the ledger and the export from those of other settings beside them.
     """
 
+    params = _informed(params)
+
     def place(stage: Stage[Any]) -> Path:
         plain = work / (stage.folder or output)
         return with_tag(plain, tag) if stage.tagged and tag is not None else plain
@@ -214,6 +228,18 @@ def chain(
         for name, stage in STAGES.items()
         if stage.needs is None or getattr(params[name], stage.needs)
     ]
+
+
+def _informed(params: Mapping[str, Params]) -> Mapping[str, Params]:
+    """The parameters, those of ``rerank --enough`` with what ``filter`` will ask."""
+    rerank, filtering = params["rerank"], params["filter"]
+    assert isinstance(rerank, RerankParams)
+    assert isinstance(filtering, FilterParams)
+    if rerank.enough is None or rerank.until:
+        return params
+    from negmine.stages.filter import enough
+
+    return {**params, "rerank": replace(rerank, until=enough.told(filtering))}
 
 
 def foresee(steps: Sequence[Step]) -> None:

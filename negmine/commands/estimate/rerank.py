@@ -18,6 +18,7 @@ from negmine.params.rerank import RerankParams
 from negmine.scorers import Scorer
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import cores, rerank
+from negmine.stages.stage import until_of
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
@@ -34,10 +35,12 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     cost = Cost("rerank", out, guesses=list(chain.guesses))
     reset_peak_memory()
     cores.take(params.threads)
-    setup = rerank.set_up(params, chain.table)
-    plan = (lambda: rerank.plan(params, setup)) if chain.real else None
+    setup = rerank.set_up(params, chain.table, until_of(params))
+    plan = (lambda: rerank.plan(params, setup, out)) if chain.real else None
     if known_to_be_made(chain, cost, out, plan, ["rerank"], keep=True):
         return cost
+    if params.enough is not None:
+        cost.guesses.append("pairs: every candidate, though --enough will stop before")
     budget = setup.budget(params.memory)
     documents = chain.corpus_of(setup.source)
     queries, rows = chain.queries, chain.rows
@@ -155,10 +158,11 @@ def _scored(
     """The scored artifact of a few parts, with random scores."""
     watch = Watch()
     some = replace(setup, source=source)
-    writer = artifacts.begin(chain.trial("scored"), rerank.plan(params, some))
+    trial = chain.trial("scored")
+    writer = artifacts.begin(trial, rerank.plan(params, some, trial))
     assert writer is not None
     with writer:
         with watch:
             scorers = dict.fromkeys(setup.references, RandomScorer())
-            counts = rerank.score(replace(params, limit=None), source, [scorers], writer, size)
+            counts = rerank.score(replace(params, limit=None), some, [scorers], writer, size)
         return writer.commit(counts), watch

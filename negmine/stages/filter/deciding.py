@@ -176,6 +176,25 @@ def _places(
     return place
 
 
+def preferred(
+    table: pa.Table,
+    view: View,
+    params: FilterParams,
+    order_by: np.ndarray,
+    survivors: np.ndarray,
+) -> np.ndarray:
+    """The places in which rows would be taken if all of these survived; 0 for the others.
+
+    Args:
+        table: the part.
+        view: its arrays.
+        params: settings, of a sampler that does not compare with the positive.
+        order_by: what the sampler orders by, float64 [rows].
+        survivors: bool [rows].
+    """
+    return _places(table, view, params, order_by, False, survivors)
+
+
 def _first(some: np.ndarray, place: np.ndarray, view: View, survivors: np.ndarray) -> np.ndarray:
     """The places with some rows before all others, each in their order."""
     preference = np.where(some, float(len(place)), 0.0) - place

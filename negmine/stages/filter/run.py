@@ -23,6 +23,7 @@ from negmine.stages import rank_only
 from negmine.stages.filter import (
     contents,
     earlier,
+    enough,
     idle_options,
     learned_warnings,
     likeness,
@@ -70,7 +71,7 @@ def run(
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    idle = idle_options.warnings(params)
+    idle, given = idle_options.warnings(params), params
     setup = set_up(params, scored)
     params = setup.params
     if params.quota:
@@ -91,6 +92,7 @@ def run(
         warnings += earlier.warnings(counts, params)
         warnings += learned_warnings.told(params, setup.columns, fit)
         warnings += quotas.told(counts, params)
+        warnings += enough.unlike(given, setup.source)
         extra = {}
         if fit.bound is not None:
             extra["calibration"] = dict(fit.bound.facts)

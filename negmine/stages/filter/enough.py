@@ -1,0 +1,248 @@
+"""When ``rerank --enough`` may stop: the rules, asked before all rows have their score.
+
+What is chosen must be what would be chosen if every row had a score. So the order in which rows are
+taken must be known beforehand, and what becomes of a row may hang on its own scores and on those of
+its query's known positives, which are always scored, and on no other row's. Then the first
+survivors in that order are the same, however many further rows are scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from negmine import rules
+from negmine.errors import UsageError
+from negmine.learning.fit import Fit
+from negmine.params.filter import FilterParams
+from negmine.params.rerank import RerankParams
+from negmine.params.values import build, named, parsed
+from negmine.rules.base import flag
+from negmine.sampling import samplers
+from negmine.stages import rank_only
+from negmine.stages.filter.deciding import decide, preferred
+from negmine.stages.filter.guard import Guard, excluded_file
+from negmine.stages.filter.options import Columns, resolve
+from negmine.stages.filter.setup import VERSION
+from negmine.stages.lazily import Flagged, Flags
+from negmine.table import artifacts, schemas
+from negmine.table.candidates import Candidates
+from negmine.table.names import LEARNED
+from negmine.table.part import Part
+
+#: Options of ``filter`` beside those of rules under which a row's fate is its own.
+_ALLOWED = frozenset(
+    (
+        *("by", "transform", "rank_by", "against", "sampler", "sample_by", "num_negatives"),
+        *("repeated_texts", "prefer_judged", "prefer_given", "order", "seed", "memory"),
+    )
+)
+
+
+def told(params: FilterParams) -> tuple[str, ...]:
+    """Settings of ``filter`` as ``--until`` takes them: those that are not the defaults."""
+    return tuple(
+        f"{field.name.replace('_', '-')}={json.dumps(value, ensure_ascii=False)}"
+        for field in fields(FilterParams)
+        if (value := getattr(params, field.name)) != field.default and field.name != "memory"
+    )
+
+
+def settings(params: RerankParams) -> FilterParams:
+    """The settings of ``filter`` that ``--until`` tells, for as many negatives as are enough.
+
+    Raises:
+        UsageError: one is none, or there are to be more negatives than are enough.
+    """
+    assert params.enough is not None
+    given: dict[str, Any] = {}
+    for entry in params.until:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--until {entry!r} is no KEY=VALUE", hint="For example: --until max-score=-4"
+            )
+        key, one = name.replace("_", "-"), parsed(value)
+        # As on the command line: what may be repeated is, and of anything else two are refused.
+        given[key] = [*_several(given[key]), *_several(one)] if key in given else one
+    asked = build(FilterParams, given, {}, where="--until")
+    if "num-negatives" in given and asked.num_negatives > params.enough:
+        raise UsageError(
+            f"--enough {params.enough} is below the {asked.num_negatives} negatives of filter",
+            hint=f"Give --enough {asked.num_negatives}, or lower --num-negatives.",
+        )
+    return replace(asked, num_negatives=params.enough, memory=None)
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def unlike(params: FilterParams, source: Candidates) -> list[str]:
+    """What is to be known of scores that stopped where other settings had enough.
+
+    Args:
+        params: settings.
+        source: the scored table.
+    """
+    made = source.artifact
+    if made.stage != "rerank" or (enough := made.params.get("enough")) is None:
+        return []
+    asked = RerankParams(enough=enough, until=tuple(made.params.get("until", ())))
+    before = settings(asked)
+    now = replace(params, memory=None, exclude=None, num_negatives=enough)
+    others = [
+        f.name for f in fields(FilterParams) if getattr(now, f.name) != getattr(before, f.name)
+    ]
+    if params.num_negatives > enough:
+        others.append("num_negatives")
+    if not others:
+        return []
+    return [
+        f"the scores stopped where {enough} of a query survived other settings "
+        f"({', '.join(map(flag, others))} differ): what was never scored is dropped as "
+        "unscored, so queries may be short that need not be; score again with these settings, or "
+        "without --enough"
+    ]
+
+
+def check(params: RerankParams) -> None:
+    """See, before there are candidates, that one can stop at all with these settings.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    if params.enough is None:
+        if params.until:
+            raise UsageError("--until is read with --enough alone", hint="Add --enough N.")
+        return
+    asked = settings(params)
+    _refuse_whole(asked)
+    _refuse_order(asked, named(params.scorer, "--scorer"))
+
+
+def _refuse_whole(params: FilterParams) -> None:
+    """Refuse what wants every row's score."""
+    by_rule = {name for rule in rules.RULES for name in (rule.name, *rule.options)}
+    for field in fields(FilterParams):
+        if getattr(params, field.name) != field.default and field.name not in _ALLOWED | by_rule:
+            raise _whole(flag(field.name))
+    for rule in rules.asked(params):
+        if rule.others(params) or rule not in rules.RULES:
+            raise _whole(rule.option)
+    for option in ("by", "sample_by", "guide"):
+        if getattr(params, option) in LEARNED:
+            raise _whole(f"{flag(option)} {getattr(params, option)}")
+
+
+def _whole(option: str) -> UsageError:
+    return UsageError(
+        f"--enough: with {option} it is not known who survives before all have their scores",
+        hint="Score all of them (leave --enough out), or take a limit on the score itself or on "
+        "its distance to the positive's, such as --max-score or --relative-margin.",
+    )
+
+
+def _refuse_order(params: FilterParams, scorers: Iterable[str]) -> None:
+    """Refuse a sampler whose order is not known before the scores are."""
+    sampler = samplers.sampler(params.sampler)
+    new = params.sample_by or params.by
+    if not sampler.alone or (sampler.scores and (new is None or new in scorers)):
+        raise UsageError(
+            f"--enough: in which order --sampler {params.sampler} takes candidates is not known "
+            "before all are scored",
+            hint="Take them by retrieval rank (--sampler rank), at random, or by the score of a "
+            "source (--sample-by).",
+        )
+
+
+@dataclass(frozen=True)
+class Enough:
+    """The filter as ``rerank`` asks it; see :class:`negmine.stages.lazily.Until`.
+
+    Attributes:
+        params: its settings, scores' names in full.
+        columns: the columns that they read.
+        guard: answers for texts.
+    """
+
+    params: FilterParams
+    columns: Columns
+    guard: Guard
+
+    def flagged(self, parts: Iterable[tuple[str, pa.Table]]) -> Iterator[Flagged]:
+        """What the guard says of each part's rows."""
+        yield from self.guard.flags(parts, lambda table, barred: table)
+
+    def places(self, table: pa.Table, flags: Flags) -> np.ndarray:
+        """The sampler's order of the rows that no rule drops whatever their scores."""
+        # Others may read one of the scorers, too, whose column is not there yet.
+        params = replace(self.params, guide=None, consensus=())
+        view = rules.view(table, params, self._known(table), self.columns.rank_by, flags=flags)
+        open_ = ~rules.without_scores(view, params) & ~view.positive
+        return preferred(table, view, params, self._order_by(table), open_)
+
+    def short(self, table: pa.Table, flags: Flags) -> np.ndarray:
+        """Rows of queries that have fewer survivors than negatives are wanted."""
+        decided = decide(table, self.params, self.columns, Fit(), flags)
+        view = decided.view
+        survivors = np.bincount(view.query[decided.place > 0], minlength=len(view.starts))
+        return np.asarray((survivors < self.params.num_negatives)[view.query], dtype=bool)
+
+    def record(self) -> Mapping[str, Any]:
+        """The code of the rules, and the columns that were found."""
+        columns = rank_only.fingerprint(asdict(self.columns))
+        return {"code": [rules.VERSION, VERSION], "columns": columns}
+
+    def files(self, out: Path) -> Mapping[str, Mapping[str, Any]]:
+        """The file of ``--exclude``."""
+        if self.params.exclude is None:
+            return {}
+        known = artifacts.recorded_file(out, "exclude")
+        return {"exclude": artifacts.external_input(excluded_file(self.params.exclude), known)}
+
+    def _known(self, table: pa.Table) -> str:
+        """A score that the table has before it is scored: no rule that is asked reads it."""
+        names = schemas.score_names(table.schema)
+        return self.columns.by if self.columns.by in names else names[0]
+
+    def _order_by(self, table: pa.Table) -> np.ndarray:
+        """What the sampler orders by, where it goes by a score."""
+        if self.columns.sample_by not in schemas.score_names(table.schema):
+            return np.zeros(table.num_rows)
+        return Part(table).score(self.columns.sample_by)
+
+
+def until(params: RerankParams, source: Candidates, scorers: Sequence[str], at_once: int) -> Enough:
+    """The filter that ``--until`` tells, for a table that the scorers will add columns to.
+
+    Args:
+        params: the options of ``rerank``.
+        source: the candidates.
+        scorers: names of the scorers.
+        at_once: bytes of texts that the guard holds.
+
+    Raises:
+        UsageError: an unknown column, no rule that reads a scorer, or what wants all scores.
+    """
+    asked = settings(params)
+    _refuse_whole(asked)
+    empty = rank_only.empty_in(source)
+    resolved, columns = resolve(
+        asked,
+        schemas.with_scores(source.schema(), scorers),
+        empty=lambda name: name not in scorers and empty(name),
+    )
+    _refuse_order(replace(resolved, sample_by=columns.sample_by), scorers)
+    if not {columns.by, resolved.guide} & set(scorers):
+        raise UsageError(
+            f"--enough: no rule of --until reads {' or '.join(f'score_{n}' for n in scorers)}",
+            hint=f"Name it: --until by={next(iter(scorers))}.",
+        )
+    return Enough(resolved, columns, Guard(resolved, source, at_once))

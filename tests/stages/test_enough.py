@@ -1,0 +1,323 @@
+"""``rerank --enough``: fewer pairs scored, and the same negatives as if all had been."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from negmine import rules
+from negmine.params import FilterParams
+from negmine.sampling.samplers import SAMPLERS
+from negmine.stages.filter import enough
+from tests.chains import make_data
+from tests.conftest import Invoke
+from tests.rules.test_shown_limits import SETTINGS
+from tests.tables import make_scored
+from tests.test_plugins import install
+
+#: Scores of eighths in [0, 1] by the texts alone; how many pairs it was asked about is in a file.
+SCORER = """
+import hashlib
+import numpy as np
+
+class Hashed:
+    def __init__(self, log):
+        self.log = log
+
+    def score(self, queries, documents, pairs, progress=None):
+        with open(self.log, "a") as file:
+            file.write(f"{len(pairs)}\\n")
+        def one(query, document):
+            drawn = hashlib.blake2b((query + document).encode(), digest_size=2).digest()[0]
+            return (drawn % 6) / 8 + (0.25 if "right" in document else 0)
+        if progress is not None:
+            progress(len(pairs))
+        return np.array(
+            [one(queries[q], documents[d]) for q, d in pairs.tolist()], dtype=np.float32
+        )
+
+    def describe(self):
+        return {"kind": "hashed"}
+
+def load(argument, params, prompts):
+    return Hashed(argument)
+"""
+QUERIES, DEPTH, WANTED = 12, 40, 4
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Candidates in two parts, copies among them; two positives each, one query without any."""
+    rng = np.random.default_rng(5)
+    rows: list[list[dict[str, Any]]] = [[], []]
+    texts = {}
+    for q in range(QUERIES):
+        ranks = rng.permutation(np.arange(1, DEPTH + 1))
+        for d in range(DEPTH):
+            docid, label = f"q{q:02d}d{d:02d}", int(d < 2 and q != 7)
+            copied = f"q{q:02d}d{d - 1:02d}" if d % 9 == 8 else docid
+            texts[docid] = " ".join(f"{w}{copied}" for w in "abcdefgh") + " right" * label
+            rows[q % 2].append(
+                {
+                    "qid": f"q{q:02d}",
+                    "docid": docid,
+                    "label": label,
+                    "grade": 1 if label else 0 if d % 7 == 6 else None,
+                    "rank_bm25": int(ranks[d]),
+                    "score_bm25": float(DEPTH - ranks[d]),
+                }
+            )
+    folder = tmp_path_factory.mktemp("enough")
+    make_scored(folder, rows, sources=("bm25",), scorers=(), doc_texts=texts)
+    return folder / "candidates"
+
+
+@pytest.fixture
+def hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    point = {"negmine.scorers": {"hashed": "their_scorer:load"}}
+    project = {"name": "theirs", "version": "1", "entry-points": point}
+    install(tmp_path / "site", monkeypatch, project, {"their_scorer": SCORER})
+    return "plugin:hashed"
+
+
+def pairs_of(log: Path) -> int:
+    return sum(map(int, log.read_text().split()))
+
+
+def chosen(ledger: Path) -> list[tuple[str, str, int, float]]:
+    return [
+        (row["qid"], row["docid"], row["selected"], row["score_ce"])
+        for row in pq.read_table(ledger).to_pylist()
+        if row["selected"] is not None
+    ]
+
+
+#: Settings of every rule with a number that may stop early, of the samplers and what goes first.
+OWN = [
+    options
+    for name, every in SETTINGS.items()
+    for options in every
+    if not next(rule for rule in rules.RULES if rule.name == name).others(FilterParams())
+    and name not in ("query_min_rank", "percentile", "max_fn_rate", "adaptive_threshold")
+]
+MORE: list[tuple[Any, ...]] = [
+    ("--max-score", 0.4, "--sampler", "random", "--seed", 3),
+    ("--max-score", 0.4, "--sampler", "top", "--sample-by", "bm25"),
+    ("--max-score", 0.4, "--sampler", "bottom", "--sample-by", "bm25"),
+    ("--max-score", 0.4, "--prefer-judged", "--order", "easy-first"),
+    ("--max-score", 0.4, "--no-repeated-texts"),
+    ("--max-score", 0.4, "--range-min", 5, "--range-max", 20),
+    ("--max-score", 0.3, "--against", "max", "--relative-margin", 0.1),
+    ("--consensus", "ce", "--consensus", "bm25"),
+    ("--max-score", 0.4, "--window", "bm25=3:25"),
+]
+
+
+@pytest.mark.parametrize("options", [*OWN, *MORE], ids=lambda given: " ".join(map(str, given)))
+def test_the_same_negatives_for_fewer_pairs(
+    tables: Path, hashed: str, tmp_path: Path, invoke: Invoke, options: tuple[Any, ...]
+) -> None:
+    scorers = ["ce", *(["g"] if "--guide" in options else [])]
+    rank = [] if "--sampler" in options else ["--sampler", "rank"]
+    asked = ["--by", "ce", "--num-negatives", WANTED, *rank, *options]
+    settings = words(asked)
+    found = {}
+    for name, more in (
+        ("whole", []),
+        ("enough", ["--enough", WANTED, "--enough-block", 3, *settings]),
+    ):
+        given = [
+            one for s in scorers for one in ("--scorer", f"{s}={hashed}/{tmp_path / name}-{s}.log")
+        ]
+        scored, ledger = tmp_path / name, tmp_path / f"{name}-ledger"
+        for command in (["rerank", tables, *given, *more], ["filter", scored, *asked]):
+            result = invoke(*command, "-o", scored if command[0] == "rerank" else ledger)
+            assert result.exit_code == 0, result.output
+        found[name] = chosen(ledger)
+    assert found["enough"] == found["whole"]
+    assert len(found["whole"]) >= QUERIES
+    for s in scorers:
+        log = tmp_path / f"enough-{s}.log"
+        assert pairs_of(log) < pairs_of(tmp_path / f"whole-{s}.log") == QUERIES * DEPTH
+        rows = pq.read_table(tmp_path / "enough").to_pylist()
+        assert pairs_of(log) == sum(row[f"score_{s}"] is not None for row in rows)
+        assert all(row[f"score_{s}"] is not None for row in rows if row["label"])
+    told = json.loads((tmp_path / "enough" / "_manifest.json").read_text())["counts"]
+    assert told["scored"] + told["unscored"] == QUERIES * DEPTH
+
+
+def words(asked: list[Any]) -> list[Any]:
+    """Options of filter as ``--until`` takes them."""
+    said: list[Any] = []
+    for one in map(str, asked):
+        if not one.startswith("--"):
+            said[-1] += f"={one}"
+        elif one.startswith("--no-"):
+            said.append(f"{one[5:]}=false")
+        elif one.startswith("--prefer"):
+            said.append(f"{one[2:]}=true")
+        else:
+            said.append(one[2:])
+    return [part for one in said for part in ("--until", one)]
+
+
+def test_every_rule_is_tried_or_says_that_it_compares_rows() -> None:
+    tried = {str(option)[2:].replace("-", "_") for options in [*OWN, *MORE] for option in options}
+    whole = {"query_min_rank", "percentile", "max_fn_rate", "pseudo_positive"}
+    whole.add("adaptive_threshold")
+    asking = {rule.name for rule in rules.RULES if rule.scores or rule.positive is not None}
+    # What goes by an earlier ledger is refused by its option.
+    assert asking - whole - {"no_positive_score", "solved"} <= tried | {"unscored_consensus"}
+    asked = FilterParams(percentile=0.5, max_fn_rate=0.5, pseudo_positive=0.5, query_min_rank=1)
+    asked = replace(asked, adaptive_threshold=1.0)
+    assert {rule.name for rule in rules.RULES if rule.others(asked)} == whole
+    assert {name for name, one in SAMPLERS.items() if one.alone} == {
+        *("top", "random", "rank", "bottom"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--until", "by=ce", "--until", "max-score=0.5"], "in which order --sampler top takes"),
+        (["--until", "sampler=simans", "--until", "by=ce"], "in which order --sampler simans"),
+        (["--until", "by=p_prior", "--until", "sampler=rank"], "with --by p_prior it is not known"),
+        (
+            ["--until", "max-fn-rate=0.1", "--until", "sampler=rank"],
+            "with --max-fn-rate it is not known",
+        ),
+        (
+            ["--until", "percentile=0.1", "--until", "sampler=rank"],
+            "with --percentile it is not known",
+        ),
+        (["--until", "max-reuse=3", "--until", "sampler=rank"], "with --max-reuse it is not known"),
+        (
+            ["--until", "skip-survivors=3", "--until", "sampler=rank"],
+            "with --skip-survivors it is not known",
+        ),
+        (["--until", "weight=gcse", "--until", "sampler=rank"], "with --weight it is not known"),
+        (
+            ["--until", "replace-solved=x", "--until", "sampler=rank"],
+            "with --replace-solved it is not known",
+        ),
+        (
+            ["--until", "require-numbers=all", "--until", "sampler=rank"],
+            "with --require-numbers it",
+        ),
+        (["--until", "adaptive-threshold=1", "--until", "sampler=rank"], "with --adaptive-thres"),
+        (["--until", "quota=bm25=4", "--until", "sampler=rank"], "with --quota it is not known"),
+        (["--until", "by=bm25", "--until", "sampler=rank"], "no rule of --until reads score_ce"),
+        (["--until", "num-negatives=9"], "--enough 4 is below the 9 negatives of filter"),
+        (["--until", "max-scor=9"], "max-scor"),
+        (["--until", "max-score"], "is no KEY=VALUE"),
+        (["--until", "max-score=1", "--until", "max-score=2"], "'max-score' must be a number"),
+        (["--until", "by=nothing", "--until", "sampler=rank"], "no score 'nothing'"),
+    ],
+)
+def test_what_wants_every_score_is_refused(
+    tables: Path, hashed: str, tmp_path: Path, invoke: Invoke, more: list[str], said: str
+) -> None:
+    command = ["rerank", tables, "--scorer", f"ce={hashed}/{tmp_path / 'log'}", "--enough", WANTED]
+    result = invoke(*command, *more, "-o", tmp_path / "scored")
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "scored").exists()
+    assert not (tmp_path / "log").exists()
+
+
+def test_until_without_enough_is_refused(
+    tables: Path, hashed: str, tmp_path: Path, invoke: Invoke
+) -> None:
+    command = ["rerank", tables, "--scorer", f"ce={hashed}/{tmp_path / 'log'}"]
+    result = invoke(*command, "--until", "max-score=1", "-o", tmp_path / "scored")
+    assert result.exit_code == 2
+    assert "--until is read with --enough alone" in result.stderr
+
+
+def test_settings_of_a_filter_come_through_in_words() -> None:
+    asked = FilterParams(
+        by="ce",
+        max_score=-4.5,
+        sampler="rank",
+        repeated_texts=False,
+        near_duplicate_cosine=("a=1",),
+    )
+    told = enough.told(asked)
+    assert 'by="ce"' in told
+    from negmine.params import RerankParams
+
+    back = enough.settings(RerankParams(enough=asked.num_negatives, until=told))
+    assert back == asked
+
+
+def test_the_dry_run_takes_it(tables: Path, hashed: str, tmp_path: Path, invoke: Invoke) -> None:
+    command = ["rerank", tables, "--scorer", f"ce={hashed}/{tmp_path / 'log'}", "--enough", WANTED]
+    command += ["--until", "by=ce", "--until", "max-score=0.5", "--until", "sampler=rank"]
+    dry = invoke(*command, "-o", tmp_path / "scored", "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.output
+    (stage,) = json.loads(dry.stdout)["stages"]
+    assert stage["rows"] == QUERIES * DEPTH
+    assert any("--enough will stop before" in guess for guess in stage["guesses"])
+    assert not (tmp_path / "scored").exists()
+
+
+def test_a_recipe_stops_by_its_own_filter(hashed: str, tmp_path: Path, invoke: Invoke) -> None:
+    make_data(tmp_path / "data")
+    log = tmp_path / "log"
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        f"""work = "work"
+[index]
+corpus = "data"
+[retrieve]
+queries = "data"
+qrels = "data/qrels.tsv"
+k = 20
+[rerank]
+scorer = {{ ce = "{hashed}/{log}" }}
+enough = 3
+enough-block = 2
+[filter]
+by = "ce"
+max-score = 0.4
+sampler = "rank"
+num-negatives = 3
+"""
+    )
+    text = recipe.read_text()
+    result = invoke("run", recipe)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"scored [\d,]+ of [\d,]+ candidates \(\d+%\), until 3 of", result.stderr)
+    lazily = pairs_of(log)
+    manifest = json.loads((tmp_path / "work" / "scored" / "_manifest.json").read_text())
+    assert sorted(manifest["params"]["until"]) == [
+        *('by="ce"', "max-score=0.4", "num-negatives=3", 'sampler="rank"'),
+    ]
+    recipe.write_text(text.replace("enough = 3\nenough-block = 2\n", ""))
+    result = invoke("run", recipe, "-o", tmp_path / "whole")
+    assert result.exit_code == 0, result.output
+    assert chosen(tmp_path / "work" / "ledger") == chosen(tmp_path / "whole" / "ledger")
+    assert lazily < (pairs_of(log) - lazily) / 2
+    # Other settings on the same scores: said, with what mends it.
+    scored = tmp_path / "work" / "scored"
+    other = ["filter", scored, "--by", "ce", "--sampler", "rank", "--num-negatives", 3]
+    same = invoke(*other, "--max-score", 0.4, "-o", tmp_path / "same")
+    assert "other settings" not in same.stderr
+    stricter = invoke(*other, "--max-score", 0.2, "-o", tmp_path / "stricter")
+    assert stricter.exit_code == 0
+    said = " ".join(stricter.stderr.split())
+    assert (
+        "the scores stopped where 3 of a query survived other settings (--max-score differ)" in said
+    )
+    # A recipe that is changed is scored anew for what it asks now.
+    recipe.write_text(text.replace("max-score = 0.4", "max-score = 0.2"))
+    again = invoke("run", recipe)
+    assert again.exit_code == 0, again.output
+    assert "the scores stopped" not in again.stderr
