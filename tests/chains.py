@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, write_jsonl
+from tests.conftest import ROOT, data_folder, write_jsonl
 
 QUERIES, DOCUMENTS = 24, 90
 WORDS = [f"word{number}" for number in range(60)]
@@ -65,6 +66,29 @@ def add_columns(data: Path) -> None:
             row |= {"date": day.isoformat(), "kind": "image" if number % 2 else "text"}
             row |= {"lat": 45 + number % 7 / 5, "lon": 7 + number % 5 / 5}
         write_jsonl(path, rows)
+
+
+def cranfield_slice(folder: Path, documents: int) -> Path:
+    """The first documents of Cranfield, and the queries that have a positive among them."""
+    whole = data_folder("cranfield")
+    folder.mkdir(parents=True)
+
+    def lines(name: str) -> list[dict[str, Any]]:
+        text = (whole / name).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    corpus = [document for document in lines("corpus.jsonl") if document["text"]][:documents]
+    known = {document["_id"] for document in corpus}
+    head, *judged = (whole / "qrels.tsv").read_text().splitlines()
+    rows = [row for row in judged if row.split("\t")[1] in known]
+    asked = {row.split("\t")[0] for row in rows if int(row.split("\t")[2]) > 0}
+    write_jsonl(folder / "corpus.jsonl", corpus)
+    write_jsonl(
+        folder / "queries.jsonl",
+        [query for query in lines("queries.jsonl") if query["_id"] in asked],
+    )
+    (folder / "qrels.tsv").write_text("\n".join([head, *rows]) + "\n")
+    return folder
 
 
 def commands(data: Path, work: Path) -> dict[str, list[str]]:

@@ -759,6 +759,10 @@ PROMISES: dict[str, Promise] = {
     "simans": _simans(0.5, 0.0, "paper"),
     "simans-code": _simans(0.5, 1.0, "code"),
     "simans-msmarco": _simans(3.0, 0.0, "abs"),
+    "scincl": Promise(
+        *(5, "triplet", "score_anchor", found_by("anchor", "easy")),
+        quotas={"anchor": 2, "easy": 3},
+    ),
     "simplex": Promise(
         *(
             8,

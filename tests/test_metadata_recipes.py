@@ -11,8 +11,8 @@ import pytest
 from negmine import recipe
 from negmine.table import artifacts
 from tests import promises
-from tests.chains import add_columns
-from tests.conftest import MINILM, Invoke, data_folder, require_packages, write_jsonl
+from tests.chains import add_columns, cranfield_slice
+from tests.conftest import MINILM, Invoke, require_packages
 
 RECIPES = [
     "taxonomy",
@@ -27,24 +27,10 @@ COLUMNS = ["topic", "parent", "date", "kind", "lat", "lon"]
 DOCUMENTS = 120
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 @pytest.fixture(scope="module")
 def slice_of_cranfield(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first documents, what is asked about them, and columns that are made up."""
-    whole, data = data_folder("cranfield"), tmp_path_factory.mktemp("slice") / "data"
-    data.mkdir()
-    corpus = [d for d in lines(whole / "corpus.jsonl") if d["text"]][:DOCUMENTS]
-    known = {document["_id"] for document in corpus}
-    head, *judged = (whole / "qrels.tsv").read_text().splitlines()
-    rows = [row for row in judged if row.split("\t")[1] in known]
-    asked = {row.split("\t")[0] for row in rows if int(row.split("\t")[2]) > 0}
-    queries = [query for query in lines(whole / "queries.jsonl") if query["_id"] in asked]
-    write_jsonl(data / "corpus.jsonl", corpus)
-    write_jsonl(data / "queries.jsonl", queries)
-    (data / "qrels.tsv").write_text("\n".join([head, *rows]) + "\n")
+    data = cranfield_slice(tmp_path_factory.mktemp("slice") / "data", DOCUMENTS)
     add_columns(data)
     return data
 
