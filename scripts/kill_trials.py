@@ -186,8 +186,17 @@ class Bench:
     def sources(self) -> list[str]:
         """Who is asked for candidates: those of the index, and what --source brings along."""
         own = ["bm25"] if self.plain else ["bm25", "tiny"]
-        by = "bm25" if self.plain else "tiny"
-        return [*own, "easy=random:3", "book=metadata:book", f"alike=metadata:book/{by}"]
+        by = own[-1]
+        neighbours = [] if self.plain else ["near=neighbours:tiny", "like=neighbours:tiny/query"]
+        return [
+            *(*own, *neighbours),
+            *("easy=random:3", "book=metadata:book", f"alike=metadata:book/{by}"),
+        ]
+
+    @property
+    def bands(self) -> list[str]:
+        """Of whom not the first are taken."""
+        return [] if self.plain else ["near=2:9"]
 
     def _write_recipe(self) -> None:
         """The whole chain as a recipe, with the settings of the single stages."""
@@ -201,9 +210,10 @@ corpus = "{self.data}"
 keep = ["book"]
 {"" if self.plain else encoder}
 [retrieve]
-source = {json.dumps(self.sources)}
 queries = "{self.data}"
 qrels = "{self.data / "qrels.tsv"}"
+source = {json.dumps(self.sources)}
+band = {json.dumps(self.bands)}
 k = 10
 {"" if self.plain else rerank}
 [filter]
@@ -217,6 +227,8 @@ ids = true
         """The command line of a stage; ``other`` gives settings that make more parts."""
         encoder = () if self.plain else ("--encoder", f"tiny={self.models / 'bi'}")
         shorter = ("--limit", 390) if self.plain else ("--max-length", 16)
+        asked = [word for source in self.sources for word in ("--source", source)]
+        asked += [word for band in self.bands for word in ("--band", band)]
         table = {
             "index": [
                 *("index", "--corpus", self.data, "--keep", "book", *encoder),
@@ -225,8 +237,7 @@ ids = true
             ],
             "retrieve": [
                 *("retrieve", work / "index", "--queries", self.data),
-                *("--qrels", self.data / "qrels.tsv", "-k", 14 if other else 10),
-                *(word for source in self.sources for word in ("--source", source)),
+                *("--qrels", self.data / "qrels.tsv", "-k", 14 if other else 10, *asked),
                 *("-o", work / "candidates"),
             ],
             "rerank": [
