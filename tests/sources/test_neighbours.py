@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -183,6 +186,11 @@ def test_the_same_bytes_whatever_is_held_and_wherever_it_stopped(
         patch.setattr("negmine.sources.nearest.LEAST_PAIRS", 5)
         mined(invoke, made, tmp_path / "little", *sources, more=("--memory", "4GB"))
     assert parts(tmp_path / "little") == expected
+    with monkeypatch.context() as patch:
+        # As GPUs search.
+        patch.setattr("negmine.models.devices.for_products", lambda device: ["cpu"])
+        mined(invoke, made, tmp_path / "torch", *sources)
+    assert parts(tmp_path / "torch") == expected
 
     class Killed(BaseException):
         pass
@@ -342,3 +350,30 @@ def test_a_query_that_many_share(invoke: Invoke, tmp_path: Path, tiny_bi: Path) 
     for row in rows:
         found[row["qid"]] += [row["rank_like"]] if row["rank_like"] else []
     assert all(sorted(found[f"q{n}"]) == [1, 2] for n in range(60))
+
+
+def test_a_full_disk_is_told_with_its_place(
+    made: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vectors of the queries lie beside the candidates while they are needed."""
+    real = tempfile.TemporaryFile
+    asked: list[Path] = []
+
+    class Full:
+        def __init__(self, *, dir: Path) -> None:
+            asked.append(dir)
+            self._file = real(dir=dir)
+
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    out = tmp_path / "c"
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    refused = invoke(*asking(made, out, "like=neighbours:tiny/query"))
+    assert refused.exit_code == 7, refused.output
+    assert str(out) in refused.stderr.replace("\n", "")
+    assert asked == [out]
+    assert not out.exists()

@@ -13,7 +13,7 @@ from negmine import log
 from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Column, Examples
 from negmine.params.export import ExportParams
-from negmine.params.per_model import recorded
+from negmine.params.per_model import names_in, recorded
 from negmine.params.values import per_name
 from negmine.sampling import batchers, orders
 from negmine.sampling.batchers import Items, Lists
@@ -241,11 +241,9 @@ def _vectors(
     if name not in known:
         raise UsageError(f"--batch-by: no encoder '{name}'", hint=did_you_mean(name, known))
     artifact = choices.ledger.vectors(name)
-    prompts = per_name(
-        tuple(asked.get("query_prompt", ())),
-        {role: role for role in known},
-        "--query-prompt",
-    )
+    said = tuple(asked.get("query_prompt", ()))
+    # Others' names are known: what begins with one is no prompt for all.
+    prompts = per_name(said, dict.fromkeys([*known, *names_in(said)], ""), "--query-prompt")
     cores.take(params.threads)
     encoder = load_query_encoder(
         artifact,
