@@ -682,6 +682,7 @@ PROMISES: dict[str, Promise] = {
     "cet": Promise(
         8, "triplet", CE, some_weight, by(CE), ("weight",), also=[weights_are(lambda row: None)]
     ),
+    "cur": Promise(8, "list", CE, RELATIVE, by(CE), columns=(CE,)),
     "conformal": Promise(8, "triplet", CE, order=by(CE), trusted=("max_fn_rate",), also=[bounded]),
     "cprd": Promise(
         16,

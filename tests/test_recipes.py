@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,12 @@ def test_a_recipe_runs_whole(
             # A guide, or a second model, is not the first.
             model = tiny_body if name in ("guide", "second") else model
             arguments += ["--set", f"{stage}.{key}.{name}={model}"]
+    own = [
+        f"{entry.partition(':')[0]}:{tiny_cross}" if "=cur:" in entry else entry
+        for entry in loaded.tables["retrieve"].get("source", ())
+    ]
+    if own != loaded.tables["retrieve"].get("source", []):
+        arguments += ["--set", f"retrieve.source={json.dumps(own)}"]
     if "batcher" in loaded.tables["export"]:
         arguments += ["--set", "export.batch-size=4"]
     arguments += SMALL.get(path.stem, [])

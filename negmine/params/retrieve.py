@@ -9,12 +9,14 @@ from typing import ClassVar
 from negmine.params.option import (
     COLUMN_HELP,
     DEVICE_HELP,
+    DTYPE_HELP,
     IGNORE_HELP,
     MEMORY_HELP,
     ON_ERROR_HELP,
     THREADS_HELP,
     TRUST_HELP,
     Device,
+    Dtype,
     OnError,
     opt,
 )
@@ -151,6 +153,20 @@ class RetrieveParams:
         flags=("--keep-unlabelled/--drop-unlabelled",),
     )
     batch_size: Each[int] = opt(128, "Most queries in one model call.", minimum=1, per_model=True)
+    max_length: Each[int | None] = opt(
+        None,
+        "Of sources NAME=cur:MODEL: cut pairs after this many tokens; default: the model's own "
+        "limit. Encoders keep what index was told.",
+        minimum=4,
+        later=True,
+        per_model=True,
+    )
+    dtype: Each[Dtype] = opt(
+        "auto",
+        "Of sources NAME=cur:MODEL: " + DTYPE_HELP[0].lower() + DTYPE_HELP[1:],
+        later=True,
+        per_model=True,
+    )
     trust_remote_code: Each[bool] = opt(
         False,
         TRUST_HELP,
@@ -165,6 +181,13 @@ class RetrieveParams:
         "Search the approximate indexes that index --ann built, with these FAISS settings such as "
         "nprobe=32 or efSearch=128, instead of exactly; the recall on a sample is told.",
         metavar="SETTINGS",
+    )
+    anchors: str | None = opt(
+        None,
+        "Of sources NAME=cur:MODEL: how many queries have all documents scored beforehand, and how "
+        "many documents each query is scored with to find its best ones. [default: 200:100]",
+        metavar="QUERIES[:DOCUMENTS]",
+        later=True,
     )
     seed: int = opt(42, "Seed of what sources draw at random.", minimum=0, later=True)
     limit: int | None = opt(

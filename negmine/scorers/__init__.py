@@ -76,16 +76,16 @@ def check_options(references: Mapping[str, ScorerRef], params: RerankParams) -> 
     for option, kind in _OF_ONE_KIND.items():
         value = getattr(params, option)
         default = RerankParams.__dataclass_fields__[option].default
-        other = [name for name, model in models.items() if _kind(model) != kind]
+        other = [name for name, model in models.items() if kind_of(model) != kind]
         for name in names_in(value):
             if name in other and of_model(value, name) != default:
                 raise _not_of(option, kind, f"'{name}' ({models[name].spec}) is none")
         if of_model(value, "") != default and len(other) == len(references):
             raise _not_of(option, kind, "and there is none")
     for name, model in models.items():
-        if _kind(model) == "bi-encoder":
+        if kind_of(model) == "bi-encoder":
             limits.check_encoder(model, encoder_settings(params, name, Prompts()))
-        elif _kind(model) == "late-interaction":
+        elif kind_of(model) == "late-interaction":
             settings = late_interaction_settings(params, name, Prompts())
             limits.check_late_interaction(model, settings)
         else:
@@ -112,7 +112,7 @@ def _not_of(option: str, kind: str, what: str) -> UsageError:
     )
 
 
-def _kind(model: ModelRef) -> str:
+def kind_of(model: ModelRef) -> str:
     """What scores as it is; of what a model's files do not tell, a cross-encoder is made."""
     return "cross-encoder" if model.kind == "unknown" else model.kind
 
@@ -126,11 +126,11 @@ def _load_plugin(
 
 
 def _load_model(model: ModelRef, params: RerankParams, name: str, prompts: Prompts) -> Scorer:
-    if _kind(model) == "bi-encoder":
+    if kind_of(model) == "bi-encoder":
         from negmine.scorers.bi_encoder import BiEncoderScorer
 
         return BiEncoderScorer(model, encoder_settings(params, name, prompts))
-    if _kind(model) == "late-interaction":
+    if kind_of(model) == "late-interaction":
         from negmine.scorers.late_interaction import LateInteractionScorer
 
         return LateInteractionScorer(model, late_interaction_settings(params, name, prompts))
@@ -149,6 +149,7 @@ __all__ = [
     "ScorerRef",
     "Scores",
     "check_options",
+    "kind_of",
     "load_scorer",
     "refer",
 ]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from negmine.models.checkpoint import Checkpoint
+from negmine.scorers.base import Scorer
+from negmine.table.artifacts.replace import Replace
 
 
 def _no_numbers() -> npt.NDArray[np.int32]:
@@ -121,6 +126,9 @@ class Capabilities:
         each: hits of a query, where that is more than k.
         vectors: it compares stored vectors of documents.
         counted: how many of its finds others found too is counted and told.
+        costly: so much goes into a query that no more of them are searched at a time than have to
+            be: what a killed run has found for them is lost, and always the same ones are searched
+            together.
     """
 
     searches: bool = True
@@ -129,6 +137,7 @@ class Capabilities:
     each: int = 0
     vectors: bool = False
     counted: bool = False
+    costly: bool = False
 
 
 class Source(Protocol):
@@ -214,6 +223,48 @@ class HasTokens(Protocol):
 
     def tokens(self, queries: Sequence[str]) -> int:
         """Tokens that it reads for these texts."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a source makes what it needs of a run's queries before it is asked.
+
+    Attributes:
+        folder: holds an artifact for each such source, beside the candidates.
+        replacing: what may go for one.
+        ceiling: bytes that the process is to take at most.
+    """
+
+    folder: Path
+    replacing: Replace
+    ceiling: int
+
+
+#: (what they are of, what else decides them) -> what keeps rows that a model has made until the
+#: candidates are finished.
+Keep = Callable[[str, Mapping[str, Any]], Checkpoint]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A source that makes something of its own before it is asked."""
+
+    def prepare(self, workshop: Workshop, keep: Keep) -> Mapping[str, Any]:
+        """Make it, unless it is there; returns what the manifest of the candidates tells of it."""
+
+
+@runtime_checkable
+class ReadsPairs(Protocol):
+    """A source whose model reads (query, document) pairs: they are what a run of it costs."""
+
+    def scorer(self) -> Scorer:
+        """The model, loaded."""
+
+    def pairs_beforehand(self, documents: int, workshop: Workshop) -> int:
+        """Pairs that are left to be read before it is asked, in a corpus of so many documents."""
+
+    def pairs_of_query(self, k: int) -> int:
+        """Pairs that it reads to find the k best documents of a query."""
 
 
 def capabilities_of(source: Source) -> Capabilities:

@@ -75,6 +75,8 @@ class SourceRef:
         beside: what else it reads, by role: of the index, or an earlier ledger.
         files: users' files by role, each as (layout, path).
         spec: what is written of it beside its name, as far as that decides what it finds.
+        models: models that it reads and no artifact of the index was made with, by role: their
+            name and revision.
         identity: what stands for another package's code in the fingerprint.
         needs: what it holds; asked when a run begins.
         lists: whether it reads an approximate index.
@@ -90,6 +92,7 @@ class SourceRef:
     beside: Mapping[str, Artifact] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     spec: Any = None
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     identity: Any = None
     needs: Callable[[], Needs] = Needs
     lists: bool = False

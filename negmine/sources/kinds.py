@@ -25,6 +25,7 @@ KINDS = {
     "random": "negmine.sources.random_documents:RANDOM",
     "neighbours": "negmine.sources.neighbours:NEIGHBOURS",
     "previous": "negmine.sources.previous:PREVIOUS",
+    "cur": "negmine.sources.cur_kind:CUR",
     "plugin": "negmine.sources.plugged:PLUGIN",
     "given": "negmine.sources.given:GIVEN",
     "judged": "negmine.sources.judged:JUDGED",

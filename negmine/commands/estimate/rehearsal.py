@@ -21,6 +21,8 @@ from negmine.table.candidates import Candidates
 from negmine.table.documents import ByContent, Documents
 
 _PARTS_READ = 8
+#: Documents among which hits are drawn.
+_HITS = 10_000
 
 
 def restricted(source: Candidates, names: Sequence[str]) -> Candidates:
@@ -135,6 +137,36 @@ class PositivesFirst:
     def close(self) -> None:
         """Let go of what the source holds."""
         self._source.close()
+
+
+class AnyHits:
+    """Stands in for a source whose search costs too much to be tried: documents by chance.
+
+    The positives score above all else, as :class:`PositivesFirst` has them.
+    """
+
+    def __init__(self, documents: Documents) -> None:
+        self._docids = pa.concat_arrays(
+            [batch.column("docid") for batch in spread(documents, _HITS)]
+        )
+        self._random = np.random.default_rng(0)
+
+    def search(self, asked: Asked, k: int) -> Hits:
+        """Some documents of each query."""
+        k = min(k, len(self._docids))
+        query = np.repeat(np.arange(len(asked), dtype=np.int32), k)
+        start = self._random.integers(0, len(self._docids), len(asked))
+        row = (np.repeat(start, k) + np.tile(np.arange(k), len(asked))) % len(self._docids)
+        score = np.tile(-np.linspace(0, 1, k, dtype=np.float32), len(asked))
+        return Hits(query, self._docids.take(pa.array(row)), score)
+
+    def score(self, asked: Asked, query: np.ndarray, docids: pa.Array) -> npt.NDArray[np.float32]:
+        """Random numbers; for the positives, and 1."""
+        drawn = self._random.uniform(-1, 0, len(query)).astype(np.float32)
+        return drawn + asked.positive(query, docids).astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class RandomScorer:

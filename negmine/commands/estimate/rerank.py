@@ -121,11 +121,7 @@ def _time_scorers(
         with cost.timed(f"load {name}"):
             scorer = loaded[name] = setup.load(name, params)
         counted = isinstance(scorer, HasRows)
-        if isinstance(scorer, HasRows):
-            model = scorer.model_rows(sample.queries, sample.documents, sample.pairs, _PAIRS)
-        else:
-            cost.guesses.append(f"{name}: every pair takes the same time")
-            model = _alike(scorer, sample.queries, sample.documents, sample.pairs)
+        model = rows_of(cost, name, scorer, sample.queries, sample.documents, sample.pairs)
         speed = measure(model.lengths, model.batch_size, model.batch_tokens, model.run)
         held = resident_bytes()
         a_part = stretched(model.lengths, max(1, round(per_part * model.per_pair)))
@@ -137,6 +133,21 @@ def _time_scorers(
     for name, alone in seconds.items():
         cost.add(f"score {name}", alone / together)
     return peak
+
+
+def rows_of(
+    cost: Cost,
+    name: str,
+    scorer: Scorer,
+    queries: list[str],
+    documents: list[str],
+    pairs: np.ndarray,
+) -> ModelRows:
+    """What a scorer's model reads of some pairs, as far as it tells."""
+    if isinstance(scorer, HasRows):
+        return scorer.model_rows(queries, documents, pairs, _PAIRS)
+    cost.guesses.append(f"{name}: every pair takes the same time")
+    return _alike(scorer, queries, documents, pairs)
 
 
 def _alike(

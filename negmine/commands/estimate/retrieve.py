@@ -15,27 +15,33 @@ from negmine.commands.estimate.cost import Cost, Watch
 from negmine.commands.estimate.index import TEXTS
 from negmine.commands.estimate.rehearsal import (
     AnyDocument,
+    AnyHits,
     PositivesFirst,
     RandomEncoder,
     some_queries,
     spread,
     written,
 )
+from negmine.commands.estimate.rerank import rows_of
+from negmine.commands.estimate.speed import measure, resident_bytes, stretched
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasTokens, Source, capabilities_of, exact
 from negmine.sources import vectors as sources_vectors
+from negmine.sources.base import ReadsPairs, Workshop
 from negmine.stages import cores, retrieve
 from negmine.stages.retrieve import bands
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.documents import Documents
+from negmine.table.documents import Documents, full_text
 
 #: Queries that are searched for at least, where there are as many.
 _QUERIES = 96
 #: What a second, a third, ... source adds to the first one's candidates: some are found by both.
 _NEW_PER_SOURCE = 0.7
+#: Queries with which documents are paired, and pairs of a call, where a source reads pairs.
+_PAIR_QUERIES, _PAIRS_OF_CALL = 50, 8_192
 #: Bytes of a candidate while it is searched: scores, row numbers and ids, several times over.
 _HIT_BYTES = 160
 
@@ -72,10 +78,15 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     each = {name: capabilities_of(source).each for name, source in opened.items()}
     extent = bands.extent(asked, each)
     vectors = [name for name, source in opened.items() if capabilities_of(source).vectors]
+    readers = {name: one for name, one in opened.items() if isinstance(one, ReadsPairs)}
     try:
-        trial = _Trial(chain, params, plan, budget, _tried(chain, opened, whole), extent)
+        tried = _tried(chain, opened, corpus, whole)
+        trial = _Trial(chain, params, plan, budget, tried, extent)
         mined = trial.mine(task, None if whole else _inside(corpus))
         cost.tokens = _query_tokens(opened, task.texts)
+        timed = {
+            name: _time_of_pairs(cost, name, one, task, corpus) for name, one in readers.items()
+        }
     finally:
         for source in opened.values():
             source.close()
@@ -95,9 +106,12 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         cost.guesses.append("search: timed on a smaller corpus")
     cost.queries, cost.rows, cost.documents = count, rows, chain.documents
     cost.disk_bytes = int(written(mined.table) * rows / max(1, mined.rows))
+    workshop = retrieve.workshop_of(out, chain.replacing, budget)
+    for name, pace in timed.items():
+        _count_pairs(cost, name, readers[name], pace, params.k, workshop)
     together = retrieve.queries_at_once(extent.hits, len(trial.sources), budget.hits)
     more = max(0, min(count, together) - mined.queries) / count * rows
-    cost.memory_bytes = (peak_memory() or 0) + int(more * _HIT_BYTES)
+    cost.memory_bytes = max(cost.memory_bytes, (peak_memory() or 0) + int(more * _HIT_BYTES))
     chain.table, chain.real = mined.table.path, False
     chain.queries, chain.rows = count, rows
     chain.guesses = tuple(cost.guesses)
@@ -156,9 +170,55 @@ class _Trial:
         return table, watch.seconds
 
 
-def _tried(chain: Chain, opened: Mapping[str, Source], whole: bool) -> dict[str, Source]:
+@dataclass(frozen=True)
+class _Pace:
+    """What a pair costs: tokens, and seconds in a call with many."""
+
+    tokens: float
+    seconds: float
+
+
+def _time_of_pairs(
+    cost: Cost, name: str, source: ReadsPairs, task: retrieve.Task, corpus: Documents
+) -> _Pace:
+    """Time some pairs of queries and documents as a source's model reads them."""
+    with cost.timed(f"load {name}"):
+        scorer = source.scorer()
+    step = max(1, len(task.texts) // _PAIR_QUERIES)
+    queries = task.texts.take(pa.array(np.arange(0, len(task.texts), step))).to_pylist()
+    documents = [text for batch in spread(corpus, TEXTS) for text in full_text(batch).to_pylist()]
+    row = np.arange(len(documents))
+    pairs = np.stack([row % len(queries), row], axis=1)
+    found = rows_of(cost, name, scorer, queries, documents, pairs)
+    speed = measure(found.lengths, found.batch_size, found.batch_tokens, found.run)
+    many = stretched(found.lengths, _PAIRS_OF_CALL)
+    cost.memory_bytes = max(cost.memory_bytes, resident_bytes() + speed.memory_of_call(many))
+    return _Pace(float(found.lengths.mean()), speed.of_call(many) / len(many))
+
+
+def _count_pairs(
+    cost: Cost, name: str, source: ReadsPairs, pace: _Pace, k: int, workshop: Workshop
+) -> None:
+    """Count the pairs that a source's model reads, once the rows of the table are known."""
+    beforehand = source.pairs_beforehand(cost.documents, workshop)
+    # What it finds it has scored, and what others found it scores, too.
+    found = cost.queries * min(k, cost.documents)
+    asked = cost.queries * source.pairs_of_query(k) + max(0, cost.rows - found)
+    if beforehand:
+        cost.add(f"score anchors of {name}", beforehand * pace.seconds)
+        cost.disk_bytes += 4 * beforehand
+    cost.add(f"score with {name}", asked * pace.seconds)
+    cost.tokens += round((beforehand + asked) * pace.tokens)
+
+
+def _tried(
+    chain: Chain, opened: Mapping[str, Source], corpus: Documents, whole: bool
+) -> dict[str, Source]:
     """The sources as the trial asks them."""
     sources = dict(opened)
+    for name, source in opened.items():
+        if isinstance(source, ReadsPairs):
+            sources[name] = AnyHits(corpus)
     if not chain.real:
         for name, source in opened.items():
             if capabilities_of(source).vectors:

@@ -8,7 +8,7 @@ and writes.
 from negmine.stages.retrieve.examples import Corpus
 from negmine.stages.retrieve.mining import mine, queries_at_once, queries_per_part
 from negmine.stages.retrieve.opening import open_sources
-from negmine.stages.retrieve.run import run
+from negmine.stages.retrieve.run import run, workshop_of
 from negmine.stages.retrieve.setup import VERSION, Setup, check_models, plan, set_up
 from negmine.stages.retrieve.task import Task, read_task
 
@@ -26,4 +26,5 @@ __all__ = [
     "read_task",
     "run",
     "set_up",
+    "workshop_of",
 ]

@@ -96,7 +96,8 @@ def mine(
     named = {_part_name(number): part for number, part in enumerate(parts)}
     places = {name: place for place, name in enumerate(named, 1)}
     schema = schema_of(sources)
-    at_once = memory_bytes // _bytes_of_rank(len(sources))
+    costly = any(capabilities_of(source).costly for source in sources.values())
+    at_once = 0 if costly else memory_bytes // _bytes_of_rank(len(sources))
     search = _Search(task, sources, params, extent.hits, schema)
     with log.progress("retrieving", len(task.texts), " queries") as bar:
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from negmine import log, memory
+from negmine.models.checkpoint import Checkpoint
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import HasRecall, Source, capabilities_of
+from negmine.sources.base import HasRecall, Prepares, Source, Workshop, capabilities_of
 from negmine.stages import cores
 from negmine.stages.outcome import Outcome
 from negmine.stages.retrieve import bands
@@ -18,7 +19,11 @@ from negmine.stages.retrieve.setup import plan, set_up
 from negmine.stages.retrieve.task import read_task
 from negmine.table import artifacts
 from negmine.table.artifacts.replace import Replace
+from negmine.table.artifacts.writing import Writer
 from negmine.table.documents import Documents
+
+#: The folder beside the candidates where sources keep what they make of a run's queries.
+WORKSHOP = "sources"
 
 
 def run(
@@ -43,6 +48,7 @@ def run(
         retrievers = open_sources(params, setup, task, corpus, budget, scratch=out)
         log.warn(task.warnings)
         try:
+            extra = _prepared(retrievers, workshop_of(out, replacing, budget), writer)
             tallies = mine(task, retrievers, params, writer, budget.hits)
         finally:
             for retriever in retrievers.values():
@@ -65,7 +71,7 @@ def run(
         ]
         task.warnings.extend(told)
         log.warn(told)
-        extra = _recalls(retrievers)
+        extra |= _recalls(retrievers)
         writer.commit(
             counts,
             warnings=task.warnings,
@@ -87,6 +93,35 @@ def _tell_found_again(retrievers: Mapping[str, Source], counts: Mapping[str, Any
                 hits=hits,
                 again=again,
             )
+
+
+def workshop_of(out: Path, replacing: Replace, budget: memory.Budget) -> Workshop:
+    """Where sources make what they need of the queries of the candidates at ``out``.
+
+    What they make is theirs: it stays where the candidates are made anew, and what was made with
+    other settings steps aside.
+    """
+    return Workshop(
+        folder=out.parent / WORKSHOP,
+        replacing=max(replacing, Replace.OTHER),
+        ceiling=budget.ceiling,
+    )
+
+
+def _prepared(
+    retrievers: Mapping[str, Source], workshop: Workshop, writer: Writer
+) -> dict[str, Any]:
+    """Have sources make what they need before they are asked; what is told of it."""
+
+    def keep(of: str, made_of: Mapping[str, Any]) -> Checkpoint:
+        return writer.checkpoint(WORKSHOP, made_of, of)
+
+    told = {
+        name: dict(retriever.prepare(workshop, keep))
+        for name, retriever in retrievers.items()
+        if isinstance(retriever, Prepares)
+    }
+    return {WORKSHOP: told} if told else {}
 
 
 def _recalls(retrievers: Mapping[str, Source]) -> dict[str, Any]:

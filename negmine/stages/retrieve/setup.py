@@ -243,5 +243,6 @@ def plan(params: RetrieveParams, setup: Setup, out: Path) -> Plan:
         },
         artifacts={DOCUMENTS: setup.documents, **own, **beside},
         files=inputs.files,
+        models={role: model for ref in sources for role, model in ref.models.items()},
         again=inputs.again,
     )
