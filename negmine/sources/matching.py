@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 #: Pairs that are compared, or held before they are cut, at a time.
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 18
 #: For a draw: documents and places of a mask that are looked at at a time, and pairs that fit.
 _BLOCK, _MASK, _DRAWN = 8192, 1 << 21, 1 << 18
 #: Mean radius of the Earth in metres (IUGG).
