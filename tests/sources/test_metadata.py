@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from negmine import memory
+from negmine.sources import bm25, matching
 from negmine.table import artifacts
 from tests.chains import leftovers, make_data, parts, small_parts, spawn
 from tests.conftest import Invoke, write_jsonl
@@ -412,26 +414,29 @@ def test_what_has_no_value_is_counted_and_told(world: Path, tmp_path: Path, invo
 
 
 def test_memory_threads_parts_and_order_show_in_nothing(
-    world: Path, tmp_path: Path, invoke: Invoke
+    world: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = [
-        "--keep",
-        "date",
-        "--source",
-        "m=metadata:topic&date<",
-        "--source",
-        "b=metadata:kind!=/bm25",
-    ]
+    source = ["--keep", "date", "--source", "m=metadata:topic&date<"]
+    source += ["--source", "b=metadata:kind!=/bm25"]
+
+    def made(out: str, *options: object) -> dict[str, bytes]:
+        done = invoke(*asked(world, tmp_path / out, *source, *options))
+        assert done.exit_code == 0, done.output
+        return parts(tmp_path / out)
+
     with small_parts():
-        for out, options in {
-            "plain": [],
-            "little": ["--memory", "420MB"],
-            "threads": ["--threads", "1"],
-        }.items():
-            done = invoke(*asked(world, tmp_path / out, *source, *options))
-            assert done.exit_code == 0, done.output
-    plain = parts(tmp_path / "plain")
-    assert plain == parts(tmp_path / "little") == parts(tmp_path / "threads")
+        plain = made("plain")
+        assert made("little", "--memory", "420MB") == plain
+        assert made("threads", "--threads", 1) == plain
+        # Everything one at a time, whatever the ceiling says.
+        monkeypatch.setattr(memory.Budget, "share", lambda *_, least=1, **__: min(least, 1))
+        for module, names in (
+            (matching, ("_AT_ONCE", "_BLOCK", "_MASK", "_DRAWN")),
+            (bm25, ("_TASK_PAIRS", "_TASK_MASK")),
+        ):
+            for name in names:
+                monkeypatch.setattr(module, name, 7)
+        assert made("least") == plain
     # The corpus in another order, in other parts: the same rows.
     data = make_data(tmp_path / "data", order=5)
     add_columns(data)
