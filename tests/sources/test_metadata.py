@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine import memory
-from negmine.sources import bm25, matching
+from negmine.sources import bm25, kinds, matching
 from negmine.table import artifacts
 from tests.chains import leftovers, make_data, parts, small_parts, spawn
 from tests.conftest import Invoke, write_jsonl
@@ -523,3 +523,18 @@ def test_a_dry_run_from_nothing_counts_it(
     assert done.exit_code == 0, done.output
     rows = artifacts.open_artifact(tmp_path / "work" / "candidates").counts["candidates"]
     assert 0.6 * rows < stages["retrieve"]["rows"] < 1.4 * rows
+
+
+def test_who_cannot_rank_some_documents_alone_is_told_so(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kinds.KINDS, "third", "tests.sources.third:THIRD")
+    data = make_data(tmp_path / "data")
+    add_columns(data)
+    index = ["index", "--corpus", data, "--no-bm25", "--keep", "topic", "-o", tmp_path / "index"]
+    assert invoke(*index).exit_code == 0
+    result = invoke(*asked(tmp_path, tmp_path / "c", "--source", "m=metadata:topic/third"))
+    assert result.exit_code == 2, result.output
+    told = " ".join(result.stderr.split())
+    assert "'third' ranks the whole corpus, not what fits alone" in told
+    assert "leave /third out" in told

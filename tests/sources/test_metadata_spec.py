@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from negmine.errors import UsageError
@@ -16,6 +16,7 @@ from negmine.sources.matching import around
 from negmine.sources.metadata_spec import LENGTHS, TIMES, Condition, Spec, parse
 from negmine.sources.metadata_values import dates, numbers
 
+patient = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 _COLUMN = st.text(st.characters(exclude_characters='"', exclude_categories=("Cs",)), min_size=1)
 _SIGN = st.sampled_from(["", "=", "!=", "<", "<=", ">", ">="])
 _NUMBER = st.floats(0, 1e6).map(lambda x: f"{x:.4f}")
@@ -44,6 +45,7 @@ def conditions(draw: st.DrawFn) -> tuple[str, Condition]:
     return f"{written(column)},{written(second)}~{radius}{unit}", made
 
 
+@patient
 @given(
     st.lists(conditions(), min_size=1, max_size=4),
     st.none() | st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,6}", fullmatch=True),
@@ -59,6 +61,7 @@ def test_what_is_written_is_what_is_read(
     assert parse("x=metadata:" + text, text) == wanted
 
 
+@patient
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -101,6 +104,7 @@ def test_what_is_no_date(text: str) -> None:
     assert math.isnan(dates(pa.array([text]))[0])
 
 
+@patient
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(-20, 20)), max_size=12),
     st.integers(0, 6),

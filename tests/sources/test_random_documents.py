@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from negmine.sources.random_documents import distinct_places
@@ -106,6 +106,7 @@ def test_nothing_but_the_query_decides(tmp_path: Path, invoke: Invoke) -> None:
     assert fewer == {qid: docids[:2] for qid, docids in plain.items()}
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(0, MASK), min_size=1, max_size=6, unique=True),
     st.integers(1, 12),
