@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow as pa
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
 from negmine.models.resolve import resolve
-from negmine.params.per_model import names_in, of_model
+from negmine.params.per_model import Each, T, names_in, of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import per_name
 from negmine.sources.base import Asked, Capabilities, Hits, Source
@@ -156,7 +156,7 @@ def _choose(
         vectors = index.input(encoder)
         models = (resolve(vectors.models[encoder]["model"]),) if by_query else ()
         if by_query:
-            refuse_untrusted(vectors, name, of_model(params.trust_remote_code, name))
+            refuse_untrusted(vectors, name, _said(params.trust_remote_code, name, encoder))
         opened = _open_queries if by_query else _open_positives
         refs.append(
             SourceRef(
@@ -169,6 +169,16 @@ def _choose(
             )
         )
     return refs
+
+
+def _named(option: Any, name: str, encoder: str) -> str:
+    """Whose value an option has for neighbours: theirs where it names them, else the encoder's."""
+    return name if name in names_in(option) else encoder
+
+
+def _said(option: Each[T], name: str, encoder: str) -> T:
+    """What an option of models is for neighbours."""
+    return of_model(option, _named(option, name, encoder))
 
 
 def _open_positives(name: str, encoder: str, vectors: Artifact, opening: Opening) -> Source:
@@ -192,11 +202,8 @@ def _open_queries(name: str, encoder: str, vectors: Artifact, opening: Opening) 
     from negmine.sources.query_neighbours import QueryNeighbours
 
     params = opening.params
-    prompted = names_in(params.query_prompt)
-    # What is said of the encoder is said of its neighbours, unless they are named themselves.
-    prompts = per_name(
-        params.query_prompt, dict.fromkeys([*prompted, encoder, name], ""), "--query-prompt"
-    )
+    known = dict.fromkeys([*names_in(params.query_prompt), encoder, name], "")
+    prompts = per_name(params.query_prompt, known, "--query-prompt")
     judged = opening.judgements
     every = Asked(
         opening.qids,
@@ -209,10 +216,10 @@ def _open_queries(name: str, encoder: str, vectors: Artifact, opening: Opening) 
         lambda: load_query_encoder(
             vectors,
             encoder,
-            query_prompt=prompts.get(name if name in prompted else encoder),
-            batch_size=of_model(params.batch_size, name),
+            query_prompt=prompts.get(_named(params.query_prompt, name, encoder)),
+            batch_size=_said(params.batch_size, name, encoder),
             device=params.device,
-            trusted=of_model(params.trust_remote_code, name),
+            trusted=_said(params.trust_remote_code, name, encoder),
         ),
         memory=opening.budget.search,
         device=params.device,

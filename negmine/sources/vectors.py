@@ -19,6 +19,8 @@ from negmine.table.artifacts.reading import Artifact
 BLOCK_ROWS = 1024
 #: Bytes of the gathered pairs that a thread multiplies in float64: they stay in its cache.
 _PAIR_BYTES = 2 * MIB
+#: Rows of a part of vectors in a nameless file.
+SPILLED_ROWS = 16_384
 #: Bytes of what is computed at a time where one thread does it.
 ALONE_BYTES = 32 * MIB
 #: How float16 is tried: queries, neighbours of each, the share that must stay, and how far below
@@ -189,7 +191,7 @@ class Spilled(Rows):
     """Vectors in a nameless file, which goes with the process.
 
     Args:
-        blocks: float32 [rows, dim] each; a block is a part.
+        blocks: float32 [rows, dim] each.
         dimension: the vectors'.
         folder: on whose disk the file lies; by default where the system has temporary files.
     """
@@ -199,12 +201,12 @@ class Spilled(Rows):
     ) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
         self.dimension = dimension
-        sizes = []
+        rows = 0
         for block in blocks:
             self._file.write(np.ascontiguousarray(block, dtype=np.float32).data)
-            sizes.append(len(block))
+            rows += len(block)
         self._file.flush()
-        super().__init__(sizes)
+        super().__init__([min(SPILLED_ROWS, rows - at) for at in range(0, rows, SPILLED_ROWS)])
 
     def part(self, number: int) -> np.ndarray:
         """A part's matrix, a memory map."""

@@ -172,7 +172,7 @@ def test_the_positives_of_the_nearest_queries(
 def test_the_same_bytes_whatever_is_held_and_wherever_it_stopped(
     made: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from negmine.sources import nearest
+    from negmine.sources import nearest, vectors
     from negmine.table.artifacts import Writer
 
     sources = ("near=neighbours:tiny", "like=neighbours:tiny/query")
@@ -183,7 +183,8 @@ def test_the_same_bytes_whatever_is_held_and_wherever_it_stopped(
         # A few at a time, and no more memory than there has to be.
         patch.setattr(nearest, "_LEAST_QUERIES", 3)
         patch.setattr(nearest.Nearest, "at_once", lambda *_: 3)
-        patch.setattr("negmine.sources.nearest.LEAST_PAIRS", 5)
+        patch.setattr(nearest, "LEAST_PAIRS", 5)
+        patch.setattr(vectors, "SPILLED_ROWS", 7)
         mined(invoke, made, tmp_path / "little", *sources, more=("--memory", "4GB"))
     assert parts(tmp_path / "little") == expected
     with monkeypatch.context() as patch:
