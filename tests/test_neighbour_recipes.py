@@ -14,9 +14,9 @@ from tests import promises
 from tests.chains import cranfield_slice
 from tests.conftest import MINILM, Invoke, require_packages
 
-DOCUMENTS, K = 200, 20
+DOCUMENTS, K = 100, 20
 #: What the recipe's head says to change where the corpus is smaller than its paper's.
-BAND = (148, 150)
+BAND = (78, 80)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scincl_takes_far_neighbours_and_some_by_chance(made: Path) -> None:
     found = promises.read(made / "work" / "ledger", made / "work" / "train.parquet")
     promises.check(promises.PROMISES["scincl"], found)
-    assert sum(len(line.negatives) for line in found.lines) > 200
+    assert sum(len(line.negatives) for line in found.lines) > 150
     positives = {qid: sum(row["label"] for row in rows) for qid, rows in found.queries.items()}
     for qid, rows in found.queries.items():
         ranks = [row["rank_anchor"] for row in rows if not row["label"] and row["rank_anchor"]]
