@@ -21,8 +21,11 @@ from tests.tiny_models import (  # noqa: F401 (fixtures)
     tiny_bi,
     tiny_body,
     tiny_cross,
+    tiny_csr,
+    tiny_inference_free,
     tiny_labels,
     tiny_late,
+    tiny_splade,
 )
 
 ROOT = Path(__file__).resolve().parent.parent

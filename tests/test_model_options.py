@@ -401,5 +401,9 @@ def test_the_options_of_models_are_these() -> None:
     every = {"batch_size", "trust_remote_code"}
     shared = every | {"doc_prompt", "pooling", "truncate_dim", "max_length", "dtype", "runtime"}
     assert set(options_of_models(RetrieveParams())) == every | {"query_prompt"}
-    assert set(options_of_models(IndexParams())) == shared | {"normalize", "vectors"}
+    assert set(options_of_models(IndexParams())) == shared | {
+        "encoder_kind",
+        "normalize",
+        "vectors",
+    }
     assert set(options_of_models(RerankParams())) == shared | {"query_prompt", "activation"}

@@ -141,3 +141,74 @@ def tiny_late(tmp_path_factory: pytest.TempPathFactory, tiny_body: Path) -> Path
     expansion = {"strategy": "fixed", "attend": False, "length": 24}
     folder = tmp_path_factory.mktemp("late")
     return save_late(folder, tiny_body, query_expansion=expansion, document_length=60)
+
+
+def _splade_modules(folder: Path, minilm: Path, strategy: str) -> list[Any]:
+    """A masked language model whose head leaves most terms out, and SPLADE's pooling."""
+    import torch
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    _save_bert(folder, minilm, "BertForMaskedLM")
+    transformer = Transformer(str(folder), transformer_task="fill-mask")
+    with torch.no_grad():
+        transformer.model.cls.predictions.bias.fill_(-6.0)
+    return [transformer, SpladePooling(pooling_strategy=strategy)]
+
+
+def save_sparse(folder: Path, modules: list[Any], **knobs: Any) -> Path:
+    """A SparseEncoder with prompts."""
+    from sentence_transformers import SparseEncoder
+
+    prompts = {"query": "the ", "document": "of "}
+    model = SparseEncoder(modules=modules, prompts=prompts, device="cpu", **knobs)
+    model.max_seq_length = 64
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def save_splade(folder: Path, minilm: Path, strategy: str = "max", **knobs: Any) -> Path:
+    """SPLADE: the same head for queries and documents."""
+    return save_sparse(folder, _splade_modules(folder / "body", minilm, strategy), **knobs)
+
+
+def save_inference_free(folder: Path, minilm: Path) -> Path:
+    """Documents by SPLADE, queries by a weight for each of their tokens."""
+    import torch
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+
+    documents = _splade_modules(folder / "body", minilm, "max")
+    weight = torch.rand(len(documents[0].tokenizer), generator=torch.Generator().manual_seed(3))
+    looked_up = SparseStaticEmbedding(documents[0].tokenizer, weight=weight)
+    router = Router.for_query_document(query_modules=[looked_up], document_modules=documents)
+    return save_sparse(folder, [router])
+
+
+def save_csr(folder: Path, body: Path) -> Path:
+    """A sparse autoencoder over pooled vectors, of which the 12 largest numbers stay."""
+    import torch
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
+
+    torch.manual_seed(5)
+    transformer = Transformer(str(body))
+    dimension = transformer.get_embedding_dimension()
+    encoder = SparseAutoEncoder(dimension, hidden_dim=4 * dimension, k=12)
+    return save_sparse(folder, [transformer, Pooling(dimension, "mean"), encoder])
+
+
+@pytest.fixture(scope="session")
+def tiny_splade(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    return save_splade(tmp_path_factory.mktemp("splade"), minilm)
+
+
+@pytest.fixture(scope="session")
+def tiny_inference_free(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    return save_inference_free(tmp_path_factory.mktemp("inference-free"), minilm)
+
+
+@pytest.fixture(scope="session")
+def tiny_csr(tmp_path_factory: pytest.TempPathFactory, tiny_body: Path) -> Path:
+    return save_csr(tmp_path_factory.mktemp("csr"), tiny_body)

@@ -153,8 +153,8 @@ class EncoderSettings(Settings):
 
 
 @dataclass(frozen=True)
-class LateInteractionSettings(Settings):
-    """How to run a model of late interaction; :attr:`max_length` is of documents.
+class PromptedSettings(Settings):
+    """How to run a model that reads queries and documents apart.
 
     Attributes:
         query_prompt: text before every query; ``None`` is the model's own, ``""`` is none.
@@ -163,6 +163,16 @@ class LateInteractionSettings(Settings):
 
     query_prompt: str | None = None
     doc_prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class LateInteractionSettings(PromptedSettings):
+    """How to run a model of late interaction; :attr:`max_length` is of documents."""
+
+
+@dataclass(frozen=True)
+class SparseSettings(PromptedSettings):
+    """How to run a learned sparse encoder."""
 
 
 class Encoder(Protocol):

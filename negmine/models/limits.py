@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from negmine.errors import UsageError
-from negmine.models.base import EncoderSettings, LateInteractionSettings, Settings
+from negmine.models.base import (
+    EncoderSettings,
+    LateInteractionSettings,
+    Settings,
+    SparseSettings,
+)
 from negmine.models.devices import choose
-from negmine.models.resolve import ModelRef, local_folder, read_json
+from negmine.models.resolve import ModelRef, is_masked_lm, local_folder, read_json
 
 #: Models whose positions begin after the padding id.
 _PADDED = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
@@ -26,13 +31,19 @@ def refuse_cross_encoder(ref: ModelRef) -> None:
     """See that a model gives a vector per text.
 
     Raises:
-        UsageError: it is a cross-encoder, or one of late interaction.
+        UsageError: it is a cross-encoder, a learned sparse encoder, or one of late interaction.
     """
     if ref.kind == "late-interaction":
         raise UsageError(
             "this model gives a vector for every token (late interaction), and none per text",
             where=ref.spec,
             hint="Have it score candidates: negmine rerank --scorer NAME=MODEL.",
+        )
+    if ref.kind == "sparse-encoder":
+        raise UsageError(
+            "this model gives weights of terms (learned sparse), and no vector per text",
+            where=ref.spec,
+            hint="Have an index searched by it: negmine index --encoder NAME=MODEL.",
         )
     if ref.kind == "cross-encoder":
         raise UsageError(
@@ -61,6 +72,22 @@ def check_encoder(ref: ModelRef, settings: EncoderSettings) -> None:
     dimension = _dimension(folder, modules)
     if dimension is not None:
         settings.truncated(dimension, ref.spec)
+
+
+def check_sparse(ref: ModelRef, settings: SparseSettings) -> None:
+    """See that a model gives weights of terms with its settings, by its files alone.
+
+    Raises:
+        UsageError: it gives none that were trained, or cannot do what is asked for.
+    """
+    if ref.kind != "sparse-encoder" and not is_masked_lm(ref):
+        raise UsageError(
+            "this is no learned sparse encoder: neither a SparseEncoder of sentence-transformers "
+            "nor a masked language model, whose head SPLADE is",
+            where=ref.spec,
+            hint="Leave --encoder-kind out, and what the files say is what it is.",
+        )
+    check(ref, settings)
 
 
 def check_late_interaction(ref: ModelRef, settings: LateInteractionSettings) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from negmine.errors import InvalidDataError, MissingDependencyError, MissingInputError
 
 Backend = Literal["torch", "onnx"]
-Kind = Literal["bi-encoder", "cross-encoder", "late-interaction", "unknown"]
+Kind = Literal["bi-encoder", "cross-encoder", "late-interaction", "sparse-encoder", "unknown"]
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _TORCH_WEIGHTS = re.compile(r"(?:.*/)?(?:model.*\.safetensors|pytorch_model.*\.bin)")
@@ -31,6 +31,8 @@ _IGNORED_NAMES = frozenset({"license", "notice", "license.txt", "notice.txt", "r
 _IGNORED_FOLDERS = frozenset({"openvino", "__pycache__"})
 #: What sentence-transformers, and PyLate before it, call a model of a vector for every token.
 _LATE_INTERACTION = ("MultiVectorEncoder", "ColBERT")
+#: What it calls a model of the weights of terms (SPLADE and its like).
+_SPARSE = "SparseEncoder"
 _SPECS = "A model is a hub id (org/name, org/name@revision), a folder, or pkg:PACKAGE/PATH."
 
 
@@ -75,6 +77,29 @@ def resolve(spec: str) -> ModelRef:
     if match is None or spec.startswith((".", "~")):
         raise MissingInputError(f"there is no model folder '{spec}'", where=spec, hint=_SPECS)
     return _from_hub(spec, match["repo"], match["revision"])
+
+
+def kind_of(spec: str) -> Kind:
+    """What the model that ``spec`` names computes; of a folder the weights are not read for it.
+
+    Raises:
+        NegmineError: as of :func:`resolve`.
+    """
+    folder = _package_folder(spec) if spec.startswith("pkg:") else Path(spec).expanduser()
+    if not spec or not folder.is_dir():
+        return resolve(spec).kind
+    return _kind(spec, _model_files(folder), lambda name: read_json(folder / name))
+
+
+def is_masked_lm(ref: ModelRef) -> bool:
+    """Whether a folder holds a masked language model and no modules of sentence-transformers.
+
+    Such a one may be SPLADE's; its files do not tell.
+    """
+    folder = local_folder(ref)
+    architectures = read_json(folder / "config.json").get("architectures") or [""]
+    alone = not (folder / "modules.json").is_file()
+    return ref.backend == "torch" and alone and architectures[0].endswith("ForMaskedLM")
 
 
 def local_folder(ref: ModelRef) -> Path:
@@ -218,6 +243,8 @@ def _kind(spec: str, names: Collection[str], read: Callable[[str], dict[str, Any
         if model_type in _LATE_INTERACTION:
             _check_projection(spec, names, read)
             return "late-interaction"
+        if model_type == _SPARSE:
+            return "sparse-encoder"
         if model_type not in (None, "SentenceTransformer"):
             return "unknown"
     if "modules.json" in names or any(name.startswith("1_Pooling/") for name in names):

@@ -121,7 +121,8 @@ def is_text_transformer(module: Any) -> bool:
         and module.tokenizer is not None
         and module.tokenizer.is_fast
         and module.modalities == ["text"]
-        and module.transformer_task in ("feature-extraction", "sequence-classification")
+        and module.transformer_task
+        in ("feature-extraction", "fill-mask", "sequence-classification")
         and not module.can_flatten_inputs
     )
 

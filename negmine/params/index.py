@@ -69,6 +69,14 @@ class IndexParams:
         "id, a folder, or pkg:PACKAGE/PATH.",
         metavar="NAME=MODEL",
     )
+    encoder_kind: Each[Literal["auto", "dense", "sparse"]] = opt(
+        "auto",
+        "What an encoder gives: a vector for each text (dense), or weights of terms (sparse: "
+        "SPLADE and its like, which are searched exactly); auto goes by its files. A masked "
+        "language model without modules.json is SPLADE where this says so.",
+        later=True,
+        per_model=True,
+    )
     bm25: bool = opt(True, "Build the Lucene BM25 index.", flags=("--bm25/--no-bm25",))
     language: str = opt(
         "auto",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from negmine import memory
 from negmine.errors import UsageError
-from negmine.models.base import Encoder
 from negmine.models.footprint import models_memory
 from negmine.models.resolve import ModelRef
 from negmine.table import artifacts
@@ -162,10 +162,15 @@ class Encoding:
     Attributes:
         load: loads the model.
         fill: writes what an encoder makes of every document, and returns counts.
+        stand_in: (model, some texts): what stands in for it where only the size of what it makes
+            matters; without it random vectors do.
+        bytes_each: what it makes of a document takes so many while its part is held.
     """
 
-    load: Callable[[], Encoder]
-    fill: Callable[[Documents, Writer, Encoder], dict[str, int]]
+    load: Callable[[], Any]
+    fill: Callable[[Documents, Writer, Any], dict[str, int]]
+    stand_in: Callable[[Any, Sequence[str]], Any] | None = None
+    bytes_each: Callable[[Any], int] = lambda encoder: 4 * int(encoder.dimension)
 
 
 @dataclass(frozen=True)

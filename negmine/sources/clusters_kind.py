@@ -13,11 +13,11 @@ from negmine.memory import MIB, Budget, shown
 from negmine.params.index import IndexParams
 from negmine.params.per_model import check_names, names_in, of_model
 from negmine.params.retrieve import RetrieveParams
-from negmine.params.values import named
 from negmine.sources import clusters, dense_kind
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Made, Needs, Place, Trained
 from negmine.sources.clusters import Choice, Clusters
+from negmine.sources.encoders import DENSE_ONES, encoders_of
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.sources.vectors import Vectors
 from negmine.table import artifacts
@@ -40,7 +40,7 @@ _USAGE = f"{SCHEME}:ENCODER[/{_QUERY}][/{_SAME}]"
 
 
 def _children(params: IndexParams) -> Sequence[Child]:
-    encoders = named(params.encoder, "--encoder")
+    encoders = encoders_of(params, DENSE_ONES)
     check_names(params, ["clusters"], encoders, "encoder")
     wanted = {name: of_model(params.clusters, name) for name in encoders}
     if params.clusters is not None and not encoders and not names_in(params.clusters):
@@ -233,7 +233,7 @@ def _open(
 CLUSTERS = Kind(
     SCHEME,
     _choose,
-    reads={"index": ("encoder", "clusters"), "retrieve": dense_kind.OF_QUERIES},
+    reads={"index": ("encoder", "encoder_kind", "clusters"), "retrieve": dense_kind.OF_QUERIES},
     by_name=dense_kind.OF_QUERIES,
     places=(PLACE,),
     children=_children,

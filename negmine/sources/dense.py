@@ -10,13 +10,12 @@ import pyarrow as pa
 
 from negmine import log, processors
 from negmine.engine.parts import over_parts
-from negmine.errors import InvalidDataError, UsageError
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.counting import Progress, tell_resumed
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
-from negmine.models.resolve import resolve
 from negmine.sources.base import Among, Asked, Capabilities, Hits
+from negmine.sources.encoded import EncodedQueries, model_of
 from negmine.sources.exact import MEMORY
 from negmine.sources.nearest import Nearest, Pairs, joined
 from negmine.sources.vectors import (
@@ -93,21 +92,6 @@ def build(
     return facts
 
 
-def refuse_untrusted(vectors: Artifact, name: str, trusted: bool) -> None:
-    """Nobody's code runs because an index says so.
-
-    Raises:
-        UsageError: the vectors ``name`` were made by a model whose own code was trusted, which is
-            not so now.
-    """
-    if vectors.params.get("trust_remote_code") and not trusted:
-        raise UsageError(
-            f"the vectors '{name}' were made with --trust-remote-code",
-            where=vectors.models[name]["model"],
-            hint="Give it here, too, if you trust the code that this model brings.",
-        )
-
-
 def load_query_encoder(
     vectors: Artifact,
     name: str,
@@ -123,17 +107,7 @@ def load_query_encoder(
         InvalidDataError: the model is not the one that encoded the corpus.
         UsageError: it runs code of its own, which is not ``trusted``.
     """
-    refuse_untrusted(vectors, name, trusted)
-    made_with = vectors.params
-    model = vectors.models[name]
-    reference = resolve(model["model"])
-    if reference.revision != model["revision"]:
-        raise InvalidDataError(
-            f"the model {model['model']} is not the one that encoded the corpus "
-            f"({reference.revision} instead of {model['revision']})",
-            where=str(vectors.path),
-            hint="Bring back that model, or index again with --force.",
-        )
+    reference, made_with = model_of(vectors, name, trusted), vectors.params
     return load_encoder(
         reference,
         EncoderSettings(
@@ -195,43 +169,22 @@ class DenseSource:
     ) -> None:
         self._documents = documents
         self._vectors = vectors.of(len(documents))
-        self._load = load
         self._memory = memory
         self._ann = ann
         self.recall: dict[str, Any] | None = None
         self._device = device
-        self._together = together
-        self._encoder: Encoder | None = None
-        self._encoded: tuple[Sequence[str], np.ndarray] | None = None
-
-    def _loaded(self) -> Encoder:
-        if self._encoder is None:
-            self._encoder = self._load()
-        return self._encoder
-
-    def _encode(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
-        """(vectors, the row of each query that is asked): the whole batch is encoded together."""
-        whole, rows = asked.among or (asked, np.arange(len(asked)))
-        queries = whole.texts
-        # search() and score() are asked about the same list one after the other.
-        if self._encoded is None or self._encoded[0] is not queries:
-            encoder = self._loaded()
-            with log.progress("encoding queries", len(queries), " queries") as bar:
-                pieces = [
-                    encoder.encode(queries[start : start + self._together], "query", bar)
-                    for start in range(0, max(1, len(queries)), self._together)
-                ]
-            self._encoded = (queries, np.concatenate(pieces))
-        return self._encoded[1], rows
+        self._queries: EncodedQueries[Encoder, np.ndarray] = EncodedQueries(
+            load, np.concatenate, together
+        )
 
     def vectors_of(self, asked: Asked) -> np.ndarray:
         """The queries' vectors, float32 [n, dim]."""
-        encoded, rows = self._encode(asked)
+        encoded, rows = self._queries.of(asked)
         return encoded[rows]
 
     def tokens(self, queries: Sequence[str]) -> int:
         """Tokens that the encoder reads for these queries."""
-        return int(self._loaded().lengths(queries, "query").sum())
+        return self._queries.tokens(queries)
 
     def search(self, asked: Asked, k: int) -> Hits:
         """The k best documents of each query, by (-score, docid)."""
@@ -242,7 +195,7 @@ class DenseSource:
         return self._found(asked, k, among)
 
     def _found(self, asked: Asked, k: int, among: Among | None) -> Hits:
-        encoded, rows = self._encode(asked)
+        encoded, rows = self._queries.of(asked)
         k = min(k, len(self._vectors))
         nearest = self._nearest()
         found = [
@@ -253,8 +206,7 @@ class DenseSource:
         return Hits(query.astype(np.int32), self._documents.ids(places), score)
 
     def _nearest(self) -> Nearest:
-        assert self._encoder is not None, "the queries are encoded"
-        on = gpus(self._device, self._encoder.placement.device)
+        on = gpus(self._device, self._queries.model.placement.device)
         return Nearest(self._vectors, self._documents.ids, memory=self._memory, on=on)
 
     def _search(
@@ -279,10 +231,10 @@ class DenseSource:
         rows = self._documents.rows(docids)
         known = rows >= 0
         result = np.full(len(rows), np.nan, dtype=np.float32)
-        encoded, asked_rows = self._encode(asked)
+        encoded, asked_rows = self._queries.of(asked)
         result[known] = score_pairs(self._vectors, encoded, asked_rows[query[known]], rows[known])
         return result
 
     def close(self) -> None:
         """Let go of the model."""
-        self._encoder = self._encoded = None
+        self._queries.close()

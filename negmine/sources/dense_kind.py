@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from negmine import log, memory
 from negmine.errors import UsageError
 from negmine.models import limits
 from negmine.models.base import Encoder, EncoderSettings
-from negmine.models.devices import gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.index import IndexParams
 from negmine.params.model_options import model_options
-from negmine.params.per_model import check_names, for_model, names_in, of_model
+from negmine.params.per_model import for_model, names_in, of_model
 from negmine.params.retrieve import RetrieveParams
-from negmine.params.values import named, per_name
-from negmine.sources import kinds
+from negmine.params.values import per_name
 from negmine.sources.base import Source
-from negmine.sources.child import DOCUMENTS, Child, Encoding, Made, Needs, Place, Trained
+from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
+from negmine.sources.encoded import Encoded, OneModel
+from negmine.sources.encoders import DENSE_ONES, check_options, doc_prompts, encoders_of
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.sources.vectors import Stored
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
-from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
 from negmine.table.documents import Documents
 from negmine.table.names import VECTORS
 
-#: Options of ``index`` that may be given for one encoder.
-_OF_ENCODERS = (
-    *("doc_prompt", "pooling", "truncate_dim", "normalize", "max_length", "batch_size"),
-    *("dtype", "runtime", "trust_remote_code", "vectors"),
-)
 #: Options of ``retrieve`` that say how queries are encoded.
 OF_QUERIES = ("query_prompt", "batch_size", "trust_remote_code")
 VECTORS_VERSION = 3
@@ -56,11 +49,10 @@ _SMALLER = (
 
 
 def _children(params: IndexParams) -> Sequence[Child]:
-    encoders = named(params.encoder, "--encoder")
-    kinds.check_names(encoders, "--encoder")
-    check_names(params, _OF_ENCODERS, encoders, "encoder")
-    prompts = per_name(params.doc_prompt, encoders, "--doc-prompt")
-    if params.truncate_dim is not None and not encoders:
+    encoders = encoders_of(params, DENSE_ONES)
+    check_options(params)
+    prompts = doc_prompts(params)
+    if params.truncate_dim is not None and not params.encoder:
         raise UsageError(
             "--truncate-dim: there are no vectors to truncate", hint="Give --encoder NAME=MODEL."
         )
@@ -84,20 +76,35 @@ def _vectors_child(
     )
     limits.check_encoder(reference, settings)
     stored: Stored = of_model(params.vectors, name)
-    described = _described(settings, stored)
-    model = _Model(reference, settings)
 
-    def planned(documents: Artifact) -> Plan:
-        return vectors_plan(documents, name, reference, described)
+    def load(device: str) -> Encoder:
+        from negmine.models.encoders import load_encoder
+
+        return load_encoder(reference, replace(settings, device=device))
+
+    def checked(encoder: Encoder, corpus: Documents, budget: memory.Budget) -> None:
+        from negmine.sources import ann
+
+        if params.ann is not None:
+            # Encoding takes hours; an index that cannot follow is refused before.
+            ann.refuse_beyond(params.ann, encoder.dimension, len(corpus), budget)
+
+    made_of = Encoded(
+        name,
+        VECTORS_PLACE,
+        reference,
+        _described(settings, stored),
+        VECTORS_VERSION,
+        params.device,
+        load,
+        fill=partial(_fill, name, stored),
+        checked=checked,
+    )
+    model = OneModel(lambda: load(settings.device))
 
     def tried(made: Made) -> None:
-        if not _may_be_refused(reference, settings):
-            return
-        folder, base = VECTORS_PLACE.path(name), made.base
-        if base is not None and made.taken(name, folder, planned(base.input(DOCUMENTS))):
-            return
-        if _is_to_be_made(made.out / folder, made.replacing, described):
-            model.load()
+        if _may_be_refused(reference, settings):
+            made_of.tried(model, made)
 
     def filled(documents: Documents, writer: Writer, encoder: Encoder) -> dict[str, int]:
         from negmine.sources import dense
@@ -108,34 +115,29 @@ def _vectors_child(
     return Child(
         name,
         VECTORS_PLACE,
-        plan=planned,
-        make=partial(_make_vectors, params, name, model, stored, planned),
+        plan=made_of.plan,
+        make=partial(made_of.make, model),
         tried=tried,
         needs=Needs(models=(reference,)),
         encoding=Encoding(model.taken, filled),
     )
 
 
-class _Model:
-    """An encoder that may be loaded before its turn, and is let go after it."""
+def _fill(
+    name: str,
+    number_format: Stored,
+    corpus: Documents,
+    writer: Writer,
+    encoders: Sequence[Encoder],
+    bar: log.Progress,
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Encode the documents; counts, and how the vectors are stored."""
+    from negmine.sources import dense
 
-    def __init__(self, reference: ModelRef, settings: EncoderSettings) -> None:
-        self.reference, self.settings = reference, settings
-        self._loaded: Encoder | None = None
-
-    def load(self) -> None:
-        """Load it, unless it is there."""
-        from negmine.models.encoders import load_encoder
-
-        if self._loaded is None:
-            self._loaded = load_encoder(self.reference, self.settings)
-
-    def taken(self) -> Encoder:
-        """The encoder, which is whoever's asked for it from now on."""
-        self.load()
-        encoder, self._loaded = self._loaded, None
-        assert encoder is not None
-        return encoder
+    stored = dense.build(corpus, writer, encoders, bar, number_format, bar.part)
+    log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)
+    counts = {"vectors": writer.rows(), "dimension": encoders[0].dimension}
+    return counts, {"stored": stored}
 
 
 def _may_be_refused(reference: ModelRef, settings: EncoderSettings) -> bool:
@@ -146,13 +148,6 @@ def _may_be_refused(reference: ModelRef, settings: EncoderSettings) -> bool:
     plain = EncoderSettings()
     asked = ("pooling", "truncate_dim", "max_length", "dtype", "runtime")
     return any(getattr(settings, one) != getattr(plain, one) for one in asked)
-
-
-def _is_to_be_made(folder: Path, replacing: Replace, described: Mapping[str, Any]) -> bool:
-    """Whether vectors will be made, as far as can be told before the documents are there."""
-    if not (folder / artifacts.MANIFEST).is_file():
-        return True
-    return replacing is not Replace.NOTHING and artifacts.open_artifact(folder).params != described
 
 
 def _described(settings: EncoderSettings, stored: Stored) -> dict[str, Any]:
@@ -170,64 +165,6 @@ def _described(settings: EncoderSettings, stored: Stored) -> dict[str, Any]:
         **settings.truncation(),
         **({"trust_remote_code": True} if settings.trust_remote_code else {}),
     }
-
-
-def vectors_plan(
-    documents: Artifact, name: str, reference: ModelRef, described: Mapping[str, Any]
-) -> Plan:
-    """What the vectors ``name`` are made from."""
-    return Plan(
-        VECTORS,
-        VECTORS_VERSION,
-        described,
-        artifacts={"documents": documents},
-        models={name: {"model": reference.spec, "revision": reference.revision}},
-    )
-
-
-def _make_vectors(
-    params: IndexParams,
-    name: str,
-    model: _Model,
-    number_format: Stored,
-    planned: Callable[[Artifact], Plan],
-    made: Made,
-    documents: Artifact,
-) -> Artifact:
-    """Encode the documents, unless it is done."""
-    folder, plan = VECTORS_PLACE.path(name), planned(documents)
-    state = artifacts.state_of(made.out / folder, plan, replacing=made.replacing)
-    if state.kind not in ("made", "refused"):
-        # Before what is there goes: the model may not be able to do what is asked of it.
-        model.load()
-    writer = made.begin(folder, plan)
-    if writer is None:
-        return artifacts.open_artifact(made.out / folder)
-    from negmine.models.encoders import load_encoder
-    from negmine.sources import ann, dense
-
-    corpus, reference = Documents(documents), model.reference
-    with writer:
-        encoder = model.taken()
-        if params.ann is not None:
-            # Encoding takes hours; an index that cannot follow is refused before.
-            ann.refuse_beyond(params.ann, encoder.dimension, len(corpus), made.budget)
-        on = gpus(params.device, encoder.placement.device) or [encoder.placement.device]
-        beside = [
-            load_encoder(reference, replace(model.settings, device=device)) for device in on[1:]
-        ]
-        log.event(
-            f"{name}: encoding {len(corpus):,} documents with {reference.spec} "
-            f"({', '.join(on)}, {encoder.placement.dtype}, {encoder.placement.runtime})"
-        )
-        with log.progress(f"encoding with {name}", len(corpus), " docs") as bar:
-            stored = dense.build(corpus, writer, [encoder, *beside], bar, number_format, bar.part)
-        counts = {"vectors": writer.rows(), "dimension": encoder.dimension}
-        conserve("documents", len(corpus), encoded=counts["vectors"])
-        log.event(f"{name}: vectors are stored as {stored['dtype']} ({stored['reason']})", **stored)
-        return writer.commit(
-            counts, ceiling=made.budget.ceiling, encoder=encoder.describe(), stored=stored
-        )
 
 
 # --- index --ann --------------------------------------------------------------------------------
@@ -295,7 +232,7 @@ def _make_ann(factory: str, name: str, made: Made, vectors: Artifact) -> Artifac
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    from negmine.sources.dense import refuse_untrusted
+    from negmine.sources.encoded import refuse_untrusted
 
     children = {name: index.input(name) for name in wanted}
     # Others' names are known: what begins with one is no prompt for all.
@@ -329,7 +266,7 @@ def alone(params: RetrieveParams, name: str, encoder: str, index: Artifact) -> S
         encoder: the encoder's; the index has vectors of it.
         index: the index.
     """
-    from negmine.sources.dense import refuse_untrusted
+    from negmine.sources.encoded import refuse_untrusted
 
     vectors = index.input(encoder)
     refuse_untrusted(vectors, name, of_model(params.trust_remote_code, name))
@@ -415,6 +352,7 @@ DENSE = Kind(
     reads={
         "index": (
             "encoder",
+            "encoder_kind",
             "doc_prompt",
             "pooling",
             "truncate_dim",

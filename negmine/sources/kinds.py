@@ -20,6 +20,7 @@ KINDS = {
     "bm25": "negmine.sources.bm25_kind:BM25",
     "dense": "negmine.sources.dense_kind:DENSE",
     "clusters": "negmine.sources.clusters_kind:CLUSTERS",
+    "sparse": "negmine.sources.sparse_kind:SPARSE",
     "run": "negmine.sources.run_file:RUN",
     "metadata": "negmine.sources.metadata:METADATA",
     "random": "negmine.sources.random_documents:RANDOM",

@@ -144,15 +144,34 @@ class Nearest:
 
     def ranked(self, query: np.ndarray, rows: np.ndarray, score: np.ndarray, k: int) -> Pairs:
         """The best k of each query by (-score, id), in order; only ties ask for ids."""
-        order = np.lexsort((-score, query))
-        query, rows, score = query[order], rows[order], score[order]
-        same = (query[1:] == query[:-1]) & (score[1:] == score[:-1])
-        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
-        code = np.zeros(len(query), dtype=np.int64)
-        code[tied] = string_codes(self.ids(rows[tied]))[0]
-        order = rank_order(query, score, code) if len(tied) else np.arange(len(query))
-        order = order[positions_in_group(query[order]) <= k]
-        return query[order], rows[order], score[order]
+        return ranked(self.ids, query, rows, score, k)
+
+
+def ranked(
+    ids: Callable[[np.ndarray], pa.Array],
+    query: np.ndarray,
+    rows: np.ndarray,
+    score: np.ndarray,
+    k: int,
+) -> Pairs:
+    """The best k of each query by (-score, id), in order.
+
+    Args:
+        ids: ids of rows, string; they are asked for where scores are equal.
+        query: query numbers of pairs, in any order.
+        rows: their rows.
+        score: their scores.
+        k: rows wanted of each query.
+    """
+    order = np.lexsort((-score, query))
+    query, rows, score = query[order], rows[order], score[order]
+    same = (query[1:] == query[:-1]) & (score[1:] == score[:-1])
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    code = np.zeros(len(query), dtype=np.int64)
+    code[tied] = string_codes(ids(rows[tied]))[0]
+    order = rank_order(query, score, code) if len(tied) else np.arange(len(query))
+    order = order[positions_in_group(query[order]) <= k]
+    return query[order], rows[order], score[order]
 
 
 def expanded(counts: np.ndarray, at_once: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

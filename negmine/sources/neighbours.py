@@ -148,7 +148,7 @@ def _check(params: RetrieveParams, encoders: Sequence[str]) -> None:
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    from negmine.sources.dense import refuse_untrusted
+    from negmine.sources.encoded import refuse_untrusted
 
     refs = []
     for name, rest in wanted.items():

@@ -53,7 +53,7 @@ def model_folder(folder: Path, **files: object) -> Path:
                 "modules.json": "[]",
                 "config_sentence_transformers.json": {"model_type": "SparseEncoder"},
             },
-            "unknown",
+            "sparse-encoder",
         ),
     ],
 )

@@ -187,6 +187,7 @@ def test_roles_are_told_by_their_stage(third: None) -> None:
     every = [f"index.{stage}" for stage in stages] + ["retrieve"]
     named = {stage: kind.name for stage in every if (kind := kinds.of_stage(stage)) is not None}
     assert named == {"index.bm25": "bm25", "index.vectors": "dense", "index.third": "third"}
+    assert kinds.of_stage("index.sparse") is kinds.load("sparse")
 
 
 @pytest.mark.parametrize("name", kinds.KINDS)
@@ -196,6 +197,9 @@ def test_a_kind_reads_the_options_that_it_says(name: str) -> None:
     assert kind.name == name
     for stage, options in kind.reads.items():
         assert set(options) <= {field.name for field in dataclasses.fields(params[stage])}
+
+
+SPARSE_CONFIG = '{"model_type": "SparseEncoder"}'
 
 
 class Noted:
@@ -217,7 +221,13 @@ def test_what_an_index_makes_depends_on_these_options_alone(kind: Kind, tmp_path
     (model / "config.json").write_text("{}")
     (model / "model.onnx").write_bytes(b"")
     (model / "tokenizer.json").write_text("{}")
-    params = Noted(IndexParams(encoder=(f"a={model}",), ann="Flat", clusters=3))
+    sparse = tmp_path / "sparse"
+    sparse.mkdir()
+    told = {"modules.json": "[]", "config_sentence_transformers.json": SPARSE_CONFIG}
+    for name, content in {**told, "model.safetensors": ""}.items():
+        (sparse / name).write_text(content)
+    encoders = (f"a={model}", f"b={sparse}")
+    params = Noted(IndexParams(encoder=encoders, ann="Flat", clusters=3))
     made = kind.children(params)  # type: ignore[arg-type]
     assert made
     assert params.read <= set(kind.reads.get("index", ()))

@@ -292,20 +292,27 @@ class _Trial:
             encoder = encoding.load()
         if state.kind != "made":
             self.cost.add(f"load {child.name}", loading.seconds)
-            self._time(child.name, encoder, _left(state, self.corpus))
+            self._time(child.name, encoder, encoding, _left(state, self.corpus))
         writer = self.made.begin(child.folder, child.plan(parent))
         assert writer is not None
         with writer:
-            stand_in = RandomEncoder(encoder.dimension)
+            if encoding.stand_in is None:
+                stand_in: Any = RandomEncoder(encoder.dimension)
+            else:
+                stand_in = encoding.stand_in(encoder, self._texts())
             built = writer.commit(encoding.fill(self.small, writer, stand_in))
         if state.kind != "made":
             grown = _left(state, self.corpus) * self.chain.documents / len(self.small)
             self.cost.disk_bytes += int(written(built) * grown)
         return built
 
-    def _time(self, name: str, encoder: Encoder, share: float) -> None:
+    def _texts(self) -> list[str]:
+        """Some of the corpus."""
+        return [text for b in spread(self.corpus, TEXTS) for text in full_text(b).to_pylist()]
+
+    def _time(self, name: str, encoder: Encoder, encoding: Encoding, share: float) -> None:
         """Time some batches, for this share of the documents."""
-        texts = [text for b in spread(self.corpus, TEXTS) for text in full_text(b).to_pylist()]
+        texts = self._texts()
         lengths = encoder.lengths(texts, "document")
         speed = measure(
             lengths,
@@ -323,8 +330,8 @@ class _Trial:
         together = max(1.0, min(parts, devices))
         self.cost.add(f"encode {name}", speed.of_call(part) * parts / together)
         self.cost.tokens += int(lengths.mean() * count)
-        # A part is held as text, as Python's strings, as tokens and as vectors.
-        around = len(part) * (3 * mean + 4 * encoder.dimension) + 12 * int(part.sum())
+        # A part is held as text, as Python's strings, as tokens and as what they become.
+        around = len(part) * (3 * mean + encoding.bytes_each(encoder)) + 12 * int(part.sum())
         needed = held + speed.memory_of_call(part) + int(around)
         self.cost.memory_bytes = max(self.cost.memory_bytes, needed)
 

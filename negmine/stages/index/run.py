@@ -51,6 +51,7 @@ def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING)
             hint="Choose another -o; negmine deletes only what it wrote.",
         )
 
+    _refuse_other_kinds(out, wanted)
     made = Made(out, replacing, budget(params, wanted), open_base(params, out))
     for child in wanted:
         child.tried(made)
@@ -60,6 +61,24 @@ def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING)
     for child in wanted:
         warnings = [*warnings, *children[child.role].warnings]
     return finish(out, children, made.changed, warnings)
+
+
+def _refuse_other_kinds(out: Path, wanted: Sequence[Child]) -> None:
+    """See that no name stands for two things in one index.
+
+    Raises:
+        ConflictError: what an earlier run made for a source of this name is of another kind.
+    """
+    for child in wanted:
+        others = [one for one in places() if one.only is None and one is not child.place]
+        for place in (one for one in others if one.role(child.name) == child.role):
+            folder = out / place.path(child.name)
+            if (folder / artifacts.MANIFEST).is_file():
+                raise ConflictError(
+                    f"the index has a source '{child.name}' of another kind",
+                    where=str(folder),
+                    hint="Choose another name, or remove that folder.",
+                )
 
 
 def _make(wanted: Sequence[Child], made: Made, documents: Artifact) -> dict[str, Artifact]:

@@ -10,9 +10,10 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,44 @@ from negmine.table.artifacts import disk
 #: Seconds of work that may wait to be written.
 SECONDS = 20.0
 _DIGEST = 8
+#: What stands for the width of rows that have none.
+_RAGGED = -1
 _KEY = 16
 
 
+class Ragged(Protocol):
+    """Rows of different length that a model makes."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    def dump(self, rows: npt.NDArray[np.int64]) -> bytes:
+        """What the rows of these numbers hold."""
+
+    def load(self, rows: npt.NDArray[np.int64], data: bytes) -> None:
+        """Fill in the rows of these numbers with what :meth:`dump` gave."""
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """Rows of an array, float32 [rows, width]."""
+
+    out: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.out)
+
+    def dump(self, rows: npt.NDArray[np.int64]) -> bytes:
+        """The values of these rows."""
+        return self.out[rows].astype(np.float32, copy=False).tobytes()
+
+    def load(self, rows: npt.NDArray[np.int64], data: bytes) -> None:
+        """Fill in these rows."""
+        self.out[rows] = np.frombuffer(data, np.float32).reshape(len(rows), self.out.shape[1])
+
+
 class Checkpoint:
-    """Finished rows of one array that a model makes; made by :meth:`Writer.checkpoint`."""
+    """Finished rows that a model makes of one file; made by :meth:`Writer.checkpoint`."""
 
     def __init__(self, path: Path, made_of: Mapping[str, Any]) -> None:
         self.path = path
@@ -34,7 +68,7 @@ class Checkpoint:
         self._key = hashlib.blake2b(told, digest_size=_KEY).digest()
         # What the file lacks: its header, and rows of the array, which has them all the same.
         self._header = b""
-        self._out = np.empty((0, 0), dtype=np.float32)
+        self._rows: Ragged = _Dense(np.empty((0, 0), dtype=np.float32))
         self._waiting: list[npt.NDArray[np.int64]] = []
         self._written = time.monotonic()
 
@@ -47,15 +81,23 @@ class Checkpoint:
             out: float32 [rows] or [rows, width], C-contiguous. It is the caller's, and read by
                 :meth:`flush`.
         """
-        rows, width = len(out), out.size // max(1, len(out))
-        self._out = out.reshape(rows, width)
-        done = np.zeros(rows, dtype=bool)
-        header = self._key + np.array([rows, width], dtype=np.int64).tobytes()
+        width = out.size // max(1, len(out))
+        return self._restored(_Dense(out.reshape(len(out), width)), width)
+
+    def restore_rows(self, rows: Ragged) -> npt.NDArray[np.bool_]:
+        """Likewise, of rows of different length."""
+        return self._restored(rows, None)
+
+    def _restored(self, rows: Ragged, width: int | None) -> npt.NDArray[np.bool_]:
+        self._rows = rows
+        done = np.zeros(len(rows), dtype=bool)
+        told = [len(rows), _RAGGED if width is None else width]
+        header = self._key + np.array(told, dtype=np.int64).tobytes()
         with disk.opened(self.path) as file:
             known = file.read(len(header)) == header
             whole = len(header)
-            while known and (record := _record(file, rows, width)) is not None:
-                self._out[record[0]] = record[1]
+            while known and (record := _record(file, len(rows), width)) is not None:
+                rows.load(*record)
                 done[record[0]] = True
                 whole = file.tell()
         if known:
@@ -75,7 +117,8 @@ class Checkpoint:
     def flush(self) -> None:
         """Write the rows that wait."""
         if self._waiting:
-            records = (_bytes(rows, self._out[rows]) for rows in self._waiting)
+            ragged = not isinstance(self._rows, _Dense)
+            records = (_bytes(rows, self._rows.dump(rows), ragged) for rows in self._waiting)
             disk.append_bytes(self.path, chain([self._header], records))
             self._header = b""
             self._waiting.clear()
@@ -87,36 +130,36 @@ class Checkpoint:
         disk.remove_file(self.path)
 
 
-def _bytes(rows: npt.NDArray[np.int64], values: np.ndarray) -> bytes:
-    """One record: a count, so many row numbers, their values [count, width], a digest."""
-    body = b"".join(
-        (
-            np.int64(len(rows)).tobytes(),
-            rows.astype(np.int64, copy=False).tobytes(),
-            values.astype(np.float32, copy=False).tobytes(),
-        )
-    )
+def _bytes(rows: npt.NDArray[np.int64], values: bytes, ragged: bool) -> bytes:
+    """One record: a count, so many row numbers, of ragged ones their size, values, a digest."""
+    told = [np.int64(len(rows)).tobytes(), rows.astype(np.int64, copy=False).tobytes()]
+    size = [np.int64(len(values)).tobytes()] if ragged else []
+    body = b"".join([*told, *size, values])
     return body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
 
 
 def _record(
-    file: IO[bytes], rows: int, width: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
-    """Row numbers and values [count, width] of the next record; None if it is not whole.
+    file: IO[bytes], rows: int, width: int | None
+) -> tuple[npt.NDArray[np.int64], bytes] | None:
+    """Row numbers and values of the next record; None if it is not whole.
 
     Args:
         file: where it begins.
-        rows: of the array, so of no record are more.
-        width: of the array.
+        rows: of the file that is made, so of no record are more.
+        width: float32 numbers of each; None where a record says its size.
     """
     told = file.read(8)
     count = int.from_bytes(told, "little", signed=True)
     if len(told) < 8 or not 0 <= count <= rows:
         return None
-    size = count * 8 + count * width * 4
-    content = file.read(size + _DIGEST)
-    body, digest = told + content[:size], content[size:]
-    if hashlib.blake2b(body, digest_size=_DIGEST).digest() != digest:
+    body = told + file.read(count * 8)
+    size = count * (width or 0) * 4
+    if width is None:
+        told = file.read(8)
+        size, body = int.from_bytes(told, "little", signed=True), body + told
+        if size < 0:
+            return None
+    values = file.read(size)
+    if hashlib.blake2b(body + values, digest_size=_DIGEST).digest() != file.read(_DIGEST):
         return None
-    values = np.frombuffer(body, np.float32, count * width, 8 + count * 8)
-    return np.frombuffer(body, np.int64, count, 8), values.reshape(count, width)
+    return np.frombuffer(body, np.int64, count, 8), values

@@ -1,0 +1,239 @@
+"""What sources share that a model made: the model, its queries, and whether it is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from negmine import log, memory
+from negmine.errors import InvalidDataError, UsageError
+from negmine.models.base import Side
+from negmine.models.counting import Progress
+from negmine.models.devices import Placement, gpus
+from negmine.models.resolve import ModelRef, resolve
+from negmine.models.tokens import Ints
+from negmine.sources.base import Asked
+from negmine.sources.child import DOCUMENTS, Made, Place
+from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
+from negmine.table.artifacts.writing import Writer
+from negmine.table.conservation import conserve
+from negmine.table.documents import Documents
+
+
+class Encodes(Protocol):
+    """A loaded model that makes something of every text."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where it runs, in which format."""
+
+    def describe(self) -> dict[str, object]:
+        """Everything that decides what it makes."""
+
+    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
+        """Tokens of each text."""
+
+    def encode(self, texts: Sequence[str], side: Side, progress: Progress | None = None) -> Any:
+        """What it makes of the texts, in their order."""
+
+
+E = TypeVar("E", bound=Encodes)
+T = TypeVar("T")
+
+
+class OneModel(Generic[E]):
+    """A model that may be loaded before its turn, and is let go after it.
+
+    Args:
+        read: loads it.
+    """
+
+    def __init__(self, read: Callable[[], E]) -> None:
+        self._read = read
+        self._loaded: E | None = None
+
+    def load(self) -> None:
+        """Load it, unless it is there."""
+        if self._loaded is None:
+            self._loaded = self._read()
+
+    def taken(self) -> E:
+        """The model, which is whoever's asked for it from now on."""
+        self.load()
+        model, self._loaded = self._loaded, None
+        assert model is not None
+        return model
+
+
+class EncodedQueries(Generic[E, T]):
+    """The queries of a search as a model encodes them: a batch at once, whoever is searched.
+
+    Args:
+        load: loads the model.
+        join: puts together what the model made of one piece of a batch after the other.
+        together: queries encoded together: what else is in a model's batch shows in the last
+            digits, so this must not depend on how many are searched together.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], E],
+        join: Callable[[Sequence[T]], T],
+        together: int,
+    ) -> None:
+        self._load, self._join, self._together = load, join, together
+        self._model: E | None = None
+        self._encoded: tuple[Sequence[str], T] | None = None
+
+    @property
+    def model(self) -> E:
+        """The model, loaded."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    def of(self, asked: Asked) -> tuple[T, np.ndarray]:
+        """(what is made of the whole batch, the row in it of each query that is asked)."""
+        whole, rows = asked.among or (asked, np.arange(len(asked)))
+        queries = whole.texts
+        # search() and score() are asked about the same list one after the other.
+        if self._encoded is None or self._encoded[0] is not queries:
+            model = self.model
+            with log.progress("encoding queries", len(queries), " queries") as bar:
+                pieces = [
+                    model.encode(queries[start : start + self._together], "query", bar)
+                    for start in range(0, max(1, len(queries)), self._together)
+                ]
+            self._encoded = (queries, self._join(pieces))
+        return self._encoded[1], rows
+
+    def tokens(self, queries: Sequence[str]) -> int:
+        """Tokens that the model reads for these queries."""
+        return int(self.model.lengths(queries, "query").sum())
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._model = self._encoded = None
+
+
+@dataclass(frozen=True)
+class Encoded(Generic[E]):
+    """A child of an index that a model makes of every document.
+
+    Attributes:
+        name: of the source.
+        place: where it goes.
+        reference: the model.
+        described: what decides it beside the model and the documents.
+        version: of the code that makes it.
+        device: ``--device``.
+        load: loads the model on a device.
+        fill: (corpus, writer, models, progress): writes all parts; counts, and what else the
+            manifest tells.
+        checked: (model, corpus, budget): sees that what comes after can be made.
+    """
+
+    name: str
+    place: Place
+    reference: ModelRef
+    described: Mapping[str, Any]
+    version: int
+    device: str
+    load: Callable[[str], E]
+    fill: Callable[
+        [Documents, Writer, Sequence[E], log.Progress], tuple[dict[str, int], dict[str, Any]]
+    ]
+    checked: Callable[[E, Documents, memory.Budget], None] = lambda *_: None
+
+    def plan(self, documents: Artifact) -> Plan:
+        """What it is made from."""
+        return Plan(
+            self.place.stage,
+            self.version,
+            self.described,
+            artifacts={"documents": documents},
+            models={self.name: {"model": self.reference.spec, "revision": self.reference.revision}},
+        )
+
+    def tried(self, model: OneModel[E], made: Made) -> None:
+        """Load the model before anything is written, if it is going to encode."""
+        folder, base = self.place.path(self.name), made.base
+        if base is not None and made.taken(self.name, folder, self.plan(base.input(DOCUMENTS))):
+            return
+        there = made.out / folder
+        is_there = (there / artifacts.MANIFEST).is_file()
+        if not is_there or (
+            made.replacing is not Replace.NOTHING
+            and artifacts.open_artifact(there).params != self.described
+        ):
+            model.load()
+
+    def make(self, model: OneModel[E], made: Made, documents: Artifact) -> Artifact:
+        """Encode the documents, unless it is done."""
+        folder, plan = self.place.path(self.name), self.plan(documents)
+        state = artifacts.state_of(made.out / folder, plan, replacing=made.replacing)
+        if state.kind not in ("made", "refused"):
+            # Before what is there goes: the model may not be able to do what is asked of it.
+            model.load()
+        writer = made.begin(folder, plan)
+        if writer is None:
+            return artifacts.open_artifact(made.out / folder)
+        corpus = Documents(documents)
+        with writer:
+            encoder = model.taken()
+            self.checked(encoder, corpus, made.budget)
+            placement = encoder.placement
+            on = gpus(self.device, placement.device) or [placement.device]
+            log.event(
+                f"{self.name}: encoding {len(corpus):,} documents with {self.reference.spec} "
+                f"({', '.join(on)}, {placement.dtype}, {placement.runtime})"
+            )
+            every = [encoder, *map(self.load, on[1:])]
+            with log.progress(f"encoding with {self.name}", len(corpus), " docs") as bar:
+                counts, facts = self.fill(corpus, writer, every, bar)
+            conserve("documents", len(corpus), encoded=writer.rows())
+            return writer.commit(
+                counts, ceiling=made.budget.ceiling, encoder=encoder.describe(), **facts
+            )
+
+
+def refuse_untrusted(made: Artifact, name: str, trusted: bool) -> None:
+    """Nobody's code runs because an index says so.
+
+    Raises:
+        UsageError: what a model made for ``name`` was made with its own code trusted, which is not
+            so now.
+    """
+    if made.params.get("trust_remote_code") and not trusted:
+        what = made.stage.rpartition(".")[2]
+        raise UsageError(
+            f"the {what} '{name}' were made with --trust-remote-code",
+            where=made.models[name]["model"],
+            hint="Give it here, too, if you trust the code that this model brings.",
+        )
+
+
+def model_of(made: Artifact, name: str, trusted: bool) -> ModelRef:
+    """The model that encoded the documents of an index for ``name``.
+
+    Raises:
+        InvalidDataError: it is not the same any more.
+        UsageError: it runs code of its own, which is not ``trusted``.
+    """
+    refuse_untrusted(made, name, trusted)
+    model = made.models[name]
+    reference = resolve(model["model"])
+    if reference.revision != model["revision"]:
+        raise InvalidDataError(
+            f"the model {model['model']} is not the one that encoded the corpus "
+            f"({reference.revision} instead of {model['revision']})",
+            where=str(made.path),
+            hint="Bring back that model, or index again with --force.",
+        )
+    return reference
