@@ -9,7 +9,7 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from negmine import log, recipe
+from negmine import log, recipe, rounds
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
 from negmine.params import Params
@@ -163,6 +163,8 @@ def run_recipe(
     replacing: Replace,
     tag: str | None = None,
     allow_empty: bool = False,
+    number: int = 1,
+    encoders: Sequence[str] = (),
 ) -> None:
     """Run every stage of a recipe; the training set's path goes to stdout.
 
@@ -178,6 +180,8 @@ def run_recipe(
         replacing: what may be replaced; what is up to date stays, but for ``Replace.ALL``.
         tag: of the ledger and of what is exported; default: the recipe's.
         allow_empty: whether a training set without examples is fine.
+        number: of the round.
+        encoders: ``NAME=MODEL`` instead of the recipe's.
     """
     if allow_empty:
         changes = [*changes, "export.allow-empty=true"]
@@ -185,15 +189,16 @@ def run_recipe(
 
     source: Path | None = None
     warnings: list[str] = []
-    steps = _recipe_steps(path, out, inputs, changes, memory, tag)
+    steps = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
     try:
-        for number, step in enumerate(steps, 1):
-            outcome = _call(step, source, replacing, number, len(steps))
+        for place, step in enumerate(steps, 1):
+            outcome = _call(step, source, replacing, place, len(steps))
             warnings += ending.warnings(step, outcome)
             source = step.out
     finally:
         log.warn(warnings)
-    for line in ending.following(steps):
+    again = rounds.following(steps, number, rounds.command_of(path, out))
+    for line in (*ending.following(steps), *again):
         log.event(line)
     print(source, flush=True)
 
@@ -208,10 +213,13 @@ def estimate_recipe(
     replacing: Replace,
     tag: str | None = None,
     allow_empty: bool = False,
+    number: int = 1,
+    encoders: Sequence[str] = (),
     as_json: bool,
 ) -> None:
     """Tell on stdout what :func:`run_recipe` would cost, and write nothing."""
-    _estimate(_recipe_steps(path, out, inputs, changes, memory, tag), None, replacing, as_json)
+    steps = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
+    _estimate(steps, None, replacing, as_json)
 
 
 def _estimate(
@@ -236,11 +244,51 @@ def _recipe_steps(
     changes: Sequence[str],
     memory: str | None,
     tag: str | None = None,
+    number: int = 1,
+    encoders: Sequence[str] = (),
 ) -> list[Step]:
     """The stages of a recipe with their parameters, and where their results go."""
     loaded = recipe.load(path)
     tag = loaded.tag if tag is None else tag
     _check_tag(tag, path)
+    params = _recipe_params(loaded, path, inputs, changes, memory)
+    params["index"] = rounds.with_encoders(params["index"], encoders, changes)
+    work = out or loaded.work
+    if work is None:
+        raise UsageError(
+            "no work folder", where=path, hint='Give -o DIR, or set work = "..." in the recipe.'
+        )
+    if Path(loaded.output).is_absolute() or ".." in Path(loaded.output).parts:
+        raise UsageError(
+            f"output = {loaded.output!r} is not inside the work folder",
+            where=path,
+            hint="Name a file or folder, such as train.parquet.",
+        )
+    this = rounds.Round(number, Path(work), rounds.command_of(path, out), tag)
+    steps = chain(rounds.of_round(params, this), this.folder, loaded.output, tag)
+    for step in steps:
+        loaded.check_places(step.params)
+        check_device(step.params)
+    foresee(steps)
+    if out is None and work in loaded.elsewhere:
+        before = loaded.elsewhere[work]
+        log.warn(
+            [
+                f"the results go to {work}, beside the recipe; those in {before} stay as they are "
+                f"(-o {before} goes on with them)"
+            ]
+        )
+    return steps
+
+
+def _recipe_params(
+    loaded: recipe.Recipe,
+    path: str,
+    inputs: Mapping[str, Sequence[str] | None],
+    changes: Sequence[str],
+    memory: str | None,
+) -> dict[str, Any]:
+    """The parameters of every stage of a recipe: its own, and what the command line changes."""
     given = _spooled_inputs(path, inputs)
     tables = {stage: dict(loaded.tables.get(stage, {})) for stage in STAGES}
     if "pairs" in given:
@@ -257,35 +305,10 @@ def _recipe_steps(
     if memory is not None:
         for table in tables.values():
             table["memory"] = memory
-    work = out or loaded.work
-    if work is None:
-        raise UsageError(
-            "no work folder", where=path, hint='Give -o DIR, or set work = "..." in the recipe.'
-        )
-    if Path(loaded.output).is_absolute() or ".." in Path(loaded.output).parts:
-        raise UsageError(
-            f"output = {loaded.output!r} is not inside the work folder",
-            where=path,
-            hint="Name a file or folder, such as train.parquet.",
-        )
-    params = {
+    return {
         name: params_values.build(stage.params, tables[name], {}, where=f"{path} [{name}]")
         for name, stage in STAGES.items()
     }
-    steps = chain(params, Path(work), loaded.output, tag)
-    for step in steps:
-        loaded.check_places(step.params)
-        check_device(step.params)
-    foresee(steps)
-    if out is None and work in loaded.elsewhere:
-        before = loaded.elsewhere[work]
-        log.warn(
-            [
-                f"the results go to {work}, beside the recipe; those in {before} stay as they are "
-                f"(-o {before} goes on with them)"
-            ]
-        )
-    return steps
 
 
 def check_device(params: Params) -> None:

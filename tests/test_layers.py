@@ -24,7 +24,7 @@ FLOORS = (
     {"learning", "scorers"},
     {"rules", "sources"},
     {"stages"},
-    {"commands", "recipe"},
+    {"commands", "recipe", "rounds"},
     {"pipeline"},
     {"api", "cli", "extend", "ledger"},
 )

@@ -114,6 +114,24 @@ def run(
             "e.g. index.encoder.minilm=MODEL (repeatable).",
         ),
     ] = None,
+    encoder: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME=MODEL",
+            help="Another model or checkpoint for an encoder of the recipe (repeatable).",
+        ),
+    ] = None,
+    round_: Annotated[
+        int,
+        typer.Option(
+            "--round",
+            min=1,
+            metavar="N",
+            help="Which round of a model in training this is: from the second on its artifacts go "
+            "to round-N of the work folder, and what the checkpoint does not change is the round "
+            "before's.",
+        ),
+    ] = 1,
     memory: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SIZE", help="Most memory of the process in every stage, e.g. 2GB."),
@@ -165,6 +183,8 @@ def run(
         "tag": tag,
         "replacing": replacing({"force": force, "rebuild": rebuild}, in_work_folder=True),
         "allow_empty": allow_empty,
+        "number": round_,
+        "encoders": encoder or [],
     }
     if json_ and not dry_run:
         guarded(refuse_json)

@@ -224,7 +224,7 @@ def chain(
         return with_tag(plain, tag) if stage.tagged and tag is not None else plain
 
     return [
-        Step(name, params[name] if tag is None else _tagged(params[name], tag), place(stage))
+        Step(name, params[name] if tag is None else apart(params[name], tag), place(stage))
         for name, stage in STAGES.items()
         if stage.needs is None or getattr(params[name], stage.needs)
     ]
@@ -255,7 +255,7 @@ def foresee(steps: Sequence[Step]) -> None:
             stage.foreseen(step.params, steps)
 
 
-def _tagged(params: Params, tag: str) -> Params:
+def apart(params: Params, tag: str) -> Params:
     """The parameters with a tag in the names of the folders that they have written."""
     places: dict[str, Any] = {
         field.name: str(with_tag(Path(path), tag))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from negmine.commands.inspect import manifests, screen, verdict
-from negmine.commands.inspect.places import places
+from negmine.commands.inspect.places import Place, places
 from negmine.errors import MissingInputError
 from negmine.log import printable_json
 
@@ -24,7 +25,7 @@ def show(path: Path, *, rows: int, verify: bool, verbose: bool, as_json: bool) -
         MissingInputError: nothing is there.
         InvalidDataError: with ``verify``, a file does not match its checksum.
     """
-    found = list(places(path, unfinished=verify))
+    found = _each_once(places(path, unfinished=verify))
     if not found:
         raise MissingInputError(
             "holds no negmine artifact",
@@ -43,6 +44,14 @@ def show(path: Path, *, rows: int, verify: bool, verbose: bool, as_json: bool) -
         print(screen.of_artifact(found[0].opened(), [place.opened() for place in found[1:]], rows))
     else:
         print(screen.of_folder(path, [(place.path, place.opened()) for place in found]))
+
+
+def _each_once(found: Iterable[Place]) -> list[Place]:
+    """Places in their order, each once: of an index that another one names (``--base``), too."""
+    seen: dict[Path, Place] = {}
+    for place in found:
+        seen.setdefault(place.path.resolve(), place)
+    return list(seen.values())
 
 
 __all__ = ["show"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from negmine.errors import NegmineError
 from negmine.table import artifacts
-from negmine.table.artifacts.disk import JOURNAL, MANIFEST
+from negmine.table.artifacts.disk import JOURNAL, MANIFEST, plain
 from negmine.table.artifacts.reading import Artifact
 
 
@@ -71,7 +71,13 @@ def _folder(path: Path) -> Iterator[Place]:
         except NegmineError as error:
             yield Place(path / record["path"], error)
         else:
-            yield Place(child.path, child)
+            yield Place(_short(child.path), child)
+
+
+def _short(path: Path) -> Path:
+    """A path without ``..``, unless links make that another one."""
+    short = plain(path)
+    return short if short.resolve() == path.resolve() else path
 
 
 def _file(path: Path) -> Place:

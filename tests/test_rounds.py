@@ -1,0 +1,234 @@
+"""``negmine run --round N``: a checkpoint is encoded and mined, and nothing else is made again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negmine.table.artifacts.writing import Writer
+from tests.chains import call, make_data, parts, small_parts
+from tests.conftest import Invoke
+
+pytestmark = pytest.mark.real  # a model encodes
+
+RECIPE = """work = "work"
+[index]
+corpus = "data"
+encoder = {{ student = "{first}", other = "{first}" }}
+[retrieve]
+queries = "data"
+qrels = "data/qrels.tsv"
+source = ["student", "bm25", "previous"]
+k = 10
+[filter]
+by = "student"
+num-negatives = 3
+replace-solved = "previous"
+[export]
+beir = "eval"
+split = 0.25
+"""
+SHARED = ("documents", "bm25", "signatures", "other")
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    with small_parts():
+        return call("run", "mine.toml", *arguments)
+
+
+def second(checkpoint: Path) -> tuple[object, ...]:
+    return ("--round", 2, "--encoder", f"student={checkpoint}")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_bi: Path, tiny_body: Path) -> Path:
+    """Data, a recipe, and two rounds of it."""
+    folder = tmp_path_factory.mktemp("rounds")
+    make_data(folder / "data")
+    (folder / "mine.toml").write_text(RECIPE.format(first=tiny_bi))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        code, output = run()
+        assert code == 0, output
+        assert "previous: no round before this one" in output
+        assert "next: negmine run mine.toml --round 2 --encoder NAME=CHECKPOINT" in output
+        (folder / "stats.json").write_text(json.dumps(stats(folder / "work")))
+        code, output = run(*second(tiny_body))
+    assert code == 0, output
+    assert f"taken from {Path('work/index')}" in output
+    assert "next: negmine report work/ledger work/round-2/ledger" in output
+    assert "--round 3" in output
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the current folder."""
+    shutil.copytree(made, tmp_path / "here", copy_function=shutil.copy2)
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def stats(work: Path) -> dict[str, list[int]]:
+    """Inode and time of every file of the first round."""
+    files = [p for p in work.rglob("*") if p.is_file() and "round-" not in str(p)]
+    return {str(p): [p.stat().st_ino, p.stat().st_mtime_ns] for p in files}
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "_manifest.json").read_text())
+    return found
+
+
+def wrote(output: str) -> list[str]:
+    lines = [line for line in output.splitlines() if ": wrote " in line]
+    return list(dict.fromkeys(line.partition(":")[0] for line in lines))
+
+
+def test_only_the_checkpoint_is_encoded(made: Path) -> None:
+    before = json.loads((made / "stats.json").read_text())
+    assert stats(made / "work") == before
+    index = made / "work" / "round-2" / "index"
+    assert {p.relative_to(index).as_posix() for p in index.glob("*/*")} == {"vectors/student"}
+    mine, theirs = manifest(index)["inputs"], manifest(made / "work" / "index")["inputs"]
+    for role in SHARED:
+        folder = "vectors/other" if role == "other" else role
+        assert mine[role]["path"] == f"../../index/{folder}"
+        assert mine[role]["fingerprint"] == theirs[role]["fingerprint"]
+    assert mine["student"]["fingerprint"] != theirs["student"]["fingerprint"]
+    names = {path.name for path in (made / "work" / "round-2").iterdir()}
+    assert {"index", "candidates", "ledger", "train.parquet"} <= names
+    # What stands beside the work folder has the round in its name.
+    assert (made / "eval").is_dir()
+    assert (made / "eval-round-2").is_dir()
+
+
+def test_the_round_before_is_a_source_and_lineage_says_which(made: Path) -> None:
+    candidates = manifest(made / "work" / "round-2" / "candidates")
+    role = candidates["inputs"]["previous"]
+    assert role["path"] == "../../ledger"
+    assert role["fingerprint"] == manifest(made / "work" / "ledger")["fingerprint"]
+    chosen = manifest(made / "work" / "ledger")["counts"]["selected"]
+    assert candidates["counts"]["hits_previous"] == chosen
+    assert 0 < candidates["counts"]["found_again_previous"] <= chosen
+    counts = manifest(made / "work" / "round-2" / "ledger")["counts"]
+    assert counts["earlier"] == chosen
+
+
+def test_again_it_is_up_to_date_and_a_setting_concerns_what_it_concerns(
+    here: Path, tiny_body: Path
+) -> None:
+    for options in ((), ("--force",)):
+        code, output = run(*second(tiny_body), *options)
+        assert code == 0, output
+        assert wrote(output) == []
+    code, output = run(*second(tiny_body), "--set", "filter.num-negatives=2")
+    assert code == 0, output
+    assert wrote(output) == ["filter", "export"]
+    code, output = run(*second(tiny_body), "--tag", "strict")
+    assert code == 0, output
+    assert wrote(output) == ["filter", "export"]
+    assert (here / "work" / "round-2" / "ledger-strict").is_dir()
+    before = stats(here / "work")
+    code, output = run(*second(tiny_body), "--rebuild")
+    assert code == 0, output
+    assert wrote(output) == ["index", "retrieve", "filter", "export"]
+    assert stats(here / "work") == before
+    assert {p.name for p in (here / "work" / "round-2" / "index").iterdir()} == {
+        "vectors",
+        "_manifest.json",
+    }
+    # Another negative set in the round before is another source of this one.
+    code, output = run("--set", "filter.num-negatives=2")
+    assert wrote(output) == ["filter", "export"]
+    code, output = run(*second(tiny_body))
+    assert wrote(output) == ["retrieve", "filter", "export"]
+
+
+def test_a_killed_round_goes_on(
+    here: Path, tiny_body: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = parts(here / "work" / "round-2")
+    shutil.rmtree(here / "work" / "round-2")
+    written: list[str] = []
+    plain = Writer.add_array
+
+    def dying(self: Writer, name: str, *rest: Any) -> None:
+        if len(written) == 2:
+            raise SystemExit(143)
+        written.append(name)
+        plain(self, name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "add_array", dying)
+        assert run(*second(tiny_body))[0] == 143
+    left = here / "work" / "round-2" / "index" / "vectors" / "student"
+    assert (left / "_journal.jsonl").is_file()
+    code, output = run(*second(tiny_body))
+    assert code == 0, output
+    assert "2 files are finished" in output
+    assert parts(here / "work" / "round-2") == whole
+
+
+def test_the_folder_is_moved_as_a_whole(here: Path, tiny_body: Path, invoke: Invoke) -> None:
+    shutil.move(here / "work", here / "elsewhere")
+    code, output = run(*second(tiny_body), "-o", "elsewhere")
+    assert code == 0, output
+    assert wrote(output) == []
+    told = invoke("inspect", "elsewhere", "--verify")
+    assert told.exit_code == 0, told.output
+    # What two rounds share is looked at once.
+    assert told.stdout.count("documents: index.documents") == 1
+    alone = invoke("inspect", "elsewhere/round-2", "--verify")
+    assert alone.stdout.count("elsewhere/index/documents: index.documents") == 1
+
+
+def test_a_dry_run_tells_of_the_new_encoding_alone(
+    here: Path, tiny_bi: Path, invoke: Invoke
+) -> None:
+    shutil.rmtree(here / "work" / "round-2" / "index" / "vectors")
+    (here / "work" / "round-2" / "index" / "_manifest.json").unlink()
+    before = sorted(map(str, (here / "work").rglob("*")))
+    third = ("--round", 3, "--encoder", f"student={tiny_bi}")
+    with small_parts():
+        refused = invoke("run", "mine.toml", *third, "--dry-run", "--json")
+    assert refused.exit_code == 4
+    assert "round 3 goes on from round 2, whose index is not there or not finished" in (
+        refused.stderr
+    )
+    hint = "Make it with: negmine run mine.toml --round 2 --encoder NAME=CHECKPOINT"
+    assert hint in refused.stderr
+    other = here / "checkpoint"
+    shutil.copytree(tiny_bi, other)
+    config = json.loads((other / "config_sentence_transformers.json").read_text())
+    config["prompts"]["document"] = "passage: the "
+    (other / "config_sentence_transformers.json").write_text(json.dumps(config))
+    with small_parts():
+        dry = invoke("run", "mine.toml", *second(other), "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.output
+    index = json.loads(dry.stdout)["stages"][0]
+    assert set(index["breakdown"]) - {"start"} == {"load student", "encode student"}
+    assert index["state"] == "to do, " + ", ".join(
+        f"{role} up to date" for role in ("documents", "bm25", "other", "signatures")
+    )
+    assert sorted(map(str, (here / "work").rglob("*"))) == before
+
+
+def test_what_is_meant_otherwise_is_refused(here: Path, tiny_body: Path, invoke: Invoke) -> None:
+    typo = invoke("run", "mine.toml", "--round", 2, "--encoder", f"studnet={tiny_body}")
+    assert typo.exit_code == 2
+    assert "no encoder 'studnet'" in typo.stderr
+    assert "student" in typo.stderr
+    twice = invoke(
+        *("run", "mine.toml", *second(tiny_body), "--set", f"index.encoder.student={tiny_body}")
+    )
+    assert twice.exit_code == 2
+    assert "set the same key" in twice.stderr
+    assert invoke("run", "mine.toml", "--round", 0).exit_code == 2
+    first = invoke("run", "mine.toml", "-o", "new", *second(tiny_body))
+    assert first.exit_code == 4
+    assert "Make it with: negmine run mine.toml -o new" in first.stderr
