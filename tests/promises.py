@@ -652,6 +652,68 @@ def found_by(*sources: str, window: Mapping[str, int] | None = None) -> Keep:
 
 def all_of(*keeps: Keep) -> Keep:
     return lambda row, rows, made: all(keep(row, rows, made) for keep in keeps)
+@dataclass(frozen=True)
+class OfEach(Promise):
+    """So many of each source, drawn: the candidates are those that get a place.
+
+    Attributes:
+        places: by source how many.
+    """
+
+    places: Mapping[str, int] = field(default_factory=dict)
+
+    def candidates(self, made: Made, qid: str) -> list[Row]:
+        """Rows in the order of their draws, each if all that are taken can still have a place."""
+        may = super().candidates(made, qid)
+        ids = [row["docid"] for row in may]
+        drawn = draws(pa.chunked_array([[qid] * len(ids)]), pa.chunked_array([ids]), 42)
+        holds: dict[str, list[Row]] = {source: [] for source in self.places}
+
+        def placed(row: Row, tried: set[str]) -> bool:
+            for source, count in self.places.items():
+                if row[f"rank_{source}"] is None or source in tried:
+                    continue
+                tried.add(source)
+                if len(holds[source]) < count:
+                    holds[source].append(row)
+                    return True
+                for other in holds[source]:
+                    if placed(other, tried):
+                        holds[source].remove(other)
+                        holds[source].append(row)
+                        return True
+            return False
+
+        for number in np.argsort(drawn, kind="stable").tolist():
+            placed(may[number], set())
+        return [row for rows in holds.values() for row in rows]
+
+
+def unsolved(row: Row, rows: list[Row], made: Made) -> bool:
+    """Conan: of the earlier negatives what is not solved, of all others ranks from 11 on."""
+    if row["rank_previous"] is not None:
+        now = row["score_student"]
+        return not (1.15 * now < row["score_previous"] and abs(now) < 0.8)
+    return row["rank_student"] is not None and row["rank_student"] >= 11
+
+
+def earlier_first(row: Row) -> Any:
+    before = row["rank_previous"]
+    return (0, before, "") if before is not None else (1, -row["score_student"], row["docid"])
+
+
+def in_their_places(made: Made) -> None:
+    """Earlier negatives have the numbers that they had, unless gaps before them stay open."""
+    for rows in made.queries.values():
+        chosen = {row["selected"]: row for row in rows if row["selected"] is not None}
+        kept = {n: row for n, row in chosen.items() if row["rank_previous"] is not None}
+        if len(chosen) >= max((row["rank_previous"] for row in kept.values()), default=0):
+            assert all(row["rank_previous"] == n for n, row in kept.items())
+        new = [row["score_student"] for n, row in sorted(chosen.items()) if n not in kept]
+        assert new == sorted(new, reverse=True)
+        for row in chosen.values():
+            first = row["score_previous"] if row["rank_previous"] else row["score_student"]
+            assert row["first_score"] == first
 
 
 PLACE = ("lat", "lon")
@@ -677,6 +739,10 @@ PROMISES: dict[str, Promise] = {
         200, "list", "score_frozen", order=by_rank("frozen"), also=[listed_by_rank("frozen")]
     ),
     "ance": Promise(20, "triplet", "score_student", shuffled=True),
+    "ance-tele": OfEach(
+        *(120, "query", "score_student"),
+        places={"student": 30, "lookahead": 30, "previous": 60},
+    ),
     "b3": Promise(1, "triplet", CE, RELATIVE, by(CE)),
     "bm25": Promise(8, "triplet", "score_bm25", order=by("score_bm25")),
     "cet": Promise(
@@ -684,6 +750,9 @@ PROMISES: dict[str, Promise] = {
     ),
     "cur": Promise(8, "list", CE, RELATIVE, by(CE), columns=(CE,)),
     "conformal": Promise(8, "triplet", CE, order=by(CE), trusted=("max_fn_rate",), also=[bounded]),
+    "conan": Promise(
+        *(8, "tuple", "score_student", unsolved, earlier_first), also=[in_their_places]
+    ),
     "cprd": Promise(
         16,
         "list",

@@ -49,6 +49,7 @@ def make_scored(
     query_texts: Mapping[str, str] | None = None,
     kept: Mapping[str, Mapping[str, str]] | None = None,
     vectors: Sequence[str] = (),
+    not_searched: Sequence[str] = (),
 ) -> Path:
     """A scored artifact with its whole lineage, as ``index``, ``retrieve`` and ``rerank`` leave it.
 
@@ -61,6 +62,7 @@ def make_scored(
         query_texts: texts by qid.
         kept: per kept column its values by docid.
         vectors: sources whose scores are cosines of stored vectors; the vectors are random.
+        not_searched: sources whose ranks are no search's.
 
     Returns:
         The scored artifact's folder.
@@ -84,7 +86,7 @@ def make_scored(
         ],
         {"documents": len(docids), "text_bytes": sum(map(len, texts))},
     )
-    schema = schemas.candidates(sources)
+    schema = schemas.candidates(sources, not_searched)
     full = schemas.with_scores(schema, scorers)
     retrieved, scored = [], []
     for number, rows in enumerate(parts):

@@ -124,8 +124,13 @@ def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
         for one in table[: 10 * DEPTH]:
             # Their positives are not known; what was judged not relevant is.
             one["label"], one["grade"] = 0, None if one["label"] else one["grade"]
+    # What is written with its kind, as neighbours:NAME, searches nothing; nor does a round before.
+    others = [entry.partition("=")[0] for entry in retrieve.source if "=" in entry]
     scored = make_scored(
-        tmp_path, [table[: 30 * DEPTH], table[30 * DEPTH :]], sources=sources, scorers=scorers
+        *(tmp_path, [table[: 30 * DEPTH], table[30 * DEPTH :]]),
+        sources=sources,
+        scorers=scorers,
+        not_searched=[*others, *({"previous"} & set(sources))],
     )
     if params.near_duplicate_cosine or params.closer_than_positive:
         scored = add_vectors(tmp_path, "minilm")

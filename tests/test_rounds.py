@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from negmine.table.artifacts.writing import Writer
+from tests import promises
 from tests.chains import call, make_data, parts, small_parts
-from tests.conftest import Invoke
+from tests.conftest import ROOT, Invoke
 
 pytestmark = pytest.mark.real  # a model encodes
 
@@ -216,6 +217,32 @@ def test_a_dry_run_tells_of_the_new_encoding_alone(
         f"{role} up to date" for role in ("documents", "bm25", "other", "signatures")
     )
     assert sorted(map(str, (here / "work").rglob("*"))) == before
+
+
+@pytest.mark.parametrize("name", ["ance", "ance-tele", "conan"])
+def test_a_recipe_goes_on_with_a_checkpoint(
+    name: str, tmp_path: Path, tiny_bi: Path, tiny_body: Path
+) -> None:
+    data = make_data(tmp_path / "data")
+    where = [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", data)]
+    command = ["run", ROOT / "configs" / f"{name}.toml", *where, "-o", tmp_path / "work"]
+    # Fewer than there are, so that there is a choice.
+    command += ["--set", "retrieve.k=60"]
+    code, output = call(*command, "--encoder", f"student={tiny_bi}")
+    assert code == 0, output
+    code, output = call(*command, *second(tiny_body))
+    assert code == 0, output
+    first, again = tmp_path / "work", tmp_path / "work" / "round-2"
+    made = promises.read(again / "ledger", again / "train.parquet")
+    promises.check(promises.PROMISES[name], made)
+    before = promises.read(first / "ledger", first / "train.parquet")
+    promises.check(promises.PROMISES[name], before)
+    if name == "ance-tele":
+        for qid, rows in before.queries.items():
+            chosen = {row["docid"] for row in rows if row["selected"] is not None}
+            now = {r["docid"]: r for r in made.queries[qid]}
+            assert all(now[one]["rank_previous"] is not None for one in chosen)
+            assert sum(now[one]["selected"] is not None for one in chosen) == len(chosen)
 
 
 def test_what_is_meant_otherwise_is_refused(here: Path, tiny_body: Path, invoke: Invoke) -> None:
