@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,33 @@ def test_a_recipe_goes_on_with_a_checkpoint(
             now = {r["docid"]: r for r in made.queries[qid]}
             assert all(now[one]["rank_previous"] is not None for one in chosen)
             assert sum(now[one]["selected"] is not None for one in chosen) == len(chosen)
+
+
+def test_the_example_mines_trains_and_mines(
+    tmp_path: Path, tiny_body: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    """As it stands; the command line is run in this process."""
+    data = make_data(tmp_path / "data")
+    folder = tmp_path / "work"
+
+    def ran(command: list[str], **_: Any) -> Any:
+        assert command[1:3] == ["-m", "negmine"]
+        done = invoke(*command[3:])
+        assert done.exit_code == 0, done.output
+        return done
+
+    words = ["rounds.py", "conan", "--model", tiny_body, "--work", folder, "--steps", 2]
+    words += ["--device", "cpu", "--batch-size", 4, "--set", "retrieve.k=60"]
+    words += [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", data)]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    monkeypatch.setattr("subprocess.run", ran)
+    runpy.run_path(str(ROOT / "examples" / "rounds" / "rounds.py"), run_name="__main__")
+    assert (folder / "checkpoint-2" / "final" / "modules.json").is_file()
+    (model,) = manifest(folder / "round-2" / "index" / "vectors" / "student")["models"].values()
+    assert model["model"] == f"{folder}/checkpoint-1/final"
+    counts = manifest(folder / "round-2" / "ledger")["counts"]
+    assert counts["earlier"] == manifest(folder / "ledger")["counts"]["selected"]
+    assert counts["earlier_kept"] > 0
 
 
 def test_what_is_meant_otherwise_is_refused(here: Path, tiny_body: Path, invoke: Invoke) -> None:
