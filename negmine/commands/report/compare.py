@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.commands.report import examples
+from negmine.commands.report import drift, examples
 from negmine.commands.report.collect import Facts
 from negmine.commands.report.histogram import Histogram
 from negmine.commands.report.slices import Measure, Reader, Slice
@@ -84,6 +84,7 @@ class Comparison:
         agreement: queries by Jaccard similarity of their negatives, 20 cells of 0..1; the last
             holds 1 too.
         identical: queries with the same negatives.
+        drift: how the score of the rules moved; None where that is not the same one's.
         overlaid: distributions of the selected.
         changed: the queries that differ most.
     """
@@ -98,6 +99,7 @@ class Comparison:
     selected: list[int] = field(default_factory=lambda: [0, 0, 0])
     agreement: np.ndarray = field(default_factory=lambda: np.zeros(_CELLS, dtype=np.int64))
     identical: int = 0
+    drift: drift.Drift | None = None
     overlaid: list[Overlaid] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
 
@@ -115,12 +117,14 @@ def compare(first: Facts, second: Facts) -> Comparison:
         same_candidates=_same(a.ledger.retrieved, b.ledger.retrieved),
         same_corpus=_same(a.ledger.documents.artifact, b.ledger.documents.artifact),
         settings=_settings(a, b),
+        drift=drift.of(a, b),
     )
     places, numbers = _where(b.ledger)
 
     @lru_cache(_HELD)
     def other(number: int) -> pa.Table:
-        return b.ledger.read(b.ledger.parts[number], _columns())
+        more = found.drift.columns if found.drift is not None else []
+        return b.ledger.read(b.ledger.parts[number], [*_columns(), *more])
 
     for part in a.slices():
         qids = part.table.column("qid").combine_chunks().unique()
@@ -214,6 +218,8 @@ def _count(found: Comparison, part: Slice, other: pa.Table, shared: pa.Array) ->
     mine = part.table.filter(pc.is_in(part.table.column("qid"), value_set=shared))
     left, right = _fate(mine), _fate(other)
     at = pc.index_in(_keys(mine), value_set=_keys(other))
+    if found.drift is not None:
+        found.drift.add(mine, other, at.fill_null(-1).to_numpy().astype(np.int64))
     there = right.take(at).fill_null("not a candidate")
     pairs = pa.table({"a": left, "b": there}).group_by(["a", "b"]).aggregate([([], "count_all")])
     for row in pairs.to_pylist():

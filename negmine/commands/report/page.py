@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from negmine import rules
 from negmine.commands import audit as auditing
-from negmine.commands.report import by_query, charts, examples, verdict, words
+from negmine.commands.report import by_query, charts, drift, examples, verdict, words
 from negmine.commands.report.by_query import Lookup
 from negmine.commands.report.charts import Chart
 from negmine.commands.report.collect import Combination, Facts
@@ -211,6 +211,7 @@ def two(found: Comparison, *, texts: bool) -> str:
         versions=found.first.ledger.artifact.versions,
         warnings=(_warnings(found.first.ledger.artifact), _warnings(found.second.ledger.artifact)),
         reasons=list(dict.fromkeys([*found.first.dropped, *found.second.dropped])),
+        gone=drift.gone(found.fates),
         overlaid=overlaid,
         agreement=charts.agreement(found, "agree"),
         rank_quantiles=[charts.rank_quantiles(facts) for facts in (found.first, found.second)],

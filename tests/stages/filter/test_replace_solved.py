@@ -6,6 +6,7 @@ Scores come from runs, so every number below was computed on paper.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,24 @@ def test_who_looks_at_the_ledger_is_told(rounds: Rounds) -> None:
     assert rounds.invoke("inspect", rounds.ledger("2")).exit_code == 0
     lineage = rounds.invoke("inspect", rounds.folder / "candidates-2", "-v").stdout
     assert "prev: ../ledger-1" in lineage
+
+
+def test_two_rounds_on_a_page(rounds: Rounds) -> None:
+    rounds.mine("2", SECOND, f"prev=previous:{rounds.ledger('1')}")
+    rounds.filter("2", "--replace-solved", "prev", "--absolute-margin", 0)
+    page = rounds.folder / "rounds.html"
+    done = rounds.invoke("report", rounds.ledger("1"), rounds.ledger("2"), "-o", page)
+    assert done.exit_code == 0, done.output
+    text = re.sub(r"<[^>]+>|\s+", " ", page.read_text())
+    text = re.sub(r" +", " ", text)
+    # q1 keeps a and c, has e for b; q2 keeps h of a, g and h.
+    assert "kept 3 new 1 gone 3 solved: it has become easy 2 dropped by absolute_margin 1" in text
+    # (.90 + .80 + .30) / 3, (.85 + .75 + .29) / 3
+    assert "score_s of the 3 kept negatives: 0.6667 on average in" in text
+    assert "ledger-1, 0.63 in" in text
+    assert re.search(r"of 100(\.0)?% it fell", text)
+    assert re.search(r"0 of 6 \(0(\.0)?%\) in", text)
+    assert re.search(r"0 of 4 \(0(\.0)?%\) in", text)
 
 
 def test_what_cannot_be_compared_is_refused(rounds: Rounds) -> None:
