@@ -652,6 +652,8 @@ def found_by(*sources: str, window: Mapping[str, int] | None = None) -> Keep:
 
 def all_of(*keeps: Keep) -> Keep:
     return lambda row, rows, made: all(keep(row, rows, made) for keep in keeps)
+
+
 @dataclass(frozen=True)
 class OfEach(Promise):
     """So many of each source, drawn: the candidates are those that get a place.

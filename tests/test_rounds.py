@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from negmine import rounds
 from negmine.table.artifacts.writing import Writer
 from tests import promises
 from tests.chains import call, make_data, parts, small_parts
@@ -21,6 +22,7 @@ RECIPE = """work = "work"
 [index]
 corpus = "data"
 encoder = {{ student = "{first}", other = "{first}" }}
+runtime = "torch"
 [retrieve]
 queries = "data"
 qrels = "data/qrels.tsv"
@@ -124,14 +126,11 @@ def test_the_round_before_is_a_source_and_lineage_says_which(made: Path) -> None
 def test_again_it_is_up_to_date_and_a_setting_concerns_what_it_concerns(
     here: Path, tiny_body: Path
 ) -> None:
-    for options in ((), ("--force",)):
-        code, output = run(*second(tiny_body), *options)
-        assert code == 0, output
-        assert wrote(output) == []
-    code, output = run(*second(tiny_body), "--set", "filter.num-negatives=2")
+    code, output = run(*second(tiny_body), "--force")
     assert code == 0, output
-    assert wrote(output) == ["filter", "export"]
-    code, output = run(*second(tiny_body), "--tag", "strict")
+    assert wrote(output) == []
+    strict = (*second(tiny_body), "--set", "filter.num-negatives=2", "--tag", "strict")
+    code, output = run(*strict)
     assert code == 0, output
     assert wrote(output) == ["filter", "export"]
     assert (here / "work" / "round-2" / "ledger-strict").is_dir()
@@ -149,6 +148,16 @@ def test_again_it_is_up_to_date_and_a_setting_concerns_what_it_concerns(
     assert wrote(output) == ["filter", "export"]
     code, output = run(*second(tiny_body))
     assert wrote(output) == ["retrieve", "filter", "export"]
+
+
+def test_the_ledger_before_is_the_tags_where_there_is_one(tmp_path: Path) -> None:
+    this = rounds.Round(2, tmp_path, "negmine run r.toml", "strict")
+    assert this.before.place("filter") == tmp_path / "ledger"
+    (tmp_path / "ledger-strict").mkdir()
+    (tmp_path / "ledger-strict" / "_manifest.json").write_text("{}")
+    assert this.before.place("filter") == tmp_path / "ledger-strict"
+    assert this.before.place("index") == tmp_path / "index"
+    assert rounds.Round(3, tmp_path, "").before.folder == tmp_path / "round-2"
 
 
 def test_a_killed_round_goes_on(
@@ -228,7 +237,7 @@ def test_a_recipe_goes_on_with_a_checkpoint(
     where = [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", data)]
     command = ["run", ROOT / "configs" / f"{name}.toml", *where, "-o", tmp_path / "work"]
     # Fewer than there are, so that there is a choice.
-    command += ["--set", "retrieve.k=60"]
+    command += ["--set", "retrieve.k=60", "--set", "index.runtime=torch"]
     code, output = call(*command, "--encoder", f"student={tiny_bi}")
     assert code == 0, output
     code, output = call(*command, *second(tiny_body))
@@ -261,6 +270,7 @@ def test_the_example_mines_trains_and_mines(
 
     words = ["rounds.py", "conan", "--model", tiny_body, "--work", folder, "--steps", 2]
     words += ["--device", "cpu", "--batch-size", 4, "--set", "retrieve.k=60"]
+    words += ["--set", "index.runtime=torch"]
     words += [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", data)]
     monkeypatch.setattr("sys.argv", [str(word) for word in words])
     monkeypatch.setattr("subprocess.run", ran)

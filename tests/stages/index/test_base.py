@@ -9,24 +9,35 @@ from typing import Any
 
 import pytest
 
+from tests.chains import call
 from tests.conftest import Invoke, write_jsonl
 from tests.tiny_models import texts
 
 pytestmark = pytest.mark.real  # a model encodes
+TORCH = ("--runtime", "torch")
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_bi: Path) -> Path:
+    """A corpus and its index."""
+    folder = tmp_path_factory.mktemp("base")
     rows = [{"_id": f"d{i}", "text": text or "empty"} for i, text in enumerate(texts(40))]
-    return write_jsonl(tmp_path / "corpus.jsonl", rows)
+    corpus = write_jsonl(folder / "corpus.jsonl", rows)
+    command = ["index", "--corpus", corpus, "--encoder", f"a={tiny_bi}", *TORCH]
+    code, output = call(*command, "-o", folder / "work" / "index")
+    assert code == 0, output
+    return folder
 
 
 @pytest.fixture
-def first(tmp_path: Path, corpus: Path, tiny_bi: Path, invoke: Invoke) -> Path:
-    out = tmp_path / "work" / "index"
-    done = invoke("index", "--corpus", corpus, "--encoder", f"a={tiny_bi}", "-o", out)
-    assert done.exit_code == 0, done.output
-    return out
+def corpus(made: Path) -> Path:
+    return made / "corpus.jsonl"
+
+
+@pytest.fixture
+def first(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made / "work", tmp_path / "work")
+    return tmp_path / "work" / "index"
 
 
 def inputs(index: Path) -> dict[str, Any]:
@@ -39,7 +50,7 @@ def test_only_another_checkpoint_is_encoded(
 ) -> None:
     before = {path: path.stat() for path in first.rglob("*") if path.is_file()}
     second = tmp_path / "work" / "round-2" / "index"
-    command = ["index", "--corpus", corpus, "--encoder", f"a={tiny_body}", "--base", first]
+    command = ["index", "--corpus", corpus, "--encoder", f"a={tiny_body}", "--base", first, *TORCH]
     dry = invoke(*command, "-o", second, "--dry-run", "--json")
     assert dry.exit_code == 0, dry.output
     (cost,) = json.loads(dry.stdout)["stages"]
@@ -74,7 +85,7 @@ def test_other_documents_share_nothing_and_say_so(
     tmp_path: Path, corpus: Path, first: Path, tiny_bi: Path, invoke: Invoke
 ) -> None:
     second = tmp_path / "second"
-    command = ["index", "--corpus", corpus, "--encoder", f"a={tiny_bi}", "--base", first]
+    command = ["index", "--corpus", corpus, "--encoder", f"a={tiny_bi}", "--base", first, *TORCH]
     done = invoke(*command, "--limit", 20, "-o", second)
     assert done.exit_code == 0, done.output
     assert "is of other documents: all is made anew" in done.stderr
@@ -85,7 +96,7 @@ def test_a_setting_makes_anew_what_it_concerns(
     tmp_path: Path, corpus: Path, first: Path, tiny_bi: Path, invoke: Invoke
 ) -> None:
     second = tmp_path / "second"
-    command = ["index", "--corpus", corpus, "--encoder", f"a={tiny_bi}", "--base", first]
+    command = ["index", "--corpus", corpus, "--encoder", f"a={tiny_bi}", "--base", first, *TORCH]
     assert invoke(*command, "-o", second).exit_code == 0
     assert {path.name for path in second.iterdir()} == {"_manifest.json"}
     done = invoke(*command, "--language", "de", "-o", second)
