@@ -17,6 +17,7 @@ from typing import Any
 
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
 from negmine.params import Params
+from negmine.params.retrieve import KINDS_WITH_PATHS
 from negmine.params.values import build, entries, parted
 from negmine.stages.stage import STAGES
 
@@ -187,6 +188,8 @@ def _anchored(
 
     found = dict(table)
     for key, value in table.items():
+        if stage == "retrieve" and key == "source" and isinstance(value, list):
+            found[key] = [_with_path(entry, folder) for entry in value]
         metadata = kinds[key.replace("-", "_")]
         if metadata["written"]:
             found[key] = os.path.join(folder, value)
@@ -199,6 +202,17 @@ def _anchored(
         else:
             found[key] = anchored_entry(value, metadata)
     return found
+
+
+def _with_path(entry: str, folder: str) -> str:
+    """An entry of ``source`` whose kind is written with a path, that relative to a folder."""
+    from negmine.inputs import beside
+
+    name, equals, spec = entry.partition("=")
+    scheme, colon, path = spec.partition(":")
+    if scheme not in KINDS_WITH_PATHS or not path:
+        return entry
+    return f"{name}{equals}{scheme}{colon}{beside.joined(folder, path)}"
 
 
 def _is_place(metadata: Mapping[str, Any]) -> bool:

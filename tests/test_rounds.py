@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from negmine import rounds
+from negmine import recipe, rounds
 from negmine.table.artifacts.writing import Writer
 from tests import promises
 from tests.chains import call, make_data, parts, small_parts
@@ -158,6 +158,13 @@ def test_the_ledger_before_is_the_tags_where_there_is_one(tmp_path: Path) -> Non
     assert this.before.place("filter") == tmp_path / "ledger-strict"
     assert this.before.place("index") == tmp_path / "index"
     assert rounds.Round(3, tmp_path, "").before.folder == tmp_path / "round-2"
+
+
+def test_a_ledger_in_a_recipe_is_relative_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('[retrieve]\nsource = ["bm25", "old=previous:work/ledger", "previous"]\n')
+    found = recipe.load(path).tables["retrieve"]["source"]
+    assert found == ["bm25", f"old=previous:{tmp_path}/work/ledger", "previous"]
 
 
 def test_a_killed_round_goes_on(

@@ -22,6 +22,9 @@ from negmine.params.option import (
 )
 from negmine.params.per_model import Each
 
+#: Kinds of source that are written with a path (NAME=KIND:PATH), which is relative to a recipe.
+KINDS_WITH_PATHS = ("previous",)
+
 
 @dataclass(frozen=True)
 class RetrieveParams:
