@@ -36,6 +36,18 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 #: No run takes longer: a hang is a failure.
 PATIENCE = 180
 
+#: Of the source of a cross-encoder; its scores for them make several parts.
+ANCHORS, ANCHOR_PAIRS = "6:4", 600
+#: What each stage leaves in the work folder.
+_RESULTS = {
+    "index": ("index",),
+    "retrieve": ("candidates",),
+    "rerank": ("scored",),
+    "filter": ("ledger",),
+    "export-folder": ("train",),
+    "export-file": ("train.jsonl.gz", "_train.jsonl.gz.manifest.json"),
+}
+
 VERSES, CORPUS_VERSES = 60, 100
 QUERY_COLUMN_ROWS = 400
 PART_DOCUMENTS = 70
@@ -168,7 +180,7 @@ class Bench:
 
     def _make_other(self, stage: str) -> None:
         """What ``--force`` replaces: made from the reference, with settings of its own."""
-        names = _results(stage)
+        names = self._results(stage)
         other = self.base / "other" / "work"
         if (other / names[-1]).exists():
             return
@@ -188,8 +200,9 @@ class Bench:
         own = ["bm25"] if self.plain else ["bm25", "tiny"]
         by = own[-1]
         neighbours = [] if self.plain else ["near=neighbours:tiny", "like=neighbours:tiny/query"]
+        cross = [] if self.plain else [f"cross=cur:{self.models / 'cross'}"]
         return [
-            *(*own, *neighbours),
+            *(*own, *neighbours, *cross),
             *("easy=random:3", "book=metadata:book", f"alike=metadata:book/{by}"),
         ]
 
@@ -197,6 +210,11 @@ class Bench:
     def bands(self) -> list[str]:
         """Of whom not the first are taken."""
         return [] if self.plain else ["near=2:9"]
+
+    def _results(self, stage: str) -> tuple[str, ...]:
+        """What a stage leaves in the work folder."""
+        made = not self.plain and stage == "retrieve"
+        return (*_RESULTS[stage], *(("sources",) if made else ()))
 
     def _write_recipe(self) -> None:
         """The whole chain as a recipe, with the settings of the single stages."""
@@ -214,6 +232,7 @@ queries = "{self.data}"
 qrels = "{self.data / "qrels.tsv"}"
 source = {json.dumps(self.sources)}
 band = {json.dumps(self.bands)}
+{"" if self.plain else f'anchors = "{ANCHORS}"'}
 k = 10
 {"" if self.plain else rerank}
 [filter]
@@ -229,6 +248,7 @@ ids = true
         shorter = ("--limit", 390) if self.plain else ("--max-length", 16)
         asked = [word for source in self.sources for word in ("--source", source)]
         asked += [word for band in self.bands for word in ("--band", band)]
+        asked += [] if self.plain else ["--anchors", ANCHORS]
         table = {
             "index": [
                 *("index", "--corpus", self.data, "--keep", "book", *encoder),
@@ -341,10 +361,12 @@ ids = true
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
             from negmine import cli
             from negmine.inputs import limits
+            from negmine.sources import anchors
             from negmine.stages.retrieve import mining
             from negmine.table import documents
 
             documents.PART_DOCUMENTS = PART_DOCUMENTS
+            anchors.PART_PAIRS = ANCHOR_PAIRS
             limits.MAX_BATCH_ROWS = BATCH_ROWS
             mining.PART_ROWS = QUERY_COLUMN_ROWS
             mining.GROUP_HITS = 2 * QUERY_COLUMN_ROWS
@@ -461,11 +483,11 @@ ids = true
         plain = stage.removesuffix("-force")
         done = self.chain[: self.chain.index(plain)] if plain in self.chain else ()
         for earlier in done:
-            for name in _results(earlier):
+            for name in self._results(earlier):
                 _copy(self.base / "reference" / "work" / name, work / name)
         if stage.endswith("-force"):
             for remade in self.chain if plain == "run" else (plain,):
-                for name in _results(remade):
+                for name in self._results(remade):
                     _copy(self.base / "other" / "work" / name, work / name)
         return work
 
@@ -501,7 +523,7 @@ ids = true
         """All of the trial's work folder against the reference."""
         plain = result.trial.stage.removesuffix("-force")
         last = self.chain.index(plain) if plain in self.chain else len(self.chain) - 1
-        names = {name for earlier in self.chain[: last + 1] for name in _results(earlier)}
+        names = {name for earlier in self.chain[: last + 1] for name in self._results(earlier)}
         if plain in ("run", "export-file"):
             # A recipe makes the file alone.
             names.discard("train")
@@ -580,18 +602,6 @@ def product_digest() -> str:
     for path in sorted([*(ROOT / "negmine").rglob("*.py"), *scripts]):
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
-
-
-def _results(stage: str) -> tuple[str, ...]:
-    """What a stage leaves in the work folder."""
-    return {
-        "index": ("index",),
-        "retrieve": ("candidates",),
-        "rerank": ("scored",),
-        "filter": ("ledger",),
-        "export-folder": ("train",),
-        "export-file": ("train.jsonl.gz", "_train.jsonl.gz.manifest.json"),
-    }[stage]
 
 
 def _add_books(corpus: Path) -> None:

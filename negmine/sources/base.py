@@ -126,9 +126,8 @@ class Capabilities:
         each: hits of a query, where that is more than k.
         vectors: it compares stored vectors of documents.
         counted: how many of its finds others found too is counted and told.
-        costly: so much goes into a query that no more of them are searched at a time than have to
-            be: what a killed run has found for them is lost, and always the same ones are searched
-            together.
+        costly: so much goes into a query that always the same ones are searched together, whatever
+            the memory: what a killed run has computed for them serves the next one.
     """
 
     searches: bool = True

@@ -202,8 +202,8 @@ def _count_pairs(
     """Count the pairs that a source's model reads, once the rows of the table are known."""
     beforehand = source.pairs_beforehand(cost.documents, workshop)
     # What it finds it has scored, and what others found it scores, too.
-    found = cost.queries * min(k, cost.documents)
-    asked = cost.queries * source.pairs_of_query(k) + max(0, cost.rows - found)
+    each = min(k, cost.documents)
+    asked = cost.queries * source.pairs_of_query(each) + max(0, cost.rows - cost.queries * each)
     if beforehand:
         cost.add(f"score anchors of {name}", beforehand * pace.seconds)
         cost.disk_bytes += 4 * beforehand
