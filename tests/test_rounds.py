@@ -13,7 +13,7 @@ import pytest
 from negmine import recipe, rounds
 from negmine.table.artifacts.writing import Writer
 from tests import promises
-from tests.chains import call, make_data, parts, small_parts
+from tests.chains import call, cranfield_slice, make_data, parts, small_parts
 from tests.conftest import ROOT, Invoke
 
 pytestmark = pytest.mark.real  # a model encodes
@@ -236,24 +236,49 @@ def test_a_dry_run_tells_of_the_new_encoding_alone(
     assert sorted(map(str, (here / "work").rglob("*"))) == before
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """MiniLM after some noise, as if it had trained."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.manual_seed(0)
+    model = SentenceTransformer(str(minilm), device="cpu")
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(0.2 * weights.std() * torch.randn_like(weights))
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cranfield_slice(tmp_path_factory.mktemp("texts") / "data", 60)
+
+
 @pytest.mark.parametrize("name", ["ance", "ance-tele", "conan"])
 def test_a_recipe_goes_on_with_a_checkpoint(
-    name: str, tmp_path: Path, tiny_bi: Path, tiny_body: Path
+    name: str, texts: Path, minilm: Path, checkpoint: Path
 ) -> None:
-    data = make_data(tmp_path / "data")
-    where = [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", data)]
-    command = ["run", ROOT / "configs" / f"{name}.toml", *where, "-o", tmp_path / "work"]
+    """Real texts, MiniLM and what noise has made of it; each model reads the corpus once."""
+    work = texts.parent / "work"
+    command = ["run", name, "-o", work, "--tag", name]
+    command += ["--set", "index.runtime=torch", "--set", "index.max-length=48"]
+    command += [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", texts)]
     # Fewer than there are, so that there is a choice.
-    command += ["--set", "retrieve.k=60", "--set", "index.runtime=torch"]
-    code, output = call(*command, "--encoder", f"student={tiny_bi}")
+    command += ["--set", "retrieve.k=40"]
+    code, output = call(*command, "--encoder", f"student={minilm}")
     assert code == 0, output
-    code, output = call(*command, *second(tiny_body))
-    assert code == 0, output
-    first, again = tmp_path / "work", tmp_path / "work" / "round-2"
-    made = promises.read(again / "ledger", again / "train.parquet")
-    promises.check(promises.PROMISES[name], made)
-    before = promises.read(first / "ledger", first / "train.parquet")
+    before = promises.read(work / f"ledger-{name}", work / f"train-{name}.parquet")
     promises.check(promises.PROMISES[name], before)
+    code, output = call(*command, *second(checkpoint))
+    assert code == 0, output
+    again = work / "round-2"
+    made = promises.read(again / f"ledger-{name}", again / f"train-{name}.parquet")
+    promises.check(promises.PROMISES[name], made)
+    if name == "conan":
+        assert manifest(again / "ledger-conan")["counts"]["earlier_kept"] > 0
     if name == "ance-tele":
         for qid, rows in before.queries.items():
             chosen = {row["docid"] for row in rows if row["selected"] is not None}
