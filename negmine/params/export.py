@@ -57,6 +57,19 @@ class ExportParams:
         "Positives that the filter chose itself (--pseudo-positive): positives like others, or "
         "none at all.",
     )
+    max_positives: int | None = opt(
+        None,
+        "At most N positives of a query go out; the others stay known, so that they are nobody's "
+        "negatives (--max-positives-by says which).",
+        metavar="N",
+        minimum=1,
+        later=True,
+    )
+    max_positives_by: Literal["random", "score"] = opt(
+        "random",
+        "Which positives --max-positives takes: drawn by --seed, or the best-scoring (--score-by).",
+        later=True,
+    )
     negatives: Literal["chosen", "survivors"] = opt(
         "chosen",
         "Negatives of rerank-eval: those that the filter chose, or all candidates that its rules "
@@ -143,8 +156,9 @@ class ExportParams:
     )
     group_by: str | None = opt(
         None,
-        "With --batcher: a batch holds examples of one value of this column of the corpus (index "
-        "--keep), such as the data set or the language, by the document of an example's positive.",
+        "A batch holds examples of one value of this column of the corpus (index --keep), such as "
+        "the data set or the language, by the document of an example's positive; without --batcher "
+        "a group's examples come in random order.",
         metavar="COLUMN",
     )
     clusters: int | None = opt(
@@ -159,7 +173,7 @@ class ExportParams:
     rounds: int = opt(
         1, "Times that every query is drawn, an example each (tas-balanced).", minimum=1
     )
-    seed: int = opt(42, "Seed of the batcher.", minimum=0)
+    seed: int = opt(42, "Seed of the batches, and of --max-positives.", minimum=0)
     trust_remote_code: bool = opt(
         False,
         f"{TRUST_HELP} {_BATCHER}",

@@ -69,24 +69,21 @@ def batched(
     if len(query) == 0:
         return examples, {"batches": 0}, []
     items = Items(query, _documents(examples), _positives(chosen))
-    active, asks = np.unique(query, return_inverse=True)
-    vectors = _vectors(params, choices, chosen, active, _first_positive(chosen, active))
-    assert params.batcher is not None
-    batcher = orders.batcher(params.batcher)
-    margin = _margins(items, chosen) if batcher.margins else np.empty(0)
-    inputs = _Inputs(items, asks, *vectors, margin)
     names, groups = _groups(params, choices, chosen, items)
     rng = np.random.default_rng(params.seed)
-    sequences, remarks = [], []
-    for rows in groups:
-        found, remark = _sequences(batcher, params, inputs, rows, rng)
-        sequences.append(found)
-        remarks.append(remark)
+    inputs = None if params.batcher is None else _inputs(params, choices, chosen, items)
+    if inputs is None:
+        sequences, remarks = [[rows[rng.permutation(len(rows))]] for rows in groups], []
+    else:
+        ordered = [_sequences(params, inputs, rows, rng) for rows in groups]
+        sequences, remarks = [found for found, _ in ordered], [remark for _, remark in ordered]
     of_groups = [batchers.pack(found, items, params.batch_size)[0] for found in sequences]
     batches = np.concatenate(of_groups)
     batches = batches[rng.permutation(len(batches))]
     told = _once([remark for remark in remarks if remark])
-    facts: dict[str, Any] = {"batches": len(batches), **_hardness(inputs, batches, groups, rng)}
+    facts: dict[str, Any] = {"batches": len(batches)}
+    if inputs is not None:
+        facts |= _hardness(inputs, batches, groups, rng)
     if params.group_by is not None:
         empty = [name for name, found in zip(names, of_groups, strict=True) if not len(found)]
         facts |= {"batch_groups": len(groups), "batch_groups_left_out": len(empty)}
@@ -141,8 +138,16 @@ def _once(remarks: list[str]) -> list[str]:
     return [f"{remarks[0]} (and the same in {len(remarks) - 1} other groups)"]
 
 
+def _inputs(params: ExportParams, choices: Choices, chosen: Chosen, items: Items) -> _Inputs:
+    """What the batcher reads."""
+    active, asks = np.unique(items.query, return_inverse=True)
+    vectors = _vectors(params, choices, chosen, active, _first_positive(chosen, active))
+    assert params.batcher is not None
+    margins = orders.batcher(params.batcher).margins
+    return _Inputs(items, asks, *vectors, _margins(items, chosen) if margins else np.empty(0))
+
+
 def _sequences(
-    batcher: orders.Batcher,
     params: ExportParams,
     inputs: _Inputs,
     rows: np.ndarray,
@@ -155,7 +160,8 @@ def _sequences(
     active, query = np.unique(inputs.asks[rows], return_inverse=True)
     margin = inputs.margin[rows] if len(inputs.margin) else inputs.margin
     group = orders.Group(query, inputs.queries[active], inputs.positives[active], margin)
-    found, remark = batcher.order(group, params, rng)
+    assert params.batcher is not None
+    found, remark = orders.batcher(params.batcher).order(group, params, rng)
     return [rows[sequence] for sequence in found], remark
 
 

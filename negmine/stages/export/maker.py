@@ -17,7 +17,7 @@ from negmine import formats, log, memory
 from negmine.errors import EmptyResultError
 from negmine.formats.base import Chosen, Examples, Options, tables
 from negmine.params.export import ExportParams
-from negmine.stages.export import batching, ordering, shortfall
+from negmine.stages.export import batching, ordering, positives, shortfall
 from negmine.stages.export import options as export_options
 from negmine.stages.export.choices import NEGATIVES, Choices, Piece, Side
 from negmine.stages.export.examples import (
@@ -31,6 +31,8 @@ from negmine.stages.export.examples import (
 from negmine.stages.export.setup import Setup
 from negmine.table.conservation import conserve
 
+#: Count of the positives that ``--max-positives`` leaves out.
+LEFT_OUT = "positives_left_out"
 #: Lays out the examples of one part.
 Ask = Callable[[], Piece]
 
@@ -87,7 +89,7 @@ class Maker:
         """Whether the examples' order needs all of them at once, as indices."""
         params = self.params
         return bool(
-            params.batcher is not None
+            export_options.batches(params)
             or params.shuffle is not None
             or params.order_by is not None
             or params.max_shard_size is not None
@@ -131,14 +133,14 @@ class Maker:
 
     def _laid_out(self, name: str, part: str, side: Side) -> Piece:
         chosen, elsewhere = self.choices.part(part, side)
-        examples = lay_out(chosen, self.layout, self._options, self.params.texts)
-        return Piece(name, examples, chosen, self._stats(examples, chosen, elsewhere))
+        examples, stats = self._examples(chosen, elsewhere)
+        return Piece(name, examples, chosen, stats)
 
     def _ordered(self, side: Side) -> Iterator[tuple[str, Ask]]:
         """All examples, put in order and cut into pieces."""
         chosen, elsewhere = self.choices.whole(side)
-        examples = lay_out(chosen, self.layout, self._options, self.params.texts)
-        stats = self._stats(examples, chosen, elsewhere)
+        examples, stats = self._examples(chosen, elsewhere)
+        batches = export_options.batches(self.params)
         if self.params.shuffle is not None:
             order = np.random.default_rng(self.params.shuffle).permutation(examples.count)
             examples = examples.take(order)
@@ -147,7 +149,7 @@ class Maker:
             order, unknown = ordering.by_negatives(examples, chosen, falling=falling)
             examples = examples.take(order)
             stats["examples_without_order"] = unknown
-        elif self.params.batcher is not None and side != "heldout":
+        elif batches and side != "heldout":
             examples, facts, told = batching.batched(examples, chosen, self.params, self.choices)
             self._told[side] = told
             if not self.layout.closed:
@@ -160,7 +162,7 @@ class Maker:
                     f"({stats['examples']} examples, --batch-size {self.params.batch_size})",
                     hint="Lower --batch-size. --allow-empty writes an empty one.",
                 )
-        elif self.params.batcher is not None and not self.layout.closed:
+        elif batches and not self.layout.closed:
             examples = batching.numbered(examples, None)
         size = self.params.max_shard_size
         if size is None and self.layout.numbered:
@@ -175,6 +177,17 @@ class Maker:
             chosen = self._numbered(chosen)
         for name, order, counts in pieces(examples, chosen, stats, rows, self.suffix):
             yield name, partial(_taken, name, examples, order, chosen, counts)
+
+    def _examples(self, chosen: Chosen, elsewhere: int) -> tuple[Examples, dict[str, int]]:
+        """The examples of some choices, and what is counted of them."""
+        params, more = self.params, {}
+        if params.max_positives is not None:
+            chosen, left = positives.capped(
+                chosen, params.max_positives, params.max_positives_by, params.seed
+            )
+            more = {LEFT_OUT: left}
+        examples = lay_out(chosen, self.layout, self._options, params.texts)
+        return examples, self._stats(examples, chosen, elsewhere) | more
 
     def _stats(self, examples: Examples, chosen: Chosen, elsewhere: int) -> dict[str, int]:
         # Another package's layout may leave out what it likes; it is counted.
@@ -215,7 +228,7 @@ class Maker:
     def no_examples(self) -> Examples:
         """No example, for the schema."""
         examples = lay_out(self.choices.nothing(), self.layout, self._options, self.params.texts)
-        if self.params.batcher is not None and not self.layout.closed:
+        if export_options.batches(self.params) and not self.layout.closed:
             examples = batching.numbered(examples, None)
         return examples
 
@@ -234,7 +247,7 @@ class Maker:
             *("selected_other_side", "scores_unknown", "queries_without_positives"),
             "examples_without_order",
             *("queries_without_negatives", "queries_short"),
-            *("negatives_of_queries_left_out", "negatives_left_out"),
+            *("negatives_of_queries_left_out", "negatives_left_out", LEFT_OUT),
         )
         counts = {k: v for k, v in shortfall.told(total).items() if v or k not in optional}
         # What they are is counted by its name.
@@ -260,6 +273,11 @@ class Maker:
                 f"{total['examples_not_batched'] + total['examples']} examples are in no full "
                 "batch and left out; a smaller --batch-size leaves out fewer"
             )
+        if total[LEFT_OUT]:
+            told.append(
+                f"{total[LEFT_OUT]} positives beyond --max-positives {self.params.max_positives} "
+                "of a query do not go out"
+            )
         if total["examples_without_order"]:
             told.append(
                 f"{total['examples_without_order']} examples have no {self.params.order_by} to be "
@@ -277,11 +295,10 @@ class Maker:
         """
         total: Counter[str] = Counter()
         for part in self.choices.names:
-            chosen, elsewhere = self.choices.part(part, side)
-            examples = lay_out(chosen, self.layout, self._options, self.params.texts)
+            examples, stats = self._examples(*self.choices.part(part, side))
             if examples.count:
                 return
-            total.update(self._stats(examples, chosen, elsewhere))
+            total.update(stats)
         shortfall.refuse(
             total,
             self.params.format,

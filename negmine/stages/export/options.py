@@ -23,9 +23,9 @@ _OF_BEIR = frozenset(
         *("memory", "allow_empty", "device", "trust_remote_code"),
     )
 )
-#: Options that only batches read, and the batchers that read them; all of them where none is named.
+#: Options that only batchers read, and which of them; all of them where none is named.
 _BATCHING: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("batch_size", "batch_by", "group_by", "threads"), ()),
+    **dict.fromkeys(("batch_by", "threads"), ()),
     **method.owners(orders.BATCHERS),
 }
 
@@ -169,6 +169,7 @@ def _check_layout(params: ExportParams, layout: formats.Format) -> None:
             "chose",
             hint="Leave it out (filter --num-negatives says how many), or --format rerank-eval.",
         )
+    _check_positives(params, layout)
     if formats.plugged(params.format) is not None:
         # Another package's layout reads what it likes.
         return
@@ -184,6 +185,7 @@ def _check_layout(params: ExportParams, layout: formats.Format) -> None:
         )
     read = params.scores or layout.scores == "always"
     read = read or (params.batcher is not None and orders.batcher(params.batcher).margins)
+    read = read or params.max_positives_by == "score"
     if params.score_by is not None and not read:
         raise UsageError(
             "--score-by names the score that goes out, and none does",
@@ -193,20 +195,43 @@ def _check_layout(params: ExportParams, layout: formats.Format) -> None:
         )
 
 
-def _check_batches(params: ExportParams, layout: formats.Format) -> None:
-    """What batches are made of, and with."""
-    if params.batcher is not None and not layout.trains:
+def _check_positives(params: ExportParams, layout: formats.Format) -> None:
+    """Which positives may be left out."""
+    if params.max_positives is not None and not layout.trains:
         raise UsageError(
-            f"--batcher: {params.format} holds no training examples",
+            f"--max-positives: {params.format} holds no training examples",
             hint="Leave it out, or choose another --format.",
         )
-    if params.batcher is not None and params.shuffle is not None:
+    if params.max_positives is None and params.max_positives_by != "random":
         raise UsageError(
-            "--shuffle would undo --batcher", hint="Batches are in random order; see --seed."
+            "--max-positives-by belongs to --max-positives, and there is none", hint="Add one."
+        )
+
+
+def batches(params: ExportParams) -> bool:
+    """Whether examples are put into batches."""
+    return params.batcher is not None or params.group_by is not None
+
+
+def _check_batches(params: ExportParams, layout: formats.Format) -> None:
+    """What batches are made of, and with."""
+    asked = "--group-by" if params.batcher is None else "--batcher"
+    if batches(params) and not layout.trains:
+        raise UsageError(
+            f"{asked}: {params.format} holds no training examples",
+            hint="Leave it out, or choose another --format.",
+        )
+    if batches(params) and params.shuffle is not None:
+        raise UsageError(
+            f"--shuffle would undo {asked}", hint="Batches are in random order; see --seed."
         )
     if params.order_by is not None:
         _check_order(params, layout)
     unchanged = _unchanged(params)
+    if "batch_size" not in unchanged and not batches(params):
+        raise UsageError(
+            "--batch-size belongs to --batcher or --group-by, and there is none", hint="Add one."
+        )
     for name, batchers in _BATCHING.items():
         if name in unchanged:
             continue
@@ -224,6 +249,7 @@ def _check_order(params: ExportParams, layout: formats.Format) -> None:
     for option, given in (
         ("--shuffle", params.shuffle is not None),
         ("--batcher", params.batcher is not None),
+        ("--group-by", params.group_by is not None),
     ):
         if given:
             raise UsageError(f"{option} would undo --order-by", hint="Give one or the other.")

@@ -66,7 +66,7 @@ def test_examples_without_the_number_come_last_and_are_told(tmp_path: Path) -> N
         ({"order_by": "promoted"}, "--order-by: 'promoted' is not in the ledger"),
         ({"order_by": "grade", "shuffle": 1}, "--shuffle would undo --order-by"),
         ({"order_by": "grade", "batcher": "ngame"}, "--batcher would undo --order-by"),
-        ({"group_by": "set"}, "--group-by belongs to --batcher"),
+        ({"group_by": "set"}, "the index keeps no column 'set'"),
         ({"group_by": "set", "batcher": "b3"}, "the index keeps no column 'set'"),
     ],
 )
