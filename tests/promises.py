@@ -53,6 +53,8 @@ class Made:
         asked: kept columns of the queries, by qid.
         changed: settings that the test gave other values than the recipe has.
         vectors: the scores come from models, so that they agree with the vectors.
+        texts: of the documents, by docid.
+        questions: texts of the queries, by qid.
     """
 
     queries: dict[str, list[Row]]
@@ -62,6 +64,8 @@ class Made:
     asked: Mapping[str, Row] = field(default_factory=dict)
     changed: Mapping[str, float] = field(default_factory=dict)
     vectors: bool = True
+    texts: Mapping[str, str] = field(default_factory=dict)
+    questions: Mapping[str, str] = field(default_factory=dict)
 
     def row(self, qid: str, docid: str) -> Row:
         return self._by_id[qid, docid]
@@ -104,6 +108,8 @@ def read(ledger: Path, train: Path, **more: Any) -> Made:
     lines = [_line(row, qid, docid) for row in pq.read_table(train).to_pylist()]
     kept = {row["docid"]: _kept(row) for row in corpus}
     own = {row["qid"]: _kept(row) for row in asked}
+    more |= {"texts": {one: text for text, one in docid.items()}}
+    more |= {"questions": {one: text for text, one in qid.items()}}
     return Made(dict(queries), lines, artifact.manifest, kept, own, **more)
 
 
@@ -182,6 +188,7 @@ class Promise:
         also: what else holds of the file.
         shuffled: the file's lines are in no order of queries.
         quotas: how many are of each source.
+        most: how many of some candidates there is place for; None where quotas or n alone say.
     """
 
     n: int
@@ -194,9 +201,12 @@ class Promise:
     also: Sequence[Callable[[Made], None]] = ()
     shuffled: bool = False
     quotas: Mapping[str, int] = field(default_factory=dict)
+    most: Callable[[list[Row]], int] | None = None
 
     def size(self, may: list[Row]) -> int:
         """How many negatives of a query these candidates allow."""
+        if self.most is not None:
+            return self.most(may)
         if not self.quotas:
             return min(self.n, len(may))
         return _filled(self.quotas, may)
@@ -719,6 +729,58 @@ def in_their_places(made: Made) -> None:
 
 
 PLACE = ("lat", "lon")
+# --- places of several kinds --------------------------------------------------------------------
+
+#: Of a source the first and the last rank that count, and the places of a query.
+Places = Mapping[str, tuple[int, int, int]]
+JOINT: Places = {"bm25": (1, 200, 4), "minilm": (1, 200, 4)}
+RADER: Places = {"bm25": (31, 50, 10), "minilm": (1, 10, 10)}
+
+
+def is_of(row: Row, source: str, places: Places) -> bool:
+    first, last, _ = places[source]
+    rank = row[f"rank_{source}"]
+    return rank is not None and first <= rank <= last
+
+
+def of_any(places: Places) -> Keep:
+    return lambda row, rows, made: any(is_of(row, source, places) for source in places)
+
+
+def most_of_two(places: Places) -> Callable[[list[Row]], int]:
+    """The most rows that two sources' places can hold, by how many of both go to the first."""
+
+    def size(may: list[Row]) -> int:
+        found = Counter(tuple(is_of(row, source, places) for source in places) for row in may)
+        alone, other, both = found[True, False], found[False, True], found[True, True]
+        one, two = (number for _, _, number in places.values())
+        return max(min(one, alone + n) + min(two, other + both - n) for n in range(both + 1))
+
+    return size
+
+
+def fills(places: Places) -> Callable[[Made], None]:
+    """Each negative fills a place of a source that found it where that source's ranks count."""
+
+    def holds(made: Made) -> None:
+        filled: Counter[str] = Counter()
+        for line in made.lines:
+            rows = [made.row(line.qid, docid) for docid in line.negatives]
+            assert all(is_of(row, row["quota"], places) for row in rows)
+            count = Counter(row["quota"] for row in rows)
+            assert all(count[source] <= number for source, (*_, number) in places.items())
+            filled.update(count)
+        assert set(filled) == set(places)
+
+    return holds
+
+
+def numbers_for_numbers(row: Row, rows: list[Row], made: Made) -> bool:
+    """APOLLO: of a question with a digit (the tests' ask in no words) what holds one."""
+    asks = any(map(str.isdigit, made.questions[row["qid"]]))
+    return not asks or any(map(str.isdigit, made.texts[row["docid"]]))
+
+
 CE, MINI = "score_ce", "score_minilm"
 PERC_POS = below(MINI, lambda p: p - 0.05 * abs(p), strict=True)
 RELATIVE = below(CE, lambda p: p - 0.05 * abs(p), strict=False)
@@ -745,6 +807,7 @@ PROMISES: dict[str, Promise] = {
         *(120, "query", "score_student"),
         places={"student": 30, "lookahead": 30, "previous": 60},
     ),
+    "apollo": Promise(8, "triplet", MINI, numbers_for_numbers),
     "b3": Promise(1, "triplet", CE, RELATIVE, by(CE)),
     "bm25": Promise(8, "triplet", "score_bm25", order=by("score_bm25")),
     "cet": Promise(
@@ -827,6 +890,12 @@ PROMISES: dict[str, Promise] = {
     "peg": Promise(5, "tuple", CE, columns=("difficulty",), also=[easy_to_hard]),
     "percentile": Promise(8, "triplet", CE, quantile_allows, by(CE)),
     "qwen3": Promise(8, "triplet", MINI, BEATS, by(MINI)),
+    "r2anker": Promise(
+        *(8, "list", MINI, of_any(JOINT)), most=most_of_two(JOINT), also=[fills(JOINT)]
+    ),
+    "rader-no-llm": Promise(
+        *(20, "query", MINI, of_any(RADER)), most=most_of_two(RADER), also=[fills(RADER)]
+    ),
     "rocketqa": Promise(4, "triplet", "qid", rocketqa_allows, columns=("filled",), also=[walked]),
     "simans": _simans(0.5, 0.0, "paper"),
     "simans-code": _simans(0.5, 1.0, "code"),

@@ -19,7 +19,7 @@ from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Plan
 from tests import promises
 from tests.chains import add_columns, make_data
-from tests.conftest import ROOT, Invoke
+from tests.conftest import ROOT, Invoke, write_jsonl
 from tests.tables import make_scored
 
 pytest.importorskip("rensa")
@@ -170,6 +170,16 @@ def graded(folder: Path) -> Path:
     return data
 
 
+def without_some_numbers(data: Path) -> None:
+    """Letters in the place of every second document's digits, and of every third query's."""
+    letters = str.maketrans("0123456789", "abcdefghij")
+    for name, step in (("corpus", 2), ("queries", 3)):
+        rows = [json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()]
+        for row in rows[::step]:
+            row["text"] = row["text"].translate(letters)
+        write_jsonl(data / f"{name}.jsonl", rows)
+
+
 def full_and_clean(made: promises.Made, size: int) -> None:
     """Batches are full, in order, and no document is a positive of another query of its batch."""
     number = [line.row["batch"] for line in made.lines]
@@ -197,6 +207,8 @@ def test_a_recipe_runs_whole(
 ) -> None:
     """From texts to the training set as the file says, small models in the place of the large."""
     data = graded(tmp_path / "data")
+    if path.stem == "apollo":
+        without_some_numbers(data)
     loaded = recipe.load(str(path))
     arguments: list[Any] = ["run", path, "-o", tmp_path / "work"]
     for key in ("corpus", "queries", "qrels"):
