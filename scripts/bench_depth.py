@@ -57,7 +57,7 @@ def main() -> None:
             )
             retrieve.run(params, given.work / name / "index", candidates)
             tables[name] = fit_prior.whole(candidates)
-        for way in ("random", "biased:minilm"):
+        for way in ("random", "biased:minilm", "pooled:10"):
             views = list(hidden(tables, way, 0))
             taken = [take(view, model(view), float(logit(rule["max-score"]))) for view in views]
             mean = np.mean(taken, axis=0)

@@ -11,12 +11,14 @@ MiniLM ranks best are taken. The limit is the one that puts the mean over the co
 median dense rank at ``--rank``, so all models are compared at the same hardness, and told is the
 share of judged positives among what is taken, as the mean over the collections (and on the worst
 one). Models that are fitted to other collections never saw the one they are measured on. The last
-columns apply the limit of the first to other pools: those of the first 15 of each source, and
-those of a corpus with 15% of the documents that are not relevant.
+columns apply the limit of the first to what others have: labels that are those of a pool (known is
+what a source ranks among its first ten), pools of the first 15 of each source, and those of a
+corpus with 15% of the documents that are not relevant.
 
 ==================  ===========================================================================
 prior               ``p_prior`` as it is shipped (its features, its views, the collection left out)
-no anchor           without ``z_positives``
+no number           without ``log_positives``
+no anchor           without ``z_positives`` and ``log_positives``
 teacher's units     the scorer's own logit besides
 no scorer           sources alone
 one share           fitted to all documents alone
@@ -38,9 +40,10 @@ import _bench
 import fit_prior
 import numpy as np
 import pyarrow as pa
+from bench_denoise import scheme
 from scipy.special import expit, logit
 
-from negmine.commands.audit.hiding import Scheme, hide
+from negmine.commands.audit.hiding import hide
 from negmine.learning import prior, relevance
 from negmine.table import ranking
 from negmine.table.part import Part
@@ -81,31 +84,34 @@ def main() -> None:
     parser.add_argument("scored", type=Path, nargs="+", help="WORK/COLLECTION/scored")
     parser.add_argument("--rank", type=float, default=12.5, help="mean of the median dense ranks")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--model", action="append", help="only this one (repeatable)")
     given = parser.parse_args()
     tables = {path.parent.name: fit_prior.whole(path) for path in given.scored}
     smaller = {name: fit_prior.thinned(table, SHARE) for name, table in tables.items()}
     ways = {"random": [*range(given.seeds)], "biased:minilm": [0], "biased:bm25": [0]}
     rows = []
-    for name, model in models(tables).items():
+    wanted = models(tables)
+    for name, model in ((name, wanted[name]) for name in given.model or wanted):
         limits, cells = [], []
         for way, seeds in ways.items():
             views = [view for seed in seeds for view in hidden(tables, way, seed)]
             limits.append(limit_at(views, [model(view) for view in views], given.rank))
             cells.append(told(views, model, limits[-1]))
+        cells.append(told([*hidden(tables, "pooled:10", 0)], model, limits[0]))
         cells.append(told([*hidden(tables, "random", 0, DEPTH)], model, limits[0]))
         cells.append(told([*hidden(smaller, "random", 0)], model, limits[0]))
         rows.append([name, *cells])
         print(rows[-1], flush=True)
-    print(_bench.table(["model", *ways, f"first {DEPTH}", f"{SHARE:.0%} of the documents"], rows))
+    others = ["pooled:10", f"first {DEPTH}", f"{SHARE:.0%} of the documents"]
+    print(_bench.table(["model", *ways, *others], rows))
 
 
 def hidden(
     tables: Mapping[str, pa.Table], way: str, seed: int, depth: int = 1 << 30
 ) -> Iterator[View]:
-    """Each collection with one positive of each query left known."""
-    source = way.partition(":")[2] or None
+    """Each collection with one positive of each query left known, or with those of a pool."""
     for name, table in tables.items():
-        masked, gone = hide(table, Scheme(way, source), 1, seed)
+        masked, gone = hide(table, scheme(way), 1, seed)
         view, rows = fit_prior.cut(masked, gone, ["minilm", "bm25"], depth)
         truth = (gone | Part(masked).positive)[rows]
         yield View(name, view, truth, prior.pool(Part(view)))
@@ -117,6 +123,7 @@ def models(tables: Mapping[str, pa.Table]) -> dict[str, Model]:
     plain = left_out(tables, (1.0,))
     return {
         "prior": shipped,
+        "no number": left_out(tables, fit_prior.SHARES, without="log_positives"),
         "no anchor": transferred(tables, lambda view: prior.features(Part(view.table))),
         "teacher's units": transferred(tables, with_units),
         "no scorer": left_out(tables, fit_prior.SHARES, "searched"),
@@ -128,15 +135,21 @@ def models(tables: Mapping[str, pa.Table]) -> dict[str, Model]:
 
 
 def left_out(
-    tables: Mapping[str, pa.Table], shares: tuple[float, ...], model: str = "scored"
+    tables: Mapping[str, pa.Table],
+    shares: tuple[float, ...],
+    model: str = "scored",
+    without: str | None = None,
 ) -> Model:
-    """``p_prior`` fitted to all collections but the view's."""
+    """``p_prior`` fitted to all collections but the view's; without a feature if one is named."""
+    read = np.array([feature != without for feature in prior.FEATURES[model]])
     fitted: dict[str, prior.Weights] = {}
 
     def predict(view: View) -> np.ndarray:
         if view.name not in fitted:
             others = {name: table for name, table in tables.items() if name != view.name}
-            slopes, bias = fit_prior.fitted(*fit_prior.shown(others, model, shares))
+            x, y, weight = fit_prior.shown(others, model, shares)
+            slopes = np.zeros(len(read))
+            slopes[read], bias = fit_prior.fitted(x[:, read], y, weight)
             fitted[view.name] = prior.Weights({model: slopes}, {model: bias}, 2.0, "", ())
         table = view.table
         if model == "searched":

@@ -10,7 +10,8 @@ Of each collection the model is shown several views, and every collection counts
 several depths of the pool (first 15, 30, 60 of each source); for the models of one source with
 either alone; with all documents and with a share of those that are not relevant, so that more of
 what is left is; and with one positive of each query left known, chosen at random or as the one
-that a source ranks best. What is known decides the feature ``z_positives`` alone; what is to be
+that a source ranks best, or with those that a source ranks among its first ten, as a pool leaves
+them. What is known decides the features ``log_positives`` and ``z_positives`` alone; what is to be
 told is always all judgements. The fit is a ridge-penalised logistic regression on standardised
 features; nothing of it is chosen here.
 """
@@ -37,6 +38,8 @@ from negmine.table.part import UNRANKED, Part
 DEPTHS = (15, 30, 60)
 #: Draws with positives hidden at random; hidden by a source there is only one.
 DRAWS = 2
+#: Of a pool's labels: those within it are known, and one at least.
+POOL = 10
 #: Shares of the documents that are kept beside the positives: in a smaller corpus more is relevant.
 SHARES = (1.0, 0.4, 0.15)
 
@@ -120,6 +123,7 @@ def views_of(
         table = without_scorers(table)
     schemes = [(Scheme("random"), seed) for seed in range(DRAWS)]
     schemes += [(Scheme(f"biased:{name}", name), 0) for name in sources]
+    schemes.append((Scheme(f"pooled:{POOL}", depth=POOL), 0))
     deepest = max(int(pc.max(table.column(rank_column(name))).as_py()) for name in sources)
     depths = sorted({min(depth, deepest) for depth in DEPTHS})
     for smaller in (thinned(table, share) for share in shares):
@@ -129,9 +133,9 @@ def views_of(
             for kept in [sources, *([name] for name in sources if len(sources) > 1)]:
                 for depth in depths:
                     view, rows = cut(masked, hidden, kept, depth)
-                    known = np.full(len(rows), prior.stand([view])[0])
-                    among = prior.pool(Part(view))
-                    x = np.column_stack([prior.features(Part(view)), known])
+                    part = Part(view)
+                    x = prior.with_labels(part, prior.known(part), prior.stand([view])[0])
+                    among = prior.pool(part)
                     yield x[among], truth[rows][among]
 
 

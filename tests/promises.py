@@ -386,7 +386,7 @@ def retrieved(source: str) -> Keep:
 
 
 def p_prior_allows(row: Row, rows: list[Row], made: Made) -> bool:
-    return bool(row["score_p_prior"] <= 0.18)
+    return bool(row["score_p_prior"] <= 0.15)
 
 
 def ambiguous(a: float, b: float, form: str) -> Callable[[Made], None]:

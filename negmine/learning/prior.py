@@ -10,11 +10,13 @@ were measured).
 What it reads means the same everywhere: no score's own units and no rank of a single source, but
 where a row stands *within the pool of its query*. Per score that is its z-score and the logarithm
 of its position among the rows that a source retrieved; several scorers count as their mean,
-several sources too. From the user's labels it takes one number: how far above their pools the
-known positives stand in the sources, on average over the table. Where they stand high, positives
-are few and easily told; where they are scattered, more of what lies between is relevant. Labels
-that a source selected stand too high, so the model was fitted with positives hidden at random and
-in that way; and with one source alone and with smaller corpora, so that it leans on nothing alone.
+several sources too. From the user's labels it takes two numbers. One is how far above their pools
+the known positives stand in the sources, on average over the table: where they stand high,
+positives are few and easily told; where they are scattered, more of what lies between is relevant.
+The other is how many are known of the query: where there are many, more of its other candidates are
+relevant, too. Labels that a source or a pool selected stand too high, so the model was fitted with
+positives hidden at random and in those ways; and with one source alone and with smaller corpora, so
+that it leans on nothing alone.
 
 A logistic model, as ``p_relevant`` is one; with a scorer in the table, or for sources alone.
 """
@@ -42,9 +44,12 @@ NAME = P_PRIOR
 #: What each model reads, in the order of its weights: that for tables with a scorer's scores, and
 #: that for sources alone.
 FEATURES: Mapping[str, tuple[str, ...]] = {
-    "scored": ("z_scorers", "log_place_scorers", "z_sources", "z_positives"),
-    "searched": ("z_sources", "log_place_sources", "z_positives"),
+    "scored": ("z_scorers", "log_place_scorers", "z_sources", "log_positives", "z_positives"),
+    "searched": ("z_sources", "log_place_sources", "log_positives", "z_positives"),
 }
+#: Of a query's known positives count as many as this share of its pool, and one at least: in a
+#: shallow pool they are most of what is there, and that says nothing of the rest.
+_COUNTED = 0.05
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Prior:
         """``p_prior`` of each row, float32; null where a scorer did not see the row."""
         part = Part(table)
         model = model_of(table.schema)
-        x = np.column_stack([features(part), np.full(len(part), self.z_positives)])
+        x = with_labels(part, counted(part), self.z_positives)
         found = expit(x @ self.fitted.weights[model] + self.fitted.bias[model])
         return pa.array(found.astype(np.float32), mask=~part.seen)
 
@@ -220,8 +225,31 @@ def _without_gaps(score: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(score), 0.0, score)
 
 
+def known(part: Part) -> np.ndarray:
+    """How many positives are known of each row's query, retrieved or not, float64 [rows]."""
+    count = np.bincount(part.query[part.positive], minlength=part.queries)
+    return count[part.query].astype(np.float64)
+
+
+def counted(part: Part) -> np.ndarray:
+    """How many of them count when rows are judged, float64 [rows]."""
+    among = np.bincount(part.query[pool(part)], minlength=part.queries)[part.query]
+    return np.clip(known(part), 1.0, np.maximum(1.0, _COUNTED * among))
+
+
+def with_labels(part: Part, positives: np.ndarray, stand: float) -> np.ndarray:
+    """All that the model reads of each row, float64 [rows, features].
+
+    Args:
+        part: the rows.
+        positives: how many are known of each row's query.
+        stand: how far above their pools the table's known positives stand.
+    """
+    return np.column_stack([features(part), np.log1p(positives), np.full(len(part), stand)])
+
+
 def features(part: Part) -> np.ndarray:
-    """What the model reads of each row, all but the last feature, float64 [rows, features]."""
+    """What the model reads of each row whatever is labelled, float64 [rows, features]."""
     among, sources = pool(part), source_scores(part)
     z_sources = z_scores(part, sources, among)
     if model_of(part.table.schema) == "searched":

@@ -365,7 +365,7 @@ def pairs(queries: int, each: int = 1) -> str:
 def test_the_rule_is_what_is_recommended_however_many_positives(
     invoke: Invoke, queries: int, each: int
 ) -> None:
-    rule = {"by": "p_prior", "max-score": 0.18}
+    rule = {"by": "p_prior", "max-score": 0.15}
     models = ("--encoder", "mine=m/x", "--scorer", "ce=m/y")
     made, said = written(invoke, pairs(queries, each), *models)
     assert made["rerank"]["scorer"] == {"ce": "m/y"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from negmine.learning import prior
@@ -62,6 +62,7 @@ def test_what_it_reads_is_counted_by_hand() -> None:
         assert log_place[row] == pytest.approx(math.log(1 + sum(s > value for s in mine)))
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 1000), st.floats(-1000, 1000))
 def test_the_units_of_a_score_do_not_matter(width: float, shift: float) -> None:
     one = table()
@@ -73,10 +74,37 @@ def test_the_units_of_a_score_do_not_matter(width: float, shift: float) -> None:
         np.testing.assert_allclose(predicted(other), predicted(one), atol=1e-5)
 
 
-def test_labels_decide_nothing_but_how_high_the_known_ones_stand() -> None:
+def labelled(one: pa.Table, label: np.ndarray) -> pa.Table:
+    return one.set_column(one.schema.get_field_index("label"), "label", pa.array(label))
+
+
+@pytest.mark.parametrize("scorer", ["scored", "searched"])
+def test_many_known_positives_of_a_query_speak_for_its_other_candidates(scorer: str) -> None:
+    """Counted by hand: as many as a twentieth of the pool and one at least, none as one."""
+    queries, rows = 5, 100
+    known = [0, 1, 3, 5, 40]
+    one = table(queries=queries, rows=rows, positives=40)
+    if scorer == "searched":
+        one = one.drop_columns(["score_ce"])
+    number = np.tile(np.arange(rows), queries)
+    few = labelled(one, (number < 1).astype(np.int8))
+    many = labelled(one, (number < np.repeat(known, rows)).astype(np.int8))
+    model = prior.anchor([few])
+    before, after = (model.predict(each).to_numpy().astype(np.float64) for each in (few, many))
+    moved = np.log(after / (1 - after)) - np.log(before / (1 - before))
+    weights = json.loads((files("negmine.learning") / "prior.json").read_text())["models"]
+    weight = weights[scorer]["weights"]["log_positives"]
+    assert weight > 0
+    for query, counts in enumerate([1, 1, 3, 5, 5]):
+        mine = slice(query * rows, (query + 1) * rows)
+        wanted = weight * (math.log1p(counts) - math.log1p(1))
+        np.testing.assert_allclose(moved[mine], wanted, atol=1e-3)
+
+
+def test_labels_decide_nothing_but_how_many_are_known_and_how_high_they_stand() -> None:
     one, other = table(positives=2), table(positives=2)
     label = np.roll(one.column("label").to_numpy(), 1)
-    other = other.set_column(2, "label", pa.array(label))
+    other = labelled(other, label)
     np.testing.assert_array_equal(prior.features(Part(one)), prior.features(Part(other)))
     high, low = prior.anchor([one]), prior.anchor([other])
     assert high.z_positives > low.z_positives

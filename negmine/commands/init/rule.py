@@ -1,8 +1,8 @@
 """Which rule a first recipe has: what ``docs/denoising.md`` recommends (``configs/default.toml``).
 
 It is one for all: ``p_prior`` was fitted to judged collections and takes of the user's own labels
-only where they stand on average, so it asks for no number of them (``filter`` says where that is of
-fewer than ten) and holds whichever are missing.
+only where they stand on average and how many a query has, so it asks for no number of them
+(``filter`` says where the average is of fewer than ten) and holds whichever are missing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from negmine.commands.init.models import Models
 from negmine.commands.shortened import counted as counted_of
 from negmine.inputs.trial import Counted
 
-#: ``configs/default.toml``: measured with one known positive per query.
-MAX_SCORE = 0.18
+#: ``configs/default.toml``: measured with one known positive per query, and with a pool's.
+MAX_SCORE = 0.15
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ def expected(rows: Rows, scorer: bool, ranks_alone: bool) -> list[float]:
     ]
     anchor = statistics.fmean(z for row, z in zip(rows, z_sources, strict=True) if row["label"])
     read: dict[str, list[float]] = {"z_sources": z_sources, "z_positives": [anchor] * len(rows)}
+    known = [sum(r["label"] for r in rows if r["qid"] == row["qid"]) for row in rows]
+    among = [sum(r["qid"] == row["qid"] for r in rows) for row in rows]
+    read["log_positives"] = [
+        math.log1p(min(k, max(1.0, 0.05 * n))) for k, n in zip(known, among, strict=True)
+    ]
     places = zip(*(log_places(rows, scores) for scores in by_source), strict=True)
     read["log_place_sources"] = [statistics.fmean(place) for place in places]
     if scorer:
