@@ -199,10 +199,12 @@ class Bench:
         """Who is asked for candidates: those of the index, and what --source brings along."""
         own = ["bm25"] if self.plain else ["bm25", "tiny"]
         by = own[-1]
-        neighbours = [] if self.plain else ["near=neighbours:tiny", "like=neighbours:tiny/query"]
+        vectors = ["neighbours:tiny", "neighbours:tiny/query", "clusters:tiny"]
+        names = ("near", "like", "clus")
+        by_vectors = [] if self.plain else list(map("=".join, zip(names, vectors, strict=True)))
         cross = [] if self.plain else [f"cross=cur:{self.models / 'cross'}"]
         return [
-            *(*own, *neighbours, *cross),
+            *(*own, *by_vectors, *cross),
             *("easy=random:3", "book=metadata:book", f"alike=metadata:book/{by}"),
         ]
 
@@ -218,7 +220,7 @@ class Bench:
 
     def _write_recipe(self) -> None:
         """The whole chain as a recipe, with the settings of the single stages."""
-        encoder = f'encoder = {{ tiny = "{self.models / "bi"}" }}'
+        encoder = f'encoder = {{ tiny = "{self.models / "bi"}" }}\nclusters = 0'
         rerank = f'[rerank]\nscorer = {{ ce = "{self.models / "cross"}" }}'
         (self.base / "recipe.toml").write_text(
             f"""
@@ -244,7 +246,8 @@ ids = true
 
     def command(self, stage: str, work: Path, *, other: bool = False) -> list[str]:
         """The command line of a stage; ``other`` gives settings that make more parts."""
-        encoder = () if self.plain else ("--encoder", f"tiny={self.models / 'bi'}")
+        encoder = ("--encoder", f"tiny={self.models / 'bi'}", "--clusters", 0)
+        encoder = () if self.plain else encoder
         shorter = ("--limit", 390) if self.plain else ("--max-length", 16)
         asked = [word for source in self.sources for word in ("--source", source)]
         asked += [word for band in self.bands for word in ("--band", band)]

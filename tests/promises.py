@@ -570,6 +570,23 @@ def nearer_than_the_positive(made: Made) -> None:
             assert all(made.row(line.qid, d)["score_minilm"] > p - 1e-6 for d in line.negatives)
 
 
+def next_cluster(row: Row, rows: list[Row], made: Made) -> bool:
+    """ClusterNS: found in the cluster next to a positive's, so in none of a positive."""
+    own = {other["cluster_clus"] for other in rows if other["label"] == 1}
+    return row["rank_clus"] is not None and row["cluster_clus"] not in own
+
+
+def of_the_positives_cluster(made: Made) -> None:
+    """LEMON: every negative is in a cluster with a known positive."""
+    # Without models there are no clusters either.
+    for line in made.lines if made.vectors else ():
+        own = {row["cluster_same"] for row in made.queries[line.qid] if row["label"] == 1}
+        for docid in line.negatives:
+            row = made.row(line.qid, docid)
+            assert row["rank_same"] is not None
+            assert row["cluster_same"] in own
+
+
 def siblings(column: str) -> Callable[[Made], None]:
     """Every negative has the value of a known positive."""
 
@@ -814,6 +831,7 @@ PROMISES: dict[str, Promise] = {
         8, "triplet", CE, some_weight, by(CE), ("weight",), also=[weights_are(lambda row: None)]
     ),
     "cur": Promise(8, "list", CE, RELATIVE, by(CE), columns=(CE,)),
+    "clusterns": Promise(4, "triplet", MINI, next_cluster, by(MINI)),
     "conformal": Promise(8, "triplet", CE, order=by(CE), trusted=("max_fn_rate",), also=[bounded]),
     "conan": Promise(
         *(8, "tuple", "score_student", unsolved, earlier_first), also=[in_their_places]
@@ -855,6 +873,9 @@ PROMISES: dict[str, Promise] = {
         quotas={"siblings": 4, "minilm": 4},
     ),
     "kalm": Promise(7, "query", MINI, in_window),
+    "lemon": Promise(
+        *(8, "triplet", "score_same", _margin("same")), also=[of_the_positives_cluster]
+    ),
     "lg-anna": Promise(8, "triplet", MINI, PERC_POS, by(MINI)),
     "marginmse": Promise(8, "list", CE, columns=(CE,)),
     "ngame": Promise(1, "triplet", CE, RELATIVE, by(CE)),

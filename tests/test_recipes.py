@@ -17,6 +17,7 @@ from negmine.stages import filter as filtering
 from negmine.stages.stage import STAGES
 from negmine.table import artifacts, schemas
 from negmine.table.artifacts import Plan
+from negmine.table.names import cluster_column
 from tests import promises
 from tests.chains import add_columns, make_data
 from tests.conftest import ROOT, Invoke, write_jsonl
@@ -53,6 +54,7 @@ def rows(sources: list[str], scorers: list[str]) -> list[dict[str, Any]]:
                 one[f"rank_{source}"] = rank if rank <= 100 else None
                 score = 20 - rank / 10 if source == "bm25" else 0.8 - rank / 200
                 one[f"score_{source}"] = score if rank <= 100 or d < 2 else None
+                one[cluster_column(source)] = d % 7
             for scorer in scorers:
                 cosine = scorer in ("guide", "second")
                 one[f"score_{scorer}"] = (
@@ -131,6 +133,7 @@ def test_its_filter_runs_end_to_end(path: Path, tmp_path: Path) -> None:
         sources=sources,
         scorers=scorers,
         not_searched=[*others, *({"previous"} & set(sources))],
+        columns_said={cluster_column(name): pa.int32() for name in params.same_cluster},
     )
     if params.near_duplicate_cosine or params.closer_than_positive:
         scored = add_vectors(tmp_path, "minilm")

@@ -47,13 +47,15 @@ class ChoiceOptions:
         "simans-code",
         "simans-abs",
         "stratified",
+        "diverse",
         "stride",
     ] = opt(
         "top",
         "How negatives are chosen among the survivors: best score first, at random, best retrieval "
         "rank first, worst score first (surest within a rank window), near the positive's score "
         "(SimANS: the paper's formula, its code's, or its code's for MS MARCO), evenly over "
-        "the scores, or every N-th by score (--stride).",
+        "the scores, some that differ from each other (--diverse-by), or every N-th by score "
+        "(--stride).",
     )
     sample_by: str | None = opt(
         None, "Score column that orders the survivors; default: the one of --by.", metavar="NAME"
@@ -74,6 +76,23 @@ class ChoiceOptions:
         "and so on, then begins again at the second (UniME-V2).",
         metavar="N",
         minimum=1,
+        later=True,
+    )
+    diverse_by: str | None = opt(
+        None,
+        "What negatives of the sampler diverse differ in: cluster:NAME takes at most one of a "
+        "cluster (retrieve --source NAME=clusters:ENCODER), NAME balances the score and the "
+        "cosines of the index's vectors NAME (maximal marginal relevance).",
+        metavar="NAME|cluster:NAME",
+        later=True,
+    )
+    mmr_lambda: float = opt(
+        0.5,
+        "How much the score counts beside the difference: 1 = by score alone, 0 = by difference "
+        "alone (--sampler diverse with vectors).",
+        metavar="SHARE",
+        minimum=0,
+        maximum=1,
         later=True,
     )
     prefer_judged: bool = opt(

@@ -73,6 +73,13 @@ class IdentityOptions:
         minimum=-1,
         maximum=1,
     )
+    same_cluster: tuple[str, ...] = opt(
+        (),
+        "Drop candidates that are in a cluster with a positive of the query, by the source NAME "
+        "(retrieve --source NAME=clusters:ENCODER; repeatable).",
+        metavar="NAME",
+        later=True,
+    )
     chunk_suffix: str | None = opt(
         None,
         "Drop chunks of a positive's document: what is left of a docid without this ending (a "

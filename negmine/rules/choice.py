@@ -12,6 +12,14 @@ from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.rules.base import Reason, Way, given, leaving_out
 
+#: How ``--diverse-by`` names a column of clusters.
+CLUSTER = "cluster:"
+
+
+def is_cluster(diverse_by: str | None) -> bool:
+    """Whether ``--diverse-by`` names clusters, not vectors."""
+    return diverse_by is not None and diverse_by.startswith(CLUSTER)
+
 
 def _weighs(params: FilterParams) -> bool:
     return params.weight != "none"
@@ -34,6 +42,14 @@ REPEATED_TEXT = Reason(
     switch="--repeated-texts",
     options=("near_duplicate_at",),
     ways=_once,
+)
+REPEATED_CLUSTER = Reason(
+    "repeated_cluster",
+    lambda params: params.sampler == "diverse" and is_cluster(params.diverse_by),
+    hard=True,
+    words="in a cluster with a better candidate of the query",
+    switch="--diverse-by",
+    ways=lambda params, fit: [("--sampler top", {"sampler": "top", "diverse_by": None})],
 )
 UNWEIGHTED = Reason(
     "unweighted",
@@ -64,4 +80,4 @@ MAX_REUSE = Reason(
     ways=leaving_out("max_reuse"),
 )
 
-REASONS = (UNWEIGHTED, WEIGHTLESS, REPEATED_TEXT, SKIP_SURVIVORS, MAX_REUSE)
+REASONS = (UNWEIGHTED, WEIGHTLESS, REPEATED_TEXT, SKIP_SURVIVORS, REPEATED_CLUSTER, MAX_REUSE)

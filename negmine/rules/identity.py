@@ -84,6 +84,12 @@ RULES = (
         ways=leaving_out("near_duplicate_cosine", ()),
     ),
     flagged(
+        "same_cluster",
+        lambda p: bool(p.same_cluster),
+        "in a cluster with a positive",
+        ways=leaving_out("same_cluster", ()),
+    ),
+    flagged(
         "sibling",
         lambda p: p.chunk_suffix is not None or p.sibling_by is not None,
         "chunk of a positive's document",

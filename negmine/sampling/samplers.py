@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from negmine.sampling import method, quotas
+from negmine.sampling import diverse, method, quotas
+from negmine.sampling.diverse import Cosine
 from negmine.sampling.method import Method
 from negmine.sampling.quotas import Wanted
 from negmine.table import ranking
@@ -196,6 +197,10 @@ class SamplerOptions(Protocol):
         """See :func:`strided`."""
 
     @property
+    def mmr_lambda(self) -> float:
+        """See :func:`negmine.sampling.diverse.mmr`."""
+
+    @property
     def simans_a(self) -> float:
         """See :func:`simans`."""
 
@@ -220,6 +225,7 @@ class Survivors:
         docid: codes that break ties.
         positive: the same score of its query's positives, computed when it is asked for.
         draw: a uniform number, the same for the same seed, computed when it is asked for.
+        cosine: of the documents' vectors, for pairs of rows; None where nobody asks for vectors.
     """
 
     query: np.ndarray
@@ -229,6 +235,7 @@ class Survivors:
     docid: np.ndarray | ranking.Codes
     positive: Callable[[], np.ndarray]
     draw: Callable[[], np.ndarray]
+    cosine: Cosine | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +271,21 @@ def _evenly(seen: Survivors, options: SamplerOptions) -> np.ndarray:
 
 def _walking(seen: Survivors, options: SamplerOptions) -> np.ndarray:
     return strided(seen.query, seen.score, seen.docid, seen.survivors, options.stride)
+
+
+def _differing(seen: Survivors, options: SamplerOptions) -> np.ndarray:
+    if seen.cosine is None:
+        # One of each cluster is taken by whoever knows the clusters.
+        return seen.score
+    return diverse.mmr(
+        seen.query,
+        seen.score,
+        seen.docid,
+        seen.survivors,
+        seen.cosine,
+        n=options.num_negatives,
+        balance=options.mmr_lambda,
+    )
 
 
 def _near(form: str) -> Callable[[Survivors, SamplerOptions], np.ndarray]:
@@ -306,6 +328,7 @@ SAMPLERS = method.table(
     _simans("simans-code", "its code's", "simans_a", "simans_b", "simans_scale"),
     _simans("simans-abs", "its code's for MS MARCO", "simans_a", "simans_scale"),
     Sampler("stratified", "evenly over the scores", _evenly, distances=True),
+    Sampler("diverse", "that differ from each other", _differing, options=("diverse_by",)),
     Sampler("stride", "every N-th by score", _walking, options=("stride",)),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -184,11 +185,11 @@ def _ref(params: RetrieveParams, name: str, rest: str, index: Artifact) -> Sourc
         )
     found, vectors = index.input(PLACE.role(encoder)), index.input(encoder)
     dense = dense_kind.alone(params, name, encoder, index)
-    shared = encoder in {entry.partition("=")[0] for entry in params.source}
-    shared &= not any(name in names_in(getattr(params, one)) for one in dense_kind.OF_QUERIES)
+    named = any(name in names_in(getattr(params, one)) for one in dense_kind.OF_QUERIES)
+    shared = not named and encoder in {entry.partition("=")[0] for entry in params.source}
     return SourceRef(
         name,
-        partial(_open, name, choice, dense, shared, found, vectors),
+        partial(_open, _Wanted(name, choice, dense, named, found, vectors)),
         found,
         beside={encoder: vectors},
         spec=f"{SCHEME}:{rest}",
@@ -197,36 +198,54 @@ def _ref(params: RetrieveParams, name: str, rest: str, index: Artifact) -> Sourc
     )
 
 
-def _open(
-    name: str,
-    choice: Choice,
-    dense: SourceRef,
-    shared: bool,
-    found: Artifact,
-    vectors: Artifact,
-    opening: Opening,
-) -> Source:
+@dataclass(frozen=True)
+class _Wanted:
+    """One source as it is asked.
+
+    Attributes:
+        name: its name.
+        choice: which clusters.
+        dense: the encoder's source.
+        named: whether options of models name it: then it has a source of the encoder of its own.
+        clusters: the encoder's.
+        vectors: the encoder's.
+    """
+
+    name: str
+    choice: Choice
+    dense: SourceRef
+    named: bool
+    clusters: Artifact
+    vectors: Artifact
+
+
+def _open(wanted: _Wanted, opening: Opening) -> Source:
     from negmine.sources.cluster_source import ClusterSource
     from negmine.sources.dense import DenseSource
 
-    judged = opening.judgements
+    judged, name = opening.judgements, wanted.name
     without = len(opening.qids) - len(np.unique(judged.query[judged.positive]))
-    if without and not choice.query:
+    if without and not wanted.choice.query:
         opening.counts[f"{name}_queries_without_positives"] = without
         opening.warnings.append(
             f"--source {name}: {without} queries have no known positive, and so no cluster"
         )
-    encoder = opening.opened[dense.name] if shared else dense.open(opening)
+    known = None
+    if not wanted.named:
+        known = opening.opened.get(wanted.dense.name, opening.lent.get(wanted.dense.name))
+    encoder = wanted.dense.open(opening) if known is None else known
     assert isinstance(encoder, DenseSource), "its kind makes no other"
+    if known is None and not wanted.named:
+        opening.lent[wanted.dense.name] = encoder
     memory_bytes = opening.budget.search
     return ClusterSource(
         opening.corpus,
-        Vectors(vectors).of(len(opening.corpus)),
-        Clusters(found, memory_bytes),
+        Vectors(wanted.vectors).of(len(opening.corpus)),
+        Clusters(wanted.clusters, memory_bytes),
         encoder,
-        choice,
+        wanted.choice,
         memory=memory_bytes,
-        own=not shared,
+        own=known is None,
     )
 
 

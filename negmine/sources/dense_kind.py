@@ -14,7 +14,7 @@ from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.index import IndexParams
 from negmine.params.model_options import model_options
-from negmine.params.per_model import for_model, names_in, of_model
+from negmine.params.per_model import names_in, of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import per_name
 from negmine.sources.base import Source
@@ -269,15 +269,21 @@ def alone(params: RetrieveParams, name: str, encoder: str, index: Artifact) -> S
     from negmine.sources.encoded import refuse_untrusted
 
     vectors = index.input(encoder)
-    refuse_untrusted(vectors, name, of_model(params.trust_remote_code, name))
+
+    def said(option: str) -> Any:
+        value = getattr(params, option)
+        return of_model(value, name if name in names_in(value) else encoder)
+
+    refuse_untrusted(vectors, name, said("trust_remote_code"))
     prompted = names_in(params.query_prompt)
     prompts = per_name(
         params.query_prompt, dict.fromkeys([*prompted, encoder, name], ""), "--query-prompt"
     )
     prompt = prompts.get(name if name in prompted else encoder)
+    of_models = {option: said(option) for option in ("batch_size", "trust_remote_code")}
 
     def opened(opening: Opening) -> Source:
-        own = replace(opening, params=for_model(opening.params, name))
+        own = replace(opening, params=replace(opening.params, **of_models))
         return _open(encoder, vectors, None, prompt, own)
 
     needs = partial(_needs, vectors, encoder, None, None)

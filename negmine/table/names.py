@@ -65,6 +65,16 @@ def scorer_column(column: str, name: str) -> str:
     return f"{column}_{name}"
 
 
+def cluster_column(source: str) -> str:
+    """Column with the cluster of each row's document, as a source of clusters says it."""
+    return scorer_column("cluster", source)
+
+
+def vector_column(name: str) -> str:
+    """Column, of no artifact, with the vector of each row's document."""
+    return f"vector_{name}"
+
+
 def meta_column(name: str) -> str:
     """Column of the documents with a kept column of the user's corpus."""
     return f"meta_{name}"

@@ -26,6 +26,7 @@ ASKED = FilterParams(
         "weight": "dclr",
         "near_duplicate_cosine": ("a=0.9",),
     },
+    **{"same_cluster": ("c",), "sampler": "diverse", "diverse_by": "cluster:c"},
     **{"closer_than_positive": ("a",), "exclude": "x", "chunk_suffix": "#", "pseudo_positive": 0.9},
     replace_solved="previous",
 )

@@ -17,7 +17,7 @@ import pytest
 
 from negmine import memory
 from negmine.params.index import IndexParams
-from negmine.sources import clusters, kinds
+from negmine.sources import clusters, dense, kinds
 from negmine.sources.child import Made
 from negmine.sources.clusters import Centroids, Clusters
 from negmine.table import artifacts, schemas
@@ -201,6 +201,32 @@ def test_k_cuts_what_a_source_finds(mined: Path, tmp_path: Path, invoke: Invoke)
     for qid, rows in by_query(few).items():
         best = {r["docid"]: r["rank_next"] for r in whole[qid] if (r["rank_next"] or 9) <= 3}
         assert {r["docid"]: r["rank_next"] for r in rows if r["rank_next"]} == best
+
+
+def test_the_encoder_is_loaded_once_unless_options_name_a_source(
+    mined: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, loaded = dense.load_query_encoder, []
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        loaded.append(more["query_prompt"])
+        return load(*arguments, **more)
+
+    monkeypatch.setattr(dense, "load_query_encoder", counted)
+    asked = ["--source", "a=clusters:tiny", "--source", "b=clusters:tiny/same", "-k", 4]
+    command = [*retrieved(mined, mined / "data")[:-2], *asked]
+    result = invoke(*command, "-o", tmp_path / "once")
+    assert result.exit_code == 0, result.output
+    assert loaded == [None]
+    result = invoke(*command, "--query-prompt", "b=of a cell: ", "-o", tmp_path / "twice")
+    assert result.exit_code == 0, result.output
+    assert loaded == [None, None, "of a cell: "]
+    once, twice = rows_of(tmp_path / "once"), rows_of(tmp_path / "twice")
+    scores = [{(r["qid"], r["docid"]): r["score_a"] for r in rows} for rows in (once, twice)]
+    both = set(scores[0]) & set(scores[1])
+    assert both
+    assert all(scores[0][pair] == scores[1][pair] for pair in both)
+    assert any(row["score_a"] != row["score_b"] for row in twice)
 
 
 def test_the_same_bytes_whatever_the_memory_and_the_threads(

@@ -20,7 +20,7 @@ from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sampling import quotas as places
 from negmine.sampling import samplers, weights
 from negmine.stages import rank_only
-from negmine.stages.filter import earlier, quotas, short_queries
+from negmine.stages.filter import differing, earlier, quotas, short_queries
 from negmine.stages.filter.options import Columns, optional_columns
 from negmine.table import draws, ranking
 from negmine.table.names import FIRST_SCORE, P_PRIOR, P_RELEVANT, score_column
@@ -149,6 +149,11 @@ def decide(
         names.append(choice.SKIP_SURVIVORS.name)
     if ((place > 0) & (reason >= 0)).any():
         place = ordered(reason < 0)
+    if choice.REPEATED_CLUSTER.active(params):
+        again = repeats(differing.in_query(table, params, view.query), place)
+        reason[again], place = len(names), np.where(again, 0, place)
+        names.append(choice.REPEATED_CLUSTER.name)
+        hard.append(choice.REPEATED_CLUSTER.name)
     kinds = quotas.kinds(table, params)
     return Decided(table, view, reason, names, hard, place, order_by, copies, kinds, weight)
 
@@ -221,7 +226,14 @@ def _preference(
         return draws.draws(table.column("qid"), table.column("docid"), params.seed)
 
     seen = samplers.Survivors(
-        view.query, survivors, order_by, view.rank, view.docid, positive, draw
+        view.query,
+        survivors,
+        order_by,
+        view.rank,
+        view.docid,
+        positive,
+        draw,
+        differing.cosine(table, params),
     )
     return samplers.sampler(params.sampler).preference(seen, params)
 

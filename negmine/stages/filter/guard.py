@@ -23,7 +23,7 @@ from negmine.errors import MissingInputError, UsageError
 from negmine.params.filter import FilterParams
 from negmine.rules.identity import BARRED, BETWEEN, COPIES
 from negmine.sources.vectors import pair_cosines
-from negmine.stages.filter import contents, own_documents
+from negmine.stages.filter import contents, differing, own_documents
 from negmine.stages.filter.own_documents import SameIds
 from negmine.table import joins, ranking
 from negmine.table.candidates import Candidates
@@ -201,6 +201,8 @@ class Guard:
             found["duplicate_query"] = np.zeros(len(query), dtype=bool)
             _, known = ranking.find(duplicates.keys, keys)
             found["duplicate_query"][asked_twice[known]] = True
+        if params.same_cluster:
+            found["same_cluster"] = _of_positives_clusters(part, params.same_cluster)
         if self._excluded is not None:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
             found["excluded"] = ~positive & inside.to_numpy(zero_copy_only=False)
@@ -402,6 +404,15 @@ class Guard:
             )
             found["closer_than_positive"] = _not_closer(part, asked, left, right, between)
         return found
+
+
+def _of_positives_clusters(part: Part, names: Sequence[str]) -> np.ndarray:
+    """Rows that are in a cluster with a positive of their query, by any of these sources."""
+    found = np.zeros(len(part), dtype=bool)
+    for name in names:
+        cluster = differing.cluster(part.table, name)
+        found |= minhash.sharing(part.query, part.positive, cluster)
+    return found
 
 
 def _not_closer(

@@ -10,6 +10,7 @@ from negmine import rules
 from negmine.params.filter import FilterParams
 from negmine.rules import Reason
 from negmine.sampling import method, samplers, weights
+from negmine.stages.filter import differing
 
 Condition = Callable[[FilterParams], bool]
 
@@ -25,6 +26,10 @@ def _reads_ranks(params: FilterParams) -> bool:
     given = any(rule.ranks != "none" and rule.active(params) for rule in rules.RULES)
     asked = samplers.sampler(params.sampler).ranks or params.fill_beyond is not None
     return given or asked or bool(params.rule)
+
+
+def _weighs_differences(params: FilterParams) -> bool:
+    return differing.by_vectors(params) is not None
 
 
 def _of_rules() -> dict[str, tuple[str, Condition]]:
@@ -63,6 +68,7 @@ _NEEDS: dict[str, tuple[str, Condition]] = {
     "rank_by": ("a rule or a sampler that reads ranks", _reads_ranks),
     **_of_rules(),
     **_of_methods("sampler", samplers.SAMPLERS),
+    "mmr_lambda": ("--sampler diverse and --diverse-by with vectors", _weighs_differences),
     **_of_methods("weight", weights.WEIGHTS),
 }
 

@@ -15,7 +15,7 @@ from negmine.params.filter import FilterParams
 from negmine.rules import consensus, window
 from negmine.sampling import weights
 from negmine.stages import rank_only
-from negmine.stages.filter import earlier, quotas
+from negmine.stages.filter import differing, earlier, quotas
 from negmine.table import schemas
 from negmine.table.names import (
     FIRST_SCORE,
@@ -79,6 +79,7 @@ def resolve(
     rules.check(params)
     window.check(params, schemas.source_names(schema), schemas.searched_names(schema))
     changes |= quotas.check(params, schema, kept)
+    changes |= differing.check(params, schema)
     if params.calibrate_by is not None:
         changes["calibrate_by"] = _calibrate_by(params, schema, kept)
     if params.bias_from:

@@ -22,6 +22,7 @@ from negmine.sampling import samplers
 from negmine.stages import rank_only
 from negmine.stages.filter import (
     contents,
+    differing,
     earlier,
     enough,
     idle_options,
@@ -264,10 +265,12 @@ def _flagged(
         for name, part in _read(params, source, names, guard.at_once):
             yield name, with_learned(part, fit)
 
+    parts = differing.join(learned(), source, params, guard.at_once)
+
     def label(table: pa.Table, barred: np.ndarray) -> pa.Table:
         return label_pseudo(table, params, columns, barred)[0]
 
-    for name, table, flags in guard.flags(learned(), label):
+    for name, table, flags in guard.flags(parts, label):
         yield name, (table, flags)
 
 

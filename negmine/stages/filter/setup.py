@@ -10,7 +10,7 @@ from negmine.learning import prior
 from negmine.params import output_affecting
 from negmine.params.filter import FilterParams
 from negmine.stages import rank_only
-from negmine.stages.filter import earlier, quotas, scales
+from negmine.stages.filter import differing, earlier, quotas, scales
 from negmine.stages.filter.guard import excluded_file
 from negmine.stages.filter.options import Columns, resolve, wants_prior
 from negmine.table import artifacts
@@ -48,6 +48,7 @@ def set_up(params: FilterParams, scored: Path) -> Setup:
     empty = rank_only.empty_in(source)
     params, columns = resolve(params, source.schema(), kept_columns, empty)
     scales.check(params, columns.by, source)
+    differing.check_vectors(params, source)
     earlier.check(params, columns.by, source)
     return Setup(params, columns, source)
 
