@@ -81,6 +81,7 @@ def test_what_is_found_is_numpys_cur(
 ) -> None:
     code, output = retrieve(work, tmp_path / "c", "--anchors", "10:6", model=tiny_cross)
     assert code == 0, output
+    assert list(tmp_path.rglob("*.checkpoint")) == []
     made = manifest(tmp_path / "sources" / "cur")
     assert made["stage"] == "retrieve.anchors"
     assert made["counts"] == {"documents": DOCUMENTS, "queries": 10, "pairs": 10 * DOCUMENTS}

@@ -296,6 +296,10 @@ class Writer:
         manifest["files"] = dict(sorted(self._files.items()))
         manifest["run"] = {**facts, "resumed_files": self.resumed}
         write_json(self.path / MANIFEST, manifest)
+        # Those of no single file, too: what they still hold would be written when all is done.
+        for checkpoint in chain.from_iterable(self._checkpoints.values()):
+            checkpoint.remove()
+        self._checkpoints.clear()
         disk.remove_checkpoints(self.path)
         disk.remove_file(self.path / JOURNAL)
         flush_to_disk(self.path)
