@@ -878,6 +878,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "lg-anna": Promise(8, "triplet", MINI, PERC_POS, by(MINI)),
     "marginmse": Promise(8, "list", CE, columns=(CE,)),
+    "splade": Promise(1, "list", CE, columns=(CE,)),
     "ngame": Promise(1, "triplet", CE, RELATIVE, by(CE)),
     "mm-embed": Promise(
         *(8, "triplet", "score_same", found_by("same", "other", window={"same": 10})),

@@ -206,7 +206,13 @@ def test_every_recipe_has_a_promise() -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("path", CLASSIC, ids=lambda path: path.stem)
 def test_a_recipe_runs_whole(
-    path: Path, tmp_path: Path, tiny_bi: Path, tiny_body: Path, tiny_cross: Path, invoke: Invoke
+    path: Path,
+    tmp_path: Path,
+    tiny_bi: Path,
+    tiny_body: Path,
+    tiny_cross: Path,
+    tiny_splade: Path,
+    invoke: Invoke,
 ) -> None:
     """From texts to the training set as the file says, small models in the place of the large."""
     data = graded(tmp_path / "data")
@@ -220,6 +226,7 @@ def test_a_recipe_runs_whole(
         for name, large in loaded.tables[stage].get(key, {}).items():
             model = tiny_cross if large.startswith("cross-encoder/") else tiny_bi
             # A guide, or a second model, is not the first.
+            model = tiny_splade if name == "splade" else model
             model = tiny_body if name in ("guide", "second") else model
             arguments += ["--set", f"{stage}.{key}.{name}={model}"]
     own = [
