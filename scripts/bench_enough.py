@@ -128,7 +128,7 @@ def _peer(options: argparse.Namespace) -> None:
         counted["pairs"] += len(pairs)
         return predict(pairs, **settings)
 
-    scorer.predict = counting  # type: ignore[method-assign]
+    scorer.predict = counting
     data = Dataset.from_dict(
         {
             "anchor": [one["text"] for one in asked],

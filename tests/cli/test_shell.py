@@ -54,7 +54,7 @@ def test_completion_of_recipes_formats_and_scores(
     monkeypatch.chdir(tmp_path)
     Path("simple.toml").touch()
     made = completed("bash", "negmine run sim").split()
-    assert made == ["simple.toml", "simans", "simans-code", "simans-msmarco"]
+    assert made == ["simple.toml", "simans", "simans-code", "simans-msmarco", "simplex"]
     assert completed("bash", "negmine filter x -c conf").split() == ["conformal"]
     for typed in ("./sim", f"{tmp_path}/sim"):
         assert completed("bash", f"negmine run {typed}").split() == [f"{typed}ple.toml"]

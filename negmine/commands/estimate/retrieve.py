@@ -48,19 +48,9 @@ _HIT_BYTES = 160
 
 def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     """Search for some queries, twice."""
-    assert chain.index is not None
     cost = Cost("retrieve", out, guesses=list(chain.guesses))
     reset_peak_memory()
-    if params.ann is not None and not chain.real:
-        # There is no approximate index yet; the trial's vectors are random.
-        params = replace(params, ann=None)
-        cost.guesses.append("search: exact, though --ann will be approximate")
-    cores.take(params.threads)
-    setup = retrieve.set_up(params, chain.index, chain.documents or None)
-    if not chain.documents:
-        corpus_counts = setup.documents.counts
-        chain.documents = int(corpus_counts["documents"])
-        chain.text_bytes = int(corpus_counts["text_bytes"])
+    params, setup = _set_up(chain, cost, params)
     plan = retrieve.plan(params, setup, out)
     if known_to_be_made(chain, cost, out, (lambda: plan) if chain.real else None, ["retrieve"]):
         return cost
@@ -93,12 +83,7 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     count = len(task.texts)
     rows = round(mined.rows / mined.queries * count)
     if not chain.real and vectors and len(setup.sources) > 1:
-        most = min(extent.kept, chain.documents)
-        per_query = most * (1 + _NEW_PER_SOURCE * (len(setup.sources) - 1))
-        rows = round(min(per_query, chain.documents) * count)
-        cost.guesses.append(
-            f"rows: every further source finds {_NEW_PER_SOURCE:.0%} new documents per query"
-        )
+        rows = _guessed_rows(cost, extent.kept, len(setup.sources), chain.documents, count)
     cost.add("search", mined.seconds)
     if not whole:
         stored = [source.vectors for source in setup.sources.values()]
@@ -116,6 +101,33 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     chain.queries, chain.rows = count, rows
     chain.guesses = tuple(cost.guesses)
     return cost
+
+
+def _set_up(
+    chain: Chain, cost: Cost, params: RetrieveParams
+) -> tuple[RetrieveParams, retrieve.Setup]:
+    """The options of the trial, and what it reads; the chain is told of the corpus."""
+    assert chain.index is not None
+    if params.ann is not None and not chain.real:
+        # There is no approximate index yet; the trial's vectors are random.
+        params = replace(params, ann=None)
+        cost.guesses.append("search: exact, though --ann will be approximate")
+    cores.take(params.threads)
+    setup = retrieve.set_up(params, chain.index, chain.documents or None)
+    if not chain.documents:
+        counts = setup.documents.counts
+        chain.documents = int(counts["documents"])
+        chain.text_bytes = int(counts["text_bytes"])
+    return params, setup
+
+
+def _guessed_rows(cost: Cost, kept: int, sources: int, documents: int, queries: int) -> int:
+    """Rows of several sources where vectors are not there yet to tell how many they share."""
+    per_query = min(kept, documents) * (1 + _NEW_PER_SOURCE * (sources - 1))
+    cost.guesses.append(
+        f"rows: every further source finds {_NEW_PER_SOURCE:.0%} new documents per query"
+    )
+    return round(min(per_query, documents) * queries)
 
 
 @dataclass(frozen=True)
