@@ -83,7 +83,8 @@ def check_options(references: Mapping[str, ScorerRef], params: RerankParams) -> 
         if of_model(value, "") != default and len(other) == len(references):
             raise _not_of(option, kind, "and there is none")
     for name, model in models.items():
-        if kind_of(model) == "bi-encoder":
+        if kind_of(model) in ("bi-encoder", "sparse-encoder"):
+            # One that gives weights of terms is refused there.
             limits.check_encoder(model, encoder_settings(params, name, Prompts()))
         elif kind_of(model) == "late-interaction":
             settings = late_interaction_settings(params, name, Prompts())

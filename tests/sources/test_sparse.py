@@ -258,6 +258,9 @@ def test_in_a_union_each_scores_what_the_others_found(
     ):
         result = invoke(*command)
         assert result.exit_code == 0, (command, result.output)
+    refused = invoke("rerank", tmp_path / "table", "--scorer", f"x={tiny_splade}", "-o", "x")
+    assert refused.exit_code == 2
+    assert "weights of terms" in " ".join(refused.stderr.split())
     # It is up to date, and a name stands for one thing.
     again = indexed(data, tmp_path / "index", *encoders, "--vectors", "float32", *EXACT)
     assert again[0] == 0
