@@ -246,8 +246,8 @@ ids = true
 
     def command(self, stage: str, work: Path, *, other: bool = False) -> list[str]:
         """The command line of a stage; ``other`` gives settings that make more parts."""
-        encoder = ("--encoder", f"tiny={self.models / 'bi'}", "--clusters", 0)
-        encoder = () if self.plain else encoder
+        tiny = f"tiny={self.models / 'bi'}"
+        encoder = () if self.plain else ("--encoder", tiny, "--clusters", 0)
         shorter = ("--limit", 390) if self.plain else ("--max-length", 16)
         asked = [word for source in self.sources for word in ("--source", source)]
         asked += [word for band in self.bands for word in ("--band", band)]
