@@ -139,7 +139,7 @@ def _apart(made: Any, wanted: Any) -> str:
 
 
 def _quality(options: argparse.Namespace) -> float:
-    """NDCG@10 of the candidates that the model finds, with all options as they are by default."""
+    """NDCG@10 of the candidates that the model finds, in the number format that is asked for."""
     import ir_measures
     import pyarrow.parquet as pq
 
@@ -148,7 +148,8 @@ def _quality(options: argparse.Namespace) -> float:
         model = f"splade={options.model}"
         kind = ("--encoder-kind", "sparse") if options.model == SPLADE else ()
         corpus = ("--corpus", str(options.data), "--no-bm25", "--no-signatures")
-        _bench.negmine("index", *corpus, "--encoder", model, *kind, "-o", index)
+        how = ("--dtype", options.dtype, "--runtime", options.runtime)
+        _bench.negmine("index", *corpus, "--encoder", model, *kind, *how, "-o", index)
         asked = ("--queries", str(options.data), "--qrels", str(options.qrels))
         _bench.negmine("retrieve", index, *asked, "-k", "100", "-o", table)
         rows = pq.read_table(table, columns=["qid", "docid", "grade", "rank_splade"]).to_pylist()

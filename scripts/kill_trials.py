@@ -158,7 +158,7 @@ class Bench:
             sizes = ["--verses", str(VERSES), "--corpus-verses", str(CORPUS_VERSES)]
             subprocess.run([*script, *sizes], check=True, stdout=subprocess.DEVNULL)
             _add_books(self.data / "corpus.jsonl")
-        if not self.plain and not (self.models / "cross" / "config.json").is_file():
+        if not self.plain and not (self.models / "splade" / "modules.json").is_file():
             code = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); "
             code += f"import kill_trials as k; k.make_models(k.Path({str(self.models)!r}))"
             subprocess.run([sys.executable, "-c", code], check=True)
@@ -197,8 +197,8 @@ class Bench:
     @property
     def sources(self) -> list[str]:
         """Who is asked for candidates: those of the index, and what --source brings along."""
-        own = ["bm25"] if self.plain else ["bm25", "tiny"]
-        by = own[-1]
+        own = ["bm25"] if self.plain else ["bm25", "tiny", "words"]
+        by = "bm25" if self.plain else "tiny"
         vectors = ["neighbours:tiny", "neighbours:tiny/query", "clusters:tiny"]
         names = ("near", "like", "clus")
         by_vectors = [] if self.plain else list(map("=".join, zip(names, vectors, strict=True)))
@@ -220,7 +220,8 @@ class Bench:
 
     def _write_recipe(self) -> None:
         """The whole chain as a recipe, with the settings of the single stages."""
-        encoder = f'encoder = {{ tiny = "{self.models / "bi"}" }}\nclusters = 0'
+        models = f'tiny = "{self.models / "bi"}", words = "{self.models / "splade"}"'
+        encoder = f"encoder = {{ {models} }}\nclusters = 0"
         rerank = f'[rerank]\nscorer = {{ ce = "{self.models / "cross"}" }}'
         (self.base / "recipe.toml").write_text(
             f"""
@@ -246,8 +247,9 @@ ids = true
 
     def command(self, stage: str, work: Path, *, other: bool = False) -> list[str]:
         """The command line of a stage; ``other`` gives settings that make more parts."""
-        tiny = f"tiny={self.models / 'bi'}"
-        encoder = () if self.plain else ("--encoder", tiny, "--clusters", 0)
+        models = (f"tiny={self.models / 'bi'}", f"words={self.models / 'splade'}")
+        asked = [word for model in models for word in ("--encoder", model)]
+        encoder = [] if self.plain else [*asked, "--clusters", "0"]
         shorter = ("--limit", 390) if self.plain else ("--max-length", 16)
         asked = [word for source in self.sources for word in ("--source", source)]
         asked += [word for band in self.bands for word in ("--band", band)]
@@ -702,7 +704,7 @@ def _import_everything(*, plain: bool) -> None:
 
 
 def make_models(folder: Path) -> None:
-    """A bi-encoder and a cross-encoder with random weights and a real vocabulary."""
+    """Encoders and a cross-encoder with random weights and a real vocabulary."""
     import torch
     import transformers
     from sentence_transformers import SentenceTransformer
@@ -731,3 +733,23 @@ def make_models(folder: Path) -> None:
     model = SentenceTransformer(modules=[body, pooling], device="cpu")
     model.max_seq_length = 64
     model.save_pretrained(str(folder / "bi"))
+    _make_splade(folder)
+
+
+def _make_splade(folder: Path) -> None:
+    """A SparseEncoder of the same kind, whose head leaves most terms out."""
+    import torch
+    import transformers
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    config = transformers.BertConfig.from_pretrained(folder / "body")
+    transformers.BertForMaskedLM(config).save_pretrained(folder / "words")
+    transformers.AutoTokenizer.from_pretrained(folder / "body").save_pretrained(folder / "words")
+    body = Transformer(str(folder / "words"), transformer_task="fill-mask")
+    with torch.no_grad():
+        body.model.cls.predictions.bias.fill_(-6.0)
+    model = SparseEncoder(modules=[body, SpladePooling()], device="cpu")
+    model.max_seq_length = 64
+    model.save_pretrained(str(folder / "splade"))
