@@ -332,6 +332,8 @@ FLAGS: list[tuple[str, ...]] = [
     ("--extra", "promoted"),
     ("--promoted", "leave-out"),
     ("--negatives", "survivors"),
+    ("--max-positives", "1"),
+    ("--max-positives-by", "score"),
     ("--ids",),
     ("--no-texts",),
     ("--prompt", "Find a passage: "),
@@ -382,6 +384,8 @@ def refused(name: str, option: str) -> bool:
         return True
     return {
         "--json": True,
+        "--max-positives-by": True,
+        "--max-positives": name in NO_EXAMPLES,
         "--push": True,
         "--beir": True,
         "--beir-corpus": True,
@@ -402,6 +406,22 @@ def test_every_option_of_export_is_tried_here() -> None:
         flag = f"--{field.name.replace('_', '-')}"
         assert {flag, f"--no-{field.name}"} & {*tried, *({"--format"} & {flag})}, flag
     assert set(RIGHT) == set(formats.FORMATS)
+
+
+def assert_one_positive(got: Counter[Any], wanted: Counter[Any]) -> None:
+    """Of each query one positive goes out, with all the negatives that it would have had."""
+
+    def of_query(examples: Counter[Any], side: int) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for example in examples:
+            found.setdefault(example[0], set()).update(example[side])
+        return found
+
+    one, all_ = of_query(got, 1), of_query(wanted, 1)
+    assert one.keys() == all_.keys()
+    assert all(len(one[q]) == min(1, len(all_[q])) and one[q] <= all_[q] for q in all_)
+    assert any(len(positives) > 1 for positives in all_.values())
+    assert of_query(got, 2) == of_query(wanted, 2)
 
 
 BATCHING = (
@@ -494,6 +514,8 @@ def check(
         assert sum(got.values()) % 32 == 0
         assert got
         assert not got - wanted
+    elif option == "--max-positives":
+        assert_one_positive(got, wanted)
     else:
         assert got == wanted
     if option == "--shuffle":
