@@ -9,7 +9,7 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from negmine import log, recipe, rounds
+from negmine import log, recipe
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
 from negmine.params import Params
@@ -183,6 +183,9 @@ def run_recipe(
         number: of the round.
         encoders: ``NAME=MODEL`` instead of the recipe's.
     """
+    # It knows the readers of users' files, which a stage alone does not need.
+    from negmine import rounds
+
     if allow_empty:
         changes = [*changes, "export.allow-empty=true"]
     from negmine.commands import ending
@@ -248,6 +251,9 @@ def _recipe_steps(
     encoders: Sequence[str] = (),
 ) -> list[Step]:
     """The stages of a recipe with their parameters, and where their results go."""
+    # It knows the readers of users' files, which a stage alone does not need.
+    from negmine import rounds
+
     loaded = recipe.load(path)
     tag = loaded.tag if tag is None else tag
     _check_tag(tag, path)
