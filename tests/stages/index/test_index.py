@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from negmine.sources import dense_kind
+from negmine.sources import encoded
 from tests.chains import small_parts
 from tests.conftest import Invoke, write_jsonl
 from tests.tiny_models import texts
@@ -24,7 +24,7 @@ def test_a_model_on_several_devices_writes_the_same_vectors(
     )
     written = []
     for number, devices in enumerate(([], ["cpu", "cpu", "cpu"])):
-        monkeypatch.setattr(dense_kind, "gpus", lambda asked, used, devices=devices: devices)
+        monkeypatch.setattr(encoded, "gpus", lambda asked, used, devices=devices: devices)
         out = tmp_path / f"index{number}"
         with small_parts():
             result = invoke(
