@@ -81,9 +81,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    point = {"negmine.scorers": {"hashed": "their_scorer:load"}}
-    project = {"name": "theirs", "version": "1", "entry-points": point}
-    install(tmp_path / "site", monkeypatch, project, {"their_scorer": SCORER})
+    point = {"negmine.scorers": {"hashed": "hashed_scorer:load"}}
+    project = {"name": "hashed", "version": "1", "entry-points": point}
+    install(tmp_path / "site", monkeypatch, project, {"hashed_scorer": SCORER})
     return "plugin:hashed"
 
 
