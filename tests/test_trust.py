@@ -57,6 +57,7 @@ _USERS_WORD = {
     "trusted",
     "params.trust_remote_code",
     "trusted and made_with.get('trust_remote_code', False)",
+    "of_model(params.trust_remote_code, name)",
 }
 CODE = """
 import os
