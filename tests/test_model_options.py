@@ -404,6 +404,7 @@ def test_the_options_of_models_are_these() -> None:
     of_pairs = {"max_length", "dtype"}
     assert set(options_of_models(RetrieveParams())) == every | of_pairs | {"query_prompt"}
     assert set(options_of_models(IndexParams())) == shared | {
+        "clusters",
         "encoder_kind",
         "normalize",
         "vectors",
