@@ -188,7 +188,7 @@ class RetrieveParams:
     anchors: str | None = opt(
         None,
         "Of sources NAME=cur:MODEL: how many queries have all documents scored beforehand, and how "
-        "many documents each query is scored with to find its best ones. [default: 200:100]",
+        "many documents each query is scored with to find its best ones; default: 200:100.",
         metavar="QUERIES[:DOCUMENTS]",
         later=True,
     )
