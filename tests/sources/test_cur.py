@@ -18,7 +18,7 @@ import pytest
 from negmine import memory
 from negmine.sources import anchors
 from negmine.sources.anchors import Drawn, anchors_plan, draw
-from negmine.sources.cur import _whole_queries
+from negmine.sources.cur import _Pairs, _whole_queries
 from negmine.sources.cur_kind import parse
 from negmine.table import artifacts
 from tests.chains import DOCUMENTS, QUERIES, call, make_data, parts, small_parts
@@ -289,6 +289,36 @@ def test_a_dry_run_counts_the_pairs(
     )
     (stage,) = json.loads(output[output.index("{") :])["stages"]
     assert "score anchors of cur" not in stage["breakdown"]
+
+
+def test_a_dry_run_counts_the_pairs_of_a_band(
+    work: Path, tiny_cross: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ranking is searched, and scored, as deep as its band ends; pairs are counted as read."""
+    from transformers import AutoTokenizer
+
+    asked = (tmp_path / "c", "--anchors", "10:6", "--band", "cur=40:42")
+    code, output = retrieve(work, *asked, "--dry-run", "--json", model=tiny_cross, k=2)
+    assert code == 0, output
+    (stage,) = json.loads(output[output.index("{") :])["stages"]
+    read: list[int] = []
+    plain = _Pairs.scores
+
+    def counted(self: _Pairs, *given: Any) -> Any:
+        read.append(len(given[2]))
+        return plain(self, *given)
+
+    monkeypatch.setattr(_Pairs, "scores", counted)
+    code, output = retrieve(work, *asked, model=tiny_cross, k=2)
+    assert code == 0, output
+    pairs = 10 * DOCUMENTS + sum(read)
+    assert sum(read) > QUERIES * 42
+    texts, queries = (
+        [json.loads(one)["text"] for one in (work / "data" / name).read_text().splitlines()]
+        for name in ("corpus.jsonl", "queries.jsonl")
+    )
+    words = AutoTokenizer.from_pretrained(tiny_cross)(queries[:1] * len(texts), texts)["input_ids"]
+    assert stage["tokens"] == pytest.approx(pairs * np.mean([len(one) for one in words]), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ from negmine.sources import vectors as sources_vectors
 from negmine.sources.base import ReadsPairs, Workshop
 from negmine.stages import cores, retrieve
 from negmine.stages.retrieve import bands
+from negmine.stages.retrieve.bands import Band
+from negmine.stages.retrieve.depths import depths
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -93,7 +95,8 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
     cost.disk_bytes = int(written(mined.table) * rows / max(1, mined.rows))
     workshop = retrieve.workshop_of(out, chain.replacing, budget)
     for name, pace in timed.items():
-        _count_pairs(cost, name, readers[name], pace, params.k, workshop)
+        reads = _pairs_asked(readers[name], task, bands.slices(asked, [name])[name], cost)
+        _count_pairs(cost, name, readers[name], pace, reads, workshop)
     together = retrieve.queries_at_once(extent.hits, len(trial.sources), budget.hits)
     more = max(0, min(count, together) - mined.queries) / count * rows
     cost.memory_bytes = max(cost.memory_bytes, (peak_memory() or 0) + int(more * _HIT_BYTES))
@@ -208,14 +211,27 @@ def _time_of_pairs(
     return _Pace(float(found.lengths.mean()), speed.of_call(many) / len(many))
 
 
-def _count_pairs(
-    cost: Cost, name: str, source: ReadsPairs, pace: _Pace, k: int, workshop: Workshop
-) -> None:
-    """Count the pairs that a source's model reads, once the rows of the table are known."""
-    beforehand = source.pairs_beforehand(cost.documents, workshop)
+def _pairs_asked(source: ReadsPairs, task: retrieve.Task, taken: Band, cost: Cost) -> int:
+    """Pairs that a source reads of all queries, once the rows of the table are known.
+
+    Args:
+        source: who reads.
+        task: the queries.
+        taken: the slice of its rankings that is taken.
+        cost: what is known of the table.
+    """
+    depth = np.minimum(depths(task.judgements, cost.queries, taken.end), cost.documents)
+    sizes, queries = np.unique(depth, return_counts=True)
+    own = int(np.dot(queries, [source.pairs_of_query(size) for size in sizes.tolist()]))
     # What it finds it has scored, and what others found it scores, too.
-    each = min(k, cost.documents)
-    asked = cost.queries * source.pairs_of_query(each) + max(0, cost.rows - cost.queries * each)
+    return own + max(0, cost.rows - cost.queries * min(len(taken), cost.documents))
+
+
+def _count_pairs(
+    cost: Cost, name: str, source: ReadsPairs, pace: _Pace, asked: int, workshop: Workshop
+) -> None:
+    """Count the pairs that a source's model reads, ``asked`` beside those beforehand."""
+    beforehand = source.pairs_beforehand(cost.documents, workshop)
     if beforehand:
         cost.add(f"score anchors of {name}", beforehand * pace.seconds)
         cost.disk_bytes += 4 * beforehand

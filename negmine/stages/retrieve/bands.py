@@ -124,6 +124,12 @@ class Extent:
     kept: int
 
 
+def slices(params: RetrieveParams, sources: Iterable[str]) -> dict[str, Band]:
+    """The slice of each source's ranking that is taken: its band, else the first ``k``."""
+    asked = parse(params)
+    return {name: asked.get(name, Band(0, params.k)) for name in sources}
+
+
 def extent(params: RetrieveParams, each: Mapping[str, int]) -> Extent:
     """How much is searched and kept of a query.
 
@@ -132,7 +138,7 @@ def extent(params: RetrieveParams, each: Mapping[str, int]) -> Extent:
         each: of every source how many documents it has for a query whatever is asked for, or
             fewer than k.
     """
-    bands = parse(params)
-    hits = [max(bands[n].end if n in bands else params.k, own) for n, own in each.items()]
-    kept = [len(bands[n]) if n in bands else max(params.k, own) for n, own in each.items()]
+    taken = slices(params, each)
+    hits = [max(taken[name].end, own) for name, own in each.items()]
+    kept = [max(len(taken[name]), own) for name, own in each.items()]
     return Extent(len(each), max(hits, default=params.k), max(kept, default=params.k))

@@ -99,6 +99,7 @@ def mine(
     costly = any(capabilities_of(source).costly for source in sources.values())
     at_once = 0 if costly else memory_bytes // _bytes_of_rank(len(sources))
     search = _Search(task, sources, params, extent.hits, schema)
+    asked_bands = bands.parse(params)
     with log.progress("retrieving", len(task.texts), " queries") as bar:
 
         def write(name: str, table: pa.Table) -> None:
@@ -108,7 +109,7 @@ def mine(
                 columns = [task.qids, task.texts, *task.kept.values()]
                 texts = pa.table([each.slice(part.start, len(part)) for each in columns], asked)
                 writer.add_table(f"_queries/{name}", texts, asked)
-            stats = _part_stats(table, sources) | _short_of_bands(table, len(part), search.bands)
+            stats = _part_stats(table, sources) | _short_of_bands(table, len(part), asked_bands)
             writer.add_table(name, table, schema, stats)
             bar.update(len(part))
 
@@ -176,19 +177,19 @@ class _Search:
     schema: pa.Schema
 
     @cached_property
-    def bands(self) -> dict[str, Band]:
-        """The slices of rankings that are taken, where these are not the first k."""
-        return bands.parse(self.params)
+    def slices(self) -> dict[str, Band]:
+        """The slice of each source's ranking that is taken."""
+        return bands.slices(self.params, self.sources)
 
     @cached_property
     def _by_reach(self) -> dict[int, np.ndarray]:
-        reaches = {self.params.k, self.hits, *(band.end for band in self.bands.values())}
+        reaches = {self.hits, *(taken.end for taken in self.slices.values())}
         queries = len(self.task.texts)
         return {reach: depths(self.task.judgements, queries, reach) for reach in reaches}
 
     def depth(self, source: str) -> np.ndarray:
         """How deep each query is searched by a source, int64 [queries]."""
-        return self._by_reach[self.bands[source].end if source in self.bands else self.params.k]
+        return self._by_reach[self.slices[source].end]
 
     def ranks(self, batch: Sequence[_Part]) -> int:
         """Ranks that a batch's queries are searched for, of one source."""
@@ -242,9 +243,11 @@ def _candidates(search: _Search, group: Sequence[_Part]) -> list[Candidates]:
     for name, source in sources.items():
         with log.waiting(f"searching with {name}"):
             hits[name] = depths_search(source, asked, search.depth(name)[rows])
-    uncut = [name for name, source in sources.items() if capabilities_of(source).answers_all]
-    taken = {name: (0, search.params.k) for name in sources if name not in uncut}
-    taken |= {name: (band.first, band.end) for name, band in search.bands.items()}
+    taken = {
+        name: (part.first, part.end)
+        for name, part in search.slices.items()
+        if not capabilities_of(sources[name]).answers_all
+    }
     firsts = np.cumsum([0, *(len(part) for _, part in group)]).tolist()
     found = []
     for first, last in pairwise(firsts):
