@@ -112,6 +112,12 @@ class Candidates:
         return self.retrieved.params.get("k")
 
     @property
+    def bands(self) -> dict[str, str]:
+        """The slice FROM:TO of a source's rankings that was taken, where it was not the first k."""
+        parted = (entry.partition("=") for entry in self.retrieved.params.get("band", ()))
+        return {name: band for name, _, band in parted}
+
+    @property
     def negative_grade(self) -> float:
         """The highest grade that says a document is not relevant."""
         return float(self.retrieved.params.get("negative_grade", 0.0))

@@ -181,10 +181,17 @@ def _gain(left: int, selected: int, option: str, sample: Sample, short: int) -> 
 def _more(source: Candidates) -> str:
     """How to get more candidates."""
     try:
-        k, documents = source.k, len(source.documents)
+        k, bands, documents = source.k, source.bands, len(source.documents)
     except NegmineError:
-        k, documents = None, 0
-    if k is not None and 0 < documents <= k:
+        k, bands, documents = None, {}, 0
+    whole = k is not None and 0 < documents <= k
+    ways = []
+    # -k cuts no band.
+    if not whole and (not bands or any(name not in bands for name in source.sources)):
+        ways.append("a larger -k" + ("" if k is None else f" ({k} now)"))
+    narrow = [f"{name}={band}" for name, band in bands.items() if band != f"0:{documents}"]
+    if narrow:
+        ways.append(f"a wider --band ({', '.join(narrow)} now)")
+    if not ways:
         return f"the corpus has {documents} documents, and -k {k} takes all that a source finds"
-    now = "" if k is None else f" ({k} now)"
-    return f"retrieve with a larger -k{now}, or from another --source"
+    return f"retrieve with {' or '.join(ways)}, or from another --source"

@@ -18,6 +18,7 @@ import pytest
 
 from negmine.stages.filter import short_advice
 from negmine.table import artifacts
+from tests.chains import DOCUMENTS, QUERIES, call, make_data
 from tests.conftest import Invoke
 from tests.tables import make_scored
 
@@ -55,6 +56,23 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scored(
         tmp_path_factory.mktemp("many"), collection(), sources=("bm25",), scorers=("ce",)
     )
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of documents alone, and two runs over it."""
+    folder = tmp_path_factory.mktemp("ranked")
+    for name, step in (("one", 7), ("two", 11)):
+        lines = [
+            f"q{q} Q0 d{(q + n * step) % DOCUMENTS} {n + 1} {100 - n} {name}\n"
+            for q in range(QUERIES)
+            for n in range(20)
+        ]
+        (folder / f"{name}.trec").write_text("".join(lines))
+    data = make_data(folder / "data")
+    code, said = call("index", "--corpus", data, "--no-bm25", "-o", folder / "index")
+    assert code == 0, said
+    return folder
 
 
 def run(invoke: Invoke, scored: Path, out: Path, *options: object) -> tuple[str, dict[str, Any]]:
@@ -166,6 +184,34 @@ def test_too_few_candidates_are_retrieval_s(invoke: Invoke, tmp_path: Path) -> N
     assert "2 of 2 queries have fewer than 8 negatives (0 have none)" in warnings
     assert "2 queries had fewer than 8 candidates beside their positives" in warnings
     assert "retrieve with a larger -k" in warnings
+
+
+@pytest.mark.parametrize(
+    ("k", "bands", "advice"),
+    [
+        (5, (), "retrieve with a larger -k (5 now), or"),
+        (5, ("one=2:4",), "a larger -k (5 now) or a wider --band (one=2:4 now), or"),
+        (5, ("one=2:4", "two=0:3"), "retrieve with a wider --band (one=2:4, two=0:3 now), or"),
+        (DOCUMENTS, ("one=2:4",), "retrieve with a wider --band (one=2:4 now), or"),
+        (DOCUMENTS, (), f"the corpus has {DOCUMENTS} documents, and -k {DOCUMENTS} takes all"),
+    ],
+)
+def test_a_band_is_widened_where_it_cuts(
+    ranked: Path, invoke: Invoke, tmp_path: Path, k: int, bands: tuple[str, ...], advice: str
+) -> None:
+    """-k cuts no band, so that a larger one would change nothing there."""
+    data = ranked / "data"
+    runs = [word for one in ("one", "two") for word in ("--run", f"{one}={ranked / one}.trec")]
+    done = invoke(
+        *("retrieve", ranked / "index", "--queries", data, "--qrels", data / "qrels.tsv", *runs),
+        *("-k", k, *(f"--band={band}" for band in bands), "-o", tmp_path / "c"),
+    )
+    assert done.exit_code == 0, done.output
+    done = invoke("filter", tmp_path / "c", "--num-negatives", 50, "-o", tmp_path / "l")
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.stderr.split())
+    assert advice in told
+    assert ("larger -k" in told) == ("larger -k" in advice)
 
 
 def test_of_too_few_candidates_a_rule_may_take_what_there_is(
