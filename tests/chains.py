@@ -133,6 +133,20 @@ def call(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def run_recipe(name: str, data: Path, work: Path, *more: object) -> tuple[Path, Path]:
+    """Run a recipe on a collection, tagged with its name; the ledger and the training set.
+
+    Recipes that share a work folder share its index, so that a model reads the corpus once.
+    """
+    from negmine import recipe
+
+    inputs = [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", data)]
+    code, output = call("run", name, *inputs, "-o", work, "--tag", name, *more)
+    assert code == 0, output
+    train = Path(recipe.load(name).output)
+    return work / f"ledger-{name}", work / f"{train.stem}-{name}{train.suffix}"
+
+
 def make_chain(data: Path, work: Path) -> Path:
     """All stages, in this process."""
     with small_parts():

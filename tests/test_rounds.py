@@ -13,7 +13,7 @@ import pytest
 from negmine import recipe, rounds
 from negmine.table.artifacts.writing import Writer
 from tests import promises
-from tests.chains import call, cranfield_slice, make_data, parts, small_parts
+from tests.chains import call, cranfield_slice, make_data, parts, run_recipe, small_parts
 from tests.conftest import ROOT, Invoke
 
 pytestmark = pytest.mark.real  # a model encodes
@@ -264,20 +264,14 @@ def test_a_recipe_goes_on_with_a_checkpoint(
 ) -> None:
     """Real texts, MiniLM and what noise has made of it; each model reads the corpus once."""
     work = texts.parent / "work"
-    command = ["run", name, "-o", work, "--tag", name]
-    command += ["--set", "index.runtime=torch", "--set", "index.max-length=48"]
-    command += [word for key in ("corpus", "queries", "qrels") for word in (f"--{key}", texts)]
+    more = ["--set", "index.runtime=torch", "--set", "index.max-length=48"]
     # Fewer than there are, so that there is a choice.
-    command += ["--set", "retrieve.k=40"]
-    code, output = call(*command, "--encoder", f"student={minilm}")
-    assert code == 0, output
-    before = promises.read(work / f"ledger-{name}", work / f"train-{name}.parquet")
-    promises.check(promises.PROMISES[name], before)
-    code, output = call(*command, *second(checkpoint))
-    assert code == 0, output
+    more += ["--set", "retrieve.k=40"]
+    ledger, train = run_recipe(name, texts, work, *more, "--encoder", f"student={minilm}")
+    before = promises.kept(name, ledger, train)
+    run_recipe(name, texts, work, *more, *second(checkpoint))
     again = work / "round-2"
-    made = promises.read(again / f"ledger-{name}", again / f"train-{name}.parquet")
-    promises.check(promises.PROMISES[name], made)
+    made = promises.kept(name, again / ledger.name, again / train.name)
     if name == "conan":
         assert manifest(again / "ledger-conan")["counts"]["earlier_kept"] > 0
     if name == "ance-tele":
