@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from negmine import log, recipe
 from negmine.errors import UsageError, did_you_mean
@@ -20,6 +20,9 @@ from negmine.stages import words
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import STAGES, Step, chain, foresee
 from negmine.table.artifacts.replace import Replace
+
+if TYPE_CHECKING:
+    from negmine.rounds import Round
 
 
 def run_stage(
@@ -183,16 +186,13 @@ def run_recipe(
         number: of the round.
         encoders: ``NAME=MODEL`` instead of the recipe's.
     """
-    # It knows the readers of users' files, which a stage alone does not need.
-    from negmine import rounds
-
     if allow_empty:
         changes = [*changes, "export.allow-empty=true"]
     from negmine.commands import ending
 
     source: Path | None = None
     warnings: list[str] = []
-    steps = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
+    steps, this = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
     try:
         for place, step in enumerate(steps, 1):
             outcome = _call(step, source, replacing, place, len(steps))
@@ -200,8 +200,7 @@ def run_recipe(
             source = step.out
     finally:
         log.warn(warnings)
-    again = rounds.following(steps, number, rounds.command_of(path, out))
-    for line in (*ending.following(steps), *again):
+    for line in (*ending.following(steps), *this.following(steps)):
         log.event(line)
     print(source, flush=True)
 
@@ -221,7 +220,7 @@ def estimate_recipe(
     as_json: bool,
 ) -> None:
     """Tell on stdout what :func:`run_recipe` would cost, and write nothing."""
-    steps = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
+    steps, _ = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
     _estimate(steps, None, replacing, as_json)
 
 
@@ -249,11 +248,18 @@ def _recipe_steps(
     tag: str | None = None,
     number: int = 1,
     encoders: Sequence[str] = (),
-) -> list[Step]:
-    """The stages of a recipe with their parameters, and where their results go."""
+) -> tuple[list[Step], Round]:
+    """The stages of a recipe with their parameters and where their results go, and the round."""
     # It knows the readers of users' files, which a stage alone does not need.
     from negmine import rounds
 
+    options = {f"--{key}": list(specs) for key, specs in inputs.items() if specs}
+    options |= {"--set": list(changes)}
+    options |= {
+        "--memory": [] if memory is None else [memory],
+        "--tag": [] if tag is None else [tag],
+    }
+    command = rounds.command_of(path, out, options)
     loaded = recipe.load(path)
     tag = loaded.tag if tag is None else tag
     _check_tag(tag, path)
@@ -270,7 +276,7 @@ def _recipe_steps(
             where=path,
             hint="Name a file or folder, such as train.parquet.",
         )
-    this = rounds.Round(number, Path(work), rounds.command_of(path, out), tag)
+    this = rounds.Round(number, Path(work), command, tag)
     steps = chain(rounds.of_round(params, this), this.folder, loaded.output, tag)
     for step in steps:
         loaded.check_places(step.params)
@@ -284,7 +290,7 @@ def _recipe_steps(
                 f"(-o {before} goes on with them)"
             ]
         )
-    return steps
+    return steps, this
 
 
 def _recipe_params(

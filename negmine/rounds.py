@@ -33,7 +33,7 @@ class Round:
     Attributes:
         number: 1, 2, ...
         work: the work folder of all of them.
-        command: how the recipe is run, for messages.
+        command: how round 1 is made, for messages.
         tag: of the ledger and of what is exported.
     """
 
@@ -57,6 +57,21 @@ class Round:
         """The command that makes it."""
         later = f" --round {self.number} --encoder NAME=CHECKPOINT" if self.number > 1 else ""
         return f"{self.command}{later}"
+
+    def following(self, steps: Sequence[Step]) -> list[str]:
+        """What comes after it, where the recipe goes on or a round was asked for."""
+        by_stage = {step.stage: step for step in steps}
+        lines = []
+        if self.number > 1:
+            ledger = by_stage["filter"].out
+            page = ledger.parent / f"{ledger.name.replace('ledger', 'rounds')}.html"
+            before, after, out = map(_word, (self.before.place("filter"), ledger, page))
+            lines.append(f"negmine report {before} {after} -o {out}  # what the round changed")
+        source = getattr(by_stage["retrieve"].params, "source", ())
+        if self.number > 1 or any(entry.partition("=")[2].startswith(_EMPTY) for entry in source):
+            again = replace(self, number=self.number + 1).told
+            lines.append(f"{again}  # once the model has trained on it")
+        return [f"next: {line}" for line in lines]
 
     def place(self, stage: str) -> Path:
         """Where a stage's artifact lies: of several ledgers the tag's, else the one without."""
@@ -117,23 +132,6 @@ def _source(entry: str, ledger: str, encoders: Mapping[str, str]) -> str:
     return f"{entry}{ledger}" if entry.partition("=")[2] == _EMPTY else entry
 
 
-def following(steps: Sequence[Step], number: int, command: str) -> list[str]:
-    """What comes after a round, where the recipe goes on or a round was asked for."""
-    lines = []
-    by_stage = {step.stage: step for step in steps}
-    if number > 1:
-        base, ledger = getattr(by_stage["index"].params, "base", None), by_stage["filter"].out
-        before = Path(base).parent / ledger.name if base else ledger
-        page = ledger.parent / "rounds.html"
-        words = " ".join(shell_word(str(one)) for one in (before, ledger))
-        lines.append(f"negmine report {words} -o {shell_word(str(page))}  # what the round changed")
-    source = getattr(by_stage["retrieve"].params, "source", ())
-    if number > 1 or any(entry.partition("=")[2].startswith(_EMPTY) for entry in source):
-        options = f"--round {number + 1} --encoder NAME=CHECKPOINT"
-        lines.append(f"{command} {options}  # once the model has trained on it")
-    return [f"next: {line}" for line in lines]
-
-
 def with_encoders(params: IndexParams, given: Sequence[str], changes: Sequence[str]) -> IndexParams:
     """The index with other models for some of its encoders.
 
@@ -162,6 +160,18 @@ def with_encoders(params: IndexParams, given: Sequence[str], changes: Sequence[s
     return replace(params, **entries) if given else params
 
 
-def command_of(path: str, out: str | None) -> str:
-    """How a recipe is run."""
-    return f"negmine run {shell_word(path)}" + (f" -o {shell_word(out)}" if out else "")
+def command_of(path: str, out: str | None, options: Mapping[str, Sequence[str]]) -> str:
+    """How a recipe is run.
+
+    Args:
+        path: the recipe.
+        out: the work folder, where it is given.
+        options: the other options by name, each with its values.
+    """
+    words = [word for name, values in options.items() for one in values for word in (name, one)]
+    words += [] if out is None else ["-o", out]
+    return " ".join(["negmine", "run", *map(shell_word, [path, *words])])
+
+
+def _word(path: Path) -> str:
+    return shell_word(str(path))

@@ -160,6 +160,31 @@ def test_the_ledger_before_is_the_tags_where_there_is_one(tmp_path: Path) -> Non
     assert rounds.Round(3, tmp_path, "").before.folder == tmp_path / "round-2"
 
 
+def test_what_is_told_to_do_next_can_be_done(
+    here: Path, tiny_bi: Path, tiny_body: Path, invoke: Invoke
+) -> None:
+    """The round before has no ledger of this tag, and the recipe alone has not all that is said."""
+    (here / "mine.toml").write_text(
+        RECIPE.format(first=tiny_bi).replace('queries = "data"\n', "").replace("k = 10\n", "")
+    )
+    code, output = run(
+        *("--queries", "data", "--set", "retrieve.k=10", "--tag", "new"), *second(tiny_body)
+    )
+    assert code == 0, output
+    report, again = (
+        line.partition("next: negmine ")[2].partition("  #")[0]
+        for line in output.splitlines()
+        if "next: negmine report work/ledger " in line or "--round 3" in line
+    )
+    done = invoke(*report.split())
+    assert done.exit_code == 0, done.output
+    assert (here / "work" / "round-2" / "rounds-new.html").is_file()
+    words = again.replace("NAME=CHECKPOINT", f"student={tiny_bi}").split()
+    assert words[:2] == ["run", "mine.toml"]
+    code, output = run(*words[2:], "--dry-run")
+    assert code == 0, output
+
+
 def test_a_ledger_in_a_recipe_is_relative_to_it(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('[retrieve]\nsource = ["bm25", "old=previous:work/ledger", "previous"]\n')
