@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +34,7 @@ class Until(Protocol):
     def record(self) -> Mapping[str, Any]:
         """What decides its answers beside the options, for the fingerprint."""
 
-    def files(self, out: Any) -> Mapping[str, Mapping[str, Any]]:
+    def files(self, out: Path) -> Mapping[str, Mapping[str, Any]]:
         """Users' files that it reads, as the plan of an artifact at ``out`` records them."""
 
 

@@ -273,7 +273,9 @@ def score(
     schema = _schema(source.schema(), scorers[0])
     rows = sum(source.rows(name) for name in source.parts)
     number = {name: place for place, name in enumerate(source.parts, 1)}
-    asked = rows if params.top is None and params.limit is None else to_score(params, source)
+    # Of a run that stops early the rows that nobody scores count, too: as done.
+    counted = params if setup.until is None else replace(params, top=None)
+    asked = rows if counted.top is None and params.limit is None else to_score(counted, source)
     # Several devices work on parts of two groups where one ends.
     at_once = documents.fitting(size // min(2, len(scorers)))
     total: Counter[str] = Counter()

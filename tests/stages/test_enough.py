@@ -116,6 +116,9 @@ MORE: list[tuple[Any, ...]] = [
     ("--max-score", 0.4, "--range-min", 5, "--range-max", 20),
     ("--max-score", 0.3, "--against", "max", "--relative-margin", 0.1),
     ("--consensus", "ce", "--consensus", "bm25"),
+    ("--by", "bm25", "--consensus", "ce"),
+    ("--max-score", 0.4, "--no-near-duplicates", "--no-empty-texts", "--chunk-suffix", "[0-9]"),
+    ("--max-score", 0.4, "--require-numbers", "all"),
     ("--max-score", 0.4, "--window", "bm25=3:25"),
 ]
 
@@ -126,7 +129,8 @@ def test_the_same_negatives_for_fewer_pairs(
 ) -> None:
     scorers = ["ce", *(["g"] if "--guide" in options else [])]
     rank = [] if "--sampler" in options else ["--sampler", "rank"]
-    asked = ["--by", "ce", "--num-negatives", WANTED, *rank, *options]
+    by = [] if "--by" in options else ["--by", "ce"]
+    asked = [*by, "--num-negatives", WANTED, *rank, *options]
     settings = words(asked)
     found = {}
     for name, more in (
@@ -151,6 +155,41 @@ def test_the_same_negatives_for_fewer_pairs(
         assert all(row[f"score_{s}"] is not None for row in rows if row["label"])
     told = json.loads((tmp_path / "enough" / "_manifest.json").read_text())["counts"]
     assert told["scored"] + told["unscored"] == QUERIES * DEPTH
+
+
+def test_a_list_of_excluded_documents_is_one_of_the_settings(
+    tables: Path, hashed: str, tmp_path: Path, invoke: Invoke
+) -> None:
+    """By its content, not by its name; an audit tells that not all is scored."""
+    listed = [tmp_path / "first.txt", tmp_path / "same.txt", tmp_path / "other.txt"]
+    for path, step in zip(listed, (2, 2, 3), strict=True):
+        path.write_text(
+            "".join(f"q{q:02d}d{d:02d}\n" for q in range(9) for d in range(2, 40, step))
+        )
+    asked = ["--by", "ce", "--max-score", 0.4, "--sampler", "rank", "--num-negatives", WANTED]
+    scorer = f"ce={hashed}/{tmp_path / 'log'}"
+    rerank = ["rerank", tables, "--scorer", scorer, "--enough", WANTED]
+    settings = words([*asked, "--exclude", listed[0]])
+    result = invoke(*rerank, *settings, "-o", tmp_path / "scored")
+    assert result.exit_code == 0, result.output
+    assert invoke("rerank", tables, "--scorer", scorer, "-o", tmp_path / "whole").exit_code == 0
+    whole = ["filter", tmp_path / "whole", *asked, "--exclude", listed[0], "-o", tmp_path / "w"]
+    assert invoke(*whole).exit_code == 0
+    for number, path in enumerate(listed):
+        ledger = tmp_path / f"ledger-{number}"
+        result = invoke("filter", tmp_path / "scored", *asked, "--exclude", path, "-o", ledger)
+        assert result.exit_code == 0, result.output
+        told = "(--exclude differ)" in " ".join(result.stderr.split())
+        assert told == (path == listed[2])
+        assert (chosen(ledger) == chosen(tmp_path / "w")) == (not told)
+    result = invoke("filter", tmp_path / "scored", *asked, "-o", tmp_path / "none")
+    assert "(--exclude differ)" in " ".join(result.stderr.split())
+    audit = ["audit", tmp_path / "scored", *asked, "--exclude", listed[0]]
+    result = invoke(*audit, "--seeds", 1, "-o", tmp_path / "audit.json")
+    assert result.exit_code == 0, result.output
+    told = "the scores stopped where 4 of a query survived"
+    assert told in result.stderr
+    assert any(told in one for one in json.loads((tmp_path / "audit.json").read_text())["warnings"])
 
 
 def words(asked: list[Any]) -> list[Any]:
@@ -207,10 +246,6 @@ def test_every_rule_is_tried_or_says_that_it_compares_rows() -> None:
             ["--until", "replace-solved=x", "--until", "sampler=rank"],
             "with --replace-solved it is not known",
         ),
-        (
-            ["--until", "require-numbers=all", "--until", "sampler=rank"],
-            "with --require-numbers it",
-        ),
         (["--until", "adaptive-threshold=1", "--until", "sampler=rank"], "with --adaptive-thres"),
         (["--until", "quota=bm25=4", "--until", "sampler=rank"], "with --quota it is not known"),
         (["--until", "by=bm25", "--until", "sampler=rank"], "no rule of --until reads score_ce"),
@@ -251,9 +286,7 @@ def test_settings_of_a_filter_come_through_in_words() -> None:
     )
     told = enough.told(asked)
     assert 'by="ce"' in told
-    from negmine.params import RerankParams
-
-    back = enough.settings(RerankParams(enough=asked.num_negatives, until=told))
+    back = enough.settings(asked.num_negatives, told)
     assert back == asked
 
 

@@ -35,6 +35,7 @@ from negmine.params import output_affecting
 from negmine.params.commands import AuditParams
 from negmine.params.filter import FilterParams
 from negmine.stages import filter as filtering
+from negmine.stages.filter import enough
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, schemas
 from negmine.table.artifacts.plan import Plan
@@ -162,7 +163,7 @@ def measure(
                 rows.append({**row, "error": str(tally)})
             else:
                 rows.append({**row, **tally.result()})
-    warnings += _not_found(rows)
+    warnings += [*_not_found(rows), *_stopped(source)]
     several = int((positives > audit.keep).sum())
     report = {
         "scored": str(source.path),
@@ -196,6 +197,17 @@ def _not_found(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"no source found a hidden positive ({', '.join(names)}), so none could be chosen: a "
         "contamination of 0% says nothing there. Check that the judgements belong to these "
         "candidates, or retrieve deeper (-k)"
+    ]
+
+
+def _stopped(source: Artifact) -> list[str]:
+    """The warning on a table of which ``rerank --enough`` has left rows unscored."""
+    if (most := enough.stopped_at(source)) is None or not source.counts["unscored"]:
+        return []
+    return [
+        f"the scores stopped where {most} of a query survived the settings of rerank --enough: "
+        "under others, or with some positives hidden, queries may be short for want of scores; "
+        "audit a table that is scored whole"
     ]
 
 

@@ -21,6 +21,7 @@ from negmine import rules
 from negmine.errors import UsageError
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
+from negmine.params.filter_identity import IdentityOptions
 from negmine.params.rerank import RerankParams
 from negmine.params.values import build, named, parsed
 from negmine.rules.base import flag
@@ -32,15 +33,18 @@ from negmine.stages.filter.options import Columns, resolve
 from negmine.stages.filter.setup import VERSION
 from negmine.stages.lazily import Flagged, Flags
 from negmine.table import artifacts, schemas
+from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
 from negmine.table.names import LEARNED
 from negmine.table.part import Part
 
-#: Options of ``filter`` beside those of rules under which a row's fate is its own.
+#: Options of ``filter`` beside those of rules under which a row's fate is its own; what the
+#: identity guard asks reads no score.
 _ALLOWED = frozenset(
     (
+        *(field.name for field in fields(IdentityOptions)),
         *("by", "transform", "rank_by", "against", "sampler", "sample_by", "num_negatives"),
-        *("repeated_texts", "prefer_judged", "prefer_given", "order", "seed", "memory"),
+        *("prefer_judged", "prefer_given", "order", "seed", "memory"),
     )
 )
 
@@ -54,15 +58,14 @@ def told(params: FilterParams) -> tuple[str, ...]:
     )
 
 
-def settings(params: RerankParams) -> FilterParams:
+def settings(enough: int, until: Sequence[str]) -> FilterParams:
     """The settings of ``filter`` that ``--until`` tells, for as many negatives as are enough.
 
     Raises:
         UsageError: one is none, or there are to be more negatives than are enough.
     """
-    assert params.enough is not None
     given: dict[str, Any] = {}
-    for entry in params.until:
+    for entry in until:
         name, equals, value = entry.partition("=")
         if not equals:
             raise UsageError(
@@ -72,34 +75,41 @@ def settings(params: RerankParams) -> FilterParams:
         # As on the command line: what may be repeated is, and of anything else two are refused.
         given[key] = [*_several(given[key]), *_several(one)] if key in given else one
     asked = build(FilterParams, given, {}, where="--until")
-    if "num-negatives" in given and asked.num_negatives > params.enough:
+    if "num-negatives" in given and asked.num_negatives > enough:
         raise UsageError(
-            f"--enough {params.enough} is below the {asked.num_negatives} negatives of filter",
+            f"--enough {enough} is below the {asked.num_negatives} negatives of filter",
             hint=f"Give --enough {asked.num_negatives}, or lower --num-negatives.",
         )
-    return replace(asked, num_negatives=params.enough, memory=None)
+    return replace(asked, num_negatives=enough, memory=None)
 
 
 def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def unlike(params: FilterParams, source: Candidates) -> list[str]:
+def stopped_at(scored: Artifact) -> int | None:
+    """Of how many survivors of a query its scoring stopped; None where it did not."""
+    return scored.params.get("enough") if scored.stage == "rerank" else None
+
+
+def unlike(params: FilterParams, scored: Artifact) -> list[str]:
     """What is to be known of scores that stopped where other settings had enough.
 
     Args:
         params: settings.
-        source: the scored table.
+        scored: the scored table.
     """
-    made = source.artifact
-    if made.stage != "rerank" or (enough := made.params.get("enough")) is None:
+    enough = stopped_at(scored)
+    if enough is None:
         return []
-    asked = RerankParams(enough=enough, until=tuple(made.params.get("until", ())))
-    before = settings(asked)
+    before = settings(enough, scored.params.get("until", ()))
     now = replace(params, memory=None, exclude=None, num_negatives=enough)
     others = [
         f.name for f in fields(FilterParams) if getattr(now, f.name) != getattr(before, f.name)
     ]
+    known = scored.manifest.get("inputs", {}).get("exclude")
+    if _digest(_excluded(params, known)) != _digest(known):
+        others.append("exclude")
     if params.num_negatives > enough:
         others.append("num_negatives")
     if not others:
@@ -112,6 +122,17 @@ def unlike(params: FilterParams, source: Candidates) -> list[str]:
     ]
 
 
+def _excluded(params: FilterParams, known: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The record of the file of ``--exclude``, where there is one."""
+    if params.exclude is None:
+        return None
+    return artifacts.external_input(excluded_file(params.exclude), known)
+
+
+def _digest(record: Mapping[str, Any] | None) -> str | None:
+    return None if record is None else record["digest"]
+
+
 def check(params: RerankParams) -> None:
     """See, before there are candidates, that one can stop at all with these settings.
 
@@ -122,7 +143,7 @@ def check(params: RerankParams) -> None:
         if params.until:
             raise UsageError("--until is read with --enough alone", hint="Add --enough N.")
         return
-    asked = settings(params)
+    asked = settings(params.enough, params.until)
     _refuse_whole(asked)
     _refuse_order(asked, named(params.scorer, "--scorer"))
 
@@ -202,10 +223,8 @@ class Enough:
 
     def files(self, out: Path) -> Mapping[str, Mapping[str, Any]]:
         """The file of ``--exclude``."""
-        if self.params.exclude is None:
-            return {}
-        known = artifacts.recorded_file(out, "exclude")
-        return {"exclude": artifacts.external_input(excluded_file(self.params.exclude), known)}
+        record = _excluded(self.params, artifacts.recorded_file(out, "exclude"))
+        return {} if record is None else {"exclude": record}
 
     def _known(self, table: pa.Table) -> str:
         """A score that the table has before it is scored: no rule that is asked reads it."""
@@ -231,7 +250,8 @@ def until(params: RerankParams, source: Candidates, scorers: Sequence[str], at_o
     Raises:
         UsageError: an unknown column, no rule that reads a scorer, or what wants all scores.
     """
-    asked = settings(params)
+    assert params.enough is not None
+    asked = settings(params.enough, params.until)
     _refuse_whole(asked)
     empty = rank_only.empty_in(source)
     resolved, columns = resolve(
@@ -240,7 +260,7 @@ def until(params: RerankParams, source: Candidates, scorers: Sequence[str], at_o
         empty=lambda name: name not in scorers and empty(name),
     )
     _refuse_order(replace(resolved, sample_by=columns.sample_by), scorers)
-    if not {columns.by, resolved.guide} & set(scorers):
+    if not {columns.by, resolved.guide, *resolved.consensus} & set(scorers):
         raise UsageError(
             f"--enough: no rule of --until reads {' or '.join(f'score_{n}' for n in scorers)}",
             hint=f"Name it: --until by={next(iter(scorers))}.",

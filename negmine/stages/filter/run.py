@@ -93,7 +93,7 @@ def run(
         warnings += earlier.warnings(counts, params)
         warnings += learned_warnings.told(params, setup.columns, fit)
         warnings += quotas.told(counts, params)
-        warnings += enough.unlike(given, setup.source)
+        warnings += enough.unlike(given, setup.source.artifact)
         extra = {}
         if fit.bound is not None:
             extra["calibration"] = dict(fit.bound.facts)
