@@ -8,10 +8,12 @@ import pytest
 
 from negmine import recipe
 from negmine.params import FilterParams, values
+from negmine.stages.filter import idle_options
 from negmine.stages.filter.idle_options import warnings
 from tests.conftest import Invoke
 from tests.tables import make_scored
 
+SIMANS_CODE = ("--sampler", "simans-code")
 IDLE = [
     ("--against", "max", "a rule that compares with positives", ("--perc-pos", "0.9")),
     ("--rank-by", "bm25", "a rule or a sampler that reads ranks", ("--sampler", "rank")),
@@ -21,8 +23,23 @@ IDLE = [
     ("--near-duplicate-at", "0.7", "--near-duplicates or --repeated-texts", ()),
     ("--duplicate-query-at", "0.8", "--duplicate-queries", ()),
     ("--simans-a", "1", "--sampler simans, simans-code or simans-abs", ("--sampler", "simans")),
-    ("--simans-b", "1", "--sampler simans or simans-code", ("--sampler", "simans-code")),
+    ("--simans-b", "1", "--sampler simans or simans-code", SIMANS_CODE),
+    ("--simans-scale", "none", "--sampler simans, simans-code or simans-abs", SIMANS_CODE),
+    ("--stride", "2", "--sampler stride", ("--sampler", "stride")),
+    ("--diverse-by", "bm25", "--sampler diverse", ("--sampler", "diverse")),
+    (
+        *("--mmr-lambda", "0.2", "--sampler diverse and --diverse-by with vectors"),
+        ("--sampler", "diverse", "--diverse-by", "bm25"),
+    ),
+    ("--solved-factor", "2", "--replace-solved", ("--replace-solved", "prev")),
+    ("--solved-below", "0.5", "--replace-solved", ("--replace-solved", "prev")),
+    ("--fn-form", "score", "--max-fn-rate", ("--max-fn-rate", "0.9")),
+    ("--bias-from", "bm25", "--max-fn-rate", ("--max-fn-rate", "0.9")),
     ("--weight-by", "bm25", "--weight dclr or gcse", ("--weight", "dclr")),
+    ("--weight-above", "0.5", "--weight dclr", ("--weight", "dclr")),
+    ("--weight-student", "bm25", "--weight gcse", ("--weight", "gcse")),
+    ("--weight-sigma", "0.2", "--weight gcse", ("--weight", "gcse")),
+    ("--weight-temperature", "0.1", "--weight gcse", ("--weight", "gcse")),
 ]
 OFF = ("--no-empty-texts", "--no-near-duplicates", "--no-repeated-texts", "--no-duplicate-queries")
 
@@ -31,11 +48,13 @@ OFF = ("--no-empty-texts", "--no-near-duplicates", "--no-repeated-texts", "--no-
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {"qid": "q", "docid": f"d{n}", "label": int(n == 0), "rank_bm25": n + 1}
-        | {"score_bm25": 0.9 - n / 10, "score_ce": 0.8 - n / 10}
+        | {"score_bm25": 0.9 - n / 10, "score_ce": 0.8 - n / 10, "rank_prev": None}
         for n in range(6)
     ]
     folder = tmp_path_factory.mktemp("in")
-    return make_scored(folder, [rows], sources=("bm25",), scorers=("ce",))
+    return make_scored(
+        *(folder, [rows]), sources=("bm25", "prev"), vectors=("bm25",), not_searched=("prev",)
+    )
 
 
 @pytest.mark.parametrize(("option", "value", "needs", "partner"), IDLE)
@@ -55,9 +74,14 @@ def test_an_option_without_its_partner(
     assert alone.exit_code == 0, alone.output
     assert told in alone.stderr.splitlines()
     both = invoke(*command, *(partner or ()), "-o", tmp_path / "both")
-    if "--weight" not in partner:
+    # Of so few rows no bias can be learned, nor weights.
+    if "--weight" not in partner and option != "--bias-from":
         assert both.exit_code == 0, both.output
     assert "has no effect" not in both.stderr
+
+
+def test_every_option_that_needs_another_is_tried() -> None:
+    assert {option[2:].replace("-", "_") for option, *_ in IDLE} == set(idle_options._NEEDS)
 
 
 def test_defaults_and_recipes_have_none() -> None:
