@@ -123,7 +123,7 @@ def test_one_entry_of_a_table_is_changed_from_the_command_line(tmp_path: Path) -
     path.write_text('work = "w"\n[index]\nencoder = { a = "one", b = "two" }\n')
 
     def encoders(*changes: str) -> tuple[str, ...]:
-        steps = pipeline._recipe_steps(str(path), None, {"pairs": "p"}, changes, None)
+        steps, _ = pipeline._recipe_steps(str(path), None, {"pairs": "p"}, changes, None)
         params = steps[0].params
         assert isinstance(params, IndexParams)
         return params.encoder
@@ -195,7 +195,7 @@ def test_an_input_that_is_in_the_current_folder_alone_is_refused_with_what_to_wr
         assert f"no '{there}' beside the recipe" in result.stderr
         assert f'Write "../{there}" in it' in result.stderr
     # What stands in its place is not looked for; results of before are named.
-    steps = pipeline._recipe_steps("sub/r.toml", None, {"pairs": ["x"]}, [], None)
+    steps, _ = pipeline._recipe_steps("sub/r.toml", None, {"pairs": ["x"]}, [], None)
     assert steps[0].out == Path("sub/w/index")
     result = invoke("run", "sub/r.toml", "--pairs", "none.jsonl")
     assert "warning: the results go to sub/w, beside the recipe" in result.stderr

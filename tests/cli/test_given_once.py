@@ -183,5 +183,5 @@ def test_changes_that_add_up(invoke: Invoke, tmp_path: Path) -> None:
 
     inputs = dict.fromkeys(("corpus", "queries", "qrels", "pairs"))
     changes = ['index.encoder={b="y"}', "index.encoder.c=z", "retrieve.k=5", "filter.by=c"]
-    steps = _recipe_steps(str(tmp_path / "r.toml"), None, inputs, changes, None)
+    steps, _ = _recipe_steps(str(tmp_path / "r.toml"), None, inputs, changes, None)
     assert steps[0].params.encoder == ("b=y", "c=z")  # type: ignore[union-attr]
