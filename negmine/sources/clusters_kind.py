@@ -14,12 +14,13 @@ from negmine.memory import MIB, Budget, shown
 from negmine.params.index import IndexParams
 from negmine.params.per_model import check_names, names_in, of_model
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import clusters, dense_kind
+from negmine.sources import another, clusters
+from negmine.sources.another import OF_QUERIES
 from negmine.sources.base import Source
-from negmine.sources.child import Child, Made, Needs, Place, Trained
+from negmine.sources.child import Child, Made, Place, Trained
 from negmine.sources.clusters import Choice, Clusters
 from negmine.sources.encoders import DENSE_ONES, encoders_of
-from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.sources.kind import Another, Kind, Opening, SourceRef
 from negmine.sources.vectors import Vectors
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
@@ -184,17 +185,14 @@ def _ref(params: RetrieveParams, name: str, rest: str, index: Artifact) -> Sourc
             "square root of the number of documents)",
         )
     found, vectors = index.input(PLACE.role(encoder)), index.input(encoder)
-    dense = dense_kind.alone(params, name, encoder, index)
-    named = any(name in names_in(getattr(params, one)) for one in dense_kind.OF_QUERIES)
-    shared = not named and encoder in {entry.partition("=")[0] for entry in params.source}
+    dense = another.asked(params, name, encoder, index)
     return SourceRef(
         name,
-        partial(_open, _Wanted(name, choice, dense, named, found, vectors)),
+        partial(_open, _Wanted(name, choice, dense, found, vectors)),
         found,
         beside={encoder: vectors},
         spec=f"{SCHEME}:{rest}",
-        needs=Needs if shared else dense.needs,
-        uses=encoder if shared else "",
+        asks=dense,
     )
 
 
@@ -206,15 +204,13 @@ class _Wanted:
         name: its name.
         choice: which clusters.
         dense: the encoder's source.
-        named: whether options of models name it: then it has a source of the encoder of its own.
         clusters: the encoder's.
         vectors: the encoder's.
     """
 
     name: str
     choice: Choice
-    dense: SourceRef
-    named: bool
+    dense: Another
     clusters: Artifact
     vectors: Artifact
 
@@ -230,13 +226,8 @@ def _open(wanted: _Wanted, opening: Opening) -> Source:
         opening.warnings.append(
             f"--source {name}: {without} queries have no known positive, and so no cluster"
         )
-    known = None
-    if not wanted.named:
-        known = opening.opened.get(wanted.dense.name, opening.lent.get(wanted.dense.name))
-    encoder = wanted.dense.open(opening) if known is None else known
+    encoder, own = wanted.dense.open(opening)
     assert isinstance(encoder, DenseSource), "its kind makes no other"
-    if known is None and not wanted.named:
-        opening.lent[wanted.dense.name] = encoder
     memory_bytes = opening.budget.search
     return ClusterSource(
         opening.corpus,
@@ -245,15 +236,15 @@ def _open(wanted: _Wanted, opening: Opening) -> Source:
         encoder,
         wanted.choice,
         memory=memory_bytes,
-        own=known is None,
+        own=own,
     )
 
 
 CLUSTERS = Kind(
     SCHEME,
     _choose,
-    reads={"index": ("encoder", "encoder_kind", "clusters"), "retrieve": dense_kind.OF_QUERIES},
-    by_name=dense_kind.OF_QUERIES,
+    reads={"index": ("encoder", "encoder_kind", "clusters"), "retrieve": OF_QUERIES},
+    by_name=OF_QUERIES,
     places=(PLACE,),
     children=_children,
     scheme=SCHEME,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from negmine.params.model_options import model_options
 from negmine.params.per_model import names_in, of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import per_name
+from negmine.sources.another import OF_QUERIES
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
 from negmine.sources.encoded import Encoded, OneModel
@@ -31,8 +32,6 @@ from negmine.table.conservation import conserve
 from negmine.table.documents import Documents
 from negmine.table.names import VECTORS
 
-#: Options of ``retrieve`` that say how queries are encoded.
-OF_QUERIES = ("query_prompt", "batch_size", "trust_remote_code")
 VECTORS_VERSION = 3
 ANN_VERSION = 2
 VECTORS_PLACE = Place(VECTORS, "vectors/*")
@@ -255,41 +254,6 @@ def _choose(
     ]
 
 
-def alone(params: RetrieveParams, name: str, encoder: str, index: Artifact) -> SourceRef:
-    """An encoder's source for another one that asks it, without its approximate index.
-
-    What options say of that one by name goes before what they say of the encoder.
-
-    Args:
-        params: the options of ``retrieve``.
-        name: of the source that asks.
-        encoder: the encoder's; the index has vectors of it.
-        index: the index.
-    """
-    from negmine.sources.encoded import refuse_untrusted
-
-    vectors = index.input(encoder)
-
-    def said(option: str) -> Any:
-        value = getattr(params, option)
-        return of_model(value, name if name in names_in(value) else encoder)
-
-    refuse_untrusted(vectors, name, said("trust_remote_code"))
-    prompted = names_in(params.query_prompt)
-    prompts = per_name(
-        params.query_prompt, dict.fromkeys([*prompted, encoder, name], ""), "--query-prompt"
-    )
-    prompt = prompts.get(name if name in prompted else encoder)
-    of_models = {option: said(option) for option in ("batch_size", "trust_remote_code")}
-
-    def opened(opening: Opening) -> Source:
-        own = replace(opening, params=replace(opening.params, **of_models))
-        return _open(encoder, vectors, None, prompt, own)
-
-    needs = partial(_needs, vectors, encoder, None, None)
-    return SourceRef(encoder, opened, vectors, needs=needs, vectors=vectors)
-
-
 def _approximate(
     ann: str | None, children: Mapping[str, Artifact], index: Artifact
 ) -> dict[str, Artifact]:
@@ -328,27 +292,43 @@ def _open(
     opening: Opening,
 ) -> Source:
     from negmine.sources.ann import open_index
-    from negmine.sources.dense import DenseSource, load_query_encoder
+    from negmine.sources.dense import DenseSource
     from negmine.sources.vectors import Vectors
 
     params = opening.params
     return DenseSource(
         opening.corpus,
         Vectors(vectors),
-        lambda: load_query_encoder(
-            vectors,
-            name,
-            query_prompt=prompt,
-            batch_size=of_model(params.batch_size, name),
-            device=params.device,
-            trusted=of_model(params.trust_remote_code, name),
-        ),
+        query_encoder(params, name, vectors, prompt),
         memory=opening.budget.search,
         ann=None
         if approximate is None
         else open_index(approximate, params.ann or "", opening.lists),
         device=params.device,
         together=opening.together,
+    )
+
+
+def query_encoder(
+    params: RetrieveParams, name: str, vectors: Artifact, prompt: str | None
+) -> Callable[[], Encoder]:
+    """What loads the encoder of queries for stored vectors.
+
+    Args:
+        params: the options of ``retrieve``.
+        name: the encoder's.
+        vectors: what it made of the documents.
+        prompt: what is put before every query; None: the model's own.
+    """
+    from negmine.sources.dense import load_query_encoder
+
+    return lambda: load_query_encoder(
+        vectors,
+        name,
+        query_prompt=prompt,
+        batch_size=of_model(params.batch_size, name),
+        device=params.device,
+        trusted=of_model(params.trust_remote_code, name),
     )
 
 

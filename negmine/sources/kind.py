@@ -65,6 +65,31 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class Another:
+    """A source of the index that another source asks, opened once for all who do.
+
+    Attributes:
+        ref: it.
+        own: whether it is opened for this one alone, because options name that one.
+    """
+
+    ref: SourceRef
+    own: bool = False
+
+    def open(self, opening: Opening) -> tuple[Source, bool]:
+        """(it, whether it was opened here: who opened it closes it)."""
+        name = self.ref.name
+        known = None if self.own else opening.opened.get(name, opening.lent.get(name))
+        if known is not None:
+            return known, False
+        found = self.ref.open(opening)
+        assert found is not None, "an index's sources open"
+        if not self.own:
+            opening.lent[name] = found
+        return found, True
+
+
+@dataclass(frozen=True)
 class SourceRef:
     """A source that a run asks, not opened yet.
 
@@ -82,8 +107,7 @@ class SourceRef:
         lists: whether it reads an approximate index.
         vectors: stored vectors that a search compares all of.
         each: hits of a query, where that is more than k.
-        uses: another source of the index that it asks: if that is asked for itself, it is opened
-            before, and once.
+        asks: another source of the index that it asks; what that holds is no need of its own.
     """
 
     name: str
@@ -98,7 +122,7 @@ class SourceRef:
     lists: bool = False
     vectors: Artifact | None = None
     each: int = 0
-    uses: str = ""
+    asks: Another | None = None
 
 
 #: (options, what is written of each source by name, the index) -> the sources.

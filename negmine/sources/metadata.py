@@ -7,7 +7,7 @@ of what fits another source takes the best, or chance.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from negmine import log
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.params.retrieve import RetrieveParams
-from negmine.sources import kinds
+from negmine.sources import another, kinds
 from negmine.sources.base import (
     Asked,
     Capabilities,
@@ -30,7 +30,7 @@ from negmine.sources.base import (
     capabilities_of,
 )
 from negmine.sources.child import DOCUMENTS, Needs
-from negmine.sources.kind import Kind, Opening, SourceRef
+from negmine.sources.kind import Another, Kind, Opening, SourceRef
 from negmine.sources.matching import (
     POLE,
     Condition,
@@ -240,38 +240,36 @@ class _Wanted:
         option: how it was written.
         spec: what that says.
         by: the source that ranks.
-        shared: whether that one is held for somebody else already.
     """
 
     name: str
     option: str
     spec: Spec
-    by: SourceRef | None = None
-    shared: bool = False
+    by: Another | None = None
 
 
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
     corpus = Documents(index.input(DOCUMENTS))
-    # What one of them opens, or what is asked for itself, is held once.
-    held = {entry.partition("=")[0] for entry in params.source}
     refs = []
     for name, rest in wanted.items():
         option = f"{name}={SCHEME}:{rest}"
         spec = parse(option, rest)
         _check(params, option, spec, corpus)
-        by = None if spec.by is None else _ranking(params, option, spec.by, index)
-        asked = _Wanted(name, option, spec, by, spec.by in held)
-        held |= {spec.by} if spec.by is not None else set()
+        by = None
+        if spec.by is not None:
+            _check_ranking(option, spec.by, index)
+            by = another.asked(params, name, spec.by, index)
+        asked = _Wanted(name, option, spec, by)
         refs.append(
             SourceRef(
                 name,
                 partial(_open, asked),
-                beside={} if by is None else {by.name: index.input(by.name)},
+                beside={} if spec.by is None else {spec.by: index.input(spec.by)},
                 spec=rest,
                 needs=partial(_needs, asked, len(corpus)),
-                uses=spec.by or "",
+                asks=by,
             )
         )
     return refs
@@ -295,8 +293,8 @@ def _check(params: RetrieveParams, option: str, spec: Spec, corpus: Documents) -
             )
 
 
-def _ranking(params: RetrieveParams, option: str, by: str, index: Artifact) -> SourceRef:
-    """The source that ranks.
+def _check_ranking(option: str, by: str, index: Artifact) -> None:
+    """See that there is a source that ranks.
 
     Raises:
         UsageError: the index has none of this name, or it cannot rank some documents alone.
@@ -318,24 +316,15 @@ def _ranking(params: RetrieveParams, option: str, by: str, index: Artifact) -> S
             hint=f"Rank with one of: {', '.join(able) or '(none in this index)'}; or leave /{by} "
             "out: then what fits is drawn by chance, and scored by the other sources.",
         )
-    # What is said for other models by name is not for this one; and it is asked exactly.
-    others = {role for role in offered if role != by}
-    prompts = tuple(one for one in params.query_prompt if one.partition("=")[0] not in others)
-    (found,) = offered[by].choose(replace(params, ann=None, query_prompt=prompts), {by: ""}, index)
-    return found
 
 
 def _needs(wanted: _Wanted, documents: int) -> Needs:
-    """What is held: a number of each column and document, a hash of each, and who ranks."""
+    """What is held: a number of each column and document, and a hash of each."""
     compared = {c for asks in wanted.spec.conditions if not asks.equal for c in asks.columns}
     each = 8 * len(compared) + 4 * sum(asks.equal for asks in wanted.spec.conditions)
     if wanted.by is None:
         each += 8
-    fixed = {f"the_kept_columns_of_{wanted.name}": each * documents}
-    if wanted.by is None or wanted.shared:
-        return Needs(fixed=fixed)
-    inner = wanted.by.needs()
-    return replace(inner, fixed={**inner.fixed, **fixed})
+    return Needs(fixed={f"the_kept_columns_of_{wanted.name}": each * documents})
 
 
 def _open(wanted: _Wanted, opening: Opening) -> Source:
@@ -346,13 +335,8 @@ def _open(wanted: _Wanted, opening: Opening) -> Source:
     tell.queries()
     if wanted.by is None:
         return Drawn(finder)
-    known = opening.opened.get(wanted.by.name, opening.lent.get(wanted.by.name))
-    if known is not None:
-        return Ranked(finder, known, own=False)
-    ranking = wanted.by.open(opening)
-    assert ranking is not None, "an index's sources open"
-    opening.lent[wanted.by.name] = ranking
-    return Ranked(finder, ranking, own=True)
+    ranking, own = wanted.by.open(opening)
+    return Ranked(finder, ranking, own=own)
 
 
 @dataclass(frozen=True)

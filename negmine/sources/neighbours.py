@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,13 @@ import pyarrow as pa
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
 from negmine.models.resolve import resolve
-from negmine.params.per_model import Each, T, names_in, of_model
+from negmine.params.per_model import of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import per_name
+from negmine.sources.another import OF_QUERIES, said_of
 from negmine.sources.base import Asked, Capabilities, Hits, Source
 from negmine.sources.child import Needs
+from negmine.sources.dense_kind import query_encoder
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.sources.nearest import Nearest, Pairs, expanded, greatest, joined
 from negmine.sources.vectors import Vectors, score_pairs
@@ -32,8 +34,6 @@ from negmine.table.ranking import find
 
 SCHEME = "neighbours"
 OF_QUERY = "query"
-#: Options that say how queries are encoded.
-_OF_MODELS = ("query_prompt", "batch_size", "trust_remote_code")
 
 
 class PositiveNeighbours:
@@ -156,7 +156,8 @@ def _choose(
         vectors = index.input(encoder)
         models = (resolve(vectors.models[encoder]["model"]),) if by_query else ()
         if by_query:
-            refuse_untrusted(vectors, name, _said(params.trust_remote_code, name, encoder))
+            own = said_of(params, name, encoder)
+            refuse_untrusted(vectors, encoder, of_model(own.trust_remote_code, encoder))
         opened = _open_queries if by_query else _open_positives
         refs.append(
             SourceRef(
@@ -169,16 +170,6 @@ def _choose(
             )
         )
     return refs
-
-
-def _named(option: Any, name: str, encoder: str) -> str:
-    """Whose value an option has for neighbours: theirs where it names them, else the encoder's."""
-    return name if name in names_in(option) else encoder
-
-
-def _said(option: Each[T], name: str, encoder: str) -> T:
-    """What an option of models is for neighbours."""
-    return of_model(option, _named(option, name, encoder))
 
 
 def _open_positives(name: str, encoder: str, vectors: Artifact, opening: Opening) -> Source:
@@ -198,12 +189,10 @@ def _open_positives(name: str, encoder: str, vectors: Artifact, opening: Opening
 
 
 def _open_queries(name: str, encoder: str, vectors: Artifact, opening: Opening) -> Source:
-    from negmine.sources.dense import load_query_encoder
     from negmine.sources.query_neighbours import QueryNeighbours
 
-    params = opening.params
-    known = dict.fromkeys([*names_in(params.query_prompt), encoder, name], "")
-    prompts = per_name(params.query_prompt, known, "--query-prompt")
+    params = said_of(opening.params, name, encoder)
+    prompt = per_name(params.query_prompt, {encoder: ""}, "--query-prompt").get(encoder)
     judged = opening.judgements
     every = Asked(
         opening.qids,
@@ -213,14 +202,7 @@ def _open_queries(name: str, encoder: str, vectors: Artifact, opening: Opening) 
     )
     return QueryNeighbours(
         None if opening.trial else every,
-        lambda: load_query_encoder(
-            vectors,
-            encoder,
-            query_prompt=prompts.get(_named(params.query_prompt, name, encoder)),
-            batch_size=_said(params.batch_size, name, encoder),
-            device=params.device,
-            trusted=_said(params.trust_remote_code, name, encoder),
-        ),
+        query_encoder(params, encoder, vectors, prompt),
         memory=opening.budget.search,
         device=params.device,
         together=opening.together,
@@ -233,6 +215,6 @@ NEIGHBOURS = Kind(
     _choose,
     scheme=SCHEME,
     usage=f"{SCHEME}:ENCODER[/{OF_QUERY}]",
-    by_name=_OF_MODELS,
+    by_name=OF_QUERIES,
     check=_check,
 )

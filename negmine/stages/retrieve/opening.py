@@ -71,7 +71,7 @@ def open_sources(
     together = queries_together(bands.extent(params, each))
     opening = replace(opening, together=together, opened=opened)
     # Whom others ask is opened before them.
-    for name, ref in sorted(setup.sources.items(), key=lambda source: bool(source[1].uses)):
+    for name, ref in sorted(setup.sources.items(), key=lambda source: source[1].asks is not None):
         if not ref.files and (found := ref.open(opening)) is not None:
             opened[name] = found
     if not opened and task.given is None:

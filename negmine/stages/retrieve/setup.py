@@ -46,7 +46,12 @@ class Setup:
         Raises:
             UsageError: see :func:`negmine.sources.child.budget`.
         """
-        return child.budget(size, (source.needs() for source in self.sources.values()))
+        asked = [source.asks for source in self.sources.values() if source.asks is not None]
+        own = [another.ref for another in asked if another.own]
+        # What several ask is held once, also where it is asked for itself.
+        shared = {another.ref.name: another.ref for another in asked if not another.own}
+        held = [*{**shared, **self.sources}.values(), *own]
+        return child.budget(size, (source.needs() for source in held))
 
 
 def set_up(params: RetrieveParams, index: Path, documents: int | None = None) -> Setup:
