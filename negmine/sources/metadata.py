@@ -68,6 +68,7 @@ class Finder:
         self.columns = KeptColumns(documents)
         self._kept = frozenset(kept)
         self._meaning: dict[str, Meaning] = {}
+        self._codes: dict[Asks, tuple[pa.Array, npt.NDArray[np.int32]]] = {}
 
     def matching(self, asked: Asked) -> Matching:
         """The documents that fit each of the queries."""
@@ -114,12 +115,22 @@ class Finder:
         valid = texts.is_valid()
         texts = texts.filter(valid)
         query = query[valid.to_numpy(zero_copy_only=False)]
-        wanted = texts.unique()
+        wanted, codes = self._coded(asks, texts)
         of_query, code = distinct_codes(
             query, pc.index_in(texts, value_set=wanted).to_numpy(), len(asked)
         )
-        codes = self.columns.codes(column, wanted)
         return Within(codes, of_query, code, code, asks.operator == "!=", NO_VALUE)
+
+    def _coded(self, asks: Asks, texts: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+        """(distinct values, texts among them, and each document's place there).
+
+        The corpus is read for them once where the first who ask are all queries.
+        """
+        held = self._codes.get(asks)
+        if held is None or pc.index_in(texts, value_set=held[0]).null_count:
+            wanted = texts.unique()
+            held = self._codes[asks] = (wanted, self.columns.codes(asks.columns[0], wanted))
+        return held
 
     def _near_places(self, asks: Asks, asked: Asked, rows: npt.NDArray[np.int64]) -> Condition:
         latitude, longitude = (self.columns.floats(name, "number") for name in asks.columns)
@@ -157,24 +168,12 @@ class Drawn:
     def search(self, asked: Asked, k: int) -> Hits:
         """The documents drawn for each query, in the order of their numbers; without a score."""
         seed = salted(asked.seed, f"{SCHEME} {self._finder.spec.purpose}")
-        query, rows = lowest(
-            self._finder.matching(asked),
-            splitmix(digests(asked.qids, seed)),
-            self._documents(seed),
-            k,
-        )
+        if self._hashed is None or self._hashed[0] != seed:
+            self._hashed = (seed, self._finder.documents.hashed(seed))
+        numbers = splitmix(digests(asked.qids, seed))
+        query, rows = lowest(self._finder.matching(asked), numbers, self._hashed[1], k)
         docid = self._finder.documents.ids(rows)
         return Hits(query.astype(np.int32), docid, np.full(len(query), np.nan, dtype=np.float32))
-
-    def _documents(self, seed: int) -> npt.NDArray[np.uint64]:
-        """A hash of each document's id."""
-        if self._hashed is None or self._hashed[0] != seed:
-            hashed = np.empty(len(self._finder.documents), dtype=np.uint64)
-            for first, part in self._finder.documents.parts(["docid"]):
-                ids = part.column("docid").combine_chunks()
-                hashed[first : first + len(ids)] = digests(ids, seed)
-            self._hashed = (seed, hashed)
-        return self._hashed[1]
 
     def close(self) -> None:
         """Let go of the hashes."""

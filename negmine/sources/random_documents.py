@@ -19,7 +19,7 @@ from negmine.table.draws import digests, salted, splitmix
 from negmine.table.ranking import positions_in_group
 
 SCHEME = "random"
-#: Bytes of a document: its place, and while places are sorted its digest and their order.
+#: Bytes of a document: its place, who has that place, and its digest while places are sorted.
 _HELD = 24
 #: Numbers drawn beyond those that are wanted: some name a document again, or a positive.
 _SPARE = 8
@@ -45,13 +45,11 @@ class RandomDocuments:
         )
         self._documents = documents
         self._count = count
-        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
+        self._order: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
 
     def search(self, asked: Asked, k: int) -> Hits:
         """The documents of each query, in the order in which they were drawn; without a score."""
-        order = self._places(asked.seed)
-        place_of = np.empty_like(order)
-        place_of[order] = np.arange(len(order))
+        order, place_of = self._by_hash(asked.seed)
         rows = self._documents.rows(asked.positive_docid)
         known = rows >= 0
         query, place = distinct_places(
@@ -63,15 +61,14 @@ class RandomDocuments:
         docid = self._documents.ids(order[place])
         return Hits(query.astype(np.int32), docid, np.full(len(query), np.nan, dtype=np.float32))
 
-    def _places(self, seed: int) -> npt.NDArray[np.int64]:
-        """The rows of the corpus in the order of their documents' hashed ids."""
+    def _by_hash(self, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(rows of the corpus in the order of their documents' hashed ids, each row's place)."""
         if self._order is None or self._order[0] != seed:
-            hashed = np.empty(len(self._documents), dtype=np.uint64)
-            for first, part in self._documents.parts(["docid"]):
-                ids = part.column("docid").combine_chunks()
-                hashed[first : first + len(ids)] = digests(ids, salted(seed, SCHEME))
-            self._order = (seed, np.argsort(hashed, kind="stable"))
-        return self._order[1]
+            order = np.argsort(self._documents.hashed(salted(seed, SCHEME)), kind="stable")
+            place_of = np.empty_like(order)
+            place_of[order] = np.arange(len(order))
+            self._order = (seed, order, place_of)
+        return self._order[1:]
 
     def close(self) -> None:
         """Let go of the order."""
@@ -154,15 +151,16 @@ def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
     held = {"the_order_of_the_documents": _HELD * int(index.input(DOCUMENTS).counts["documents"])}
+    counts = {name: _count(name, rest) for name, rest in wanted.items()}
     return [
         SourceRef(
             name,
-            partial(_open, name, _count(name, rest)),
-            spec=str(_count(name, rest)),
+            partial(_open, name, count),
+            spec=str(count),
             needs=lambda: Needs(fixed=held),
-            each=_count(name, rest),
+            each=count,
         )
-        for name, rest in wanted.items()
+        for name, count in counts.items()
     ]
 
 

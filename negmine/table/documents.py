@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.errors import InvalidDataError
+from negmine.table import draws
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
 from negmine.table.ids import content_ids
@@ -215,6 +216,14 @@ class Documents:
         """How many documents' texts are about ``size`` bytes; at least one."""
         mean = self.artifact.counts.get("text_bytes", 0) / max(1, len(self))
         return max(1, int(size / max(1.0, mean)))
+
+    def hashed(self, seed: int) -> np.ndarray:
+        """A hash of each document's id, uint64 [documents]."""
+        found = np.empty(len(self), dtype=np.uint64)
+        for first, part in self.parts(["docid"]):
+            ids = part.column("docid").combine_chunks()
+            found[first : first + len(ids)] = draws.digests(ids, seed)
+        return found
 
     def parts(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(first row, part) in order."""
