@@ -31,8 +31,6 @@ from negmine.stages.export.examples import (
 from negmine.stages.export.setup import Setup
 from negmine.table.conservation import conserve
 
-#: Count of the positives that ``--max-positives`` leaves out.
-LEFT_OUT = "positives_left_out"
 #: Lays out the examples of one part.
 Ask = Callable[[], Piece]
 
@@ -180,12 +178,11 @@ class Maker:
 
     def _examples(self, chosen: Chosen, elsewhere: int) -> tuple[Examples, dict[str, int]]:
         """The examples of some choices, and what is counted of them."""
-        params, more = self.params, {}
+        params, more = self.params, dict[str, int]()
         if params.max_positives is not None:
-            chosen, left = positives.capped(
+            chosen, more = positives.capped(
                 chosen, params.max_positives, params.max_positives_by, params.seed
             )
-            more = {LEFT_OUT: left}
         examples = lay_out(chosen, self.layout, self._options, params.texts)
         return examples, self._stats(examples, chosen, elsewhere) | more
 
@@ -247,7 +244,8 @@ class Maker:
             *("selected_other_side", "scores_unknown", "queries_without_positives"),
             "examples_without_order",
             *("queries_without_negatives", "queries_short"),
-            *("negatives_of_queries_left_out", "negatives_left_out", LEFT_OUT),
+            *("negatives_of_queries_left_out", "negatives_left_out"),
+            *(positives.LEFT_OUT, positives.UNSCORED),
         )
         counts = {k: v for k, v in shortfall.told(total).items() if v or k not in optional}
         # What they are is counted by its name.
@@ -273,11 +271,7 @@ class Maker:
                 f"{total['examples_not_batched'] + total['examples']} examples are in no full "
                 "batch and left out; a smaller --batch-size leaves out fewer"
             )
-        if total[LEFT_OUT]:
-            told.append(
-                f"{total[LEFT_OUT]} positives beyond --max-positives {self.params.max_positives} "
-                "of a query do not go out"
-            )
+        told += positives.warnings(total, self.params.max_positives)
         if total["examples_without_order"]:
             told.append(
                 f"{total['examples_without_order']} examples have no {self.params.order_by} to be "

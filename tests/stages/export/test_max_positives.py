@@ -79,6 +79,7 @@ def test_at_most_so_many_go_out(ledger: Path, tmp_path: Path, invoke: Invoke, la
     assert manifest(out)["counts"]["positives_left_out"] == left
     told = f"{left} positives beyond --max-positives 2 of a query do not go out"
     assert told in manifest(out)["warnings"]
+    assert "positives_unscored" not in manifest(out)["counts"]
     other = positives(lines(invoke, ledger, tmp_path / "o.jsonl", *options, "--seed", 7))
     assert other != some
     # The same ones whether all are ordered at once or the parts one by one.
@@ -90,13 +91,19 @@ def test_the_best_scoring_go_out(ledger: Path, tmp_path: Path, invoke: Invoke) -
     from negmine.table import artifacts
 
     options = ("--max-positives", 1, "--max-positives-by", "score")
-    found = positives(lines(invoke, ledger, tmp_path / "best.jsonl", *options))
+    out = tmp_path / "best.jsonl"
+    found = positives(lines(invoke, ledger, out, *options))
     made = artifacts.open_artifact(ledger)
     rows = [row for part in made.parts for row in made.read(part).to_pylist() if row["label"]]
     for qid, taken in found.items():
         scores = {r["docid"]: r["score_a"] for r in rows if r["qid"] == qid}
         known = {docid: score for docid, score in scores.items() if score is not None}
         assert taken == {max(known, key=lambda docid: known[docid])}
+    every = {qid: [r for r in rows if r["qid"] == qid] for qid in found}
+    unscored = sum(r["score_a"] is None for own in every.values() if len(own) > 1 for r in own)
+    assert manifest(out)["counts"]["positives_unscored"] == unscored > 0
+    told = f"--max-positives-by score: {unscored} positives of such queries have no score"
+    assert any(one.startswith(told) for one in manifest(out)["warnings"])
 
 
 @pytest.mark.parametrize("more", [(), ("--max-positives", 1)])
