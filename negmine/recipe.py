@@ -10,15 +10,15 @@ import dataclasses
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
 from negmine.params import Params
-from negmine.params.retrieve import KINDS_WITH_PATHS
-from negmine.params.values import build, entries, parted
+from negmine.params.retrieve import KINDS_WITH_PLACES, SOURCE
+from negmine.params.values import build, parted
 from negmine.stages.stage import STAGES
 
 
@@ -50,7 +50,7 @@ class Recipe:
             MissingInputError: one is. Before, paths were relative to the current folder.
         """
         for field in dataclasses.fields(params):
-            for _, path in entries(params, field) if _is_place(field.metadata) else ():
+            for _, path, _ in _places(getattr(params, field.name), field.metadata):
                 if path not in self.elsewhere:
                     continue
                 written, folder = self.elsewhere[path], _folder(self.path) or "."
@@ -183,36 +183,40 @@ def _anchored(
         return path
 
     def anchored_entry(entry: str, metadata: Mapping[str, Any]) -> str:
-        name, value = parted(entry, metadata)
-        return name + anchored(value, metadata["path"])
+        found = _place_in(entry, metadata)
+        return entry if found is None else found[0] + anchored(*found[1:])
 
     found = dict(table)
     for key, value in table.items():
-        if stage == "retrieve" and key == "source" and isinstance(value, list):
-            found[key] = [_with_path(entry, folder) for entry in value]
         metadata = kinds[key.replace("-", "_")]
         if metadata["written"]:
             found[key] = os.path.join(folder, value)
-        if not _is_place(metadata):
-            continue
-        if isinstance(value, dict):
+        elif isinstance(value, dict) and _is_place(metadata):
             found[key] = {name: anchored(one, metadata["path"]) for name, one in value.items()}
         elif isinstance(value, list):
             found[key] = [anchored_entry(one, metadata) for one in value]
-        else:
+        elif isinstance(value, str):
             found[key] = anchored_entry(value, metadata)
     return found
 
 
-def _with_path(entry: str, folder: str) -> str:
-    """An entry of ``source`` whose kind is written with a path, that relative to a folder."""
-    from negmine.inputs import beside
+def _places(value: Any, metadata: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """The places that a parameter's value names, as :func:`_place_in` tells them."""
+    every = [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
+    for entry in every:
+        if isinstance(entry, str) and (found := _place_in(entry, metadata)) is not None:
+            yield found
 
-    name, equals, spec = entry.partition("=")
-    scheme, colon, path = spec.partition(":")
-    if scheme not in KINDS_WITH_PATHS or not path:
-        return entry
-    return f"{name}{equals}{scheme}{colon}{beside.joined(folder, path)}"
+
+def _place_in(entry: str, metadata: Mapping[str, Any]) -> tuple[str, str, bool] | None:
+    """(what stands before it, the place, whether it is a path) where an entry names one."""
+    if metadata["metavar"] == SOURCE:
+        name, equals, spec = entry.partition("=")
+        kind, colon, place = spec.partition(":")
+        if not place or kind not in KINDS_WITH_PLACES:
+            return None
+        return f"{name}{equals}{kind}{colon}", place, KINDS_WITH_PLACES[kind]
+    return (*parted(entry, metadata), metadata["path"]) if _is_place(metadata) else None
 
 
 def _is_place(metadata: Mapping[str, Any]) -> bool:

@@ -193,6 +193,36 @@ def test_a_ledger_in_a_recipe_is_relative_to_it(tmp_path: Path) -> None:
     assert found == ["bm25", f"old=previous:{ledger}", "previous"]
 
 
+def test_a_model_of_a_source_in_a_recipe_is_relative_to_it(
+    tmp_path: Path, tiny_cross: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_data(tmp_path / "mine" / "data")
+    (tmp_path / "mine" / "models").symlink_to(tiny_cross.parent)
+    text = (
+        'work = "work"\n[index]\ncorpus = "data"\nbm25 = false\n[retrieve]\nqueries = "data"\n'
+        f'qrels = "data/qrels.tsv"\nsource = ["ce=cur:models/{tiny_cross.name}"]\n'
+        'anchors = "4:4"\nk = 5\n[filter]\nnum-negatives = 1\n'
+    )
+    (tmp_path / "mine" / "r.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert recipe.load("mine/r.toml").tables["retrieve"]["source"] == [
+        f"ce=cur:{Path('mine', 'models', tiny_cross.name)}"
+    ]
+    done = invoke("run", "mine/r.toml")
+    assert done.exit_code == 0, done.output
+    # A model of the hub is none of this machine's; what lies in the current folder is no recipe's.
+    (tmp_path / "mine" / "hub.toml").write_text('[retrieve]\nsource = ["ce=cur:some/model"]\n')
+    found = recipe.load("mine/hub.toml").tables["retrieve"]["source"]
+    assert found == ["ce=cur:some/model"]
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "mine" / "r.toml").write_text(
+        text.replace(f"ce=cur:models/{tiny_cross.name}", "b=previous:ledger")
+    )
+    refused = invoke("run", "mine/r.toml")
+    assert refused.exit_code == 4
+    assert "no 'ledger' beside the recipe, but there is one in the current folder" in refused.stderr
+
+
 def test_a_killed_round_goes_on(
     here: Path, tiny_body: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,8 +22,11 @@ from negmine.params.option import (
 )
 from negmine.params.per_model import Each
 
-#: Kinds of source that are written with a path (NAME=KIND:PATH), which is relative to a recipe.
-KINDS_WITH_PATHS = ("previous",)
+#: What a source is called in the help.
+SOURCE = "NAME[=KIND:...]"
+#: Kinds of source that are written with a place (NAME=KIND:PLACE), which in a recipe is relative to
+#: it: True where that is a path, False where it is a model, which may be no folder.
+KINDS_WITH_PLACES: Mapping[str, bool] = {"previous": True, "cur": False}
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class RetrieveParams:
         "the index has. NAME=KIND:... brings another kind of source along (docs/sources.md): "
         "neighbours:ENCODER is what is near the positives, plugin:SOURCE another package's "
         "(entry point negmine.sources).",
-        metavar="NAME[=KIND:...]",
+        metavar=SOURCE,
     )
     run: tuple[str, ...] = opt(
         (),
