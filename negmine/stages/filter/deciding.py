@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -268,33 +268,48 @@ def judge(
             reason[(reason < 0) & crowded] = len(names)
         names.append(choice.MAX_REUSE.name)
         place = ranking.positions(view.query, -place.astype(np.float64), view.docid, reason < 0)
-    wanted = quotas.wanted(params)
+    taken = _choose(decided, params, place)
+    dropped_by = pa.DictionaryArray.from_arrays(
+        pa.array(reason, mask=reason < 0), pa.array(names, pa.string())
+    ).cast(pa.string())
+    selected = taken.selected
+    table = table.append_column("dropped_by", dropped_by)
+    table = table.append_column("selected", pa.array(selected, mask=selected == 0))
+    for name in optional_columns(params):
+        table = table.append_column(name, _optional(name, decided, taken, params, columns, fit))
+    stats = _stats(view, reason, names, taken, params)
+    return table, stats | quotas.count(taken.quota, selected > 0, len(view.starts), params)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The negatives of a part, all of them [rows].
+
+    Attributes:
+        selected: their numbers 1, 2, ... in their query, 0 for other rows.
+        filled: True for those of ``--fill-beyond``.
+        quota: which quota each fills, -1 = none.
+    """
+
+    selected: np.ndarray
+    filled: np.ndarray
+    quota: np.ndarray
+
+
+def _choose(decided: Decided, params: FilterParams, place: np.ndarray) -> _Taken:
+    """Take the first survivors by their places; what fills up is no longer dropped."""
+    view, wanted = decided.view, quotas.wanted(params)
     chosen = places.chosen(view.query, place, decided.kinds, wanted)
     quota = quotas.filled(view.query, place, decided.kinds, chosen, wanted)
-    filled = np.zeros(len(reason), dtype=bool)
+    filled = np.zeros(len(chosen), dtype=bool)
     if params.fill_beyond is not None:
-        filled = _fill(table, decided, params, chosen)
-        reason[filled] = -1
+        filled = _fill(decided, params, chosen)
+        decided.reason[filled] = -1
         chosen |= filled
     selected = _numbered(decided, params, place, chosen)
     if params.replace_solved is not None:
         selected = earlier.in_their_places(view, selected)
-    dropped_by = pa.DictionaryArray.from_arrays(
-        pa.array(reason, mask=reason < 0), pa.array(names, pa.string())
-    ).cast(pa.string())
-    table = table.append_column("dropped_by", dropped_by)
-    table = table.append_column("selected", pa.array(selected, mask=selected == 0))
-    own: dict[str, Callable[[], pa.Array]] = {
-        "quota": lambda: quotas.named(quota, params),
-        FIRST_SCORE: lambda: _floats(
-            earlier.first_score(decided.table, columns.by, params, selected)
-        ),
-    }
-    for name in optional_columns(params):
-        made = own.get(name, partial(_optional, name, decided, params, fit, filled))
-        table = table.append_column(name, made())
-    stats = _stats(view, reason, names, selected, filled, params)
-    return table, stats | quotas.count(quota, chosen, len(view.starts), params)
+    return _Taken(selected, filled, quota)
 
 
 def _numbered(
@@ -313,16 +328,20 @@ def _numbered(
 
 
 def _optional(
-    name: str, decided: Decided, params: FilterParams, fit: Fit, filled: np.ndarray
+    name: str, decided: Decided, taken: _Taken, params: FilterParams, columns: Columns, fit: Fit
 ) -> pa.Array:
     """One of the columns that only some settings write."""
     view = decided.view
     if name == "filled":
-        return pa.array(filled)
+        return pa.array(taken.filled)
+    if name == "quota":
+        return quotas.named(taken.quota, params)
+    if name == FIRST_SCORE:
+        return _floats(earlier.first_score(decided.table, columns.by, params, taken.selected))
     if name == "weight":
         return _floats(decided.weight)
     if name == "tau_plus":
-        return _floats(np.full(len(filled), params.tau_plus, dtype=np.float64))
+        return _floats(np.full(len(view.query), params.tau_plus, dtype=np.float64))
     margin = np.where(view.positive, np.nan, view.score - view.positive_score)
     return _floats(weights.difficulty(margin, fit.margins))
 
@@ -338,15 +357,13 @@ def _walks_by_score(params: FilterParams) -> bool:
     )
 
 
-def _fill(
-    table: pa.Table, decided: Decided, params: FilterParams, chosen: np.ndarray
-) -> np.ndarray:
+def _fill(decided: Decided, params: FilterParams, chosen: np.ndarray) -> np.ndarray:
     """Rows that make up for missing negatives: beyond a rank, at random, of no checked score.
 
     RocketQA fills labelled queries only, from ranks below the 50 that it looked at.
     """
     assert params.fill_beyond is not None
-    view = decided.view
+    table, view = decided.table, decided.view
     beyond = (view.rank > params.fill_beyond) & (view.rank < UNRANKED)
     out = [number for number, name in enumerate(decided.names) if name in decided.hard]
     labelled = np.zeros(len(view.starts), dtype=bool)
@@ -389,10 +406,10 @@ def _stats(
     view: View,
     reason: np.ndarray,
     names: list[str],
-    selected: np.ndarray,
-    filled: np.ndarray,
+    taken: _Taken,
     params: FilterParams,
 ) -> dict[str, int]:
+    selected = taken.selected
     chosen_per_query = np.bincount(view.query[selected > 0], minlength=len(view.starts))
     unknown = np.isnan(view.positive_score[view.starts])
     stats = {
@@ -405,7 +422,7 @@ def _stats(
         "queries_with_none": int((chosen_per_query == 0).sum()),
     }
     if params.fill_beyond is not None:
-        stats["filled"] = int(filled.sum())
+        stats["filled"] = int(taken.filled.sum())
     if params.replace_solved is not None:
         stats |= earlier.stats(view, selected)
     for number, name in enumerate(names):
