@@ -145,10 +145,11 @@ def with_encoders(params: IndexParams, given: Sequence[str], changes: Sequence[s
     """
     models = dict(named(params.encoder, "--encoder"))
     for name, model in named(tuple(given), "--encoder").items():
-        if models and name not in models:
+        if name not in models:
+            adds = f"--set index.encoder.{name}=MODEL adds one."
             raise UsageError(
                 f"--encoder: the recipe has no encoder '{name}'",
-                hint=f"{did_you_mean(name, models)} --set index.encoder.{name}=MODEL adds one.",
+                hint=f"{did_you_mean(name, models)} {adds}" if models else adds,
             )
         for change in changes:
             if change.partition("=")[0] in ("index.encoder", f"index.encoder.{name}"):

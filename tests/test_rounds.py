@@ -370,6 +370,10 @@ def test_what_is_meant_otherwise_is_refused(here: Path, tiny_body: Path, invoke:
     assert typo.exit_code == 2
     assert "no encoder 'studnet'" in typo.stderr
     assert "student" in typo.stderr
+    none = invoke("run", "bm25", "--corpus", "data", "--encoder", f"student={tiny_body}")
+    assert none.exit_code == 2
+    assert "no encoder 'student'" in none.stderr
+    assert "--set index.encoder.student=MODEL adds one" in " ".join(none.stderr.split())
     twice = invoke(
         *("run", "mine.toml", *second(tiny_body), "--set", f"index.encoder.student={tiny_body}")
     )
