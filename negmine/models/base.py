@@ -112,20 +112,29 @@ DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
-class EncoderSettings(Settings):
-    """How to run a bi-encoder.
+class PromptedSettings(Settings):
+    """How to run a model that reads queries and documents apart.
 
     Attributes:
         query_prompt: text before every query; ``None`` is the model's own, ``""`` is none.
         doc_prompt: text before every document; likewise.
+    """
+
+    query_prompt: str | None = None
+    doc_prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class EncoderSettings(PromptedSettings):
+    """How to run a bi-encoder.
+
+    Attributes:
         pooling: how token vectors become one; ``auto`` is the model's own.
         truncate_dim: the first numbers of a vector that are kept, before its length becomes 1;
             ``None`` keeps all.
         normalize: scale every vector to length 1.
     """
 
-    query_prompt: str | None = None
-    doc_prompt: str | None = None
     pooling: Pooling = "auto"
     truncate_dim: int | None = None
     normalize: bool = True
@@ -153,19 +162,6 @@ class EncoderSettings(Settings):
 
 
 @dataclass(frozen=True)
-class PromptedSettings(Settings):
-    """How to run a model that reads queries and documents apart.
-
-    Attributes:
-        query_prompt: text before every query; ``None`` is the model's own, ``""`` is none.
-        doc_prompt: text before every document; likewise.
-    """
-
-    query_prompt: str | None = None
-    doc_prompt: str | None = None
-
-
-@dataclass(frozen=True)
 class LateInteractionSettings(PromptedSettings):
     """How to run a model of late interaction; :attr:`max_length` is of documents."""
 
@@ -175,12 +171,8 @@ class SparseSettings(PromptedSettings):
     """How to run a learned sparse encoder."""
 
 
-class Encoder(Protocol):
-    """A loaded bi-encoder."""
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
+class TextModel(Protocol):
+    """A loaded model that reads texts of two sides, each by itself."""
 
     @property
     def placement(self) -> Placement:
@@ -199,6 +191,14 @@ class Encoder(Protocol):
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:
         """Tokens of each text as the model reads it, by which batches are cut."""
+
+
+class Encoder(TextModel, Protocol):
+    """A loaded bi-encoder."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
 
     def encode(
         self,

@@ -16,10 +16,9 @@ import numpy.typing as npt
 from negmine import log
 from negmine.errors import UsageError
 from negmine.models.base import LateInteractionSettings, Scores, Side, checked
-from negmine.models.batching import token_budget
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress, Scaled
-from negmine.models.devices import Placement, choose
+from negmine.models.devices import choose
 from negmine.models.limits import check_late_interaction, checked_length
 from negmine.models.resolve import ModelRef
 from negmine.models.room import Room
@@ -33,50 +32,27 @@ from negmine.models.torch_models import (
     load_torch,
     on_device,
 )
-from negmine.models.torch_texts import TorchTexts, prompt_of
+from negmine.models.torch_texts import TorchTextModel
 
 #: Numbers of the padded token vectors, and of their products, that are held for pairs at a time.
 _PAIR_NUMBERS = 1 << 23
 
 
 @dataclass(frozen=True)
-class LateInteraction:
+class LateInteraction(TorchTextModel):
     """A loaded model of late interaction."""
 
-    ref: ModelRef
     settings: LateInteractionSettings
-    model: Any
-    placement: Placement
-    max_length: int
-    room: Room
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens of a batch."""
-        placement = self.placement
-        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
         first = self.model[0]
-        return {
-            "backend": self.placement.runtime,
-            "revision": self.ref.revision,
-            "query_prompt": self._texts("query").prompt,
-            "doc_prompt": self._texts("document").prompt,
-            "max_length": self.max_length,
-            "query_length": getattr(first, "query_length", None),
-            "query_expansion": getattr(first, "query_expansion", None),
-            "dimension": self.model.get_embedding_dimension(),
-            "similarity": self.model.similarity_fn_name,
-            "dtype": self.placement.dtype,
-            "batch_size": self.settings.batch_size,
-            **self.room.facts(),
-        }
-
-    def lengths(self, documents: Sequence[str]) -> Ints:
-        """Tokens of each document as the model reads it, by which batches are cut."""
-        return self._texts("document").lengths(documents)
+        return self.described(
+            query_length=getattr(first, "query_length", None),
+            query_expansion=getattr(first, "query_expansion", None),
+            dimension=self.model.get_embedding_dimension(),
+            similarity=self.model.similarity_fn_name,
+        )
 
     def score(
         self,
@@ -119,16 +95,11 @@ class LateInteraction:
             go_through(out, self, lengths, work, told, kept)
         return out
 
-    def _texts(self, side: Side) -> TorchTexts:
-        settings = self.settings
-        asked = settings.query_prompt if side == "query" else settings.doc_prompt
-        return TorchTexts(self.model, side, prompt_of(self.model, side, asked), self.max_length)
-
     def _encoder(
         self, texts: Sequence[str], side: Side
     ) -> tuple[Ints, Callable[[Ints], list[Any]]]:
         """Tokens of each text, and what gives the token vectors [tokens, dim] of some of them."""
-        lengths, make = self._texts(side).batch_maker(texts)
+        lengths, make = self.texts(side).batch_maker(texts)
 
         def encode(rows: Ints) -> list[Any]:
             made = self.model(on_device(make(rows), self.placement.device), task=side)

@@ -18,10 +18,9 @@ import numpy.typing as npt
 
 from negmine import log
 from negmine.errors import InvalidDataError
-from negmine.models.base import Side, SparseSettings
-from negmine.models.batching import token_budget
+from negmine.models.base import Side, SparseSettings, TextModel
 from negmine.models.counting import Progress
-from negmine.models.devices import Placement, choose
+from negmine.models.devices import choose
 from negmine.models.impacts import SCALE, Impacts, Rows
 from negmine.models.limits import check_sparse
 from negmine.models.resolve import ModelRef
@@ -29,7 +28,7 @@ from negmine.models.room import Room
 from negmine.models.running import go_through
 from negmine.models.tokens import Ints
 from negmine.models.torch_models import autocast, load_torch, on_device, torch_max_length
-from negmine.models.torch_texts import TorchTexts, prompt_of
+from negmine.models.torch_texts import TorchTextModel
 
 _LARGEST = np.iinfo(np.int32).max
 
@@ -44,30 +43,12 @@ class RowsCheckpoint(Protocol):
         """Keep some rows, which are made now and do not change any more."""
 
 
-class SparseEncoder(Protocol):
+class SparseEncoder(TextModel, Protocol):
     """A loaded learned sparse encoder."""
 
     @property
     def dimension(self) -> int:
         """How many terms there are."""
-
-    @property
-    def placement(self) -> Placement:
-        """Where it runs, in which format."""
-
-    @property
-    def max_length(self) -> int:
-        """Tokens of a text; the rest is cut off."""
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens of a batch."""
-
-    def describe(self) -> dict[str, object]:
-        """Everything that decides the output, for the fingerprint."""
-
-    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
-        """Tokens of each text as the model reads it, by which batches are cut."""
 
     def encode(
         self,
@@ -80,41 +61,15 @@ class SparseEncoder(Protocol):
 
 
 @dataclass(frozen=True)
-class _TorchSparse:
-    ref: ModelRef
+class _TorchSparse(TorchTextModel):
     settings: SparseSettings
-    model: Any
     dimension: int
-    placement: Placement
-    max_length: int
     heads: int
-    room: Room
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens of a batch."""
-        placement = self.placement
-        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
-        return {
-            "backend": self.placement.runtime,
-            "revision": self.ref.revision,
-            "query_prompt": self._texts("query").prompt,
-            "doc_prompt": self._texts("document").prompt,
-            "max_length": self.max_length,
-            "max_active_dims": self.model.max_active_dims,
-            "scale": SCALE,
-            "dtype": self.placement.dtype,
-            "batch_size": self.settings.batch_size,
-            "heads_in_pieces": self.heads,
-            **self.room.facts(),
-        }
-
-    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
-        """Tokens of each text as the model reads it, by which batches are cut."""
-        return self._texts(side).lengths(texts)
+        most = self.model.max_active_dims
+        return self.described(max_active_dims=most, scale=SCALE, heads_in_pieces=self.heads)
 
     def encode(
         self,
@@ -127,7 +82,7 @@ class _TorchSparse:
         import torch
 
         out = Rows(len(texts))
-        lengths, make = self._texts(side).batch_maker(texts)
+        lengths, make = self.texts(side).batch_maker(texts)
 
         def work(rows: Ints) -> None:
             features = on_device(make(rows), self.placement.device)
@@ -166,11 +121,6 @@ class _TorchSparse:
             term.numpy()[some].astype(np.int32),
             scaled[some].astype(np.int32),
         )
-
-    def _texts(self, side: Side) -> TorchTexts:
-        settings = self.settings
-        asked = settings.query_prompt if side == "query" else settings.doc_prompt
-        return TorchTexts(self.model, side, prompt_of(self.model, side, asked), self.max_length)
 
 
 @dataclass(frozen=True)
@@ -219,5 +169,8 @@ def _load(ref: ModelRef, settings: SparseSettings) -> SparseEncoder:
             )
     # Not what its last module says: before the first text that may be the hidden states' width.
     dimension = model.encode_document("a", show_progress_bar=False).shape[-1]
-    room = Room(ref.spec, "text")
-    return _TorchSparse(ref, settings, model, int(dimension), placement, length, heads, room)
+    return _TorchSparse(
+        *(ref, settings, model, placement, length, Room(ref.spec, "text")),
+        dimension=int(dimension),
+        heads=heads,
+    )

@@ -11,10 +11,9 @@ import numpy as np
 
 from negmine.errors import UsageError
 from negmine.models.base import EncoderSettings, Pooling, Side, Vectors
-from negmine.models.batching import token_budget
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
-from negmine.models.devices import Placement, choose
+from negmine.models.devices import choose
 from negmine.models.limits import refuse_pooling
 from negmine.models.resolve import ModelRef, read_json
 from negmine.models.room import Room
@@ -26,45 +25,21 @@ from negmine.models.torch_models import (
     on_device,
     torch_max_length,
 )
-from negmine.models.torch_texts import TorchTexts, prompt_of
+from negmine.models.torch_texts import TorchTextModel
 
 
 @dataclass(frozen=True)
-class _TorchEncoder:
-    ref: ModelRef
+class _TorchEncoder(TorchTextModel):
     settings: EncoderSettings
-    model: Any
     dimension: int
-    placement: Placement
-    max_length: int
     pooling: str
-    room: Room
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens of a batch."""
-        placement = self.placement
-        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
-        return {
-            "backend": self.placement.runtime,
-            "revision": self.ref.revision,
-            "query_prompt": self._texts("query").prompt,
-            "doc_prompt": self._texts("document").prompt,
-            "max_length": self.max_length,
-            "pooling": self.pooling,
-            **self.settings.truncation(),
-            "normalize": self.settings.normalize,
-            "dtype": self.placement.dtype,
-            "batch_size": self.settings.batch_size,
-            **self.room.facts(),
-        }
-
-    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
-        """Tokens of each text as the model reads it, by which batches are cut."""
-        return self._texts(side).lengths(texts)
+        settings = self.settings
+        return self.described(
+            pooling=self.pooling, **settings.truncation(), normalize=settings.normalize
+        )
 
     def encode(
         self,
@@ -77,7 +52,7 @@ class _TorchEncoder:
         import torch
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        lengths, make = self._texts(side).batch_maker(texts)
+        lengths, make = self.texts(side).batch_maker(texts)
 
         def vectors(rows: Ints) -> Vectors:
             features = on_device(make(rows), self.placement.device)
@@ -92,11 +67,6 @@ class _TorchEncoder:
         with torch.inference_mode(), autocast(self.placement):
             fill(out, self, lengths, vectors, progress, checkpoint)
         return out
-
-    def _texts(self, side: Side) -> TorchTexts:
-        settings = self.settings
-        asked = settings.query_prompt if side == "query" else settings.doc_prompt
-        return TorchTexts(self.model, side, prompt_of(self.model, side, asked), self.max_length)
 
 
 def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:
@@ -121,8 +91,11 @@ def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncode
         dimension = len(model.encode("a", show_progress_bar=False))
     dimension = settings.truncated(int(dimension), ref.spec)
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
-    room = Room(ref.spec, "text")
-    return _TorchEncoder(ref, settings, model, dimension, placement, length, pooling, room)
+    return _TorchEncoder(
+        *(ref, settings, model, placement, length, Room(ref.spec, "text")),
+        dimension=dimension,
+        pooling=pooling,
+    )
 
 
 def _set_pooling(model: Any, pooling: Pooling, ref: ModelRef) -> str:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from negmine.models.base import DOCUMENT_PROMPTS, Side
+from negmine.models.base import DOCUMENT_PROMPTS, PromptedSettings, Side
+from negmine.models.batching import token_budget
+from negmine.models.devices import Placement
+from negmine.models.resolve import ModelRef
+from negmine.models.room import Room
 from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
 from negmine.models.torch_models import characters, is_plain_text_model
 
@@ -105,3 +109,54 @@ def prompt_of(model: Any, side: Side, asked: str | None) -> str | None:
         if name in prompts:
             return prompts[name]
     return prompts.get(model.default_prompt_name)
+
+
+@dataclass(frozen=True)
+class TorchTextModel:
+    """A loaded model of sentence-transformers that reads texts of two sides, each by itself.
+
+    Attributes:
+        ref: which model.
+        settings: how it is run.
+        model: the library's.
+        placement: where it runs, in which format.
+        max_length: most tokens of a text; the rest is cut off.
+        room: halves batches that do not fit.
+    """
+
+    ref: ModelRef
+    settings: PromptedSettings
+    model: Any
+    placement: Placement
+    max_length: int
+    room: Room
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
+        placement = self.placement
+        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
+
+    def texts(self, side: Side) -> TorchTexts:
+        """How the texts of a side are read."""
+        settings = self.settings
+        asked = settings.query_prompt if side == "query" else settings.doc_prompt
+        return TorchTexts(self.model, side, prompt_of(self.model, side, asked), self.max_length)
+
+    def lengths(self, texts: Sequence[str], side: Side) -> Ints:
+        """Tokens of each text as the model reads it, by which batches are cut."""
+        return self.texts(side).lengths(texts)
+
+    def described(self, **own: object) -> dict[str, object]:
+        """Everything that decides the output, with what a kind of model has of its own."""
+        return {
+            "backend": self.placement.runtime,
+            "revision": self.ref.revision,
+            "query_prompt": self.texts("query").prompt,
+            "doc_prompt": self.texts("document").prompt,
+            "max_length": self.max_length,
+            **own,
+            "dtype": self.placement.dtype,
+            "batch_size": self.settings.batch_size,
+            **self.room.facts(),
+        }

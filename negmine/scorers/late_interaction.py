@@ -54,7 +54,7 @@ class LateInteractionScorer:
         used = np.unique(pairs[:, 1])
         some = used[:: max(1, len(used) // most)]
         return ModelRows(
-            lengths=self._model.lengths([documents[i] for i in some.tolist()]),
+            lengths=self._model.lengths([documents[i] for i in some.tolist()], "document"),
             batch_size=int(str(self._model.describe()["batch_size"])),
             batch_tokens=self._model.batch_tokens,
             per_pair=len(used) / max(1, len(pairs)),

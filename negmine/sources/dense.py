@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 
-from negmine import log, processors
+from negmine import log
 from negmine.engine.parts import over_parts
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.counting import Progress, tell_resumed
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
 from negmine.sources.base import Among, Asked, Capabilities, Hits
-from negmine.sources.encoded import EncodedQueries, model_of
+from negmine.sources.encoded import EncodedQueries, OfQueries, model_of
 from negmine.sources.exact import MEMORY
 from negmine.sources.nearest import Nearest, Pairs, joined
 from negmine.sources.vectors import (
@@ -92,37 +92,21 @@ def build(
     return facts
 
 
-def load_query_encoder(
-    vectors: Artifact,
-    name: str,
-    *,
-    query_prompt: str | None,
-    batch_size: int,
-    device: str,
-    trusted: bool = False,
-) -> Encoder:
+def load_query_encoder(vectors: Artifact, name: str, how: OfQueries) -> Encoder:
     """The encoder that made the vectors ``name`` of an index, for queries.
 
     Raises:
         InvalidDataError: the model is not the one that encoded the corpus.
         UsageError: it runs code of its own, which is not ``trusted``.
     """
-    reference, made_with = model_of(vectors, name, trusted), vectors.params
+    reference, made_with = model_of(vectors, name, how.trusted), vectors.params
     return load_encoder(
         reference,
         EncoderSettings(
-            query_prompt=query_prompt,
             pooling=made_with["pooling"],
             truncate_dim=made_with.get("truncate_dim"),
             normalize=made_with["normalize"],
-            max_length=made_with["max_length"],
-            batch_size=batch_size,
-            device=device,
-            threads=processors.threads(),
-            dtype=made_with["dtype"],
-            # Indexes from before there was a choice were made by PyTorch.
-            runtime=made_with.get("runtime", "torch"),
-            trust_remote_code=trusted and made_with.get("trust_remote_code", False),
+            **how.settings(made_with),
         ),
     )
 

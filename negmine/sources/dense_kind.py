@@ -20,7 +20,7 @@ from negmine.params.values import per_name
 from negmine.sources.another import OF_QUERIES
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
-from negmine.sources.encoded import Encoded, OneModel
+from negmine.sources.encoded import Encoded, OfQueries, OneModel, refuse_untrusted
 from negmine.sources.encoders import DENSE_ONES, check_options, doc_prompts, encoders_of
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.sources.vectors import Stored
@@ -231,8 +231,6 @@ def _make_ann(factory: str, name: str, made: Made, vectors: Artifact) -> Artifac
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    from negmine.sources.encoded import refuse_untrusted
-
     children = {name: index.input(name) for name in wanted}
     # Others' names are known: what begins with one is no prompt for all.
     named_ones = dict.fromkeys([*children, *names_in(params.query_prompt)], "")
@@ -322,14 +320,7 @@ def query_encoder(
     """
     from negmine.sources.dense import load_query_encoder
 
-    return lambda: load_query_encoder(
-        vectors,
-        name,
-        query_prompt=prompt,
-        batch_size=of_model(params.batch_size, name),
-        device=params.device,
-        trusted=of_model(params.trust_remote_code, name),
-    )
+    return lambda: load_query_encoder(vectors, name, OfQueries.of(params, name, prompt))
 
 
 DENSE = Kind(

@@ -8,13 +8,15 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from negmine import log, memory
+from negmine import log, memory, processors
 from negmine.errors import InvalidDataError, UsageError
 from negmine.models.base import Side
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement, gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.models.tokens import Ints
+from negmine.params.per_model import of_model
+from negmine.params.retrieve import RetrieveParams
 from negmine.sources.base import Asked
 from negmine.sources.child import DOCUMENTS, Made, Place
 from negmine.table import artifacts
@@ -45,6 +47,47 @@ class Encodes(Protocol):
 
 E = TypeVar("E", bound=Encodes)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OfQueries:
+    """How the model that made an artifact of an index is run for queries.
+
+    Attributes:
+        query_prompt: what is put before each; None = the model's own.
+        batch_size: most queries in a model call.
+        device: where it runs.
+        trusted: whether the user trusts code that the model brings.
+    """
+
+    query_prompt: str | None
+    batch_size: int
+    device: str
+    trusted: bool = False
+
+    @classmethod
+    def of(cls, params: RetrieveParams, name: str, prompt: str | None) -> OfQueries:
+        """As the options of ``retrieve`` say of the source ``name``."""
+        return cls(
+            prompt,
+            of_model(params.batch_size, name),
+            params.device,
+            of_model(params.trust_remote_code, name),
+        )
+
+    def settings(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of any model, the others being those that the documents were encoded with."""
+        return {
+            "query_prompt": self.query_prompt,
+            "max_length": made_with["max_length"],
+            "batch_size": self.batch_size,
+            "device": self.device,
+            "threads": processors.threads(),
+            "dtype": made_with["dtype"],
+            # Indexes from before there was a choice were made by PyTorch.
+            "runtime": made_with.get("runtime", "torch"),
+            "trust_remote_code": self.trusted and made_with.get("trust_remote_code", False),
+        }
 
 
 class OneModel(Generic[E]):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from negmine import processors
 from negmine.engine.parts import over_parts
 from negmine.models.base import SparseSettings
 from negmine.models.counting import Progress, tell_resumed
@@ -15,7 +14,7 @@ from negmine.models.impacts import Impacts
 from negmine.models.impacts import joined as joined_rows
 from negmine.models.sparse_encoder import SparseEncoder, load_sparse_encoder
 from negmine.sources.base import Among, Asked, Hits
-from negmine.sources.encoded import EncodedQueries, model_of
+from negmine.sources.encoded import EncodedQueries, OfQueries, model_of
 from negmine.sources.exact import MEMORY
 from negmine.sources.impacts import SCHEMA, ImpactSearch, StoredImpacts, tables
 from negmine.sources.nearest import joined
@@ -71,35 +70,15 @@ def build(
     return {"documents": writer.rows(), "terms": encoders[0].dimension, **sums}
 
 
-def load_query_encoder(
-    made: Artifact,
-    name: str,
-    *,
-    query_prompt: str | None,
-    batch_size: int,
-    device: str,
-    trusted: bool = False,
-) -> SparseEncoder:
+def load_query_encoder(made: Artifact, name: str, how: OfQueries) -> SparseEncoder:
     """The encoder that made the impacts ``name`` of an index, for queries.
 
     Raises:
         InvalidDataError: the model is not the one that encoded the corpus.
         UsageError: it runs code of its own, which is not ``trusted``.
     """
-    reference, made_with = model_of(made, name, trusted), made.params
-    return load_sparse_encoder(
-        reference,
-        SparseSettings(
-            query_prompt=query_prompt,
-            max_length=made_with["max_length"],
-            batch_size=batch_size,
-            device=device,
-            threads=processors.threads(),
-            dtype=made_with["dtype"],
-            runtime=made_with["runtime"],
-            trust_remote_code=trusted and made_with.get("trust_remote_code", False),
-        ),
-    )
+    reference, made_with = model_of(made, name, how.trusted), made.params
+    return load_sparse_encoder(reference, SparseSettings(**how.settings(made_with)))
 
 
 class SparseSource:

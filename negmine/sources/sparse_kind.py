@@ -21,7 +21,7 @@ from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import per_name
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Encoding, Needs, Place
-from negmine.sources.encoded import Encoded, OneModel, refuse_untrusted
+from negmine.sources.encoded import Encoded, OfQueries, OneModel, refuse_untrusted
 from negmine.sources.encoders import DENSE_ONES, SPARSE_ONES, doc_prompts, encoders_of
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.table.artifacts.reading import Artifact
@@ -198,18 +198,10 @@ def _open(name: str, made: Artifact, prompt: str | None, opening: Opening) -> So
     from negmine.sources.impacts import StoredImpacts
     from negmine.sources.sparse import SparseSource, load_query_encoder
 
-    params = opening.params
     return SparseSource(
         opening.corpus,
         StoredImpacts(made),
-        lambda: load_query_encoder(
-            made,
-            name,
-            query_prompt=prompt,
-            batch_size=of_model(params.batch_size, name),
-            device=params.device,
-            trusted=of_model(params.trust_remote_code, name),
-        ),
+        lambda: load_query_encoder(made, name, OfQueries.of(opening.params, name, prompt)),
         memory=opening.budget.search,
         together=opening.together,
     )

@@ -208,9 +208,9 @@ def test_the_encoder_is_loaded_once_unless_options_name_a_source(
 ) -> None:
     load, loaded = dense.load_query_encoder, []
 
-    def counted(*arguments: Any, **more: Any) -> Any:
-        loaded.append(more["query_prompt"])
-        return load(*arguments, **more)
+    def counted(vectors: Any, name: str, how: Any) -> Any:
+        loaded.append(how.query_prompt)
+        return load(vectors, name, how)
 
     monkeypatch.setattr(dense, "load_query_encoder", counted)
     asked = ["--source", "a=clusters:tiny", "--source", "b=clusters:tiny/same", "-k", 4]

@@ -310,9 +310,9 @@ def test_what_fits_is_ranked_by_vectors(
     loaded: list[str] = []
     load = dense.load_query_encoder
 
-    def counted(vectors: Any, name: str, **more: Any) -> Any:
+    def counted(vectors: Any, name: str, how: Any) -> Any:
         loaded.append(name)
-        return load(vectors, name, **more)
+        return load(vectors, name, how)
 
     monkeypatch.setattr(dense, "load_query_encoder", counted)
     specs = ["topic", "kind!=", "topic&date<", "date<"]

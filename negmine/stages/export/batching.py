@@ -235,6 +235,7 @@ def _vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A vector per query, and one of the document beside it."""
     from negmine.sources.dense import load_query_encoder
+    from negmine.sources.encoded import OfQueries
     from negmine.sources.vectors import Vectors
 
     known, asked = choices.ledger.dense, choices.ledger.retrieved.params
@@ -251,14 +252,9 @@ def _vectors(
     # Others' names are known: what begins with one is no prompt for all.
     prompts = per_name(said, dict.fromkeys([*known, *names_in(said)], ""), "--query-prompt")
     cores.take(params.threads)
-    encoder = load_query_encoder(
-        artifact,
-        name,
-        query_prompt=prompts.get(name),
-        batch_size=int(recorded(asked.get("batch_size", 128), name)),
-        device=params.device,
-        trusted=params.trust_remote_code,
-    )
+    batch_size = int(recorded(asked.get("batch_size", 128), name))
+    how = OfQueries(prompts.get(name), batch_size, params.device, params.trust_remote_code)
+    encoder = load_query_encoder(artifact, name, how)
     log.event(f"encoding {len(queries)} queries with {name} for the batches")
     texts = chosen.query_texts.take(queries).to_pylist()
     corpus = choices.ledger.documents
