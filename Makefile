@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 WORK   ?= work
+# Tests that run beside each other; each may hold a model or two.
+JOBS   ?= 2
 
 .PHONY: help env demo test lint types check docs wheel clean
 .DEFAULT_GOAL := help
@@ -32,7 +34,7 @@ demo: env ## Mine hard negatives from Bible verses and show some triplets
 	@$(BIN)/negmine report $(WORK)/demo/ledger --force --quiet -o $(WORK)/demo/report.html
 
 test: env ## Run all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --durations 25
 
 lint: env ## Check style
 	$(BIN)/ruff check .

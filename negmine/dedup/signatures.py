@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from negmine.dedup import minhash
 from negmine.engine.parts import over_parts
-from negmine.table import artifacts
+from negmine.table import arrays, artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
@@ -134,7 +134,7 @@ class Signatures:
             after = first + self._stored.rows(name)
             low, high = np.searchsorted(ordered, [first, after])
             if high > low:
-                part = np.load(self._stored.file(name), mmap_mode="r", allow_pickle=False)
+                part = arrays.mapped(self._stored.file(name))
                 found[order[low:high]] = part[ordered[low:high] - first]
             first = after
         return found

@@ -22,6 +22,7 @@ from negmine.sources import ivf as inverted
 from negmine.sources.exact import search
 from negmine.sources.ivf import LISTS
 from negmine.sources.vectors import Vectors
+from negmine.table import arrays
 from negmine.table.artifacts.reading import Artifact
 
 #: The index's files, within its artifact.
@@ -217,7 +218,7 @@ def held_to_search(artifact: Artifact, settings: str) -> int:
         # A search through a graph marks what it has seen, in each thread.
         seen = int(artifact.counts["vectors"]) * (os.cpu_count() or 1)
         return int(files[inverted.FILE]["bytes"]) + seen
-    places = np.load(artifact.file(f"{FOLDER}/{LISTS}"), allow_pickle=False)
+    places = arrays.mapped(artifact.file(f"{FOLDER}/{LISTS}"))
     named = re.search(r"(?:^|[ ,])nprobe=(\d+)", settings)
     probes = int(named[1]) if named else 1
     return int(files[inverted.TRAINED]["bytes"]) + inverted.query_bytes(places, probes)

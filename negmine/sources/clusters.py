@@ -20,6 +20,7 @@ from negmine.engine.parts import over_parts
 from negmine.memory import MIB
 from negmine.sources.exact import SEARCH_ERROR
 from negmine.sources.vectors import Vectors, float32, processor_threads
+from negmine.table import arrays
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
 from negmine.table.ranking import positions_in_group
@@ -231,7 +232,7 @@ class Clusters:
             ([0], np.cumsum([artifact.rows(name) for name in self.names]))
         ).astype(np.int64)
         self.centroids = Centroids(
-            np.load(artifact.file(CENTROIDS), allow_pickle=False),
+            np.asarray(arrays.mapped(artifact.file(CENTROIDS))),
             bool(artifact.counts["spherical"]),
             memory,
         )
@@ -241,9 +242,7 @@ class Clusters:
 
     def part(self, number: int) -> Ints:
         """Nearest and second-nearest cluster of a part's documents, a memory map."""
-        path = self.artifact.file(self.names[number])
-        nearest: Ints = np.load(path, mmap_mode="r", allow_pickle=False)
-        return nearest
+        return arrays.mapped(self.artifact.file(self.names[number]))
 
     def parts(self) -> Iterator[tuple[int, Ints]]:
         """(first row, :meth:`part`) in order."""

@@ -22,7 +22,7 @@ from negmine.sources.clusters import Choice, Clusters
 from negmine.sources.encoders import DENSE_ONES, encoders_of
 from negmine.sources.kind import Another, Kind, Opening, SourceRef
 from negmine.sources.vectors import Vectors
-from negmine.table import artifacts
+from negmine.table import arrays, artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import normalised
@@ -127,7 +127,7 @@ def _make(name: str, asked: int, made: Made, vectors: Artifact) -> Artifact:
                 learned = clusters.train(stored, count, spherical)
             writer.add_array(clusters.CENTROIDS, learned)
             writer.settle()
-        written = np.load(writer.path / clusters.CENTROIDS, allow_pickle=False)
+        written = np.asarray(arrays.mapped(writer.path / clusters.CENTROIDS))
         centroids = clusters.Centroids(written, spherical, made.budget.search)
         with log.progress(f"clustering {name}", len(stored), " docs") as bar:
             clusters.assign(stored, centroids, writer, bar.update)

@@ -21,6 +21,7 @@ import numpy as np
 
 from negmine.errors import InvariantError
 from negmine.memory import MIB
+from negmine.table import arrays
 
 #: The index with all lists; the same without vectors; where each list lies in the former.
 FILE, TRAINED, LISTS = "index.faiss", "trained.faiss", "lists.npy"
@@ -341,7 +342,7 @@ class InvertedFile:
         faiss = _faiss()
         self._folder = folder
         self._together = together
-        self._places = np.load(folder / LISTS, allow_pickle=False)
+        self._places = arrays.mapped(folder / LISTS)
         self._bytes = list_bytes(self._places)
         self._memory = memory - int(self._bytes.max())
         self.index = faiss.read_index(str(folder / TRAINED))

@@ -13,6 +13,7 @@ import numpy as np
 
 from negmine.errors import InvalidDataError
 from negmine.memory import MIB
+from negmine.table import arrays
 from negmine.table.artifacts.reading import Artifact
 
 #: Vectors multiplied at a time with a block of queries: their scores stay in the cache.
@@ -182,9 +183,7 @@ class Vectors(Rows):
 
     def part(self, number: int) -> np.ndarray:
         """A part's matrix as stored, a memory map."""
-        path = self.artifact.file(self.names[number])
-        matrix: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        return matrix
+        return arrays.mapped(self.artifact.file(self.names[number]))
 
 
 class Spilled(Rows):
