@@ -88,8 +88,8 @@ def _comparison(piece: str, text: str, option: str) -> Comparison:
     sign = "=" if sign == "==" else sign
     relative = _POSITIVE.fullmatch(value)
     if relative is not None:
-        added = float((relative[1] or "") + (relative[2] or "0"))
-        return Comparison(column, sign, added, of_positive=True)
+        added = float(relative[2] or 0)
+        return Comparison(column, sign, -added if relative[1] == "-" else added, of_positive=True)
     if re.fullmatch(_NUMBER, value):
         return Comparison(column, sign, float(value))
     quoted = _QUOTED.fullmatch(value)
