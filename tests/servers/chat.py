@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import select
 import socket
 import struct
@@ -38,6 +37,7 @@ from tests.servers.answers import Answerer, Body, Unanswerable, judging, packed,
 from tests.servers.faults import BROKEN, Fault
 from tests.servers.journal import Entry, Journal, key_of
 from tests.servers.judges import Bend, Judge, cross_encoder, overlap
+from tests.servers.processes import started
 from tests.servers.reading import known_texts
 
 MODEL = "judge-of-the-tests"
@@ -308,23 +308,8 @@ ROUTES: Mapping[tuple[str, str], Callable[[Handler, bytes], None]] = {
 @contextmanager
 def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The server as a process of its own, and its URL; ``--port`` brings it back to its place."""
-    command = [sys.executable, "-m", "tests.servers.chat", *map(str, arguments)]
-    root = Path(__file__).resolve().parents[2]
-    started = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    try:
-        assert started.stdout is not None
-        url = started.stdout.readline().strip()
-        assert url.startswith("http"), f"the server did not start (exit code {started.wait(60)})"
-        yield started, url
-    finally:
-        started.kill()
-        started.wait()
+    with started("tests.servers.chat", *arguments) as running:
+        yield running
 
 
 def main() -> None:
