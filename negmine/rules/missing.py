@@ -11,7 +11,10 @@ from negmine.rules.base import Rule, View, always, given
 
 
 def unscored(view: View, params: FilterParams) -> np.ndarray:
-    """Rows that the scorer did not see (``rerank --top``, another source's candidates).
+    """Rows that the scorer did not see, or of which it could not tell.
+
+    Such are those beyond ``rerank --top``, another source's candidates, and what a judge gave no
+    verdict of.
 
     None, where it saw no row of the whole table: then ranks stand for the score.
     """
@@ -59,7 +62,7 @@ SCORE = Rule(
     "unscored",
     always,
     unscored,
-    words="not seen by the scorer",
+    words="not seen or not judged by the scorer",
     advice=lambda params, everything: (
         "score those rows too (rerank without --top, or a larger one), or take a score that all "
         "rows have (--by)"

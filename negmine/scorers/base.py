@@ -22,10 +22,18 @@ class Scores:
     Attributes:
         score: float32 [n].
         columns: each further column that the scorer declares, of its type [n]; null is "not known".
+        known: True where the scorer gives a score, bool [n]; None = everywhere. What it saw and
+            gave none has no score in the table either, and no rule takes it for a low one.
     """
 
     score: np.ndarray
     columns: Mapping[str, pa.Array] = field(default_factory=dict)
+    known: np.ndarray | None = None
+
+    def column(self) -> pa.Array:
+        """The scores as a column, null where there is none."""
+        missing = None if self.known is None else ~self.known
+        return pa.array(self.score.astype(np.float32, copy=False), mask=missing)
 
 
 class Scorer(Protocol):
@@ -126,6 +134,11 @@ def checked(found: np.ndarray | Scores, name: str, columns: Mapping[str, pa.Data
         InvalidDataError: there is another column, one is missing, or of another type or length.
     """
     scores = found if isinstance(found, Scores) else Scores(found)
+    if scores.known is not None and scores.known.shape != scores.score.shape:
+        raise InvalidDataError(
+            f"the scorer '{name}' tells of {len(scores.known)} pairs whether they have a score, "
+            f"and scores {len(scores.score)}"
+        )
     given = {column: values.type for column, values in scores.columns.items()}
     if given != dict(columns):
         raise InvalidDataError(

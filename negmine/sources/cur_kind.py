@@ -68,7 +68,7 @@ def _choose(
 
 
 def _source(params: RetrieveParams, name: str, spec: str, asked: Anchors) -> SourceRef:
-    from negmine.scorers import check_options, kind_of, refer
+    from negmine.scorers import check_options, refer
 
     if not spec:
         raise UsageError(
@@ -76,8 +76,7 @@ def _source(params: RetrieveParams, name: str, spec: str, asked: Anchors) -> Sou
             hint=f"Write --source {name}={SCHEME}:MODEL: a hub id, a folder or pkg:PACKAGE/PATH.",
         )
     reference = refer(spec)
-    kind = None if reference.model is None else kind_of(reference.model)
-    if kind == "bi-encoder":
+    if reference.is_a == "bi-encoder":
         raise UsageError(
             "this is a bi-encoder: its best documents are found without anchors, and exactly",
             where=f"--source {name}={SCHEME}:{spec}",
@@ -86,7 +85,7 @@ def _source(params: RetrieveParams, name: str, spec: str, asked: Anchors) -> Sou
     settings = RerankParams(
         scorer=(f"{name}={spec}",),
         # A sigmoid of it would be 0 for nearly all documents.
-        activation="none" if kind == "cross-encoder" else "auto",
+        activation="none" if reference.is_a == "cross-encoder" else "auto",
         batch_size=of_model(params.batch_size, name),
         max_length=of_model(params.max_length, name),
         dtype=of_model(params.dtype, name),

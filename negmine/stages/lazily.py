@@ -105,9 +105,8 @@ def _with_columns(table: pa.Table, pieces: Sequence[Piece]) -> pa.Table:
     place[rows] = np.arange(len(rows))
     at = pa.array(place, mask=place < 0)
     for name in pieces[0].scores:
-        scores = np.concatenate([piece.scores[name].score for piece in pieces])
-        column = pa.array(scores.astype(np.float32, copy=False)).take(at)
-        table = table.append_column(score_column(name), column)
+        scores = pa.chunked_array([piece.scores[name].column() for piece in pieces])
+        table = table.append_column(score_column(name), scores.take(at))
         for further in pieces[0].scores[name].columns:
             values = pa.chunked_array([piece.scores[name].columns[further] for piece in pieces])
             # A scorer's own column, of whatever type it declares.

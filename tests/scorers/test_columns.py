@@ -48,7 +48,12 @@ class Judge:
             del columns["cost"]
         if self.argument == "short":
             columns["words"] = columns["words"].slice(1)
-        return Scores(np.array(shared, dtype=np.float32), columns)
+        known = None
+        if self.argument == "shy":
+            known = np.array([n != 1 for n in shared])
+        if self.argument == "miscounted":
+            known = np.ones(len(shared) + 1, dtype=bool)
+        return Scores(np.array(shared, dtype=np.float32), columns, known)
 
     def describe(self):
         return {"kind": "judge"}
@@ -154,6 +159,25 @@ def test_later_stages_keep_them(candidates: Path, tmp_path: Path, invoke: Invoke
         assert ledger.column(name).equals(both.column(name))
 
 
+def test_what_it_cannot_tell_has_no_score_and_is_no_negative(
+    candidates: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    scored, ledger = tmp_path / "scored", tmp_path / "ledger"
+    assert not invoke(
+        "rerank", candidates, "--scorer", "llm=plugin:judge/shy", "-o", scored
+    ).exit_code
+    rows = pq.read_table(scored).to_pylist()
+    assert {row["words_llm"] == 1 for row in rows} == {True, False}
+    # The other columns say what was seen; the score is not known, and not 0.
+    assert all((row["score_llm"] is None) == (row["words_llm"] == 1) for row in rows)
+    done = invoke("filter", scored, "--by", "llm", "--num-negatives", 2, "-o", ledger)
+    assert done.exit_code == 0, done.output
+    for row in pq.read_table(ledger).to_pylist():
+        if row["label"] != 1 and row["score_llm"] is None:
+            assert row["dropped_by"] == "unscored"
+            assert row["selected"] is None
+
+
 @pytest.mark.parametrize(
     ("argument", "what"),
     [
@@ -161,6 +185,7 @@ def test_later_stages_keep_them(candidates: Path, tmp_path: Path, invoke: Invoke
         ("list", "declares 'reasons' as list<item: string>"),
         ("silent", "and declares verdict (string), sure (bool), words (int32), cost (double)"),
         ("short", "values of 'words' for"),
+        ("miscounted", "whether they have a score, and scores"),
     ],
 )
 def test_what_no_table_can_hold_is_refused(

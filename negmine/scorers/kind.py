@@ -1,0 +1,77 @@
+"""What a kind of scorer says about itself: how one is referred to, checked and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from negmine.models.resolve import ModelRef
+from negmine.params.rerank import RerankParams
+from negmine.scorers.base import Prompts, Scorer
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a scorer is asked to run.
+
+    Attributes:
+        params: the options.
+        name: the scorer's, as options name it.
+        prompts: what is put before its texts.
+        place: the folder that holds the result, where what it is told may be kept; None = nowhere.
+    """
+
+    params: RerankParams
+    name: str
+    prompts: Prompts
+    place: Path | None = None
+
+
+def _nothing_to_check(params: RerankParams, name: str) -> None:
+    """Nothing can be wrong."""
+
+
+def _nothing_more(params: RerankParams, name: str) -> dict[str, Any]:
+    """Nothing else decides."""
+    return {}
+
+
+@dataclass(frozen=True)
+class ScorerRef:
+    """A scorer that is asked for, not loaded yet.
+
+    Attributes:
+        spec: what the user wrote.
+        revision: what stands for the model, or for another package's code, in the fingerprint.
+        load: loads it.
+        model: the model on this machine; None where there is none, or nothing is known of it.
+        is_a: what it is; None where that is not known.
+        check: sees that the options of the scorer so named are such that it can honour.
+        told: what else decides what it says with these options, for the fingerprint.
+    """
+
+    spec: str
+    revision: str
+    load: Callable[[Loading], Scorer]
+    model: ModelRef | None = None
+    is_a: str | None = None
+    check: Callable[[RerankParams, str], None] = _nothing_to_check
+    told: Callable[[RerankParams, str], Mapping[str, Any]] = _nothing_more
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of scorer.
+
+    Attributes:
+        refer: the scorer that a spec names; of a kind with a scheme what stands after it.
+        scheme: what such a spec begins with, before ``:``; None = it is a model's.
+        options: fields of the options that only some scorers of this kind have, and what these are
+            (:attr:`ScorerRef.is_a`).
+    """
+
+    refer: Callable[[str], ScorerRef]
+    scheme: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)

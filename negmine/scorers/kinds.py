@@ -1,0 +1,87 @@
+"""The kinds of scorer that there are, and what is asked of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from negmine.errors import UsageError
+from negmine.params.per_model import check_names, names_in, of_model, options_of_models
+from negmine.params.rerank import RerankParams
+from negmine.scorers.base import Prompts, Scorer
+from negmine.scorers.kind import Kind, Loading, ScorerRef
+from negmine.scorers.local_models import MODEL
+from negmine.scorers.plugged import PLUGGED
+
+#: What no scheme names is a model.
+KINDS: tuple[Kind, ...] = (PLUGGED, MODEL)
+
+_OF_ONE_KIND = {option: is_a for kind in KINDS for option, is_a in kind.options.items()}
+#: Options that a scorer may not be able to honour.
+MAY_BE_REFUSED = (*_OF_ONE_KIND, "max_length", "dtype", "runtime")
+
+
+def refer(spec: str) -> ScorerRef:
+    """The scorer that ``spec`` names: a model, or ``SCHEME:...`` of another kind.
+
+    Raises:
+        UsageError: no installed package brings that scorer.
+        NegmineError: there is no such model; see :func:`negmine.models.resolve.resolve`.
+    """
+    scheme, colon, rest = spec.partition(":")
+    for kind in KINDS:
+        if kind.scheme is None:
+            return kind.refer(spec)
+        if colon and scheme == kind.scheme:
+            return kind.refer(rest)
+    raise AssertionError("the last kind takes every spec")
+
+
+def load_scorer(
+    reference: ScorerRef,
+    params: RerankParams,
+    name: str,
+    prompts: Prompts,
+    place: Path | None = None,
+) -> Scorer:
+    """Load a scorer, with what the options say of ``name``.
+
+    Args:
+        reference: which.
+        params: the options.
+        name: what options call it.
+        prompts: what is put before its texts.
+        place: the folder that holds the result.
+    """
+    return reference.load(Loading(params, name, prompts, place))
+
+
+def check_options(references: Mapping[str, ScorerRef], params: RerankParams) -> None:
+    """See that the options of scorers are such that these can honour, by their files alone.
+
+    An option that one kind of scorer has is for all of that kind where it names none.
+
+    Raises:
+        UsageError: a scorer cannot, or an option is for none of them.
+    """
+    check_names(params, options_of_models(params), references, "scorer")
+    known = {name: one for name, one in references.items() if one.is_a is not None}
+    for option, is_a in _OF_ONE_KIND.items():
+        value = getattr(params, option)
+        default = RerankParams.__dataclass_fields__[option].default
+        other = [name for name, one in known.items() if one.is_a != is_a]
+        for name in names_in(value):
+            if name in other and of_model(value, name) != default:
+                raise _not_of(option, is_a, f"'{name}' ({known[name].spec}) is none")
+        if of_model(value, "") != default and len(other) == len(references):
+            raise _not_of(option, is_a, "and there is none")
+    for name, one in known.items():
+        one.check(params, name)
+
+
+def _not_of(option: str, is_a: str, what: str) -> UsageError:
+    flag = option.replace("_", "-")
+    return UsageError(
+        f"--{flag} is for a {is_a}, {what}",
+        hint=f"Leave it out, or name a {is_a}: --{flag} NAME=VALUE.",
+    )
