@@ -38,6 +38,9 @@ PATIENCE = 180
 
 #: Of the source of a cross-encoder; its scores for them make several parts.
 ANCHORS, ANCHOR_PAIRS = "6:4", 600
+#: Of which rows another scorer says something that filter does not read.
+FEW = "ce >= positive - 0.2"
+CASCADE = f'only-if = {{ few = "{FEW}" }}'
 #: What each stage leaves in the work folder.
 _RESULTS = {
     "index": ("index",),
@@ -222,7 +225,8 @@ class Bench:
         """The whole chain as a recipe, with the settings of the single stages."""
         models = f'tiny = "{self.models / "bi"}", words = "{self.models / "splade"}"'
         encoder = f"encoder = {{ {models} }}\nclusters = 0"
-        rerank = f'[rerank]\nscorer = {{ ce = "{self.models / "cross"}" }}'
+        cross = self.models / "cross"
+        rerank = f'[rerank]\nscorer = {{ few = "{cross}", ce = "{cross}" }}\n{CASCADE}'
         (self.base / "recipe.toml").write_text(
             f"""
 output = "train.jsonl.gz"
@@ -266,7 +270,8 @@ ids = true
                 *("-o", work / "candidates"),
             ],
             "rerank": [
-                *("rerank", work / "candidates", "--scorer", f"ce={self.models / 'cross'}"),
+                *("rerank", work / "candidates", "--scorer", f"few={self.models / 'cross'}"),
+                *("--scorer", f"ce={self.models / 'cross'}", "--only-if", f"few={FEW}"),
                 *(("--top", 5) if other else ()),
                 *("-o", work / "scored"),
             ],

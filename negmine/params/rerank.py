@@ -52,6 +52,20 @@ class RerankParams:
     top_by: str | None = opt(
         None, "Column that says which candidates are best; default: best rank over the sources."
     )
+    only_if: tuple[str, ...] = opt(
+        (),
+        "Score only candidates of which CONDITION holds, such as 'judge > 0.3': a column of the "
+        "table, or the score of another --scorer, which then goes first (known positives always). "
+        "Without NAME for every scorer that it does not read (repeatable).",
+        metavar="[SCORER=]CONDITION",
+        later=True,
+    )
+    only_if_positives: bool = opt(
+        False,
+        "With --only-if: ask the condition of known positives, too.",
+        flags=("--only-if-positives/--no-only-if-positives",),
+        later=True,
+    )
     enough: int | None = opt(
         None,
         "Score a query's candidates in the order in which filter takes them, some at a time, only "

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.scorers import Scores
+from negmine.stages.cascade import Cascade
 from negmine.table.names import score_column, scorer_column
 
 #: What is said of a part's rows beforehand: a mask per rule.
@@ -52,43 +53,51 @@ def turns(place: np.ndarray, positive: np.ndarray, block: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Piece:
-    """What the scorers say of some rows.
+    """What a scorer says of some rows.
 
     Attributes:
         rows: their numbers, int64 [n].
-        scores: by scorer.
+        said: a score for each, and what else it says.
     """
 
     rows: np.ndarray
-    scores: Mapping[str, Scores]
+    said: Scores
+
+
+#: Scores rows: (scorer, their numbers, ascending; the turn).
+Ask = Callable[[str, np.ndarray, int], Scores]
 
 
 def score(
     table: pa.Table,
     turn: np.ndarray,
-    ask: Callable[[np.ndarray, int], Mapping[str, Scores]],
+    cascade: Cascade,
+    ask: Ask,
     until: Until | None = None,
     flags: Flags | None = None,
-) -> tuple[pa.Table, np.ndarray]:
+) -> tuple[pa.Table, dict[str, np.ndarray]]:
     """The rows of a part with their scores; whoever has enough is not asked about again.
 
     Args:
         table: the part.
         turn: see :func:`turns`.
-        ask: scores rows (their numbers, ascending; the turn).
+        cascade: the scorers, and which rows each sees.
+        ask: scores rows.
         until: who says that it is enough; None = never.
         flags: what was said of the rows.
 
     Returns:
-        (the table with the scorers' columns, null where a row was not scored; True for those that
-        were).
+        (the table with the scorers' columns, null where a row was not scored; by scorer True for
+        those that were).
     """
-    pieces = []
-    scored = np.zeros(table.num_rows, dtype=bool)
+    pieces: dict[str, list[Piece]] = {name: [] for name in cascade.names}
+    scored = {name: np.zeros(table.num_rows, dtype=bool) for name in cascade.names}
     rows = np.flatnonzero(turn == 0)
     for number in range(1, int(turn.max(initial=0)) + 2):
-        pieces.append(Piece(rows, ask(rows, number - 1)))
-        scored[rows] = True
+        for name in cascade.order:
+            mine = cascade.seen(name, rows, lambda: _with_columns(table, pieces))
+            pieces[name].append(Piece(mine, ask(name, mine, number - 1)))
+            scored[name][mine] = True
         due = turn == number
         if until is not None and due.any():
             due &= until.short(_with_columns(table, pieces), flags or {})
@@ -98,17 +107,24 @@ def score(
     return _with_columns(table, pieces), scored
 
 
-def _with_columns(table: pa.Table, pieces: Sequence[Piece]) -> pa.Table:
-    """The part with the columns of the pieces, null where no piece holds a row."""
-    place = np.full(table.num_rows, -1, dtype=np.int64)
-    rows = np.concatenate([piece.rows for piece in pieces])
-    place[rows] = np.arange(len(rows))
-    at = pa.array(place, mask=place < 0)
-    for name in pieces[0].scores:
-        scores = pa.chunked_array([piece.scores[name].column() for piece in pieces])
+def _with_columns(table: pa.Table, said: Mapping[str, Sequence[Piece]]) -> pa.Table:
+    """The part with the columns of the scorers that have been asked, null where no piece has a row.
+
+    Args:
+        table: the part.
+        said: by scorer, its pieces.
+    """
+    for name, pieces in said.items():
+        if not pieces:
+            continue
+        place = np.full(table.num_rows, -1, dtype=np.int64)
+        rows = np.concatenate([piece.rows for piece in pieces])
+        place[rows] = np.arange(len(rows))
+        at = pa.array(place, mask=place < 0)
+        scores = pa.chunked_array([piece.said.column() for piece in pieces])
         table = table.append_column(score_column(name), scores.take(at))
-        for further in pieces[0].scores[name].columns:
-            values = pa.chunked_array([piece.scores[name].columns[further] for piece in pieces])
+        for further in pieces[0].said.columns:
+            values = pa.chunked_array([piece.said.columns[further] for piece in pieces])
             # A scorer's own column, of whatever type it declares.
             table = table.append_column(scorer_column(further, name), values.take(at))
     return table

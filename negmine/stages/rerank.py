@@ -17,6 +17,7 @@ from negmine import log, memory
 from negmine.engine.parts import groups, over_parts
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.memory import reset_peak_memory
+from negmine.models.checkpoint import Checkpoint
 from negmine.models.devices import gpus
 from negmine.models.footprint import models_memory
 from negmine.params import output_affecting
@@ -37,7 +38,9 @@ from negmine.scorers import (
 )
 from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
+from negmine.stages import cascade as cascades
 from negmine.stages import cores, lazily
+from negmine.stages.cascade import Cascade
 from negmine.stages.lazily import Flags, Until
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking, schemas
@@ -50,6 +53,8 @@ from negmine.table.names import rank_column, score_column, scorer_column
 from negmine.table.part import Part
 
 VERSION = 2
+#: Counts of a scorer that sees some rows alone, in the manifest a table of them.
+_BY_SCORER = "scored_by"
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,14 @@ class Setup:
         source: the candidates.
         references: each scorer, not loaded yet.
         prompts: what each scorer puts before its texts.
+        cascade: which rows each scorer sees.
         until: who says that a query has enough; None = every row is scored.
     """
 
     source: Candidates
     references: dict[str, ScorerRef]
     prompts: dict[str, Prompts]
+    cascade: Cascade
     until: Until | None = None
 
     def budget(self, size: str | None) -> memory.Budget:
@@ -117,7 +124,7 @@ def set_up(params: RerankParams, candidates: Path, until: MakeUntil | None = Non
     query_prompts = per_name(params.query_prompt, models, "--query-prompt")
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
     prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}
-    setup = Setup(source, references, prompts)
+    setup = Setup(source, references, prompts, cascades.cascade(params, list(models), schema))
     if until is None:
         return setup
     at_once = setup.budget(params.memory).shingles
@@ -148,6 +155,7 @@ def plan(params: RerankParams, setup: Setup, out: Path) -> Plan:
         VERSION,
         {
             **output_affecting(params),
+            **({"only_if": setup.cascade.record()} if setup.cascade.screens else {}),
             **({} if until is None else _stopping(params, until)),
         },
         files={} if until is None else until.files(out),
@@ -203,12 +211,16 @@ def run(
         scorers = scorers or _on_every_gpu(params, setup)
         counts = score(params, setup, scorers, writer, budget.texts)
         warnings = []
-        if counts["unscored"] and params.enough is None:
+        if counts["unscored"] and params.enough is None and params.top is not None:
+            others = f" or outside of {cascades.OPTION}" if setup.cascade.screens else ""
             warnings.append(
-                f"{counts['unscored']} candidates beyond --top {params.top} are left unscored"
+                f"{counts['unscored']} candidates beyond --top {params.top}{others} are left "
+                "unscored"
             )
         if params.enough is not None:
             log.event(_spared(counts, params.enough))
+        for said in cascades.told(setup.cascade, counts.get(_BY_SCORER, {}), counts["candidates"]):
+            log.event(said)
         writer.commit(
             counts,
             warnings=warnings,
@@ -271,6 +283,7 @@ def score(
     source = setup.source
     documents = source.documents
     schema = _schema(source.schema(), scorers[0])
+    setup.cascade.check(schema)
     rows = sum(source.rows(name) for name in source.parts)
     number = {name: place for place, name in enumerate(source.parts, 1)}
     # Of a run that stops early the rows that nobody scores count, too: as done.
@@ -295,7 +308,7 @@ def score(
         over_parts(
             limited(source, params.limit),
             finished=writer.has,
-            make=partial(_scored, bar=bar, writer=writer, until=setup.until),
+            make=partial(_scored, bar=bar, writer=writer, setup=setup),
             write=write,
             models=scorers,
             prepare=lambda parts: _with_texts(parts, params, setup, at_once),
@@ -305,7 +318,15 @@ def score(
     if params.limit is None:
         conserve("candidate rows", rows, written=total["candidates"])
     conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
-    return dict(total)
+    counts: dict[str, Any] = {key: count for key, count in total.items() if "." not in key}
+    if setup.cascade.screens:
+        counts[_BY_SCORER] = {name: total[_by(name)] for name in setup.cascade.screens}
+    return counts
+
+
+def _by(name: str) -> str:
+    """The count of the rows that a scorer saw, in what is recorded of a part."""
+    return f"{_BY_SCORER}.{name}"
 
 
 def _schema(schema: pa.Schema, scorers: Mapping[str, Scorer]) -> pa.Schema:
@@ -387,35 +408,43 @@ def _scored(
     *,
     bar: log.Progress,
     writer: Writer,
-    until: Until | None,
+    setup: Setup,
 ) -> tuple[pa.Table, dict[str, int]]:
     """One part with its new columns, and its counts; scorers see only this part's texts."""
 
-    def ask(rows: np.ndarray, turn: int) -> dict[str, Scores]:
+    def ask(scorer: str, rows: np.ndarray, turn: int) -> Scores:
         # What a model has in its batch is a turn's: so much of it is kept where a run is cut short.
-        of = "" if until is None else f"-{turn}"
-        return _asked(scorers, name, part, rows, bar=bar, writer=writer, of=of)
+        of = scorer if setup.until is None else f"{scorer}-{turn}"
+        return _asked(
+            scorers[scorer], scorer, part, rows, bar, partial(writer.checkpoint, name, of=of)
+        )
 
-    table, scored = lazily.score(part.table, part.turn, ask, until, part.flags)
+    table, by = lazily.score(part.table, part.turn, setup.cascade, ask, setup.until, part.flags)
+    scored = np.logical_or.reduce(list(by.values()))
+    # What nobody asks about is done.
+    bar.there(sum(int((scored & ~mine).sum()) for mine in by.values()))
     return table, {
         "candidates": table.num_rows,
         "scored": int(scored.sum()),
         "unscored": int((~scored).sum()),
         "queries": len(pc.unique(table.column("qid"))),
+        **{_by(one): int(by[one].sum()) for one in setup.cascade.screens},
     }
 
 
 def _asked(
-    scorers: Mapping[str, Scorer],
+    scorer: Scorer,
     name: str,
     part: _Part,
     rows: np.ndarray,
-    *,
     bar: log.Progress,
-    writer: Writer,
-    of: str,
-) -> dict[str, Scores]:
-    """What every scorer says of some rows of a part."""
+    checkpoint: Callable[[dict[str, Any]], Checkpoint],
+) -> Scores:
+    """What a scorer says of some rows of a part; of no rows nobody is asked."""
+    columns = columns_of(scorer, name)
+    if not len(rows):
+        nothing = {column: pa.array([], kind) for column, kind in columns.items()}
+        return Scores(np.empty(0, dtype=np.float32), nothing)
     picked = part.table.take(pa.array(rows))
     mine = picked.column("docid").combine_chunks().unique()
     documents = part.texts.take(pc.index_in(mine, value_set=part.docids)).to_pylist()
@@ -427,16 +456,12 @@ def _asked(
         ],
         axis=1,
     )
-    found = {}
-    for scorer_name, scorer in scorers.items():
-        given = (asked.column("text").to_pylist(), documents, pairs, bar)
-        if isinstance(scorer, GoesOn):
-            kept = writer.checkpoint(name, scorer.describe(), of=f"{scorer_name}{of}")
-            said = scorer.score_on(*given, kept)
-        else:
-            said = scorer.score(*given)
-        found[scorer_name] = checked(said, scorer_name, columns_of(scorer, scorer_name))
-    return found
+    given = (asked.column("text").to_pylist(), documents, pairs, bar)
+    if isinstance(scorer, GoesOn):
+        said = scorer.score_on(*given, checkpoint(scorer.describe()))
+    else:
+        said = scorer.score(*given)
+    return checked(said, name, columns)
 
 
 def to_score(params: RerankParams, source: Candidates) -> int:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,77 +17,16 @@ from negmine.sampling.samplers import SAMPLERS
 from negmine.stages.filter import enough
 from tests.chains import make_data
 from tests.conftest import Invoke
+from tests.hashed_scorer import DEPTH, QUERIES, hashed, make_candidates, pairs_of
 from tests.rules.test_shown_limits import SETTINGS
-from tests.tables import make_scored
-from tests.test_plugins import install
 
-#: Scores of eighths in [0, 1] by the texts alone; how many pairs it was asked about is in a file.
-SCORER = """
-import hashlib
-import numpy as np
-
-class Hashed:
-    def __init__(self, log):
-        self.log = log
-
-    def score(self, queries, documents, pairs, progress=None):
-        with open(self.log, "a") as file:
-            file.write(f"{len(pairs)}\\n")
-        def one(query, document):
-            drawn = hashlib.blake2b((query + document).encode(), digest_size=2).digest()[0]
-            return (drawn % 6) / 8 + (0.25 if "right" in document else 0)
-        if progress is not None:
-            progress(len(pairs))
-        return np.array(
-            [one(queries[q], documents[d]) for q, d in pairs.tolist()], dtype=np.float32
-        )
-
-    def describe(self):
-        return {"kind": "hashed"}
-
-def load(argument, params, prompts):
-    return Hashed(argument)
-"""
-QUERIES, DEPTH, WANTED = 12, 40, 4
+__all__ = ["hashed"]
+WANTED = 4
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Candidates in two parts, copies among them; two positives each, one query without any."""
-    rng = np.random.default_rng(5)
-    rows: list[list[dict[str, Any]]] = [[], []]
-    texts = {}
-    for q in range(QUERIES):
-        ranks = rng.permutation(np.arange(1, DEPTH + 1))
-        for d in range(DEPTH):
-            docid, label = f"q{q:02d}d{d:02d}", int(d < 2 and q != 7)
-            copied = f"q{q:02d}d{d - 1:02d}" if d % 9 == 8 else docid
-            texts[docid] = " ".join(f"{w}{copied}" for w in "abcdefgh") + " right" * label
-            rows[q % 2].append(
-                {
-                    "qid": f"q{q:02d}",
-                    "docid": docid,
-                    "label": label,
-                    "grade": 1 if label else 0 if d % 7 == 6 else None,
-                    "rank_bm25": int(ranks[d]),
-                    "score_bm25": float(DEPTH - ranks[d]),
-                }
-            )
-    folder = tmp_path_factory.mktemp("enough")
-    make_scored(folder, rows, sources=("bm25",), scorers=(), doc_texts=texts)
-    return folder / "candidates"
-
-
-@pytest.fixture
-def hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    point = {"negmine.scorers": {"hashed": "hashed_scorer:load"}}
-    project = {"name": "hashed", "version": "1", "entry-points": point}
-    install(tmp_path / "site", monkeypatch, project, {"hashed_scorer": SCORER})
-    return "plugin:hashed"
-
-
-def pairs_of(log: Path) -> int:
-    return sum(map(int, log.read_text().split()))
+    return make_candidates(tmp_path_factory.mktemp("enough"))
 
 
 def chosen(ledger: Path) -> list[tuple[str, str, int, float]]:

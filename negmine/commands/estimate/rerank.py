@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from negmine.params.rerank import RerankParams
 from negmine.scorers import Scorer
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import cores, rerank
+from negmine.stages.cascade import of_all
 from negmine.stages.stage import until_of
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
@@ -35,7 +37,7 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     cost = Cost("rerank", out, guesses=list(chain.guesses))
     reset_peak_memory()
     cores.take(params.threads)
-    setup = rerank.set_up(params, chain.table, until_of(params))
+    setup, real = rerank.set_up(params, chain.table, until_of(params)), chain.real
     plan = (lambda: rerank.plan(params, setup, out)) if chain.real else None
     if known_to_be_made(chain, cost, out, plan, ["rerank"], keep=True):
         return cost
@@ -50,7 +52,8 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     sample = _sample(params, source, documents)
     pairs = round(rows * sample.share)
     parts = max(1, round(rows / max(1, sample.rows) * len(source.parts)))
-    peak = _time_scorers(cost, params, setup, sample, pairs, parts)
+    seen = _seen(cost, params, setup, source, real)
+    peak = _time_scorers(cost, params, setup, sample, pairs, parts, seen)
     made, watch = _scored(chain, params, setup, source, budget.texts)
     passes = -(-pairs // documents.fitting(budget.texts))
     grown = rows / max(1, sample.rows)
@@ -109,25 +112,71 @@ def _sample(params: RerankParams, source: Candidates, documents: Documents) -> _
     return _Sample(texts, found, pairs, rows, share, reading.seconds)
 
 
+def _seen(
+    cost: Cost, params: RerankParams, setup: rerank.Setup, source: Candidates, real: bool
+) -> dict[str, float]:
+    """By scorer, the share of the pairs that it is asked about; told where not all are.
+
+    Args:
+        cost: gains what is told.
+        params: which rows are scored at all.
+        setup: the scorers.
+        source: some parts.
+        real: whether these hold what a run will read.
+    """
+    found = dict.fromkeys(setup.references, 1.0)
+    tables = [source.read(name) for name in source.parts]
+    for name, screen in setup.cascade.screens.items():
+        if not real or setup.cascade.reads[name]:
+            cost.guesses.append(
+                f"{name}: up to every pair; of how many {screen} holds is not known"
+            )
+            continue
+        wanted = [rerank.wanted(table, params) for table in tables]
+        passed = [screen.passes(table) & one for table, one in zip(tables, wanted, strict=True)]
+        found[name] = sum(map(np.sum, passed)) / max(1, sum(map(np.sum, wanted)))
+        cost.guesses.append(
+            f"{name}: {found[name]:.0%} of the pairs, those of which {screen} holds"
+        )
+    return found
+
+
 def _time_scorers(
-    cost: Cost, params: RerankParams, setup: rerank.Setup, sample: _Sample, pairs: int, parts: int
+    cost: Cost,
+    params: RerankParams,
+    setup: rerank.Setup,
+    sample: _Sample,
+    pairs: int,
+    parts: int,
+    seen: Mapping[str, float],
 ) -> int:
-    """Count the time of each scorer for so many pairs in so many parts; returns bytes held."""
-    per_part = max(1, round(pairs / parts))
+    """Count the time of each scorer for its pairs in so many parts; returns bytes held.
+
+    Args:
+        cost: gains the seconds.
+        params: the options.
+        setup: the scorers.
+        sample: likely pairs.
+        pairs: how many there are for a scorer that sees all.
+        parts: in how many parts.
+        seen: by scorer, the share that it sees.
+    """
     peak = 0
     loaded: dict[str, Scorer] = {}
     seconds: dict[str, float] = {}
     for name in setup.references:
         with cost.timed(f"load {name}"):
             scorer = loaded[name] = setup.load(name, params)
+        mine = pairs * seen[name]
+        per_part = max(1, round(mine / parts))
         counted = isinstance(scorer, HasRows)
         model = rows_of(cost, name, scorer, sample.queries, sample.documents, sample.pairs)
         speed = measure(model.lengths, model.batch_size, model.batch_tokens, model.run)
         held = resident_bytes()
         a_part = stretched(model.lengths, max(1, round(per_part * model.per_pair)))
-        seconds[name] = speed.of_call(a_part) * pairs / per_part
+        seconds[name] = speed.of_call(a_part) * mine / per_part
         if counted:
-            cost.tokens += round(float(model.lengths.mean()) * model.per_pair * pairs)
+            cost.tokens += round(float(model.lengths.mean()) * model.per_pair * mine)
         peak = max(peak, held + speed.memory_of_call(a_part))
     together = max(1, min(parts, len(rerank.shared_gpus(params, loaded.values()))))
     for name, alone in seconds.items():
@@ -168,7 +217,8 @@ def _scored(
 ) -> tuple[Artifact, Watch]:
     """The scored artifact of a few parts, with random scores."""
     watch = Watch()
-    some = replace(setup, source=source)
+    # Random scores tell nothing of conditions; that rows are null makes no table larger.
+    some = replace(setup, source=source, cascade=of_all(setup.references))
     trial = chain.trial("scored")
     writer = artifacts.begin(trial, rerank.plan(params, some, trial))
     assert writer is not None

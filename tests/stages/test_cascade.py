@@ -1,0 +1,265 @@
+"""``rerank --only-if``: a scorer sees what another column lets through, and all else is as ever."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.chains import make_data
+from tests.conftest import Invoke
+from tests.hashed_scorer import DEPTH, QUERIES, asked, hashed, make_candidates, pairs_of
+
+__all__ = ["hashed"]
+#: Known positives of the table: two of each query but one.
+POSITIVES = 2 * (QUERIES - 1)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_candidates(tmp_path_factory.mktemp("cascade"))
+
+
+class Bench:
+    """Scorers ``judge`` and ``strong`` over one table, and what is known of all of its pairs."""
+
+    def __init__(self, tables: Path, plugin: str, folder: Path, invoke: Invoke) -> None:
+        self.tables, self.plugin, self.folder, self.invoke = tables, plugin, folder, invoke
+        self.rerank("whole", self.scorers("judge", "strong", log="whole", verdict=True))
+        self.whole = rows(folder / "whole")
+
+    def scorers(self, *names: str, log: str = "log", verdict: bool = False) -> list[str]:
+        said = []
+        for name in names:
+            file = self.folder / f"pairs-{log}" / f"pairs.{name}"
+            file.parent.mkdir(exist_ok=True)
+            more = "+verdict" if verdict and name == "judge" else ""
+            said += ["--scorer", f"{name}={self.plugin}/{file}{more}"]
+        return said
+
+    def rerank(self, name: str, given: list[Any], source: Path | None = None) -> Any:
+        result = self.invoke("rerank", source or self.tables, *given, "-o", self.folder / name)
+        assert result.exit_code == 0, result.output
+        return result
+
+    def asked(self, name: str, log: str = "log") -> list[str]:
+        return asked(self.folder / f"pairs-{log}" / f"pairs.{name}")
+
+
+@pytest.fixture
+def bench(tables: Path, hashed: str, tmp_path: Path, invoke: Invoke) -> Bench:
+    return Bench(tables, hashed, tmp_path, invoke)
+
+
+def rows(artifact: Path) -> list[dict[str, Any]]:
+    return pq.read_table(artifact).to_pylist()  # type: ignore[no-any-return]
+
+
+def manifest(artifact: Path) -> dict[str, Any]:
+    return json.loads((artifact / "_manifest.json").read_text())  # type: ignore[no-any-return]
+
+
+def screened(whole: list[dict[str, Any]], seen: list[bool]) -> list[float | None]:
+    """The scores of ``strong``, null where it did not see a row."""
+    return [row["score_strong"] if mine else None for row, mine in zip(whole, seen, strict=True)]
+
+
+@pytest.mark.parametrize("order", [("judge", "strong"), ("strong", "judge")])
+def test_a_scorer_sees_what_another_one_lets_through(bench: Bench, order: tuple[str, str]) -> None:
+    given = [*bench.scorers(*order), "--only-if", "judge > 0.3"]
+    told = bench.rerank("some", given)
+    some = rows(bench.folder / "some")
+    assert [name for name in some[0] if name in ("score_judge", "score_strong")] == [
+        f"score_{name}" for name in order
+    ]
+    seen = [row["score_judge"] > 0.3 or row["label"] == 1 for row in bench.whole]
+    assert [row["score_judge"] for row in some] == [row["score_judge"] for row in bench.whole]
+    assert [row["score_strong"] for row in some] == screened(bench.whole, seen)
+    assert any(row["score_strong"] is None for row in some)
+    # It was asked about these and no others, once.
+    assert len(bench.asked("judge")) == QUERIES * DEPTH
+    assert len(bench.asked("strong")) == sum(seen)
+    made = manifest(bench.folder / "some")
+    assert made["params"]["only_if"] == {"strong": "judge > 0.3"}
+    assert made["counts"]["scored"] == QUERIES * DEPTH
+    assert made["counts"]["scored_by"] == {"strong": sum(seen)}
+    said = " ".join(told.stderr.split())
+    assert f"strong scored {sum(seen)} of {QUERIES * DEPTH} candidates" in said
+    assert "those of which judge > 0.3 holds, and the known positives" in said
+    # Another way to write the same, without a model asked again.
+    given[-1] = "strong=score_judge>.3" if order[0] == "strong" else "strong=judge >  3e-1"
+    if order[0] == "judge":
+        assert "up to date" in bench.rerank("some", given).stderr
+        assert len(bench.asked("strong")) == sum(seen)
+
+
+def test_a_condition_on_an_earlier_stage_and_its_positives(bench: Bench) -> None:
+    """Relative to the known positives: their least score, of those that have one."""
+    bench.rerank("first", bench.scorers("judge"))
+    given = [*bench.scorers("strong"), "--only-if", "judge >= positive - 0.25 and rank_bm25 <= 30"]
+    bench.rerank("some", given, bench.folder / "first")
+    least: dict[str, float] = {}
+    for row in bench.whole:
+        if row["label"]:
+            least[row["qid"]] = min(row["score_judge"], least.get(row["qid"], 9.0))
+    seen = [
+        row["label"] == 1
+        or (
+            row["qid"] in least
+            and row["score_judge"] >= least[row["qid"]] - 0.25
+            and row["rank_bm25"] <= 30
+        )
+        for row in bench.whole
+    ]
+    assert [row["score_strong"] for row in rows(bench.folder / "some")] == screened(
+        bench.whole, seen
+    )
+    assert sum(seen) > POSITIVES
+    # Nothing of it is scored where nothing is let through.
+    given[-1] = "bm25 > 1000"
+    bench.rerank("none", [*given, "--only-if-positives"], bench.folder / "first")
+    assert {row["score_strong"] for row in rows(bench.folder / "none")} == {None}
+
+
+def test_a_verdict_lets_through_and_null_does_not(bench: Bench) -> None:
+    given = [*bench.scorers("judge", "strong", verdict=True), "--only-if", "verdict_judge != no"]
+    bench.rerank("some", [*given, "--only-if-positives"])
+    seen = [row["verdict_judge"] == "yes" for row in bench.whole]
+    some = rows(bench.folder / "some")
+    assert [row["score_strong"] for row in some] == screened(bench.whole, seen)
+    assert [row["verdict_judge"] for row in some] == [row["verdict_judge"] for row in bench.whole]
+    assert any(row["label"] and row["score_strong"] is None for row in some)
+    made = manifest(bench.folder / "some")
+    assert made["params"]["only_if_positives"] is True
+    # A column that the loaded scorer turns out not to have.
+    given = [*bench.scorers("judge", "strong"), "--only-if", "verdict_judge = yes"]
+    result = bench.invoke("rerank", bench.tables, *given, "-o", bench.folder / "no")
+    assert result.exit_code == 2
+    assert "the table has no 'verdict_judge'" in " ".join(result.stderr.split())
+
+
+def test_one_lets_through_to_the_next(bench: Bench) -> None:
+    given = [*bench.scorers("last", "strong", "judge"), "--only-if", "judge > 0.3"]
+    given += ["--only-if", "last=strong > 0.3"]
+    bench.rerank("some", given)
+    some = rows(bench.folder / "some")
+    assert [name for name in some[0] if name.startswith("score_")][-3:] == [
+        *("score_last", "score_strong", "score_judge"),
+    ]
+    for row in some:
+        assert (row["score_strong"] is not None) == (row["label"] == 1 or row["score_judge"] > 0.3)
+        through = row["score_strong"] is not None and row["score_strong"] > 0.3
+        assert (row["score_last"] is not None) == (row["label"] == 1 or through)
+    assert 0 < len(bench.asked("last")) < len(bench.asked("strong")) < len(bench.asked("judge"))
+
+
+@pytest.mark.parametrize(
+    ("scorers", "more", "said"),
+    [
+        (["judge"], ["--only-if", "judge > 0.3"], "is for no scorer"),
+        (["judge"], ["--only-if", "judge=judge > 0.3"], "judge reads its own score"),
+        (
+            ["judge", "strong"],
+            ["--only-if", "judge=strong > 0.3", "--only-if", "strong=judge > 0.3"],
+            "the scorers judge, strong wait for each other",
+        ),
+        (["strong"], ["--only-if", "jugde > 0.3"], "the table has no 'jugde'"),
+        (["strong"], ["--only-if", "bm25"], "'bm25' is no condition"),
+        (["strong"], ["--only-if", "bm25 = many"], "which holds float"),
+        (
+            ["judge", "strong"],
+            ["--only-if", "bm25 > 1", "--only-if", "bm25 < 9"],
+            "--only-if is given twice without a scorer's name",
+        ),
+        (["strong"], ["--only-if-positives"], "--only-if-positives is read with --only-if alone"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    bench: Bench, scorers: list[str], more: list[str], said: str
+) -> None:
+    given = [*bench.scorers(*scorers), *more]
+    result = bench.invoke("rerank", bench.tables, *given, "-o", bench.folder / "no")
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.stderr.split())
+    assert not (bench.folder / "no").exists()
+    assert not bench.asked(scorers[-1])
+
+
+@pytest.mark.parametrize("top", [None, 10])
+def test_until_there_are_enough(bench: Bench, top: int | None) -> None:
+    """Both at once: the same negatives, and fewer pairs for either scorer."""
+    fewer = [] if top is None else ["--top", top]
+    only = ["--only-if", "strong=judge > 0.3", *fewer]
+    rules = ["--by", "strong", "--max-score", 0.6, "--sampler", "rank", "--num-negatives", 3]
+    until = ["by=strong", "max-score=0.6", "sampler=rank"]
+    bench.rerank("all", [*bench.scorers("judge", "strong", log="all"), *only])
+    lazily = ["--enough", 3, "--enough-block", 2, *(w for one in until for w in ("--until", one))]
+    bench.rerank("enough", [*bench.scorers("judge", "strong"), *only, *lazily])
+    chosen = {}
+    for name in ("all", "enough"):
+        out = bench.folder / f"{name}-ledger"
+        result = bench.invoke("filter", bench.folder / name, *rules, "-o", out)
+        assert result.exit_code == 0, result.output
+        chosen[name] = [
+            (row["qid"], row["docid"], row["selected"], row["score_strong"])
+            for row in rows(out)
+            if row["selected"] is not None
+        ]
+    assert chosen["enough"] == chosen["all"] != []
+    for name in ("judge", "strong"):
+        assert len(bench.asked(name)) < len(bench.asked(name, "all"))
+    some = rows(bench.folder / "enough")
+    assert all(
+        row["label"] or row["score_judge"] > 0.3 for row in some if row["score_strong"] is not None
+    )
+
+
+def test_a_dry_run_tells_the_share_or_says_that_it_is_not_known(bench: Bench) -> None:
+    def guesses(source: Path, given: list[Any]) -> tuple[list[str], dict[str, Any]]:
+        command = ["rerank", source, *given, "-o", bench.folder / "dry", "--dry-run", "--json"]
+        result = bench.invoke(*command)
+        assert result.exit_code == 0, result.output
+        (stage,) = json.loads(result.stdout)["stages"]
+        assert not (bench.folder / "dry").exists()
+        return stage["guesses"], stage
+
+    bench.rerank("first", bench.scorers("judge"))
+    given = [*bench.scorers("strong"), "--only-if", "judge > 0.3"]
+    told, _ = guesses(bench.folder / "first", given)
+    seen = sum(row["score_judge"] > 0.3 or row["label"] == 1 for row in bench.whole)
+    share = f"{seen / len(bench.whole):.0%}"
+    assert f"strong: {share} of the pairs, those of which judge > 0.3 holds" in told
+    given = [*bench.scorers("judge", "strong"), "--only-if", "strong=judge > 0.3"]
+    told, _ = guesses(bench.tables, given)
+    assert "strong: up to every pair; of how many judge > 0.3 holds is not known" in told
+
+
+def test_a_recipe_has_a_table_of_conditions(hashed: str, tmp_path: Path, invoke: Invoke) -> None:
+    make_data(tmp_path / "data")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        f"""work = "work"
+[index]
+corpus = "data"
+[retrieve]
+queries = "data"
+qrels = "data/qrels.tsv"
+k = 20
+[rerank]
+scorer = {{ judge = "{hashed}/{tmp_path}/l.judge", strong = "{hashed}/{tmp_path}/l.strong" }}
+only-if = {{ strong = "judge > 0.3" }}
+[filter]
+by = "judge"
+num-negatives = 3
+"""
+    )
+    result = invoke("run", recipe)
+    assert result.exit_code == 0, result.output
+    assert 0 < pairs_of(tmp_path / "l.strong") < pairs_of(tmp_path / "l.judge")
+    changed = ["--set", "rerank.only-if.strong=judge > 0.4", "--dry-run"]
+    result = invoke("run", recipe, *changed)
+    assert result.exit_code == 0, result.output
+    assert "strong: up to every pair" in result.stdout
