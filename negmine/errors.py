@@ -84,6 +84,18 @@ class EmptyResultError(NegmineError):
     exit_code = 8
 
 
+class PausedError(NegmineError):
+    """Stopped before the end as was asked for: a budget is spent, or answers are awaited."""
+
+    exit_code = 9
+
+
+class EndpointError(NegmineError):
+    """The server of a model does not answer, or lets nobody in."""
+
+    exit_code = 10
+
+
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "negmine"
-HEAVY = {"torch", "faiss", "jnius", "transformers", "sentence_transformers", "onnxruntime"}
+HEAVY = {
+    *("torch", "faiss", "jnius", "transformers", "sentence_transformers", "onnxruntime"),
+    "httpx2",
+}
 
 #: The floors of the house, from the ground up: a room imports from floors below its own. Rooms of
 #: one floor do not know each other.
@@ -20,6 +23,7 @@ FLOORS = (
     {"engine", "log", "memory", "plugins", "processors"},
     {"interrupts"},
     {"table"},
+    {"endpoints"},
     {"dedup", "formats", "inputs", "models", "params", "sampling"},
     {"learning", "scorers"},
     {"rules", "sources"},

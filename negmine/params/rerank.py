@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from negmine.params.llm import EndpointOptions
 from negmine.params.option import (
     DEVICE_HELP,
     DTYPE_HELP,
@@ -23,9 +24,10 @@ from negmine.params.option import (
 from negmine.params.per_model import Each
 
 
-@dataclass(frozen=True)
-class RerankParams:
-    """``negmine rerank``: one score column per model, for every row or for the best ones."""
+# A group of fields: RerankParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class ScoringOptions:
+    """Which models score which rows, and how they run."""
 
     headings: ClassVar[Mapping[str, str]] = {
         "scorer": "Scorers",
@@ -128,3 +130,9 @@ class RerankParams:
         per_model=True,
     )
     limit: int | None = opt(None, "Score only the first N queries.", metavar="N", minimum=1)
+
+
+# A dataclass has the fields of its last base first.
+@dataclass(frozen=True)
+class RerankParams(EndpointOptions, ScoringOptions):
+    """``negmine rerank``: one score column per model, for every row or for the best ones."""
