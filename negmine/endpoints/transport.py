@@ -91,9 +91,10 @@ class Transport:
         self._errors = httpx2.RequestError, httpx2.TimeoutException, httpx2.DecodingError
         self._client = httpx2.Client(
             timeout=httpx2.Timeout(settings.timeout, connect=min(_CONNECT, settings.timeout)),
+            # A connection a call: what is left over of an answer, such as a second copy, would
+            # be taken for the answer to the next question.
             limits=httpx2.Limits(
-                max_connections=settings.concurrency + 1,
-                max_keepalive_connections=settings.concurrency + 1,
+                max_connections=settings.concurrency + 1, max_keepalive_connections=0
             ),
             trust_env=not settings.local,
             auth=self._signed,

@@ -106,32 +106,49 @@ def schema_of(body: Body) -> Mapping[str, Any] | None:
     return wanted["json_schema"]["schema"] if wanted.get("type") == "json_schema" else None
 
 
-def filled(schema: Mapping[str, Any], found: Sequence[float], words: Words, at: int = 0) -> Any:
+#: What a schema calls the number of a document.
+_NUMBERS = ("document", "number", "index", "item", "id")
+
+
+def filled(
+    schema: Mapping[str, Any], found: Sequence[float], words: Words, at: int = 0, name: str = ""
+) -> Any:
     """Something that a schema allows and that says how probable "yes" is.
 
-    A list gets an item for each document. A number between bounds is a grade; one without is the
-    document's, from 1. A choice is that of yes or no, or the first (yes) and the last (no) one.
+    A list gets an item for each document. A number between bounds, or one of some, is a grade; one
+    that is called so is the document's, from 1. A choice of words is that of yes or no, or the
+    first (yes) and the last (no) one.
     """
     p = found[at]
+    if "anyOf" in schema:
+        return filled(schema["anyOf"][0], found, words, at, name)
+    kinds = schema.get("type")
+    kind = next((k for k in kinds if k != "null"), None) if isinstance(kinds, list) else kinds
+    if name in _NUMBERS:
+        return at + 1
     if "enum" in schema:
-        meant = (words.yes if p > 0.5 else words.no).lower()
-        named = [choice for choice in schema["enum"] if str(choice).lower() == meant]
-        return (named or [schema["enum"][0 if p > 0.5 else -1]])[0]
-    kind = schema.get("type")
+        return _chosen(schema["enum"], p, words)
     if kind == "object":
         return {
-            name: filled(inner, found, words, at)
-            for name, inner in schema.get("properties", {}).items()
+            key: filled(inner, found, words, at, key)
+            for key, inner in schema.get("properties", {}).items()
         }
     if kind == "array":
         return [filled(schema["items"], found, words, item) for item in range(len(found))]
     if kind in ("integer", "number"):
-        if "maximum" not in schema:
-            return p if kind == "number" else at + 1
-        low, high = schema.get("minimum", 0), schema["maximum"]
+        low, high = schema.get("minimum", 0), schema.get("maximum", 1)
         grade = low + p * (high - low)
         return round(grade) if kind == "integer" else grade
     return p > 0.5 if kind == "boolean" else "as the texts say"
+
+
+def _chosen(choices: Sequence[Any], p: float, words: Words) -> Any:
+    grades = sorted(one for one in choices if isinstance(one, int | float))
+    if grades:
+        return grades[round(p * (len(grades) - 1))]
+    meant = (words.yes if p > 0.5 else words.no).lower()
+    named = [choice for choice in choices if str(choice).lower() == meant]
+    return (named or [choices[0 if p > 0.5 else -1]])[0]
 
 
 def with_fault(said: Said, kind: Kind) -> Said:
@@ -142,7 +159,7 @@ def with_fault(said: Said, kind: Kind) -> Said:
         case "refusal_text":
             return replace(said, text="I'm sorry, but I can't help with that.", first={"I": 0.98})
         case "cannot_tell":
-            return replace(said, text="Cannot tell", first={"Cannot": 0.97, "Yes": 0.01})
+            return replace(said, text="Unsure", first={"Unsure": 0.97, "Yes": 0.01})
         case "chatter":
             return replace(said, text="The document is about it.", first={"The": 0.99})
         case "length":

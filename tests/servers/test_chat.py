@@ -79,8 +79,9 @@ def test_it_fills_in_a_schema() -> None:
     item = {
         "type": "object",
         "properties": {
-            "document": {"type": "integer"},
-            "grade": {"type": "integer", "minimum": 0, "maximum": 3},
+            "document": {"type": "integer", "minimum": 1, "maximum": 2},
+            "grade": {"type": ["integer", "null"], "minimum": 0, "maximum": 3},
+            "one_of": {"enum": [0, 1, 2, 3, 4, None]},
             "verdict": {"enum": ["yes", "no", "unsure"]},
         },
     }
@@ -90,8 +91,8 @@ def test_it_fills_in_a_schema() -> None:
         told = post(server, body(BAD, GOOD, response_format=wanted)).json()
     rows = json.loads(told["choices"][0]["message"]["content"])["items"]
     assert rows == [
-        {"document": 1, "grade": 0, "verdict": "no"},
-        {"document": 2, "grade": 3, "verdict": "yes"},
+        {"document": 1, "grade": 0, "one_of": 0, "verdict": "no"},
+        {"document": 2, "grade": 3, "one_of": 4, "verdict": "yes"},
     ]
 
 
@@ -157,7 +158,7 @@ def test_answers_that_are_no_json(kind: Any) -> None:
         ("wrong_model", "another-model"),
         ("no_choices", "'choices': []"),
         ("wrong_schema", "'result': ['yes']"),
-        ("cannot_tell", "Cannot tell"),
+        ("cannot_tell", "Unsure"),
     ],
 )
 def test_odd_answers(kind: Any, said: str) -> None:
