@@ -34,6 +34,13 @@ class ReadOptions:
     transform: Literal["none", "sigmoid"] = opt(
         "none", "Applied to the score of --by before the rules read it; sigmoid is for logits."
     )
+    keep_unscored: str | None = opt(
+        None,
+        "Keep candidates without the score of --by of which CONDITION holds, such as those that a "
+        "cheap model screened out ('judge <= 0.3'); all others without it are dropped as unscored.",
+        metavar="CONDITION",
+        later=True,
+    )
     rank_by: str | None = opt(
         None,
         "Source whose retrieval rank --range-min/--range-max, --shift and the like read; default: "

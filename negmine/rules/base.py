@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
-from negmine.table import ranking
+from negmine.table import conditions, ranking
 from negmine.table.names import rank_column
 from negmine.table.part import UNRANKED, Part
 from negmine.table.schemas import source_names
@@ -40,6 +40,7 @@ class View:
         group: the row's group in the calibration.
         fit: what was learned from the whole table.
         unscored: no row of the whole table has a score, so that none is dropped for want of it.
+        cleared: rows that need no score, as another column says of them (``--keep-unscored``).
         ranks: by source its retrieval rank of every row, like ``rank``; of no source where no
             setting asks.
         brought: True for negatives that a training set or an earlier round brought along, where
@@ -65,6 +66,7 @@ class View:
     group: np.ndarray
     fit: Fit = field(default_factory=Fit)
     unscored: bool = False
+    cleared: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=bool))
     brought: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=bool))
     ranks: Mapping[str, np.ndarray] = field(default_factory=dict)
     earlier: np.ndarray = field(default_factory=lambda: np.full(1, UNRANKED))
@@ -329,6 +331,10 @@ def view(
     part = Part(table)
     score = part.score(by, params.transform)
     sources = source_names(table.schema) if params.window else []
+    cleared = np.zeros(len(part), dtype=bool)
+    if params.keep_unscored is not None:
+        condition = conditions.parse(params.keep_unscored, flag("keep_unscored"))
+        cleared = conditions.holds(condition, part, params.against)
     scores = {name: part.score(name) for name in params.consensus}
     guide = positive_guide = np.full(len(part), np.nan)
     if params.guide is not None:
@@ -355,6 +361,7 @@ def view(
         group=np.zeros(len(part), dtype=np.int64) if group is None else group,
         fit=fit or Fit(),
         unscored=unscored,
+        cleared=cleared,
         ranks={name: part.rank(name) for name in sources},
         brought=come_first,
         earlier=earlier,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.rules.base import Rule, View, always, given
 
@@ -14,13 +15,24 @@ def unscored(view: View, params: FilterParams) -> np.ndarray:
     """Rows that the scorer did not see, or of which it could not tell.
 
     Such are those beyond ``rerank --top``, another source's candidates, and what a judge gave no
-    verdict of.
+    verdict of. Those are left of which another column says that they need no score: where a cheap
+    model screens, what it screened out is no false negative by its word.
 
     None, where it saw no row of the whole table: then ranks stand for the score.
     """
     if view.unscored:
         return np.zeros(len(view.score), dtype=bool)
-    return np.isnan(view.score)
+    return np.isnan(view.score) & ~view.cleared
+
+
+def _check(params: FilterParams) -> None:
+    """The bound counts the positives that pass by their score, not those that pass without one."""
+    if params.keep_unscored is not None and params.max_fn_rate is not None:
+        raise UsageError(
+            "--keep-unscored: what passes without a score is not counted by --max-fn-rate",
+            hint="Bound the score that all rows have (--by), or take a limit on the score instead, "
+            "such as --max-score or --relative-margin.",
+        )
 
 
 def unscored_guide(view: View, params: FilterParams) -> np.ndarray:
@@ -63,9 +75,11 @@ SCORE = Rule(
     always,
     unscored,
     words="not seen or not judged by the scorer",
+    check=_check,
     advice=lambda params, everything: (
-        "score those rows too (rerank without --top, or a larger one), or take a score that all "
-        "rows have (--by)"
+        "score those rows too (rerank without --top, or a larger one), take a score that all rows "
+        "have (--by), or say which of them are fine without one (--keep-unscored, where rerank "
+        "--only-if screened them out)"
     ),
     rows="unjudged",
 )

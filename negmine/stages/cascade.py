@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine.errors import UsageError
 from negmine.params.rerank import RerankParams
 from negmine.table import conditions, schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.conditions import Condition
-from negmine.table.names import score_column, scorer_column
+from negmine.table.names import meta_column, rank_column, score_column, scorer_column
 from negmine.table.part import Part
 
 OPTION = "--only-if"
@@ -205,6 +206,31 @@ def recorded(scored: Artifact) -> dict[str, Screen]:
             found[name] = Screen(conditions.parse(text, OPTION), positives)
         scored = scored.input("candidates")
     return found
+
+
+def as_candidates(table: pa.Table, hidden: np.ndarray, screens: Mapping[str, Screen]) -> pa.Table:
+    """A part whose labels were hidden, without the scores that rows have as known positives alone.
+
+    Args:
+        table: the part, the hidden rows no positives any more.
+        hidden: which they are, bool [rows].
+        screens: by scorer, which rows it sees.
+    """
+    # One scorer's nulls are another one's reason not to see a row: as often as there are scorers.
+    for name, screen in [*screens.items()] * len(screens):
+        unseen = pa.array(hidden & ~screen.passes(table))
+        for index, column in enumerate(table.schema):
+            if column.name == score_column(name) or _further(column.name, name):
+                nothing = pa.scalar(None, column.type)
+                values = pc.if_else(unseen, nothing, table.column(index))
+                table = table.set_column(index, column, values)
+    return table
+
+
+def _further(column: str, name: str) -> bool:
+    """Whether a column is what else the scorer says of a pair."""
+    others = (score_column(""), rank_column(""), meta_column(""))
+    return column.endswith(scorer_column("", name)) and not column.startswith(others)
 
 
 def told(cascade: Cascade, counts: Mapping[str, int], rows: int) -> list[str]:

@@ -9,9 +9,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from negmine.commands.audit import hiding
+from negmine.table import artifacts
 from tests.chains import make_data
 from tests.conftest import Invoke
 from tests.hashed_scorer import DEPTH, QUERIES, asked, hashed, make_candidates, pairs_of
+from tests.tables import make_scored
 
 __all__ = ["hashed"]
 #: Known positives of the table: two of each query but one.
@@ -263,3 +266,105 @@ num-negatives = 3
     result = invoke("run", recipe, *changed)
     assert result.exit_code == 0, result.output
     assert "strong: up to every pair" in result.stdout
+
+
+# --- what filter and audit make of it -------------------------------------------------------------
+
+
+def test_what_was_screened_out_can_be_kept(bench: Bench) -> None:
+    """As if all that the judge screened out had a score below every limit; null is no such word."""
+    given = [*bench.scorers("judge", "strong"), "--only-if", "strong=judge > 0.3"]
+    bench.rerank("some", [*given, "--only-if", "judge=bm25 > 6"])
+    some = rows(bench.folder / "some")
+    parts: list[list[dict[str, Any]]] = [[], []]
+    for row in some:
+        screened_out = row["score_judge"] is not None and row["score_judge"] <= 0.3
+        low = -9.0 if screened_out and row["score_strong"] is None else row["score_strong"]
+        parts[int(row["qid"][1:]) % 2].append({**row, "score_both": low})
+    texts = {row["docid"]: row["text"] for row in rows(bench.tables.parent / "documents")}
+    like = make_scored(
+        bench.folder / "like", parts, sources=("bm25",), scorers=("both",), doc_texts=texts
+    )
+    rules = ["--max-score", 0.3, "--sampler", "rank", "--num-negatives", 5]
+    keep = ["--by", "strong", "--keep-unscored", "judge<=.3"]
+    chosen = {}
+    for source, by in ((like, ["--by", "both"]), (bench.folder / "some", keep)):
+        out = bench.folder / f"{source.name}-ledger"
+        result = bench.invoke("filter", source, *by, *rules, "-o", out)
+        assert result.exit_code == 0, result.output
+        chosen[by[1]] = [(row["docid"], row["dropped_by"], row["selected"]) for row in rows(out)]
+    assert chosen["strong"] == chosen["both"]
+    ledger = rows(bench.folder / "some-ledger")
+    taken = [row for row in ledger if row["selected"] is not None]
+    assert {row["score_strong"] is None for row in taken} == {True, False}
+    without = [row for row in ledger if row["score_judge"] is None and not row["label"]]
+    assert without
+    assert "unscored" in {row["dropped_by"] for row in without}
+    assert all(row["dropped_by"] for row in without)
+    kept = sum(row["score_strong"] is None and not row["dropped_by"] for row in ledger)
+    assert manifest(bench.folder / "some-ledger")["counts"]["kept_unscored"] == kept > 0
+    # It is among the settings under which scoring may stop.
+    until = ["by=strong", "max-score=0.3", "sampler=rank", "keep-unscored=judge <= 0.3"]
+    lazily = ["--enough", 5, *(word for one in until for word in ("--until", one))]
+    given = [*bench.scorers("judge", "strong", log="enough"), *given[4:]]
+    bench.rerank("enough", [*given, "--only-if", "judge=bm25 > 6", *lazily])
+    out = bench.folder / "enough-ledger"
+    result = bench.invoke("filter", bench.folder / "enough", *keep, *rules, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "other settings" not in result.stderr
+    again = [(row["docid"], row["selected"]) for row in rows(out) if row["selected"] is not None]
+    assert again == [(row["docid"], row["selected"]) for row in taken]
+    assert len(bench.asked("judge", "enough")) < len(bench.asked("judge"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--keep-unscored", "jugde < 0.3"], "--keep-unscored: the table has no 'jugde'"),
+        (["--keep-unscored", "low"], "--keep-unscored: 'low' is no condition"),
+        (
+            ["--keep-unscored", "judge < 0.3", "--max-fn-rate", 0.1],
+            "what passes without a score is not counted by --max-fn-rate",
+        ),
+    ],
+)
+def test_what_keeps_nothing_sensible_is_refused(
+    bench: Bench, options: list[Any], said: str
+) -> None:
+    asked = ["filter", bench.folder / "whole", "--by", "strong", *options]
+    result = bench.invoke(*asked, "-o", bench.folder / "no")
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
+def test_a_hidden_positive_has_the_scores_of_a_candidate(bench: Bench) -> None:
+    """What an audit hides is what it would have been: not asked about where it was screened out."""
+    given = ["--only-if", "last=strong > 0.3", "--only-if", "judge > positive - 0.3"]
+    names = ("last", "judge", "strong")
+    bench.rerank("some", [*bench.scorers(*names), *given])
+    hidden = hiding.mask(
+        artifacts.open_artifact(bench.folder / "some"),
+        bench.folder / "masked",
+        hiding.Scheme(hiding.RANDOM),
+        keep=1,
+        seed=3,
+    )
+    masked = rows(bench.folder / "masked")
+    assert sum(len(one.pairs) for one in hidden.values()) == POSITIVES / 2
+    parts: list[list[dict[str, Any]]] = [[], []]
+    for row in masked:
+        parts[int(row["qid"][1:]) % 2].append(row)
+    texts = {row["docid"]: row["text"] for row in rows(bench.tables.parent / "documents")}
+    make_scored(bench.folder / "like", parts, sources=("bm25",), scorers=(), doc_texts=texts)
+    source = bench.folder / "like" / "candidates"
+    bench.rerank("anew", [*bench.scorers(*names, log="like"), *given], source)
+    like = rows(bench.folder / "anew")
+    was = {row["docid"] for row in bench.whole if row["label"]}
+    unseen = 0
+    for before, after in zip(masked, like, strict=True):
+        # The others were compared with the positives that were known when they were scored.
+        if before["docid"] in was:
+            columns = [f"score_{name}" for name in names]
+            assert [before[one] for one in columns] == [after[one] for one in columns]
+            unseen += after["score_strong"] is None
+    assert unseen > 0

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from negmine.commands.audit.settings import VERSION
 from negmine.errors import InvariantError
+from negmine.stages import cascade
 from negmine.table import artifacts, draws, ranking
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -101,12 +102,14 @@ def mask(source: Artifact, folder: Path, scheme: Scheme, keep: int, seed: int) -
         artifacts={"candidates": source},
     )
     found: dict[str, Hidden] = {}
+    screens = cascade.recorded(source)
     writer = artifacts.begin(folder, plan, replacing=artifacts.Replace.ALL)
     if writer is None:
         raise InvariantError("the temporary table was there already")
     with writer:
         for name in source.parts:
             table, hidden = hide(source.read(name), scheme, keep, seed)
+            table = cascade.as_candidates(table, hidden, screens)
             mask = pa.array(hidden)
             found[name] = Hidden(
                 pairs=keys_of(table.filter(mask)),

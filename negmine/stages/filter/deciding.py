@@ -421,6 +421,8 @@ def _stats(
         "queries_short": int((chosen_per_query < params.num_negatives).sum()),
         "queries_with_none": int((chosen_per_query == 0).sum()),
     }
+    if params.keep_unscored is not None:
+        stats["kept_unscored"] = int((np.isnan(view.score) & (reason < 0) & ~view.positive).sum())
     if params.fill_beyond is not None:
         stats["filled"] = int(taken.filled.sum())
     if params.replace_solved is not None:

@@ -32,7 +32,7 @@ from negmine.stages.filter.guard import Guard, excluded_file
 from negmine.stages.filter.options import Columns, resolve
 from negmine.stages.filter.setup import VERSION
 from negmine.stages.lazily import Flagged, Flags
-from negmine.table import artifacts, schemas
+from negmine.table import artifacts, conditions, schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
 from negmine.table.names import LEARNED
@@ -43,7 +43,16 @@ from negmine.table.part import Part
 _ALLOWED = frozenset(
     (
         *(field.name for field in fields(IdentityOptions)),
-        *("by", "transform", "rank_by", "against", "sampler", "sample_by", "num_negatives"),
+        *(
+            "by",
+            "transform",
+            "keep_unscored",
+            "rank_by",
+            "against",
+            "sampler",
+            "sample_by",
+            "num_negatives",
+        ),
         *("prefer_judged", "prefer_given", "order", "seed", "memory"),
     )
 )
@@ -102,8 +111,8 @@ def unlike(params: FilterParams, scored: Artifact) -> list[str]:
     enough = stopped_at(scored)
     if enough is None:
         return []
-    before = settings(enough, scored.params.get("until", ()))
-    now = replace(params, memory=None, exclude=None, num_negatives=enough)
+    before = _spelt(settings(enough, scored.params.get("until", ())))
+    now = replace(_spelt(params), memory=None, exclude=None, num_negatives=enough)
     others = [
         f.name for f in fields(FilterParams) if getattr(now, f.name) != getattr(before, f.name)
     ]
@@ -120,6 +129,14 @@ def unlike(params: FilterParams, scored: Artifact) -> list[str]:
         "unscored, so queries may be short that need not be; score again with these settings, or "
         "without --enough"
     ]
+
+
+def _spelt(params: FilterParams) -> FilterParams:
+    """The settings with their condition in one spelling."""
+    if params.keep_unscored is None:
+        return params
+    condition = conditions.parse(params.keep_unscored, flag("keep_unscored"))
+    return replace(params, keep_unscored=conditions.told(condition))
 
 
 def _excluded(params: FilterParams, known: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -204,7 +221,7 @@ class Enough:
     def places(self, table: pa.Table, flags: Flags) -> np.ndarray:
         """The sampler's order of the rows that no rule drops whatever their scores."""
         # Others may read one of the scorers, too, whose column is not there yet.
-        params = replace(self.params, guide=None, consensus=())
+        params = replace(self.params, guide=None, consensus=(), keep_unscored=None)
         view = rules.view(table, params, self._known(table), self.columns.rank_by, flags=flags)
         open_ = ~rules.without_scores(view, params) & ~view.positive
         return preferred(table, view, params, self._order_by(table), open_)

@@ -16,7 +16,7 @@ from negmine.rules import consensus, window
 from negmine.sampling import weights
 from negmine.stages import rank_only
 from negmine.stages.filter import differing, earlier, quotas
-from negmine.table import schemas
+from negmine.table import conditions, schemas
 from negmine.table.names import (
     FIRST_SCORE,
     LEARNED,
@@ -80,6 +80,11 @@ def resolve(
     window.check(params, schemas.source_names(schema), schemas.searched_names(schema))
     changes |= quotas.check(params, schema, kept)
     changes |= differing.check(params, schema)
+    if params.keep_unscored is not None:
+        option = "--keep-unscored"
+        needed = conditions.parse(params.keep_unscored, option)
+        conditions.check(needed, schema, option)
+        changes["keep_unscored"] = conditions.told(needed)
     if params.calibrate_by is not None:
         changes["calibrate_by"] = _calibrate_by(params, schema, kept)
     if params.bias_from:
