@@ -21,6 +21,7 @@ from negmine.params.commands import AuditParams
 from negmine.params.export import ExportParams
 from negmine.params.filter import FilterParams
 from negmine.params.values import build
+from negmine.rules import labels
 from negmine.stages import filter as filtering
 from negmine.stages.export.maker import Maker
 from negmine.stages.export.setup import set_up
@@ -42,6 +43,8 @@ class Counts:
         queries: queries.
         rows: (query, document) pairs, known positives among them.
         dropped: rows by the rule that dropped them; known positives are under ``positive``.
+        promoted: candidates that the filter made positives; they are under ``dropped``, too.
+        demoted: known positives that it took away, likewise.
         survivors: rows that no rule dropped.
         selected: survivors that the sampler took.
         short: queries with fewer negatives than were asked for.
@@ -51,6 +54,8 @@ class Counts:
     queries: int
     rows: int
     dropped: Mapping[str, int]
+    promoted: int
+    demoted: int
     survivors: int
     selected: int
     short: int
@@ -137,6 +142,8 @@ class Ledger:
             queries=counted["queries"],
             rows=counted["candidates"],
             dropped={name: count for name, count in counted["dropped"].items() if count},
+            promoted=sum(counted["dropped"].get(word, 0) for word in labels.PROMOTED),
+            demoted=sum(counted["dropped"].get(word, 0) for word in labels.NO_MORE),
             survivors=counted["survivors"],
             selected=counted["selected"],
             short=counted["queries_short"],

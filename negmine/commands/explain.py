@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from negmine.errors import MissingInputError, UsageError
 from negmine.learning import assumption
 from negmine.log import event, printable, printable_json
 from negmine.params.filter import FilterParams
-from negmine.rules import Border, View
+from negmine.rules import Border, View, labels
 from negmine.rules.base import Unit
 from negmine.stages import rank_only
+from negmine.stages.filter import relabelling
 from negmine.stages.filter.recorded import Recorded, recorded
 from negmine.table import ranking, schemas
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.documents import Documents
-from negmine.table.names import meta_column, rank_column, score_column
+from negmine.table.names import RELABELLED_BY, meta_column, rank_column, score_column
 from negmine.table.part import Part
 
 _TEXT_WIDTH = 72
@@ -37,6 +39,15 @@ _UNITS: dict[Unit, str] = {
     "positive": "queries whose best positive scores",
     "rank": "ranks",
     "place": "places among the non-positives",
+}
+
+#: What became of a row whose label the filter changed.
+_CHANGED: Mapping[str, str] = {
+    labels.PSEUDO: "promoted: best of a query without positives",
+    labels.BY_CONDITION: "promoted",
+    labels.DEMOTED: "demoted",
+    labels.GIVEN_UP_POSITIVE: "known positive of a query given up",
+    labels.GIVEN_UP: "dropped: query given up",
 }
 
 
@@ -108,7 +119,9 @@ def explain(ledger: Candidates, qid: str, *, texts: bool = True) -> dict[str, An
     own = {k.removeprefix(prefix): v for k, v in query.items() if k.startswith(prefix)}
     seen = recorded(ledger)
     view = seen.view(table)
-    candidates = _candidates(table, ledger, _compared(table, view, seen.params), texts)
+    compared = _compared(table, view, seen.params)
+    relabelled = relabelling.compared(table, seen.params)
+    candidates = _candidates(table, ledger, compared, relabelled, texts)
     return {
         "qid": qid,
         "query": query["text"],
@@ -116,6 +129,7 @@ def explain(ledger: Candidates, qid: str, *, texts: bool = True) -> dict[str, An
         "by": params["by"],
         "transform": params.get("transform", "none"),
         "positives": [c["docid"] for c in candidates if c["label"] == 1],
+        **_relabelled(candidates),
         "thresholds": thresholds(view, seen),
         "limits": [{**line, "limit": _number(line["limit"])} for line in limits(view, seen.params)],
         "bound": assumption.lines(ledger.artifact.manifest),
@@ -126,9 +140,13 @@ def explain(ledger: Candidates, qid: str, *, texts: bool = True) -> dict[str, An
 
 
 def _candidates(
-    table: pa.Table, ledger: Candidates, compared: Mapping[int, dict[str, Any]], texts: bool
+    table: pa.Table,
+    ledger: Candidates,
+    compared: Mapping[int, dict[str, Any]],
+    relabelled: Mapping[int, Sequence[relabelling.Compared]],
+    texts: bool,
 ) -> list[dict[str, Any]]:
-    """Every row with its text, its fate, and what a limit compared, by row."""
+    """Every row with its text, its fate, and what a limit or a condition compared, by row."""
     docids = table.column("docid").combine_chunks()
     documents = ledger.documents
     told = documents.texts(docids).to_pylist() if texts else [""] * len(docids)
@@ -148,6 +166,11 @@ def _candidates(
             "dropped_by": row["dropped_by"],
             **({"repeats": repeated[number]} if number in repeated else {}),
             **({"compared": compared[number]} if number in compared else {}),
+            **(
+                {"relabelled": [asdict(one) for one in relabelled[number]]}
+                if number in relabelled
+                else {}
+            ),
             "selected": row["selected"],
             "ranks": {source: row[rank_column(source)] for source in sources},
             "scores": {score: row[score_column(score)] for score in scores},
@@ -240,6 +263,15 @@ def _rules(params: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, 
     return found | {key: value for key, value in manifest.items() if key not in known}
 
 
+def _relabelled(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The documents whose labels the filter changed, where it changed any."""
+    found = {
+        name: [c["docid"] for c in candidates if c["dropped_by"] in words]
+        for name, words in (("promoted", labels.PROMOTED), ("demoted", labels.NO_MORE))
+    }
+    return {name: docids for name, docids in found.items() if docids}
+
+
 def _counts(candidates: list[dict[str, Any]]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for candidate in candidates:
@@ -256,6 +288,9 @@ def _fate(row: Mapping[str, Any], repeats: str | None) -> str:
         return f"negative {row['selected']}" + ("" if quota is None else f" of {quota}")
     if row["dropped_by"] == "positive":
         return "known positive"
+    if row["dropped_by"] in labels.EVERY:
+        by = row.get(RELABELLED_BY)
+        return _CHANGED[row["dropped_by"]] + ("" if by is None else f" by {by}")
     of = "" if repeats is None else f" of {short_id(repeats)}"
     return "survived" if row["dropped_by"] is None else f"dropped: {row['dropped_by']}{of}"
 
@@ -267,7 +302,8 @@ def _repeated(table: pa.Table, documents: Documents, params: Mapping[str, Any]) 
     if len(copies) == 0:
         return {}
     features = Signatures(documents).take(table.column("docid").combine_chunks())
-    group = groups_of_one(~Part(table).positive, features["signature"], params["near_duplicate_at"])
+    known = pc.is_in(table.column("dropped_by"), value_set=pa.array(rules.named("positives")))
+    group = groups_of_one(~known.to_numpy(), features["signature"], params["near_duplicate_at"])
     kept = np.flatnonzero(table.column("dropped_by").is_null().to_numpy() & (group >= 0))
     by_group = dict(zip(group[kept].tolist(), kept.tolist(), strict=True))
     docids = table.column("docid")

@@ -49,13 +49,13 @@ class ExportParams:
         (),
         "Add this column of the ledger for every document of an example, as --scores does: "
         "weight, difficulty, filled, tau_plus, grade, a rank_ or score_ column; or promoted, "
-        "which is true for positives that --pseudo-positive chose (repeatable).",
+        "which is true for positives that the filter made itself (repeatable).",
         metavar="COLUMN",
     )
-    promoted: Literal["use", "leave-out"] = opt(
+    promoted: Literal["use", "leave-out", "only"] = opt(
         "use",
-        "Positives that the filter chose itself (--pseudo-positive): positives like others, or "
-        "none at all.",
+        "Positives that the filter made itself (--promote, --pseudo-positive): positives like "
+        "others, none at all, or the only ones that go out.",
     )
     max_positives: int | None = opt(
         None,

@@ -9,6 +9,7 @@ from typing import ClassVar
 from negmine.params.filter_choice import ChoiceOptions
 from negmine.params.filter_comparisons import RankOptions, ReadOptions, ScoreOptions
 from negmine.params.filter_identity import IdentityOptions
+from negmine.params.filter_labels import LabelOptions
 from negmine.params.option import MEMORY_HELP, opt
 
 
@@ -33,7 +34,13 @@ class PluginOptions:
 # of the help and of the manifest.
 @dataclass(frozen=True)
 class FilterParams(
-    ChoiceOptions, PluginOptions, IdentityOptions, ScoreOptions, RankOptions, ReadOptions
+    ChoiceOptions,
+    LabelOptions,
+    PluginOptions,
+    IdentityOptions,
+    ScoreOptions,
+    RankOptions,
+    ReadOptions,
 ):
     """``negmine filter``: rules drop false negatives, a sampler picks among the survivors."""
 

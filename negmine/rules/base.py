@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
+from negmine.rules import labels
 from negmine.table import conditions, ranking
 from negmine.table.names import rank_column
-from negmine.table.part import UNRANKED, Part
+from negmine.table.part import UNRANKED, Part, positive_scores
 from negmine.table.schemas import source_names
 
 #: The place of a negative that a training set brought along.
@@ -27,8 +28,10 @@ class View:
     Attributes:
         query: number of the row's query within the part, 0, 1, 2, ... in table order.
         starts: first row of each query.
-        positive: True for known positives.
-        pseudo: True for positives that the filter itself chose.
+        positive: True for positives: what is left of the known ones, and the filter's own.
+        promoted: True for the positives that the filter itself made.
+        compared: True for the positives that limits compare with: known ones, and the filter's own
+            of a query that has none.
         score: the score that rules read; NaN where the scorer did not see the row.
         positive_score: the score of the row's query's positives (their minimum, mean or
             maximum); NaN where the query has no positive, or a positive without a score.
@@ -50,12 +53,14 @@ class View:
         first: the score that it was chosen with then, as ``score`` is; NaN where there is none.
         scores: further scores by name, like ``score``; of no name where no setting asks.
         positive_scores: the same of the query's positives, like ``positive_score``.
+        changed: by the word in ``dropped_by``, rows whose label the filter changed.
     """
 
     query: np.ndarray
     starts: np.ndarray
     positive: np.ndarray
-    pseudo: np.ndarray
+    promoted: np.ndarray
+    compared: np.ndarray
     score: np.ndarray
     positive_score: np.ndarray
     rank: np.ndarray
@@ -73,6 +78,7 @@ class View:
     first: np.ndarray = field(default_factory=lambda: np.full(1, np.nan))
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     positive_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    changed: labels.Changed = field(default_factory=dict)
 
 
 Condition = Callable[[FilterParams], bool]
@@ -309,7 +315,7 @@ def view(
     by: str,
     rank_by: str | None,
     *,
-    pseudo: np.ndarray | None = None,
+    changed: labels.Changed | None = None,
     flags: Mapping[str, np.ndarray] | None = None,
     group: np.ndarray | None = None,
     fit: Fit | None = None,
@@ -318,28 +324,35 @@ def view(
     """The arrays of one part.
 
     Args:
-        table: rows grouped by query.
+        table: rows grouped by query, with the labels that count.
         params: settings.
         by: the score that rules read.
         rank_by: the source whose rank they read; None = the best over all.
-        pseudo: rows that the filter itself labelled positive.
+        changed: see :class:`View`.
         flags: see :class:`View`.
         group: see :class:`View`.
         fit: see :class:`View`.
         unscored: see :class:`View`.
     """
     part = Part(table)
+    own = labels.rows_of(changed or {}, labels.PROMOTED)
+    own = np.zeros(len(part), dtype=bool) if own is None else own
+    compared = labels.compared(part.positive, own, part.query) if own.any() else part.positive
+
+    def of_positives(values: np.ndarray) -> np.ndarray:
+        return positive_scores(values, compared, part.starts, params.against)[part.query]
+
     score = part.score(by, params.transform)
     sources = source_names(table.schema) if params.window else []
     cleared = np.zeros(len(part), dtype=bool)
     if params.keep_unscored is not None:
         condition = conditions.parse(params.keep_unscored, flag("keep_unscored"))
-        cleared = conditions.holds(condition, part, params.against)
+        cleared = conditions.holds(condition, part, params.against, compared)
     scores = {name: part.score(name) for name in params.consensus}
     guide = positive_guide = np.full(len(part), np.nan)
     if params.guide is not None:
         guide = part.score(params.guide)
-        positive_guide = part.positive_score(guide, params.against)
+        positive_guide = of_positives(guide)
     come_first = brought(table) if params.prefer_given else np.zeros(len(part), dtype=bool)
     earlier, first = np.full(len(part), UNRANKED), np.full(len(part), np.nan)
     if params.replace_solved is not None:
@@ -350,9 +363,10 @@ def view(
         query=part.query,
         starts=part.starts,
         positive=part.positive,
-        pseudo=np.zeros(len(part), dtype=bool) if pseudo is None else pseudo,
+        promoted=own,
+        compared=compared,
         score=score,
-        positive_score=part.positive_score(score, params.against),
+        positive_score=of_positives(score),
         rank=part.rank(rank_by),
         docid=part.docid,
         guide=guide,
@@ -367,9 +381,8 @@ def view(
         earlier=earlier,
         first=first,
         scores=scores,
-        positive_scores={
-            name: part.positive_score(values, params.against) for name, values in scores.items()
-        },
+        positive_scores={name: of_positives(values) for name, values in scores.items()},
+        changed=changed or {},
     )
 
 

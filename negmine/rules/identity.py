@@ -21,8 +21,12 @@ from negmine.rules.base import Condition, Rule, View, Way, given, leaving_out
 COPIES = "copies"
 #: Judged, but neither positive nor not relevant; ``--prefer-judged`` looks at it, too.
 BETWEEN = "between_grades"
-#: What no ``--pseudo-positive`` may choose.
+#: What may become no positive: the query's own document or text, what has no text, or is excluded.
 BARRED = "no_pseudo_positive"
+#: Candidates whose text is a known positive's, or nearly: no further positives.
+KNOWN_COPIES = "copies_of_known"
+#: What is no rule's mask: the digest of each row's text, equal where texts are the same.
+CONTENT = "content"
 
 
 def flagged(name: str, active: Condition, words: str, **about: Any) -> Rule:

@@ -1,21 +1,42 @@
-"""Rows that are positives, and queries that are given up: no candidates, whatever the settings."""
+"""Rows that are positives, and queries that are given up: no candidates, whatever the settings.
+
+Which labels the filter changes is decided before the rules are asked
+(:mod:`negmine.stages.filter.relabelling`); each change has its own word in ``dropped_by``.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from negmine.params.filter import FilterParams
-from negmine.rules.base import Border, Rule, Scaled, View, always, comparing, given, leaving_out
+from negmine.rules.base import (
+    Border,
+    Condition,
+    Rule,
+    Scaled,
+    View,
+    always,
+    comparing,
+    given,
+    leaving_out,
+)
+from negmine.rules.labels import BY_CONDITION, DEMOTED, GIVEN_UP, GIVEN_UP_POSITIVE, PSEUDO
 
 
 def positive(view: View, params: FilterParams) -> np.ndarray:
     """Known positives."""
-    return view.positive & ~view.pseudo
+    return view.positive & ~view.promoted
 
 
-def pseudo_positive(view: View, params: FilterParams) -> np.ndarray:
-    """Candidates that the filter itself made positives (RocketQA, arXiv 2010.08191)."""
-    return view.pseudo
+def changed(name: str) -> Callable[[View, FilterParams], np.ndarray]:
+    """The mask of the rows whose label the filter changed under this word."""
+
+    def drop(view: View, params: FilterParams) -> np.ndarray:
+        return view.changed.get(name, np.zeros(len(view.query), dtype=bool))
+
+    return drop
 
 
 def query_min_rank(view: View, params: FilterParams) -> Border:
@@ -29,19 +50,24 @@ def query_min_rank(view: View, params: FilterParams) -> Border:
     if len(view.starts) == 0:
         return Border(np.empty(0), np.empty(0), "positive", above=False)
     at_rank = (view.rank == params.query_min_rank) & ~np.isnan(view.score)
-    known = view.positive & ~np.isnan(view.score)
+    known = view.compared & ~np.isnan(view.score)
     limit = np.maximum.reduceat(np.where(at_rank, view.score, -np.inf), view.starts)
     best = np.maximum.reduceat(np.where(known, view.score, -np.inf), view.starts)
     limit, best = (np.where(np.isfinite(found), found, np.nan) for found in (limit, best))
     return Border(best[view.query], limit[view.query], "positive", above=False)
 
 
+def _relabels(option: str) -> Condition:
+    """Active where an option has conditions."""
+    return lambda params: bool(getattr(params, option))
+
+
 POSITIVES = (
     Rule("positive", always, positive, hard=True, words="known positives", rows="positives"),
     Rule(
-        "pseudo_positive",
+        PSEUDO,
         given("pseudo_positive"),
-        pseudo_positive,
+        changed(PSEUDO),
         hard=True,
         words="taken as positives of queries without any",
         scores=True,
@@ -50,8 +76,49 @@ POSITIVES = (
         scaled=(Scaled("pseudo_positive"),),
         rows="positives",
     ),
+    Rule(
+        BY_CONDITION,
+        _relabels("promote"),
+        changed(BY_CONDITION),
+        hard=True,
+        words="made a positive",
+        switch="--promote",
+        options=("promote_judged",),
+        others=_relabels("promote"),
+        rows="positives",
+    ),
+    Rule(
+        DEMOTED,
+        _relabels("demote"),
+        changed(DEMOTED),
+        hard=True,
+        words="known positive that is none any more",
+        switch="--demote",
+        others=_relabels("demote"),
+        rows="positives",
+    ),
+    Rule(
+        GIVEN_UP_POSITIVE,
+        _relabels("drop_query"),
+        changed(GIVEN_UP_POSITIVE),
+        hard=True,
+        words="known positive of a query that is given up",
+        switch="--drop-query",
+        others=_relabels("drop_query"),
+        rows="positives",
+    ),
 )
 QUERIES = (
+    Rule(
+        GIVEN_UP,
+        _relabels("drop_query"),
+        changed(GIVEN_UP),
+        hard=True,
+        words="query given up by a condition",
+        switch="--drop-query",
+        ways=leaving_out("drop_query", ()),
+        others=_relabels("drop_query"),
+    ),
     comparing(
         "query_min_rank",
         given("query_min_rank"),

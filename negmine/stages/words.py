@@ -83,6 +83,9 @@ def _table(key: str, counts: Mapping[str, Any]) -> Iterator[str]:
     rows = dict(counts)
     if key == "dropped":
         yield f"{rows.pop('positive', 0):,} known"
+        for word in ("promoted", "demoted"):
+            if number := rows.pop(word, 0):
+                yield f"{number:,} {word}"
     shown = [f"{name} {value:,}" for name, value in rows.items() if value]
     if shown:
         yield f"{words}: {', '.join(shown)}"

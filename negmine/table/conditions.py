@@ -166,21 +166,41 @@ def holds(
         against: ``min``, ``mean`` or ``max`` of the positives' scores.
         positive: which rows are the positives that are compared with; by default the known ones.
     """
-    known = part if positive is None else part.relabelled(positive)
     found = np.ones(len(part), dtype=bool)
     for one in condition:
-        column = _named(one.column, part.table.schema.names)
-        assert column is not None, "check() saw it"
         if isinstance(one.value, str):
-            values = pc.cast(part.table.column(column), pa.string())
+            values = pc.cast(part.table.column(_column(one, part)), pa.string())
             compare = pc.equal if one.sign == "=" else pc.not_equal
             found &= pc.fill_null(compare(values, one.value), False).to_numpy()
             continue
-        values = part.table.column(column).cast(pa.float64()).to_numpy()
-        limit = np.full(len(part), one.value)
-        if one.of_positive:
-            limit += known.positive_score(values, against)
-        found &= part.valid(column) & _COMPARED[one.sign](values, limit)
+        numbers, limit = compared(one, part, against, positive)
+        found &= part.valid(_column(one, part)) & _COMPARED[one.sign](numbers, limit)
         # No positive with a score: there is nothing to compare with.
         found &= ~np.isnan(limit)
     return found
+
+
+def compared(
+    one: Comparison, part: Part, against: str = "min", positive: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of both sides of a comparison with a number, float64 [rows], NaN = none.
+
+    Args:
+        one: the comparison.
+        part: see :func:`holds`.
+        against: see :func:`holds`.
+        positive: see :func:`holds`.
+    """
+    assert isinstance(one.value, float)
+    values = part.table.column(_column(one, part)).cast(pa.float64()).to_numpy()
+    limit = np.full(len(part), one.value)
+    if one.of_positive:
+        known = part if positive is None else part.relabelled(positive)
+        limit += known.positive_score(values, against)
+    return values, limit
+
+
+def _column(one: Comparison, part: Part) -> str:
+    column = _named(one.column, part.table.schema.names)
+    assert column is not None, "check() saw it"
+    return column

@@ -16,6 +16,8 @@ LIKENESS = "like_"
 RESERVED = frozenset({"best", "documents", "given", "judged", "signatures"})
 #: Column of a ledger: what a negative scored in the round in which it was chosen first.
 FIRST_SCORE = "first_score"
+#: Column of a ledger: which option changed the row's label.
+RELABELLED_BY = "relabelled_by"
 #: Scores that are learned while filtering: from the user's labels, and from other collections.
 P_RELEVANT, P_PRIOR = "p_relevant", "p_prior"
 LEARNED = (P_RELEVANT, P_PRIOR)

@@ -16,6 +16,7 @@ from negmine.table.names import (
     FIRST_SCORE,
     LEARNED,
     NOT_SEARCHED,
+    RELABELLED_BY,
     meta_column,
     rank_column,
     score_column,
@@ -74,6 +75,7 @@ OPTIONAL_LEDGER_COLUMNS = {
     "difficulty": pa.float32(),
     "tau_plus": pa.float32(),
     FIRST_SCORE: pa.float32(),
+    RELABELLED_BY: pa.string(),
 }
 
 

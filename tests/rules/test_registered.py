@@ -28,6 +28,7 @@ ASKED = FilterParams(
     },
     **{"same_cluster": ("c",), "sampler": "diverse", "diverse_by": "cluster:c"},
     **{"closer_than_positive": ("a",), "exclude": "x", "chunk_suffix": "#", "pseudo_positive": 0.9},
+    **{"promote": ("a > 1",), "demote": ("a < 0",), "drop_query": ("promoted > 8",)},
     replace_solved="previous",
 )
 

@@ -176,6 +176,15 @@ def test_every_rule_is_tried_or_says_that_it_compares_rows() -> None:
         ),
         (["--until", "max-reuse=3", "--until", "sampler=rank"], "with --max-reuse it is not known"),
         (
+            ["--until", "promote=ce > 3", "--until", "sampler=rank"],
+            "with --promote it is not known",
+        ),
+        (["--until", "demote=ce < 3", "--until", "sampler=rank"], "with --demote it is not known"),
+        (
+            ["--until", "drop-query=positives = 0", "--until", "sampler=rank"],
+            "with --drop-query it is not known",
+        ),
+        (
             ["--until", "skip-survivors=3", "--until", "sampler=rank"],
             "with --skip-survivors it is not known",
         ),

@@ -94,12 +94,21 @@ def _path(artifact: Artifact) -> Path:
 def _ledger(ledger: Candidates, wanted: int) -> list[str]:
     counts, params = ledger.counts, given_params(ledger)
     dropped = {name: n for name, n in counts["dropped"].items() if n}
-    known = sum(dropped.pop(name, 0) for name in rules.named("positives"))
+    own = sum(dropped.pop(name, 0) for name in rules.labels.PROMOTED)
+    gone = sum(dropped.pop(name, 0) for name in rules.labels.NO_MORE)
+    known = dropped.pop("positive", 0) + gone
     lines = [
         f"{ledger.path}: a ledger of {counted(counts['queries'], 'query')} and "
         f"{counted(counts['candidates'], 'row')}",
         f"  {counted(known, 'known positive')}, {sum(dropped.values()):,} dropped, "
         f"{counts['survivors']:,} left, of which {counts['selected']:,} are chosen",
+    ]
+    if own or gone:
+        lines.append(f"  {own:,} candidates made positives, {gone:,} known positives taken away")
+    lines += [
+        f"  {option}: {number:,}"
+        for option, number in counts.get("relabelled", {}).items()
+        if number
     ]
     most = sorted(dropped.items(), key=lambda item: -item[1])
     for name, number in most[:_RULES]:
@@ -152,10 +161,13 @@ def _picked(candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best-scoring positive, the first negatives, and the best-scoring row of some rules."""
     positives: list[dict[str, Any]] = []
     negatives: list[dict[str, Any]] = []
+    relabelled: dict[str, dict[str, Any]] = {}
     dropped: dict[str, dict[str, Any]] = {}
     for row in candidates:
         if row["selected"] is not None:
             negatives.append(row)
+        elif row["dropped_by"] in rules.labels.EVERY:
+            relabelled.setdefault(row["dropped_by"], row)
         elif row["label"] == 1:
             positives.append(row)
         elif row["dropped_by"] is not None:
@@ -163,6 +175,7 @@ def _picked(candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     negatives.sort(key=lambda row: int(row["selected"]))
     return [
         *positives[: _SHOWN["positive"]],
+        *relabelled.values(),
         *negatives[: _SHOWN["negative"]],
         *list(dropped.values())[: _SHOWN["dropped"]],
     ]
@@ -170,7 +183,11 @@ def _picked(candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _fate(row: dict[str, Any]) -> str:
     """What became of a row and why, the numbers that a limit compared with it."""
-    if row["label"] == 1 and row["selected"] is None:
+    if row.get("relabelled"):
+        numbers = [one for one in row["relabelled"] if isinstance(one["value"], float)]
+        told = ", ".join(f"{one['value']:.4g} {one['sign']} {one['limit']:.4g}" for one in numbers)
+        return str(row["fate"]) + (f" ({told})" if told else "")
+    if row["label"] == 1 and row["dropped_by"] == "positive":
         return "positive"
     compared = row.get("compared")
     if not compared or compared["value"] is None or compared["limit"] is None:

@@ -201,10 +201,9 @@ def _overlaid(first: Facts, second: Facts) -> list[Overlaid]:
 
 
 def _fate(table: pa.Table) -> pa.Array:
-    """``positive``, ``selected``, ``survived``, or the rule that dropped the row."""
+    """``selected``, ``survived``, or what ``dropped_by`` says: ``positive``, or a rule."""
     rest = pc.if_else(pc.is_valid(table.column("selected")), "selected", "survived")
     fate = pc.if_else(pc.is_valid(table.column("dropped_by")), table.column("dropped_by"), rest)
-    fate = pc.if_else(pc.equal(table.column("label"), 1), "positive", fate)
     return fate.combine_chunks() if isinstance(fate, pa.ChunkedArray) else fate
 
 

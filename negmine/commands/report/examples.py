@@ -28,6 +28,8 @@ HIGHEST = "highest-scoring"
 _UNSCORED = 1e12
 #: Rows that no rule dropped and the sampler did not take; positives, the weakest first.
 SURVIVORS, POSITIVES = "survivors", "positive"
+#: Rows whose label the filter changed.
+PROMOTED, TAKEN_AWAY = "promoted rows", "rows taken away"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,10 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
     middle = hardness.groups["selected"].quantiles([0.5])[0]
     groups: dict[tuple[str, str], Group] = {
         (kind, ""): Group(kind)
-        for kind in (HIGHEST, "hardest", "median", "easiest", SURVIVORS, POSITIVES)
+        for kind in (
+            *(HIGHEST, "hardest", "median", "easiest", SURVIVORS, POSITIVES),
+            *(PROMOTED, TAKEN_AWAY),
+        )
     }
     for rule, dropped in facts.dropped.items():
         if rule in rules.named("positives") or not dropped.rows:
@@ -128,7 +133,14 @@ def collect(facts: Facts, wanted: int) -> list[Group]:
         _offer(groups["easiest", ""], part, reader, selected, value, wanted)
         score = part.measure(by)
         _offer(groups[SURVIVORS, ""], part, reader, part.group("survived"), -score, wanted)
-        _offer(groups[POSITIVES, ""], part, reader, part.view.positive, score, wanted)
+        known = part.view.positive & ~part.view.promoted
+        _offer(groups[POSITIVES, ""], part, reader, known, score, wanted)
+        # Without a score, which a condition need not read, by its rank.
+        doubt = np.where(np.isnan(score), _UNSCORED + _ranked(part), score)
+        _offer(groups[PROMOTED, ""], part, reader, part.view.promoted, doubt, wanted)
+        gone = rules.labels.rows_of(part.view.changed, rules.labels.NO_MORE)
+        if gone is not None:
+            _offer(groups[TAKEN_AWAY, ""], part, reader, gone, -doubt, wanted)
         if middle is not None:
             _offer(groups["median", ""], part, reader, selected, np.abs(value - middle), wanted)
         lines = borders(part.view, reader.params)
@@ -191,7 +203,7 @@ def _example(part: Slice, reader: Reader, row: int, line: Border | None = None) 
     query = int(view.query[row])
     start = int(view.starts[query])
     end = int(view.starts[query + 1]) if query + 1 < len(view.starts) else len(view.query)
-    positives = start + np.flatnonzero(view.positive[start:end])
+    positives = start + np.flatnonzero(view.compared[start:end])
     score = view.score
     positive = positive_score = None
     if len(positives):

@@ -59,6 +59,15 @@ _KINDS = {
         "The weakest known positives",
         "The lowest-scoring first: labels to doubt, or pairs that the score does not understand.",
     ),
+    examples.PROMOTED: (
+        "Candidates that were made positives",
+        "The lowest-scoring first. They go out as positives, unless export says --promoted "
+        "leave-out.",
+    ),
+    examples.TAKEN_AWAY: (
+        "Known positives that were taken away",
+        "The highest-scoring first: somebody once said that they answer.",
+    ),
 }
 #: Parameters that are no settings, or are told as models.
 _NO_SETTINGS = ("rules", "prior", "side", "column", "encoder", "scorer")
@@ -333,6 +342,9 @@ def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[
                 "dropped",
             )
         )
+    for option, count in facts.ledger.counts.get("relabelled", {}).items():
+        counted_as = "queries" if option.startswith("--drop-query") else "rows"
+        steps.append(Step(option, f"{counted_as} that fulfil it", count))
     queries = sum(n for chosen, n in facts.chosen_per_query.items() if chosen)
     steps.append(Step("survivors", "no rule objects", left, None, 0.0, left / whole))
     steps.append(

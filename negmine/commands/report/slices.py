@@ -97,7 +97,7 @@ class Slice:
         if measure.kind == "score":
             return score
         view = self.view
-        positive = positive_scores(score, view.positive, view.starts, self.against)[view.query]
+        positive = positive_scores(score, view.compared, view.starts, self.against)[view.query]
         if measure.kind == "margin":
             return score - positive
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Examples, Kind, Measure, nothing
+from negmine.rules import labels
 from negmine.table import schemas
 from negmine.table.candidates import Candidates
 from negmine.table.names import rank_column, score_column
@@ -44,7 +45,8 @@ class Choices:
         ranks: read the sources' ranks of the negatives.
         extras: columns that go out beside the documents.
         order_by: column that the examples are ordered by.
-        promoted: False leaves out the positives that the filter chose itself.
+        promoted: which of the positives that the filter made itself and of the known ones go out,
+            as ``--promoted`` says it.
         negatives: a key of :data:`NEGATIVES`.
         limit: only the first so many queries.
         split: share of the queries that is held out.
@@ -61,7 +63,7 @@ class Choices:
         ranks: bool = False,
         extras: Sequence[str] = (),
         order_by: str | None = None,
-        promoted: bool = True,
+        promoted: str = "use",
         negatives: str = "chosen",
         limit: int | None = None,
         split: float | None = None,
@@ -96,8 +98,7 @@ class Choices:
         Returns:
             The choices, and how many negatives lie on the other side.
         """
-        columns = ["qid", "docid", "label", "grade", self._by, "selected"]
-        columns += ["dropped_by"] if self._survivors else []
+        columns = ["qid", "docid", "label", "dropped_by", self._by, "selected"]
         columns += [rank_column(source) for source in self.sources]
         columns += [extra for extra in self.extras if extra != PROMOTED]
         columns += [self._order_by] if self._order_by is not None else []
@@ -151,10 +152,8 @@ class Choices:
         query = pc.index_in(table.column("qid"), value_set=qids).to_numpy().astype(np.int64)
         doc = pc.index_in(table.column("docid"), value_set=docids).to_numpy().astype(np.int64)
         score = table.column(self._by).to_numpy().astype(np.float64)
-        # A positive that nobody judged is the filter's own.
-        labelled = Part(table).positive
-        own = labelled & table.column("grade").is_null().to_numpy()
-        positive = np.flatnonzero(labelled if self._promoted else labelled & ~own)
+        own = labels.promoted_in(table)
+        positive = np.flatnonzero(going_out(Part(table).positive, own, self._promoted))
         negative = self._ordered(table, query, score)
         return Chosen(
             qids=qids,
@@ -206,6 +205,19 @@ class Choices:
                 if not pc.all(plain, min_count=0).as_py():
                     return False
         return True
+
+
+def going_out(positive: np.ndarray, own: np.ndarray, promoted: str) -> np.ndarray:
+    """The positives that ``--promoted`` lets out, bool [rows].
+
+    Args:
+        positive: all of them.
+        own: those that the filter made itself.
+        promoted: ``use``, ``leave-out`` or ``only``.
+    """
+    if promoted == "use":
+        return positive
+    return positive & (own if promoted == "only" else ~own)
 
 
 def qids_held_out(qids: pa.Array, share: float) -> np.ndarray:

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from negmine.errors import EmptyResultError
 from negmine.params.export import ExportParams
-from negmine.stages.export.choices import Choices, Side
+from negmine.rules import labels
+from negmine.stages.export.choices import Choices, Side, going_out
 from negmine.stages.export.setup import Setup
 from negmine.table.conservation import conserve
 
@@ -43,6 +44,7 @@ class Asked:
         rows: their rows of the ledger.
         positive: which of these are positives.
         judged: which are no positives, and have a grade.
+        demoted: how many of their rows were known positives before the filter.
         left_out: how many queries of this side have no positive.
         elsewhere: ids of the queries on the other side.
     """
@@ -51,6 +53,7 @@ class Asked:
     rows: pa.Table
     positive: np.ndarray
     judged: np.ndarray
+    demoted: int
     left_out: int
     elsewhere: pa.Array
 
@@ -67,7 +70,6 @@ class Evaluation:
         self.params = params
         self.source = setup.source
         self._side: Side = "all" if params.split is None else "heldout"
-        self._promoted = params.promoted == "use"
         self._choices = Choices(setup.source, setup.by, limit=params.limit, split=params.split)
 
     @property
@@ -139,7 +141,7 @@ class Evaluation:
     def asked(self, name: str) -> Asked:
         """The queries of a part that are evaluated."""
         columns = ["qid", "docid", "label", "grade", "dropped_by", "selected"]
-        table = self.source.read(name, columns)
+        table = _own_unjudged(self.source.read(name, columns))
         qids, rows, other = self._choices.sides(name, table, self._side)
         positive, _ = self._relevant(rows)
         labelled = rows.column("qid").filter(pa.array(positive)).combine_chunks().unique()
@@ -148,15 +150,20 @@ class Evaluation:
             labelled,
             rows,
             *self._relevant(rows),
+            demoted=int((labels.known_in(rows) & (rows.column("label").to_numpy() != 1)).sum()),
             left_out=len(qids) - len(labelled),
             elsewhere=other.column("qid").combine_chunks().unique(),
         )
 
     def _relevant(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """(the positives, what has a grade and is none), bool [rows] each."""
+        """(the positives, what has a grade and is none), bool [rows] each.
+
+        What was a known positive before the filter is neither.
+        """
         label = rows.column("label").to_numpy() == 1
         graded = rows.column("grade").is_valid().to_numpy()
-        return label & (graded | self._promoted), ~label & graded
+        positive = going_out(label, labels.promoted_in(rows), self.params.promoted)
+        return positive, ~label & graded & ~labels.known_in(rows)
 
     def _hard(self, rows: pa.Table) -> np.ndarray:
         """The rows whose documents make the corpus hard, bool [rows]."""
@@ -185,8 +192,14 @@ class Evaluation:
             )
         if own := counts.get("positives_unjudged"):
             told.append(
-                f"{own} of the positives were chosen by the filter itself (--pseudo-positive) and "
-                "judged by nobody: --promoted leave-out evaluates without them"
+                f"{own} of the positives were chosen by the filter itself (--promote, "
+                "--pseudo-positive) and judged by nobody: --promoted leave-out evaluates without "
+                "them"
+            )
+        if demoted := counts.get("positives_demoted"):
+            told.append(
+                f"{demoted} known positives that the filter took away (--demote) are left out: "
+                "they count neither as relevant nor as judged"
             )
         if fractions := counts.get("grades_with_fractions"):
             told.append(
@@ -202,6 +215,16 @@ class Evaluation:
         return told
 
 
+def _own_unjudged(table: pa.Table) -> pa.Table:
+    """The rows without a grade for positives that the filter made itself: nobody judged them so."""
+    own = labels.promoted_in(table)
+    if not own.any():
+        return table
+    at = table.schema.get_field_index("grade")
+    grade = pc.if_else(pa.array(own), pa.scalar(None, pa.float64()), table.column("grade"))
+    return table.set_column(at, table.schema.field(at), grade)
+
+
 def _counts(asked: Asked) -> dict[str, int]:
     grade = asked.rows.column("grade").to_numpy(zero_copy_only=False).astype(np.float64)
     used = asked.known
@@ -213,6 +236,7 @@ def _counts(asked: Asked) -> dict[str, int]:
         "judgements": int(used.sum()),
         "positives": int(asked.positive.sum()),
         "positives_unjudged": int((asked.positive & np.isnan(grade)).sum()),
+        "positives_demoted": asked.demoted,
         "judged_not_positive": int(asked.judged.sum()),
         "queries_without_positives": asked.left_out,
         "queries_other_side": len(asked.elsewhere),

@@ -59,7 +59,7 @@ class Maker:
             ranks=layout.ranks,
             extras=params.extra,
             order_by=None if params.order_by is None else params.order_by.removeprefix("-"),
-            promoted=params.promoted == "use",
+            promoted=params.promoted,
             negatives=params.negatives,
             limit=params.limit,
             split=params.split,

@@ -61,6 +61,11 @@ def _check_beir(params: ExportParams, out: Path) -> None:
         if "beir_corpus" in changed:
             raise UsageError("--beir-corpus belongs to --beir, and there is none", hint="Add one.")
         return
+    if params.promoted == "only":
+        raise UsageError(
+            "--promoted only: an evaluation set of what the filter thinks evaluates nothing else",
+            hint="Give --promoted leave-out, and the filter's own positives stay out of it.",
+        )
     if params.beir == "-" or out in Path(params.beir).parents:
         raise UsageError(
             f"--beir {params.beir}: an evaluation set has a folder of its own",

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine.rules import labels
 from negmine.table import ranking
 from negmine.table.conservation import conserve, violated
 from negmine.table.part import Part
@@ -49,6 +50,7 @@ def check_ledger(
     for name, count in found.items():
         if name is not None:
             conserve(f"rows dropped by {name}", count, counted=stats.get(f"dropped.{name}", 0))
+    _check_labels(part, ledger)
     selected = ledger.column("selected")
     conserve("negatives of a part", len(selected) - selected.null_count, counted=stats["selected"])
     chosen = ledger.filter(pc.is_valid(selected))
@@ -69,3 +71,32 @@ def check_ledger(
         most = np.bincount(query[mine.to_numpy()]).max(initial=0)
         if most > places:
             violated(f"{most} negatives of a query fill the {places} places of --quota {name}")
+
+
+def _check_labels(part: pa.Table, ledger: pa.Table) -> None:
+    """Every known positive is one still, or was taken away by name; further ones have a name."""
+    before, after = (table.column("label").to_numpy() == 1 for table in (part, ledger))
+    reasons = ledger.column("dropped_by")
+
+    def at(word: str) -> np.ndarray:
+        return pc.fill_null(pc.equal(reasons, word), False).to_numpy()
+
+    lost, won = (
+        np.logical_or.reduce([*map(at, words)]) for words in (labels.NO_MORE, labels.PROMOTED)
+    )
+    conserve(
+        "known positives of a part",
+        int(before.sum()),
+        kept=int((before & at("positive")).sum()),
+        taken_away=int((before & lost).sum()),
+    )
+    conserve(
+        "positives of a part of the ledger",
+        int(after.sum()),
+        known=int((before & at("positive")).sum()),
+        promoted=int((~before & won).sum()),
+    )
+    both = set(ledger.column("qid").filter(pa.array(at(labels.GIVEN_UP))).to_pylist())
+    chosen = ledger.filter(pc.or_(pa.array(after), pc.is_valid(ledger.column("selected"))))
+    if both & set(chosen.column("qid").to_pylist()):
+        violated("a query that is given up has a positive or a negative")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,23 +13,21 @@ from negmine.dedup.copies import repeats
 from negmine.learning import passes
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
-from negmine.rules import choice
+from negmine.rules import choice, labels
 from negmine.rules.base import View
-from negmine.rules.identity import BARRED, BETWEEN, COPIES
+from negmine.rules.identity import BETWEEN, COPIES
 from negmine.sampling import quotas as places
 from negmine.sampling import samplers, weights
 from negmine.stages import rank_only
-from negmine.stages.filter import differing, earlier, quotas, short_queries
+from negmine.stages.filter import differing, earlier, quotas, relabelling, short_queries
 from negmine.stages.filter.options import Columns, optional_columns
+from negmine.stages.filter.relabelling import Flags, Relabelled, relabel
 from negmine.table import draws, ranking
-from negmine.table.names import FIRST_SCORE, P_PRIOR, P_RELEVANT, score_column
+from negmine.table.names import FIRST_SCORE, P_PRIOR, P_RELEVANT, RELABELLED_BY, score_column
 from negmine.table.part import UNRANKED, Part, positive_scores
 
 #: Added to the seed where a draw must not be the sampler's.
 _OTHER_DRAW = 1_000_003
-
-#: What the guard says of a part's rows: a mask per rule, and as :data:`COPIES` numbers of groups.
-Flags = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Decided:
     """A part after the rules.
 
     Attributes:
-        table: the part, pseudo-positives labelled.
+        table: the part, with the labels that count.
         view: its arrays.
         reason: index of the rule that dropped each row, -1 = survived.
         names: the rules' names.
@@ -47,6 +44,7 @@ class Decided:
         by: what the sampler orders by.
         copies: number of each row's group of copies among its query's candidates, -1 = alone.
         kinds: the quotas that each row may fill, a bit each.
+        relabelled: what became of the labels.
         weight: how much each row counts as a negative, NaN = not known; None where nothing asks.
     """
 
@@ -59,41 +57,8 @@ class Decided:
     by: np.ndarray
     copies: np.ndarray
     kinds: np.ndarray
+    relabelled: Relabelled
     weight: np.ndarray | None = None
-
-
-def label_pseudo(
-    table: pa.Table, params: FilterParams, columns: Columns, barred: np.ndarray
-) -> tuple[pa.Table, np.ndarray]:
-    """Give queries without positives their best candidate as one, if it scores high enough.
-
-    RocketQA (arXiv 2010.08191) does so for unlabelled queries only: the best of the top 50
-    (``--range-max``) where the teacher says more than 0.9.
-
-    Args:
-        table: the part.
-        params: settings.
-        columns: the columns they read.
-        barred: True for rows that are no positive whatever their score.
-
-    Returns:
-        (the table with its labels changed, True for the rows that were).
-    """
-    pseudo = np.zeros(table.num_rows, dtype=bool)
-    if params.pseudo_positive is None:
-        return table, pseudo
-    part = Part(table)
-    labelled = np.zeros(part.queries, dtype=bool)
-    labelled[part.query[part.positive]] = True
-    # Where a query has no positive, what was judged was judged not to be one.
-    barred = barred | part.valid("grade")
-    score = part.score(columns.by, params.transform)
-    rank = part.rank(columns.rank_by)
-    near = rank <= params.range_max if params.range_max is not None else rank < UNRANKED
-    eligible = ~labelled[part.query] & near & ~barred & ~np.isnan(score)
-    place = ranking.positions(part.query, score, part.docid, eligible)
-    pseudo = (place == 1) & (score > params.pseudo_positive)
-    return part.relabelled(part.positive | pseudo).table, pseudo
 
 
 def decide(
@@ -108,15 +73,15 @@ def decide(
         fit: what was learned from the whole table.
         flags: what the guard says of the rows.
     """
-    barred = (flags or {}).get(BARRED, np.zeros(table.num_rows, dtype=bool))
-    table, pseudo = label_pseudo(table, params, columns, barred)
+    relabelled = relabel(table, params, columns, flags)
+    table = relabelled.table
     groups = fit.bound.groups if fit.bound is not None else ("",)
     view = rules.view(
         table,
         params,
         columns.by,
         columns.rank_by,
-        pseudo=pseudo,
+        changed=relabelled.changed,
         flags=flags,
         group=passes.group_of(table, params, groups),
         fit=fit,
@@ -155,7 +120,9 @@ def decide(
         names.append(choice.REPEATED_CLUSTER.name)
         hard.append(choice.REPEATED_CLUSTER.name)
     kinds = quotas.kinds(table, params)
-    return Decided(table, view, reason, names, hard, place, order_by, copies, kinds, weight)
+    return Decided(
+        table, view, reason, names, hard, place, order_by, copies, kinds, relabelled, weight
+    )
 
 
 def _places(
@@ -219,7 +186,7 @@ def _preference(
     def positive() -> np.ndarray:
         if same:
             return view.positive_score
-        of_query = positive_scores(order_by, view.positive, view.starts, params.against)
+        of_query = positive_scores(order_by, view.compared, view.starts, params.against)
         return of_query[view.query]
 
     def draw() -> np.ndarray:
@@ -277,7 +244,7 @@ def judge(
     table = table.append_column("selected", pa.array(selected, mask=selected == 0))
     for name in optional_columns(params):
         table = table.append_column(name, _optional(name, decided, taken, params, columns, fit))
-    stats = _stats(view, reason, names, taken, params)
+    stats = _stats(view, reason, names, taken, params) | decided.relabelled.stats
     return table, stats | quotas.count(taken.quota, selected > 0, len(view.starts), params)
 
 
@@ -336,6 +303,8 @@ def _optional(
         return pa.array(taken.filled)
     if name == "quota":
         return quotas.named(taken.quota, params)
+    if name == RELABELLED_BY:
+        return relabelling.column(decided.relabelled, params)
     if name == FIRST_SCORE:
         return _floats(earlier.first_score(decided.table, columns.by, params, taken.selected))
     if name == "weight":
@@ -367,7 +336,7 @@ def _fill(decided: Decided, params: FilterParams, chosen: np.ndarray) -> np.ndar
     beyond = (view.rank > params.fill_beyond) & (view.rank < UNRANKED)
     out = [number for number, name in enumerate(decided.names) if name in decided.hard]
     labelled = np.zeros(len(view.starts), dtype=bool)
-    labelled[view.query[view.positive & ~view.pseudo]] = True
+    labelled[view.query[view.positive & ~view.promoted]] = True
     usable = beyond & ~chosen & ~np.isin(decided.reason, out) & labelled[view.query]
     if decided.weight is not None:
         # Another rule may have dropped it before its weight did.
@@ -412,6 +381,8 @@ def _stats(
     selected = taken.selected
     chosen_per_query = np.bincount(view.query[selected > 0], minlength=len(view.starts))
     unknown = np.isnan(view.positive_score[view.starts])
+    for gone in (labels.GIVEN_UP, labels.GIVEN_UP_POSITIVE):
+        unknown[view.query[view.changed.get(gone, np.zeros(len(reason), dtype=bool))]] = False
     stats = {
         "candidates": len(reason),
         "survivors": int((reason < 0).sum()),

@@ -27,6 +27,7 @@ from negmine.params.values import build, named, parsed
 from negmine.rules.base import flag
 from negmine.sampling import samplers
 from negmine.stages import rank_only
+from negmine.stages.filter import relabelling
 from negmine.stages.filter.deciding import decide, preferred
 from negmine.stages.filter.guard import Guard, excluded_file
 from negmine.stages.filter.options import Columns, resolve
@@ -216,7 +217,7 @@ class Enough:
 
     def flagged(self, parts: Iterable[tuple[str, pa.Table]]) -> Iterator[Flagged]:
         """What the guard says of each part's rows."""
-        yield from self.guard.flags(parts, lambda table, barred: table)
+        yield from self.guard.flags(parts, lambda table, flags: relabelling.unchanged(table))
 
     def places(self, table: pa.Table, flags: Flags) -> np.ndarray:
         """The sampler's order of the rows that no rule drops whatever their scores."""

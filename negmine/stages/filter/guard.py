@@ -21,10 +21,11 @@ from negmine.dedup.normal import normalise
 from negmine.dedup.signatures import Signatures, outdated
 from negmine.errors import MissingInputError, UsageError
 from negmine.params.filter import FilterParams
-from negmine.rules.identity import BARRED, BETWEEN, COPIES
+from negmine.rules.identity import BARRED, BETWEEN, CONTENT, COPIES, KNOWN_COPIES
 from negmine.sources.vectors import pair_cosines
 from negmine.stages.filter import contents, differing, own_documents
 from negmine.stages.filter.own_documents import SameIds
+from negmine.stages.filter.relabelling import Flags, Relabelled
 from negmine.table import joins, ranking
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
@@ -33,8 +34,8 @@ from negmine.table.joins import distinct
 from negmine.table.names import score_column
 from negmine.table.part import Part
 
-#: Gives the part the labels that count; the rows of the mask may not become positives.
-Label = Callable[[pa.Table, np.ndarray], pa.Table]
+#: Gives the part the labels that count, by what is said of its rows before any of them changes.
+Label = Callable[[pa.Table, Flags], Relabelled]
 Flagged = tuple[str, pa.Table, dict[str, np.ndarray]]
 
 
@@ -164,14 +165,33 @@ class Guard:
             self._excluded = _listed(params.exclude)
         for group in self._groups(parts):
             for (name, table), row in zip(group.parts, group.rows, strict=True):
-                barred = self._barred(name, table, group, row)
-                flags = self._part(name, label(table, barred), group, row)
-                yield name, table, {**flags, BARRED: barred}
+                before = self._before(name, table, group, row)
+                flags = self._part(name, label(table, before), group, row)
+                yield name, table, {**flags, **before}
 
-    def _part(
+    def _before(
         self, name: str, table: pa.Table, group: _Group, row: np.ndarray
     ) -> dict[str, np.ndarray]:
+        """What is said of rows with the labels that they came with."""
+        found = {BARRED: self._barred(name, table, group, row)}
+        if not self._params.promote or group.features is None:
+            return found
+        part, params, features = Part(table), self._params, group.features
+        copies_of_known = np.zeros(len(part), dtype=bool)
+        content = _content(features)[row]
+        if params.same_text:
+            # Without the rule a copy of the promoted one would stay a negative.
+            found[CONTENT] = content
+            copies_of_known |= minhash.same_text(part.query, part.positive, content)
+        if params.near_duplicates:
+            copies_of_known |= self._near(part, features, row)
+        return {**found, KNOWN_COPIES: copies_of_known}
+
+    def _part(
+        self, name: str, labelled: Relabelled, group: _Group, row: np.ndarray
+    ) -> dict[str, np.ndarray]:
         params = self._params
+        table = labelled.guarded
         qids, part = table.column("qid"), Part(table)
         query, positive = part.query, part.positive
         found = {BETWEEN: self._between(table, positive)}
@@ -207,22 +227,22 @@ class Guard:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
             found["excluded"] = ~positive & inside.to_numpy(zero_copy_only=False)
         if self._cosines or params.closer_than_positive:
-            found.update(self._vector_flags(part))
+            found.update(self._vector_flags(part, Part(labelled.compared)))
         return found
 
     def _barred(self, name: str, table: pa.Table, group: _Group, row: np.ndarray) -> np.ndarray:
-        """Rows that ``--pseudo-positive`` may not choose, whatever their score.
+        """Rows that may become no positives, whatever their score.
 
         The query's own document or text, what has no text, and what is excluded.
         """
         barred = np.zeros(table.num_rows, dtype=bool)
-        if self._params.pseudo_positive is None:
+        if self._params.pseudo_positive is None and not self._params.promote:
             return barred
         if self._excluded is not None:
             inside = pc.is_in(table.column("docid"), value_set=self._excluded)
             barred |= inside.to_numpy(zero_copy_only=False)
         if group.features is not None:
-            content = np.where(group.features["size"] > 0, group.features["content"], 0)[row]
+            content = _content(group.features)[row]
             barred |= content == 0
             if self._asks:
                 text, own = self._own(name, table, group, row, content)
@@ -256,8 +276,7 @@ class Guard:
         params, features = self._params, group.features
         assert features is not None
         query, positive = part.query, part.positive
-        size, signature = features["size"], features["signature"]
-        content = np.where(size > 0, features["content"], 0)[row]
+        content = _content(features)[row]
         told = content != 0
         found: dict[str, np.ndarray] = {}
         if params.empty_texts:
@@ -268,20 +287,29 @@ class Guard:
             text, own = self._own(name, part.table, group, row, content)
             found["query_text"], found["own_document"] = text & ~positive, own & ~positive
         if params.near_duplicates:
-            found["near_duplicate"] = minhash.near_duplicate(
-                query, positive, row, size, signature, params.near_duplicate_at
-            )
+            found["near_duplicate"] = self._near(part, features, row)
         if params.repeated_texts:
             found[COPIES] = copies.groups(
                 query,
                 ~positive,
                 row,
-                signature,
+                features["signature"],
                 group.bands,
                 group.families,
                 params.near_duplicate_at,
             )
         return found
+
+    def _near(self, part: Part, features: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """Near-duplicates of a part's positives."""
+        return minhash.near_duplicate(
+            part.query,
+            part.positive,
+            row,
+            features["size"],
+            features["signature"],
+            self._params.near_duplicate_at,
+        )
 
     def _of_own_id(self, table: pa.Table) -> np.ndarray:
         """Rows whose document bears the query's id, where that means something."""
@@ -383,8 +411,13 @@ class Guard:
 
     # --- vectors ------------------------------------------------------------------------------
 
-    def _vector_flags(self, part: Part) -> dict[str, np.ndarray]:
-        """Cosines with the positives of each row's query, compared."""
+    def _vector_flags(self, part: Part, limits: Part) -> dict[str, np.ndarray]:
+        """Cosines with the positives of each row's query, compared.
+
+        Args:
+            part: the rows, labels as they count for what is the same.
+            limits: the rows, labels as limits compare with them.
+        """
         found: dict[str, np.ndarray] = {}
         query, positive = part.query, part.positive
         row = self._source.documents.rows(part.table.column("docid").combine_chunks())
@@ -399,11 +432,17 @@ class Guard:
         if names:
             # Concatenated vectors of length 1 have the mean of the cosines.
             asked = np.mean([part.score(name) for name in names], axis=0)
+            left, right = minhash.positive_pairs(query, limits.positive)
             between = np.mean(
                 [pair_cosines(self._vectors[n], row, left, right) for n in names], axis=0
             )
-            found["closer_than_positive"] = _not_closer(part, asked, left, right, between)
+            found["closer_than_positive"] = _not_closer(limits, asked, left, right, between)
         return found
+
+
+def _content(features: np.ndarray) -> np.ndarray:
+    """The digest of each document's text, 0 where nothing is left of it."""
+    return np.where(features["size"] > 0, features["content"], 0)
 
 
 def _of_positives_clusters(part: Part, names: Sequence[str]) -> np.ndarray:

@@ -10,13 +10,14 @@ from negmine import rules
 from negmine.params.filter import FilterParams
 from negmine.rules import Reason
 from negmine.sampling import method, samplers, weights
-from negmine.stages.filter import differing
+from negmine.stages.filter import differing, label_conditions
 
 Condition = Callable[[FilterParams], bool]
 
 
 def _compares_with_positives(params: FilterParams) -> bool:
-    given = any(rule.positive is not None and rule.active(params) for rule in rules.RULES)
+    given = label_conditions.compares_with_positives(params)
+    given = given or any(rule.positive is not None and rule.active(params) for rule in rules.RULES)
     # A rule of another package reads what it likes.
     given = given or samplers.sampler(params.sampler).positive
     return given or params.difficulty or bool(params.rule)

@@ -15,13 +15,14 @@ from negmine.params.filter import FilterParams
 from negmine.rules import consensus, window
 from negmine.sampling import weights
 from negmine.stages import rank_only
-from negmine.stages.filter import differing, earlier, quotas
+from negmine.stages.filter import differing, earlier, label_conditions, quotas
 from negmine.table import conditions, schemas
 from negmine.table.names import (
     FIRST_SCORE,
     LEARNED,
     P_PRIOR,
     P_RELEVANT,
+    RELABELLED_BY,
     meta_column,
     rank_column,
     score_column,
@@ -78,6 +79,7 @@ def resolve(
     bounds.check_all(params)
     rules.check(params)
     window.check(params, schemas.source_names(schema), schemas.searched_names(schema))
+    label_conditions.check(params, full)
     changes |= quotas.check(params, schema, kept)
     changes |= differing.check(params, schema)
     if params.keep_unscored is not None:
@@ -210,7 +212,8 @@ def _named(params: FilterParams) -> set[str]:
     """The scores that the options name; what is learned here is read only where it is named."""
     named = (params.by, params.sample_by, params.guide, params.weight_by, params.weight_student)
     every = (*named, *params.consensus)
-    return {name.removeprefix(score_column("")) for name in every if name is not None}
+    read = {name.removeprefix(score_column("")) for name in every if name is not None}
+    return read | label_conditions.learned(params)
 
 
 def optional_columns(params: FilterParams) -> list[str]:
@@ -222,5 +225,6 @@ def optional_columns(params: FilterParams) -> list[str]:
         "difficulty": params.difficulty,
         "tau_plus": params.tau_plus is not None,
         FIRST_SCORE: params.replace_solved is not None,
+        RELABELLED_BY: label_conditions.active(params),
     }
     return [name for name, given in wanted.items() if given]

@@ -18,6 +18,7 @@ from negmine.learning import passes
 from negmine.learning.calibration import Bound
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
+from negmine.rules import labels
 from negmine.rules.base import View
 from negmine.table import schemas
 from negmine.table.candidates import Candidates
@@ -57,6 +58,7 @@ class Recorded:
             params,
             self.by,
             params.rank_by,
+            changed=labels.changed_in(table),
             group=passes.group_of(told, params, ("",) if bound is None else bound.groups),
             fit=self.fit,
             unscored=self.unscored,

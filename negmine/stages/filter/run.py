@@ -29,18 +29,13 @@ from negmine.stages.filter import (
     learned_warnings,
     likeness,
     quotas,
+    relabelling,
 )
 from negmine.stages.filter.accounts import check_ledger
-from negmine.stages.filter.deciding import (
-    Flags,
-    claims,
-    decide,
-    judge,
-    label_pseudo,
-    with_learned,
-)
+from negmine.stages.filter.deciding import claims, decide, judge, with_learned
 from negmine.stages.filter.guard import Guard
 from negmine.stages.filter.options import Columns, optional_columns, wants_prior, wants_relevance
+from negmine.stages.filter.relabelling import Flags, Relabelled, relabel
 from negmine.stages.filter.setup import Setup, plan, set_up
 from negmine.stages.filter.short_advice import Sample, advice
 from negmine.stages.outcome import Outcome
@@ -90,6 +85,7 @@ def run(
         counts, fit = judge_all(setup, guard, writer, sample)
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)
         warnings += [*_warnings(counts, setup.columns), *_unusual(setup), *idle]
+        warnings += relabelling.warnings(counts, params)
         warnings += earlier.warnings(counts, params)
         warnings += learned_warnings.told(params, setup.columns, fit)
         warnings += quotas.told(counts, params)
@@ -267,8 +263,8 @@ def _flagged(
 
     parts = differing.join(learned(), source, params, guard.at_once)
 
-    def label(table: pa.Table, barred: np.ndarray) -> pa.Table:
-        return label_pseudo(table, params, columns, barred)[0]
+    def label(table: pa.Table, flags: Flags) -> Relabelled:
+        return relabel(table, params, columns, flags)
 
     for name, table, flags in guard.flags(parts, label):
         yield name, (table, flags)

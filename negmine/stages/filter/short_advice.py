@@ -14,8 +14,9 @@ from negmine import rules
 from negmine.errors import NegmineError
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
-from negmine.stages.filter.deciding import Flags, judge
+from negmine.stages.filter.deciding import judge
 from negmine.stages.filter.options import Columns
+from negmine.stages.filter.relabelling import Flags
 from negmine.stages.filter.short_queries import BY, LOST, QUOTA, RETRIEVAL, ROWS
 from negmine.table.candidates import Candidates
 from negmine.table.part import Part

@@ -33,6 +33,7 @@ IDLE = [
     ),
     ("--solved-factor", "2", "--replace-solved", ("--replace-solved", "prev")),
     ("--solved-below", "0.5", "--replace-solved", ("--replace-solved", "prev")),
+    ("--promote-judged", "", "--promote", ("--promote", "ce > 9")),
     ("--fn-form", "score", "--max-fn-rate", ("--max-fn-rate", "0.9")),
     ("--bias-from", "bm25", "--max-fn-rate", ("--max-fn-rate", "0.9")),
     ("--weight-by", "bm25", "--weight dclr or gcse", ("--weight", "dclr")),
@@ -68,7 +69,7 @@ def test_an_option_without_its_partner(
     partner: tuple[str, ...],
 ) -> None:
     pytest.importorskip("rensa")
-    command = ("filter", scored, option, value, "--num-negatives", 1)
+    command = ("filter", scored, option, *([value] if value else []), "--num-negatives", 1)
     told = f"warning: {option} has no effect without {needs}"
     alone = invoke(*command, *(() if partner else OFF), "-o", tmp_path / "alone")
     assert alone.exit_code == 0, alone.output
