@@ -159,6 +159,8 @@ def with_fault(said: Said, kind: Kind) -> Said:
         case "refusal_text":
             return replace(said, text="I'm sorry, but I can't help with that.", first={"I": 0.98})
         case "cannot_tell":
+            return replace(said, text="Cannot tell", first={"Cannot": 0.97, "Yes": 0.01})
+        case "unsure":
             return replace(said, text="Unsure", first={"Unsure": 0.97, "Yes": 0.01})
         case "chatter":
             return replace(said, text="The document is about it.", first={"The": 0.99})

@@ -86,6 +86,8 @@ class ChatServer(ThreadingHTTPServer):
         self.settings = settings or Settings()
         self.faults = tuple(faults)
         self.journal = Journal(journal)
+        #: What was told of tokens and cost with each answer.
+        self.usages: list[Mapping[str, float]] = []
         self.stopping = threading.Event()
         self._broken: set[int] = set()
         super().__init__(("127.0.0.1", port), Handler)
@@ -234,7 +236,10 @@ def _chat(handler: Handler, body: bytes, entry: Entry) -> tuple[str, str | None]
     handler.send(told)
     if kind == "twice":
         handler.send(told)
-    return ("failed" if kind in BROKEN else "answered"), kind
+    if kind in BROKEN:
+        return "failed", kind
+    server.usages.append(response.get("usage", {}))
+    return "answered", kind
 
 
 _PACKED: Mapping[str | None, Callable[[bytes], bytes]] = {

@@ -29,6 +29,7 @@ Kind = Literal[
     "refusal",  # the field of OpenAI's
     "refusal_text",
     "cannot_tell",
+    "unsure",
     "chatter",  # neither yes nor no
     "length",  # finish_reason length, and a text that is cut
     "content_filter",

@@ -158,7 +158,7 @@ def test_answers_that_are_no_json(kind: Any) -> None:
         ("wrong_model", "another-model"),
         ("no_choices", "'choices': []"),
         ("wrong_schema", "'result': ['yes']"),
-        ("cannot_tell", "Unsure"),
+        ("cannot_tell", "Cannot tell"),
     ],
 )
 def test_odd_answers(kind: Any, said: str) -> None:
