@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from negmine import interrupts, log
+from negmine.endpoints.batch import Batch, Problem
 from negmine.endpoints.budget import Budget, Worst, worst_of
 from negmine.endpoints.pace import Pace, backoff
 from negmine.endpoints.request import Answer, Failure, Request, answer_of
@@ -19,9 +20,6 @@ from negmine.endpoints.store import Store
 from negmine.endpoints.transport import Reply, Transport, Trouble
 from negmine.endpoints.workers import Workers
 from negmine.errors import EndpointError, NegmineError
-
-#: Says what is wrong with an answer; None = nothing.
-Problem = Callable[[Mapping[str, Any]], str | None]
 
 #: Seconds that a server may ask to wait; who asks for more is asked again by the next command.
 _PATIENCE = 900.0
@@ -75,9 +73,11 @@ class Client:
         self.answered = 0
         self.from_store = 0
         self.failed = 0
+        self.models: set[str] = set()
         self._pace = Pace(settings.concurrency)
         self._transport: Transport | None = None
         self._workers: Workers[_Call, Reply | Trouble] | None = None
+        self._batch: Batch | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -122,14 +122,61 @@ class Client:
         asked = {request.key: request for request in requests}
         found: dict[str, Answer | Failure] = dict(self.store.get(asked, self.identity))
         self.from_store += len(found)
+        self.told(one.model for one in found.values() if isinstance(one, Answer))
         if progress is not None and found:
             progress(len(found))
         todo = [request for key, request in asked.items() if key not in found]
-        if todo:
+        if todo and self.settings.via == "batch":
+            found.update(self._from_batch(todo, problem, progress))
+        elif todo:
             run = _Run(self, problem, progress or (lambda _: None), proved=bool(found))
             found.update(run.asked(todo))
         self.failed += sum(isinstance(one, Failure) for one in found.values())
         return found
+
+    def collect(self, requests: Iterable[Request], problem: Problem | None = None) -> None:
+        """Foresee what will be asked: a batch holds all of it, not what the first part asks alone.
+
+        Over HTTP this does nothing.
+        """
+        if self.settings.via != "batch":
+            return
+        batch = self._read_batch(problem)
+        asked = {request.key: request for request in requests}
+        there = self.store.get(asked, self.identity).keys() | self.store.failures(asked).keys()
+        batch.add(request for key, request in asked.items() if key not in there)
+
+    def _from_batch(
+        self,
+        requests: Iterable[Request],
+        problem: Problem | None,
+        progress: Callable[[int], None] | None,
+    ) -> dict[str, Answer | Failure]:
+        """What files say of requests whose answers are not stored.
+
+        Raises:
+            PausedError: they do not say it of all; what is missing is written.
+        """
+        batch = self._read_batch(problem)
+        asked = {request.key: request for request in requests}
+        found: dict[str, Answer | Failure] = dict(self.store.failures(asked))
+        found.update(self.store.get(asked, self.identity))
+        missing = [request for key, request in asked.items() if key not in found]
+        if missing:
+            batch.add(missing)
+            raise batch.paused()
+        if progress is not None:
+            progress(len(found))
+        return found
+
+    def _read_batch(self, problem: Problem | None) -> Batch:
+        """The files, new ones of which were read."""
+        if self._batch is None:
+            settings = self.settings
+            folder = settings.batch_folder or self.store.folder.parent / "batch"
+            self._batch = Batch(settings.name, folder / settings.name, self.store, self.budget)
+            self._batch.read(problem)
+        return self._batch
 
     def get(self, path: str) -> Mapping[str, Any] | Trouble:
         """What the server has at a path; waits while it loads.
@@ -165,6 +212,17 @@ class Client:
             hint=f"The key came from {key}." if key else f"No key is set: {settings.variable}.",
         )
 
+    def told(self, models: Iterable[str]) -> None:
+        """Take note of who says that it answered, and say so where it is another."""
+        for model in sorted({one for one in models if one} - self.models):
+            self.models.add(model)
+            of = f"'{self.settings.name}', asked for as '{self.settings.model}'"
+            if len(self.models) > 1:
+                known = ", ".join(sorted(self.models))
+                log.warn([f"several models answer for {of}: {known}"])
+            elif model != self.settings.model:
+                log.event(f"'{model}' answers for {of}")
+
     def describe(self) -> dict[str, Any]:
         """What was asked and what it took, for manifests: no key is in it."""
         return {
@@ -172,6 +230,7 @@ class Client:
             "model": self.settings.model,
             "identity": self.identity,
             "answered": self.answered,
+            "answered_by": sorted(self.models),
             "from_store": self.from_store,
             "failed": self.failed,
             **self.budget.spent.record(),
@@ -309,6 +368,7 @@ class _Run:
         self.found[call.request.key] = answer
         self.proved, self._failed_in_a_row = True, 0
         client.answered += 1
+        client.told([answer.model])
         client.pace.answered(call.sent, at)
         self.progress(1)
         try:

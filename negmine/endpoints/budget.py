@@ -60,18 +60,41 @@ def prices_of(text: str) -> Prices:
 
 @dataclass(frozen=True)
 class Worst:
-    """The most that a call may take."""
+    """The most that a call may take: tokens it reads, and writes (None = not bounded)."""
 
-    tokens: float
-    prompt: float
-    completion: float
+    prompt: int
+    completion: int | None
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The most that all calls under way may take together.
+
+    Attributes:
+        calls: how many there are.
+        prompt: tokens that they read.
+        completion: tokens that they write, of those that are bounded.
+        unbounded: calls that are not.
+    """
+
+    calls: int = 0
+    prompt: int = 0
+    completion: int = 0
+    unbounded: int = 0
+
+    def with_one(self, worst: Worst, sign: int = 1) -> _Held:
+        """One more, or with ``sign`` -1 one less."""
+        return _Held(
+            self.calls + sign,
+            self.prompt + sign * worst.prompt,
+            self.completion + sign * (worst.completion or 0),
+            self.unbounded + sign * (worst.completion is None),
+        )
 
 
 def worst_of(request: Request) -> Worst:
     """The most that a request may take: no tokenizer makes more tokens of a text than its bytes."""
-    prompt = float(len(request.content) + _AROUND)
-    completion = math.inf if request.most is None else float(request.most)
-    return Worst(prompt + completion, prompt, completion)
+    return Worst(len(request.content) + _AROUND, request.most)
 
 
 @dataclass
@@ -119,24 +142,24 @@ class Budget:
     limits: Limits = Limits()
     prices: Prices | None = None
     spent: Spent = field(default_factory=Spent)
-    _held: list[Worst] = field(default_factory=list)
+    _held: _Held = field(default_factory=lambda: _Held())
     _rate: float = math.inf
 
     def asks(self, worst: Worst) -> Literal["go", "wait", "stop"]:
         """Whether a call may be sent: now, after one that is under way, or not any more."""
         if self.reached() is not None:
             return "stop"
-        if not self._held:
+        if not self._held.calls:
             return "go"
-        return "go" if self._fits([*self._held, worst]) else "wait"
+        return "go" if self._fits(self._held.with_one(worst)) else "wait"
 
     def hold(self, worst: Worst) -> None:
         """Hold back what a call may take, before it is sent."""
-        self._held.append(worst)
+        self._held = self._held.with_one(worst)
 
     def release(self, worst: Worst) -> None:
         """Count a call that was given up: what it took, nobody tells."""
-        self._held.remove(worst)
+        self._held = self._held.with_one(worst, -1)
         self.spent.calls += 1
 
     def settle(self, worst: Worst, usage: Usage) -> None:
@@ -145,7 +168,7 @@ class Budget:
         Raises:
             UsageError: the server does not tell what a limit needs. The call is counted.
         """
-        self._held.remove(worst)
+        self._held = self._held.with_one(worst, -1)
         self.count(usage)
         if self.limits.tokens is not None and usage.tokens is None:
             raise UsageError(
@@ -204,19 +227,20 @@ class Budget:
             "as much again.",
         )
 
-    def _fits(self, held: list[Worst]) -> bool:
+    def _fits(self, held: _Held) -> bool:
         limits, spent = self.limits, self.spent
-        if limits.calls is not None and spent.calls + len(held) > limits.calls:
+        if limits.calls is not None and spent.calls + held.calls > limits.calls:
             return False
-        tokens = sum(one.tokens for one in held)
+        tokens = math.inf if held.unbounded else held.prompt + held.completion
         if limits.tokens is not None and spent.tokens + tokens > limits.tokens:
             return False
         if limits.cost is None:
             return True
-        return spent.cost + sum(map(self._worst_cost, held)) <= limits.cost
-
-    def _worst_cost(self, worst: Worst) -> float:
-        if self.prices is not None:
-            return self.prices.of(worst.prompt, worst.completion)
-        # What a token cost at most; until the first answer nobody knows.
-        return worst.tokens * self._rate
+        if held.unbounded:
+            return False
+        # Without prices, what a token cost at most; until the first answer nobody knows.
+        prices = self.prices
+        cost = (
+            prices.of(held.prompt, held.completion) if prices is not None else tokens * self._rate
+        )
+        return spent.cost + cost <= limits.cost

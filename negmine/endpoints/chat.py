@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from negmine import log
 from negmine.endpoints.asking import Client
 from negmine.endpoints.request import Answer, Request, canonical
 from negmine.endpoints.transport import Trouble
-from negmine.errors import UsageError, did_you_mean
+from negmine.errors import EndpointError, UsageError, did_you_mean
 
 PATH = "/chat/completions"
 
@@ -166,7 +167,14 @@ def identify(client: Client) -> str:
     if settings.via == "batch":
         client.identity = known[0] if known is not None else ""
         return client.identity or settings.model
-    listed = client.get("/models")
+    try:
+        listed = client.get("/models")
+    except EndpointError as error:
+        if known is None:
+            raise
+        log.event(f"{error.what}: taken for what it was when it was asked last")
+        client.identity = known[0]
+        return client.identity
     if isinstance(listed, Trouble):
         if not listed.message.startswith(("404", "405", "501")):
             raise client.stopped(listed)

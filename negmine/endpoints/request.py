@@ -84,7 +84,7 @@ class Failure:
     """A request that got no answer, for good.
 
     Attributes:
-        kind: ``refused``, ``too-long``, ``server``, ``timeout`` or ``garbled``.
+        kind: ``refused``, ``too-long``, ``server``, ``timeout``, ``broken`` or ``garbled``.
         message: what the server said, in words.
     """
 

@@ -143,6 +143,11 @@ class Store:
         rows = self._rows("SELECT key, kind, message FROM failures WHERE key IN ({keys})", keys)
         return {key: Failure(kind, message) for key, kind, message in rows}
 
+    def parts_of(self, keys: Iterable[str], prefix: str) -> dict[str, str]:
+        """The batch file, of those that begin so, in which each key was written last."""
+        rows = self._rows("SELECT key, part FROM asked WHERE key IN ({keys}) ORDER BY part", keys)
+        return {key: part for key, part in rows if part.startswith(prefix)}
+
     def remember(self, url: str, model: str, identity: str, told: Mapping[str, Any]) -> None:
         """Keep what a server told of a model."""
         told_text = json.dumps(told, ensure_ascii=False, sort_keys=True)

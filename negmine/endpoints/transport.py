@@ -41,8 +41,8 @@ class Trouble:
     """A call without an answer.
 
     Attributes:
-        kind: ``rate``, ``loading``, ``connection``, ``server``, ``timeout``, ``garbled``,
-            ``too-long``, ``refused`` or ``access``.
+        kind: ``rate``, ``loading``, ``connection``, ``server``, ``timeout``, ``broken``,
+            ``garbled``, ``too-long``, ``refused`` or ``access``.
         message: what happened, in words; no key is in it.
         after: seconds that the server asks to wait.
     """
@@ -63,6 +63,7 @@ _BLAME: dict[str, Blame] = {
     "connection": "server",
     "server": "call",
     "timeout": "call",
+    "broken": "call",
     "garbled": "call",
     "too-long": "request",
     "refused": "request",
@@ -70,6 +71,15 @@ _BLAME: dict[str, Blame] = {
 }
 #: What servers say of a request that is longer than the model reads.
 _TOO_LONG = ("exceed_context_size", "context_length_exceeded", "maximum context length")
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """httpx's errors: of what was not answered in time, not to the end, or at all."""
+
+    other: type[Exception]
+    timeout: tuple[type[Exception], ...]
+    broken: tuple[type[Exception], ...]
 
 
 class Transport:
@@ -88,7 +98,11 @@ class Transport:
                 hint="pip install 'negmine[llm]'",
             ) from None
         self._settings = settings
-        self._errors = httpx2.RequestError, httpx2.TimeoutException, httpx2.DecodingError
+        self._errors = _Errors(
+            httpx2.RequestError,
+            (httpx2.TimeoutException, TimeoutError),
+            (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError, httpx2.DecodingError),
+        )
         self._client = httpx2.Client(
             timeout=httpx2.Timeout(settings.timeout, connect=min(_CONNECT, settings.timeout)),
             # A connection a call: what is left over of an answer, such as a second copy, would
@@ -121,19 +135,19 @@ class Transport:
 
     def _call(self, method: str, path: str, **sent: Any) -> Reply | Trouble:
         started = time.monotonic()
-        other, timeout, decoding = self._errors
+        errors = self._errors
         try:
             status, headers, content = self._exchange(method, path, started, sent)
-        except (timeout, TimeoutError):
+        except errors.timeout:
             return Trouble("timeout", f"no whole answer within {self._settings.timeout:g} s")
-        except decoding as error:
-            return Trouble("garbled", self._shown(f"an answer that cannot be decoded: {error}"))
-        except other as error:
-            return Trouble("connection", self._shown(str(error) or type(error).__name__))
+        except errors.broken as error:
+            return Trouble("broken", self._shown(f"the answer broke off: {_said(error)}"))
+        except errors.other as error:
+            return Trouble("connection", self._shown(_said(error)))
         content = self._without_key(content)
         if status == 200:
             return _read(content, time.monotonic() - started)
-        return _refused(status, headers, content)
+        return refused(status, headers, content)
 
     def _exchange(
         self, method: str, path: str, started: float, sent: Mapping[str, Any]
@@ -170,12 +184,12 @@ def _read(content: bytes, seconds: float) -> Reply | Trouble:
     if isinstance(error, Mapping):
         code = error.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        return _refused(status, {}, content)
+        return refused(status, {}, content)
     return Reply(body, seconds)
 
 
-def _refused(status: int, headers: Mapping[str, str], content: bytes) -> Trouble:
-    """What a status other than 200 means."""
+def refused(status: int, headers: Mapping[str, str], content: bytes) -> Trouble:
+    """What a status other than 200 means, and what the server says with it."""
     said, codes = _message(content)
     message = f"{status}: {said}" if said else f"{status}"
     if status in (401, 402, 403, 404) or "insufficient_quota" in codes:
@@ -219,6 +233,10 @@ def seconds_of(after: str | None) -> float | None:
         except (ValueError, TypeError):
             return None
     return max(0.0, seconds) if seconds == seconds else None
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _text(content: bytes) -> str:

@@ -186,6 +186,16 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file whole or not at all."""
+    hidden = hidden_name(path)
+    with hidden.open("wb") as file:
+        file.writelines(pieces)
+    flush_to_disk(hidden)
+    publish(path)
+    flush_to_disk(path.parent)
+
+
 def append_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     """Add bytes to a file, which may be new; they are on the disk when this returns."""
     with path.open("ab") as file:
