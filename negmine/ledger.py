@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from negmine import log
 from negmine.commands import audit as auditing
 from negmine.commands import explain as explaining
+from negmine.commands.audit import sampled
 from negmine.errors import MissingDependencyError, UsageError, did_you_mean
 from negmine.params.commands import AuditParams
 from negmine.params.export import ExportParams
@@ -187,7 +188,8 @@ class Ledger:
         """How many known positives these settings would have taken for negatives.
 
         Positives are hidden and the table is filtered again: see ``negmine audit``. It takes as
-        long as some runs of the filter.
+        long as some runs of the filter. With ``judge``, ``sheet`` or ``gold`` the chosen negatives
+        of this ledger are read instead.
 
         Args:
             options: those of ``negmine audit`` that are not the filter's: ``sweep``, ``seeds``, ...
@@ -199,6 +201,8 @@ class Ledger:
             UsageError: an unknown option, or nothing that can be measured.
         """
         params = build(AuditParams, options, {})
+        if sampled.is_sampled(options):
+            return sampled.run(self.params, params, self.path, None)[1]
         with tempfile.TemporaryDirectory(prefix="negmine-") as folder:
             out = Path(folder) / "audit.json"
             auditing.run(self.params, params, self._scored(), out)

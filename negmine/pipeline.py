@@ -76,25 +76,43 @@ def run_audit(
     audit_flags: Mapping[str, Any],
     *,
     scored: Path,
-    out: Path,
+    out: Path | None,
     config: str | None,
     replacing: Replace,
+    as_json: bool = False,
 ) -> Outcome:
-    """Audit the filter that the flags and the recipe's ``[filter]`` table describe."""
+    """Audit the filter that the flags and the recipe's ``[filter]`` table describe.
+
+    By hiding known positives, or (``--judge``, ``--sheet``, ``--gold``) by a sample of the chosen.
+    What is printed is the path; without one, or with ``as_json``, the report.
+    """
     loaded = recipe.load(config)
     where = f"{config} [filter]" if config else None
-    params = params_values.build(
-        FilterParams, loaded.tables.get("filter", {}), filter_flags, where=where
-    )
+    table = loaded.tables.get("filter", {})
+    params = params_values.build(FilterParams, table, filter_flags, where=where)
     loaded.check_places(params)
     audit = params_values.build(AuditParams, {}, audit_flags)
-    _check_paths(params, scored, out)
     from negmine.commands import audit as auditing
+    from negmine.commands.audit import sampled
 
-    outcome = auditing.run(params, audit, scored, out, replacing=replacing)
+    if sampled.is_sampled(audit_flags):
+        _check_paths(params, scored, out or scored)
+        given = [*filter_flags, *(key.replace("-", "_") for key in table)]
+        outcome, report = sampled.run(
+            params, audit, scored, out, of_filter=given, replacing=replacing
+        )
+    elif out is None:
+        raise UsageError("-o is missing", hint="Say where the result goes.")
+    else:
+        _check_paths(params, scored, out)
+        outcome = auditing.run(params, audit, scored, out, replacing=replacing)
+        report = auditing.stored(out)[1] if as_json else {}
     if outcome.up_to_date:
         log.event(f"audit: {outcome.path} is up to date", stage="audit", up_to_date=True)
-    print(outcome.path, flush=True)
+    if as_json:
+        print(log.printable_json(report, indent=1), flush=True)
+    else:
+        print(sampled.table(report) if out is None else out, flush=True)
     return outcome
 
 

@@ -51,6 +51,7 @@ def make_scored(
     vectors: Sequence[str] = (),
     not_searched: Sequence[str] = (),
     columns_said: Mapping[str, pa.DataType] | None = None,
+    specs: Mapping[str, str] | None = None,
 ) -> Path:
     """A scored artifact with its whole lineage, as ``index``, ``retrieve`` and ``rerank`` leave it.
 
@@ -65,6 +66,7 @@ def make_scored(
         vectors: sources whose scores are cosines of stored vectors; the vectors are random.
         not_searched: sources whose ranks are no search's.
         columns_said: other columns that sources say of every row.
+        specs: by source, what its manifest says of ``--source NAME=...``.
 
     Returns:
         The scored artifact's folder.
@@ -106,9 +108,10 @@ def make_scored(
     inputs = {"documents": documents}
     for name in vectors:
         inputs[name] = _vectors(folder / "vectors" / name, len(docids))
+    asked: dict[str, Any] = {"source": list(sources), **({"specs": specs} if specs else {})}
     candidates = _write(
         folder / "candidates",
-        Plan("retrieve", 1, {"source": list(sources)}, artifacts=inputs),
+        Plan("retrieve", 1, asked, artifacts=inputs),
         retrieved,
         {"queries": len({row["qid"] for rows in parts for row in rows})},
     )

@@ -10,7 +10,7 @@ import typer
 from negmine import log
 from negmine.cli.app import app, command_of, guarded
 from negmine.cli.building import flags_of, positional, register
-from negmine.cli.options import COMMON, QuietOption, replacing
+from negmine.cli.options import COMMON, QuietOption, optional_out, replacing
 from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 
@@ -121,20 +121,34 @@ def _audit(given: dict[str, Any]) -> None:
             flags_of(FilterParams, given),
             flags_of(AuditParams, given),
             scored=Path(given["scored"]),
-            out=Path(given["out"]),
+            out=Path(given["out"]) if given["out"] is not None else None,
             config=given["config"],
             replacing=replacing(given),
+            as_json=given["json_"],
         )
     )
 
 
+_AUDIT_JSON = typer.Option("--json", help="Print the report as JSON in place of its path.")
+
 register(
     "audit",
     _audit,
-    arguments=[positional("scored", "SCORED", "The scored (or just retrieved) artifact.")],
+    arguments=[
+        positional(
+            "scored",
+            "SCORED",
+            "The scored (or just retrieved) artifact; with --judge or --sheet a ledger, too.",
+        )
+    ],
     classes=[AuditParams, FilterParams],
-    shared=COMMON,
-    help_text="Measure a filter's false negatives: hide known positives, filter, count.",
+    shared=[
+        optional_out("judge"),
+        *(declared for declared in COMMON if declared[0] != "out"),
+        ("json_", Annotated[bool, _AUDIT_JSON], False),
+    ],
+    help_text="Measure a filter's false negatives: hide known positives, filter, count; or have "
+    "a judge and people read what was chosen.",
     example="negmine audit work/scored --relative-margin 0.05 --sweep auto -o work/audit",
 )
 

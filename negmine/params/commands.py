@@ -11,13 +11,14 @@ from negmine.params.option import opt
 
 @dataclass(frozen=True)
 class AuditParams:
-    """``negmine audit``: known positives are hidden and the filter is run as if unlabelled.
+    """``negmine audit``: known positives are hidden, or a judge and people read the chosen.
 
     Its other options are :class:`FilterParams`'s: the settings under audit.
     """
 
     headings: ClassVar[Mapping[str, str]] = {
-        "keep": "Audit",
+        "keep": "Audit by hiding known positives",
+        "judge": "Audit of the chosen by a judge and a sample",
     }
 
     keep: int = opt(
@@ -47,6 +48,41 @@ class AuditParams:
         "Try a rule at several values: RULE=FROM:TO:STEP or RULE=V1,V2,... (repeatable), the "
         "other settings as given; 'auto' tries every rule alone.",
         metavar="RULE=VALUES",
+    )
+    judge: str | None = opt(
+        None,
+        "Instead of hiding: how many of the chosen are relevant by this score of the table, "
+        "corrected for what it gets wrong, by --gold or else by known positives and random "
+        "documents (a source random:N). Takes a ledger, too.",
+        metavar="NAME",
+        later=True,
+    )
+    judge_cut: float | None = opt(
+        None,
+        "Score from which the judge says yes; default: its own verdicts where it gives some, else "
+        "the score that half of the known positives reach.",
+        metavar="SCORE",
+        later=True,
+    )
+    sample: int = opt(
+        400,
+        "Chosen negatives that are drawn, with known probability, for people to read.",
+        metavar="N",
+        minimum=1,
+        later=True,
+    )
+    sample_seed: int = opt(42, "Seed of that draw.", minimum=0, later=True)
+    sheet: str | None = opt(
+        None,
+        "Write the drawn negatives as a sheet to fill in: *.csv, or *.json for Label Studio.",
+        metavar="FILE",
+        affects_output=False,
+    )
+    gold: tuple[str, ...] = opt(
+        (),
+        "A sheet that people filled in, as far as they came (repeatable).",
+        metavar="FILE",
+        path=True,
     )
 
 

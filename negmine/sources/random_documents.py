@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -162,6 +163,16 @@ def _choose(
         )
         for name, count in counts.items()
     ]
+
+
+def drawn_by_chance(params: Mapping[str, Any]) -> list[str]:
+    """The sources of this kind among those of a table.
+
+    Args:
+        params: settings of the candidates: of this kind they hold a number of documents alone.
+    """
+    specs: Mapping[str, Any] = params.get("specs", {})
+    return [name for name, spec in specs.items() if isinstance(spec, str) and spec.isdigit()]
 
 
 def _count(name: str, rest: str) -> int:

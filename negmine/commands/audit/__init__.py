@@ -3,7 +3,7 @@
 from negmine.commands.audit.counting import Tally
 from negmine.commands.audit.curves import curves, panels
 from negmine.commands.audit.hiding import Hidden, Scheme, hide, mask
-from negmine.commands.audit.printing import REPORT, by_source, table
+from negmine.commands.audit.printing import REPORT, by_source, stored, table
 from negmine.commands.audit.run import measure, run
 from negmine.commands.audit.settings import VERSION, Setting, parse_sweep
 
@@ -22,5 +22,6 @@ __all__ = [
     "panels",
     "parse_sweep",
     "run",
+    "stored",
     "table",
 ]

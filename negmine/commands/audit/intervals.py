@@ -44,11 +44,26 @@ def share(hits: np.ndarray, total: np.ndarray, repeats: int = 1) -> Estimate:
         repeats: how often each observation was taken anew (seeds): the effective sample size is
             at most the observations of one repeat.
     """
+    value, size = effective(hits, total, repeats)
+    return _NOTHING if size == 0 else Estimate(value, *clopper_pearson(value * size, size))
+
+
+def effective(hits: np.ndarray, total: np.ndarray, repeats: int = 1) -> tuple[float, float]:
+    """A share over clusters, and the size of the simple sample that knows it as well.
+
+    Args:
+        hits: as :func:`share` takes them.
+        total: likewise.
+        repeats: likewise.
+
+    Returns:
+        (share, effective sample size); (NaN, 0) where nothing was observed.
+    """
     used = total > 0
     hits, total = hits[used].astype(np.float64), total[used].astype(np.float64)
     clusters = len(total)
     if clusters == 0:
-        return _NOTHING
+        return float("nan"), 0.0
     value = float(hits.sum() / total.sum())
     residual = hits - value * total
     variance = float((residual**2).sum()) / total.sum() ** 2
@@ -56,8 +71,8 @@ def share(hits: np.ndarray, total: np.ndarray, repeats: int = 1) -> Estimate:
         variance *= clusters / (clusters - 1)
     size = float(clusters)
     if clusters > 1 and 0 < value < 1 and variance > 0:
-        size = min(value * (1 - value) / variance, max(total.sum() / repeats, 1.0))
-    return Estimate(value, *clopper_pearson(value * size, size))
+        size = min(value * (1 - value) / variance, max(float(total.sum()) / repeats, 1.0))
+    return value, size
 
 
 def clopper_pearson(hits: float, size: float) -> tuple[float, float]:

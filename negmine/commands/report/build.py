@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,29 @@ from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
 #: Raised when the page of the same ledger changes.
-VERSION = 6
+VERSION = 7
 
 
 @dataclass(frozen=True)
 class Audit:
-    """An audit's report, and the options in which its settings differ from the ledger's."""
+    """An audit's report, and the options in which its settings differ from the ledger's.
+
+    One by a sample (:mod:`negmine.commands.audit.sampled`) is of exactly this ledger.
+    """
 
     name: str
     report: dict[str, Any]
     differs: list[str]
     fingerprint: str
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is one by a sample."""
+        return _by_sample(self.report)
+
+
+def _by_sample(report: Mapping[str, Any]) -> bool:
+    return report.get("kind") == "sample"
 
 
 def run(
@@ -101,10 +113,12 @@ def _page(
     counts = collect.counts_of(facts[0])
     if len(facts) == 1:
         chosen = examples.collect(facts[0], params.examples)
-        told = [(audit.name, audit.report, audit.differs) for audit in audits]
+        told = [(one.name, one.report, one.differs) for one in audits if not one.sampled]
+        samples = [(one.name, one.report) for one in audits if one.sampled]
         lookup = _lookup(params, facts[0], draw, chosen)
         texts = params.examples > 0
-        return page.one(facts[0], chosen, told, exports, lookup, texts=texts), counts
+        text = page.one(facts[0], chosen, told, samples, exports, lookup, texts=texts)
+        return text, counts
     found = compare.compare(facts[0], facts[1])
     counts["other"] = collect.counts_of(facts[1])
     return page.two(found, texts=params.examples > 0), counts
@@ -158,18 +172,32 @@ def _audits(params: ReportParams, ledger: Artifact) -> list[Audit]:
     if params.audit is not None:
         path = Path(params.audit)
         found, report = stored(path)
-        if found.inputs["scored"]["fingerprint"] != scored:
+        if _by_sample(report):
+            if report["fingerprint"] != ledger.fingerprint:
+                raise UsageError(
+                    "audited another ledger, or other settings",
+                    where=str(path),
+                    hint=f"Audit {ledger.path}.",
+                )
+        elif found.inputs["scored"]["fingerprint"] != scored:
             raise UsageError(
                 "audited another table than the ledger was filtered from",
                 where=str(path),
                 hint=f"Audit {ledger.inputs['scored']['path']} of the ledger.",
             )
         return [_audit(path, found, report, ledger)]
-    return [
-        _audit(path, *stored(path), ledger)
-        for path, found in _beside(ledger)
-        if found.stage == "audit" and found.inputs.get("scored", {}).get("fingerprint") == scored
-    ]
+    return list(_audits_beside(ledger, scored))
+
+
+def _audits_beside(ledger: Artifact, scored: str) -> Iterator[Audit]:
+    """Audits of the same scores by hiding, and of this very ledger by a sample."""
+    for path, found in _beside(ledger):
+        made_from = {found.inputs.get(role, {}).get("fingerprint") for role in ("scored", "ledger")}
+        if found.stage != "audit" or not made_from & {scored, ledger.fingerprint}:
+            continue
+        audit = _audit(path, *stored(path), ledger)
+        if not audit.sampled or audit.report["fingerprint"] == ledger.fingerprint:
+            yield audit
 
 
 def _audit(path: Path, found: Artifact, report: dict[str, Any], ledger: Artifact) -> Audit:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from negmine import rules
 from negmine.commands import audit as auditing
+from negmine.commands.audit import sampled
 from negmine.commands.report import by_query, charts, drift, examples, verdict, words
 from negmine.commands.report.by_query import Lookup
 from negmine.commands.report.charts import Chart
@@ -123,6 +124,7 @@ def one(
     facts: Facts,
     groups: Sequence[Group],
     audits: Sequence[tuple[str, dict[str, Any], list[str]]],
+    samples: Sequence[tuple[str, dict[str, Any]]],
     exports: Sequence[Artifact],
     lookup: Lookup,
     *,
@@ -133,7 +135,8 @@ def one(
     Args:
         facts: what was collected of it.
         groups: examples, with their texts.
-        audits: (name, report, options that differ from the ledger's).
+        audits: by hiding: (name, report, options that differ from the ledger's).
+        samples: by a sample of its negatives: (name, report).
         exports: what was exported from it.
         lookup: queries to look up.
         texts: whether texts may be shown.
@@ -145,7 +148,7 @@ def one(
         title=f"{_name(facts.ledger)} – negmine report",
         name=_name(facts.ledger),
         facts=facts,
-        verdict=verdict.verdict(facts, _name(facts.ledger), audits),
+        verdict=verdict.verdict(facts, _name(facts.ledger), audits, samples),
         anchors=_anchors(groups),
         dropping={group.kind for group in groups if group.side == "dropped"},
         kinds=_KINDS,
@@ -171,6 +174,7 @@ def one(
         combinations=facts.combinations[:_COMBINATIONS],
         other_combinations=facts.combinations[_COMBINATIONS:],
         audits=[_audit(n, *given) for n, given in enumerate(audits)],
+        samples=[_sample(name, report) for name, report in samples],
         hub_texts=_hub_texts(facts) if texts else {},
         short_texts=_short_texts(facts) if texts else {},
         examples=groups,
@@ -496,6 +500,11 @@ def _audit(number: int, name: str, report: dict[str, Any], differs: list[str]) -
         "charts": drawn,
         "sources": sources,
     }
+
+
+def _sample(name: str, report: dict[str, Any]) -> dict[str, Any]:
+    first, *lines = [line for line in sampled.table(report).splitlines() if line]
+    return {"name": name, "first": first, "lines": lines, "warnings": report["warnings"]}
 
 
 def _hub_texts(facts: Facts) -> dict[str, str]:

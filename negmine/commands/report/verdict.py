@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from negmine.commands.audit import sampled
 from negmine.commands.audit.summary import ENOUGH, Tried, told_rate, tried
 from negmine.commands.report.collect import Facts
 from negmine.commands.report.words import percent
@@ -47,19 +48,23 @@ class _False:
 
 
 def verdict(
-    facts: Facts, name: str, audits: Sequence[tuple[str, dict[str, Any], list[str]]]
+    facts: Facts,
+    name: str,
+    audits: Sequence[tuple[str, dict[str, Any], list[str]]],
+    samples: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> Verdict:
     """The verdict on a ledger.
 
     Args:
         facts: what was collected of it.
         name: what a user calls it.
-        audits: (name, report, options that differ from the ledger's).
+        audits: by hiding: (name, report, options that differ from the ledger's).
+        samples: by a sample of its negatives: (name, report).
     """
     wanted = facts.reader.params.num_negatives
     short = sum(n for chosen, n in facts.chosen_per_query.items() if chosen < wanted)
     share = short / (facts.queries or 1)
-    false = _audited(audits) or _estimated(facts)
+    false = _sampled(samples) or _audited(audits) or _estimated(facts)
     scored = _beside(name, facts.ledger.artifact.inputs["scored"]["path"])
     few = f"{percent(short, facts.queries)} of the queries have" if short else "no query has"
     lead = (
@@ -104,6 +109,21 @@ def _remedy(facts: Facts) -> str:
         _, separator, advice = warning.rpartition("); ")
         return advice if separator else ""
     return ""
+
+
+def _sampled(samples: Sequence[tuple[str, dict[str, Any]]]) -> _False | None:
+    """By a sample: what people said before what a judge did."""
+    ways = {
+        "gold": "by what people said of a sample of them",
+        "controls": "by a judge, corrected by known positives and random documents",
+    }
+    for how, told in ways.items():
+        for _, report in samples:
+            if report["how"] == how:
+                share = sampled.share(report["contamination"])
+                rate = report["contamination"]["at_most"]
+                return _False(f"{share} of the negatives, {told}", rate, "", True)
+    return None
 
 
 def _audited(audits: Sequence[tuple[str, dict[str, Any], list[str]]]) -> _False | None:

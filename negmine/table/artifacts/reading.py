@@ -228,8 +228,10 @@ class Artifact:
         artifact = self
         while artifact.stage != stage:
             roles = artifact.roles()
-            role = _MADE_FROM.get(artifact.stage, roles[0] if len(roles) == 1 else None)
-            if role is None or role not in roles:
+            role = _MADE_FROM.get(artifact.stage)
+            if role not in roles:
+                role = roles[0] if len(roles) == 1 else None
+            if role is None:
                 raise InvalidDataError(
                     f"does not descend from a {stage} artifact", where=str(self.path)
                 )

@@ -1,0 +1,144 @@
+"""What a judge says of rows: yes, no, or neither, by its verdicts or by a cut of its score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from negmine.errors import UsageError, did_you_mean
+from negmine.table import schemas
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.names import LEARNED, rank_column, score_column, scorer_column
+from negmine.table.part import Part
+
+#: Verdicts as numbers; the first two are told, the others are neither.
+NO, YES, UNSURE, UNJUDGED = range(4)
+NAMES = ("no", "yes", "unsure", "unjudged")
+#: Column of what a judge says in words, beside its score.
+_VERDICT = "verdict"
+#: What may be a name in the words of an option.
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who says of a row whether it is relevant.
+
+    Attributes:
+        name: its score's name.
+        cut: the score from which it says yes; None = its own verdicts are read.
+    """
+
+    name: str
+    cut: float | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """What is read of the table."""
+        if self.cut is None:
+            return [scorer_column(_VERDICT, self.name)]
+        return [score_column(self.name)]
+
+    @property
+    def told(self) -> str:
+        """What counts as its yes."""
+        if self.cut is None:
+            return f"{self.columns[0]} = yes"
+        return f"{self.columns[0]} >= {self.cut:g}"
+
+    def verdicts(self, part: Part) -> np.ndarray:
+        """What it says of each row, int8 [rows]; a row that it never saw is unjudged."""
+        if self.cut is None:
+            said = part.table.column(self.columns[0])
+            found = np.full(len(part), UNJUDGED, dtype=np.int8)
+            words = np.asarray(said.to_pylist(), dtype=object)
+            for number, word in enumerate(NAMES[:UNJUDGED]):
+                found[words == word] = number
+            return found
+        score = part.score(self.name)
+        told = np.where(score >= self.cut, YES, NO)
+        return np.where(np.isnan(score), UNJUDGED, told).astype(np.int8)
+
+
+def judge_of(ledger: Artifact, name: str, cut: float | None) -> Judge:
+    """The judge of this name, and what counts as its yes.
+
+    Args:
+        ledger: the table.
+        name: of a score.
+        cut: the score from which it says yes; None = its verdicts where it gives some, else the
+            score that half of the known positives reach (:func:`_reached`).
+
+    Raises:
+        UsageError: the table has no such score, or no cut can be told.
+    """
+    schema = ledger.schema()
+    names = schemas.score_names(schema)
+    name = name.removeprefix(score_column(""))
+    if name not in names:
+        raise UsageError(
+            f"--judge: the table has no score '{name}'",
+            where=str(ledger.path),
+            hint=f"{did_you_mean(name, names)} A judge scores the candidates before they are "
+            f"filtered: negmine rerank CANDIDATES --scorer {name}=MODEL -o SCORED",
+        )
+    if cut is not None:
+        return Judge(name, cut)
+    if scorer_column(_VERDICT, name) in schema.names:
+        return Judge(name)
+    return Judge(name, _reached(ledger, name))
+
+
+def _reached(ledger: Artifact, name: str) -> float:
+    """The score that half of the known positives reach, to four digits.
+
+    It has a meaning whatever the scale of the scores. And it is high: how many irrelevant documents
+    reach a score nobody knows of negatives that were mined because they are hard, but the higher
+    it is the fewer do, while what is lost of the relevant ones is known (so mixture proportions are
+    estimated: Elkan and Noto, KDD 2008; Scott, AISTATS 2015).
+
+    Raises:
+        UsageError: no known positive has such a score.
+    """
+    ranks = [rank_column(source) for source in schemas.source_names(ledger.schema())]
+    columns = ["qid", "label", *ranks, score_column(name)]
+    found = []
+    for part in (Part(ledger.read(one, columns)) for one in ledger.parts):
+        score = part.score(name)
+        found.append(score[part.positive & part.found & ~np.isnan(score)])
+    scores = np.concatenate(found)
+    if not len(scores):
+        raise UsageError(
+            f"--judge {name}: no known positive has this score, so it does not tell what counts as "
+            "yes",
+            where=str(ledger.path),
+            hint="Say it with --judge-cut SCORE.",
+        )
+    return float(f"{np.median(scores):.4g}")
+
+
+def decided_with(params: Mapping[str, Any], judge: Judge) -> list[str]:
+    """The filter's options that name the judge's score, or one that was learned from it.
+
+    Args:
+        params: the ledger's settings.
+        judge: who is believed.
+    """
+    names = {judge.name, score_column(judge.name), *LEARNED}
+    found = []
+    for option, value in params.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        words = {word for one in values if isinstance(one, str) for word in _WORD.findall(one)}
+        if words & names:
+            found.append(option.replace("_", "-"))
+    return found
+
+
+def counts(verdict: np.ndarray) -> dict[str, int]:
+    """How many rows have each verdict."""
+    of = np.bincount(verdict, minlength=len(NAMES))
+    return {NAMES[number]: int(of[number]) for number in (YES, NO, UNSURE, UNJUDGED)}
