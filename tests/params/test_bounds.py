@@ -22,6 +22,7 @@ ENDLESS = {
     *(("filter", name) for name in ("min_score", "max_score", "absolute_margin", "margin_pos")),
     *(("filter", name) for name in ("guide_margin", "simans_b", "pseudo_positive")),
     ("filter", "adaptive_threshold"),
+    ("audit", "judge_cut"),
     *(("retrieve", name) for name in ("min_grade", "negative_grade", "positive_above")),
 }
 
