@@ -31,7 +31,7 @@ _PACKAGES = {
     "tokenizers": "ONNX models",
 }
 #: Packages that are of use where they are, and not missed where they are not.
-_OPTIONAL = ("openvino",)
+_OPTIONAL = ("httpx2", "openvino")
 
 
 def examine() -> tuple[dict[str, Any], list[str]]:

@@ -63,6 +63,11 @@ class Client:
         budget: what may be spent; several clients of one command share it.
         identity: what the model turned out to be, see :func:`negmine.endpoints.chat.identify`;
             answers are stored under it.
+        confirm: called before anything is asked, where the identity is remembered, not told.
+        answered: calls that this one had answered.
+        from_store: answers that were there.
+        failed: requests that failed for good.
+        models: who answered, in the server's words.
     """
 
     def __init__(self, settings: Settings, store: Store, budget: Budget | None = None) -> None:
@@ -74,6 +79,7 @@ class Client:
         self.from_store = 0
         self.failed = 0
         self.models: set[str] = set()
+        self.confirm: Callable[[], None] | None = None
         self._pace = Pace(settings.concurrency)
         self._transport: Transport | None = None
         self._workers: Workers[_Call, Reply | Trouble] | None = None
@@ -129,6 +135,8 @@ class Client:
         if todo and self.settings.via == "batch":
             found.update(self._from_batch(todo, problem, progress))
         elif todo:
+            if self.confirm is not None:
+                self.confirm()
             run = _Run(self, problem, progress or (lambda _: None), proved=bool(found))
             found.update(run.asked(todo))
         self.failed += sum(isinstance(one, Failure) for one in found.values())
@@ -178,11 +186,15 @@ class Client:
             self._batch.read(problem)
         return self._batch
 
-    def get(self, path: str) -> Mapping[str, Any] | Trouble:
+    def get(self, path: str, *, patient: bool = True) -> Mapping[str, Any] | Trouble:
         """What the server has at a path; waits while it loads.
 
+        Args:
+            path: below the endpoint's URL.
+            patient: False: a server that is not there at all is not waited for.
+
         Raises:
-            EndpointError: it does not answer, or lets nobody in.
+            EndpointError: it does not answer.
         """
         tries = 0
         while True:
@@ -191,7 +203,7 @@ class Client:
                 return got.body
             if got.blame not in ("server", "call"):
                 return got
-            tries += 1
+            tries += 1 if patient or got.kind != "connection" else self.settings.retries + 1
             if tries > self.settings.retries:
                 raise self.stopped(got)
             _sleep(backoff(path, tries) if got.after is None else min(got.after, _PATIENCE))

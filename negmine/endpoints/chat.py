@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from negmine import log
@@ -168,23 +169,45 @@ def identify(client: Client) -> str:
         client.identity = known[0] if known is not None else ""
         return client.identity or settings.model
     try:
-        listed = client.get("/models")
+        client.identity = _told(client, patient=known is None)
     except EndpointError as error:
         if known is None:
             raise
-        log.event(f"{error.what}: taken for what it was when it was asked last")
+        log.event(f"{error.what}: the model is taken for what it was when it was asked last")
         client.identity = known[0]
-        return client.identity
+        client.confirm = partial(_confirm, client)
+    return client.identity
+
+
+def _told(client: Client, *, patient: bool) -> str:
+    """The identity that the server tells now."""
+    settings = client.settings
+    listed = client.get("/models", patient=patient)
     if isinstance(listed, Trouble):
         if not listed.message.startswith(("404", "405", "501")):
             raise client.stopped(listed)
-        client.identity = settings.model
-        return client.identity
+        return settings.model
     told = _described(_models(listed), settings.model, settings.url)
     digest = hashlib.blake2b(canonical(told), digest_size=8).hexdigest()
-    client.identity = f"{settings.model} {digest}"
-    client.store.remember(settings.url, settings.model, client.identity, told)
-    return client.identity
+    identity = f"{settings.model} {digest}"
+    client.store.remember(settings.url, settings.model, identity, told)
+    return identity
+
+
+def _confirm(client: Client) -> None:
+    """See that a server which was away is what it was.
+
+    Raises:
+        EndpointError: it is not, or is away still.
+    """
+    client.confirm = None
+    if _told(client, patient=True) != client.identity:
+        settings = client.settings
+        raise EndpointError(
+            f"the server of '{settings.name}' has another model '{settings.model}' than before",
+            where=settings.url,
+            hint="Run the same command again: it asks the model that is there now.",
+        )
 
 
 def _models(listed: Mapping[str, Any]) -> list[Mapping[str, Any]]:

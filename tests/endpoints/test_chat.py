@@ -13,7 +13,7 @@ from negmine.endpoints import chat
 from negmine.endpoints.chat import Chat
 from negmine.endpoints.request import Answer, answer_of
 from negmine.errors import EndpointError, UsageError
-from tests.endpoints.asked import ask, client, questions, serving
+from tests.endpoints.asked import again, ask, client, questions, serving
 from tests.servers.chat import MODEL, ChatServer, Settings
 from tests.servers.faults import Fault, Kind
 
@@ -130,3 +130,18 @@ def test_a_model_that_is_not_listed_is_refused_with_the_names(tmp_path: Path) ->
         with client(server, tmp_path) as one, pytest.raises(UsageError, match="another-judge"):
             chat.identify(one)
         assert server.journal.count("asked") == 0
+
+
+def test_a_server_that_comes_back_with_another_model_is_not_asked(tmp_path: Path) -> None:
+    with serving(meta={"n_params": 1}) as server:
+        port = server.server_address[1]
+        with client(server, tmp_path) as one:
+            first = chat.identify(one)
+            ask(one, questions(2))
+    with client(f"http://127.0.0.1:{port}/v1", tmp_path) as one:
+        assert chat.identify(one) == first, "it is away"
+        assert len(ask(one, questions(2))) == 2, "what is stored needs nobody"
+        with ChatServer(again, Settings(meta={"n_params": 2}), port=port) as server:
+            with pytest.raises(EndpointError, match="another model"):
+                ask(one, questions(3))
+            assert server.journal.count("asked") == 0
