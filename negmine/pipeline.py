@@ -279,10 +279,19 @@ def _recipe_steps(
     }
     command = rounds.command_of(path, out, options)
     loaded = recipe.load(path)
+    train = inputs.get("train")
+    if train:
+        from negmine import cleaning
+
+        inputs = cleaning.inputs(inputs, number)
     tag = loaded.tag if tag is None else tag
     _check_tag(tag, path)
     params = _recipe_params(loaded, path, inputs, changes, memory)
     params["index"] = rounds.with_encoders(params["index"], encoders, changes)
+    output = loaded.output
+    if train:
+        params = cleaning.of_train(params, changes)
+        output = cleaning.output(params["export"], train) or output
     work = out or loaded.work
     if work is None:
         raise UsageError(
@@ -295,7 +304,7 @@ def _recipe_steps(
             hint="Name a file or folder, such as train.parquet.",
         )
     this = rounds.Round(number, Path(work), command, tag)
-    steps = chain(rounds.of_round(params, this), this.folder, loaded.output, tag)
+    steps = chain(rounds.of_round(params, this), this.folder, output, tag)
     for step in steps:
         loaded.check_places(step.params)
         check_device(step.params)

@@ -28,7 +28,7 @@ FLOORS = (
     {"learning", "scorers"},
     {"rules", "sources"},
     {"stages"},
-    {"commands", "recipe", "rounds"},
+    {"cleaning", "commands", "recipe", "rounds"},
     {"pipeline"},
     {"api", "cli", "extend", "ledger"},
 )

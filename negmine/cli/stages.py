@@ -105,6 +105,14 @@ def run(
             metavar="PATH", help="(query, positive) pairs, instead of all three (repeatable)."
         ),
     ] = None,
+    train: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="PATH",
+            help="Clean this finished training set instead of mining: its negatives are judged "
+            "by the recipe, and it is written back as it was, with what differs beside it.",
+        ),
+    ] = None,
     set_: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
@@ -177,7 +185,10 @@ def run(
 
     given: dict[str, Any] = {
         "out": out,
-        "inputs": {"corpus": corpus, "queries": queries, "qrels": qrels, "pairs": pairs},
+        "inputs": {
+            **{"corpus": corpus, "queries": queries, "qrels": qrels, "pairs": pairs},
+            "train": None if train is None else [train],
+        },
         "changes": set_ or [],
         "memory": memory,
         "tag": tag,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from negmine.inputs.columns import shell_word
+from negmine.params.export import ExportParams
+from negmine.stages.export import AS_INPUT, diff_file
 from negmine.stages.filter.short_advice import CHANGE, LEAD
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import Step
@@ -54,6 +56,8 @@ def following(steps: Sequence[Step]) -> list[str]:
     if qid is not None:
         lines.append(f"negmine explain {_word(ledger)} {shell_word(qid)}  # one query, row by row")
     out = steps[-1].out
+    if isinstance(steps[-1].params, ExportParams) and steps[-1].params.format == AS_INPUT:
+        lines.append(f"less {_word(diff_file(out))}  # what differs from the set, line by line")
     lines.append(f"datasets.load_dataset({_loaded(out)})  # to train on")
     return [f"next: {line}" for line in lines]
 
@@ -71,7 +75,8 @@ def _loaded(out: Path) -> str:
     """How ``datasets`` loads what was exported."""
     if not out.suffix:
         return f'"{out}"'
-    kind = "parquet" if out.suffix == ".parquet" else "json"
+    kind = {".parquet": "parquet", ".arrow": "arrow"}.get(out.suffix, "json")
+    kind = "csv" if {".csv", ".tsv"} & set(out.suffixes) else kind
     return f'"{kind}", data_files="{out}", split="train"'
 
 

@@ -24,7 +24,7 @@ from negmine.rules import Border, View, labels
 from negmine.rules.base import Unit
 from negmine.stages import rank_only
 from negmine.stages.filter import relabelling
-from negmine.stages.filter.recorded import Recorded, recorded
+from negmine.stages.filter.recorded import Recorded, crossed, recorded
 from negmine.table import ranking, schemas
 from negmine.table.candidates import Candidates, open_candidates
 from negmine.table.documents import Documents
@@ -230,10 +230,8 @@ def _named_limits(rule: str, border: Border, view: View) -> list[tuple[str, floa
 def _compared(table: pa.Table, view: View, params: FilterParams) -> dict[int, dict[str, Any]]:
     """By row that a rule with a limit dropped, what it compared with what."""
     found: dict[int, dict[str, Any]] = {}
-    reasons = table.column("dropped_by")
-    for rule, border in rules.borders(view, params).items():
-        dropped = pc.equal(reasons, rule).fill_null(False).to_numpy()
-        for row in np.flatnonzero(dropped).tolist():
+    for border, rows in crossed(table, view, params):
+        for row in rows.tolist():
             found[row] = {
                 "value": _number(border.told_value[row]),
                 "drops": border.sign,

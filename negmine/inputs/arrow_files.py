@@ -18,7 +18,7 @@ from negmine.inputs.kinds import Input
 from negmine.inputs.places import Place, file_errors
 from negmine.inputs.suspects import LOOKED_AT, settle
 
-_FILE_MAGIC = b"ARROW1"
+FILE_MAGIC = b"ARROW1"
 #: What ends a stream. (Before Arrow 0.15 it was four zeros, which data may end with as well.)
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -32,7 +32,7 @@ def arrow_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk]:
                 source: Any = stack.enter_context(pa.memory_map(file.path))
             else:
                 source = pa.PythonFile(stack.enter_context(file.open()), mode="r")
-            batches, schema = _open(source, file)
+            batches, schema = open_arrow(source, file)
         sources = sources_of(kind, file, schema, columns)
         first = _first(batches, file)
         head = _joined(first, file)
@@ -83,10 +83,10 @@ def _joined(batches: list[pa.RecordBatch], file: Place) -> pa.RecordBatch | None
     return pa.concat_batches(batches)
 
 
-def _open(source: Any, file: Place) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+def open_arrow(source: Any, file: Place) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
     """The record batches of either form of file, known to be complete."""
     size = source.size()
-    if source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
+    if source.read(len(FILE_MAGIC)) == FILE_MAGIC:
         source.seek(0)
         reader = pa.ipc.open_file(source)
         return (reader.get_batch(at) for at in range(reader.num_record_batches)), reader.schema

@@ -81,7 +81,7 @@ def _of_file(
         return
     opened = layout.open(beginning)
     kind = keeping(Input(PAIRS.name, EXAMPLES_SCHEMA, opened.targets), keep)
-    columns = _without(columns, layout, beginning, keep)
+    columns = without_unread(columns, layout, beginning, keep)
     for name, chunk in read_chunks(kind, found, columns, problems):
         whole = _whole_columns(chunk, opened.flat)
         if whole is not None:
@@ -177,7 +177,7 @@ def sample_examples(spec: str, columns: Mapping[str, str]) -> tuple[Sample, bool
         opened = layout.open(beginning)
         kind = Input(PAIRS.name, EXAMPLES_SCHEMA, opened.targets)
         for name, chunk in read_chunks(
-            kind, found, _without(asked, layout, beginning), Problems("skip")
+            kind, found, without_unread(asked, layout, beginning), Problems("skip")
         ):
             rows = list(_rows(name, chunk, opened.read, Problems("skip"), reading))
             table = pa.Table.from_batches(rows, EXAMPLES_SCHEMA)
@@ -186,7 +186,7 @@ def sample_examples(spec: str, columns: Mapping[str, str]) -> tuple[Sample, bool
     return None
 
 
-def _without(
+def without_unread(
     columns: Columns, layout: Layout, beginning: Beginning, keep: Sequence[str] = ()
 ) -> Columns:
     """The same, without what belongs to the layout and is not read."""

@@ -35,7 +35,7 @@ def parquet_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk
         row = 1
         for group in range(parquet.num_row_groups):
             with file_errors(file):
-                size = _batch_rows(parquet.metadata.row_group(group), set(sources.values()))
+                size = batch_rows(parquet.metadata.row_group(group), set(sources.values()))
                 wanted = list(dict.fromkeys(sources.values()))
                 batches = parquet.iter_batches(size, [group], wanted)
             while True:
@@ -47,7 +47,7 @@ def parquet_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk
                 row += batch.num_rows
 
 
-def _batch_rows(group: Any, names: set[str]) -> int:
+def batch_rows(group: Any, names: set[str]) -> int:
     """How many rows of a row group make a batch of about ``limits.MAX_BATCH_BYTES``."""
     size: int = sum(
         group.column(index).total_uncompressed_size

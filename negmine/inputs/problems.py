@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from typing import Literal
 
-from negmine.errors import InvalidDataError
+from negmine.errors import InvalidDataError, UsageError
 
 MAX_EXAMPLES = 20
 
 
 class UnclearSetError(InvalidDataError):
     """Labels that say nothing until an option of ``retrieve`` tells what they mean."""
+
+
+class UnheldSetError(UsageError):
+    """A training set whose records cannot be written back as they lie.
+
+    Args:
+        why: what it is.
+        where: the file.
+    """
+
+    def __init__(self, why: str, *, where: str | None = None) -> None:
+        super().__init__(
+            f"this training set cannot be written back as it is: {why}",
+            where=where,
+            hint="Write another layout: export --format flagembedding (run --set "
+            "export.format=flagembedding) holds any number of positives and negatives.",
+        )
 
 
 class Problems:

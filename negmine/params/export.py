@@ -36,7 +36,8 @@ class ExportParams:
         "Layout of the examples: triplet, n-tuple, labeled-pair or labeled-list "
         "(sentence-transformers), flagembedding, tevatron, pylate-kd, colbert, colbert-triples, "
         "swift-embedding, swift-reranker, nemo, msmarco, rerank-eval (samples of an evaluator), "
-        "trec-run, trec-qrels, or a plug-in's.",
+        "trec-run, trec-qrels, a plug-in's, or as-input (the training set that was read, "
+        "without what the filter dropped).",
         metavar="NAME",
     )
     scores: bool = opt(
@@ -56,6 +57,12 @@ class ExportParams:
         "use",
         "Positives that the filter made itself (--promote, --pseudo-positive): positives like "
         "others, none at all, or the only ones that go out.",
+    )
+    unjudged: Literal["keep", "leave-out"] = opt(
+        "keep",
+        "Given negatives of as-input that nothing was said of (no score, not in the table): they "
+        "stay as they were, or go.",
+        later=True,
     )
     max_positives: int | None = opt(
         None,

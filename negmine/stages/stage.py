@@ -19,9 +19,13 @@ from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
     from negmine.stages.outcome import Outcome
     from negmine.stages.rerank import MakeUntil
     from negmine.table.artifacts import Replace
+    from negmine.table.candidates import Candidates
 
 P = TypeVar("P", bound=Params)
 
@@ -110,7 +114,16 @@ def _filter(params: FilterParams, source: Path | None, out: Path, replacing: Rep
 def _export(params: ExportParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
     from negmine.stages import export
 
+    if params.format == export.AS_INPUT:
+        return export.write_back(params, _given(source), out, limits_of, replacing=replacing)
     return export.run(params, _given(source), out, replacing=replacing)
+
+
+def limits_of(ledger: Candidates) -> Callable[[pa.Table], tuple[np.ndarray, np.ndarray]]:
+    """What tells what the rules of a ledger compared; see :mod:`negmine.stages.filter.recorded`."""
+    from negmine.stages.filter import recorded
+
+    return recorded.limits_of(ledger)
 
 
 def _retrieve_foreseen(params: RetrieveParams, steps: Sequence[Step]) -> None:
@@ -127,6 +140,15 @@ def _rerank_foreseen(params: RerankParams, steps: Sequence[Step]) -> None:
 
     enough.check(params)
     rerank.check_models(params)
+
+
+def _export_foreseen(params: ExportParams, steps: Sequence[Step]) -> None:
+    from negmine.stages import export
+
+    if params.format == export.AS_INPUT:
+        (retrieve,) = (step.params for step in steps if isinstance(step.params, RetrieveParams))
+        assert isinstance(retrieve, RetrieveParams)
+        export.foresee(params, retrieve, steps[-1].out)
 
 
 def until_of(params: RerankParams) -> MakeUntil | None:
@@ -198,6 +220,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         example="negmine export work/ledger --format triplet -o work/train.parquet",
         alone="beir",
         tagged=True,
+        foreseen=_export_foreseen,
     ),
 )
 

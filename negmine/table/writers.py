@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -182,6 +186,56 @@ def write_tables(
         if header:
             stream.write(("\t".join(schema.names) + "\n").encode())
         return write(stream, tables)
+
+
+def write_packed(
+    path: Path, pieces: Iterable[bytes], layers: Sequence[tuple[str, str | None]] = ()
+) -> None:
+    """Write bytes, packed.
+
+    Args:
+        path: the file.
+        pieces: the bytes.
+        layers: what they are packed in, the outermost first: gzip, zstd, bz2, xz or zip, and in an
+            archive the name of its file.
+    """
+    with ExitStack() as stack:
+        sink: Any = stack.enter_context(path.open("wb"))
+        for kind, member in layers:
+            sink = stack.enter_context(_packer(stack, sink, kind, member))
+        for piece in pieces:
+            sink.write(piece)
+
+
+def _packer(stack: ExitStack, sink: Any, kind: str, member: str | None) -> Any:
+    """What packs bytes into another stream; the same bytes for the same bytes."""
+    if kind == "zip":
+        archive = stack.enter_context(zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED))
+        about = zipfile.ZipInfo(member or "data")
+        about.compress_type = zipfile.ZIP_DEFLATED
+        return archive.open(about, "w", force_zip64=True)
+    if kind in ("bz2", "xz"):
+        return bz2.BZ2File(sink, "wb") if kind == "bz2" else lzma.LZMAFile(sink, "wb")
+    return pa.CompressedOutputStream(sink, kind)
+
+
+def write_parquet_as(
+    path: Path, tables: Iterable[pa.Table], schema: pa.Schema, compression: str
+) -> None:
+    """Write tables with a schema's own metadata, a row group each."""
+    writer = pq.ParquetWriter(path, schema, compression=compression)
+    for table in tables:
+        if table.num_rows:
+            writer.write_table(table, row_group_size=table.num_rows)
+    writer.close()
+
+
+def write_arrow(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, *, stream: bool) -> None:
+    """Write tables as an Arrow file, or as an Arrow stream."""
+    make = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with make(str(path), schema) as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def write_new_text(path: Path, text: str, *, replace: bool) -> None:

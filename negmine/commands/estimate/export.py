@@ -17,12 +17,15 @@ from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
+from negmine.table.candidates import open_candidates
 
 
 def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
     """What the examples and the evaluation set would cost, whichever are asked for."""
     assert chain.table is not None
     reset_peak_memory()
+    if params.format == export.AS_INPUT:
+        return _cost_of_set(chain, params, out)
     setup = export.set_up(params, chain.table, out)
     if export.only_beir(params, out):
         cost = Cost("export", out, guesses=list(chain.guesses))
@@ -30,6 +33,33 @@ def cost_of_export(chain: Chain, params: ExportParams, out: Path) -> Cost:
         cost = _cost_of_examples(chain, params, setup, out)
     if params.beir is not None:
         add_evaluation(chain, cost, params, setup)
+    return cost
+
+
+def _cost_of_set(chain: Chain, params: ExportParams, out: Path) -> Cost:
+    """Read the beginning of the training set."""
+    assert chain.table is not None
+    cost = Cost("export", out, guesses=list(chain.guesses))
+    source = open_candidates(chain.table, ["filter"])
+    if chain.real:
+        plans = export.plans_of_set(params, source, out)
+        states = [
+            artifacts.state_of_file(path, made_of, replacing=chain.replacing)
+            for path, made_of in plans
+        ]
+        cost.state = told(next((one for one in states if one.kind != "made"), states[-1]))
+    elif artifacts.is_begun(out) and chain.replacing is Replace.NOTHING:
+        cost.state = told(State("refused", reason=would_be_remade(out)))
+    cost.documents, cost.queries, cost.rows = chain.documents, chain.queries, chain.rows
+    if cost.skipped:
+        return cost
+    with Watch() as reading:
+        part, whole = export.beginning_of_set(source)
+    # It is read for the set and for the diff.
+    cost.add("the training set", 2 * reading.seconds * max(1.0, whole / max(1, part)))
+    cost.disk_bytes = whole
+    cost.memory_bytes = peak_memory() or 0
+    cost.guesses.append("the cleaned set is as large as the set")
     return cost
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from negmine.inputs.chunks import find_column
 from negmine.inputs.columns import Columns
@@ -34,12 +34,14 @@ class Passage(NamedTuple):
         title: its title, or nothing.
         text: its text; None where the set holds only ids.
         score: its score, where the set tells one.
+        at: its number among the passages of a record that holds positives and others in one list.
     """
 
     docid: str | None
     title: str
     text: str | None
     score: float | None = None
+    at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,18 +158,78 @@ class Record:
         return value if isinstance(value, list) else [value]
 
 
+#: What becomes of a negative.
+Fate = Literal["stays", "goes", "promoted"]
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What becomes of the passages of a record.
+
+    Attributes:
+        positives: whether each stays one.
+        negatives: of each, the judged ones last.
+        others: gives the query's negatives that stay, in whatever record they stand.
+        elsewhere: promoted ones, by their numbers, that an earlier record has rows of.
+    """
+
+    positives: Sequence[bool]
+    negatives: Sequence[Fate]
+    others: Callable[[], Sequence[Passage]] = list
+    elsewhere: frozenset[int] = frozenset()
+
+    def of(self, fate: Fate) -> list[int]:
+        """The numbers of the negatives of a fate."""
+        return [number for number, one in enumerate(self.negatives) if one == fate]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What stands in the place of a record.
+
+    Attributes:
+        records: by column, as the file has them; none where it goes.
+        stays: whether the passages that stay stand in them.
+        homeless: promoted ones, by their numbers, for which the layout has no place.
+        own: promoted ones that have records of their own among these.
+    """
+
+    records: Sequence[Mapping[str, Any]] = ()
+    stays: bool = False
+    homeless: frozenset[int] = frozenset()
+    own: frozenset[int] = frozenset()
+
+
+class Lying(NamedTuple):
+    """A record as it lies in the file.
+
+    Attributes:
+        record: what is read of it.
+        raw: all of it, by column.
+        reading: how it was read.
+        example: what it says.
+    """
+
+    record: Record
+    raw: Mapping[str, Any]
+    reading: Reading
+    example: Example
+
+
 class Opened(NamedTuple):
     """A layout, seen the beginning of a file.
 
     Attributes:
         targets: the columns that are taken.
         read: a record's meaning.
+        rewrite: what stands in the place of a record, some passages of which go or change sides.
         flat: targets that hold a text each, where a record may be no more than a query and these:
             the positive first, then the negatives.
     """
 
     targets: tuple[Target, ...]
     read: Callable[[Record, Reading], Example]
+    rewrite: Callable[[Lying, Fates], Edited]
     flat: tuple[str, ...] = ()
 
 

@@ -16,15 +16,27 @@ from negmine.inputs.sets.base import (
     QUERY,
     TEXT_FIELDS,
     Beginning,
+    Edited,
     Example,
+    Fates,
     Layout,
+    Lying,
     Opened,
     Reading,
     Record,
     passage,
     passages,
 )
-from negmine.inputs.sets.labelled import CHOSEN, LABEL, SCORE, Marks, told_apart
+from negmine.inputs.sets.edits import listed
+from negmine.inputs.sets.labelled import (
+    CHOSEN,
+    LABEL,
+    SCORE,
+    Marks,
+    lasting,
+    positive_like,
+    told_apart,
+)
 from negmine.inputs.sets.lists import has_negatives
 from negmine.inputs.values import BadValueError, type_name
 
@@ -102,7 +114,10 @@ def _open(beginning: Beginning) -> Opened:
     def read(record: Record, reading: Reading) -> Example:
         return _read(record, reading, label)
 
-    return Opened((QUERY, QID, _POSITIVE, _CANDIDATES), read)
+    def rewrite(lying: Lying, fates: Fates) -> Edited:
+        return _rewrite(lying, fates, label)
+
+    return Opened((QUERY, QID, _POSITIVE, _CANDIDATES), read, rewrite)
 
 
 def _told(column: str, fields: Sequence[str], label: str | None) -> str:
@@ -126,7 +141,7 @@ def _read(record: Record, reading: Reading, label: str | None) -> Example:
         raise BadValueError(f"field '{name}' must be a list of objects, found {type_name(value)}")
     objects = [] if value is None else _objects(value)
     positives = passages(record, _POSITIVE.name)
-    found = [passage(item, f"{name}[{at}]") for at, item in enumerate(objects)]
+    found = [passage(item, f"{name}[{at}]")._replace(at=at) for at, item in enumerate(objects)]
     if reading.passages_only:
         return Example(qid, query, [*positives, *found])
     if label is not None:
@@ -140,6 +155,38 @@ def _read(record: Record, reading: Reading, label: str | None) -> Example:
     else:
         read = Example(None, None, negatives=found)
     return Example(qid, query, [*positives, *read.positives], read.negatives, read.judged)
+
+
+def _rewrite(lying: Lying, fates: Fates, label: str | None) -> Edited:
+    """The record without the passages that go, and with the labels of those that are promoted."""
+    name, beside = (lying.record.name(target.name) for target in (_CANDIDATES, _POSITIVE))
+    value = lying.raw.get(name)
+    objects = [] if value is None else _objects(value)
+
+    def flipped(at: int) -> Any:
+        told = None if label is None else objects[at].get(label)
+        return None if told is None else positive_like(told, lying.reading)
+
+    held = lasting(lying, fates, flipped)
+    if not held.stays:
+        return Edited(homeless=held.homeless)
+    raw = dict(lying.raw)
+    changed = [
+        {**item, label: held.labels[at]} if label is not None and at in held.labels else item
+        for at, item in enumerate(objects)
+    ]
+    left = held.left(changed)
+    if isinstance(value, Mapping):
+        raw[name] = {field: [item[field] for item in left] for field in value}
+    elif value is not None:
+        raw[name] = left
+    positives = listed(raw.get(beside))
+    if isinstance(raw.get(beside), list):
+        stay = fates.positives[: len(positives)]
+        raw[beside] = [one for one, stays in zip(positives, stay, strict=True) if stays]
+    elif positives and not fates.positives[0]:
+        return Edited(homeless=frozenset(fates.of("promoted")))
+    return Edited([raw], True, held.homeless)
 
 
 CANDIDATES = Layout(

@@ -9,8 +9,11 @@ from negmine.inputs.kinds import Target
 from negmine.inputs.sets.base import (
     QID,
     Beginning,
+    Edited,
     Example,
+    Fates,
     Layout,
+    Lying,
     Opened,
     Passage,
     Reading,
@@ -19,6 +22,7 @@ from negmine.inputs.sets.base import (
     with_ids,
     with_scores,
 )
+from negmine.inputs.sets.edits import Side, of_lists
 from negmine.inputs.values import BadValueError, id_value, text_value, type_name
 
 _MESSAGES = Target("messages", "raw", ("messages",))
@@ -39,7 +43,7 @@ def _fits(beginning: Beginning) -> bool:
 
 
 def _open(beginning: Beginning) -> Opened:
-    return Opened((_MESSAGES, QID, *_SIDES.values(), *_BESIDE), _read)
+    return Opened((_MESSAGES, QID, *_SIDES.values(), *_BESIDE), _read, _rewrite)
 
 
 def _read(record: Record, reading: Reading) -> Example:
@@ -50,6 +54,15 @@ def _read(record: Record, reading: Reading) -> Example:
         _documents(record, "positive"),
         _documents(record, "negative"),
     )
+
+
+def _rewrite(lying: Lying, fates: Fates) -> Edited:
+    name = lying.record.name
+    positive, negative = (
+        Side((name(_SIDES[side].name),), name(f"{side}_id"), name(f"{side}_scores"))
+        for side in ("positive", "negative")
+    )
+    return of_lists(lying.raw, positive, negative, fates)
 
 
 def _documents(record: Record, side: str) -> list[Passage]:

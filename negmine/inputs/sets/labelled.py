@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from negmine.inputs.grades import LEFT_OUT, hint
@@ -12,8 +12,11 @@ from negmine.inputs.sets.base import (
     QID,
     QUERY,
     Beginning,
+    Edited,
     Example,
+    Fates,
     Layout,
+    Lying,
     Opened,
     Passage,
     Reading,
@@ -25,6 +28,7 @@ from negmine.inputs.sets.base import (
     with_ids,
     with_scores,
 )
+from negmine.inputs.sets.edits import only
 from negmine.inputs.sets.lists import POSITIVE, has_negatives
 from negmine.inputs.values import BadValueError
 
@@ -58,6 +62,9 @@ LABEL = Target(
 )
 SCORE = Target("score", "raw", ("score", "scores", "similarity_score", "similarity"))
 
+
+#: The two labels as texts.
+_WRITTEN = (("1", "0"), ("1.0", "0.0"), ("true", "false"), ("True", "False"), ("TRUE", "FALSE"))
 
 #: Of these a 0 says that nobody chose the document, not that somebody looked and said no.
 CHOSEN = frozenset(("is_selected", "is_supporting", "is_positive", "has_answer"))
@@ -93,7 +100,10 @@ def _open(beginning: Beginning) -> Opened:
     def read(record: Record, reading: Reading) -> Example:
         return _read(record, reading, document.name)
 
-    return Opened((_QUERY, QID, document, _DOCID, LABEL, SCORE), read)
+    def rewrite(lying: Lying, fates: Fates) -> Edited:
+        return _rewrite(lying, fates, document.name)
+
+    return Opened((_QUERY, QID, document, _DOCID, LABEL, SCORE), read, rewrite)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -112,6 +122,7 @@ def _read(record: Record, reading: Reading, documents: str) -> Example:
         found = [by_id(value, name) for value in record.listed(_DOCID.name)]
     if not found:
         raise BadValueError(f"field '{name}' is missing or empty")
+    found = [one._replace(at=at) for at, one in enumerate(found)]
     if reading.passages_only:
         return Example(qid, query, found)
     scores = beside(record, SCORE.name, len(found), name)
@@ -127,6 +138,106 @@ def _read(record: Record, reading: Reading, documents: str) -> Example:
     )
     read = told_apart(found, marks, reading)
     return Example(qid, query, read.positives, read.negatives, read.judged)
+
+
+def _rewrite(lying: Lying, fates: Fates, documents: str) -> Edited:
+    """The record without what goes, and with the labels of what is promoted."""
+    record, raw = lying.record, dict(lying.raw)
+    names = [record.name(n) for n in (documents, _DOCID.name, LABEL.name, SCORE.name)]
+    held = lasting(lying, fates, lambda at: _flipped(lying, at))
+    if not held.stays:
+        return Edited(homeless=held.homeless)
+    label = record.name(LABEL.name)
+    for at, value in held.labels.items():
+        raw[label] = _with(raw[label], at, value)
+    for name in names:
+        if isinstance(raw.get(name), list):
+            raw[name] = held.left(raw[name])
+    return Edited([raw], True, held.homeless)
+
+
+def _flipped(lying: Lying, at: int) -> Any:
+    """What a label says of a positive, in the words of the label at a place; None if not known."""
+    values, told = lying.raw.get(lying.record.name(LABEL.name)), lying.record.get(LABEL.name)
+    if told is None or values != told:
+        return None
+    return positive_like(values[at] if isinstance(values, list) else values, lying.reading)
+
+
+def _with(values: Any, at: int, value: Any) -> Any:
+    return [*values[:at], value, *values[at + 1 :]] if isinstance(values, list) else value
+
+
+class Lasting(NamedTuple):
+    """What is left of a list of documents that labels tell apart.
+
+    Attributes:
+        gone: the places of those that go.
+        labels: new labels by place.
+        homeless: promoted negatives, by their numbers, whose label cannot be written.
+        stays: whether the record does: it goes where it had positives or others, and none is left.
+    """
+
+    gone: frozenset[int | None]
+    labels: Mapping[int, Any]
+    homeless: frozenset[int]
+    stays: bool
+
+    def left(self, values: Sequence[Any]) -> list[Any]:
+        """What is left of values that stand beside the documents."""
+        return [value for at, value in enumerate(values) if at not in self.gone]
+
+
+def lasting(lying: Lying, fates: Fates, flipped: Callable[[int], Any]) -> Lasting:
+    """What is left of the documents of a record; of those that are in its list.
+
+    Args:
+        lying: the record.
+        fates: what becomes of its passages.
+        flipped: the label of a positive for the document at a place; None where it has none.
+    """
+    example = lying.example
+    negatives = [*example.negatives, *example.judged]
+    kept = zip(example.positives, fates.positives, strict=True)
+    positives = [one for one, stays in kept if stays]
+    others = only(negatives, fates.of("stays"))
+    promoted = fates.of("promoted")
+    labels: dict[int, Any] = {}
+    homeless = []
+    for number in promoted:
+        at = negatives[number].at
+        label = None if at is None else flipped(at)
+        if at is None or label is None:
+            homeless.append(number)
+        else:
+            labels[at] = label
+    gone = {one.at for one in (*example.positives, *negatives)}
+    gone -= {one.at for one in (*positives, *others)} | labels.keys()
+    stays = bool(positives or labels or not example.positives)
+    stays = stays and bool(others or not negatives)
+    if len(example.positives) + len(negatives) == 1:
+        stays = bool(positives or labels or others)
+    return Lasting(
+        frozenset(gone - {None}), labels, frozenset(homeless if stays else promoted), stays
+    )
+
+
+def positive_like(value: Any, reading: Reading) -> Any:
+    """What says of a positive what a label of 0 or 1 says of another; None where it is no such."""
+    likely: Sequence[Any] = ()
+    if isinstance(value, bool):
+        likely = (True, False)
+    elif isinstance(value, int | float):
+        likely = (type(value)(1), type(value)(0))
+    elif isinstance(value, str):
+        likely = next((pair for pair in _WRITTEN if value in pair), ())
+    if reading.positive_above is not None:
+        return None
+    for one in likely:
+        grade = reading.grades.of(one)
+        if grade is not LEFT_OUT and _mark(grade, "label") == 1.0:
+            return one
+    return None
 
 
 class Marks(NamedTuple):

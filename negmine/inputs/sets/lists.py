@@ -12,12 +12,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from negmine.inputs.kinds import PAIRS, Target
+from negmine.inputs.sets import slots
 from negmine.inputs.sets.base import (
     QID,
     QUERY,
     Beginning,
+    Edited,
     Example,
+    Fates,
     Layout,
+    Lying,
     Opened,
     Passage,
     Reading,
@@ -110,8 +114,13 @@ def _open(beginning: Beginning) -> Opened:
         positives, found = _scored(record, positives, found)
         return Example(qid, query, positives, found)
 
+    def rewrite(lying: Lying, fates: Fates) -> Edited:
+        positives = slots.standing(lying, positive, [_POSITIVE_ID.name], _POSITIVE_SCORES.name)
+        found = slots.standing(lying, negatives, negative_ids, _NEGATIVE_SCORES.name)
+        return slots.rewrite(lying, fates, positives, found, _SCORES.name)
+
     flat = () if only_ids or further else (POSITIVE.name, *negatives)
-    return Opened((*_FIXED, *further, *texts, *ids), read, flat)
+    return Opened((*_FIXED, *further, *texts, *ids), read, rewrite, flat)
 
 
 def _numbered(beginning: Beginning, pattern: re.Pattern[str]) -> dict[int, str]:
@@ -155,7 +164,7 @@ def _documents(
     found: list[Passage] = []
     for target in texts:
         value = record.get(target)
-        values = _by_system(value) if isinstance(value, Mapping) else record.listed(target)
+        values = slots.by_system(value) if isinstance(value, Mapping) else record.listed(target)
         read = by_id if only_ids else passage
         name = record.name(target)
         values = [blank if value is None else value for value in values]
@@ -171,25 +180,6 @@ def _documents(
             f"of '{record.name(texts[0])}'"
         )
     return with_ids(found, known, record.name(ids[0]))
-
-
-def _by_system(value: Mapping[str, Any]) -> list[Any]:
-    """The documents that several systems found, each once: all first ones, then all second ones.
-
-    An object with a text is a document itself.
-    """
-    if not all(items is None or isinstance(items, list) for items in value.values()):
-        return [value]
-    placed = [
-        (place, number, item)
-        for number, items in enumerate(value.values())
-        for place, item in enumerate(items or [])
-    ]
-    placed.sort(key=lambda entry: entry[:2])
-    first: dict[str, Any] = {}
-    for _, _, item in placed:
-        first.setdefault(str(item), item)
-    return list(first.values())
 
 
 def _scored(

@@ -14,13 +14,18 @@ from negmine.inputs.sets.base import (
     QID,
     QUERY,
     Beginning,
+    Edited,
     Example,
+    Fates,
     Layout,
+    Lying,
     Opened,
     Passage,
     Reading,
     Record,
 )
+from negmine.inputs.sets.edits import only
+from negmine.inputs.sets.labelled import lasting
 from negmine.inputs.values import BadValueError, text_value
 
 _CONTEXT = Target("candidates", "raw", ("context",))
@@ -58,7 +63,7 @@ def _paragraphs(value: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _open(beginning: Beginning) -> Opened:
-    return Opened((QUERY, QID, _CONTEXT, _FACTS), _read)
+    return Opened((QUERY, QID, _CONTEXT, _FACTS), _read, _rewrite)
 
 
 def _read(record: Record, reading: Reading) -> Example:
@@ -68,7 +73,9 @@ def _read(record: Record, reading: Reading) -> Example:
     if paragraphs is None:
         raise BadValueError(f"field '{name}' must hold titles, each with a list of sentences")
     found = [
-        Passage(None, text_value(title, f"{name}[{at}].title"), _joined(said, f"{name}[{at}]"))
+        Passage(
+            None, text_value(title, f"{name}[{at}].title"), _joined(said, f"{name}[{at}]"), at=at
+        )
         for at, (title, said) in enumerate(paragraphs)
     ]
     titles = _supporting(record.get(_FACTS.name), record.name(_FACTS.name))
@@ -100,6 +107,28 @@ def _joined(sentences: Any, where: str) -> str:
         apart = not text or text[-1].isspace() or said[:1].isspace()
         text += said if apart else f" {said}"
     return text.strip()
+
+
+def _rewrite(lying: Lying, fates: Fates) -> Edited:
+    """The record without the paragraphs that go; no new one is told to support."""
+    held = lasting(lying, fates, lambda at: None)
+    if not held.stays:
+        return Edited(homeless=held.homeless)
+    raw = dict(lying.raw)
+    context, facts = (lying.record.name(target.name) for target in (_CONTEXT, _FACTS))
+    value, told = raw[context], raw.get(facts)
+    titles = {title for title, _ in held.left(_paragraphs(value) or [])}
+    raw[context] = (
+        {field: held.left(values) for field, values in value.items()}
+        if isinstance(value, Mapping)
+        else held.left(value)
+    )
+    if isinstance(told, Mapping):
+        kept = [at for at, title in enumerate(told["title"]) if title in titles]
+        raw[facts] = {field: only(values, kept) for field, values in told.items()}
+    elif told is not None:
+        raw[facts] = [fact for fact in told if fact[0] in titles]
+    return Edited([raw], True, held.homeless)
 
 
 SUPPORTED = Layout(

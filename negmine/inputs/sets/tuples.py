@@ -11,8 +11,11 @@ from typing import Any
 from negmine.inputs.kinds import ARRAY, Target
 from negmine.inputs.sets.base import (
     Beginning,
+    Edited,
     Example,
+    Fates,
     Layout,
+    Lying,
     Opened,
     Passage,
     Reading,
@@ -20,6 +23,7 @@ from negmine.inputs.sets.base import (
     by_id,
     score,
 )
+from negmine.inputs.sets.edits import only
 from negmine.inputs.values import BadValueError, id_value, text_value, type_name
 
 #: A text, what answers it, perhaps what does not.
@@ -37,7 +41,7 @@ def _fits(beginning: Beginning) -> bool:
 
 
 def _open(beginning: Beginning) -> Opened:
-    return Opened((_TUPLE, _SET), _read)
+    return Opened((_TUPLE, _SET), _read, _rewrite)
 
 
 def _read(record: Record, reading: Reading) -> Example:
@@ -63,6 +67,33 @@ def _read(record: Record, reading: Reading) -> Example:
     query, *others = (text_value(value, f"{name}[{at}]") for at, value in enumerate(values))
     found = [Passage(None, "", text) for text in others]
     return Example(None, query, found[:1], found[1:])
+
+
+def _rewrite(lying: Lying, fates: Fates) -> Edited:
+    """An array without what goes; what is promoted gets arrays of its own."""
+    target = _TUPLE if lying.record.get(_TUPLE.name) is not None else _SET
+    name = lying.record.name(target.name)
+    query, *documents = lying.raw[name]
+    if target is _SET:
+        left = [one for one, stays in zip(documents, fates.positives, strict=True) if stays]
+        return Edited([{**lying.raw, name: [query, *left]}] if left else [], bool(left))
+    positive, *negatives = documents
+    stay = only(negatives, fates.of("stays"))
+    if isinstance(query, int):
+        if negatives and not stay:
+            return Edited(homeless=frozenset(fates.of("promoted")))
+        own = fates.of("promoted")
+        firsts = [positive] * all(fates.positives) + only(negatives, own)
+        rows = [[query, first, *stay] for first in firsts]
+    else:
+        others = fates.others() if fates.of("promoted") else []
+        own = [one for one in fates.of("promoted") if one not in fates.elsewhere and others]
+        rows = [[query, *documents]] if all(fates.positives) and len(stay) == len(negatives) else []
+        rows += [[query, negatives[at], one.text] for at in own for one in others]
+    promoted = frozenset(fates.of("promoted")) - fates.elsewhere
+    stays = bool(rows) if isinstance(query, int) else rows[:1] == [[query, *documents]]
+    records = [{**lying.raw, name: row} for row in rows]
+    return Edited(records, stays, promoted - frozenset(own), frozenset(own))
 
 
 def _numbered(value: Any, where: str) -> Passage:

@@ -56,9 +56,9 @@ def only_beir(params: ExportParams, out: Path) -> bool:
 
 def _check_beir(params: ExportParams, out: Path) -> None:
     """An evaluation set: where it goes, and that nothing is trained on it."""
-    changed = {field.name for field in dataclasses.fields(params)} - _unchanged(params)
+    changed_ = changed(params)
     if params.beir is None:
-        if "beir_corpus" in changed:
+        if "beir_corpus" in changed_:
             raise UsageError("--beir-corpus belongs to --beir, and there is none", hint="Add one.")
         return
     if params.promoted == "only":
@@ -80,11 +80,16 @@ def _check_beir(params: ExportParams, out: Path) -> None:
                 "alone.",
             )
         return
-    if idle := sorted(changed - _OF_BEIR):
+    if idle := sorted(changed_ - _OF_BEIR):
         raise UsageError(
             f"--{idle[0].replace('_', '-')} is for examples, and --beir alone writes none",
             hint="Give -o a file or a folder for them, or leave the option out.",
         )
+
+
+def changed(params: ExportParams) -> set[str]:
+    """Names of the settings that are not at their defaults."""
+    return {field.name for field in dataclasses.fields(params)} - _unchanged(params)
 
 
 def _unchanged(params: ExportParams) -> set[str]:

@@ -6,12 +6,13 @@ again, and draw the lines that they drew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine import rules
 from negmine.learning import passes
@@ -81,6 +82,33 @@ def recorded(ledger: Candidates) -> Recorded:
         by in ledger.params.get("unscored", ()),
         ledger.documents if of_corpus else None,
     )
+
+
+def crossed(
+    table: pa.Table, view: View, params: FilterParams
+) -> Iterator[tuple[rules.Border, np.ndarray]]:
+    """The lines of the rules that compare numbers, each with the rows that it dropped."""
+    reasons = table.column("dropped_by")
+    for rule, border in rules.borders(view, params).items():
+        yield border, np.flatnonzero(pc.equal(reasons, rule).fill_null(False).to_numpy())
+
+
+def limits_of(ledger: Candidates) -> Callable[[pa.Table], tuple[np.ndarray, np.ndarray]]:
+    """What tells of the rows of a part what a rule compared, and with what.
+
+    Returns:
+        A function of the rows of a part: (values, limits), float64 [rows]; NaN where no limit
+        dropped the row.
+    """
+    seen = recorded(ledger)
+
+    def compared(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        values, limits = (np.full(table.num_rows, np.nan) for _ in range(2))
+        for border, rows in crossed(table, seen.view(table), seen.params):
+            values[rows], limits[rows] = border.told_value[rows], border.told_limit[rows]
+        return values, limits
+
+    return compared
 
 
 def filter_params(settings: Mapping[str, Any]) -> FilterParams:

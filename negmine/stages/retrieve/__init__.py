@@ -5,12 +5,12 @@ those of a training set, ``opening`` opens the sources, ``mining`` searches, ``r
 and writes.
 """
 
-from negmine.stages.retrieve.examples import Corpus
 from negmine.stages.retrieve.mining import mine, queries_at_once, queries_per_part
 from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.run import run, workshop_of
 from negmine.stages.retrieve.setup import VERSION, Setup, check_models, plan, set_up
 from negmine.stages.retrieve.task import Task, read_task
+from negmine.stages.set_ids import Corpus
 
 __all__ = [
     "VERSION",

@@ -33,7 +33,8 @@ from negmine.params.values import named
 from negmine.sources import judged as judged_source
 from negmine.sources.given import Given
 from negmine.sources.union import Judgements
-from negmine.stages.retrieve.examples import Corpus, read_set, with_kept
+from negmine.stages.retrieve.examples import read_set, with_kept
+from negmine.stages.set_ids import Corpus
 from negmine.table.conservation import conserve
 from negmine.table.names import meta_column
 

@@ -1,0 +1,372 @@
+"""``export --format as-input`` through ``run --train``: the file that comes out, and its diff.
+
+What a scorer would say comes from a run file, so that no model runs: texts that begin with ``bad``
+are too good to be negatives.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from negmine.table.ids import content_ids
+from tests.conftest import Invoke, write_jsonl
+
+RECIPE = """
+work = "unused"
+[index]
+bm25 = false
+[retrieve]
+run = ["judge=run.tsv"]
+[filter]
+by = "judge"
+max-score = 0.5
+"""
+SUGAR, SALT, THUNDER = "how do plants make sugar", "why is the sea salty", "what makes thunder"
+LEAVES, CELLS, ROOTS = "Leaves use light.", "bad Cells burn sugar.", "Roots drink."
+RIVERS, MOON, TIDES = "Rivers carry minerals.", "The moon pulls.", "Tides go and come."
+LIGHTNING, BANG, HAIL = "Lightning heats the air.", "bad A bang is heard.", "Hail is frozen rain."
+#: Query, positive, negatives.
+TRUTH = [
+    (SUGAR, LEAVES, [CELLS, ROOTS]),
+    (SALT, RIVERS, [MOON, TIDES]),
+    (THUNDER, LIGHTNING, [HAIL, BANG]),
+]
+
+
+def ids(texts: Iterable[str]) -> list[str]:
+    found: list[str] = content_ids(pa.array(list(texts))).to_pylist()
+    return found
+
+
+def judged(folder: Path, skip: Iterable[str] = (), titled: bool = False) -> Path:
+    """The recipe, and what the judge says of every pair but some; texts may have titles as well."""
+    lines = ["qid\tdocid\tscore"]
+    for query, positive, negatives in TRUTH:
+        for text in (positive, *negatives):
+            if text not in skip:
+                known = f"{text} {text}" if titled else text
+                score = 0.9 if text.startswith("bad") or text == positive else 0.1
+                lines.append(f"{ids([query])[0]}\t{ids([known])[0]}\t{score}")
+    (folder / "run.tsv").write_text("\n".join(lines) + "\n")
+    (folder / "recipe.toml").write_text(RECIPE)
+    return folder / "recipe.toml"
+
+
+def cleaned(invoke: Invoke, train: Path, *more: object, skip: Iterable[str] = ()) -> Path:
+    """What ``run --train`` makes of a set."""
+    work = train.parent / "clean"
+    recipe = judged(train.parent, skip)
+    result = invoke("run", recipe, "--train", train, "-o", work, *more)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(work / train.name)
+    return work / train.name
+
+
+def diff(out: Path) -> list[dict[str, Any]]:
+    name = out.name.split(".")[0] + ".diff.jsonl"
+    return [json.loads(line) for line in (out.parent / name).read_text().splitlines()]
+
+
+def counts(out: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((out.parent / f"_{out.name}.manifest.json").read_text())
+    return found["counts"]
+
+
+def without_bad(negatives: Iterable[str]) -> list[str]:
+    return [text for text in negatives if not text.startswith("bad")]
+
+
+FLAG = [{"query": q, "pos": [p], "neg": n, "extra": {"of": q}} for q, p, n in TRUTH]
+LISTS: dict[str, Any] = {
+    "flagembedding": lambda q, p, n: {"query": q, "pos": [p], "neg": n, "type": "x"},
+    "nemo": lambda q, p, n: {"question": q, "pos_doc": p, "neg_doc": n},
+    "tevatron": lambda q, p, n: {
+        "query_id": ids([q])[0],
+        "query": q,
+        "positive_passages": [{"docid": ids([p])[0], "text": p, "title": ""}],
+        "negative_passages": [{"docid": ids([t])[0], "text": t, "title": ""} for t in n],
+    },
+    "conversations": lambda q, p, n: {
+        "messages": [{"role": "user", "content": q}],
+        "positive_messages": [[{"role": "user", "content": p}]],
+        "negative_messages": [[{"role": "user", "content": t}] for t in n],
+    },
+    "labelled lists": lambda q, p, n: {
+        "query": q,
+        "docs": [p, *n],
+        "labels": [1, *[0] * len(n)],
+    },
+    "msmarco": lambda q, p, n: {
+        "query": q,
+        "passages": [{"passage_text": t, "is_selected": int(t == p)} for t in (p, *n)],
+    },
+    "hotpotqa": lambda q, p, n: {
+        "question": q,
+        "context": [[t, [t]] for t in (p, *n)],
+        "supporting_facts": [[p, 0]],
+    },
+}
+
+
+@pytest.mark.parametrize("layout", [name for name in LISTS if name != "hotpotqa"])
+def test_every_layout_of_lists(invoke: Invoke, tmp_path: Path, layout: str) -> None:
+    lay = LISTS[layout]
+    train = write_jsonl(tmp_path / "old.jsonl", [lay(*row) for row in TRUTH])
+    out = cleaned(invoke, train)
+    wanted = [lay(q, p, without_bad(n)) for q, p, n in TRUTH]
+    assert [json.loads(line) for line in out.read_text().splitlines()] == wanted
+    # What did not change has its bytes.
+    assert out.read_text().splitlines()[1] == train.read_text().splitlines()[1]
+    told = diff(out)
+    assert [line["line"] for line in told] == [1, 3]
+    assert [line["removed"][0]["text"] for line in told] == [CELLS, BANG]
+    assert told[0]["removed"][0] | {"docid": ""} == {
+        **{"docid": "", "text": CELLS, "by": "max_score", "score": 0.9, "limit": 0.5}
+    }
+    found = counts(out)
+    assert (found["records"], found["unchanged"], found["changed"]) == (3, 1, 2)
+    assert (found["given"], found["kept"], found["removed"]) == (6, 4, 2)
+    assert found["removed_by"] == {"max_score": 2}
+
+
+TRIPLETS = [(q, p, n, f"of {q}") for q, p, negatives in TRUTH for n in negatives]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet", ".json"])
+def test_triplets_in_every_container(invoke: Invoke, tmp_path: Path, suffix: str) -> None:
+    """A triplet goes with its negative; columns, order and further columns stay."""
+    names = ("note", "anchor", "positive", "negative")
+    rows = [dict(zip(names, (note, q, p, n), strict=True)) for q, p, n, note in TRIPLETS]
+    train = tmp_path / f"old{suffix}"
+    write(train, rows)
+    out = cleaned(invoke, train)
+    assert read(out) == [row for row in rows if not row["negative"].startswith("bad")]
+    assert counts(out)["gone"] == 2
+    assert [line["rows"] for line in diff(out)] == [0, 0]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return
+    if path.suffix in (".csv", ".tsv"):
+        sink = io.StringIO(newline="")
+        writer = csv.DictWriter(
+            sink, list(rows[0]), delimiter="," if path.suffix == ".csv" else "\t"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+        path.write_bytes(sink.getvalue().encode())
+        return
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    lines = json.dumps(rows).encode() if path.suffix == ".json" else lines
+    path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pq.ParquetFile(path).read().to_pylist()
+        return rows
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    if path.suffix in (".csv", ".tsv"):
+        delimiter = "," if path.suffix == ".csv" else "\t"
+        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    return list(json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines()))
+
+
+def test_n_tuples_go_whole(invoke: Invoke, tmp_path: Path) -> None:
+    rows = [
+        {"query": q, "positive": p, "negative_1": n[0], "negative_2": n[1]} for q, p, n in TRUTH
+    ]
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    out = cleaned(invoke, train)
+    assert read(out) == [rows[1]]
+    assert counts(out)["lost"] == 2
+    assert [line["lost"] for line in diff(out)] == [1, 1]
+
+
+def test_labelled_pairs(invoke: Invoke, tmp_path: Path) -> None:
+    rows = [
+        {"id": number, "sentence1": q, "sentence2": text, "label": int(text == p)}
+        for number, (q, p, n) in enumerate(TRUTH)
+        for text in (p, *n)
+    ]
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    out = cleaned(invoke, train)
+    assert read(out) == [row for row in rows if not str(row["sentence2"]).startswith("bad")]
+
+
+def test_paragraphs_with_facts(invoke: Invoke, tmp_path: Path) -> None:
+    lay = LISTS["hotpotqa"]
+    train = write_jsonl(tmp_path / "old.jsonl", [lay(*row) for row in TRUTH])
+    recipe = judged(tmp_path, titled=True)
+    result = invoke("run", recipe, "--train", train, "-o", tmp_path / "clean")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "clean" / "old.jsonl") == [
+        lay(q, p, without_bad(n)) for q, p, n in TRUTH
+    ]
+
+
+def test_a_negative_that_is_a_positive_elsewhere_goes(invoke: Invoke, tmp_path: Path) -> None:
+    rows = [
+        {"query": SALT, "pos": [RIVERS], "neg": [MOON, TIDES]},
+        {"query": SALT, "pos": [TIDES], "neg": [MOON]},
+    ]
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    out = cleaned(invoke, train)
+    assert [row["neg"] for row in read(out)] == [[MOON], [MOON]]
+    assert diff(out)[0]["removed"][0]["by"] == "positive"
+
+
+def test_what_nobody_judged_stays_and_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    recipe = judged(tmp_path, skip=[CELLS])
+    result = invoke("run", recipe, "--train", train, "-o", tmp_path / "clean")
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "clean" / "old.jsonl"
+    assert read(out)[0]["neg"] == [CELLS, ROOTS]
+    assert counts(out)["unjudged"] == 1
+    assert "1 given negatives were not judged" in " ".join(result.stderr.split())
+    out = cleaned(invoke, train, "--set", "export.unjudged=leave-out", skip=[CELLS])
+    assert read(out)[0]["neg"] == [ROOTS]
+    assert diff(out)[0]["removed"][0]["by"] == "unscored"
+
+
+def test_empty_lists_duplicates_and_queries_that_are_not_mined(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    rows = [
+        {"query": SUGAR, "pos": [LEAVES], "neg": []},
+        {"query": SUGAR, "pos": [LEAVES], "neg": [ROOTS, ROOTS, CELLS]},
+        {"query": SUGAR, "pos": [LEAVES], "neg": [ROOTS, ROOTS, CELLS]},
+        {"query": "nobody answers", "pos": [], "neg": [HAIL]},
+    ]
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    out = cleaned(invoke, train)
+    kept = {**rows[1], "neg": [ROOTS, ROOTS]}
+    assert read(out) == [rows[0], kept, kept, rows[3]]
+    assert counts(out)["unjudged"] == 1
+
+
+def test_a_broken_line_stops_the_run_or_is_left_out(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    lines = train.read_text().splitlines()
+    train.write_text("\n".join([lines[0], "{broken", *lines[1:]]) + "\n")
+    recipe = judged(tmp_path)
+    stopped = invoke("run", recipe, "--train", train, "-o", tmp_path / "clean")
+    assert stopped.exit_code == 5
+    assert "old.jsonl:2" in stopped.stderr
+    skip = [f"--set={stage}.on-error=skip" for stage in ("index", "retrieve")]
+    out = cleaned(invoke, train, *skip)
+    assert len(read(out)) == 3
+    assert counts(out)["unreadable"] == 1
+    told = diff(out)
+    assert [line["line"] for line in told] == [1, 2, 4]
+    assert "JSON" in told[1]["unreadable"]
+
+
+def test_the_same_command_again_does_nothing(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    out = cleaned(invoke, train)
+    before = out.read_bytes()
+    again = invoke("run", judged(tmp_path), "--train", train, "-o", out.parent)
+    assert "export: " in again.stderr
+    assert again.stderr.count("is up to date") == 4
+    assert out.read_bytes() == before
+    # The diff alone is made again where it alone is gone.
+    (out.parent / "old.diff.jsonl").unlink()
+    assert invoke("run", judged(tmp_path), "--train", train, "-o", out.parent).exit_code == 0
+    assert len(diff(out)) == 2
+
+
+def test_a_set_that_changed_is_cleaned_anew(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    out = cleaned(invoke, train)
+    write_jsonl(train, FLAG[1:])
+    stale = invoke("export", out.parent / "ledger", "--format", "as-input", "-o", out)
+    assert stale.exit_code == 5
+    assert "has changed" in stale.stderr
+    assert len(read(cleaned(invoke, train))) == 2
+
+
+def test_what_cannot_be_written_back_is_refused_before_anything_is_made(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    recipe = judged(tmp_path)
+    columns = {key: [row[key] for row in FLAG] for key in FLAG[0]}
+    (tmp_path / "old.json").write_text(json.dumps(columns))
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    refused = [
+        ([tmp_path / "old.json"], "export.format=flagembedding"),
+        ([train, "--pairs", train], "Leave --pairs out"),
+        ([train, "--round", 2], "--round"),
+        ([train, "--set", "export.scores=true", "--set", "export.format=as-input"], "--scores"),
+        (["-"], "Name a file"),
+    ]
+    for words, hint in refused:
+        result = invoke("run", recipe, "--train", *words, "-o", tmp_path / "clean")
+        assert result.exit_code == 2, result.output
+        assert hint in " ".join(result.stderr.split())
+        assert not (tmp_path / "clean").exists()
+
+
+def test_the_set_itself_is_never_replaced(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    result = invoke("run", judged(tmp_path), "--train", train, "-o", tmp_path, "--force")
+    assert result.exit_code == 6
+    assert "replace the training set itself" in result.stderr
+
+
+def test_another_layout_can_be_asked_for(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    work = tmp_path / "clean"
+    more = ["--set", "export.format=flagembedding", "--set", "filter.num-negatives=4"]
+    result = invoke("run", judged(tmp_path), "--train", train, "-o", work, *more)
+    assert result.exit_code == 0, result.output
+    found = {row["query"]: row["neg"] for row in read(work / "train.parquet")}
+    assert {q: sorted(n) for q, n in found.items()} == {
+        q: sorted(without_bad(n)) for q, _, n in TRUTH
+    }
+
+
+def test_a_tag_keeps_results_apart(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    work = tmp_path / "clean"
+    result = invoke("run", judged(tmp_path), "--train", train, "-o", work, "--tag", "a")
+    assert result.exit_code == 0, result.output
+    assert (work / "old-a.jsonl").is_file()
+    assert (work / "old-a.diff.jsonl").is_file()
+
+
+def test_a_dry_run_tells_and_writes_nothing(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    words = ["run", judged(tmp_path), "--train", train, "-o", tmp_path / "clean"]
+    result = invoke(*words, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    *_, last = json.loads(result.stdout)["stages"]
+    assert (last["stage"], last["state"]) == ("export", "to do")
+    assert not (tmp_path / "clean").exists()
+    cleaned(invoke, train)
+    again = json.loads(invoke(*words, "--dry-run", "--json").stdout)["stages"]
+    assert {stage["state"] for stage in again} == {"up to date"}
+
+
+def test_what_was_cleaned_is_shown(invoke: Invoke, tmp_path: Path) -> None:
+    out = cleaned(invoke, write_jsonl(tmp_path / "old.jsonl", FLAG))
+    shown = invoke("inspect", out)
+    assert shown.exit_code == 0, shown.output
+    assert "records 3" in shown.stdout
+    assert "removed 2" in shown.stdout
+    told = json.loads(invoke("inspect", out, "--json").stdout)
+    assert told["counts"]["removed_by"] == {"max_score": 2}
