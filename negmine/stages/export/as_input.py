@@ -186,6 +186,11 @@ def ending_of(name: str) -> str:
 
 def _check(params: ExportParams) -> None:
     """Refuse options that would have no effect."""
+    if params.promoted == "only":
+        raise UsageError(
+            f"--promoted only takes known positives away, and --format {NAME} changes nothing else",
+            hint="Give --promoted leave-out, or none of them.",
+        )
     idle = sorted(export_options.changed(params) - _READS)
     if idle:
         raise UsageError(

@@ -13,18 +13,20 @@ import pyarrow.compute as pc
 
 from negmine import rules
 from negmine.inputs.sets.base import Example, Fate, Fates, Passage
-from negmine.rules import known
+from negmine.rules import known, labels
 from negmine.rules.base import GIVEN
 from negmine.stages.set_ids import contents_of, document_ids, query_ids
 from negmine.table import draws, ranking
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
-from negmine.table.names import score_column
+from negmine.table.names import RELABELLED_BY, score_column
 
 #: Of the rows of a part: (what a rule compared, with what).
 Limits = Callable[[pa.Table], tuple[np.ndarray, np.ndarray]]
-#: What is said of a pair that the ledger does not hold, of one that survived, and of a positive.
-_UNKNOWN, _SURVIVES, _POSITIVE = "", "survives", "positive"
+#: What is said of a pair that the ledger does not hold, and of one that survived.
+_UNKNOWN, _SURVIVES = "", "survives"
+#: Words by which a whole query is given up.
+_GIVEN_UP = frozenset((labels.GIVEN_UP_POSITIVE, *(rule.name for rule in known.QUERIES)))
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Said:
         passage: it.
         docid: its id in the corpus.
         word: why it was dropped; ``survives``, or nothing where the ledger does not hold the pair.
+        option: what changed its label, as it was given; nothing where nothing did.
         positive: whether it is a positive now.
         score: its score, or what a rule compared; NaN where there is none.
         limit: what it was compared with, likewise.
@@ -46,6 +49,7 @@ class Said:
     positive: bool
     score: float
     limit: float
+    option: str = ""
 
 
 @dataclass
@@ -101,56 +105,41 @@ class FateTable:
         self._documents: Documents = ledger.documents
         self._treatment = treatment
         self._unjudged = set(rules.named("unjudged"))
-        # Of words that only one of their rows says, the whole query is given up.
-        given_up = {rule.name for rule in known.QUERIES}
-        self._words = [_SURVIVES]
+        self._words, self._options = [_SURVIVES], [""]
         self._others: dict[int, list[str]] = {}
         self._given_up: dict[int, str] = {}
-        keys, codes, positive, scores, bounds = [], [], [], [], []
+        keys, codes, options, positive, scores, bounds = [], [], [], [], [], []
         for _, table in ledger.tables("reading the ledger"):
             query = draws.digests_of(table.column("qid"))
-            word = pc.fill_null(table.column("dropped_by"), _SURVIVES)
-            code = self._coded(word)
+            code = _coded(table, "dropped_by", self._words)
             label = table.column("label").to_numpy() == 1
             value, limit = limits(table)
             score = table.column(score_column(by)).to_numpy().astype(np.float64)
             keys.append(_mixed(query, draws.digests_of(table.column("docid"))))
             codes.append(code)
+            options.append(_coded(table, RELABELLED_BY, self._options))
             positive.append(label)
             scores.append(np.where(np.isnan(value), score, value).astype(np.float32))
             bounds.append(limit.astype(np.float32))
-            self._note_queries(table, query, code, label, given_up)
+            self._note_queries(table, query, code)
         order = np.argsort(_joined(keys, np.uint64), kind="stable")
         self._keys = _joined(keys, np.uint64)[order]
         self._codes = _joined(codes, np.int16)[order]
+        self._option = _joined(options, np.int16)[order]
         self._positive = _joined(positive, bool)[order]
         self._scores = _joined(scores, np.float32)[order]
         self._bounds = _joined(bounds, np.float32)[order]
 
-    def _coded(self, words: pa.ChunkedArray) -> np.ndarray:
-        """Numbers of the words of a part, int16 [rows]."""
-        distinct = pc.unique(words).to_pylist()
-        self._words += [word for word in distinct if word not in self._words]
-        numbers = pc.index_in(words, value_set=pa.array(self._words, pa.string()))
-        return np.asarray(numbers.to_numpy()).astype(np.int16)
-
-    def _note_queries(
-        self,
-        table: pa.Table,
-        query: np.ndarray,
-        code: np.ndarray,
-        label: np.ndarray,
-        given_up: set[str],
-    ) -> None:
+    def _note_queries(self, table: pa.Table, query: np.ndarray, code: np.ndarray) -> None:
         """Which queries of a part are given up, and what stays of those with new positives."""
-        lost = np.isin(code, [n for n, word in enumerate(self._words) if word in given_up])
+        lost = np.isin(code, [n for n, word in enumerate(self._words) if word in _GIVEN_UP])
         for row in np.flatnonzero(lost).tolist():
             self._given_up.setdefault(int(query[row]), self._words[code[row]])
-        own = label & (code != self._number(_POSITIVE))
+        own = labels.promoted_in(table)
         if not own.any() or GIVEN not in table.schema.names:
             return
         fates = [self._fate(word) for word in self._words]
-        stays = np.isin(code, [n for n, fate in enumerate(fates) if fate == "stays"]) & ~label
+        stays = np.isin(code, [n for n, fate in enumerate(fates) if fate == "stays"])
         stays &= np.isin(query, query[own]) & table.column(GIVEN).is_valid().to_numpy()
         place = table.column(GIVEN).fill_null(0).to_numpy()
         rows = np.flatnonzero(stays)
@@ -159,15 +148,13 @@ class FateTable:
         for number, docid in zip(query[rows].tolist(), docids, strict=True):
             self._others.setdefault(number, []).append(docid)
 
-    def _number(self, word: str) -> int:
-        return self._words.index(word) if word in self._words else -1
-
     def _fate(self, word: str) -> Fate:
-        """What becomes of a negative that is no positive now."""
+        """What becomes of a negative."""
         if word in self._unjudged or word == _UNKNOWN:
             return "stays" if self._treatment.unjudged else "goes"
-        # A positive that is none any more is a negative where it stands as one.
-        return "stays" if word in (_SURVIVES, "demoted") else "goes"
+        if word in labels.PROMOTED and self._treatment.promoted:
+            return "promoted"
+        return "stays" if word == _SURVIVES else "goes"
 
     def verdicts(self, examples: Sequence[Example]) -> list[Verdict]:
         """What the ledger says of some records."""
@@ -225,8 +212,9 @@ class FateTable:
     def _said(self, passage: Passage, docid: str, at: int | None) -> Said:
         if at is None:
             return Said(passage, docid, _UNKNOWN, False, np.nan, np.nan)
-        word, positive = self._words[self._codes[at]], bool(self._positive[at])
-        return Said(passage, docid, word, positive, self._scores[at], self._bounds[at])
+        word, option = self._words[self._codes[at]], self._options[self._option[at]]
+        positive = bool(self._positive[at])
+        return Said(passage, docid, word, positive, self._scores[at], self._bounds[at], option)
 
     def _verdict(
         self, qid: str, digest: int, positives: list[Said], negatives: list[Said], texts: _Texts
@@ -234,9 +222,6 @@ class FateTable:
         fates: list[Fate] = []
         unjudged = []
         for number, said in enumerate(negatives):
-            if said.positive and said.word != _POSITIVE:
-                fates.append("promoted" if self._treatment.promoted else "goes")
-                continue
             if said.word in self._unjudged or said.word == _UNKNOWN:
                 unjudged.append(number)
             fates.append(self._fate(said.word))
@@ -275,10 +260,27 @@ class _Texts:
 def told(said: Said, **more: Any) -> dict[str, Any]:
     """What is written of a passage that does not stay."""
     about: dict[str, Any] = {"docid": said.docid, "text": said.passage.text, "by": said.word}
+    about |= {"option": said.option} if said.option else {}
     for name, value in (("score", said.score), ("limit", said.limit)):
         if np.isfinite(value):
             about[name] = round(float(value), 6)
     return about | more
+
+
+def _coded(table: pa.Table, column: str, words: list[str]) -> np.ndarray:
+    """Numbers of what a column says, int16 [rows]; a null is the first word.
+
+    Args:
+        table: the rows.
+        column: the column; where there is none, all is null.
+        words: the words so far; new ones are added.
+    """
+    if column not in table.schema.names:
+        return np.zeros(table.num_rows, dtype=np.int16)
+    said = pc.fill_null(table.column(column), words[0])
+    words += [word for word in pc.unique(said).to_pylist() if word not in words]
+    numbers = pc.index_in(said, value_set=pa.array(words, pa.string()))
+    return np.asarray(numbers.to_numpy()).astype(np.int16)
 
 
 def _mixed(query: np.ndarray, document: np.ndarray) -> np.ndarray:

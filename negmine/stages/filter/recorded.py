@@ -21,6 +21,7 @@ from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.rules import labels
 from negmine.rules.base import View
+from negmine.stages.filter import relabelling
 from negmine.table import schemas
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
@@ -94,11 +95,11 @@ def crossed(
 
 
 def limits_of(ledger: Candidates) -> Callable[[pa.Table], tuple[np.ndarray, np.ndarray]]:
-    """What tells of the rows of a part what a rule compared, and with what.
+    """What tells of the rows of a part what a rule or a condition compared, and with what.
 
     Returns:
-        A function of the rows of a part: (values, limits), float64 [rows]; NaN where no limit
-        dropped the row.
+        A function of the rows of a part: (values, limits), float64 [rows]; NaN where no number
+        decided. Of a condition of several comparisons it is the first with a number.
     """
     seen = recorded(ledger)
 
@@ -106,6 +107,10 @@ def limits_of(ledger: Candidates) -> Callable[[pa.Table], tuple[np.ndarray, np.n
         values, limits = (np.full(table.num_rows, np.nan) for _ in range(2))
         for border, rows in crossed(table, seen.view(table), seen.params):
             values[rows], limits[rows] = border.told_value[rows], border.told_limit[rows]
+        for row, every in relabelling.compared(table, seen.params).items():
+            numbers = [one for one in every if isinstance(one.limit, float)]
+            if numbers and isinstance(numbers[0].value, float):
+                values[row], limits[row] = numbers[0].value, numbers[0].limit
         return values, limits
 
     return compared

@@ -370,3 +370,113 @@ def test_what_was_cleaned_is_shown(invoke: Invoke, tmp_path: Path) -> None:
     assert "removed 2" in shown.stdout
     told = json.loads(invoke("inspect", out, "--json").stdout)
     assert told["counts"]["removed_by"] == {"max_score": 2}
+
+
+PROMOTE = ("--set", 'filter.promote=["judge > 0.8"]')
+
+
+def test_what_is_promoted_moves_to_the_positives(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    out = cleaned(invoke, train, *PROMOTE)
+    wanted = [
+        {**row, "pos": [*row["pos"], *(t for t in row["neg"] if t.startswith("bad"))]}
+        | {"neg": without_bad(row["neg"])}
+        for row in FLAG
+    ]
+    assert read(out) == wanted
+    assert (counts(out)["promoted"], counts(out)["removed"]) == (2, 0)
+    (told, _) = diff(out)
+    assert told["promoted"] == [
+        {
+            **{"docid": ids([CELLS])[0], "text": CELLS, "by": "promoted"},
+            **{"option": "--promote judge > 0.8", "score": 0.9, "limit": 0.8},
+        }
+    ]
+    # Read again, the new positives are positives, and nothing is left to clean.
+    again = tmp_path / "again"
+    again.mkdir()
+    second = again / "old.jsonl"
+    second.write_bytes(out.read_bytes())
+    assert cleaned(invoke, second, *PROMOTE).read_bytes() == out.read_bytes()
+
+
+def test_triplets_of_a_promoted_negative(invoke: Invoke, tmp_path: Path) -> None:
+    """They stand in its place, once, whatever positive it stood beside."""
+    rows = [
+        {"anchor": q, "positive": p, "negative": n, "note": q}
+        for q, p, negatives in TRUTH
+        for n in negatives
+    ]
+    rows.insert(2, {"anchor": SUGAR, "positive": LEAVES, "negative": CELLS, "note": "again"})
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    out = cleaned(invoke, train, *PROMOTE)
+    wanted = [
+        {"anchor": SUGAR, "positive": CELLS, "negative": ROOTS, "note": SUGAR},
+        rows[1],
+        *rows[3:6],
+        {"anchor": THUNDER, "positive": BANG, "negative": HAIL, "note": THUNDER},
+    ]
+    assert read(out) == wanted
+    found = counts(out)
+    assert (found["promoted"], found["kept"], found["given"]) == (3, 4, 7)
+
+
+def test_promoted_without_a_place_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    rows = [{"anchor": q, "positive": p, "negative": n[1]} for q, p, n in TRUTH]
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    work, recipe = tmp_path / "clean", judged(tmp_path)
+    result = invoke("run", recipe, "--train", train, "-o", work, *PROMOTE)
+    assert result.exit_code == 0, result.output
+    out = work / "old.jsonl"
+    assert read(out) == rows[:2]
+    assert counts(out)["promoted_without_place"] == 1
+    assert diff(out)[0]["promoted"][0]["placed"] is False
+    assert "have no place in the set" in " ".join(result.stderr.split())
+
+
+def test_promoted_can_be_left_out(invoke: Invoke, tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    out = cleaned(invoke, train, *PROMOTE, "--set", "export.promoted=leave-out")
+    assert read(out) == [{**row, "neg": without_bad(row["neg"])} for row in FLAG]
+    assert counts(out)["removed_by"] == {"promoted": 2}
+
+
+def test_labels_of_what_is_promoted_change(invoke: Invoke, tmp_path: Path) -> None:
+    rows = [
+        {"sentence1": q, "sentence2": text, "label": str(int(text == p))}
+        for q, p, n in TRUTH
+        for text in (p, *n)
+    ]
+    train = tmp_path / "old.csv"
+    write(train, rows)
+    # Somebody judged them, so it has to be said.
+    out = cleaned(invoke, train, *PROMOTE, "--set", "filter.promote-judged=true")
+    assert read(out) == [
+        {**row, "label": "1"} if row["sentence2"].startswith("bad") else row for row in rows
+    ]
+
+
+def test_a_demoted_positive_and_a_query_given_up(invoke: Invoke, tmp_path: Path) -> None:
+    rows = [
+        *({"query": q, "pos": [p, f"{p} no"], "neg": n} for q, p, n in TRUTH[:2]),
+        {"query": THUNDER, "pos": [LIGHTNING], "neg": [HAIL]},
+    ]
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    recipe = judged(tmp_path)
+    scores = [(q, f"{p} no", 0.2) for q, p, _ in TRUTH[:2]]
+    with (tmp_path / "run.tsv").open("a") as run:
+        run.writelines(f"{ids([q])[0]}\t{ids([d])[0]}\t{s}\n" for q, d, s in scores)
+    more = ["--set", 'filter.demote=["judge < 0.5"]', "--set", 'filter.drop-query=["demoted = 0"]']
+    result = invoke("run", recipe, "--train", train, "-o", tmp_path / "clean", *more)
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "clean" / "old.jsonl"
+    assert [(row["query"], row["pos"]) for row in read(out)] == [
+        (SUGAR, [LEAVES]),
+        (SALT, [RIVERS]),
+    ]
+    found = counts(out)
+    assert (found["demoted"], found["positives_lost"], found["gone"]) == (2, 1, 1)
+    assert found["removed_by"]["dropped_query"] == 1
+    told = diff(out)
+    assert told[0]["demoted"][0]["option"] == "--demote judge < 0.5"
+    assert told[2]["dropped_by"] in ("dropped_positive", "dropped_query")
