@@ -12,7 +12,8 @@ from tests.tables import make_scored
 from tests.test_plugins import install
 
 #: Scores of eighths in [0, 1] by the texts and its file's name alone; in the file is a line for
-#: every pair that it was asked about. With "+verdict" it says also yes, no or nothing of each.
+#: every pair that it was asked about. Where a file FILE.die holds a number, it is interrupted once
+#: it was asked about so many. With "+verdict" it says also yes, no or nothing of each.
 SCORER = """
 import hashlib
 from pathlib import Path
@@ -26,10 +27,15 @@ class Hashed:
         self.log = log
 
     def score(self, queries, documents, pairs, progress=None):
+        die, done = Path(self.log + ".die"), Path(self.log)
+        told = len(done.read_text().splitlines()) if done.exists() else 0
+        if die.exists() and told >= int(die.read_text()):
+            die.unlink()
+            raise KeyboardInterrupt
         with open(self.log, "a") as file:
             for q, d in pairs.tolist():
                 file.write(f"{queries[q]}|{documents[d]}\\n")
-        salt = Path(self.log).suffix
+        salt = Path(self.log).suffix.removesuffix(".log")
         def one(query, document):
             drawn = hashlib.blake2b((salt + query + document).encode(), digest_size=2).digest()[0]
             return (drawn % 6) / 8 + (0.25 if "right" in document else 0)

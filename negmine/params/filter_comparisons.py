@@ -34,6 +34,15 @@ class ReadOptions:
     transform: Literal["none", "sigmoid"] = opt(
         "none", "Applied to the score of --by before the rules read it; sigmoid is for logits."
     )
+    fit_sample: int | None = opt(
+        None,
+        "What is learned from the whole table (the limits of --percentile and --max-fn-rate, "
+        "p_relevant, p_prior) is learned from N queries, drawn by --seed, alone; so rerank "
+        "--enough may stop where a limit has to be learned.",
+        metavar="N",
+        minimum=1,
+        later=True,
+    )
     keep_unscored: str | None = opt(
         None,
         "Keep candidates without the score of --by of which CONDITION holds, such as those that a "

@@ -240,6 +240,7 @@ class Rule(Reason):
         no_logits: what to do where the score turns out to be a logit, on which it means nothing.
         others: whether what it says of a row hangs on other rows' scores than those of its query's
             known positives.
+        fitted: whether all that it takes from other rows is learned from the table beforehand.
         rows: ``candidates`` that it judged, ``unjudged`` ones that had nothing to be judged by, or
             ``positives``.
     """
@@ -258,6 +259,7 @@ class Rule(Reason):
     scaled: tuple[Scaled, ...] = field(default=(), kw_only=True)
     no_logits: str = field(default="", kw_only=True)
     others: Condition = field(default_factory=lambda: never, kw_only=True)
+    fitted: bool = field(default=False, kw_only=True)
     rows: Rows = field(default="candidates", kw_only=True)
 
 

@@ -39,5 +39,6 @@ RULE = comparing(
     tried=lambda scores: [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01],
     scores=True,
     others=given("max_fn_rate"),
+    fitted=True,
     positive=_positive,
 )

@@ -42,6 +42,7 @@ RULE = comparing(
     tried=lambda scores: [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05],
     scores=True,
     others=given("percentile"),
+    fitted=True,
     positive=positive_of_score,
     below_positive=given("percentile"),
 )

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from negmine.scorers import Scores
 from negmine.stages.cascade import Cascade
+from negmine.table.candidates import Candidates
 from negmine.table.names import score_column, scorer_column
 
 #: What is said of a part's rows beforehand: a mask per rule.
@@ -22,6 +23,13 @@ Flagged = tuple[str, pa.Table, Flags]
 
 class Until(Protocol):
     """Whoever knows when a query has enough: the filter that will read the scores."""
+
+    @property
+    def sample(self) -> tuple[int, int] | None:
+        """Of how many queries all rows are wanted beforehand, and the seed of their draw."""
+
+    def learned(self, scored: Candidates) -> Until:
+        """The same that has learned what it has to from these queries' scores."""
 
     def flagged(self, parts: Iterable[tuple[str, pa.Table]]) -> Iterator[Flagged]:
         """What is to be said of each part's rows, which no score changes."""
@@ -75,6 +83,7 @@ def score(
     ask: Ask,
     until: Until | None = None,
     flags: Flags | None = None,
+    known: Mapping[str, Piece] | None = None,
 ) -> tuple[pa.Table, dict[str, np.ndarray]]:
     """The rows of a part with their scores; whoever has enough is not asked about again.
 
@@ -85,12 +94,13 @@ def score(
         ask: scores rows.
         until: who says that it is enough; None = never.
         flags: what was said of the rows.
+        known: by scorer, what was said of rows beforehand, which are in no turn.
 
     Returns:
         (the table with the scorers' columns, null where a row was not scored; by scorer True for
-        those that were).
+        those that were scored here).
     """
-    pieces: dict[str, list[Piece]] = {name: [] for name in cascade.names}
+    pieces = {name: [known[name]] if known else [] for name in cascade.names}
     scored = {name: np.zeros(table.num_rows, dtype=bool) for name in cascade.names}
     rows = np.flatnonzero(turn == 0)
     for number in range(1, int(turn.max(initial=0)) + 2):

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from negmine import log, memory
 from negmine.engine.parts import groups, over_parts
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
+from negmine.learning import fit_sample
+from negmine.learning.fit_sample import FitSample
 from negmine.memory import reset_peak_memory
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.devices import gpus
@@ -39,9 +41,10 @@ from negmine.scorers import (
 from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
 from negmine.stages import cascade as cascades
-from negmine.stages import cores, lazily
+from negmine.stages import cores, fit_first, lazily
 from negmine.stages.cascade import Cascade
-from negmine.stages.lazily import Flags, Until
+from negmine.stages.fit_first import Known
+from negmine.stages.lazily import Flags, Piece, Until
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking, schemas
 from negmine.table.artifacts.plan import Plan
@@ -67,6 +70,8 @@ class Setup:
         prompts: what each scorer puts before its texts.
         cascade: which rows each scorer sees.
         until: who says that a query has enough; None = every row is scored.
+        sample: the queries whose rows are all that is scored; None = all queries.
+        known: what is scored already, of such queries.
     """
 
     source: Candidates
@@ -74,6 +79,8 @@ class Setup:
     prompts: dict[str, Prompts]
     cascade: Cascade
     until: Until | None = None
+    sample: FitSample | None = None
+    known: Known | None = None
 
     def budget(self, size: str | None) -> memory.Budget:
         """What a run with ``--memory SIZE`` may hold; of other packages' scorers it is not known.
@@ -156,6 +163,7 @@ def plan(params: RerankParams, setup: Setup, out: Path) -> Plan:
         {
             **output_affecting(params),
             **({"only_if": setup.cascade.record()} if setup.cascade.screens else {}),
+            **({} if setup.sample is None else {"sample": setup.sample.record()}),
             **({} if until is None else _stopping(params, until)),
         },
         files={} if until is None else until.files(out),
@@ -209,6 +217,7 @@ def run(
     reset_peak_memory()
     with writer:
         scorers = scorers or _on_every_gpu(params, setup)
+        setup = _with_fit(params, setup, scorers, out, replacing, budget)
         counts = score(params, setup, scorers, writer, budget.texts)
         warnings = []
         if counts["unscored"] and params.enough is None and params.top is not None:
@@ -229,6 +238,41 @@ def run(
         )
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
+
+
+def _with_fit(
+    params: RerankParams,
+    setup: Setup,
+    scorers: Sequence[Mapping[str, Scorer]],
+    out: Path,
+    replacing: Replace,
+    budget: memory.Budget,
+) -> Setup:
+    """The setup of which it is known when a query has enough: some queries are scored whole for it.
+
+    Their scores are an artifact beside the result, made as any other is.
+    """
+    if setup.until is None or setup.until.sample is None:
+        return setup
+    count, seed = setup.until.sample
+    qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
+    sample = fit_sample.drawn(qids, count, seed)
+    alone = replace(params, enough=None, until=(), enough_block=RerankParams().enough_block)
+    whole = replace(setup, until=None, sample=sample)
+    place = fit_first.place(out)
+    planned = plan(alone, whole, place)
+    # What other settings have scored is no slip of -o: it steps aside.
+    may = max(replacing, Replace.OTHER)
+    log.event(f"{sample.queries:,} of {sample.of:,} queries are scored whole, for what is learned")
+    writer = artifacts.begin(place, planned, replacing=may, keep=True)
+    if writer is not None:
+        with writer:
+            counts = score(alone, whole, scorers, writer, budget.texts)
+            writer.commit(counts, ceiling=budget.ceiling)
+    scored = Candidates(artifacts.open_artifact(place))
+    further = {name: tuple(columns_of(one, name)) for name, one in scorers[0].items()}
+    known = Known(scored.artifact, sample, further)
+    return replace(setup, until=setup.until.learned(scored), known=known)
 
 
 def _spared(counts: Mapping[str, Any], enough: int) -> str:
@@ -288,7 +332,8 @@ def score(
     number = {name: place for place, name in enumerate(source.parts, 1)}
     # Of a run that stops early the rows that nobody scores count, too: as done.
     counted = params if setup.until is None else replace(params, top=None)
-    asked = rows if counted.top is None and params.limit is None else to_score(counted, source)
+    every = counted.top is None and params.limit is None and setup.sample is None
+    asked = rows if every else to_score(counted, source, setup.sample)
     # Several devices work on parts of two groups where one ends.
     at_once = documents.fitting(size // min(2, len(scorers)))
     total: Counter[str] = Counter()
@@ -306,7 +351,7 @@ def score(
                 bar.there(stats["unscored"] * len(scorers[0]))
 
         over_parts(
-            limited(source, params.limit),
+            limited(source, params.limit, sample=setup.sample),
             finished=writer.has,
             make=partial(_scored, bar=bar, writer=writer, setup=setup),
             write=write,
@@ -315,7 +360,7 @@ def score(
             skipped=skipped,
             started=lambda name: bar.part(number[name], len(number)),
         )
-    if params.limit is None:
+    if params.limit is None and setup.sample is None:
         conserve("candidate rows", rows, written=total["candidates"])
     conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
     counts: dict[str, Any] = {key: count for key, count in total.items() if "." not in key}
@@ -359,6 +404,7 @@ class _Part:
         queries: ids and texts of its queries.
         docids: documents of which there are texts.
         texts: these.
+        known: by scorer, what is known of rows that are in no turn.
     """
 
     table: pa.Table
@@ -367,6 +413,7 @@ class _Part:
     queries: pa.Table
     docids: pa.Array
     texts: pa.Array
+    known: Mapping[str, Piece]
 
 
 def _with_texts(
@@ -377,20 +424,22 @@ def _with_texts(
 ) -> Iterator[tuple[str, _Part]]:
     """Parts with their texts; the corpus is read once for as many documents as fit in memory."""
     source = setup.source
-    chosen = _in_turns(parts, params, setup.until)
+    chosen = _in_turns(parts, params, setup)
     for group in groups(chosen, lambda part: int((part[2] >= 0).sum()), at_once):
         docids = pa.chunked_array(
             [table.column("docid").filter(pa.array(turn >= 0)) for _, table, turn, _ in group]
         ).unique()
         texts = source.documents.texts(docids)
         for name, table, turn, flags in group:
-            yield name, _Part(table, turn, flags, source.queries(name), docids, texts)
+            known = {} if setup.known is None else setup.known.pieces(name, table)
+            yield name, _Part(table, turn, flags, source.queries(name), docids, texts, known)
 
 
 def _in_turns(
-    parts: Iterable[tuple[str, pa.Table]], params: RerankParams, until: Until | None
+    parts: Iterable[tuple[str, pa.Table]], params: RerankParams, setup: Setup
 ) -> Iterator[tuple[str, pa.Table, np.ndarray, Flags]]:
     """Parts with the turn in which each row is scored, and what is said of the rows."""
+    until = setup.until
     if until is None:
         for name, table in parts:
             yield name, table, np.where(wanted(table, params), 0, -1), {}
@@ -398,6 +447,8 @@ def _in_turns(
     for name, table, flags in until.flagged(parts):
         part = Part(table)
         turn = lazily.turns(until.places(table, flags), part.positive, params.enough_block)
+        if setup.known is not None:
+            turn = np.where(setup.known.rows(table), -1, turn)
         yield name, table, np.where(wanted(table, params), turn, -1), flags
 
 
@@ -419,16 +470,23 @@ def _scored(
             scorers[scorer], scorer, part, rows, bar, partial(writer.checkpoint, name, of=of)
         )
 
-    table, by = lazily.score(part.table, part.turn, setup.cascade, ask, setup.until, part.flags)
+    table, by = lazily.score(
+        part.table, part.turn, setup.cascade, ask, setup.until, part.flags, part.known
+    )
     scored = np.logical_or.reduce(list(by.values()))
+    before = {} if setup.known is None else setup.known.stats(name)
     # What nobody asks about is done.
     bar.there(sum(int((scored & ~mine).sum()) for mine in by.values()))
+    bar.there(before.get("scored", 0) * len(by))
+    stats = {"scored": int(scored.sum())}
+    stats |= {_by(one): int(by[one].sum()) for one in setup.cascade.screens}
+    stats = {key: count + before.get(key, 0) for key, count in stats.items()}
     return table, {
         "candidates": table.num_rows,
-        "scored": int(scored.sum()),
-        "unscored": int((~scored).sum()),
+        "scored": stats.pop("scored"),
+        "unscored": table.num_rows - int(scored.sum()) - before.get("scored", 0),
         "queries": len(pc.unique(table.column("qid"))),
-        **{_by(one): int(by[one].sum()) for one in setup.cascade.screens},
+        **stats,
     }
 
 
@@ -464,7 +522,7 @@ def _asked(
     return checked(said, name, columns)
 
 
-def to_score(params: RerankParams, source: Candidates) -> int:
+def to_score(params: RerankParams, source: Candidates, sample: FitSample | None = None) -> int:
     """How many rows each scorer scores; reads the columns that decide it."""
     schema = source.schema()
     columns = ["qid"]
@@ -473,15 +531,17 @@ def to_score(params: RerankParams, source: Candidates) -> int:
         ranks = [rank_column(name) for name in schemas.source_names(schema)]
         columns += ["docid", "label", *(ranks if by == "best" else [score_column(by)])]
     with log.waiting("counting the pairs to score"):
-        return sum(
-            int(wanted(table, params).sum()) for _, table in limited(source, params.limit, columns)
-        )
+        parts = limited(source, params.limit, columns, sample)
+        return sum(int(wanted(table, params).sum()) for _, table in parts)
 
 
 def limited(
-    source: Candidates, limit: int | None, columns: list[str] | None = None
+    source: Candidates,
+    limit: int | None,
+    columns: list[str] | None = None,
+    sample: FitSample | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
-    """The parts up to the first ``limit`` queries; ``columns`` projects."""
+    """The parts up to the first ``limit`` queries, of these a sample; ``columns`` projects."""
     left = limit
     for name in source.parts:
         if left is not None and left <= 0:
@@ -491,7 +551,10 @@ def limited(
             qids = table.column("qid").combine_chunks().unique()
             table = table.filter(pc.is_in(table.column("qid"), value_set=qids.slice(0, left)))
             left -= len(qids)
-        yield name, table
+        if sample is not None:
+            table = sample.of_table(table)
+        if sample is None or table.num_rows:
+            yield name, table
 
 
 def wanted(table: pa.Table, params: RerankParams) -> np.ndarray:

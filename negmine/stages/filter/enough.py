@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from negmine.params.values import build, named, parsed
 from negmine.rules.base import flag
 from negmine.sampling import samplers
 from negmine.stages import rank_only
-from negmine.stages.filter import relabelling
+from negmine.stages.filter import fitting, relabelling
 from negmine.stages.filter.deciding import decide, preferred
 from negmine.stages.filter.guard import Guard, excluded_file
 from negmine.stages.filter.options import Columns, resolve
@@ -43,17 +43,9 @@ from negmine.table.part import Part
 #: identity guard asks reads no score.
 _ALLOWED = frozenset(
     (
-        *(field.name for field in fields(IdentityOptions)),
-        *(
-            "by",
-            "transform",
-            "keep_unscored",
-            "rank_by",
-            "against",
-            "sampler",
-            "sample_by",
-            "num_negatives",
-        ),
+        *(one.name for one in fields(IdentityOptions)),
+        *("by", "transform", "rank_by", "against", "keep_unscored", "fit_sample"),
+        *("sampler", "sample_by", "num_negatives"),
         *("prefer_judged", "prefer_given", "order", "seed", "memory"),
     )
 )
@@ -62,9 +54,9 @@ _ALLOWED = frozenset(
 def told(params: FilterParams) -> tuple[str, ...]:
     """Settings of ``filter`` as ``--until`` takes them: those that are not the defaults."""
     return tuple(
-        f"{field.name.replace('_', '-')}={json.dumps(value, ensure_ascii=False)}"
-        for field in fields(FilterParams)
-        if (value := getattr(params, field.name)) != field.default and field.name != "memory"
+        f"{one.name.replace('_', '-')}={json.dumps(value, ensure_ascii=False)}"
+        for one in fields(FilterParams)
+        if (value := getattr(params, one.name)) != one.default and one.name != "memory"
     )
 
 
@@ -169,22 +161,28 @@ def check(params: RerankParams) -> None:
 def _refuse_whole(params: FilterParams) -> None:
     """Refuse what wants every row's score."""
     by_rule = {name for rule in rules.RULES for name in (rule.name, *rule.options)}
-    for field in fields(FilterParams):
-        if getattr(params, field.name) != field.default and field.name not in _ALLOWED | by_rule:
-            raise _whole(flag(field.name))
+    for one in fields(FilterParams):
+        if getattr(params, one.name) != one.default and one.name not in _ALLOWED | by_rule:
+            raise _whole(flag(one.name))
     for rule in rules.asked(params):
-        if rule.others(params) or rule not in rules.RULES:
-            raise _whole(rule.option)
+        known = rule.fitted and params.fit_sample is not None
+        if (rule.others(params) and not known) or rule not in rules.RULES:
+            raise _whole(rule.option, learned=rule.fitted)
     for option in ("by", "sample_by", "guide"):
         if getattr(params, option) in LEARNED:
             raise _whole(f"{flag(option)} {getattr(params, option)}")
 
 
-def _whole(option: str) -> UsageError:
+def _whole(option: str, *, learned: bool = False) -> UsageError:
+    sample = (
+        "Learn the limit from some queries, which are scored whole (filter's fit-sample = N, here "
+        "--until fit-sample=N). Or score"
+    )
     return UsageError(
         f"--enough: with {option} it is not known who survives before all have their scores",
-        hint="Score all of them (leave --enough out), or take a limit on the score itself or on "
-        "its distance to the positive's, such as --max-score or --relative-margin.",
+        hint=f"{sample if learned else 'Score'} all of them (leave --enough out), or take a limit "
+        "on the score itself or on its distance to the positive's, such as --max-score or "
+        "--relative-margin.",
     )
 
 
@@ -209,11 +207,24 @@ class Enough:
         params: its settings, scores' names in full.
         columns: the columns that they read.
         guard: answers for texts.
+        fit: what was learned from the queries that were scored whole.
     """
 
     params: FilterParams
     columns: Columns
     guard: Guard
+    fit: Fit = field(default_factory=Fit)
+
+    @property
+    def sample(self) -> tuple[int, int] | None:
+        """How many queries are scored whole for what is learned, and the seed of their draw."""
+        count = self.params.fit_sample
+        return None if count is None else (count, self.params.seed)
+
+    def learned(self, scored: Candidates) -> Enough:
+        """The same with what these queries' scores teach."""
+        fit = fitting.learn(self.params, scored, self.columns, self.guard.at_once)
+        return replace(self, fit=fit)
 
     def flagged(self, parts: Iterable[tuple[str, pa.Table]]) -> Iterator[Flagged]:
         """What the guard says of each part's rows."""
@@ -229,7 +240,7 @@ class Enough:
 
     def short(self, table: pa.Table, flags: Flags) -> np.ndarray:
         """Rows of queries that have fewer survivors than negatives are wanted."""
-        decided = decide(table, self.params, self.columns, Fit(), flags)
+        decided = decide(table, self.params, self.columns, self.fit, flags)
         view = decided.view
         survivors = np.bincount(view.query[decided.place > 0], minlength=len(view.starts))
         return np.asarray((survivors < self.params.num_negatives)[view.query], dtype=bool)

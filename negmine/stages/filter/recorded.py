@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import rules
-from negmine.learning import passes
+from negmine.learning import fit_sample, passes
 from negmine.learning.calibration import Bound
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
@@ -73,7 +73,12 @@ def recorded(ledger: Candidates) -> Recorded:
     by = schemas.pick_score(ledger.schema(), params.by, "--by")
     known = np.empty(0)
     if params.percentile is not None:
-        tables = (ledger.read(name, ["label", score_column(by)]) for name in ledger.parts)
+        columns = ["qid", "label", score_column(by)]
+        tables = (ledger.read(name, columns) for name in ledger.parts)
+        if params.fit_sample is not None:
+            qids = (ledger.read(name, ["qid"]) for name in ledger.parts)
+            sample = fit_sample.drawn(qids, params.fit_sample, params.seed)
+            tables = (sample.of_table(table) for table in tables)
         known = known_scores(tables, by, params.transform)
     of_corpus = params.calibrate_by is not None and params.calibrate_by.startswith(meta_column(""))
     return Recorded(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from negmine import log, memory, rules
+from negmine import log, memory
 from negmine.engine.parts import over_parts
 from negmine.learning import assumption, prior
 from negmine.learning.fit import Fit
@@ -25,9 +25,9 @@ from negmine.stages.filter import (
     differing,
     earlier,
     enough,
+    fitting,
     idle_options,
     learned_warnings,
-    likeness,
     quotas,
     relabelling,
 )
@@ -44,7 +44,7 @@ from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
-from negmine.table.names import P_PRIOR, P_RELEVANT, meta_column
+from negmine.table.names import P_PRIOR, P_RELEVANT
 
 
 def run(
@@ -192,35 +192,7 @@ def judge_all(
 
 def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Columns) -> Fit:
     """Everything that must be known of the whole table before a part can be judged."""
-
-    total = sum(map(source.rows, source.parts))
-
-    def plain() -> Iterator[pa.Table]:
-        with log.progress("learning from the table", total, " rows") as bar:
-            read = _read(params, source, source.parts, guard.at_once)
-            for number, (_, table) in enumerate(read, 1):
-                bar.part(number, len(source.parts))
-                yield table
-                bar.update(table.num_rows)
-
-    relevance = None
-    if wants_relevance(params):
-        from negmine.learning.relevance import learn
-
-        with log.waiting("fitting p_relevant"):
-            relevance = learn(plain(), total, params.seed)
-    known = None
-    if wants_prior(params):
-        with log.waiting("measuring where the known positives stand"):
-            known = prior.anchor(plain())
-
-    def tables() -> Iterator[pa.Table]:
-        for table in plain():
-            yield with_learned(table, Fit(relevance=relevance, prior=known))
-
-    with log.waiting("fitting the limits"):
-        fitted = rules.fit(tables, params, columns.by)
-    fit = replace(fitted, relevance=relevance, prior=known)
+    fit = fitting.learn(params, source, columns, guard.at_once)
     if params.max_reuse is None:
         return fit
     parts = []
@@ -258,7 +230,7 @@ def _flagged(
     """Name and (part, what the guard says of its rows)."""
 
     def learned() -> Iterator[joins.NamedTable]:
-        for name, part in _read(params, source, names, guard.at_once):
+        for name, part in fitting.read_parts(params, source, names, guard.at_once):
             yield name, with_learned(part, fit)
 
     parts = differing.join(learned(), source, params, guard.at_once)
@@ -268,22 +240,6 @@ def _flagged(
 
     for name, table, flags in guard.flags(parts, label):
         yield name, (table, flags)
-
-
-def _read(
-    params: FilterParams, source: Candidates, names: Iterable[str], at_once: int
-) -> Iterator[joins.NamedTable]:
-    """Named parts, with what the settings read that no artifact holds."""
-    parts: Iterator[joins.NamedTable] = ((name, source.read(name)) for name in names)
-    if params.similar_to_positives:
-        parts = likeness.join(parts, source, params.seed, at_once)
-    prefix = meta_column("")
-    columns = quotas.columns(params)
-    if params.calibrate_by is not None and params.calibrate_by.startswith(prefix):
-        columns = [params.calibrate_by.removeprefix(prefix), *columns]
-    for column in dict.fromkeys(columns):
-        parts = joins.join(parts, source.documents, column, at_once)
-    return parts
 
 
 # --- what the ledger holds --------------------------------------------------------------------
