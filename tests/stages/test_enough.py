@@ -167,8 +167,20 @@ def test_every_rule_is_tried_or_says_that_it_compares_rows() -> None:
         (["--until", "sampler=simans", "--until", "by=ce"], "in which order --sampler simans"),
         (["--until", "by=p_prior", "--until", "sampler=rank"], "with --by p_prior it is not known"),
         (
+            ["--until", "by=score_p_relevant", "--until", "sampler=rank"],
+            "with --by score_p_relevant it is not known",
+        ),
+        (
+            ["--until", "by=ce", "--until", "consensus=p_prior", "--until", "sampler=rank"],
+            "with --consensus p_prior it is not known",
+        ),
+        (
             ["--until", "max-fn-rate=0.1", "--until", "sampler=rank"],
             "with --max-fn-rate it is not known",
+        ),
+        (
+            ["--until", "max-fn-rate=0.1", "--until", "sampler=rank"],
+            "Learn the limit from some queries, which are scored whole (filter's fit-sample = N",
         ),
         (
             ["--until", "percentile=0.1", "--until", "sampler=rank"],

@@ -36,7 +36,7 @@ from negmine.stages.lazily import Flagged, Flags
 from negmine.table import artifacts, conditions, schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
-from negmine.table.names import LEARNED
+from negmine.table.names import LEARNED, score_column
 from negmine.table.part import Part
 
 #: Options of ``filter`` beside those of rules under which a row's fate is its own; what the
@@ -168,9 +168,11 @@ def _refuse_whole(params: FilterParams) -> None:
         known = rule.fitted and params.fit_sample is not None
         if (rule.others(params) and not known) or rule not in rules.RULES:
             raise _whole(rule.option, learned=rule.fitted)
-    for option in ("by", "sample_by", "guide"):
-        if getattr(params, option) in LEARNED:
-            raise _whole(f"{flag(option)} {getattr(params, option)}")
+    named = [(option, getattr(params, option)) for option in ("by", "sample_by", "guide")]
+    named += [("consensus", name) for name in params.consensus]
+    for option, name in named:
+        if name is not None and name.removeprefix(score_column("")) in LEARNED:
+            raise _whole(f"{flag(option)} {name}")
 
 
 def _whole(option: str, *, learned: bool = False) -> UsageError:
