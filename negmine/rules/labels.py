@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine.table.part import Part
+
 #: Candidates that became positives: of queries without any, and by a condition.
 PSEUDO, BY_CONDITION = "pseudo_positive", "promoted"
 #: Known positives that are none any more: by a condition, and with their query.
@@ -62,6 +64,12 @@ def promoted_in(table: pa.Table) -> np.ndarray:
     """The filter's own positives among a ledger's rows, bool [rows]."""
     found = rows_of(changed_in(table), PROMOTED)
     return np.zeros(table.num_rows, dtype=bool) if found is None else found
+
+
+def compared_in(table: pa.Table) -> np.ndarray:
+    """The positives that limits compared with, among a ledger's rows, bool [rows]."""
+    part = Part(table)
+    return compared(part.positive, promoted_in(table), part.query)
 
 
 def known_in(table: pa.Table) -> np.ndarray:

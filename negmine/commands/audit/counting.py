@@ -14,10 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.commands.audit import intervals as estimates
+from negmine.commands.audit import relabelled
 from negmine.commands.audit.hiding import Hidden, keys_of
+from negmine.commands.audit.relabelled import Relabelled
 from negmine.commands.audit.settings import as_number
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
+from negmine.rules import labels
 from negmine.stages import filter as filtering
 from negmine.table import artifacts
 from negmine.table.names import rank_column, score_column
@@ -32,6 +35,7 @@ class Settings:
 
     asked: int
     against: str
+    relabels: bool = False
 
 
 # --- counting ---------------------------------------------------------------------------------
@@ -50,6 +54,7 @@ class Tally:
         names = ("runs", "pool", "survived", "chosen", "false", "short", "none", "free")
         self.count = {name: np.zeros(queries, dtype=np.int64) for name in names}
         self.repeats = 0
+        self.relabelled: Relabelled | None = None
         self.dropped: Counter[tuple[str, bool]] = Counter()
         self.query: list[np.ndarray] = []
         self.rank: dict[str, list[np.ndarray]] = {name: [] for name in sources}
@@ -96,6 +101,9 @@ class Tally:
         self.count["false"] += per_query(chosen & false)
         self.count["short"] += wanted & (chosen_here < settings.asked)
         self.count["none"] += wanted & (chosen_here == 0)
+        if settings.relabels:
+            self.relabelled = self.relabelled or Relabelled(size)
+            self.relabelled.add(ledger, false, number, mine)
         reasons = ledger.column("dropped_by").filter(pa.array(mine))
         for reason, is_false in zip(reasons.to_pylist(), false[mine].tolist(), strict=True):
             if reason is not None:
@@ -109,7 +117,7 @@ class Tally:
         self.false.append(false[taken])
         for name, found in self.found_by.items():
             found.append(ledger.column(rank_column(name)).is_valid().to_numpy()[taken])
-        part = Part(ledger)
+        part = Part(ledger).relabelled(labels.compared_in(ledger))
         score = part.score(teacher)
         self.margin.append((score - part.positive_score(score, settings.against))[taken])
 
@@ -151,6 +159,11 @@ class Tally:
                 }
                 for reason in reasons
             },
+            **(
+                {}
+                if self.relabelled is None
+                else {"relabelled": self.relabelled.result(self.repeats)}
+            ),
         }
 
     def _by_source(self, query: np.ndarray, margin: np.ndarray) -> dict[str, Any]:
@@ -206,7 +219,9 @@ def try_setting(
         columns = ["qid", "docid", "label", "dropped_by", "selected", score_column(teacher)]
         columns += [c for c in map(rank_column, tally.found_by) if c not in columns]
         # Where quotas are given they decide how many negatives are asked for.
-        settings = Settings(int(ledger.params["num_negatives"]), params.against)
+        settings = Settings(
+            int(ledger.params["num_negatives"]), params.against, relabelled.asked(params)
+        )
         tally.repeats += 1
         for name, part_hidden in hidden.items():
             part = ledger.read(name, columns)

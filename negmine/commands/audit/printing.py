@@ -18,6 +18,8 @@ from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 
 REPORT = "audit.json"
+#: What is told of changed labels.
+_CHANGED = ("recall", "known_right", "demoted")
 
 
 # --- telling ----------------------------------------------------------------------------------
@@ -93,6 +95,8 @@ def table(report: Mapping[str, Any]) -> str:
     heads = ["setting", "hidden", "survival", "contamination", "per query", "short"]
     heads += [f"rank {name}" for name in report["sources"]]
     heads += ["margin"]
+    changed = any("relabelled" in row for row in report["rows"])
+    heads += ["brought back", "known right", "demoted"] if changed else []
     rows = [heads]
     for row in report["rows"]:
         if "error" in row:
@@ -110,7 +114,9 @@ def table(report: Mapping[str, Any]) -> str:
         for name in report["sources"]:
             rank = row["rank"][name]["p50"]
             cells.append("-" if rank is None else f"{rank:.0f}")
-        rows.append([*cells, "-" if margin is None else f"{margin:.3g}"])
+        cells.append("-" if margin is None else f"{margin:.3g}")
+        told = row.get("relabelled", {})
+        rows.append([*cells, *(_share(told[name]) for name in _CHANGED if told)])
     lines += _aligned(rows)
     lines += [
         "",
@@ -118,6 +124,12 @@ def table(report: Mapping[str, Any]) -> str:
         "negatives that are hidden positives (positives that nobody ever labelled come on top).",
         "rank, margin: medians over the chosen; margin = negative's minus positive's score.",
     ]
+    if changed:
+        lines += [
+            "brought back: hidden positives in the pool that were promoted. known right: promoted",
+            "ones that are hidden positives (others may be right, too: nobody labelled them).",
+            "demoted: known positives that were taken away.",
+        ]
     lines += _sources_told(report)
     return "\n".join(lines) + "\n"
 

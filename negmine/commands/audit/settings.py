@@ -42,6 +42,8 @@ class Setting:
         if self.sweep is None:
             return "as given"
         value = f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value)
+        if isinstance(self.value, tuple):
+            value = ", ".join(self.value)
         return f"{self.sweep.replace('_', '-')}={value}"
 
 
