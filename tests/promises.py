@@ -62,7 +62,7 @@ class Made:
     manifest: Mapping[str, Any]
     documents: Mapping[str, Row] = field(default_factory=dict)
     asked: Mapping[str, Row] = field(default_factory=dict)
-    changed: Mapping[str, float] = field(default_factory=dict)
+    changed: Mapping[str, float | str] = field(default_factory=dict)
     vectors: bool = True
     texts: Mapping[str, str] = field(default_factory=dict)
     questions: Mapping[str, str] = field(default_factory=dict)
@@ -85,8 +85,9 @@ class Made:
         return [(qid, self.documents[docid]) for qid, docid in every if self.documents[docid]]
 
     def limit(self, name: str, value: float) -> float:
-        """The paper's number, or what this test put in its place."""
-        return self.changed.get(name, value)
+        """The paper's number, or what this test put in its place (the first of a condition)."""
+        given = self.changed.get(name, value)
+        return float(given.split()[2]) if isinstance(given, str) else given
 
 
 def read(ledger: Path, train: Path, **more: Any) -> Made:
@@ -230,6 +231,7 @@ class Promise:
         also: what else holds of the file.
         shuffled: the file's lines are in no order of queries.
         quotas: by source the places of a query, where they are not for whatever was found.
+        promoted: what the filter made a positive goes out as one.
     """
 
     n: int
@@ -242,6 +244,7 @@ class Promise:
     also: Sequence[Callable[[Made], None]] = ()
     shuffled: bool = False
     quotas: Quotas = field(default_factory=dict)
+    promoted: bool = True
 
     def taken(self, may: list[Row]) -> list[Row]:
         """As many of a query's candidates as are taken; with an order, those that are."""
@@ -269,7 +272,11 @@ def check(promise: Promise, made: Made, *, batched: bool = False) -> None:
     for line in made.lines:
         got[line.qid].update(line.negatives)
     for qid, rows in made.queries.items():
-        positives = {row["docid"] for row in rows if row["label"] == 1}
+        positives = {
+            row["docid"]
+            for row in rows
+            if row["label"] == 1 and (promise.promoted or row["dropped_by"] != "promoted")
+        }
         may = promise.candidates(made, qid)
         taken = promise.taken(may)
         size = len(taken)
@@ -545,6 +552,54 @@ def rocketqa_allows(row: Row, rows: list[Row], made: Made) -> bool:
     return row["selected"] is not None
 
 
+def is_hit(row: Row, rows: list[Row], made: Made) -> bool:
+    """RLHN: what the judge calls relevant and nobody judged; ARHN: and better than the positive."""
+    judged, known = row["score_judge"], [r["score_judge"] for r in rows if (r["grade"] or 0) > 0]
+    if row["grade"] is not None or judged is None or row["dropped_by"] in GUARD:
+        return False
+    if "max_score" in made.manifest["params"] and made.manifest["params"]["max_score"] is not None:
+        better = bool(known) and None not in known and judged > max(known)
+        return bool(judged > made.limit("promote", 0.5) and better)
+    return bool(judged > made.limit("promote", 0.9))
+
+
+def not_hit(row: Row, rows: list[Row], made: Made) -> bool:
+    """What is left for RLHN's negatives, of the queries that are kept."""
+    return not is_hit(row, rows, made) and row["dropped_by"] != "dropped_query"
+
+
+def bears_no_answer(row: Row, rows: list[Row], made: Made) -> bool:
+    return bool(row["score_judge"] <= made.limit("max_score", 0.5))
+
+
+def relabelled(most: float) -> Callable[[Made], None]:
+    """Hits are positives, and queries with more than so many give nothing."""
+
+    def also(made: Made) -> None:
+        promoted = given_up = 0
+        lines = {line.qid: line for line in made.lines}
+        for qid, rows in made.queries.items():
+            known = {row["docid"] for row in rows if (row["grade"] or 0) > 0}
+            hits = {row["docid"] for row in rows if is_hit(row, rows, made)}
+            now = {row["docid"] for row in rows if row["label"] == 1}
+            if len(hits) > most:
+                assert not now
+                assert qid not in lines
+                given_up += 1
+                continue
+            assert now == known | hits
+            promoted += len(hits)
+            if qid in lines and "pos_promoted" in lines[qid].row:
+                marked = zip(lines[qid].positives, lines[qid].row["pos_promoted"], strict=True)
+                assert {docid for docid, mark in marked if mark} == hits
+                assert not any(lines[qid].row["neg_promoted"])
+        # Of a made-up table no candidate beats the best positive, and no query has many hits.
+        assert promoted or most == 0 or not made.vectors
+        assert given_up or most == math.inf or not made.vectors
+
+    return also
+
+
 def judged_first(made: Made) -> None:
     """T2Ranking: grade 2 and above is positive; judged low grades are taken before others."""
     judged = 0
@@ -763,6 +818,14 @@ def _margin(source: str) -> Keep:
 
 
 PROMISES: dict[str, Promise] = {
+    "arhn": Promise(
+        *(7, "query", "score_judge", bears_no_answer, by(MINI)), also=[relabelled(math.inf)]
+    ),
+    "rlhn": Promise(*(7, "query", "score_judge", not_hit, by(MINI)), also=[relabelled(8)]),
+    "rlhn-hn-remove": Promise(
+        *(7, "query", "score_judge", not_hit, by(MINI)), also=[relabelled(8)], promoted=False
+    ),
+    "rlhn-remove": Promise(*(7, "query", "score_judge", not_hit, by(MINI)), also=[relabelled(0)]),
     "adore": Promise(
         200, "list", "score_frozen", order=by_rank("frozen"), also=[listed_by_rank("frozen")]
     ),

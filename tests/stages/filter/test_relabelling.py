@@ -337,3 +337,54 @@ def test_the_order_of_conditions_changes_no_label(table: pa.Table) -> None:
     first, second = (judge(table, params, Columns("ce", "ce", None))[0] for params in (one, other))
     for name in ("label", "dropped_by", "selected"):
         assert first.column(name).equals(second.column(name))
+
+
+# --- beside other options ----------------------------------------------------------------------
+
+
+def test_an_earlier_negative_that_is_promoted_gives_up_its_place(tmp_path: Path) -> None:
+    scores = {"p": 3.0, "first": 2.9, "second": 0.5, "other": 0.4}
+    rows = [
+        row("q", docid, int(docid == "p"), score, n + 1, rank_prev=place, score_prev=score)
+        for n, (docid, score, place) in enumerate(
+            zip(scores, scores.values(), (None, 1, 2, None), strict=True)
+        )
+    ]
+    path = make_scored(
+        *(tmp_path, [rows]), sources=("bm25", "prev"), scorers=("ce",), not_searched=("prev",)
+    )
+    options = ("--replace-solved", "prev", "--num-negatives", 2)
+    kept = filtered(path, *options)
+    assert [kept["q", docid]["selected"] for docid in ("first", "second", "other")] == [1, 2, None]
+    command("filter", path, *options, "--promote", "ce > 2", "--force", "-o", tmp_path / "ledger")
+    found = ledger(tmp_path / "ledger")
+    assert found["q", "first"]["dropped_by"] == "promoted"
+    assert found["q", "second"]["selected"] == 2
+    assert found["q", "other"]["selected"] == 1
+
+
+def test_a_query_given_up_takes_no_place_of_a_document(tmp_path: Path) -> None:
+    """``--max-reuse`` counts the claims of queries that are kept."""
+    rows = []
+    for qid, judged in (("a", 0.95), ("b", 0.1)):
+        rows += [row(qid, f"{qid}p", 1, 0.9), row(qid, "shared", 0, 0.5, 2)]
+        rows += [row(qid, f"{qid}x", 0, judged, 3)]
+    options = ("--promote", "ce > 0.94", "--drop-query", "promoted > 0", "--max-reuse", 1)
+    found = filtered(scored(tmp_path, rows), *options)
+    assert found["a", "shared"]["dropped_by"] == "dropped_query"
+    assert found["b", "shared"]["selected"] == 1
+
+
+def test_samplers_measure_from_the_known_positive(tmp_path: Path) -> None:
+    """SimANS's peak lies at the known positive, so a promotion changes no other draw."""
+    rng = np.random.default_rng(2)
+    rows = [row("q", "p", 1, 0.5, 1), row("q", "sure", 0, 5.0, 2)]
+    rows += [row("q", f"d{n}", 0, float(rng.uniform(-1, 1)), n + 3) for n in range(30)]
+    path = scored(tmp_path, rows)
+    draw = ("--sampler", "simans", "--simans-scale", "none", "--simans-a", 20)
+    before = filtered(path, *draw, "--max-score", 4)
+    command("filter", path, *draw, "--promote", "ce > 4", "--force", "-o", tmp_path / "ledger")
+    after = ledger(tmp_path / "ledger")
+    assert after["q", "sure"]["dropped_by"] == "promoted"
+    chosen = [{key for key, one in found.items() if one["selected"]} for found in (before, after)]
+    assert chosen[0] == chosen[1]
