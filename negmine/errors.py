@@ -90,6 +90,10 @@ class PausedError(NegmineError):
     exit_code = 9
 
 
+class AwaitedError(PausedError):
+    """Answers of a batch are awaited; what else will be asked may be gathered meanwhile."""
+
+
 class EndpointError(NegmineError):
     """The server of a model does not answer, or lets nobody in."""
 

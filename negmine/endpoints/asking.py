@@ -97,7 +97,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and the store."""
+        """Close the connections, the batch's last file and the store."""
+        if self._batch is not None:
+            self._batch.close()
+            self._batch = None
         if self._workers is not None:
             self._workers.end()
             self._workers = None
@@ -121,7 +124,8 @@ class Client:
             progress: told of requests that are answered, or failed for good.
 
         Raises:
-            PausedError: the budget is spent; answers are stored.
+            PausedError: the budget is spent, and answers are stored; or those of a batch are awaited
+                (:class:`negmine.errors.AwaitedError`).
             EndpointError: the server does not answer, or lets nobody in.
             UsageError: the server does not tell what the budget needs.
         """
@@ -163,7 +167,8 @@ class Client:
         """What files say of requests whose answers are not stored.
 
         Raises:
-            PausedError: they do not say it of all; what is missing is written.
+            AwaitedError: they do not say it of all; what is missing is written, the last file of
+                it when the client is closed.
         """
         batch = self._read_batch(problem)
         asked = {request.key: request for request in requests}
@@ -172,7 +177,7 @@ class Client:
         missing = [request for key, request in asked.items() if key not in found]
         if missing:
             batch.add(missing)
-            raise batch.paused()
+            raise batch.awaited()
         if progress is not None:
             progress(len(found))
         return found

@@ -19,7 +19,7 @@ from negmine.endpoints.budget import Budget, worst_of
 from negmine.endpoints.request import Answer, Failure, Request, answer_of, canonical
 from negmine.endpoints.store import Store
 from negmine.endpoints.transport import refused
-from negmine.errors import PausedError, UsageError
+from negmine.errors import AwaitedError, UsageError
 from negmine.table.artifacts import disk
 
 #: Most requests and bytes of a file: below what hosted services take.
@@ -221,11 +221,14 @@ class Batch:
         numbers = [int(found[1]) for name in names if (found := _OURS.fullmatch(name))]
         return max(numbers, default=0) + 1
 
-    def paused(self) -> PausedError:
-        """Write the last file, and say what is awaited."""
+    def close(self) -> None:
+        """Write the last file."""
         self._flush()
+
+    def awaited(self) -> AwaitedError:
+        """That answers are awaited, for people."""
         over = f"; {self._over:,} more are left for the limit" if self._over else ""
-        return PausedError(
+        return AwaitedError(
             f"{len(self._waiting | self._written):,} requests of '{self.name}' wait for their "
             f"answers, {len(self._written):,} of them new{over}",
             where=str(self.folder),
