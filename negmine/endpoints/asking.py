@@ -124,8 +124,8 @@ class Client:
             progress: told of requests that are answered, or failed for good.
 
         Raises:
-            PausedError: the budget is spent, and answers are stored; or those of a batch are awaited
-                (:class:`negmine.errors.AwaitedError`).
+            PausedError: the budget is spent, and answers are stored; or those of a batch are
+                awaited (:class:`negmine.errors.AwaitedError`).
             EndpointError: the server does not answer, or lets nobody in.
             UsageError: the server does not tell what the budget needs.
         """

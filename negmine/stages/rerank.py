@@ -42,6 +42,7 @@ from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
 from negmine.stages import cascade as cascades
 from negmine.stages import cores, fit_first, lazily
+from negmine.stages.awaiting import Awaiting
 from negmine.stages.cascade import Cascade
 from negmine.stages.fit_first import Known
 from negmine.stages.lazily import Flags, Piece, Until
@@ -337,13 +338,16 @@ def score(
     # Several devices work on parts of two groups where one ends.
     at_once = documents.fitting(size // min(2, len(scorers)))
     total: Counter[str] = Counter()
+    awaiting = Awaiting()
     with log.progress("scoring", asked * len(scorers[0]), " pairs") as bar:
 
         def skipped(name: str, _: pa.Table) -> None:
             bar.there(writer.stats(name)["scored"] * len(scorers[0]))
             total.update(writer.stats(name))
 
-        def write(name: str, made: tuple[pa.Table, dict[str, int]]) -> None:
+        def write(name: str, made: tuple[pa.Table, dict[str, int]] | None) -> None:
+            if made is None:
+                return
             table, stats = made
             writer.add_table(name, table, schema, stats)
             total.update(stats)
@@ -353,13 +357,14 @@ def score(
         over_parts(
             limited(source, params.limit, sample=setup.sample),
             finished=writer.has,
-            make=partial(_scored, bar=bar, writer=writer, setup=setup),
+            make=awaiting.making(partial(_scored, bar=bar, writer=writer, setup=setup)),
             write=write,
             models=scorers,
             prepare=lambda parts: _with_texts(parts, params, setup, at_once),
             skipped=skipped,
             started=lambda name: bar.part(number[name], len(number)),
         )
+    awaiting.check()
     if params.limit is None and setup.sample is None:
         conserve("candidate rows", rows, written=total["candidates"])
     conserve("candidates", total["candidates"], scored=total["scored"], unscored=total["unscored"])
