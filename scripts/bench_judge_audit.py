@@ -40,7 +40,7 @@ from negmine import log
 from negmine.commands.audit import sampled
 from negmine.params import AuditParams, FilterParams, values
 from negmine.stages import filter as filtering
-from negmine.table import artifacts, draws
+from negmine.table import artifacts, draws, schemas
 from negmine.table.artifacts import Artifact, Plan
 
 #: Ledgers by name: settings of the filter.
@@ -161,41 +161,43 @@ def bent(
 
 
 @contextmanager
-def coin(ledger: Artifact, truth: set[tuple[str, str]], seed: int) -> Iterator[Path]:
-    """The ledger, judged by one who errs by chance: its verdicts in place of the cross-encoder."""
+def coin(
+    scored: Artifact, settings: Mapping[str, Any], truth: set[tuple[str, str]], seed: int
+) -> Iterator[Path]:
+    """A ledger of the table with the score of a judge who errs by chance."""
     sensitivity, false = COIN
+    schema = schemas.with_scores(scored.schema(), ["coin"])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger"
-        plan = Plan("filter", 1, {"seed": seed}, artifacts={"scored": ledger.input("scored")})
-        writer = artifacts.begin(path, plan)
+        path, made = Path(folder) / "scored", Path(folder) / "ledger"
+        writer = artifacts.begin(
+            path, Plan("rerank", 1, {"seed": seed}, artifacts={"candidates": scored})
+        )
         assert writer is not None
         with writer:
-            for name in ledger.parts:
-                table = ledger.read(name)
-                qid, docid = table.column("qid"), table.column("docid")
-                relevant = [
-                    p in truth for p in zip(qid.to_pylist(), docid.to_pylist(), strict=True)
-                ]
-                often = np.where(relevant, sensitivity, false)
+            for name in scored.parts:
+                rows = scored.read(name)
+                qid, docid = rows.column("qid"), rows.column("docid")
+                pairs = zip(qid.to_pylist(), docid.to_pylist(), strict=True)
+                often = np.where([pair in truth for pair in pairs], sensitivity, false)
                 says = draws.draws(qid, docid, draws.salted(seed, "judge")) < often
-                at = table.schema.get_field_index("score_ce")
                 said = pa.array(says.astype(np.float32))
-                writer.add_table(
-                    name, table.set_column(at, table.schema.field(at), said), ledger.schema()
-                )
+                writer.add_table(name, rows.append_column("score_coin", said), schema)
             writer.commit({})
-        yield path
+        with log.silenced():
+            filtering.run(values.build(FilterParams, settings, {}), path, made, advise=False)
+        yield made
 
 
-def by_chance(name: str, ledger: Path, truth: set[tuple[str, str]], runs: int) -> Row:
+def by_chance(
+    name: str, scored: Artifact, settings: Mapping[str, Any], truth: set[tuple[str, str]], runs: int
+) -> Row:
     """A judge that errs by chance, corrected by known positives and random documents."""
-    source = artifacts.open_artifact(ledger)
-    rate = contamination(source, truth)
-    alone_covers = controls_cover = 0
+    rate, alone_covers, controls_cover = 0.0, 0, 0
     reports, widths, estimates = [], [], []
     for seed in range(runs):
-        with coin(source, truth, seed) as path:
-            reports.append(audit(path, judge="ce", judge_cut=0.5))
+        with coin(scored, settings, truth, seed) as path:
+            rate = contamination(artifacts.open_artifact(path), truth)
+            reports.append(audit(path, judge="coin", judge_cut=0.5))
         found = reports[-1]["contamination"]
         alone_covers += holds(reports[-1]["uncorrected"], rate)
         controls_cover += holds(found, rate)
@@ -255,10 +257,11 @@ def main() -> None:
             for cut in CUTS:
                 rows.append(bent(name, ledger, cut, truth, given.runs, given.sample))
                 print(table(rows[-1:]).splitlines()[-1], flush=True)
-            rows.append(by_chance(name, ledger, truth, given.runs))
+            scored = artifacts.open_artifact(given.scored)
+            rows.append(by_chance(name, scored, settings, truth, given.runs))
             print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))
-    print(_bench.machine())
+    print(_bench.machine("numpy", "pyarrow", "scipy", "onnxruntime"))
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 

@@ -73,7 +73,7 @@ def test_the_stratified_estimate_is_the_prediction_powered_one() -> None:
 def test_its_interval_holds_the_truth_as_often_as_it_says(rate: float) -> None:
     rng = np.random.default_rng(2)
     truth, verdict = population(rng, 2000, rate)
-    held, estimates = 0, []
+    held, alone, estimates = 0, 0, []
     for _ in range(300):
         rows = draw(rng, verdict, 200)
         found = stratified(
@@ -84,7 +84,12 @@ def test_its_interval_holds_the_truth_as_often_as_it_says(rate: float) -> None:
         )
         held += found.low <= truth.mean() <= found.high
         estimates.append(found.value)
+        said = stats.binomtest(int(verdict[rng.permutation(2000)[:200]].sum()), 200)
+        by_judge = said.proportion_ci(0.95, method="exact")
+        alone += by_judge.low <= truth.mean() <= by_judge.high
     assert held / 300 >= 0.94
+    # The judge alone, on as many rows, is as sure of what is wrong.
+    assert alone / 300 < 0.9
     error = float(np.std(estimates)) / 300**0.5
     assert np.mean(estimates) == pytest.approx(truth.mean(), abs=3 * error)
 

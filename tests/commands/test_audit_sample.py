@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from negmine.table import artifacts
@@ -157,9 +158,93 @@ def test_without_people_known_positives_and_chance_correct_the_judge(
     assert report["how"] == "controls"
     assert holds(report["contamination"], truth(ledger))
     assert not holds(report["uncorrected"], truth(ledger))
-    assert report["by"]["sensitivity"]["rows"] == QUERIES
+    assert report["by"]["sensitivity"]["of"] == "hidden known positives that the same filter chose"
+    assert 20 <= report["by"]["sensitivity"]["rows"] < QUERIES
     assert report["by"]["false_positive_rate"]["rows"] == 2 * QUERIES
     assert len(report["assumptions"]) == 2
+
+
+def filtered_by_likeness(tmp_path: Path, invoke: Invoke, known: int) -> Path:
+    """Negatives that a limit on the cross-encoder chose; its score and the judge's go together.
+
+    Of each query's four positives so many are known.
+    """
+    rng = np.random.default_rng(5)
+    rows = []
+    for q in range(150):
+        for d in range(12):
+            positive, found = d < 4, d < 10
+            likes = rng.normal(1.5 if positive else -1.5 if found else -2.0, 1.0)
+            rank = d + 1 if found else None
+            rows.append(
+                {
+                    "qid": f"q{q:03d}",
+                    "docid": f"q{q}_d{d}",
+                    "label": int(d < known),
+                    "grade": 1.0 if d < known else None,
+                    "rank_bm25": rank,
+                    "score_bm25": None if rank is None else 20.0 - rank,
+                    "rank_chance": None if found else 1,
+                    "score_ce": likes,
+                    "score_llm": likes + rng.normal(0, 0.7),
+                }
+            )
+    scored = make_scored(
+        tmp_path / "work",
+        [rows],
+        sources=("bm25", "chance"),
+        scorers=("ce", "llm"),
+        not_searched=("chance",),
+        specs={"chance": "2"},
+    )
+    options = ["--by", "ce", "--max-score", 1.5, "--num-negatives", 8]
+    assert invoke("filter", scored, *options, "-o", tmp_path / "ledger").exit_code == 0
+    return tmp_path / "ledger"
+
+
+def test_positives_that_went_through_the_filter_say_what_it_leaves(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    """What a limit lets through looks less relevant: a judge finds fewer of it."""
+    ledger = filtered_by_likeness(tmp_path, invoke, 2)
+    found = artifacts.open_artifact(ledger)
+    chosen = [
+        row["docid"].endswith(("_d2", "_d3"))
+        for name in found.parts
+        for row in found.read(name, ["docid", "selected"]).to_pylist()
+        if row["selected"] is not None
+    ]
+    report = audited(invoke, ledger, "--judge", "llm", "--judge-cut", 1.5)
+    assert holds(report["contamination"], float(np.mean(chosen)))
+    # Of all known positives it says yes to half, of those that the limit lets through to fewer.
+    assert report["by"]["sensitivity"]["value"] < 0.35
+    # The limit's own score says yes to nothing that it left.
+    refused = invoke("audit", ledger, "--judge", "ce", "--judge-cut", 1.5)
+    assert refused.exit_code == 2
+    assert "no better than chance" in refused.stderr
+
+
+def test_verdicts_of_the_judges_own_are_read(tmp_path: Path, invoke: Invoke) -> None:
+    said = {2.0: "yes", -2.0: "no"}
+    rows = [[{**row, "verdict_ce": said[row["score_ce"]]} for row in part] for part in rows_of()]
+    for number, row in enumerate(row for part in rows for row in part if not row["label"]):
+        row["verdict_ce"] = {0: "unsure", 1: "unjudged"}.get(number % 10, row["verdict_ce"])
+    scored = make_scored(
+        tmp_path / "work",
+        rows,
+        sources=("bm25", "minilm", "chance"),
+        not_searched=("chance",),
+        specs={"chance": "2"},
+        columns_said={"verdict_ce": pa.string()},
+    )
+    report = audited(invoke, scored, *FILTER, "--judge", "ce")
+    said_of = report["judge"]["negatives"]
+    assert report["judge"]["yes"] == "verdict_ce = yes"
+    assert said_of["unsure"] > 0
+    assert said_of["unjudged"] > 0
+    untold = (said_of["unsure"] + said_of["unjudged"]) / report["negatives"]
+    found = report["contamination"]
+    assert found["at_most"] - found["at_least"] == pytest.approx(untold, abs=1e-5)
 
 
 def test_a_scored_table_is_filtered_first(tmp_path: Path, ledger: Path, invoke: Invoke) -> None:
@@ -347,11 +432,11 @@ def test_what_tells_nothing_is_refused(
 
 def test_doubts_are_told(tmp_path: Path, invoke: Invoke) -> None:
     scored = make_scored(tmp_path / "work", rows_of(), sources=("bm25", "minilm"))
-    result = invoke("audit", scored, "--by", "ce", "--num-negatives", 3, "--judge", "ce")
+    result = invoke("audit", scored, "--by", "ce", "--absolute-margin", 1, "--judge", "ce")
     assert result.exit_code == 0, result.stderr
     assert "'ce' decided what was chosen (--by" in result.stderr
     assert "of no random document 'ce' says yes or no" in result.stderr
-    assert result.stdout.count("contamination  0.0% to ") == 1
+    assert "contamination  0.0% [0.0-" in result.stdout
 
 
 def test_python_asks_the_same(ledger: Path, invoke: Invoke) -> None:

@@ -13,6 +13,7 @@ from negmine.commands.audit import intervals
 from negmine.commands.audit.sampled import estimators
 from negmine.commands.audit.sampled.estimators import Bounds, Rate, Stratum
 from negmine.commands.audit.sampled.population import Population, Told
+from negmine.commands.audit.sampled.refiltered import Refiltered
 from negmine.commands.audit.sampled.sheets import CANNOT_TELL, RELEVANT
 from negmine.commands.audit.sampled.verdicts import YES, Judge
 from negmine.errors import UsageError
@@ -119,90 +120,106 @@ def by_gold(
 # --- by known positives and random documents --------------------------------------------------
 
 
-def by_controls(population: Population, judge: Judge, decided: Sequence[str]) -> Measured:
-    """The judge's bias corrected by known positives and random documents.
+@dataclass(frozen=True)
+class Relevant:
+    """How the judge does on what is known to be relevant.
+
+    Attributes:
+        what: which rows these are.
+        rate: its yes, with the size of the simple sample that knows it as well.
+        facts: for the report.
+        assumption: what must be true for the hidden positives to be like them.
+        doubts: what speaks against it.
+    """
+
+    what: str
+    rate: Rate
+    facts: Mapping[str, Any]
+    assumption: str
+    doubts: Sequence[str]
+
+
+def by_controls(population: Population, judge: Judge, relevant: Relevant) -> Measured:
+    """The judge's bias corrected by relevant and by random documents.
 
     Args:
-        population: the negatives, and what the judge says of known positives and random documents.
+        population: the negatives, and what the judge says of random documents.
         judge: who is believed.
-        decided: options by which the judge's score decided what was chosen.
+        relevant: what it says of relevant ones.
 
     Raises:
         UsageError: nothing says how the judge errs, or it is no better than chance.
     """
-    sensitivity, false = rate(population.positives), rate(population.random)
-    yes = rate(population.chosen)
-    known = int(population.positives.told.sum())
+    yes, false = rate(population.chosen), rate(population.random)
     if yes.size == 0:
         raise UsageError(
             f"--judge {judge.name}: it says neither yes nor no of any chosen negative",
             hint="Score them first (negmine rerank), or let people read a sample: --sheet FILE.",
         )
-    if known < _FEWEST:
-        raise UsageError(
-            f"--judge {judge.name}: it says yes or no of {known} known positives, and at least "
-            f"{_FEWEST} are needed to tell how often it misses one",
-            hint="Let people read a sample: --sheet FILE, then --gold FILE.",
-        )
     facts = {
-        "sensitivity": _told(population.positives, sensitivity),
-        "false_positive_rate": _told(population.random, false),
+        "sensitivity": relevant.facts,
+        "false_positive_rate": _told(population.random, false, "random documents"),
     }
-    assumptions = [
-        f"of hidden positives among the negatives '{judge.name}' says yes as often as of known "
-        "ones; where a rule dropped what looks relevant those that are left look less so, and the "
-        "contamination is higher"
-    ]
-    untold = _untold(population)
+    assumptions, warnings = [relevant.assumption], []
     if false.size == 0:
-        _refuse_chance(judge, sensitivity, Rate(0.0, float("inf")))
-        found = estimators.at_most(yes, sensitivity)
-        warnings = [
+        _refuse_chance(judge, relevant, Rate(0.0, float("inf")))
+        found = estimators.at_most(yes, relevant.rate)
+        warnings.append(
             f"of no random document '{judge.name}' says yes or no, so how often it takes an "
             "irrelevant one for relevant is not known, and the contamination is only bounded from "
-            "above; retrieve with --source random=random:20 and score these rows, or give --gold"
-        ]
+            "above; retrieve with --source chance=random:10 and score these rows, or give --gold"
+        )
     else:
-        _refuse_chance(judge, sensitivity, false)
-        found = estimators.corrected(yes, sensitivity, false)
-        warnings = []
+        _refuse_chance(judge, relevant, false)
+        found = estimators.corrected(yes, relevant.rate, false)
         assumptions.append(
             f"of the other negatives '{judge.name}' says yes as often as of random documents; "
             "these are easier to tell from relevant ones, so it is likelier too high than too low"
         )
-    found = estimators.with_unknown(found, untold)
-    warnings += _doubts(population, judge, decided)
+    found = estimators.with_unknown(found, _untold(population))
+    warnings += [*relevant.doubts, *_selected(population, judge)]
     return Measured("controls", found, facts, assumptions, warnings)
 
 
-def rate(told: Told) -> Rate:
-    """The share of yes, and the size of the simple sample that knows it as well; 0 = none."""
-    return Rate(*intervals.effective(told.yes, told.told))
-
-
-def _told(told: Told, found: Rate) -> dict[str, Any]:
-    share = intervals.share(told.yes, told.told)
-    return {
-        **share.as_json(),
-        "rows": int(told.told.sum()),
-        "effective": round(found.size, 1),
-        "verdicts": told.verdicts,
-    }
-
-
-def _refuse_chance(judge: Judge, sensitivity: Rate, false: Rate) -> None:
-    if estimators.tells_apart(sensitivity, false):
-        return
-    raise UsageError(
-        f"--judge {judge.name}: it says yes of {sensitivity.value:.1%} of the known positives and "
-        f"of {false.value:.1%} of the random documents ({judge.told}), which is no better than "
-        "chance: its verdicts tell nothing",
-        hint="Give another --judge-cut or judge, or let people read a sample: --sheet FILE.",
+def chosen_again(found: Refiltered, judge: Judge) -> Relevant | None:
+    """By known positives that were hidden, filtered again and chosen; None where they are few."""
+    if found.distinct < _FEWEST:
+        return None
+    what = "hidden known positives that the same filter chose"
+    share = intervals.share(found.yes, found.told, found.repeats)
+    size = Rate(*intervals.effective(found.yes, found.told, found.repeats))
+    facts = {**share.as_json(), "of": what, "rows": int(found.told.sum())}
+    assumption = (
+        f"of positives that nobody labelled, and that were chosen, '{judge.name}' says yes as "
+        "often as of known ones that were hidden at random, filtered again and chosen"
     )
+    return Relevant(what, size, {**facts, "effective": round(size.size, 1)}, assumption, [])
 
 
-def _doubts(population: Population, judge: Judge, decided: Sequence[str]) -> list[str]:
-    """What speaks against known positives being like hidden ones."""
+def known(population: Population, judge: Judge, decided: Sequence[str]) -> Relevant:
+    """By known positives, whatever the filter would do to them.
+
+    Args:
+        population: the judge on them.
+        judge: who is believed.
+        decided: options by which the judge's score decided what was chosen.
+
+    Raises:
+        UsageError: there are too few.
+    """
+    count = int(population.positives.told.sum())
+    if count < _FEWEST:
+        raise UsageError(
+            f"--judge {judge.name}: it says yes or no of {count} known positives, and at least "
+            f"{_FEWEST} are needed to tell how often it misses one",
+            hint="Let people read a sample: --sheet FILE, then --gold FILE.",
+        )
+    what, found = "known positives", rate(population.positives)
+    assumption = (
+        f"of hidden positives among the negatives '{judge.name}' says yes as often as of known "
+        "ones; where a rule dropped what looks relevant those that are left look less so, and the "
+        "contamination is higher"
+    )
     doubts = []
     if decided:
         options = " and ".join(f"--{option}" for option in decided)
@@ -211,10 +228,42 @@ def _doubts(population: Population, judge: Judge, decided: Sequence[str]) -> lis
             "were left that it scores as it scores negatives, so it finds fewer of them than of "
             "known ones and the contamination may be far higher; ask another judge, or give --gold"
         )
-    if population.selected_by:
-        doubts.append(
-            f"labels look selected by {' and '.join(population.selected_by)}: hidden positives are "
-            f"not like known ones, '{judge.name}' may find fewer of them, and the contamination "
-            "may be higher; only --gold tells"
-        )
-    return doubts
+    return Relevant(what, found, _told(population.positives, found, what), assumption, doubts)
+
+
+def rate(told: Told) -> Rate:
+    """The share of yes, and the size of the simple sample that knows it as well; 0 = none."""
+    return Rate(*intervals.effective(told.yes, told.told))
+
+
+def _told(told: Told, found: Rate, what: str) -> dict[str, Any]:
+    share = intervals.share(told.yes, told.told)
+    return {
+        **share.as_json(),
+        "of": what,
+        "rows": int(told.told.sum()),
+        "effective": round(found.size, 1),
+        "verdicts": told.verdicts,
+    }
+
+
+def _refuse_chance(judge: Judge, relevant: Relevant, false: Rate) -> None:
+    if estimators.tells_apart(relevant.rate, false):
+        return
+    raise UsageError(
+        f"--judge {judge.name}: it says yes of {relevant.rate.value:.1%} of the {relevant.what} "
+        f"and of {false.value:.1%} of the random documents ({judge.told}), which is no better than "
+        "chance: its verdicts tell nothing",
+        hint="Give another --judge-cut or judge, or let people read a sample: --sheet FILE.",
+    )
+
+
+def _selected(population: Population, judge: Judge) -> list[str]:
+    """The warning on labels that look selected by a ranking."""
+    if not population.selected_by:
+        return []
+    return [
+        f"labels look selected by {' and '.join(population.selected_by)}: hidden positives are "
+        f"not like known ones, '{judge.name}' may find fewer of them, and the contamination "
+        "may be higher; only --gold tells"
+    ]

@@ -12,6 +12,7 @@ from negmine.commands.audit.sampled.drawing import ROWS, smallest
 from negmine.commands.audit.sampled.labels import Labels
 from negmine.commands.audit.sampled.verdicts import NAMES, UNJUDGED, YES, Judge, counts
 from negmine.errors import InvalidDataError
+from negmine.rules import labels
 from negmine.sources.random_documents import drawn_by_chance
 from negmine.table import draws
 from negmine.table.candidates import Candidates
@@ -96,10 +97,10 @@ def read(
         InvalidDataError: it has no negative.
     """
     chosen, positives, random = _Counting(), _Counting(), _Counting()
-    by_chance, labels = drawn_by_chance(ledger.retrieved.params), Labels(ledger.schema(), judge)
+    by_chance, likeness = drawn_by_chance(ledger.retrieved.params), Labels(ledger.schema(), judge)
     size = np.zeros(len(NAMES), dtype=np.int64)
     drawn: list[pa.Table] = []
-    columns = list(dict.fromkeys([*_columns(ledger, judge), *labels.columns]))
+    columns = list(dict.fromkeys([*_columns(ledger, judge), *likeness.columns]))
     for name in ledger.parts:
         part = ledger.part(name, columns)
         verdict = np.full(len(part), UNJUDGED, dtype=np.int8)
@@ -107,9 +108,9 @@ def read(
             verdict = judge.verdicts(part)
         negative = part.valid("selected") & ~part.positive
         chosen.add(part, verdict, negative)
-        positives.add(part, verdict, part.positive & part.found)
+        positives.add(part, verdict, labels.known_in(part.table) & part.found)
         random.add(part, verdict, ~part.positive & _found_by(part, by_chance))
-        labels.add(part)
+        likeness.add(part)
         size += np.bincount(verdict[negative], minlength=len(NAMES))
         rows = _rows(part, verdict, negative, name, seed, by_verdict)
         drawn.append(smallest(rows, most))
@@ -117,13 +118,21 @@ def read(
         raise InvalidDataError("the ledger chose no negative", where=str(ledger.path))
     candidates = smallest(pa.concat_tables(drawn), most)
     return Population(
-        size, chosen.told(), positives.told(), random.told(), candidates, labels.selected_by()
+        size, chosen.told(), positives.told(), random.told(), candidates, likeness.selected_by()
     )
 
 
 def _columns(ledger: Candidates, judge: Judge | None) -> list[str]:
     ranks = [rank_column(name) for name in ledger.sources]
-    return ["qid", "docid", "label", "selected", *ranks, *(judge.columns if judge else [])]
+    return [
+        "qid",
+        "docid",
+        "label",
+        "dropped_by",
+        "selected",
+        *ranks,
+        *(judge.columns if judge else []),
+    ]
 
 
 def _found_by(part: Part, sources: Sequence[str]) -> np.ndarray:

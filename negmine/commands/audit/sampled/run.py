@@ -22,6 +22,7 @@ from negmine.commands.audit import intervals
 from negmine.commands.audit.sampled import drawing, measuring, population, sheets, telling
 from negmine.commands.audit.sampled.drawing import Draw
 from negmine.commands.audit.sampled.estimators import Bounds
+from negmine.commands.audit.sampled.refiltered import refiltered
 from negmine.commands.audit.sampled.sheets import Filled, Row, Sheet
 from negmine.commands.audit.sampled.verdicts import Judge, decided_with, judge_of
 from negmine.errors import ConflictError, InvalidDataError, NegmineError, UsageError
@@ -215,12 +216,25 @@ def _measured(
     if judge is None:
         return nothing
     try:
-        return measuring.by_controls(people, judge, decided_with(ledger.params, judge))
+        return measuring.by_controls(people, judge, _relevant(ledger, judge, people))
     except NegmineError as error:
         # Who asks for a sheet is about to mend it.
         if audit.sheet is None:
             raise
         return measuring.Measured("nothing", None, {}, [], [error.what])
+
+
+def _relevant(
+    ledger: Candidates, judge: Judge, people: population.Population
+) -> measuring.Relevant:
+    """What the judge says of relevant documents: where it can be of those that were chosen."""
+    decided = decided_with(ledger.params, judge)
+    try:
+        again = measuring.chosen_again(refiltered(ledger, judge), judge)
+    except NegmineError as error:
+        log.event(f"known positives cannot be hidden and filtered again: {error.what}")
+        again = None
+    return again or measuring.known(people, judge, decided)
 
 
 # --- the sample -------------------------------------------------------------------------------

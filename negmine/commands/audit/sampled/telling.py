@@ -59,15 +59,12 @@ def _by(report: Mapping[str, Any]) -> str:
 
 
 def _controls(by: Mapping[str, Any]) -> Iterator[str]:
-    for name, what in (
-        ("sensitivity", "known positives"),
-        ("false_positive_rate", "random documents"),
-    ):
+    for name in ("sensitivity", "false_positive_rate"):
         one = by[name]
         if one["value"] is None:
-            yield f"its yes of {what}: not known"
+            yield f"its yes of {one['of']}: not known"
         else:
-            yield f"its yes of {one['rows']:,} {what}: {share(one)}"
+            yield f"its yes of {one['rows']:,} {one['of']}: {share(one)}"
 
 
 def _gold(by: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from negmine.errors import UsageError, did_you_mean
+from negmine.rules import labels
 from negmine.table import schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import LEARNED, rank_column, score_column, scorer_column
@@ -105,11 +106,11 @@ def _reached(ledger: Artifact, name: str) -> float:
         UsageError: no known positive has such a score.
     """
     ranks = [rank_column(source) for source in schemas.source_names(ledger.schema())]
-    columns = ["qid", "label", *ranks, score_column(name)]
+    columns = ["qid", "label", "dropped_by", *ranks, score_column(name)]
     found = []
     for part in (Part(ledger.read(one, columns)) for one in ledger.parts):
         score = part.score(name)
-        found.append(score[part.positive & part.found & ~np.isnan(score)])
+        found.append(score[labels.known_in(part.table) & part.found & ~np.isnan(score)])
     scores = np.concatenate(found)
     if not len(scores):
         raise UsageError(
