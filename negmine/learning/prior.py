@@ -19,6 +19,10 @@ positives hidden at random and in those ways; and with one source alone and with
 that it leans on nothing alone.
 
 A logistic model, as ``p_relevant`` is one; with a scorer in the table, or for sources alone.
+
+With ``--prior-pool N`` the scorers' numbers are told from N rows of each query's pool, drawn by
+hashing ids, in place of all of them (:class:`Among`). Then no row's number hangs on the scores of
+any but these, and a row outside of them needs no score of its own for the others' sake.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ import pyarrow as pa
 from scipy.special import expit
 
 from negmine.learning import in_query
-from negmine.table import ranking, schemas
+from negmine.table import draws, ranking, schemas
 from negmine.table.names import P_PRIOR
 from negmine.table.part import UNRANKED, Part
 
@@ -50,6 +54,44 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
 #: Of a query's known positives count as many as this share of its pool, and one at least: in a
 #: shallow pool they are most of what is there, and that says nothing of the rest.
 _COUNTED = 0.05
+#: What is drawn for the pool is independent of what else is drawn.
+_PURPOSE = "prior pool"
+
+
+@dataclass(frozen=True)
+class Among:
+    """Which rows of its query a row is compared with.
+
+    Attributes:
+        rows: by a scorer's scores with so many, drawn of those that a source retrieved, and by a
+            source's with all of these; None = with all that a source retrieved and every scorer
+            saw.
+        seed: decides the draw.
+    """
+
+    rows: int | None = None
+    seed: int = 0
+
+    def drawn(self, part: Part) -> np.ndarray:
+        """The rows that scorers are asked about for the others' sake, bool [rows]."""
+        if self.rows is None:
+            return part.found
+        seed = draws.salted(self.seed, _PURPOSE)
+        draw = draws.draws(part.table.column("qid"), part.table.column("docid"), seed)
+        place = ranking.positions(part.query, -draw, part.docid, part.found)
+        return np.asarray((place > 0) & (place <= self.rows), dtype=bool)
+
+    def by_scorers(self, part: Part) -> np.ndarray:
+        """The rows with which others are compared by a scorer's scores, bool [rows]."""
+        return self.drawn(part) & part.seen
+
+    def by_sources(self, part: Part) -> np.ndarray:
+        """The rows with which others are compared by a source's scores, bool [rows]."""
+        return pool(part) if self.rows is None else part.found
+
+
+#: With all rows of the pool.
+EVERY = Among()
 
 
 @dataclass(frozen=True)
@@ -80,17 +122,19 @@ class Prior:
         fitted: the weights.
         z_positives: how far above their pools the known positives stand in the sources.
         facts: what the manifest says.
+        among: which rows a row is compared with.
     """
 
     fitted: Weights
     z_positives: float
     facts: Mapping[str, Any]
+    among: Among = EVERY
 
     def predict(self, table: pa.Table) -> pa.Array:
         """``p_prior`` of each row, float32; null where a scorer did not see the row."""
         part = Part(table)
         model = model_of(table.schema)
-        x = with_labels(part, counted(part), self.z_positives)
+        x = with_labels(part, counted(part, self.among), self.z_positives, self.among)
         found = expit(x @ self.fitted.weights[model] + self.fitted.bias[model])
         return pa.array(found.astype(np.float32), mask=~part.seen)
 
@@ -117,15 +161,18 @@ def read(path: Path) -> Weights:
     )
 
 
-def anchor(tables: Iterable[pa.Table], fitted: Weights | None = None) -> Prior:
+def anchor(
+    tables: Iterable[pa.Table], fitted: Weights | None = None, among: Among = EVERY
+) -> Prior:
     """The model for one table: what it takes from the user's labels is measured.
 
     Args:
         tables: the table's parts.
         fitted: other weights than those that negmine comes with.
+        among: which rows a row is compared with.
     """
     fitted = fitted or shipped()
-    mean, count = stand(tables)
+    mean, count = stand(tables, among)
     mean = mean if count else fitted.z_positives
     facts = {
         "fitted_to": list(fitted.collections),
@@ -133,10 +180,12 @@ def anchor(tables: Iterable[pa.Table], fitted: Weights | None = None) -> Prior:
         "z_positives": round(mean, 4),
         "positives": count,
     }
-    return Prior(fitted, mean, facts)
+    if among.rows is not None:
+        facts["pool"] = among.rows
+    return Prior(fitted, mean, facts, among)
 
 
-def stand(tables: Iterable[pa.Table]) -> tuple[float, int]:
+def stand(tables: Iterable[pa.Table], among: Among = EVERY) -> tuple[float, int]:
     """How far above their pools the known positives stand in the sources, and how many they are.
 
     Returns:
@@ -144,9 +193,9 @@ def stand(tables: Iterable[pa.Table]) -> tuple[float, int]:
     """
     total, count = 0.0, 0
     for part in map(Part, tables):
-        among = pool(part)
-        known = part.positive & among
-        total += float(z_scores(part, source_scores(part), among)[known].sum())
+        rows = among.by_sources(part)
+        known = part.positive & rows
+        total += float(z_scores(part, source_scores(part), rows)[known].sum())
         count += int(known.sum())
     return total / max(1, count), count
 
@@ -165,6 +214,8 @@ def told(facts: Mapping[str, Any]) -> str:
     """What was read and measured of a table, in one sentence."""
     read = [*facts["scorers"], *facts["sources"]]
     alone = "" if facts["scorers"] else " (no scorer: by retrieval alone)"
+    if facts["scorers"] and "pool" in facts:
+        alone = f" (places by {facts['pool']} drawn candidates of each query)"
     return (
         f"{NAME} reads {', '.join(read)}{alone}; the known positives that a source found "
         f"({facts['positives']:,}) stand {facts['z_positives']:.2f} standard deviations above the "
@@ -208,15 +259,31 @@ def z_scores(part: Part, scores: Iterable[np.ndarray], among: np.ndarray) -> np.
     return np.asarray(np.mean(found, axis=0), dtype=np.float64)
 
 
-def log_places(part: Part, scores: Iterable[np.ndarray], among: np.ndarray) -> np.ndarray:
-    """Mean logarithm of the position of each row among its query's pool, as :func:`z_scores`."""
-    found = []
+def log_places(
+    part: Part, scores: Iterable[np.ndarray], among: np.ndarray, of: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean logarithm of the position of each row among its query's pool, as :func:`z_scores`.
+
+    Args:
+        part: see :func:`z_scores`.
+        scores: see :func:`z_scores`.
+        among: see :func:`z_scores`.
+        of: the pool that these rows are drawn from: as many times more of it stand before a row.
+    """
+    found, times = [], np.ones(len(part))
+    if of is not None:
+        drawn, there = (
+            np.bincount(part.query[some], minlength=part.queries)[part.query]
+            for some in (among, of)
+        )
+        # A row that is drawn itself has one less before it, of either.
+        times = np.maximum(there - among, 1) / np.maximum(drawn - among, 1)
     for value in map(_without_gaps, scores):
         order = ranking.rank_order(part.query, value, part.docid, np.arange(len(part)))
         before = np.cumsum(among[order]) - among[order]
         place = np.empty(len(part))
-        place[order] = before - before[part.starts][part.query[order]] + 1
-        found.append(np.log(place))
+        place[order] = before - before[part.starts][part.query[order]]
+        found.append(np.log(place * times + 1))
     return np.asarray(np.mean(found, axis=0), dtype=np.float64)
 
 
@@ -231,30 +298,34 @@ def known(part: Part) -> np.ndarray:
     return count[part.query].astype(np.float64)
 
 
-def counted(part: Part) -> np.ndarray:
+def counted(part: Part, among: Among = EVERY) -> np.ndarray:
     """How many of them count when rows are judged, float64 [rows]."""
-    among = np.bincount(part.query[pool(part)], minlength=part.queries)[part.query]
-    return np.clip(known(part), 1.0, np.maximum(1.0, _COUNTED * among))
+    rows = np.bincount(part.query[among.by_sources(part)], minlength=part.queries)[part.query]
+    return np.clip(known(part), 1.0, np.maximum(1.0, _COUNTED * rows))
 
 
-def with_labels(part: Part, positives: np.ndarray, stand: float) -> np.ndarray:
+def with_labels(
+    part: Part, positives: np.ndarray, stand: float, among: Among = EVERY
+) -> np.ndarray:
     """All that the model reads of each row, float64 [rows, features].
 
     Args:
         part: the rows.
         positives: how many are known of each row's query.
         stand: how far above their pools the table's known positives stand.
+        among: which rows a row is compared with.
     """
-    return np.column_stack([features(part), np.log1p(positives), np.full(len(part), stand)])
+    return np.column_stack([features(part, among), np.log1p(positives), np.full(len(part), stand)])
 
 
-def features(part: Part) -> np.ndarray:
+def features(part: Part, among: Among = EVERY) -> np.ndarray:
     """What the model reads of each row whatever is labelled, float64 [rows, features]."""
-    among, sources = pool(part), source_scores(part)
-    z_sources = z_scores(part, sources, among)
+    rows, sources = among.by_sources(part), source_scores(part)
+    z_sources = z_scores(part, sources, rows)
     if model_of(part.table.schema) == "searched":
-        return np.column_stack([z_sources, log_places(part, sources, among)])
+        return np.column_stack([z_sources, log_places(part, sources, rows)])
     scorers = [part.score(name) for name in schemas.scorer_names(part.table.schema)]
+    drawn, of = among.by_scorers(part), None if among.rows is None else rows
     return np.column_stack(
-        [z_scores(part, scorers, among), log_places(part, scorers, among), z_sources]
+        [z_scores(part, scorers, drawn), log_places(part, scorers, drawn, of), z_sources]
     )

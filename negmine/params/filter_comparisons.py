@@ -31,6 +31,15 @@ class ReadOptions:
         "vectors, MinHash); for queries with two or more.",
         flags=("--similar-to-positives/--no-similar-to-positives",),
     )
+    prior_pool: int | None = opt(
+        None,
+        "p_prior tells where a candidate stands by the scores of N of its query's candidates, "
+        "drawn by --seed, not of all: so rerank --enough may stop.",
+        metavar="N",
+        minimum=8,
+        instead="Fewer tell little of a query's scores.",
+        later=True,
+    )
     transform: Literal["none", "sigmoid"] = opt(
         "none", "Applied to the score of --by before the rules read it; sigmoid is for logits."
     )

@@ -31,14 +31,26 @@ class Until(Protocol):
     def learned(self, scored: Candidates) -> Until:
         """The same that has learned what it has to from these queries' scores."""
 
+    def anchored(self, tables: Iterable[pa.Table]) -> Until:
+        """The same that has learned what it has to from rows that have no score yet."""
+
+    def first(self, table: pa.Table) -> np.ndarray:
+        """Rows that are scored before all others, whatever their place, bool [rows]."""
+
     def flagged(self, parts: Iterable[tuple[str, pa.Table]]) -> Iterator[Flagged]:
         """What is to be said of each part's rows, which no score changes."""
 
     def places(self, table: pa.Table, flags: Flags) -> np.ndarray:
         """The order in which a query's rows will be taken: 1, 2, ...; 0 = needs no score."""
 
-    def short(self, table: pa.Table, flags: Flags) -> np.ndarray:
-        """True for the rows of queries that have too few survivors so far, bool [rows]."""
+    def short(self, table: pa.Table, flags: Flags, reached: np.ndarray) -> np.ndarray:
+        """True for the rows of queries that have too few survivors so far, bool [rows].
+
+        Args:
+            table: the part, some of its rows with scores.
+            flags: what was said of the rows.
+            reached: the rows to which the order has come; scored are others, too.
+        """
 
     def record(self) -> Mapping[str, Any]:
         """What decides its answers beside the options, for the fingerprint."""
@@ -47,16 +59,40 @@ class Until(Protocol):
         """Users' files that it reads, as the plan of an artifact at ``out`` records them."""
 
 
-def turns(place: np.ndarray, positive: np.ndarray, block: int) -> np.ndarray:
-    """The turn in which each row is scored: 0, 1, ...; -1 = in none. Positives go first.
+@dataclass(frozen=True)
+class Turns:
+    """When the rows of a part are scored.
+
+    Attributes:
+        asked: the turn in which each is scored: 0, 1, ...; -1 = in none, int64 [rows].
+        place: the turn to which its place in the order belongs, -1 = to none; a row that goes
+            before all others is scored earlier.
+    """
+
+    asked: np.ndarray
+    place: np.ndarray
+
+    def only(self, rows: np.ndarray) -> Turns:
+        """The same with these rows alone scored."""
+        return Turns(np.where(rows, self.asked, -1), self.place)
+
+
+def turns(place: np.ndarray, first: np.ndarray, block: int) -> Turns:
+    """The turns of a part's rows.
 
     Args:
         place: see :meth:`Until.places`.
-        positive: True for known positives.
+        first: True for those that go before all others.
         block: rows of a query in a turn.
     """
     turn = np.where(place > 0, (place - 1) // block, -1)
-    return np.where(positive, 0, turn)
+    return Turns(np.where(first, 0, turn), turn)
+
+
+def at_once(rows: np.ndarray) -> Turns:
+    """All of some rows in one turn."""
+    turn = np.where(rows, 0, -1)
+    return Turns(turn, turn)
 
 
 @dataclass(frozen=True)
@@ -78,7 +114,7 @@ Ask = Callable[[str, np.ndarray, int], Scores]
 
 def score(
     table: pa.Table,
-    turn: np.ndarray,
+    turns: Turns,
     cascade: Cascade,
     ask: Ask,
     until: Until | None = None,
@@ -89,7 +125,7 @@ def score(
 
     Args:
         table: the part.
-        turn: see :func:`turns`.
+        turns: when each of its rows is scored.
         cascade: the scorers, and which rows each sees.
         ask: scores rows.
         until: who says that it is enough; None = never.
@@ -102,18 +138,23 @@ def score(
     """
     pieces = {name: [known[name]] if known else [] for name in cascade.names}
     scored = {name: np.zeros(table.num_rows, dtype=bool) for name in cascade.names}
-    rows = np.flatnonzero(turn == 0)
-    for number in range(1, int(turn.max(initial=0)) + 2):
+
+    def ask_all(rows: np.ndarray, number: int) -> None:
         for name in cascade.order:
             mine = cascade.seen(name, rows, lambda: _with_columns(table, pieces))
-            pieces[name].append(Piece(mine, ask(name, mine, number - 1)))
+            pieces[name].append(Piece(mine, ask(name, mine, number)))
             scored[name][mine] = True
-        due = turn == number
+
+    ask_all(np.flatnonzero(turns.asked == 0), 0)
+    short = np.full(table.num_rows, until is not None)
+    for number in range(1, int(turns.asked.max(initial=0)) + 1):
+        due = (turns.asked == number) & short
         if until is not None and due.any():
-            due &= until.short(_with_columns(table, pieces), flags or {})
-        rows = np.flatnonzero(due)
-        if not len(rows):
-            break
+            reached = (turns.place >= 0) & (turns.place < number)
+            short &= until.short(_with_columns(table, pieces), flags or {}, reached)
+            due &= short
+        if due.any():
+            ask_all(np.flatnonzero(due), number)
     return _with_columns(table, pieces), scored
 
 

@@ -45,7 +45,7 @@ from negmine.stages import cores, fit_first, lazily
 from negmine.stages.awaiting import Awaiting
 from negmine.stages.cascade import Cascade
 from negmine.stages.fit_first import Known
-from negmine.stages.lazily import Flags, Piece, Until
+from negmine.stages.lazily import Flags, Piece, Turns, Until
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, ranking, schemas
 from negmine.table.artifacts.plan import Plan
@@ -253,8 +253,11 @@ def _with_fit(
 
     Their scores are an artifact beside the result, made as any other is.
     """
-    if setup.until is None or setup.until.sample is None:
+    if setup.until is None:
         return setup
+    if setup.until.sample is None:
+        tables = (table for _, table in limited(setup.source, params.limit))
+        return replace(setup, until=setup.until.anchored(tables))
     count, seed = setup.until.sample
     qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
     sample = fit_sample.drawn(qids, count, seed)
@@ -404,7 +407,7 @@ class _Part:
 
     Attributes:
         table: its rows.
-        turn: when each is scored, -1 = never; see :func:`negmine.stages.lazily.turns`.
+        turns: when each is scored.
         flags: what was said of them beforehand.
         queries: ids and texts of its queries.
         docids: documents of which there are texts.
@@ -413,7 +416,7 @@ class _Part:
     """
 
     table: pa.Table
-    turn: np.ndarray
+    turns: Turns
     flags: Flags
     queries: pa.Table
     docids: pa.Array
@@ -430,31 +433,31 @@ def _with_texts(
     """Parts with their texts; the corpus is read once for as many documents as fit in memory."""
     source = setup.source
     chosen = _in_turns(parts, params, setup)
-    for group in groups(chosen, lambda part: int((part[2] >= 0).sum()), at_once):
+    for group in groups(chosen, lambda part: int((part[2].asked >= 0).sum()), at_once):
         docids = pa.chunked_array(
-            [table.column("docid").filter(pa.array(turn >= 0)) for _, table, turn, _ in group]
+            [table.column("docid").filter(pa.array(one.asked >= 0)) for _, table, one, _ in group]
         ).unique()
         texts = source.documents.texts(docids)
-        for name, table, turn, flags in group:
+        for name, table, turns, flags in group:
             known = {} if setup.known is None else setup.known.pieces(name, table)
-            yield name, _Part(table, turn, flags, source.queries(name), docids, texts, known)
+            yield name, _Part(table, turns, flags, source.queries(name), docids, texts, known)
 
 
 def _in_turns(
     parts: Iterable[tuple[str, pa.Table]], params: RerankParams, setup: Setup
-) -> Iterator[tuple[str, pa.Table, np.ndarray, Flags]]:
+) -> Iterator[tuple[str, pa.Table, Turns, Flags]]:
     """Parts with the turn in which each row is scored, and what is said of the rows."""
     until = setup.until
     if until is None:
         for name, table in parts:
-            yield name, table, np.where(wanted(table, params), 0, -1), {}
+            yield name, table, lazily.at_once(wanted(table, params)), {}
         return
     for name, table, flags in until.flagged(parts):
-        part = Part(table)
-        turn = lazily.turns(until.places(table, flags), part.positive, params.enough_block)
+        turns = lazily.turns(until.places(table, flags), until.first(table), params.enough_block)
+        asked = wanted(table, params)
         if setup.known is not None:
-            turn = np.where(setup.known.rows(table), -1, turn)
-        yield name, table, np.where(wanted(table, params), turn, -1), flags
+            asked &= ~setup.known.rows(table)
+        yield name, table, turns.only(asked), flags
 
 
 def _scored(
@@ -476,7 +479,7 @@ def _scored(
         )
 
     table, by = lazily.score(
-        part.table, part.turn, setup.cascade, ask, setup.until, part.flags, part.known
+        part.table, part.turns, setup.cascade, ask, setup.until, part.flags, part.known
     )
     scored = np.logical_or.reduce(list(by.values()))
     before = {} if setup.known is None else setup.known.stats(name)

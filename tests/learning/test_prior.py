@@ -132,6 +132,36 @@ def test_a_row_that_a_scorer_did_not_see_has_no_estimate() -> None:
     assert found.is_null().to_pylist() == [row == 5 for row in range(48)]
 
 
+def test_a_pool_that_holds_all_is_no_other() -> None:
+    one = table(rows=30)
+    few, every = prior.Among(30, seed=2), prior.EVERY
+    np.testing.assert_array_equal(prior.features(Part(one), few), prior.features(Part(one), every))
+    assert prior.anchor([one], among=few).predict(one) == prior.anchor([one]).predict(one)
+
+
+def test_what_a_drawn_pool_says_is_counted_by_hand() -> None:
+    """And no score of another row changes it."""
+    one = table(rows=30)
+    part, among = Part(one), prior.Among(10, seed=2)
+    pool = among.by_scorers(part)
+    assert np.bincount(part.query[pool]).tolist() == [10] * 4
+    z, log_place = prior.features(part, among)[:, :2].T
+    score = part.score("ce")
+    for row in range(len(part)):
+        mine = score[pool & (part.query == part.query[row])]
+        assert z[row] == pytest.approx((score[row] - mine.mean()) / mine.std())
+        before = int((mine > score[row]).sum())
+        times = 29 / 9 if pool[row] else 30 / 10
+        assert log_place[row] == pytest.approx(math.log(1 + before * times))
+    holes = pa.array([s if seen else None for s, seen in zip(score, pool, strict=True)])
+    less = table(rows=30, score_ce=holes.cast(pa.float32()))
+    anchored = [prior.anchor([each], among=among) for each in (one, less)]
+    assert anchored[0].facts == anchored[1].facts
+    found = [model.predict(each) for model, each in zip(anchored, (one, less), strict=True)]
+    assert found[1].is_valid().to_pylist() == pool.tolist()
+    assert found[0].filter(pa.array(pool)) == found[1].filter(pa.array(pool))
+
+
 def test_sources_alone() -> None:
     bare = table().drop_columns(["score_ce"])
     found = predicted(bare)

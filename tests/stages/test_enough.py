@@ -167,6 +167,21 @@ def test_every_rule_is_tried_or_says_that_it_compares_rows() -> None:
         (["--until", "sampler=simans", "--until", "by=ce"], "in which order --sampler simans"),
         (["--until", "by=p_prior", "--until", "sampler=rank"], "with --by p_prior it is not known"),
         (
+            ["--until", "by=p_prior", "--until", "sampler=rank"],
+            "(filter's prior-pool = 24, here --until prior-pool=24)",
+        ),
+        (
+            ["--until", "by=p_prior", "--until", "prior-pool=24"],
+            "in which order --sampler top takes",
+        ),
+        (
+            [
+                *("--until", "by=p_prior", "--until", "prior-pool=24", "--until", "sampler=rank"),
+                *("--top", 9),
+            ],
+            "of the candidates that prior-pool draws --top would leave some unscored",
+        ),
+        (
             ["--until", "by=score_p_relevant", "--until", "sampler=rank"],
             "with --by score_p_relevant it is not known",
         ),

@@ -10,7 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from negmine import recipe
+from negmine.errors import UsageError
 from negmine.learning import fit_sample
+from negmine.params import FilterParams, RerankParams, values
+from negmine.stages.filter import enough
 from negmine.stages.filter.recorded import recorded
 from negmine.table.candidates import open_candidates
 from tests.chains import make_data
@@ -88,6 +92,60 @@ def test_the_negatives_are_those_of_scoring_all_with_the_same_fit(
     counts = json.loads((tmp_path / "some" / "_manifest.json").read_text())["counts"]
     assert counts["scored"] == pairs_of(log)
     assert counts["scored"] + counts["unscored"] == counts["candidates"] == QUERIES * DEPTH
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--max-score", 0.4],
+        ["--max-score", 0.4, "--seed", 3],
+        ["--max-fn-rate", 0.4, "--fit-sample", SAMPLE],
+        ["--relative-margin", 0.2, "--consensus", "ce"],
+    ],
+    ids=lambda given: " ".join(map(str, given)),
+)
+def test_a_pool_that_is_drawn_says_where_all_others_stand(
+    tables: Path, hashed: str, tmp_path: Path, invoke: Invoke, options: list[Any]
+) -> None:
+    """``p_prior`` with ``--prior-pool``: the same negatives, and their p_prior to the last bit."""
+    own = ["--by", "p_prior", "--sampler", "rank", "--num-negatives", 3, *options]
+    own += ["--prior-pool", 8]
+    for name, more in (("whole", []), ("some", ["--enough", 3, "--enough-block", 2, *until(own)])):
+        given = ["--scorer", f"ce={hashed}/{tmp_path / 'pairs'}-{name}"]
+        given += ["--scorer", f"two={hashed}/{tmp_path / 'pairs'}-{name}.two"]
+        result = invoke("rerank", tables, *given, *more, "-o", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        result = invoke("filter", tmp_path / name, *own, "-o", tmp_path / f"{name}-ledger")
+        assert result.exit_code == 0, result.output
+        assert "other settings" not in result.stderr
+    taken = {
+        name: [
+            (row["docid"], row["selected"], row["score_p_prior"])
+            for row in rows(tmp_path / f"{name}-ledger")
+            if row["selected"] is not None
+        ]
+        for name in ("some", "whole")
+    }
+    assert taken["some"] == taken["whole"] != []
+    facts = [
+        json.loads((tmp_path / f"{name}-ledger" / "_manifest.json").read_text())["p_prior"]
+        for name in ("some", "whole")
+    ]
+    assert facts[0] == facts[1]
+    assert facts[0]["pool"] == 8
+    assert pairs_of(tmp_path / "pairs-some") < pairs_of(tmp_path / "pairs-whole")
+
+
+def test_the_recommended_recipe_can_stop_early() -> None:
+    tables = recipe.load(str(recipe.shipped()["default"])).tables
+    filtering = {**tables["filter"], "prior-pool": 24}
+    told = enough.told(values.build(FilterParams, filtering, {}))
+    enough.check(values.build(RerankParams, {**tables["rerank"], "enough": 8, "until": told}, {}))
+    told = enough.told(values.build(FilterParams, tables["filter"], {}))
+    with pytest.raises(UsageError, match="with --by p_prior it is not known"):
+        enough.check(
+            values.build(RerankParams, {**tables["rerank"], "enough": 8, "until": told}, {})
+        )
 
 
 def test_the_fit_is_that_of_the_samples_queries_alone(

@@ -218,10 +218,8 @@ def _scored(
     """The scored artifact of a few parts, with random scores."""
     watch = Watch()
     # Random scores tell nothing of conditions; that rows are null makes no table larger.
-    some = replace(setup, source=source, cascade=of_all(setup.references))
-    if setup.until is not None and setup.until.sample is not None:
-        # Nor is anything to be learned from them.
-        some = replace(some, until=None)
+    # Nor do they tell when there are enough.
+    some = replace(setup, source=source, cascade=of_all(setup.references), until=None)
     trial = chain.trial("scored")
     writer = artifacts.begin(trial, rerank.plan(params, some, trial))
     assert writer is not None

@@ -2,8 +2,9 @@
 
 What is chosen must be what would be chosen if every row had a score. So the order in which rows are
 taken must be known beforehand, and what becomes of a row may hang on its own scores and on those of
-its query's known positives, which are always scored, and on no other row's. Then the first
-survivors in that order are the same, however many further rows are scored.
+its query's known positives, which are always scored, or on those of rows that are scored first for
+all others' sake, and on no other row's. Then the first survivors in that order are the same,
+however many further rows are scored.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from negmine import rules
 from negmine.errors import UsageError
+from negmine.learning import prior
 from negmine.learning.fit import Fit
 from negmine.params.filter import FilterParams
 from negmine.params.filter_identity import IdentityOptions
@@ -27,16 +29,17 @@ from negmine.params.values import build, named, parsed
 from negmine.rules.base import flag
 from negmine.sampling import samplers
 from negmine.stages import rank_only
+from negmine.stages.cascade import OPTION
 from negmine.stages.filter import fitting, relabelling
-from negmine.stages.filter.deciding import decide, preferred
+from negmine.stages.filter.deciding import decide, preferred, with_learned
 from negmine.stages.filter.guard import Guard, excluded_file
-from negmine.stages.filter.options import Columns, resolve
+from negmine.stages.filter.options import Columns, resolve, wants_prior
 from negmine.stages.filter.setup import VERSION
 from negmine.stages.lazily import Flagged, Flags
 from negmine.table import artifacts, conditions, schemas
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
-from negmine.table.names import LEARNED, score_column
+from negmine.table.names import LEARNED, P_PRIOR, score_column
 from negmine.table.part import Part
 
 #: Options of ``filter`` beside those of rules under which a row's fate is its own; what the
@@ -45,6 +48,7 @@ _ALLOWED = frozenset(
     (
         *(one.name for one in fields(IdentityOptions)),
         *("by", "transform", "rank_by", "against", "keep_unscored", "fit_sample"),
+        "prior_pool",
         *("sampler", "sample_by", "num_negatives"),
         *("prefer_judged", "prefer_given", "order", "seed", "memory"),
     )
@@ -155,6 +159,12 @@ def check(params: RerankParams) -> None:
         return
     asked = settings(params.enough, params.until)
     _refuse_whole(asked)
+    if asked.prior_pool is not None and (params.top is not None or params.only_if):
+        option = OPTION if params.top is None else "--top"
+        raise UsageError(
+            f"--enough: of the candidates that prior-pool draws {option} would leave some unscored",
+            hint="Leave it out: with --enough few others are scored.",
+        )
     _refuse_order(asked, named(params.scorer, "--scorer"))
 
 
@@ -168,21 +178,30 @@ def _refuse_whole(params: FilterParams) -> None:
         known = rule.fitted and params.fit_sample is not None
         if (rule.others(params) and not known) or rule not in rules.RULES:
             raise _whole(rule.option, learned=rule.fitted)
+    known_prior = P_PRIOR if params.prior_pool is not None else None
     named = [(option, getattr(params, option)) for option in ("by", "sample_by", "guide")]
     named += [("consensus", name) for name in params.consensus]
     for option, name in named:
-        if name is not None and name.removeprefix(score_column("")) in LEARNED:
-            raise _whole(f"{flag(option)} {name}")
+        learned = None if name is None else name.removeprefix(score_column(""))
+        if learned in LEARNED and learned != known_prior:
+            raise _whole(f"{flag(option)} {name}", pool=learned == P_PRIOR)
 
 
-def _whole(option: str, *, learned: bool = False) -> UsageError:
-    sample = (
-        "Learn the limit from some queries, which are scored whole (filter's fit-sample = N, here "
-        "--until fit-sample=N). Or score"
-    )
+def _whole(option: str, *, learned: bool = False, pool: bool = False) -> UsageError:
+    way = "Score"
+    if learned:
+        way = (
+            "Learn the limit from some queries, which are scored whole (filter's fit-sample = N, "
+            "here --until fit-sample=N). Or score"
+        )
+    elif pool:
+        way = (
+            "Have it tell by some candidates of each query where the others stand (filter's "
+            "prior-pool = 24, here --until prior-pool=24). Or score"
+        )
     return UsageError(
         f"--enough: with {option} it is not known who survives before all have their scores",
-        hint=f"{sample if learned else 'Score'} all of them (leave --enough out), or take a limit "
+        hint=f"{way} all of them (leave --enough out), or take a limit "
         "on the score itself or on its distance to the positive's, such as --max-score or "
         "--relative-margin.",
     )
@@ -192,7 +211,8 @@ def _refuse_order(params: FilterParams, scorers: Iterable[str]) -> None:
     """Refuse a sampler whose order is not known before the scores are."""
     sampler = samplers.sampler(params.sampler)
     new = params.sample_by or params.by
-    if not sampler.alone or (sampler.scores and (new is None or new in scorers)):
+    later = {*scorers, *LEARNED}
+    if not sampler.alone or (sampler.scores and (new is None or new in later)):
         raise UsageError(
             f"--enough: in which order --sampler {params.sampler} takes candidates is not known "
             "before all are scored",
@@ -209,7 +229,7 @@ class Enough:
         params: its settings, scores' names in full.
         columns: the columns that they read.
         guard: answers for texts.
-        fit: what was learned from the queries that were scored whole.
+        fit: what was learned beforehand.
     """
 
     params: FilterParams
@@ -228,6 +248,20 @@ class Enough:
         fit = fitting.learn(self.params, scored, self.columns, self.guard.at_once)
         return replace(self, fit=fit)
 
+    def anchored(self, tables: Iterable[pa.Table]) -> Enough:
+        """The same with what the sources' scores say of the known positives."""
+        if not wants_prior(self.params):
+            return self
+        known = prior.anchor(tables, among=fitting.among(self.params))
+        return replace(self, fit=Fit(prior=known))
+
+    def first(self, table: pa.Table) -> np.ndarray:
+        """Known positives, and those by which it is told where the others stand."""
+        part = Part(table)
+        if not wants_prior(self.params):
+            return part.positive
+        return part.positive | fitting.among(self.params).drawn(part)
+
     def flagged(self, parts: Iterable[tuple[str, pa.Table]]) -> Iterator[Flagged]:
         """What the guard says of each part's rows."""
         yield from self.guard.flags(parts, lambda table, flags: relabelling.unchanged(table))
@@ -240,11 +274,14 @@ class Enough:
         open_ = ~rules.without_scores(view, params) & ~view.positive
         return preferred(table, view, params, self._order_by(table), open_)
 
-    def short(self, table: pa.Table, flags: Flags) -> np.ndarray:
+    def short(self, table: pa.Table, flags: Flags, reached: np.ndarray) -> np.ndarray:
         """Rows of queries that have fewer survivors than negatives are wanted."""
+        table = with_learned(table, self.fit)
         decided = decide(table, self.params, self.columns, self.fit, flags)
         view = decided.view
-        survivors = np.bincount(view.query[decided.place > 0], minlength=len(view.starts))
+        survivors = np.bincount(
+            view.query[(decided.place > 0) & reached], minlength=len(view.starts)
+        )
         return np.asarray((survivors < self.params.num_negatives)[view.query], dtype=bool)
 
     def record(self) -> Mapping[str, Any]:
@@ -291,7 +328,7 @@ def until(params: RerankParams, source: Candidates, scorers: Sequence[str], at_o
         empty=lambda name: name not in scorers and empty(name),
     )
     _refuse_order(replace(resolved, sample_by=columns.sample_by), scorers)
-    if not {columns.by, resolved.guide, *resolved.consensus} & set(scorers):
+    if not {columns.by, resolved.guide, *resolved.consensus} & {*scorers, *LEARNED}:
         raise UsageError(
             f"--enough: no rule of --until reads {' or '.join(f'score_{n}' for n in scorers)}",
             hint=f"Name it: --until by={next(iter(scorers))}.",

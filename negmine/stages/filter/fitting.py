@@ -57,7 +57,7 @@ def learn(params: FilterParams, source: Candidates, columns: Columns, at_once: i
     known = None
     if wants_prior(params):
         with log.waiting("measuring where the known positives stand"):
-            known = prior.anchor(plain())
+            known = prior.anchor(plain(), among=among(params))
 
     def tables() -> Iterator[pa.Table]:
         for table in plain():
@@ -66,6 +66,11 @@ def learn(params: FilterParams, source: Candidates, columns: Columns, at_once: i
     with log.waiting("fitting the limits"):
         fitted = rules.fit(tables, params, columns.by)
     return replace(fitted, relevance=relevance, prior=known)
+
+
+def among(params: FilterParams) -> prior.Among:
+    """With which rows of its query ``p_prior`` compares a row."""
+    return prior.Among(params.prior_pool, params.seed) if params.prior_pool else prior.EVERY
 
 
 def read_parts(

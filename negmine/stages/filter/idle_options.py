@@ -10,7 +10,7 @@ from negmine import rules
 from negmine.params.filter import FilterParams
 from negmine.rules import Reason
 from negmine.sampling import method, samplers, weights
-from negmine.stages.filter import differing, label_conditions
+from negmine.stages.filter import differing, label_conditions, options
 
 Condition = Callable[[FilterParams], bool]
 
@@ -27,6 +27,11 @@ def _reads_ranks(params: FilterParams) -> bool:
     given = any(rule.ranks != "none" and rule.active(params) for rule in rules.RULES)
     asked = samplers.sampler(params.sampler).ranks or params.fill_beyond is not None
     return given or asked or bool(params.rule)
+
+
+def _learns(params: FilterParams) -> bool:
+    given = any(rule.fitted and rule.active(params) for rule in rules.RULES) or params.difficulty
+    return given or options.wants_prior(params) or options.wants_relevance(params)
 
 
 def _weighs_differences(params: FilterParams) -> bool:
@@ -66,6 +71,8 @@ def _is_one_of(choice: str, names: tuple[str, ...], params: FilterParams) -> boo
 #: Per option, what must be asked for that it has an effect, and whether it is.
 _NEEDS: dict[str, tuple[str, Condition]] = {
     "against": ("a rule that compares with positives", _compares_with_positives),
+    "fit_sample": ("a limit or a score that is learned", _learns),
+    "prior_pool": ("a score p_prior", options.wants_prior),
     "rank_by": ("a rule or a sampler that reads ranks", _reads_ranks),
     **_of_rules(),
     **_of_methods("sampler", samplers.SAMPLERS),

@@ -17,6 +17,8 @@ SIMANS_CODE = ("--sampler", "simans-code")
 IDLE = [
     ("--against", "max", "a rule that compares with positives", ("--perc-pos", "0.9")),
     ("--rank-by", "bm25", "a rule or a sampler that reads ranks", ("--sampler", "rank")),
+    ("--fit-sample", "1", "a limit or a score that is learned", ("--percentile", "0.5")),
+    ("--prior-pool", "8", "a score p_prior", ("--by", "p_prior")),
     ("--percentile-floor", "0.01", "--percentile", ("--percentile", "0.5")),
     ("--guide-margin", "0.1", "--guide", ("--guide", "bm25")),
     ("--guide-margin-form", "relative", "--guide", ("--guide", "bm25")),
