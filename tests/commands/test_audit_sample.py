@@ -415,6 +415,7 @@ def test_a_spreadsheet_runs_no_formula(tmp_path: Path, invoke: Invoke) -> None:
     ("options", "told"),
     [
         (["--judge", "cee"], "Did you mean 'ce'?"),
+        (["--judge", "p_relevant"], "The filter makes it where a rule reads it"),
         (["--judge", "ce", "--keep", 2], "--keep hides known positives"),
         (["--sample", 10], "--sample has no effect without --judge"),
         (["--sheet", "sheet.txt"], "a sheet is a CSV file or Label Studio's JSON"),
@@ -437,6 +438,28 @@ def test_doubts_are_told(tmp_path: Path, invoke: Invoke) -> None:
     assert "'ce' decided what was chosen (--by" in result.stderr
     assert "of no random document 'ce' says yes or no" in result.stderr
     assert "contamination  0.0% [0.0-" in result.stdout
+
+
+def test_an_audit_by_hiding_prints_its_report_too(
+    tmp_path: Path, ledger: Path, invoke: Invoke
+) -> None:
+    scored, out = tmp_path / "work" / "scored", tmp_path / "hiding"
+    missing = invoke("audit", scored, "--seeds", 1)
+    assert missing.exit_code == 2
+    assert "-o is missing" in missing.stderr
+    result = invoke("audit", scored, *FILTER, "--seeds", 1, "-o", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == json.loads((out / "audit.json").read_text())
+
+
+def test_a_refused_audit_leaves_nothing(ledger: Path, invoke: Invoke) -> None:
+    out = ledger.parent / "refused.json"
+    assert invoke("audit", ledger, "--judge", "ce", "--judge-cut", 3, "-o", out).exit_code == 2
+    assert not list(ledger.parent.glob(".refused*"))
+    assert not out.exists()
+    again = invoke("audit", ledger, "--judge", "ce", "-o", out)
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(out.read_text())["how"] == "controls"
 
 
 def test_python_asks_the_same(ledger: Path, invoke: Invoke) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,14 +116,15 @@ def run(
         writer = _begin(out, _plan(params, audit, found), replacing)
         if writer is None and audit.sheet is None:
             return _stored(out)
-    with _ledger(params, found) as ledger:
-        report, sheet = _audited(audit, ledger, files, str(source))
-    if audit.sheet is not None:
-        _write_sheet(audit.sheet, sheet, replacing)
-        report["sheet"] = audit.sheet
-    counts = {"negatives": report["negatives"], "drawn": report["sample"]["drawn"]}
-    if writer is not None and out is not None:
-        _write(writer, out, report, counts)
+    with writer or nullcontext():
+        with _ledger(params, found) as ledger:
+            report, sheet = _audited(audit, ledger, files, str(source))
+        if audit.sheet is not None:
+            _write_sheet(audit.sheet, sheet, replacing)
+            report["sheet"] = audit.sheet
+        counts = {"negatives": report["negatives"], "drawn": report["sample"]["drawn"]}
+        if writer is not None:
+            _write(writer, report, counts)
     # Without a folder the table is the result, and goes to standard output.
     if out is not None:
         log.event(telling.table(report), report=report)
@@ -371,15 +372,14 @@ def _begin(out: Path, plan: Plan, replacing: Replace) -> Writer | None:
     return artifacts.begin(out, plan, replacing=replacing)
 
 
-def _write(writer: Writer, out: Path, report: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
+def _write(writer: Writer, report: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
     as_json = log.printable_json(report, indent=1) + "\n"
-    with writer:
-        if isinstance(writer, artifacts.FileWriter):
-            writer.add_text(as_json)
-        else:
-            writer.add_text(REPORT, as_json)
-            writer.add_text("audit.txt", log.printable(telling.table(report)) + "\n")
-        writer.commit(counts, warnings=report["warnings"])
+    if isinstance(writer, artifacts.FileWriter):
+        writer.add_text(as_json)
+    else:
+        writer.add_text(REPORT, as_json)
+        writer.add_text("audit.txt", log.printable(telling.table(report)) + "\n")
+    writer.commit(counts, warnings=report["warnings"])
 
 
 def _stored(out: Path) -> tuple[Outcome, dict[str, Any]]:

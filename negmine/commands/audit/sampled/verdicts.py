@@ -81,11 +81,13 @@ def judge_of(ledger: Artifact, name: str, cut: float | None) -> Judge:
     names = schemas.score_names(schema)
     name = name.removeprefix(score_column(""))
     if name not in names:
+        how = f"A judge scores first: negmine rerank CANDIDATES --scorer {name}=MODEL -o SCORED"
+        if name in LEARNED:
+            how = f"The filter makes it where a rule reads it: --by {name}"
         raise UsageError(
             f"--judge: the table has no score '{name}'",
             where=str(ledger.path),
-            hint=f"{did_you_mean(name, names)} A judge scores the candidates before they are "
-            f"filtered: negmine rerank CANDIDATES --scorer {name}=MODEL -o SCORED",
+            hint=f"{did_you_mean(name, names)} {how}",
         )
     if cut is not None:
         return Judge(name, cut)
