@@ -72,6 +72,11 @@ def compared_in(table: pa.Table) -> np.ndarray:
     return compared(part.positive, promoted_in(table), part.query)
 
 
+def as_it_came(table: pa.Table) -> pa.Table:
+    """A ledger's rows with the labels that the filter was given."""
+    return Part(table).relabelled(known_in(table)).table
+
+
 def known_in(table: pa.Table) -> np.ndarray:
     """The rows of a ledger that were positives before it was filtered, bool [rows]."""
     changed = changed_in(table)

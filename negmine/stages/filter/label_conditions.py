@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 
 import pyarrow as pa
 
 from negmine.errors import UsageError
 from negmine.params.filter import FilterParams
 from negmine.table import conditions
-from negmine.table.conditions import Condition
+from negmine.table.conditions import Comparison, Condition
 from negmine.table.names import LEARNED, score_column
 from negmine.table.schemas import score_names
 
@@ -88,6 +89,13 @@ def learned(params: FilterParams) -> set[str]:
     every = (*promote(params), *demote(params), *drop_query(params))
     named = {one.column.removeprefix(OF_POSITIVES) for condition in every for one in condition}
     return {name.removeprefix(score_column("")) for name in named} & set(LEARNED)
+
+
+def limits(params: FilterParams) -> Iterator[tuple[str, Comparison]]:
+    """(option, comparison) of the conditions on candidates and positives that name a number."""
+    for option, some in (("promote", promote(params)), ("demote", demote(params))):
+        for condition in some:
+            yield from ((option, one) for one in condition if not one.of_positive)
 
 
 def compares_with_positives(params: FilterParams) -> bool:

@@ -73,8 +73,8 @@ def recorded(ledger: Candidates) -> Recorded:
     by = schemas.pick_score(ledger.schema(), params.by, "--by")
     known = np.empty(0)
     if params.percentile is not None:
-        columns = ["qid", "label", score_column(by)]
-        tables = (ledger.read(name, columns) for name in ledger.parts)
+        columns = ["qid", "label", "dropped_by", score_column(by)]
+        tables = (labels.as_it_came(ledger.read(name, columns)) for name in ledger.parts)
         if params.fit_sample is not None:
             qids = (ledger.read(name, ["qid"]) for name in ledger.parts)
             sample = fit_sample.drawn(qids, params.fit_sample, params.seed)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from negmine import rules
 from negmine.errors import NegmineError, UsageError
 from negmine.params.filter import FilterParams
+from negmine.stages.filter import label_conditions
 from negmine.table.candidates import Candidates, normalised
-from negmine.table.names import LEARNED
+from negmine.table.names import LEARNED, score_column
 
 #: Smallest and largest value of a score, and what such scores are called.
 Scale = tuple[float, float, str]
@@ -36,6 +37,11 @@ def check(params: FilterParams, by: str, source: Candidates) -> None:
                 width = scale[1] - scale[0]
                 low, high = (-width, width) if scaled.difference else scale[:2]
                 _refuse(scaled.option, getattr(params, scaled.option), low, high, score, scale)
+    for option, one in label_conditions.limits(params):
+        name = one.column.removeprefix(score_column(""))
+        known = _scale(name, source)
+        if known is not None and isinstance(one.value, float):
+            _refuse(option, one.value, *known[:2], name, known)
 
 
 def _refuse(
@@ -47,7 +53,7 @@ def _refuse(
     raise UsageError(
         f"--{name.replace('_', '-')} must lie between {low:g} and {high:g}, not {value:g}: "
         f"the scores '{score}' are {scale[2]}",
-        hint=f"{lead}Or name another score (--by).",
+        hint=f"{lead}Or name another score.",
     )
 
 

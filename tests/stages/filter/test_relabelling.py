@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,7 @@ def test_queries_are_given_up_by_what_is_counted_of_them(
     [
         (["--promote", "judge > 0.9"], "--promote: the table has no 'judge'"),
         (["--demote", "ce is low"], "--demote: 'ce is low' is no condition"),
+        (["--promote", "p_prior > 15"], "--promote must lie between 0 and 1, not 15"),
         (["--drop-query", "promoted > 8"], "nothing is promoted without --promote"),
         (["--drop-query", "demoted > 1"], "nothing is demoted without --demote"),
         (["--drop-query", "ce > 1"], "--drop-query: the table has no 'ce'"),
@@ -388,3 +390,22 @@ def test_samplers_measure_from_the_known_positive(tmp_path: Path) -> None:
     assert after["q", "sure"]["dropped_by"] == "promoted"
     chosen = [{key for key, one in found.items() if one["selected"]} for found in (before, after)]
     assert chosen[0] == chosen[1]
+
+
+def test_quantiles_that_are_shown_are_those_of_the_labels_that_came(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    """``--percentile`` counts known positives, and ``explain`` does so of a ledger with others."""
+    rows = []
+    for q in range(8):
+        rows += [row(f"q{q}", f"p{q}", 1, 0.2 + q / 10), row(f"q{q}", f"a{q}", 0, 0.95, 2)]
+        rows += [row(f"q{q}", f"b{q}", 0, 0.45, 3)]
+    path, share = scored(tmp_path, rows), ("--percentile", 0.9)
+    filtered(path, *share)
+    limit = json.loads(invoke("explain", tmp_path / "ledger", "q5", "--json").stdout)["limits"]
+    more = ("--promote", "ce > 0.94", "--demote", "ce < 0.25", "--force")
+    command("filter", path, *share, *more, "-o", tmp_path / "ledger")
+    assert ledger(tmp_path / "ledger")["q5", "a5"]["label"] == 1
+    again = json.loads(invoke("explain", tmp_path / "ledger", "q5", "--json").stdout)["limits"]
+    assert [line for line in again if line["name"] == "percentile"] == limit
+    assert limit
