@@ -29,6 +29,7 @@ RECIPES = sorted((ROOT / "configs").glob("*.toml"))
 #: Demo and methods whose own tests run them, for they need their own sources.
 CLASSIC = [path for path in RECIPES if path.stem != "demo"]
 QUERIES, DEPTH = 60, 110
+CROSS_ENCODERS = ("cross-encoder/", "BAAI/bge-reranker")
 #: Limits on scores that suit the cosines of models with random weights.
 CHANGED: dict[str, dict[str, float | str]] = {
     "nv-retriever-abs": {"max_score": 0.95},
@@ -231,7 +232,7 @@ def test_a_recipe_runs_whole(
         arguments += [f"--{key}", data]
     for stage, key in (("index", "encoder"), ("rerank", "scorer")):
         for name, large in loaded.tables[stage].get(key, {}).items():
-            model = tiny_cross if large.startswith("cross-encoder/") else tiny_bi
+            model = tiny_cross if large.startswith(CROSS_ENCODERS) else tiny_bi
             # A guide, or a second model, is not the first.
             model = tiny_splade if name == "splade" else model
             model = tiny_body if name in ("guide", "second") else model
