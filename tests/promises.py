@@ -819,13 +819,18 @@ def _margin(source: str) -> Keep:
 
 PROMISES: dict[str, Promise] = {
     "arhn": Promise(
-        *(7, "query", "score_judge", bears_no_answer, by(MINI)), also=[relabelled(math.inf)]
+        *(7, "query", "score_judge", bears_no_answer, by_rank("minilm")),
+        also=[relabelled(math.inf)],
     ),
-    "rlhn": Promise(*(7, "query", "score_judge", not_hit, by(MINI)), also=[relabelled(8)]),
+    "rlhn": Promise(*(7, "query", "score_judge", not_hit, by_rank("minilm")), also=[relabelled(8)]),
     "rlhn-hn-remove": Promise(
-        *(7, "query", "score_judge", not_hit, by(MINI)), also=[relabelled(8)], promoted=False
+        *(7, "query", "score_judge", not_hit, by_rank("minilm")),
+        also=[relabelled(8)],
+        promoted=False,
     ),
-    "rlhn-remove": Promise(*(7, "query", "score_judge", not_hit, by(MINI)), also=[relabelled(0)]),
+    "rlhn-remove": Promise(
+        *(7, "query", "score_judge", not_hit, by_rank("minilm")), also=[relabelled(0)]
+    ),
     "adore": Promise(
         200, "list", "score_frozen", order=by_rank("frozen"), also=[listed_by_rank("frozen")]
     ),

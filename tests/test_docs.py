@@ -658,7 +658,7 @@ def test_the_house_is_what_stands_there() -> None:
     within = {
         f"{room}/{name}" if room else name
         for room, text in told.items()
-        for name in re.findall(r"(?<![\w/])([a-z_]+)/(?=[ :(])", text)
+        for name in re.findall(r"(?<![\w/])((?:[a-z_]+/)*[a-z_]+)/(?=[ :(])", text)
         if name != room.rpartition("/")[2]
     }
     rooms = {str(path.parent.relative_to(package)) for path in package.rglob("__init__.py")} - {"."}
@@ -667,7 +667,8 @@ def test_the_house_is_what_stands_there() -> None:
         for name in re.findall(r"\b(\w+\.py)\b", text):
             assert (package / room / name).is_file(), (room, name)
     for room in sorted({"", *rooms} - BY_KIND):
-        text = told.get(room) or told[room.rpartition("/")[0]]
+        parents = [room, *map(str, Path(room).parents)]
+        text = next(told[parent] for parent in parents if told.get(parent))
         # How a stage and a command are made up is told once for all of them.
         modules = {path.stem for path in (package / room).glob("*.py")} - {"__init__", "__main__"}
         modules -= {"run", "setup"} if room.startswith("stages/") else set()
