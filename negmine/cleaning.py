@@ -12,11 +12,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from negmine import log
+from negmine import log, rules
 from negmine.errors import NegmineError, UsageError
 from negmine.params import Params
 from negmine.params.export import ExportParams
 from negmine.params.filter import FilterParams
+from negmine.params.filter_choice import ChoiceOptions
 from negmine.params.index import IndexParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
@@ -25,6 +26,14 @@ from negmine.sources import given
 from negmine.stages.export import AS_INPUT
 from negmine.stages.filter import options
 from negmine.table import schemas
+
+#: Of the options of ``filter`` that say which survivors are taken, those that drop some, or label.
+_KEPT = frozenset(
+    (
+        *("pseudo_positive", "seed", "weight", "weight_by", "weight_student"),
+        *("weight_above", "weight_sigma", "weight_temperature"),
+    )
+)
 
 
 def inputs(found: Mapping[str, Sequence[str] | None], number: int) -> dict[str, Any]:
@@ -66,29 +75,41 @@ def of_train(params: Mapping[str, Params], changes: Sequence[str]) -> dict[str, 
         changes: what ``run --set`` says: it stays.
     """
     own = {_key(change.partition("=")[0]) for change in changes}
+    export = params["export"]
+    assert isinstance(export, ExportParams)
+    back = "export.format" not in own or export.format == AS_INPUT
+    if back:
+        params = _written_back(params, own)
     if not _reads_sources(params):
-        params = _given_only(params, own)
-    else:
-        log.event(
-            "the recipe's settings read what its sources say: candidates are mined as it asks, and "
-            "of them only the given negatives are written back"
-        )
+        return _given_only(params, own)
+    log.event(
+        "the recipe's settings read what its sources say: candidates are mined as it asks, and of "
+        "them only the given negatives are written back"
+        if back
+        else "the recipe's settings read what its sources say: candidates are mined as it asks"
+    )
+    return dict(params)
+
+
+def _written_back(params: Mapping[str, Params], own: Collection[str]) -> dict[str, Params]:
+    """The same with all that survives written back; ``own`` are the keys of ``run --set``."""
     export, filtering = params["export"], params["filter"]
     assert isinstance(export, ExportParams)
     assert isinstance(filtering, FilterParams)
-    if "export.format" in own and export.format != AS_INPUT:
-        return dict(params)
     # What the recipe says of other layouts stays out; what the command line says is looked at.
     said = {field.name for field in fields(export) if f"export.{_key(field.name)}" in own}
     said |= {"promoted", "unjudged", "allow_empty", "memory"}
     kept = {name: getattr(export, name) for name in said - {"format"}}
     written = ExportParams(format=AS_INPUT, **kept)
-    # What survives goes out, however many: the number that a recipe asks for would call most
-    # queries of a set with fewer short.
-    of_filter = replace(filtering, prefer_given=True)
-    if "filter.num-negatives" not in own:
-        of_filter = replace(of_filter, num_negatives=1, quota=())
-    return {**params, "filter": of_filter, "export": written}
+    # Nothing is drawn: what survives goes out, however many. The number that a recipe draws would
+    # call most queries of a set with fewer short.
+    drawn = [field for field in fields(ChoiceOptions) if field.name not in _KEPT]
+    every: dict[str, Any] = {field.name: field.default for field in drawn}
+    every |= {"num_negatives": 1, "prefer_given": True}
+    if not any(rule.ranks != "none" for rule in rules.asked(filtering)):
+        every["rank_by"] = None
+    every = {key: value for key, value in every.items() if f"filter.{_key(key)}" not in own}
+    return {**params, "filter": replace(filtering, **every), "export": written}
 
 
 def output(params: Params, train: Sequence[str]) -> str | None:

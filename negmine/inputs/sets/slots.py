@@ -35,13 +35,16 @@ class Standing:
     by_id: bool = False
 
 
-def standing(lying: Lying, texts: Sequence[str], ids: Sequence[str], scores: str) -> Standing:
+def standing(
+    lying: Lying, texts: Sequence[str], ids: Sequence[str], scores: str, only_ids: bool
+) -> Standing:
     """How the passages of some fields stand in a record.
 
     Args:
         lying: the record.
         texts, ids: the fields of the passages, and of ids beside them or alone.
         scores: the field of their scores.
+        only_ids: whether what stands for texts is ids.
 
     Raises:
         BadValueError: in lists and in columns of one text at once.
@@ -55,6 +58,7 @@ def standing(lying: Lying, texts: Sequence[str], ids: Sequence[str], scores: str
     by_id = not columns
     if by_id:
         columns, beside = beside, ()
+    by_id = by_id or only_ids
     if not columns:
         return Standing("none", Side())
     values = [raw.get(name) for name in columns]

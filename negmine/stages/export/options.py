@@ -179,6 +179,12 @@ def _check_layout(params: ExportParams, layout: formats.Format) -> None:
             "chose",
             hint="Leave it out (filter --num-negatives says how many), or --format rerank-eval.",
         )
+    if params.unjudged != "keep":
+        raise UsageError(
+            f"--unjudged is for the given negatives of as-input: {params.format} takes what the "
+            "filter chose",
+            hint="Leave it out, or --format as-input.",
+        )
     _check_positives(params, layout)
     if formats.plugged(params.format) is not None:
         # Another package's layout reads what it likes.

@@ -43,7 +43,10 @@ def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING)
     cores.take(params.threads)
     wanted = children_of(params)
     if all(child.place is SIGNATURES for child in wanted):
-        log.event("the index has documents only: retrieve needs a --run, or a plug-in's --source")
+        log.event(
+            "the index has documents only: retrieve needs a --run, a plug-in's --source, or a "
+            "training set's own negatives"
+        )
     if is_foreign(params, out):
         raise ConflictError(
             "exists and is not a negmine index",

