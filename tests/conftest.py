@@ -20,6 +20,7 @@ from tests.tiny_models import (  # noqa: F401 (fixtures)
     reranker,
     tiny_bi,
     tiny_body,
+    tiny_causal,
     tiny_cross,
     tiny_csr,
     tiny_inference_free,

@@ -212,3 +212,35 @@ def tiny_inference_free(tmp_path_factory: pytest.TempPathFactory, minilm: Path) 
 @pytest.fixture(scope="session")
 def tiny_csr(tmp_path_factory: pytest.TempPathFactory, tiny_body: Path) -> Path:
     return save_csr(tmp_path_factory.mktemp("csr"), tiny_body)
+
+
+CHAT = (
+    "{% for message in messages %}<{{ message.role }}> {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_causal(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """A causal language model with a chat template, whose answers are anybody's guess."""
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("causal")
+    torch.manual_seed(3)
+    config = transformers.LlamaConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=512,
+        vocab_size=30522,
+        # Large enough weights that different texts get clearly different answers.
+        initializer_range=0.4,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from negmine.params.judge import JudgeOptions
 from negmine.params.llm import EndpointOptions
 from negmine.params.option import (
     DEVICE_HELP,
@@ -134,5 +135,5 @@ class ScoringOptions:
 
 # A dataclass has the fields of its last base first.
 @dataclass(frozen=True)
-class RerankParams(EndpointOptions, ScoringOptions):
+class RerankParams(EndpointOptions, JudgeOptions, ScoringOptions):
     """``negmine rerank``: one score column per model, for every row or for the best ones."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from negmine.endpoints.budget import Budget
 from negmine.models.resolve import ModelRef
 from negmine.params.rerank import RerankParams
 from negmine.scorers.base import Prompts, Scorer
@@ -20,20 +22,27 @@ class Loading:
         params: the options.
         name: the scorer's, as options name it.
         prompts: what is put before its texts.
-        place: the folder that holds the result, where what it is told may be kept; None = nowhere.
+        place: the folder that holds the result, where what it is told may be kept; None = the
+            current one.
+        budget: what may be spent, by all scorers of the command together.
+        closing: takes up what is to be closed when the command is done.
+        trial: whether nothing may be written, because the work is only estimated.
     """
 
     params: RerankParams
     name: str
     prompts: Prompts
     place: Path | None = None
+    budget: Budget | None = None
+    closing: ExitStack | None = None
+    trial: bool = False
 
 
 def _nothing_to_check(params: RerankParams, name: str) -> None:
     """Nothing can be wrong."""
 
 
-def _nothing_more(params: RerankParams, name: str) -> dict[str, Any]:
+def _nothing_more(loading: Loading) -> dict[str, Any]:
     """Nothing else decides."""
     return {}
 
@@ -58,7 +67,7 @@ class ScorerRef:
     model: ModelRef | None = None
     is_a: str | None = None
     check: Callable[[RerankParams, str], None] = _nothing_to_check
-    told: Callable[[RerankParams, str], Mapping[str, Any]] = _nothing_more
+    told: Callable[[Loading], Mapping[str, Any]] = _nothing_more
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from negmine.errors import UsageError
 from negmine.params.per_model import check_names, names_in, of_model, options_of_models
 from negmine.params.rerank import RerankParams
-from negmine.scorers.base import Prompts, Scorer
+from negmine.scorers.base import Scorer
+from negmine.scorers.causal import CAUSAL
 from negmine.scorers.kind import Kind, Loading, ScorerRef
+from negmine.scorers.llm_judge import LLM
 from negmine.scorers.local_models import MODEL
 from negmine.scorers.plugged import PLUGGED
 
 #: What no scheme names is a model.
-KINDS: tuple[Kind, ...] = (PLUGGED, MODEL)
+KINDS: tuple[Kind, ...] = (PLUGGED, LLM, CAUSAL, MODEL)
 
+#: How scorers behind HTTP are written.
+SERVED = f"{LLM.scheme}:"
 _OF_ONE_KIND = {option: is_a for kind in KINDS for option, is_a in kind.options.items()}
 #: Options that a scorer may not be able to honour.
 MAY_BE_REFUSED = (*_OF_ONE_KIND, "max_length", "dtype", "runtime")
@@ -37,23 +40,9 @@ def refer(spec: str) -> ScorerRef:
     raise AssertionError("the last kind takes every spec")
 
 
-def load_scorer(
-    reference: ScorerRef,
-    params: RerankParams,
-    name: str,
-    prompts: Prompts,
-    place: Path | None = None,
-) -> Scorer:
-    """Load a scorer, with what the options say of ``name``.
-
-    Args:
-        reference: which.
-        params: the options.
-        name: what options call it.
-        prompts: what is put before its texts.
-        place: the folder that holds the result.
-    """
-    return reference.load(Loading(params, name, prompts, place))
+def load_scorer(reference: ScorerRef, loading: Loading) -> Scorer:
+    """Load a scorer as it is asked for."""
+    return reference.load(loading)
 
 
 def check_options(references: Mapping[str, ScorerRef], params: RerankParams) -> None:

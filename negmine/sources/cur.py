@@ -28,7 +28,7 @@ from negmine.models.devices import Placement, gpus
 from negmine.models.tokens import Ints
 from negmine.params.per_model import for_model
 from negmine.params.rerank import RerankParams
-from negmine.scorers import Prompts, ScorerRef, load_scorer
+from negmine.scorers import Loading, Prompts, ScorerRef, load_scorer
 from negmine.scorers.base import GoesOn, HasPlacement, Scorer, checked, columns_of
 from negmine.sources import anchors
 from negmine.sources.anchors import Drawn
@@ -63,7 +63,7 @@ class Model:
     def load(self, device: str | None = None) -> Scorer:
         """Load it, on a device of one's own choice where one is given."""
         params = self.params if device is None else replace(self.params, device=device)
-        return load_scorer(self.reference, params, self.name, Prompts())
+        return load_scorer(self.reference, Loading(params, self.name, Prompts()))
 
 
 @dataclass

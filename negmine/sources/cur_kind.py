@@ -82,6 +82,13 @@ def _source(params: RetrieveParams, name: str, spec: str, asked: Anchors) -> Sou
             where=f"--source {name}={SCHEME}:{spec}",
             hint=f"Index with --encoder {name}={spec}, or name a cross-encoder here.",
         )
+    if reference.is_a == "judge":
+        raise UsageError(
+            "this is a language model that judges: it would be asked about every document",
+            where=f"--source {name}={SCHEME}:{spec}",
+            hint="Name a cross-encoder here, and have the candidates judged: negmine rerank "
+            f"--scorer {name}={spec}.",
+        )
     settings = RerankParams(
         scorer=(f"{name}={spec}",),
         # A sigmoid of it would be 0 for nearly all documents.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import log, memory
+from negmine.endpoints.budget import Budget
+from negmine.endpoints.settings import limits_of
 from negmine.engine.parts import groups, over_parts
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.learning import fit_sample
@@ -28,8 +31,10 @@ from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
 from negmine.scorers import (
     MAY_BE_REFUSED,
+    SERVED,
     GoesOn,
     HasPlacement,
+    Loading,
     Prompts,
     Scorer,
     ScorerRef,
@@ -41,7 +46,7 @@ from negmine.scorers import (
 from negmine.scorers.base import checked, columns_of
 from negmine.sources import kinds
 from negmine.stages import cascade as cascades
-from negmine.stages import cores, fit_first, lazily
+from negmine.stages import cores, examination, fit_first, lazily, verdicts
 from negmine.stages.awaiting import Awaiting
 from negmine.stages.cascade import Cascade
 from negmine.stages.fit_first import Known
@@ -73,6 +78,10 @@ class Setup:
         until: who says that a query has enough; None = every row is scored.
         sample: the queries whose rows are all that is scored; None = all queries.
         known: what is scored already, of such queries.
+        place: the folder that holds the result; what scorers are told is kept there.
+        spending: what all scorers together may spend, and have spent.
+        closing: what loaded scorers hold open, closed when the work is done.
+        trial: whether the work is only estimated, so that scorers keep nothing.
     """
 
     source: Candidates
@@ -82,6 +91,10 @@ class Setup:
     until: Until | None = None
     sample: FitSample | None = None
     known: Known | None = None
+    place: Path = Path()
+    spending: Budget = field(default_factory=Budget)
+    closing: ExitStack = field(default_factory=ExitStack)
+    trial: bool = False
 
     def budget(self, size: str | None) -> memory.Budget:
         """What a run with ``--memory SIZE`` may hold; of other packages' scorers it is not known.
@@ -94,7 +107,17 @@ class Setup:
 
     def load(self, name: str, params: RerankParams) -> Scorer:
         """Load a scorer."""
-        return load_scorer(self.references[name], params, name, self.prompts[name])
+        return load_scorer(self.references[name], self._loading(name, params))
+
+    def model(self, name: str, params: RerankParams) -> dict[str, Any]:
+        """What decides what a scorer says, for the fingerprint."""
+        reference = self.references[name]
+        told = reference.told(self._loading(name, params))
+        return {"model": reference.spec, "revision": reference.revision, **told}
+
+    def _loading(self, name: str, params: RerankParams) -> Loading:
+        prompts = self.prompts[name]
+        return Loading(params, name, prompts, self.place, self.spending, self.closing, self.trial)
 
 
 #: Makes who says that a query has enough, of (options, candidates, names of the scorers, bytes of
@@ -132,7 +155,8 @@ def set_up(params: RerankParams, candidates: Path, until: MakeUntil | None = Non
     query_prompts = per_name(params.query_prompt, models, "--query-prompt")
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
     prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}
-    setup = Setup(source, references, prompts, cascades.cascade(params, list(models), schema))
+    screened = cascades.cascade(params, list(models), schema)
+    setup = Setup(source, references, prompts, screened, spending=Budget(*limits_of(params)))
     if until is None:
         return setup
     at_once = setup.budget(params.memory).shingles
@@ -149,9 +173,11 @@ def check_models(params: RerankParams) -> None:
     # What every model takes says nothing; to look at models takes time.
     told = {name: getattr(params, name) for name in options_of_models(params)}
     asked = [name for name, value in told.items() if names_in(value)]
-    asked += [name for name in MAY_BE_REFUSED if told[name] != getattr(default, name)]
+    asked += [name for name in MAY_BE_REFUSED if getattr(params, name) != getattr(default, name)]
+    models = named(params.scorer, "--scorer")
+    # What stands for a server can be wrong in itself.
+    asked += [name for name, spec in models.items() if spec.startswith(SERVED)]
     if asked:
-        models = named(params.scorer, "--scorer")
         check_options({name: refer(model) for name, model in models.items()}, params)
 
 
@@ -163,16 +189,15 @@ def plan(params: RerankParams, setup: Setup, out: Path) -> Plan:
         VERSION,
         {
             **output_affecting(params),
+            # Where a server is decides nothing.
+            "scorer": [f"{name}={one.spec}" for name, one in setup.references.items()],
             **({"only_if": setup.cascade.record()} if setup.cascade.screens else {}),
             **({} if setup.sample is None else {"sample": setup.sample.record()}),
             **({} if until is None else _stopping(params, until)),
         },
         files={} if until is None else until.files(out),
         artifacts={"candidates": setup.source.artifact},
-        models={
-            name: {"model": reference.spec, "revision": reference.revision}
-            for name, reference in setup.references.items()
-        },
+        models={name: setup.model(name, params) for name in setup.references},
     )
 
 
@@ -204,23 +229,31 @@ def run(
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    setup = set_up(params, candidates, until)
+    setup = replace(set_up(params, candidates, until), place=out.parent)
+    with setup.closing:
+        return _run(params, setup, out, replacing)
+
+
+def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> Outcome:
+    """Examine the judges, then score."""
     budget = setup.budget(params.memory)
     planned = plan(params, setup, out)
     state = artifacts.state_of(out, planned, replacing=replacing, keep=True)
     # Before anything is written: a model may not be able to do what is asked of it.
     there = state.kind in ("made", "refused")
     scorers = [] if there else _on_every_gpu(params, setup)
+    examined = examination.examine(scorers[0] if scorers else {}, setup.source, params)
     writer = artifacts.begin(out, planned, replacing=replacing, keep=True)
     if writer is None:
         found = artifacts.open_artifact(out)
+        examination.check_made(found.manifest, params)
         return Outcome(out, dict(found.counts), True, found.warnings)
     reset_peak_memory()
     with writer:
         scorers = scorers or _on_every_gpu(params, setup)
         setup = _with_fit(params, setup, scorers, out, replacing, budget)
         counts = score(params, setup, scorers, writer, budget.texts)
-        warnings = []
+        warnings = verdicts.warnings(counts, scorers[0])
         if counts["unscored"] and params.enough is None and params.top is not None:
             others = f" or outside of {cascades.OPTION}" if setup.cascade.screens else ""
             warnings.append(
@@ -235,7 +268,10 @@ def run(
             counts,
             warnings=warnings,
             ceiling=budget.ceiling,
-            scorers={name: scorer.describe() for name, scorer in scorers[0].items()},
+            scorers={
+                name: {**scorer.describe(), **_examined(examined.get(name))}
+                for name, scorer in scorers[0].items()
+            },
         )
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
@@ -277,6 +313,10 @@ def _with_fit(
     further = {name: tuple(columns_of(one, name)) for name, one in scorers[0].items()}
     known = Known(scored.artifact, sample, further)
     return replace(setup, until=setup.until.learned(scored), known=known)
+
+
+def _examined(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if record is None else {"examination": dict(record)}
 
 
 def _spared(counts: Mapping[str, Any], enough: int) -> str:
@@ -374,7 +414,7 @@ def score(
     counts: dict[str, Any] = {key: count for key, count in total.items() if "." not in key}
     if setup.cascade.screens:
         counts[_BY_SCORER] = {name: total[_by(name)] for name in setup.cascade.screens}
-    return counts
+    return {**counts, **verdicts.tables(total)}
 
 
 def _by(name: str) -> str:
@@ -495,6 +535,7 @@ def _scored(
         "unscored": table.num_rows - int(scored.sum()) - before.get("scored", 0),
         "queries": len(pc.unique(table.column("qid"))),
         **stats,
+        **verdicts.counts(scorers, table),
     }
 
 

@@ -23,6 +23,8 @@ class Cost:
         documents, queries, rows, tokens: what it goes through; rows are (query, document) pairs.
         disk_bytes: what it writes.
         memory_bytes: the most that the process holds.
+        calls: requests to servers, and how many of these are answered already (``calls_stored``).
+        price: what those cost that are not, by ``--price``; None = not known.
         seconds: how long it takes.
         breakdown: the seconds by what they are spent on.
         guesses: what was assumed, because nothing here could be asked.
@@ -35,6 +37,9 @@ class Cost:
     queries: int = 0
     rows: int = 0
     tokens: int = 0
+    calls: int = 0
+    calls_stored: int = 0
+    price: float | None = None
     disk_bytes: int = 0
     memory_bytes: int = 0
     breakdown: dict[str, float] = field(default_factory=dict)

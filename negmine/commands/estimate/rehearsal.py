@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from negmine.models.devices import Placement
 from negmine.models.tokens import Ints
+from negmine.scorers import Scores
 from negmine.sources import Asked, HasTokens, Hits, capabilities_of
 from negmine.sources.union import Judgements
 from negmine.stages.retrieve import Task
@@ -170,9 +171,14 @@ class AnyHits:
 
 
 class RandomScorer:
-    """Stands in for a scorer: the rows get some score."""
+    """Stands in for a scorer: the rows get some score, and a verdict where it gives verdicts.
 
-    def __init__(self) -> None:
+    Args:
+        columns: its further columns; all but verdicts are null.
+    """
+
+    def __init__(self, columns: Mapping[str, pa.DataType] | None = None) -> None:
+        self.columns = dict(columns or {})
         self._random = np.random.default_rng(0)
 
     def score(
@@ -181,11 +187,15 @@ class RandomScorer:
         documents: Sequence[str],
         pairs: np.ndarray,
         progress: Any = None,
-    ) -> np.ndarray:
+    ) -> Scores:
         """Random numbers."""
         if progress is not None:
             progress(len(pairs))
-        return self._random.standard_normal(len(pairs), dtype=np.float32)
+        said = {name: pa.nulls(len(pairs), kind) for name, kind in self.columns.items()}
+        if "verdict" in said:
+            drawn = self._random.integers(0, 2, len(pairs))
+            said["verdict"] = pa.array(np.array(["yes", "no"])[drawn].tolist(), pa.string())
+        return Scores(self._random.standard_normal(len(pairs), dtype=np.float32), said)
 
     def describe(self) -> dict[str, Any]:
         """Nothing worth telling."""

@@ -54,9 +54,19 @@ def as_table(costs: Sequence[Cost]) -> str:
         shown = ", ".join(f"{what} {duration(seconds)}" for what, seconds in spent)
         if shown:
             lines.append(f"{cost.stage}: {shown}")
+    lines += [_asked(cost) for cost in costs if cost.calls]
     guesses = {guess: None for cost in costs for guess in cost.guesses}
     lines += [f"guessed: {guess}" for guess in guesses]
     return "\n".join(printable(line) for line in lines)
+
+
+def _asked(cost: Cost) -> str:
+    """What would be asked of servers."""
+    price = "not known (--price)" if cost.price is None else f"{cost.price:.6g}"
+    return (
+        f"{cost.stage}: {cost.calls:,} calls, {cost.calls_stored:,} of them answered already; "
+        f"price {price}"
+    )
 
 
 def _row(cost: Cost) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine.commands.estimate import calls
 from negmine.commands.estimate.chain import Chain, known_to_be_made
 from negmine.commands.estimate.cost import Cost, Watch
 from negmine.commands.estimate.rehearsal import RandomScorer, restricted, written
@@ -17,6 +18,7 @@ from negmine.commands.estimate.speed import measure, resident_bytes, stretched
 from negmine.memory import reset_peak_memory
 from negmine.params.rerank import RerankParams
 from negmine.scorers import Scorer
+from negmine.scorers.base import columns_of
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import cores, rerank
 from negmine.stages.cascade import of_all
@@ -34,10 +36,16 @@ _PLUGGED_PAIRS = 256
 def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     """Time some batches of each scorer on likely pairs; all else is tried with random scores."""
     assert chain.table is not None
-    cost = Cost("rerank", out, guesses=list(chain.guesses))
+    setup = rerank.set_up(params, chain.table, until_of(params))
+    setup = replace(setup, place=out.parent, trial=True)
+    with setup.closing:
+        return _cost(chain, params, setup, out)
+
+
+def _cost(chain: Chain, params: RerankParams, setup: rerank.Setup, out: Path) -> Cost:
+    cost, real = Cost("rerank", out, guesses=list(chain.guesses)), chain.real
     reset_peak_memory()
     cores.take(params.threads)
-    setup, real = rerank.set_up(params, chain.table, until_of(params)), chain.real
     plan = (lambda: rerank.plan(params, setup, out)) if chain.real else None
     if known_to_be_made(chain, cost, out, plan, ["rerank"], keep=True):
         return cost
@@ -53,8 +61,11 @@ def cost_of_rerank(chain: Chain, params: RerankParams, out: Path) -> Cost:
     pairs = round(rows * sample.share)
     parts = max(1, round(rows / max(1, sample.rows) * len(source.parts)))
     seen = _seen(cost, params, setup, source, real)
-    peak = _time_scorers(cost, params, setup, sample, pairs, parts, seen)
-    made, watch = _scored(chain, params, setup, source, budget.texts)
+    loaded = _loaded(cost, params, setup)
+    _count_calls(cost, params, setup, loaded, sample, pairs, seen, real)
+    peak = _time_scorers(cost, params, loaded, sample, pairs, parts, seen)
+    some = replace(setup, source=source)
+    made, watch = _scored(chain, params, some, loaded, budget.texts)
     passes = -(-pairs // documents.fitting(budget.texts))
     grown = rows / max(1, sample.rows)
     cost.add("tables", max(0.0, watch.seconds - sample.seconds) * grown)
@@ -141,10 +152,53 @@ def _seen(
     return found
 
 
-def _time_scorers(
+def _loaded(cost: Cost, params: RerankParams, setup: rerank.Setup) -> dict[str, Scorer]:
+    """All scorers; what loading them takes is counted."""
+    loaded = {}
+    for name in setup.references:
+        with cost.timed(f"load {name}"):
+            loaded[name] = setup.load(name, params)
+    return loaded
+
+
+def _count_calls(
     cost: Cost,
     params: RerankParams,
     setup: rerank.Setup,
+    loaded: Mapping[str, Scorer],
+    sample: _Sample,
+    pairs: int,
+    seen: Mapping[str, float],
+    real: bool,
+) -> None:
+    """Count what scorers would ask servers: of all rows where these are known, else of a sample's.
+
+    Args:
+        cost: gains calls, tokens and their price.
+        params: the options.
+        setup: the table.
+        loaded: the scorers.
+        sample: likely pairs.
+        pairs: how many there are for a scorer that sees all.
+        seen: by scorer, the share that it sees.
+        real: whether the table holds what a run will read.
+    """
+    for name, scorer in loaded.items():
+        if not isinstance(scorer, calls.Asks):
+            continue
+        if real:
+            calls.count(cost, name, params, calls.of_table(scorer, params, setup, name))
+        else:
+            found = scorer.calls(sample.queries, sample.documents, sample.pairs)
+            times = pairs * seen[name] / max(1, len(sample.pairs))
+            calls.count(cost, name, params, found, times)
+            cost.guesses.append(f"{name}: nothing of it is stored, and an examination comes first")
+
+
+def _time_scorers(
+    cost: Cost,
+    params: RerankParams,
+    loaded: Mapping[str, Scorer],
     sample: _Sample,
     pairs: int,
     parts: int,
@@ -155,18 +209,18 @@ def _time_scorers(
     Args:
         cost: gains the seconds.
         params: the options.
-        setup: the scorers.
+        loaded: the scorers; those that ask a server are not timed.
         sample: likely pairs.
         pairs: how many there are for a scorer that sees all.
         parts: in how many parts.
         seen: by scorer, the share that it sees.
     """
     peak = 0
-    loaded: dict[str, Scorer] = {}
     seconds: dict[str, float] = {}
-    for name in setup.references:
-        with cost.timed(f"load {name}"):
-            scorer = loaded[name] = setup.load(name, params)
+    for name, scorer in loaded.items():
+        if isinstance(scorer, calls.Asks):
+            cost.guesses.append(f"{name}: the time that the server takes is not known")
+            continue
         mine = pairs * seen[name]
         per_part = max(1, round(mine / parts))
         counted = isinstance(scorer, HasRows)
@@ -213,18 +267,24 @@ def _alike(
 
 
 def _scored(
-    chain: Chain, params: RerankParams, setup: rerank.Setup, source: Candidates, size: int
+    chain: Chain,
+    params: RerankParams,
+    setup: rerank.Setup,
+    loaded: Mapping[str, Scorer],
+    size: int,
 ) -> tuple[Artifact, Watch]:
     """The scored artifact of a few parts, with random scores."""
     watch = Watch()
     # Random scores tell nothing of conditions; that rows are null makes no table larger.
     # Nor do they tell when there are enough.
-    some = replace(setup, source=source, cascade=of_all(setup.references), until=None)
+    some = replace(setup, cascade=of_all(setup.references), until=None)
     trial = chain.trial("scored")
     writer = artifacts.begin(trial, rerank.plan(params, some, trial))
     assert writer is not None
     with writer:
         with watch:
-            scorers = dict.fromkeys(setup.references, RandomScorer())
+            scorers = {
+                name: RandomScorer(columns_of(scorer, name)) for name, scorer in loaded.items()
+            }
             counts = rerank.score(replace(params, limit=None), some, [scorers], writer, size)
         return writer.commit(counts), watch

@@ -1,0 +1,1 @@
+"""Language models that judge relevance: prompts, verdicts, and how well they judge."""

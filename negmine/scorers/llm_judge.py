@@ -1,0 +1,399 @@
+"""A language model behind HTTP as a judge: ``llm:MODEL[@URL]``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from negmine.endpoints import chat
+from negmine.endpoints.asking import Client
+from negmine.endpoints.chat import Chat
+from negmine.endpoints.request import Answer, Failure, Request
+from negmine.endpoints.settings import limits_of, parsed, settings_of
+from negmine.endpoints.store import FOLDER, Store
+from negmine.errors import EndpointError, UsageError
+from negmine.models.counting import Scaled
+from negmine.params.per_model import of_model
+from negmine.params.rerank import RerankParams
+from negmine.scorers.base import Scorer, Scores
+from negmine.scorers.judging import prompts
+from negmine.scorers.judging.calls import Calls
+from negmine.scorers.judging.columns import COLUMNS, scores_of
+from negmine.scorers.judging.examination import FILLER, Ask, Sample
+from negmine.scorers.judging.prompts import Prompt
+from negmine.scorers.judging.verdicts import (
+    GRADE_SCHEMA,
+    GRADES_SCHEMA,
+    Judgement,
+    by_grade,
+    by_grades,
+    by_logprobs,
+    by_text,
+    unjudged,
+    words_of,
+)
+from negmine.scorers.kind import Kind, Loading, ScorerRef
+
+SCHEME = "llm"
+By = Literal["logprobs", "grade", "word"]
+
+#: Of the first token so many alternatives are asked for: what all servers give at most.
+_ALTERNATIVES = 20
+#: Tokens of an answer: one where only its beginning counts; of a word; of a grade; of each further.
+_MOST_TOKENS: Mapping[By, int] = {"logprobs": 1, "word": 16, "grade": 32}
+_TOKENS_EACH = 24
+
+#: Of a pair that nobody is asked about.
+_NOT_ASKED = unjudged("failed")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a judge is asked.
+
+    Attributes:
+        by: what its score comes from.
+        per_call: most documents in a call.
+        swapped: whether documents come before the query.
+    """
+
+    by: By
+    per_call: int = 1
+    swapped: bool = False
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What one call is about.
+
+    Attributes:
+        request: the call.
+        rows: the pairs that it is about, in the order of the prompt.
+    """
+
+    request: Request
+    rows: Sequence[int]
+
+
+class LLMJudge:
+    """Asks a server about every pair; what was answered once is not asked again.
+
+    Args:
+        client: the server, the stored answers and the budget.
+        prompt: how it is asked.
+        by: what its score comes from; ``auto`` is found out by asking.
+        per_call: most documents of a query in a call.
+    """
+
+    columns: Mapping[str, pa.DataType] = COLUMNS
+
+    def __init__(self, client: Client, prompt: Prompt, by: By | Literal["auto"], per_call: int):
+        self._client = client
+        self._prompt = prompt
+        self._wanted = by
+        self._per_call = per_call
+        self._words = words_of(prompt)
+        self._settled: Form | None = None
+        self._extra = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Who was asked, how, and what it took."""
+        told = {"kind": SCHEME, **self._client.describe(), "prompt": self._prompt.digest}
+        by = self._wanted if self._settled is None else self._settled.by
+        told |= {"judged_by": by, "per_call": self._per_call}
+        return {**told, **({"extra_items": self._extra} if self._extra else {})}
+
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        progress: Callable[[int], None] | None = None,
+    ) -> Scores:
+        """The judgement of each pair."""
+        form = self._form(queries, documents, pairs)
+        return scores_of(self._judged(queries, documents, pairs, form, progress))
+
+    @property
+    def documents_at_once(self) -> int:
+        """How many documents of a query go in a call."""
+        return self._per_call
+
+    def ask(self, sample: Sample) -> Scores:
+        """What it says of a sample, asked as it will be."""
+        if self._client.settings.via == "batch":
+            # One batch holds all that the examination asks.
+            self._client.ask(self._requests_to_examine(sample), problem=chat.problem)
+        return self.score(sample.queries, sample.documents, sample.pairs)
+
+    def otherwise(self) -> Mapping[str, Ask]:
+        """Documents first; and where several go in a call, one document a call."""
+        assert self._settled is not None, "asked before"
+        others = self._others(self._settled)
+        return {name: partial(self._of_sample, form) for name, form in others.items()}
+
+    def _others(self, form: Form) -> dict[str, Form]:
+        """Other ways to ask than ``form``, by their names."""
+        found = {}
+        if self._prompt.can_swap(several=form.per_call > 1):
+            name = "documents first" if form.per_call > 1 else "document first"
+            found[name] = replace(form, swapped=True)
+        if form.per_call > 1 and self._prompt.can_grade(several=False):
+            found["one document a call"] = replace(form, per_call=1)
+        return found
+
+    def _of_sample(self, form: Form, sample: Sample) -> Scores:
+        """What it says of a sample in another form; alone, nothing is asked to fill a call."""
+        rows = _asked_in(form, sample)
+        said = self._judged(sample.queries, sample.documents, sample.pairs[rows], form, None)
+        of_row = dict(zip(rows.tolist(), said, strict=True))
+        return scores_of([of_row.get(row, _NOT_ASKED) for row in range(len(sample.role))])
+
+    def calls(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Calls:
+        """What asking about the pairs would take; nobody is asked."""
+        groups = self._groups(queries, documents, pairs, self._presumed)
+        return self._calls([group.request for group in groups])
+
+    def calls_to_examine(self, sample: Sample) -> Calls:
+        """What an examination on the sample would take."""
+        return self._calls(self._requests_to_examine(sample))
+
+    def _requests_to_examine(self, sample: Sample) -> list[Request]:
+        found = []
+        for form in (self._presumed, *self._others(self._presumed).values()):
+            pairs = sample.pairs[_asked_in(form, sample)]
+            groups = self._groups(sample.queries, sample.documents, pairs, form)
+            found += [group.request for group in groups]
+        return found
+
+    def _calls(self, asked: Sequence[Request]) -> Calls:
+        requests = {one.key: one for one in asked}
+        known = frozenset(self._client.store.get(requests, self._client.identity))
+        left = {key: one for key, one in requests.items() if key not in known}
+        return Calls(known, {key: (len(one.content), one.most or 0) for key, one in left.items()})
+
+    @property
+    def _presumed(self) -> Form:
+        """How it would be asked, as far as can be told without asking."""
+        return self._settled or self._given() or Form("logprobs")
+
+    def _given(self) -> Form | None:
+        """How it is asked, where that need not be found out."""
+        if self._per_call > 1:
+            return Form("grade", self._per_call)
+        if self._wanted != "auto":
+            return Form(self._wanted)
+        # Over files nobody is there to be tried.
+        return Form("logprobs") if self._client.settings.via == "batch" else None
+
+    def _form(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Form:
+        """How it is asked; found out once, by asking about the first pair.
+
+        Raises:
+            EndpointError: the server refuses whatever it is asked.
+        """
+        if self._settled is None and len(pairs):
+            q, d = pairs[0].tolist()
+            self._settled = self._given() or self._found_out(queries[q], documents[d])
+        return self._settled or Form("logprobs")
+
+    def _found_out(self, query: str, document: str) -> Form:
+        """The first way to judge that the server can."""
+        ways: list[By] = ["logprobs", "grade", "word"]
+        if not self._prompt.can_grade(several=False):
+            ways.remove("grade")
+        refused: EndpointError | None = None
+        for by in ways:
+            try:
+                if self._gives(by, query, document):
+                    return Form(by)
+            except EndpointError as error:
+                refused = refused or error
+        raise refused or UsageError(
+            "the server gives neither log-probabilities nor grades nor words",
+            where=self._client.settings.url,
+        )
+
+    def _gives(self, by: By, query: str, document: str) -> bool:
+        """Whether the server answers so; one that does not know how may leave it out in silence."""
+        request = self._request(Form(by), query, document)
+        found = self._client.ask([request], problem=chat.problem)[request.key]
+        if not isinstance(found, Answer):
+            return False
+        said = chat.read(found)
+        if by == "logprobs":
+            return said.first is not None
+        return by == "word" or by_grade(said).reason not in ("unparsable", "wrong_schema")
+
+    def _judged(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        pairs: np.ndarray,
+        form: Form,
+        progress: Callable[[int], None] | None,
+    ) -> list[Judgement]:
+        groups = self._groups(queries, documents, pairs, form)
+        requests = {one.request.key: one.request for one in groups}
+        told = Scaled(progress, len(requests), len(pairs))
+        answers = self._client.ask(requests.values(), problem=chat.problem, progress=told)
+        judgements = [_NOT_ASKED] * len(pairs)
+        for group in groups:
+            said = self._read(answers[group.request.key], form, len(group.rows))
+            for row, judgement in zip(group.rows, said, strict=True):
+                judgements[row] = judgement
+        return judgements
+
+    def _read(self, answer: Answer | Failure, form: Form, count: int) -> list[Judgement]:
+        if isinstance(answer, Failure):
+            reason = "too_long" if answer.kind == "too-long" else "failed"
+            return [unjudged(reason)] * count
+        said = chat.read(answer)
+        if form.per_call > 1:
+            found, extra = by_grades(said, count)
+            self._extra += extra
+            return found
+        if form.by == "logprobs":
+            return [by_logprobs(said, self._words)]
+        return [by_grade(said) if form.by == "grade" else by_text(said, self._words)]
+
+    def _groups(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray, form: Form
+    ) -> list[_Group]:
+        """The calls about the pairs: of each query so many at a time, in an order by chance."""
+        if form.per_call == 1:
+            return [
+                _Group(self._request(form, queries[q], documents[d]), (row,))
+                for row, (q, d) in enumerate(pairs.tolist())
+            ]
+        rows_of: dict[int, list[int]] = {}
+        for row, q in enumerate(pairs[:, 0].tolist()):
+            rows_of.setdefault(q, []).append(row)
+        groups = []
+        for q, rows in rows_of.items():
+            # The table has positives in their places by rank: the order must not tell them.
+            shuffled = sorted(rows, key=lambda row: _chance(queries[q], documents[pairs[row, 1]]))
+            for start in range(0, len(shuffled), form.per_call):
+                some = shuffled[start : start + form.per_call]
+                texts = [documents[d] for d in pairs[some, 1].tolist()]
+                groups.append(_Group(self._request_of_several(form, queries[q], texts), some))
+        return groups
+
+    def _request(self, form: Form, query: str, document: str) -> Request:
+        graded = form.by == "grade"
+        messages = self._prompt.asking(query, document, graded=graded, swapped=form.swapped)
+        return Chat(
+            self._client.settings.model,
+            max_tokens=_MOST_TOKENS[form.by],
+            top_logprobs=_ALTERNATIVES if form.by == "logprobs" else None,
+            schema=GRADE_SCHEMA if graded else None,
+            parameters=self._prompt.parameters,
+        ).request(messages)
+
+    def _request_of_several(self, form: Form, query: str, documents: Sequence[str]) -> Request:
+        messages = self._prompt.asking_several(query, documents, swapped=form.swapped)
+        return Chat(
+            self._client.settings.model,
+            max_tokens=_MOST_TOKENS["grade"] + _TOKENS_EACH * len(documents),
+            schema=GRADES_SCHEMA,
+            parameters=self._prompt.parameters,
+        ).request(messages)
+
+
+def _asked_in(form: Form, sample: Sample) -> np.ndarray:
+    """The rows of a sample that are asked about: alone, nothing is there to fill a call."""
+    return np.flatnonzero((sample.role != FILLER) | (form.per_call > 1))
+
+
+def _chance(query: str, document: str) -> bytes:
+    """A number by chance, the same for the same texts."""
+    return hashlib.blake2b(f"{query}\0{document}".encode(errors="surrogatepass")).digest()
+
+
+def _refer(rest: str) -> ScorerRef:
+    model, _ = parsed(rest)
+    return ScorerRef(
+        # Not where the server is: it may come back elsewhere.
+        f"{SCHEME}:{model}",
+        "asked of the server",
+        partial(_load, rest),
+        is_a="judge",
+        check=partial(_check, rest),
+        told=partial(_told, rest),
+    )
+
+
+def _check(rest: str, params: RerankParams, name: str) -> None:
+    """See that the options fit, before anybody is asked."""
+    settings_of(params, name, rest)
+    limits_of(params)
+    prompt = _prompt(params, name)
+    per_call, by = of_model(params.per_call, name), of_model(params.judge_by, name)
+    if per_call > 1 and by in ("logprobs", "word"):
+        raise UsageError(
+            f"--per-call asks for grades, and --judge-by {by} for something else",
+            hint="Leave one of them out.",
+        )
+    if per_call > 1 or by == "grade":
+        prompt.check_grades(several=per_call > 1)
+
+
+def _prompt(params: RerankParams, name: str) -> Prompt:
+    return prompts.load(of_model(params.prompt_file, name))
+
+
+def _client(rest: str, loading: Loading) -> Client:
+    settings = settings_of(loading.params, loading.name, rest)
+    place = loading.place if loading.place is not None else Path()
+    store = _Unwritten if loading.trial else Store
+    return Client(settings, store(place / FOLDER), loading.budget)
+
+
+class _Unwritten(Store):
+    """Answers that are read; what a trial learns is not kept."""
+
+    def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Nothing."""
+
+
+def _told(rest: str, loading: Loading) -> dict[str, Any]:
+    """Who answers, and by which prompt."""
+    with _client(rest, loading) as client:
+        return {
+            "identity": chat.identify(client),
+            "prompt": _prompt(loading.params, loading.name).digest,
+        }
+
+
+def _load(rest: str, loading: Loading) -> Scorer:
+    params, name = loading.params, loading.name
+    client = _client(rest, loading)
+    if loading.closing is not None:
+        loading.closing.callback(client.close)
+    chat.identify(client)
+    return LLMJudge(
+        client,
+        _prompt(params, name),
+        of_model(params.judge_by, name),
+        of_model(params.per_call, name),
+    )
+
+
+LLM = Kind(
+    _refer,
+    scheme=SCHEME,
+    options={
+        "prompt_file": "judge",
+        "per_call": "judge",
+        "judge_by": "judge",
+        "examine": "judge",
+        "trust_anyway": "judge",
+    },
+)

@@ -1,0 +1,196 @@
+"""Judges are examined on the table that they are to judge, before they are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine import log
+from negmine.params.rerank import RerankParams
+from negmine.scorers import Scorer
+from negmine.scorers.judging import examination
+from negmine.scorers.judging.examination import FILLER, POSITIVE, RANDOM, Examined, Sample
+from negmine.table.candidates import Candidates
+from negmine.table.draws import draws, salted
+
+#: What is drawn is the same whenever the same table is judged.
+_SEED = salted(0, "examination of judges")
+
+
+@runtime_checkable
+class IsExamined(Examined, Protocol):
+    """A scorer that is believed only after an examination; other packages' need none."""
+
+    @property
+    def documents_at_once(self) -> int:
+        """How many documents of a query it is asked about in one call."""
+
+
+def judges(scorers: Mapping[str, Scorer]) -> dict[str, IsExamined]:
+    """Those of the scorers that are examined."""
+    return {name: one for name, one in scorers.items() if isinstance(one, IsExamined)}
+
+
+def examine(
+    scorers: Mapping[str, Scorer], source: Candidates, params: RerankParams
+) -> dict[str, dict[str, Any]]:
+    """Ask every judge about pairs of which the answer is known, and tell how well it does.
+
+    Returns:
+        What a manifest says of each judge.
+
+    Raises:
+        NegmineError: one is not believed; see :func:`negmine.scorers.judging.examination.check`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    samples: dict[int, Sample] = {}
+    for name, judge in judges(scorers).items():
+        if not params.examine:
+            examination.check(name, None, params.trust_anyway)
+            continue
+        many = judge.documents_at_once
+        if many not in samples:
+            samples[many] = sample(source, params.examine, many)
+        with log.waiting(f"examining the judge '{name}'"):
+            done = examination.examine(judge, samples[many])
+        found[name] = done.record()
+        for line in done.words(name):
+            log.event(line, judge=name)
+        examination.check(name, found[name], params.trust_anyway)
+        if not done.believed:
+            log.warn([f"the judge '{name}' is no better than chance, and is believed anyway"])
+    return found
+
+
+def check_made(manifest: Mapping[str, Any], params: RerankParams) -> None:
+    """See that the judges of a table that is there already may be believed.
+
+    Raises:
+        NegmineError: one was not examined, or is no better than chance, and was believed anyway by
+            an earlier command.
+    """
+    for name, described in manifest.get("scorers", {}).items():
+        if described.get("kind") in _KINDS and params.examine:
+            examination.check(name, described.get("examination"), params.trust_anyway)
+
+
+#: What judges of negmine's own call themselves in a manifest.
+_KINDS = ("llm", "causal")
+
+
+def sample(source: Candidates, size: int, at_once: int) -> Sample:
+    """Known positives of different queries, and as many documents at random of the same queries.
+
+    Args:
+        source: the table.
+        size: how many of each.
+        at_once: documents of a query in a call; so many are drawn of it, further candidates too.
+    """
+    qids, docids = _positives(source, size)
+    others = _fillers(source, qids, at_once - 2) if at_once > 2 else {}
+    known = _known_positives(source, qids)
+    texts = _query_texts(source, qids)
+    drawn = _at_random(source, [known[qid] for qid in qids])
+    asked: list[tuple[int, str, int]] = []
+    for number, (qid, docid) in enumerate(zip(qids, docids, strict=True)):
+        asked.append((number, docid, POSITIVE))
+        other = drawn[number]
+        if other is not None:
+            asked.append((number, other, RANDOM))
+        used = {docid, other}
+        asked += [(number, one, FILLER) for one in others.get(qid, ()) if one not in used]
+    distinct = list(dict.fromkeys(docid for _, docid, _ in asked))
+    place = {docid: at for at, docid in enumerate(distinct)}
+    pairs = [(number, place[docid]) for number, docid, _ in asked]
+    return Sample(
+        [texts[qid] for qid in qids],
+        source.documents.texts(pa.array(distinct, pa.string())).to_pylist(),
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.array([role for _, _, role in asked], dtype=np.int64),
+    )
+
+
+def _positives(source: Candidates, size: int) -> tuple[list[str], list[str]]:
+    """A known positive of each of ``size`` queries, all by chance: qids and docids."""
+    found: list[tuple[float, str, str]] = []
+    for name in source.parts:
+        table = source.read(name, ["qid", "docid", "label"])
+        table = table.filter(pc.equal(table.column("label"), 1))
+        if not table.num_rows:
+            continue
+        qids, docids = table.column("qid"), table.column("docid")
+        chance = draws(qids, docids, _SEED)
+        first: dict[str, tuple[float, str, str]] = {}
+        for row in zip(chance.tolist(), qids.to_pylist(), docids.to_pylist(), strict=True):
+            first[row[1]] = min(row, first.get(row[1], row))
+        found = sorted([*found, *first.values()])[:size]
+    return [qid for _, qid, _ in found], [docid for _, _, docid in found]
+
+
+def _known_positives(source: Candidates, qids: list[str]) -> dict[str, set[str]]:
+    """All known positives of some queries."""
+    found: dict[str, set[str]] = {qid: set() for qid in qids}
+    wanted = pa.array(qids, pa.string())
+    for name in source.parts:
+        table = source.read(name, ["qid", "docid", "label"])
+        mine = pc.and_(
+            pc.equal(table.column("label"), 1), pc.is_in(table.column("qid"), value_set=wanted)
+        )
+        for row in table.filter(mine).select(["qid", "docid"]).to_pylist():
+            found[row["qid"]].add(row["docid"])
+    return found
+
+
+def _fillers(source: Candidates, qids: list[str], most: int) -> dict[str, list[str]]:
+    """Candidates of some queries by chance, as they will stand in a call beside others."""
+    found: dict[str, list[str]] = {}
+    wanted = pa.array(qids, pa.string())
+    for name in source.parts:
+        table = source.read(name, ["qid", "docid", "label"])
+        mine = pc.and_(
+            pc.not_equal(table.column("label"), 1), pc.is_in(table.column("qid"), value_set=wanted)
+        )
+        some = table.filter(mine)
+        if not some.num_rows:
+            continue
+        chance = draws(some.column("qid"), some.column("docid"), _SEED)
+        for at in np.argsort(chance, kind="stable").tolist():
+            of = found.setdefault(some.column("qid")[at].as_py(), [])
+            if len(of) < most:
+                of.append(some.column("docid")[at].as_py())
+    return found
+
+
+def _query_texts(source: Candidates, qids: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    wanted = pa.array(qids, pa.string())
+    for name in source.parts:
+        asked = source.queries(name)
+        some = asked.filter(pc.is_in(asked.column("qid"), value_set=wanted))
+        found |= zip(some.column("qid").to_pylist(), some.column("text").to_pylist(), strict=True)
+    return found
+
+
+#: How often a document is drawn anew, where it is a known positive.
+_DRAWS = 20
+
+
+def _at_random(source: Candidates, known: list[set[str]]) -> list[str | None]:
+    """For each query a document of the corpus that is none of its known positives, if there is one.
+
+    Args:
+        source: the table.
+        known: of each query its known positives.
+    """
+    documents = source.documents
+    rng = np.random.default_rng(_SEED)
+    rows = rng.integers(0, len(documents), (len(known), _DRAWS))
+    ids = np.array(documents.ids(rows.ravel()).to_pylist(), dtype=object).reshape(rows.shape)
+    return [
+        next((docid for docid in some if docid not in mine), None)
+        for some, mine in zip(ids.tolist(), known, strict=True)
+    ]
