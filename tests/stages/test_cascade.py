@@ -191,6 +191,23 @@ def test_what_cannot_be_asked_is_refused(
     assert not bench.asked(scorers[-1])
 
 
+@pytest.mark.parametrize(("scorer", "at"), [("judge", 200), ("strong", 0), ("strong", 100)])
+def test_interrupted_it_goes_on(bench: Bench, scorer: str, at: int) -> None:
+    """The same rows, and no scorer is asked again about what was finished."""
+    only = ["--only-if", "strong=judge > 0.3"]
+    bench.rerank("plain", [*bench.scorers("judge", "strong", log="plain"), *only])
+    given = [*bench.scorers("judge", "strong"), *only]
+    (bench.folder / "pairs-log" / f"pairs.{scorer}.die").write_text(str(at))
+    cut = bench.folder / "cut"
+    assert bench.invoke("rerank", bench.tables, *given, "-o", cut).exit_code == 130
+    bench.rerank("cut", given)
+    assert rows(cut) == rows(bench.folder / "plain")
+    for name in ("judge", "strong"):
+        # What was in flight is asked again, a part at most.
+        again = len(bench.asked(name)) - len(bench.asked(name, "plain"))
+        assert 0 <= again <= QUERIES // 2 * DEPTH
+
+
 @pytest.mark.parametrize("top", [None, 10])
 def test_until_there_are_enough(bench: Bench, top: int | None) -> None:
     """Both at once: the same negatives, and fewer pairs for either scorer."""
