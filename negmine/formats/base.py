@@ -90,6 +90,7 @@ class Chosen:
             unless the format asks for ranks.
         extras: columns of the ledger that go out too.
         negative_order: what the examples are ordered by, NaN = none [m]; empty unless they are.
+        positive_promoted: which positives the filter made itself, bool [p]; empty: not told.
     """
 
     qids: pa.Array
@@ -105,6 +106,7 @@ class Chosen:
     negative_ranks: Mapping[str, np.ndarray] = field(default_factory=dict)
     extras: tuple[Measure, ...] = ()
     negative_order: np.ndarray = field(default_factory=lambda: np.empty(0))
+    positive_promoted: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
 
     def measures(self, scores: str | None) -> list[Measure]:
         """What stands beside every document: the scores, if they have a name, and the extras."""

@@ -16,6 +16,7 @@ _RESULTS = frozenset(
 #: Names that do not say in words what they count.
 _WORDS = {
     "positives": "known positives",
+    "positives_promoted": "of them promoted",
     "bm25": "BM25",
     "signatures": "described texts",
     "dropped": "dropped by rule",
@@ -52,6 +53,8 @@ def told(counts: Mapping[str, Any]) -> str:
 def _scalars(counts: Mapping[str, Any]) -> Iterator[str]:
     for key, value in counts.items():
         words = _WORDS.get(key, key.replace("_", " "))
+        if key == "positives" and counts.get("positives_promoted"):
+            words = "positives"
         if isinstance(value, bool):
             if value:
                 yield words

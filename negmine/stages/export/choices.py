@@ -178,6 +178,7 @@ class Choices:
             negative_order=np.empty(0)
             if self._order_by is None
             else _floats(table, self._order_by)[negative],
+            positive_promoted=own[positive],
         )
 
     def _ordered(self, table: pa.Table, query: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -287,4 +288,5 @@ def _joined(parts: list[Chosen], empty: Chosen) -> Chosen:
             for i, measure in enumerate(empty.extras)
         ),
         negative_order=join(p.negative_order for p in parts),
+        positive_promoted=join(p.positive_promoted for p in parts),
     )

@@ -16,6 +16,8 @@ from negmine.stages.export.choices import Piece
 from negmine.table.documents import Documents
 from negmine.table.joins import distinct
 
+#: Counts the positives that the filter made itself.
+PROMOTED = "positives_promoted"
 #: A part of a folder whose examples are ordered as a whole holds about this much text.
 PIECE_BYTES = 256 << 20
 
@@ -40,6 +42,7 @@ def stats_of(
         "queries_left_out": examples.queries_left_out,
         **shortfall.count(examples, chosen, asked),
         "positives": len(chosen.positive_query),
+        PROMOTED: int(chosen.positive_promoted.sum()),
         "selected": len(chosen.negative_query),
         "selected_other_side": elsewhere,
         "scores_unknown": examples.unknown_scores(),

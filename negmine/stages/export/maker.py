@@ -22,6 +22,7 @@ from negmine.stages.export import options as export_options
 from negmine.stages.export.choices import NEGATIVES, Choices, Piece, Side
 from negmine.stages.export.examples import (
     PIECE_BYTES,
+    PROMOTED,
     lay_out,
     pieces,
     rows_per_piece,
@@ -245,7 +246,7 @@ class Maker:
             "examples_without_order",
             *("queries_without_negatives", "queries_short"),
             *("negatives_of_queries_left_out", "negatives_left_out"),
-            *(positives.LEFT_OUT, positives.UNSCORED),
+            *(positives.LEFT_OUT, positives.UNSCORED, PROMOTED),
         )
         counts = {k: v for k, v in shortfall.told(total).items() if v or k not in optional}
         # What they are is counted by its name.

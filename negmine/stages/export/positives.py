@@ -50,6 +50,7 @@ def capped(
         positive_query=query[kept],
         positive_doc=chosen.positive_doc[kept],
         positive_score=chosen.positive_score[kept],
+        positive_promoted=chosen.positive_promoted[kept],
         extras=tuple(replace(one, positive=one.positive[kept]) for one in chosen.extras),
     )
     return some, counts

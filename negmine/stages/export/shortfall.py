@@ -88,7 +88,8 @@ def mend(counts: Mapping[str, int], layout: Format, asked: int) -> str:
         ways.append("the filter's warnings say which rule took the candidates")
     if counts.get("queries_without_positives"):
         ways.append(
-            "queries without positives come of retrieve --keep-unlabelled or --promoted leave-out"
+            "queries without positives come of retrieve --keep-unlabelled, of filter --demote and "
+            "--drop-query, or of --promoted"
         )
     text = "; ".join(ways)
     return f"{text[0].upper()}{text[1:]}." if text else ""

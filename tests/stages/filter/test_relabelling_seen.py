@@ -78,6 +78,13 @@ def test_a_report_counts_and_shows_them(ledger: Path, invoke: Invoke, tmp_path: 
     assert "--promote ce &gt;= positive + 0.4" in page
 
 
+def test_an_export_counts_the_promoted_ones(ledger: Path, invoke: Invoke, tmp_path: Path) -> None:
+    done = invoke("export", ledger, "-o", tmp_path / "train.parquet")
+    assert "3 positives, 1 of them promoted" in done.stderr
+    done = invoke("export", ledger, "--promoted", "leave-out", "-o", tmp_path / "out.parquet")
+    assert "2 known positives, 5 selected" in done.stderr
+
+
 def exported(ledger: Path, out: Path, invoke: Invoke, *options: object) -> list[dict[str, object]]:
     done = invoke("export", ledger, "--ids", *options, "-o", out)
     assert done.exit_code == 0, done.output
