@@ -44,7 +44,7 @@ class _Call:
         worst: what the budget holds back for it.
         tries: failed ones that may be its own fault.
         sent: when it was sent last.
-        held: whether the budget holds something back.
+        held: whether the budget holds something back for it.
     """
 
     request: Request
@@ -101,9 +101,7 @@ class Client:
         if self._batch is not None:
             self._batch.close()
             self._batch = None
-        if self._workers is not None:
-            self._workers.end()
-            self._workers = None
+        self.forsake()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -253,6 +251,12 @@ class Client:
             **self.budget.spent.record(),
         }
 
+    def forsake(self) -> None:
+        """Wait no longer for what is under way."""
+        if self._workers is not None:
+            self._workers.end()
+            self._workers = None
+
     @property
     def transport(self) -> Transport:
         """The connections, opened when they are needed."""
@@ -302,6 +306,7 @@ class _Run:
     stop: NegmineError | None = None
     _todo: deque[_Call] = field(default_factory=deque)
     _later: list[tuple[float, int, _Call]] = field(default_factory=list)
+    _open: dict[str, _Call] = field(default_factory=dict)
     _failed_in_a_row: int = 0
     _number: int = 0
 
@@ -319,6 +324,9 @@ class _Run:
         except BaseException as error:
             self._finish(error)
             raise
+        finally:
+            for call in self._open.values():
+                self.client.budget.drop(call.worst)
         if self.stop is not None:
             raise self.stop
         return self.found
@@ -341,6 +349,7 @@ class _Run:
                     return
                 budget.hold(call.worst)
                 call.held = True
+                self._open[call.request.key] = call
             if again:
                 heapq.heappop(self._later)
             else:
@@ -361,7 +370,11 @@ class _Run:
         arrived = self.client.workers.take(timeout)
         answers: list[tuple[_Call, Answer, float]] = []
         troubles: list[tuple[_Call, Trouble, float]] = []
+        raised: BaseException | None = None
         for call, outcome, at in arrived:
+            if isinstance(outcome, BaseException):
+                raised = raised or outcome
+                continue
             if isinstance(outcome, Trouble):
                 troubles.append((call, outcome, at))
                 continue
@@ -379,6 +392,8 @@ class _Run:
             self._answered(call, answer, at)
         for call, trouble, at in troubles:
             self._troubled(call, trouble, at)
+        if raised is not None:
+            raise raised
 
     def _answered(self, call: _Call, answer: Answer, at: float) -> None:
         client = self.client
@@ -388,6 +403,7 @@ class _Run:
         client.told([answer.model])
         client.pace.answered(call.sent, at)
         self.progress(1)
+        del self._open[call.request.key]
         try:
             client.budget.settle(call.worst, answer.usage)
         except NegmineError as error:
@@ -420,6 +436,7 @@ class _Run:
     def _give_up(self, call: _Call, trouble: Trouble) -> None:
         """A request that fails for good; where all do, it is the server."""
         client = self.client
+        del self._open[call.request.key]
         client.budget.release(call.worst)
         self._failed_in_a_row += 1
         # A server that refuses what it has not answered once is asked the wrong thing; one that
@@ -449,3 +466,5 @@ class _Run:
         until = time.monotonic() + (0.0 if isinstance(error, NegmineError) else _GRACE)
         while workers.flying and (left := until - time.monotonic()) > 0:
             self._take(left)
+        # What comes later is nobody's.
+        self.client.forsake()

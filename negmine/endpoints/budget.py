@@ -157,9 +157,13 @@ class Budget:
         """Hold back what a call may take, before it is sent."""
         self._held = self._held.with_one(worst)
 
+    def drop(self, worst: Worst) -> None:
+        """Hold nothing back any more for a call that is not made."""
+        self._held = self._held.with_one(worst, -1)
+
     def release(self, worst: Worst) -> None:
         """Count a call that was given up: what it took, nobody tells."""
-        self._held = self._held.with_one(worst, -1)
+        self.drop(worst)
         self.spent.calls += 1
 
     def settle(self, worst: Worst, usage: Usage) -> None:
@@ -168,7 +172,7 @@ class Budget:
         Raises:
             UsageError: the server does not tell what a limit needs. The call is counted.
         """
-        self._held = self._held.with_one(worst, -1)
+        self.drop(worst)
         self.count(usage)
         if self.limits.tokens is not None and usage.tokens is None:
             raise UsageError(

@@ -38,11 +38,10 @@ class Workers(Generic[Task, Result]):
             threading.Thread(target=self._serve, name=name, daemon=True).start()
         self._tasks.put(task)
 
-    def take(self, timeout: float) -> list[tuple[Task, Result, float]]:
+    def take(self, timeout: float) -> list[tuple[Task, Result | BaseException, float]]:
         """All results that are there, with the time of each; waits for one at most ``timeout`` s.
 
-        Raises:
-            BaseException: whatever the work raised.
+        In the place of a result is what the work raised.
         """
         found = []
         try:
@@ -52,10 +51,7 @@ class Workers(Generic[Task, Result]):
         except Empty:
             pass
         self.flying -= len(found)
-        for _, result, _ in found:
-            if isinstance(result, BaseException):
-                raise result
-        return [(task, result, at) for task, result, at in found]  # type: ignore[misc]
+        return found
 
     def end(self) -> None:
         """Let the threads end that wait for a task."""

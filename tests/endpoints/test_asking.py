@@ -226,3 +226,26 @@ def test_who_answers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         ask(one, questions(5))
         assert len(one.describe()["answered_by"]) == 2
     assert "several models answer for 'judge'" in caplog.text
+
+
+def test_what_was_stopped_holds_nothing_back(tmp_path: Path) -> None:
+    """A judge tries one way of asking after the other with one budget."""
+    with serving(Fault("busy", numbers=range(1, 3))) as server:
+        budget = Budget(Limits(calls=5))
+        with client(server, tmp_path, budget, retries=0) as one:
+            for _ in range(2):
+                with pytest.raises(EndpointError):
+                    ask(one, questions(1))
+            assert_right(ask(one, questions(5)), 5)
+
+
+def test_a_bug_in_one_call_loses_no_answer_to_another(tmp_path: Path) -> None:
+    with serving(latency=0.02) as server, client(server, tmp_path) as one:
+        post = one.transport.post
+        one.transport.post = lambda request: (  # type: ignore[method-assign]
+            1 / 0 if text(0) in str(request.body) else post(request)
+        )
+        with pytest.raises(ZeroDivisionError):
+            ask(one, questions(30))
+        made = server.journal.count("answered")
+        assert one.store.known(request.key for request in questions(30)) == made > 0
