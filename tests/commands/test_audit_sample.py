@@ -15,6 +15,7 @@ import pytest
 
 from negmine.table import artifacts
 from tests.conftest import Invoke
+from tests.scorers import judged
 from tests.tables import make_scored
 
 #: Of each query the known positive d0, hidden positives d1 and d2, seven others, two by chance.
@@ -245,6 +246,38 @@ def test_verdicts_of_the_judges_own_are_read(tmp_path: Path, invoke: Invoke) -> 
     untold = (said_of["unsure"] + said_of["unjudged"]) / report["negatives"]
     found = report["contamination"]
     assert found["at_most"] - found["at_least"] == pytest.approx(untold, abs=1e-5)
+
+
+def test_a_language_model_brings_its_examination(tmp_path: Path, invoke: Invoke) -> None:
+    """Without a source of random documents: those that it was asked about before it scored."""
+    judged.make_candidates(tmp_path, invoke)
+    # Of a run that has every known positive first.
+    data, trec = tmp_path / "data", tmp_path / "known.trec"
+    known = [line.split("\t")[:2] for line in (data / "qrels.tsv").read_text().splitlines()[1:]]
+    first = [f"{qid} Q0 {docid} 1 99 x" for qid, docid in known]
+    trec.write_text("\n".join(first) + "\n" + (tmp_path / "found.trec").read_text())
+    candidates, index = tmp_path / "known", tmp_path / "index"
+    asked = ["retrieve", index, "--queries", data, "--qrels", data / "qrels.tsv"]
+    done = invoke(*asked, "--run", f"found={trec}", "--on-error", "skip", "-o", candidates)
+    assert done.exit_code == 0, done.output
+    scored, sheet = tmp_path / "scored", tmp_path / "sheet.csv"
+    with judged.server(tmp_path / "data") as server:
+        scorer = judged.judge_of(server)
+        done = invoke("rerank", candidates, "--scorer", scorer, "-o", scored)
+        assert done.exit_code == 0, done.output
+    asked = [scored, "--by", "found", "--num-negatives", 4, "--judge", "judge"]
+    report = audited(invoke, *asked)
+    assert report["judge"]["yes"] == "verdict_judge = yes"
+    found = report["by"]["false_positive_rate"]
+    examination = judged.manifest_of(scored)["scorers"]["judge"]["examination"]
+    assert found["of"] == "random documents of its examination"
+    assert (found["value"], found["rows"]) == (examination["accepted"][0], examination["random"])
+    assert report["contamination"]["low"] == 0
+    # And people read what it judged.
+    assert invoke("audit", *asked, "--sample", 30, "--sheet", sheet).exit_code == 0
+    filled(sheet, lambda _: "no")
+    read = audited(invoke, *asked, "--sample", 30, "--gold", sheet)
+    assert read["contamination"]["at_least"] == 0
 
 
 def test_a_scored_table_is_filtered_first(tmp_path: Path, ledger: Path, invoke: Invoke) -> None:

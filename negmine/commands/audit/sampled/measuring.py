@@ -139,18 +139,52 @@ class Relevant:
     doubts: Sequence[str]
 
 
-def by_controls(population: Population, judge: Judge, relevant: Relevant) -> Measured:
+@dataclass(frozen=True)
+class Random:
+    """How the judge does on random documents.
+
+    Attributes:
+        rate: its yes; of size 0 where nothing is known.
+        facts: for the report.
+    """
+
+    rate: Rate
+    facts: Mapping[str, Any]
+
+
+def at_random(population: Population, examined: tuple[float, int] | None) -> Random:
+    """By the rows of sources that draw documents by chance, else by the judge's examination.
+
+    Args:
+        population: the judge on such rows.
+        examined: (share of yes, documents) of its examination.
+    """
+    found = rate(population.random)
+    if found.size or examined is None:
+        return Random(found, _told(population.random, found, "random documents"))
+    value, documents = examined
+    low, high = intervals.clopper_pearson(value * documents, documents)
+    share = intervals.Estimate(value, low, high).as_json()
+    what = "random documents of its examination"
+    facts = {**share, "of": what, "rows": documents, "effective": documents}
+    return Random(Rate(value, documents), facts)
+
+
+def by_controls(
+    population: Population, judge: Judge, relevant: Relevant, random: Random
+) -> Measured:
     """The judge's bias corrected by relevant and by random documents.
 
     Args:
-        population: the negatives, and what the judge says of random documents.
+        population: the negatives.
         judge: who is believed.
-        relevant: what it says of relevant ones.
+        relevant: what it says of relevant documents.
+        random: what it says of random ones.
 
     Raises:
         UsageError: nothing says how the judge errs, or it is no better than chance.
     """
-    yes, false = rate(population.chosen), rate(population.random)
+    yes, false = rate(population.chosen), random.rate
     if yes.size == 0:
         raise UsageError(
             f"--judge {judge.name}: it says neither yes nor no of any chosen negative",
@@ -158,7 +192,7 @@ def by_controls(population: Population, judge: Judge, relevant: Relevant) -> Mea
         )
     facts = {
         "sensitivity": relevant.facts,
-        "false_positive_rate": _told(population.random, false, "random documents"),
+        "false_positive_rate": random.facts,
     }
     assumptions, warnings = [relevant.assumption], []
     if false.size == 0:

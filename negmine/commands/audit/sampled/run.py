@@ -24,7 +24,7 @@ from negmine.commands.audit.sampled.drawing import Draw
 from negmine.commands.audit.sampled.estimators import Bounds
 from negmine.commands.audit.sampled.refiltered import refiltered
 from negmine.commands.audit.sampled.sheets import Filled, Row, Sheet
-from negmine.commands.audit.sampled.verdicts import Judge, decided_with, judge_of
+from negmine.commands.audit.sampled.verdicts import Judge, decided_with, examined, judge_of
 from negmine.errors import ConflictError, InvalidDataError, NegmineError, UsageError
 from negmine.params import output_affecting
 from negmine.params.commands import AuditParams
@@ -217,7 +217,8 @@ def _measured(
     if judge is None:
         return nothing
     try:
-        return measuring.by_controls(people, judge, _relevant(ledger, judge, people))
+        random = measuring.at_random(people, examined(ledger.artifact, judge))
+        return measuring.by_controls(people, judge, _relevant(ledger, judge, people), random)
     except NegmineError as error:
         # Who asks for a sheet is about to mend it.
         if audit.sheet is None:

@@ -124,6 +124,25 @@ def _reached(ledger: Artifact, name: str) -> float:
     return float(f"{np.median(scores):.4g}")
 
 
+def examined(ledger: Artifact, judge: Judge) -> tuple[float, int] | None:
+    """What the judge said of random documents when it was examined, before it scored the table.
+
+    Returns:
+        (share of yes, documents); None where it was not examined, or a cut of its score counts.
+
+    Raises:
+        NegmineError: a table on the way is gone.
+    """
+    table = ledger.input("scored")
+    while judge.cut is None and table.stage == "rerank":
+        scorer = table.manifest.get("scorers", {}).get(judge.name, {})
+        if (found := scorer.get("examination")) is not None:
+            accepted = found["accepted"]
+            return None if accepted is None else (float(accepted[0]), int(found["random"]))
+        table = table.input("candidates")
+    return None
+
+
 def decided_with(params: Mapping[str, Any], judge: Judge) -> list[str]:
     """The filter's options that name the judge's score, or one that was learned from it.
 
