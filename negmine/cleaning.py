@@ -23,6 +23,7 @@ from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named
 from negmine.sources import given
+from negmine.stages import cascade
 from negmine.stages.export import AS_INPUT
 from negmine.stages.filter import options
 from negmine.table import schemas
@@ -135,9 +136,10 @@ def _reads_sources(params: Mapping[str, Params]) -> bool:
         return True
     if options.wants_prior(filtering) or options.wants_relevance(filtering):
         return True
-    schema = schemas.with_scores(schemas.candidates([given.NAME], [given.NAME]), scorers)
+    before = schemas.candidates([given.NAME], [given.NAME])
     try:
-        options.resolve(filtering, schema)
+        cascade.cascade(rerank, scorers, before)
+        options.resolve(filtering, schemas.with_scores(before, scorers))
     except NegmineError:
         return True
     return False

@@ -572,8 +572,8 @@ def bears_no_answer(row: Row, rows: list[Row], made: Made) -> bool:
     return bool(row["score_judge"] <= made.limit("max_score", 0.5))
 
 
-def relabelled(most: float) -> Callable[[Made], None]:
-    """Hits are positives, and queries with more than so many give nothing."""
+def relabelled(most: float, *, some: bool = True) -> Callable[[Made], None]:
+    """Hits are positives, and queries with more than so many give nothing; ``some`` are such."""
 
     def also(made: Made) -> None:
         promoted = given_up = 0
@@ -595,7 +595,7 @@ def relabelled(most: float) -> Callable[[Made], None]:
                 assert not any(lines[qid].row["neg_promoted"])
         # Of a made-up table no candidate beats the best positive, and no query has many hits.
         assert promoted or most == 0 or not made.vectors
-        assert given_up or most == math.inf or not made.vectors
+        assert given_up or most == math.inf or not some or not made.vectors
 
     return also
 
@@ -823,6 +823,10 @@ PROMISES: dict[str, Promise] = {
         also=[relabelled(math.inf)],
     ),
     "rlhn": Promise(*(7, "query", "score_judge", not_hit, by_rank("minilm")), also=[relabelled(8)]),
+    # What the cheap judge lets pass has no score of the strong one, and is clean; few are hits then.
+    "rlhn-cascade": Promise(
+        *(7, "query", "score_screen", not_hit, by_rank("minilm")), also=[relabelled(8, some=False)]
+    ),
     "rlhn-hn-remove": Promise(
         *(7, "query", "score_judge", not_hit, by_rank("minilm")),
         also=[relabelled(8)],

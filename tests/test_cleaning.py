@@ -14,7 +14,7 @@ from negmine.stages.stage import STAGES
 
 #: Recipes whose rules read what a source says.
 MINING = ("default", "rocketqa", "nv-retriever-percpos", "bm25", "adore")
-GIVEN = ("rlhn", "rlhn-remove", "rlhn-hn-remove", "arhn")
+GIVEN = ("rlhn", "rlhn-cascade", "rlhn-remove", "rlhn-hn-remove", "arhn")
 
 
 def made(name: str, *changes: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ CHANGED: dict[str, dict[str, float | str]] = {
     "nv-retriever-abs": {"max_score": 0.95},
     "dclr": {"weight_above": 0.95},
     "rlhn": {"promote": "judge > 0.22"},
+    "rlhn-cascade": {"promote": "judge > 0.22"},
     "rlhn-hn-remove": {"promote": "judge > 0.22"},
     "rlhn-remove": {"promote": "judge > 0.33"},
     "arhn": {"promote": "judge > 0.2 and judge > positive", "max_score": 0.2},
