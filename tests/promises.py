@@ -823,7 +823,7 @@ PROMISES: dict[str, Promise] = {
         also=[relabelled(math.inf)],
     ),
     "rlhn": Promise(*(7, "query", "score_judge", not_hit, by_rank("minilm")), also=[relabelled(8)]),
-    # What the cheap judge lets pass has no score of the strong one, and is clean; few are hits then.
+    # What the cheap judge lets pass has no score of the strong one, and is clean; hits are few.
     "rlhn-cascade": Promise(
         *(7, "query", "score_screen", not_hit, by_rank("minilm")), also=[relabelled(8, some=False)]
     ),
