@@ -18,7 +18,7 @@ from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 from negmine.stages import words
 from negmine.stages.outcome import Outcome
-from negmine.stages.stage import STAGES, Step, chain, foresee
+from negmine.stages.stage import STAGES, Step, chain, following, foresee
 from negmine.table.artifacts.replace import Replace
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def run_recipe(
         for place, step in enumerate(steps, 1):
             outcome = _call(step, source, replacing, place, len(steps))
             warnings += ending.warnings(step, outcome)
-            source = step.out
+            source = following(step, source)
     finally:
         log.warn(warnings)
     for line in (*ending.following(steps), *this.following(steps)):

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -99,7 +100,8 @@ def read(ledger: Path, train: Path, **more: Any) -> Made:
             queries[row["qid"]].append(row)
     documents = artifact.ancestor("index.documents")
     retrieved = artifact.ancestor("retrieve")
-    corpus = [row for part in documents.parts for row in documents.read(part).to_pylist()]
+    held = [documents, *(retrieved.input(role) for role in retrieved.roles("write"))]
+    corpus = [row for one in held for part in one.parts for row in one.read(part).to_pylist()]
     asked = [
         row for part in artifact.parts for row in retrieved.read(f"_queries/{part}").to_pylist()
     ]
@@ -163,6 +165,22 @@ def below(name: str, limit: Callable[[float], float], *, strict: bool) -> Keep:
 
 def anything(row: Row, rows: list[Row], made: Made) -> bool:
     return True
+
+
+def one_place_apart(made: Made) -> None:
+    """A written negative is a positive of its query, but for one thing, wherever that stands."""
+    for line in made.lines:
+        known = [made.texts[r["docid"]].split() for r in made.queries[line.qid] if r["label"] == 1]
+        for docid in line.negatives:
+            if docid.startswith("synthetic-"):
+                written = made.texts[docid].split()
+                assert any(len(changes(one, written)) == 1 for one in known)
+
+
+def changes(before: list[str], after: list[str]) -> set[tuple[str, ...]]:
+    """The words that differ, and those in their place, each pair once."""
+    blocks = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    return {(*before[a:b], "->", *after[c:d]) for what, a, b, c, d in blocks if what != "equal"}
 
 
 def by(name: str) -> Callable[[Row], Any]:
@@ -934,6 +952,11 @@ PROMISES: dict[str, Promise] = {
     "peg": Promise(5, "tuple", CE, columns=("difficulty",), also=[easy_to_hard]),
     "percentile": Promise(8, "triplet", CE, quantile_allows, by(CE)),
     "qwen3": Promise(8, "triplet", MINI, BEATS, by(MINI)),
+    "minimal-pairs": Promise(
+        *(4, "triplet", "docid"),
+        quotas={"bm25": Quota(2), "written": Quota(2)},
+        also=[one_place_apart],
+    ),
     "r2anker": Promise(
         *(8, "list", MINI), order=drawn, quotas={"bm25": Quota(4), "minilm": Quota(4)}
     ),

@@ -24,7 +24,7 @@ FLOORS = (
     {"interrupts"},
     {"table"},
     {"endpoints"},
-    {"dedup", "formats", "inputs", "models", "params", "sampling"},
+    {"dedup", "edits", "formats", "inputs", "models", "params", "sampling"},
     {"learning", "scorers"},
     {"rules", "sources"},
     {"stages"},
@@ -151,7 +151,7 @@ def test_nothing_but_the_pipeline_knows_of_dry_runs() -> None:
 
 
 def test_stages_do_not_import_each_other() -> None:
-    stages = {"index", "retrieve", "rerank", "filter", "export"}
+    stages = {"index", "write", "retrieve", "rerank", "filter", "export"}
     for stage in stages:
         others = {f"negmine.stages.{other}" for other in stages - {stage}}
         alone = PACKAGE / "stages" / f"{stage}.py"

@@ -22,7 +22,7 @@ from negmine.api.inputs import corpus_of, model_of, pairs_of
 from negmine.errors import UsageError, did_you_mean
 from negmine.params import values
 from negmine.params.filter import FilterParams
-from negmine.stages.stage import STAGES, chain, foresee
+from negmine.stages.stage import STAGES, chain, following, foresee
 from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import open_candidates
 from negmine.table.part import Part
@@ -318,7 +318,7 @@ def _run(
             asked, ledger = considered.of(asked, source), step.out
         with log.working_on(log.Place(step.stage, str(step.out), number, len(steps))):
             STAGES[step.stage].run(asked, source, step.out, Replace.OTHER)
-        source = step.out
+        source = following(step, source)
     return _Mined(ledger, step.out)
 
 

@@ -57,7 +57,7 @@ def _register(stage: Stage[Any]) -> None:
     register(
         stage.name,
         call,
-        arguments=[positional("artifact", reads.name.upper(), reads.help)] if reads else [],
+        arguments=[positional("artifact", reads.metavar, reads.help)] if reads else [],
         classes=[stage.params],
         shared=(*common, *COMMON[len(common) :], *TRIAL),
         help_text=stage.help,

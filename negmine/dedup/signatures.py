@@ -16,12 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.dedup import minhash
+from negmine.dedup.normal import normalise
 from negmine.engine.parts import over_parts
 from negmine.table import arrays, artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.writing import Writer
 from negmine.table.documents import Documents, full_text
+from negmine.table.draws import digests
 
 #: Raised when the features of a text change.
 VERSION = 3
@@ -41,7 +43,7 @@ ROW = np.dtype(
 _WHOLE_BYTES = 32 << 20
 _WHOLE_DOCUMENTS = 50_000
 
-_described: dict[tuple[str, str], np.ndarray] = {}
+_described: dict[tuple[str, ...], np.ndarray] = {}
 
 
 def plan(documents: Artifact) -> Plan:
@@ -119,16 +121,35 @@ class Signatures:
             InvalidDataError: a docid is not in the corpus.
         """
         if self._stored is not None:
-            return self._read(self._documents.known_rows(docids))
+            return self._read(docids)
         if self.small:
             return self._whole()[self._documents.known_rows(docids)]
         return describe(*self._documents.titled(docids))
 
-    def _read(self, rows: np.ndarray) -> np.ndarray:
+    def contents(self) -> np.ndarray:
+        """Digests of all normalised texts, with and without their titles, uint64, ascending."""
+        found = []
+        if self._stored is not None:
+            for name in self._stored.files:
+                part = arrays.mapped(self._stored.file(name))
+                found += [part["content"].copy(), part["untitled"].copy()]
+        first = 0 if self._stored is None else self._documents.written_from
+        for row, table in self._documents.parts(["docid", "title", "text"]):
+            if row >= first:
+                alone = table.column("text").combine_chunks()
+                found += [digests(normalise(one).texts) for one in (full_text(table), alone)]
+        return np.unique(np.concatenate(found))
+
+    def _read(self, docids: pa.Array) -> np.ndarray:
+        """What is stored; of texts beside the corpus nothing is, and they are described."""
         assert self._stored is not None
+        rows = self._documents.known_rows(docids)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
         found = np.empty(len(rows), dtype=ROW)
+        beside = rows >= self._documents.written_from
+        if beside.any():
+            found[beside] = describe(*self._documents.titled(docids.filter(pa.array(beside))))
         first = 0
         for name in self._stored.files:
             after = first + self._stored.rows(name)
@@ -141,7 +162,7 @@ class Signatures:
 
     def _whole(self) -> np.ndarray:
         documents = self._documents
-        key = (str(documents.artifact.path), documents.artifact.fingerprint)
+        key = (str(documents.artifact.path), *documents.fingerprints)
         if key not in _described:
             parts = [
                 describe(full_text(part), part.column("title")) for _, part in documents.parts()

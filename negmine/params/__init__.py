@@ -16,9 +16,11 @@ from negmine.params.index import IndexParams
 from negmine.params.per_model import plain
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
+from negmine.params.write import WriteParams
 
 Params = (
     IndexParams
+    | WriteParams
     | RetrieveParams
     | RerankParams
     | FilterParams

@@ -50,7 +50,8 @@ class ExportParams:
         (),
         "Add this column of the ledger for every document of an example, as --scores does: "
         "weight, difficulty, filled, tau_plus, grade, a rank_ or score_ column; or promoted, "
-        "which is true for positives that the filter made itself (repeatable).",
+        "which is true for positives that the filter made itself; or synthetic, which is true for "
+        "documents that were written (repeatable).",
         metavar="COLUMN",
     )
     promoted: Literal["use", "leave-out", "only"] = opt(

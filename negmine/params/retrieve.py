@@ -26,7 +26,7 @@ from negmine.params.per_model import Each
 SOURCE = "NAME[=KIND:...]"
 #: Kinds of source that are written with a place (NAME=KIND:PLACE), which in a recipe is relative to
 #: it: True where that is a path, False where it is a model, which may be no folder.
-KINDS_WITH_PLACES: Mapping[str, bool] = {"previous": True, "cur": False}
+KINDS_WITH_PLACES: Mapping[str, bool] = {"previous": True, "written": True, "cur": False}
 
 
 @dataclass(frozen=True)

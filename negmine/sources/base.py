@@ -126,6 +126,7 @@ class Capabilities:
         each: hits of a query, where that is more than k.
         vectors: it compares stored vectors of documents.
         counted: how many of its finds others found too is counted and told.
+        written: its documents were written, and no corpus holds them: it does not search.
         costly: so much goes into a query that always the same ones are searched together, whatever
             the memory: what a killed run has computed for them serves the next one.
     """
@@ -136,6 +137,7 @@ class Capabilities:
     each: int = 0
     vectors: bool = False
     counted: bool = False
+    written: bool = False
     costly: bool = False
 
 

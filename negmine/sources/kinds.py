@@ -26,6 +26,7 @@ KINDS = {
     "random": "negmine.sources.random_documents:RANDOM",
     "neighbours": "negmine.sources.neighbours:NEIGHBOURS",
     "previous": "negmine.sources.previous:PREVIOUS",
+    "written": "negmine.sources.written:WRITTEN_TEXTS",
     "cur": "negmine.sources.cur_kind:CUR",
     "plugin": "negmine.sources.plugged:PLUGIN",
     "given": "negmine.sources.given:GIVEN",

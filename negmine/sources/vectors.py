@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from negmine.errors import InvalidDataError
+from negmine.errors import InvalidDataError, UsageError
 from negmine.memory import MIB
 from negmine.table import arrays
 from negmine.table.artifacts.reading import Artifact
@@ -136,9 +136,18 @@ class Rows:
                 yield ahead.result()
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of row numbers, float32, in the order asked for."""
+        """The vectors of row numbers, float32, in the order asked for.
+
+        Raises:
+            UsageError: a row is of a document beside the corpus, which has no vector.
+        """
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
+        if len(rows) and ordered[-1] >= len(self):
+            raise UsageError(
+                "what was asked for compares stored vectors, and written documents have none",
+                hint="Leave that option out, or retrieve without the source of written documents.",
+            )
         found: np.ndarray | None = None
         for first, part in self.parts():
             if found is None:
@@ -257,8 +266,11 @@ def products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def score_pairs(
     vectors: Rows, queries: np.ndarray, query: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Inner product of each (query index, row) pair, float32 [n]; see :func:`products`."""
-    result = np.empty(len(rows), dtype=np.float32)
+    """Inner product of each (query index, row) pair, float32 [n]; see :func:`products`.
+
+    NaN for rows beyond the vectors: documents beside the corpus have none.
+    """
+    result = np.full(len(rows), np.nan, dtype=np.float32)
     at_once = max(1, _PAIR_BYTES // (24 * max(1, queries.shape[1])))
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]

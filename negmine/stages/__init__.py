@@ -1,1 +1,1 @@
-"""The five stages: each one function over (parameters, artifacts)."""
+"""The five stages, and ``write`` beside them: each one function over (parameters, artifacts)."""

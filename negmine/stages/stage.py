@@ -1,4 +1,4 @@
-"""The five stages, a row each: what a stage is called, reads, makes and runs.
+"""The five stages, and ``write`` beside them, a row each: what one is called, reads, makes, runs.
 
 The command line, recipes, ``negmine.mine`` and the work folder of ``negmine run`` follow from these
 rows. What a stage imports is imported when it runs: ``--help`` reads the rows and nothing heavy.
@@ -11,12 +11,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from negmine.errors import UsageError
 from negmine.params import Params
 from negmine.params.export import ExportParams
 from negmine.params.filter import FilterParams
 from negmine.params.index import IndexParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
+from negmine.params.write import OF_THE_TASK, WriteParams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from negmine.stages.outcome import Outcome
     from negmine.stages.rerank import MakeUntil
+    from negmine.stages.write import Readers
     from negmine.table.artifacts import Replace
     from negmine.table.candidates import Candidates
 
@@ -37,10 +40,17 @@ class Reads:
     Attributes:
         name: what it is called on the command line.
         help: its help there.
+        others: what may stand in its place there.
     """
 
     name: str
     help: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def metavar(self) -> str:
+        """How the command line shows it."""
+        return "|".join(one.upper() for one in (*self.others, self.name))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -58,6 +68,7 @@ class Stage(Generic[P]):
         needs: the option without which a chain leaves the stage out.
         alone: the option whose folder may be all that is written, without -o.
         tagged: whether a work folder may hold several of its results, each with its tag.
+        beside: whether the stage after it reads what this one read, and its result besides.
         foreseen: refuses what can be seen to be wrong before the stages in front of it have run:
             (parameters, the steps of the chain).
     """
@@ -72,6 +83,7 @@ class Stage(Generic[P]):
     needs: str | None = None
     alone: str | None = None
     tagged: bool = False
+    beside: bool = False
     foreseen: Callable[[P, Sequence[Step]], None] | None = None
 
 
@@ -88,6 +100,23 @@ def _index(params: IndexParams, source: Path | None, out: Path, replacing: Repla
     from negmine.stages import index
 
     return index.run(params, out, replacing=replacing)
+
+
+def _write(params: WriteParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
+    from negmine.stages import write
+
+    return write.run(params, _given(source), out, readers_of(), replacing=replacing)
+
+
+def readers_of() -> Readers:
+    """What ``write`` reads by other stages."""
+    from negmine.stages import index, retrieve
+    from negmine.stages.write import Readers
+
+    def passages(path: str, folder: Path) -> Path:
+        return index.run(IndexParams(pairs=(path,), bm25=False), folder).path
+
+    return Readers(retrieve.read_task, passages)
 
 
 def _retrieve(
@@ -177,6 +206,21 @@ _ROWS: tuple[Stage[Any], ...] = (
         "minilm=sentence-transformers/all-MiniLM-L6-v2 -o work/index",
     ),
     Stage(
+        "write",
+        WriteParams,
+        _write,
+        reads=Reads(
+            "index",
+            "A ledger or candidates; a training set; or an index, with --queries and --qrels.",
+            others=("ledger", "pairs"),
+        ),
+        folder="written",
+        help="Write texts that no corpus holds: minimal pairs of the positives, by rule.",
+        example="negmine write work/ledger --kind minimal-pair -o work/written",
+        needs="kind",
+        beside=True,
+    ),
+    Stage(
         "retrieve",
         RetrieveParams,
         _retrieve,
@@ -240,17 +284,57 @@ def chain(
         tag: tells the ledger and the export from those of other settings beside them.
     """
 
-    params = _informed(params)
-
     def place(stage: Stage[Any]) -> Path:
         plain = work / (stage.folder or output)
         return with_tag(plain, tag) if stage.tagged and tag is not None else plain
+
+    params = _informed(_with_written(params, place(STAGES["write"])))
 
     return [
         Step(name, params[name] if tag is None else apart(params[name], tag), place(stage))
         for name, stage in STAGES.items()
         if stage.needs is None or getattr(params[name], stage.needs)
     ]
+
+
+def following(step: Step, source: Path | None) -> Path | None:
+    """What the stage after ``step`` reads, which itself reads ``source``."""
+    return source if STAGES[step.stage].beside else step.out
+
+
+#: An entry of ``--source`` that means what the chain itself writes.
+_OF_THE_CHAIN = "written:"
+
+
+def _with_written(params: Mapping[str, Params], folder: Path) -> Mapping[str, Params]:
+    """The parameters, ``write`` with the queries of ``retrieve``, which is told where it writes.
+
+    Raises:
+        UsageError: what is written would be of no use, or is asked for and nothing is written.
+    """
+    write, retrieve = params["write"], params["retrieve"]
+    assert isinstance(write, WriteParams)
+    assert isinstance(retrieve, RetrieveParams)
+    own = [one for one in retrieve.source if one.partition("=")[2] == _OF_THE_CHAIN]
+    if write.kind is None:
+        if own:
+            raise UsageError(
+                f"--source {own[0]}: nothing is written",
+                hint="Name the folder of the written texts, or give [write] a kind.",
+            )
+        return params
+    if not own:
+        raise UsageError(
+            "[write] writes texts that no source brings",
+            hint='Name it beside the others: [retrieve] source = ["bm25", "written=written:"].',
+        )
+    source = tuple(f"{one}{folder}" if one in own else one for one in retrieve.source)
+    task = {name: getattr(retrieve, name) for name in OF_THE_TASK}
+    return {
+        **params,
+        "write": replace(write, **task),
+        "retrieve": replace(retrieve, source=source),
+    }
 
 
 def _informed(params: Mapping[str, Params]) -> Mapping[str, Params]:

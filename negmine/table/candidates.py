@@ -14,7 +14,7 @@ from negmine.errors import UsageError, did_you_mean
 from negmine.table import schemas
 from negmine.table.artifacts.reading import Artifact, open_artifact
 from negmine.table.documents import Documents
-from negmine.table.names import VECTORS
+from negmine.table.names import MINIMAL_PAIR, VECTORS, WRITTEN
 from negmine.table.part import Part
 
 #: What holds the rows of the table.
@@ -127,9 +127,34 @@ class Candidates:
         return self.retrieved.read(f"_queries/{name}")
 
     @cached_property
+    def _written(self) -> list[Artifact]:
+        return [self.retrieved.input(role) for role in self.retrieved.roles(WRITTEN)]
+
+    @cached_property
+    def near_on_purpose(self) -> pa.Array:
+        """Ids of the documents that were made to be near a positive, and say something else."""
+        made = [one for one in self._written if one.params.get("kind") == MINIMAL_PAIR]
+        parts = (one.read(name, ["docid"]) for one in made for name in one.parts)
+        ids = [chunk for part in parts for chunk in part.column("docid").chunks]
+        return pa.chunked_array(ids, pa.string()).combine_chunks()
+
+    @cached_property
     def documents(self) -> Documents:
-        """The documents that rows name: the only way to their texts and kept columns."""
+        """The documents that rows name: the only way to their texts and kept columns.
+
+        Those of the corpus, and after them what sources brought along that were written.
+        """
+        return Documents(self.artifact.ancestor("index.documents"), *self._written)
+
+    @cached_property
+    def corpus(self) -> Documents:
+        """The documents that were searched."""
         return Documents(self.artifact.ancestor("index.documents"))
+
+    @property
+    def written(self) -> list[str]:
+        """Sources whose documents were written, in table order."""
+        return schemas.written_names(self._schema)
 
     # --- vectors ----------------------------------------------------------------------------------
 

@@ -39,6 +39,11 @@ def full_text(documents: pa.Table | pa.RecordBatch) -> pa.Array:
     return chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
 
 
+def joined(title: str, text: str) -> str:
+    """What :func:`full_text` makes of one document."""
+    return f"{title} {text}".strip() if title else text
+
+
 def text_contents(documents: pa.Table | pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
     """Content ids of full texts, and of texts without their titles; null where that is no other."""
     title, text = documents.column("title"), documents.column("text")
@@ -195,22 +200,39 @@ class ByContent:
 
 
 class Documents:
-    """The documents of an index, read part by part; rows are numbered through the parts."""
+    """The documents of an index, read part by part; rows are numbered through the parts.
 
-    def __init__(self, artifact: Artifact) -> None:
+    Args:
+        artifact: the corpus.
+        written: documents that no corpus holds, beside it: their rows come after all of its own.
+    """
+
+    def __init__(self, artifact: Artifact, *written: Artifact) -> None:
         self.artifact = artifact
+        self._artifacts = (artifact, *written)
+        parts = [(one, name) for one in self._artifacts for name in one.parts]
+        self._parts = parts
         self.names = artifact.parts
-        self.offsets = np.concatenate(
-            ([0], np.cumsum([artifact.rows(name) for name in self.names]))
-        ).astype(np.int64)
+        sizes = [one.rows(name) for one, name in parts]
+        self.offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
     @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """What tells them from other documents."""
+        return tuple(one.fingerprint for one in self._artifacts)
+
+    @property
+    def written_from(self) -> int:
+        """Row number from which documents are no corpus's: nothing beside an index has them."""
+        return int(self.offsets[len(self.names)])
+
+    @property
     def added_from(self) -> int:
         """Row number from which documents are passages of pairs that the corpus did not hold."""
-        return len(self) - int(self.artifact.counts.get(ADDED, 0))
+        return self.written_from - int(self.artifact.counts.get(ADDED, 0))
 
     def fitting(self, size: int) -> int:
         """How many documents' texts are about ``size`` bytes; at least one."""
@@ -227,12 +249,23 @@ class Documents:
 
     def parts(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(first row, part) in order."""
-        for first, name in zip(self.offsets, self.names, strict=False):
-            yield int(first), self.artifact.read(name, columns)
+        for number, first in enumerate(self.offsets[:-1]):
+            yield int(first), self._read(number, columns)
+
+    def _read(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """A part; a column that was kept of other documents alone is null."""
+        holder, name = self._parts[number]
+        if columns is None or len(self._artifacts) == 1:
+            return holder.read(name, columns)
+        there = holder.schema().names
+        part = holder.read(name, [column for column in columns if column in there])
+        nothing = pa.nulls(holder.rows(name), pa.string())
+        found = [part.column(one) if one in there else nothing for one in columns]
+        return pa.table(found, names=columns)
 
     def empty(self) -> pa.Array:
         """Ids of the documents that have no text; nothing is read where there are none."""
-        if not self.artifact.counts.get("empty_documents"):
+        if not any(one.counts.get("empty_documents") for one in self._artifacts):
             return pa.array([], pa.string())
         found = []
         for _, part in self.parts(["docid", "title", "text"]):
@@ -242,9 +275,9 @@ class Documents:
 
     @property
     def kept(self) -> list[str]:
-        """Columns of the user's corpus that were kept."""
+        """Columns of the user's corpus that were kept, and those of what stands beside it."""
         prefix = meta_column("")
-        names = self.artifact.schema().names
+        names = dict.fromkeys(name for one in self._artifacts for name in one.schema().names)
         return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
     def ids(self, rows: np.ndarray) -> pa.Array:
@@ -295,9 +328,9 @@ class Documents:
         # weighs no more than the looking up.
         at_once = max(PART_DOCUMENTS, len(docids))
         ids: list[pa.ChunkedArray] = []
-        for number, name in enumerate(self.names):
-            ids.append(self.artifact.read(name, ["docid"]).column("docid"))
-            if sum(map(len, ids)) < at_once and number + 1 < len(self.names):
+        for number in range(len(self._parts)):
+            ids.append(self._read(number, ["docid"]).column("docid"))
+            if sum(map(len, ids)) < at_once and number + 1 < len(self._parts):
                 continue
             at = pc.index_in(pa.concat_arrays([c.combine_chunks() for c in ids]), value_set=docids)
             start = 0
@@ -316,14 +349,14 @@ class Documents:
             columns: which columns.
         """
         wanted = np.arange(0) if rows is None else np.sort(rows)
-        for number, name in enumerate(self.names):
+        for number in range(len(self._parts)):
             first, end = self.offsets[number], self.offsets[number + 1]
             if rows is None:
-                yield self.artifact.read(name, columns)
+                yield self._read(number, columns)
                 continue
             low, high = np.searchsorted(wanted, [first, end])
             if high > low:
-                yield self.artifact.read(name, columns).take(pa.array(wanted[low:high] - first))
+                yield self._read(number, columns).take(pa.array(wanted[low:high] - first))
 
     def known_rows(self, docids: pa.Array) -> np.ndarray:
         """Row number of each docid.
@@ -368,6 +401,12 @@ class Documents:
         text, title = self._gathered(docids, lambda part: (full_text(part), part.column("title")))
         return text, title
 
+    def passages(self, docids: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """(title, text) of each of the distinct ``docids``, likewise."""
+        columns = ("title", "text")
+        title, text = self._gathered(docids, lambda part: [part.column(one) for one in columns])
+        return title, text
+
     def _gathered(
         self, docids: pa.Array, columns: Callable[[pa.Table], Sequence[pa.Array | pa.ChunkedArray]]
     ) -> list[pa.Array]:
@@ -377,7 +416,7 @@ class Documents:
             mask = at.is_valid()
             if not pc.any(mask).as_py():
                 continue
-            part = self.artifact.read(self.names[number]).filter(mask)
+            part = self._read(number).filter(mask)
             # 64-bit offsets: the wanted texts of a large part can exceed 2 GiB.
             wide = [column.cast(pa.large_string()) for column in columns(part)]
             chunks.append(pa.table(wide, [str(place) for place in range(len(wide))]))

@@ -10,6 +10,12 @@ from negmine.errors import UsageError
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 #: Stage of an index's vectors, a row for each document: by it they are told from all else.
 VECTORS = "index.vectors"
+#: Stage of texts that were written: documents beside the corpus.
+WRITTEN = "write"
+#: The kind of written texts that are near a positive on purpose.
+MINIMAL_PAIR = "minimal-pair"
+#: The kept column of written documents: how each was made. Null in a corpus.
+SYNTHETIC = "synthetic"
 #: Columns that tell of likeness to a query's known positives begin so; no artifact holds them.
 LIKENESS = "like_"
 #: Not for users: sources that tell what is known, and what an index has of itself.

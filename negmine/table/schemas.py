@@ -24,6 +24,8 @@ from negmine.table.names import (
 
 #: What the rank of a source that does not search says of it.
 _NO_SEARCH = {b"searches": b"no"}
+#: Likewise of one whose documents were written: no search is one either.
+_WRITTEN = {**_NO_SEARCH, b"documents": b"written"}
 
 #: Version of everything below; an artifact of another version is refused.
 SCHEMA_VERSION = 2
@@ -83,6 +85,7 @@ def candidates(
     sources: Sequence[str],
     not_searched: Collection[str] = (),
     columns: Mapping[str, pa.DataType] | None = None,
+    written: Collection[str] = (),
 ) -> pa.Schema:
     """Schema of a retrieved table: qid, docid, label, grade, then rank and score per source.
 
@@ -90,14 +93,14 @@ def candidates(
         sources: their names, in table order.
         not_searched: those whose ranks are no search's; the table says so of them.
         columns: what else sources say of every row, by the column's name; they come last.
+        written: those of the not searched ones whose documents were written.
     """
     fields = list(_PAIR)
     for source in sources:
         # What tells what is known already is told by its name.
         says = source in not_searched and source not in NOT_SEARCHED
-        fields.append(
-            pa.field(rank_column(source), pa.int32(), metadata=_NO_SEARCH if says else None)
-        )
+        metadata = _WRITTEN if source in written else _NO_SEARCH if says else None
+        fields.append(pa.field(rank_column(source), pa.int32(), metadata=metadata))
         fields.append(pa.field(score_column(source), pa.float32()))
     fields += [pa.field(name, kind) for name, kind in (columns or {}).items()]
     return pa.schema(fields)
@@ -131,14 +134,20 @@ def source_names(schema: pa.Schema) -> list[str]:
     return [name.removeprefix(prefix) for name in schema.names if name.startswith(prefix)]
 
 
+def _says(schema: pa.Schema, source: str, what: Mapping[bytes, bytes]) -> bool:
+    metadata = schema.field(rank_column(source)).metadata or {}
+    return all(metadata.get(key) == value for key, value in what.items())
+
+
 def not_searched_names(schema: pa.Schema) -> list[str]:
     """The sources whose ranks are no search's, in table order."""
+    names = source_names(schema)
+    return [name for name in names if name in NOT_SEARCHED or _says(schema, name, _NO_SEARCH)]
 
-    def says(name: str) -> bool:
-        metadata = schema.field(rank_column(name)).metadata or {}
-        return all(metadata.get(key) == value for key, value in _NO_SEARCH.items())
 
-    return [name for name in source_names(schema) if name in NOT_SEARCHED or says(name)]
+def written_names(schema: pa.Schema) -> list[str]:
+    """The sources whose documents were written, in table order."""
+    return [name for name in source_names(schema) if _says(schema, name, _WRITTEN)]
 
 
 def searched_names(schema: pa.Schema) -> list[str]:

@@ -22,12 +22,14 @@ from negmine.commands.estimate.filter import cost_of_filter
 from negmine.commands.estimate.index import cost_of_index
 from negmine.commands.estimate.rerank import cost_of_rerank
 from negmine.commands.estimate.retrieve import cost_of_retrieve
+from negmine.commands.estimate.write import cost_of_write
 from negmine.stages.stage import Step
 from negmine.table.artifacts.replace import Replace
 
 #: What a stage would cost: (chain, parameters, result).
 COSTS: Mapping[str, Callable[[Chain, Any, Path], Cost]] = {
     "index": cost_of_index,
+    "write": cost_of_write,
     "retrieve": cost_of_retrieve,
     "rerank": cost_of_rerank,
     "filter": cost_of_filter,
@@ -54,6 +56,8 @@ def estimate(
         chain = Chain(Path(folder), replacing)
         if source is not None and steps[0].stage == "retrieve":
             chain.index, chain.real = source, True
+        elif source is not None and steps[0].stage == "write":
+            chain.given, chain.real = source, True
         elif source is not None:
             allowed = {"export": ["filter"]}.get(steps[0].stage, ["retrieve", "rerank"])
             open_table(chain, source, allowed)

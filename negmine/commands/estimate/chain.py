@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from negmine.commands.estimate.cost import Cost, told
@@ -32,6 +32,8 @@ class Chain:
         replacing: as it would be given to the stages.
         documents: how many the corpus has.
         text_bytes: of all their texts.
+        given: what ``write`` reads where it stands alone.
+        written: what a trial of ``write`` has written, by the folder that it stands for.
         index: the index, or the trial's.
         table: the last artifact with rows, or the trial's.
         real: whether ``table`` (before retrieval: ``index``) is the user's own.
@@ -44,6 +46,8 @@ class Chain:
     replacing: Replace = Replace.NOTHING
     documents: int = 0
     text_bytes: int = 0
+    given: Path | None = None
+    written: dict[str, Path] = field(default_factory=dict)
     index: Path | None = None
     table: Path | None = None
     real: bool = False

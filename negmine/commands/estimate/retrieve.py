@@ -38,6 +38,8 @@ from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.documents import Documents, full_text
 
+#: How a source of written texts is spelt, before its folder.
+SCHEME = "written:"
 #: Queries that are searched for at least, where there are as many.
 _QUERIES = 96
 #: What a second, a third, ... source adds to the first one's candidates: some are found by both.
@@ -111,6 +113,7 @@ def _set_up(
 ) -> tuple[RetrieveParams, retrieve.Setup]:
     """The options of the trial, and what it reads; the chain is told of the corpus."""
     assert chain.index is not None
+    params = _with_written(chain, cost, params)
     if params.ann is not None and not chain.real:
         # There is no approximate index yet; the trial's vectors are random.
         params = replace(params, ann=None)
@@ -122,6 +125,23 @@ def _set_up(
         chain.documents = int(counts["documents"])
         chain.text_bytes = int(counts["text_bytes"])
     return params, setup
+
+
+def _with_written(chain: Chain, cost: Cost, params: RetrieveParams) -> RetrieveParams:
+    """The options with what a trial has written in the place of what is not there yet."""
+    source = []
+    for entry in params.source:
+        name, _, spec = entry.partition("=")
+        folder = spec.removeprefix(SCHEME)
+        if spec.startswith(SCHEME) and folder in chain.written:
+            source.append(f"{name}={SCHEME}{chain.written[folder]}")
+        elif not spec.startswith(SCHEME) or (Path(folder) / artifacts.MANIFEST).is_file():
+            source.append(entry)
+        else:
+            # A source of the same columns that finds nothing.
+            source.append(f"{name}=previous:")
+            cost.guesses.append(f"{name}: nothing is written yet, so its rows are not counted")
+    return replace(params, source=tuple(source))
 
 
 def _guessed_rows(cost: Cost, kept: int, sources: int, documents: int, queries: int) -> int:

@@ -101,7 +101,8 @@ def corpus(source: Candidates, docids: pa.Array | None) -> Iterator[pa.Table]:
         source: the table that they belong to.
         docids: which; None stands for all.
     """
-    documents = source.documents
+    # What was written is no part of the corpus.
+    documents = source.corpus if docids is None else source.documents
     rows = None if docids is None else documents.known_rows(docids)
     size = len(documents) if rows is None else len(rows)
     with log.progress("writing the corpus", size, " documents") as bar:

@@ -16,7 +16,7 @@ from negmine.formats.base import Chosen, Examples, Kind, Measure, nothing
 from negmine.rules import labels
 from negmine.table import schemas
 from negmine.table.candidates import Candidates
-from negmine.table.names import rank_column, score_column
+from negmine.table.names import SYNTHETIC, rank_column, score_column
 from negmine.table.part import Part
 
 Side = Literal["all", "train", "heldout"]
@@ -100,7 +100,8 @@ class Choices:
         """
         columns = ["qid", "docid", "label", "dropped_by", self._by, "selected"]
         columns += [rank_column(source) for source in self.sources]
-        columns += [extra for extra in self.extras if extra != PROMOTED]
+        columns += [extra for extra in self.extras if extra not in (PROMOTED, SYNTHETIC)]
+        columns += [rank_column(one) for one in self.ledger.written if SYNTHETIC in self.extras]
         columns += [self._order_by] if self._order_by is not None else []
         table = self.ledger.read(name, list(dict.fromkeys(columns)))
         used = pc.or_(pc.equal(table.column("label"), 1), self._negative(table))
@@ -173,13 +174,21 @@ class Choices:
             extras=tuple(
                 Measure(name, kind, values[positive], values[negative])
                 for name, kind in self.extras.items()
-                for values in [own.astype(float) if name == PROMOTED else _floats(table, name)]
+                for values in [own.astype(float) if name == PROMOTED else self._values(table, name)]
             ),
             negative_order=np.empty(0)
             if self._order_by is None
             else _floats(table, self._order_by)[negative],
             positive_promoted=own[positive],
         )
+
+    def _values(self, table: pa.Table, name: str) -> np.ndarray:
+        """An extra column; of ``synthetic`` whether a row's document was written."""
+        if name != SYNTHETIC:
+            return _floats(table, name)
+        ranks = [table.column(rank_column(one)).is_valid() for one in self.ledger.written]
+        found = [rank.to_numpy().astype(np.float64) for rank in ranks]
+        return np.max([np.zeros(table.num_rows), *found], axis=0)
 
     def _ordered(self, table: pa.Table, query: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Rows of the negatives, query by query: the chosen in their order, others by score."""
@@ -233,7 +242,7 @@ def qids_held_out(qids: pa.Array, share: float) -> np.ndarray:
 def _kinds(schema: pa.Schema, extras: Sequence[str], option: str = "--extra") -> dict[str, Kind]:
     """What the values of each extra column are."""
     numbers = [field.name for field in schema if not pa.types.is_string(field.type)]
-    kinds: dict[str, Kind] = {PROMOTED: "flag"} if option == "--extra" else {}
+    kinds: dict[str, Kind] = {PROMOTED: "flag", SYNTHETIC: "flag"} if option == "--extra" else {}
     for name in numbers:
         if pa.types.is_boolean(schema.field(name).type):
             kinds[name] = "flag"

@@ -132,7 +132,7 @@ class Evaluation:
         shared = np.isin(np.concatenate(here), np.concatenate(elsewhere))
         total["queries_of_both_sides"] = int(shared.sum())
         if whole:
-            total["documents"] = len(self.source.documents)
+            total["documents"] = len(self.source.corpus)
             return Survey(total, None)
         docids = found.ids()
         total["documents"] = len(docids)

@@ -286,12 +286,14 @@ class Guard:
         if self._asks:
             text, own = self._own(name, part.table, group, row, content)
             found["query_text"], found["own_document"] = text & ~positive, own & ~positive
+        # Of minimal pairs only what is the same counts: they are near a positive on purpose.
+        apart = self._near_on_purpose(part.table)
         if params.near_duplicates:
-            found["near_duplicate"] = self._near(part, features, row)
+            found["near_duplicate"] = ~apart & self._near(part, features, row)
         if params.repeated_texts:
             found[COPIES] = copies.groups(
                 query,
-                ~positive,
+                ~positive & ~apart,
                 row,
                 features["signature"],
                 group.bands,
@@ -310,6 +312,14 @@ class Guard:
             features["signature"],
             self._params.near_duplicate_at,
         )
+
+    def _near_on_purpose(self, table: pa.Table) -> np.ndarray:
+        """Rows whose document was made to be near a positive, and to say something else."""
+        ids = self._source.near_on_purpose if self._source.written else None
+        if ids is None or not len(ids):
+            return np.zeros(table.num_rows, dtype=bool)
+        inside = pc.is_in(table.column("docid"), value_set=ids)
+        return np.asarray(inside.to_numpy(), dtype=bool)
 
     def _of_own_id(self, table: pa.Table) -> np.ndarray:
         """Rows whose document bears the query's id, where that means something."""

@@ -81,15 +81,18 @@ _NEEDS: dict[str, tuple[str, Condition]] = {
 }
 
 
-def warnings(params: FilterParams) -> list[str]:
+def warnings(params: FilterParams, by_ranks: bool = False) -> list[str]:
     """A sentence per option that was given and changes nothing.
 
     Args:
         params: as they were given, defaults included.
+        by_ranks: whether ranks stand for a score that no row has.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(params)}
     return [
         f"--{name.replace('_', '-')} has no effect without {needed}"
         for name, (needed, met) in _NEEDS.items()
-        if getattr(params, name) != defaults[name] and not met(params)
+        if getattr(params, name) != defaults[name]
+        and not met(params)
+        and not (by_ranks and name == "rank_by")
     ]

@@ -16,7 +16,7 @@ from negmine.rules import window
 from negmine.sampling import quotas
 from negmine.sampling.quotas import Wanted
 from negmine.table import schemas
-from negmine.table.names import meta_column
+from negmine.table.names import SYNTHETIC, meta_column
 from negmine.table.part import Part
 
 #: Prefixes of the counts of rows that filled a quota, and of places that stayed empty.
@@ -89,7 +89,12 @@ def check(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) -> dict[
         return {}
     asked, known = parse(params.quota), schemas.source_names(schema)
     for quota in asked:
-        if quota.column is None and quota.name not in known:
+        if quota.column is None and quota.name == SYNTHETIC and not sources_of(quota, schema):
+            raise UsageError(
+                f"--quota {SYNTHETIC}: no candidate was written",
+                hint="Retrieve with --source NAME=written:FOLDER (negmine write), too.",
+            )
+        if quota.column is None and not sources_of(quota, schema):
             raise UsageError(
                 f"--quota: no source '{quota.name}'", hint=did_you_mean(quota.name, known)
             )
@@ -105,6 +110,14 @@ def check(params: FilterParams, schema: pa.Schema, kept: Sequence[str]) -> dict[
             hint="Leave one of them out; --quota-fill fills from the survivors.",
         )
     return {"num_negatives": _total(params, sum(quota.places for quota in asked))}
+
+
+def sources_of(quota: Quota, schema: pa.Schema) -> list[str]:
+    """Whose rows may fill a quota that names no column: a source's, or all that were written."""
+    known = schemas.source_names(schema)
+    if quota.name == SYNTHETIC and SYNTHETIC not in known:
+        return schemas.written_names(schema)
+    return [quota.name] if quota.name in known else []
 
 
 def _total(params: FilterParams, places: int) -> int:
@@ -140,11 +153,12 @@ def kinds(table: pa.Table, params: FilterParams) -> np.ndarray:
     """
     found = np.zeros(table.num_rows, dtype=np.int16)
     asked, part = parse(params.quota), Part(table)
-    ranks = {quota.name: part.rank(quota.name) for quota in asked if quota.column is None}
-    inside = window.within(ranks, params)
+    sources = {quota.name: sources_of(quota, table.schema) for quota in asked if not quota.column}
+    named = dict.fromkeys(one for mine in sources.values() for one in mine)
+    inside = window.within({name: part.rank(name) for name in named}, params)
     for number, quota in enumerate(asked):
         if quota.column is None:
-            mine = inside[quota.name]
+            mine = np.logical_or.reduce([inside[name] for name in sources[quota.name]])
         else:
             values = table.column(meta_column(quota.column))
             equal = pc.fill_null(pc.equal(values, quota.value), False)

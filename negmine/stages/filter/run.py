@@ -67,8 +67,8 @@ def run(
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    idle, given = idle_options.warnings(params), params
-    setup = set_up(params, scored)
+    setup, given = set_up(params, scored), params
+    idle = idle_options.warnings(params, bool(setup.columns.unscored))
     params = setup.params
     if params.quota:
         places = ", ".join(f"{one.name} {one.places}" for one in quotas.parse(params.quota))

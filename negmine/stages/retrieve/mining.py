@@ -134,7 +134,8 @@ def schema_of(sources: Mapping[str, Source]) -> pa.Schema:
         if isinstance(one, HasColumns)
         for column, kind in one.columns.items()
     }
-    return schemas.candidates(list(sources), others, columns)
+    written = {name for name, one in sources.items() if capabilities_of(one).written}
+    return schemas.candidates(list(sources), others, columns, written)
 
 
 def _totals(task: Task, writer: Writer, names: Iterable[str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from negmine.table.artifacts.disk import (
 #: Stages and what a user types to make their artifact, for messages.
 _MADE_BY = {
     "index": "negmine index",
+    "write": "negmine write",
     "retrieve": "negmine retrieve",
     "rerank": "negmine rerank",
     "filter": "negmine filter",
@@ -45,6 +46,7 @@ _MADE_FROM = {
     "audit": "scored",
     "rerank": "candidates",
     "retrieve": "documents",
+    "write": "documents",
     "index": "documents",
 }
 

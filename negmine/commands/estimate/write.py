@@ -1,0 +1,53 @@
+"""What ``write`` would cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from negmine.commands.estimate.chain import Chain, would_be_remade
+from negmine.commands.estimate.cost import Cost, Watch, told
+from negmine.commands.estimate.rehearsal import written
+from negmine.memory import peak_memory, reset_peak_memory
+from negmine.params.write import WriteParams
+from negmine.stages import write
+from negmine.stages.stage import readers_of
+from negmine.table import artifacts
+from negmine.table.artifacts.replace import Replace
+from negmine.table.artifacts.state import State
+
+#: Queries that a trial writes for.
+_QUERIES = 64
+
+
+def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
+    """Write for some queries of the user's own, where there is an index."""
+    cost = Cost("write", out, guesses=list(chain.guesses))
+    reset_peak_memory()
+    source = chain.given or chain.index
+    assert source is not None
+    if not chain.real:
+        if artifacts.is_begun(out) and chain.replacing is Replace.NOTHING:
+            cost.state = told(State("refused", reason=would_be_remade(out)))
+        cost.guesses.append("write: no trial before there is an index")
+        return cost
+    trial = chain.trial("written")
+    setup = write.set_up(params, source, trial, readers_of())
+    state = artifacts.state_of(out, write.plan(setup, out), replacing=chain.replacing)
+    cost.state = told(state)
+    if cost.skipped:
+        return cost
+    cost.documents = len(setup.documents)
+    cost.queries = sum(len(group.qids) for group in setup.groups())
+    watch = Watch()
+    size = min(_QUERIES, cost.queries)
+    with watch:
+        outcome = write.run(replace(params, limit=size), source, trial, readers_of())
+    made = artifacts.open_artifact(outcome.path)
+    share = cost.queries / max(1, size)
+    cost.rows = round(int(made.counts["pairs"]) * share)
+    cost.add("texts", watch.seconds * share)
+    cost.disk_bytes = int(written(made) * share)
+    cost.memory_bytes = peak_memory() or 0
+    chain.written[str(out)] = made.path
+    return cost

@@ -1,0 +1,11 @@
+"""``negmine write``: texts that no corpus holds, as documents beside it.
+
+``setup`` checks what is asked and plans it, ``cases`` reads for what is written, ``minimal_pairs``
+writes by rule, ``distinct`` leaves out what is there already, ``verifying`` what a scorer refuses,
+``run`` does all of it and writes.
+"""
+
+from negmine.stages.write.run import run
+from negmine.stages.write.setup import Readers, plan, set_up
+
+__all__ = ["Readers", "plan", "run", "set_up"]

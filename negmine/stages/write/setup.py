@@ -1,0 +1,137 @@
+"""What a run of ``negmine write`` reads, checked, and its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from negmine.errors import UsageError
+from negmine.inputs.recorded import Inputs
+from negmine.params import output_affecting
+from negmine.params.retrieve import RetrieveParams
+from negmine.params.write import OF_THE_TASK, WriteParams
+from negmine.sources.child import DOCUMENTS
+from negmine.stages.write import cases, minimal_pairs, verifying
+from negmine.stages.write.cases import Group, Task
+from negmine.stages.write.verifying import Verifying
+from negmine.table import artifacts, candidates
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.reading import Artifact
+from negmine.table.candidates import Candidates
+from negmine.table.documents import Documents
+from negmine.table.names import WRITTEN
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Other stages' readers, handed in: stages do not know each other.
+
+    Attributes:
+        task: reads queries and judgements of documents of a corpus.
+        index: makes an index of documents alone, of a training set's passages, in a folder.
+    """
+
+    task: Callable[[RetrieveParams, Documents], Task]
+    index: Callable[[str, Path], Path]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run reads, its parameters checked.
+
+    Attributes:
+        params: the options.
+        documents: the corpus, and what was written before.
+        corpus: its artifact.
+        verifying: who verifies.
+        table: the table whose queries these are; None where files tell them.
+        read: reads the task of files.
+    """
+
+    params: WriteParams
+    documents: Documents
+    corpus: Artifact
+    verifying: Verifying
+    table: Candidates | None
+    read: Callable[[RetrieveParams, Documents], Task]
+
+    def groups(self) -> Iterator[Group]:
+        """For what is written."""
+        if self.table is not None:
+            return cases.of_table(self.table, self.params.limit)
+        task = self.read(_of_task(self.params), self.documents)
+        return cases.of_task(task, self.documents)
+
+
+def _of_task(params: WriteParams) -> RetrieveParams:
+    return RetrieveParams(**{name: getattr(params, name) for name in OF_THE_TASK})
+
+
+def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Setup:
+    """Check the parameters against what is given.
+
+    Args:
+        params: what is asked.
+        source: an index, a candidates table or ledger, or a training set.
+        out: where the texts go; an index of a training set's passages goes beside it.
+        readers: of other stages.
+
+    Raises:
+        UsageError: options that contradict each other.
+        NegmineError: nothing can be read there.
+    """
+    if params.kind is None:
+        raise UsageError("no --kind", hint="For example: --kind minimal-pair")
+    minimal_pairs.types(params)
+    verifier = verifying.set_up(params, out.parent)
+    if not (source / artifacts.MANIFEST).is_file() and not source.is_dir():
+        if params.pairs:
+            raise UsageError("the training set is given twice", hint="Leave --pairs out.")
+        path = str(source)
+        params = _with_pairs(params, path)
+        source = readers.index(path, out.with_name(f"{out.name}-index"))
+    opened = artifacts.open_artifact(source, ["index", *candidates.STAGES], purpose="the input")
+    if opened.stage != "index":
+        given = [name for name in ("queries", "qrels", "pairs") if getattr(params, name)]
+        if given:
+            raise UsageError(
+                f"--{given[0]} is for an index: a table has its queries", hint="Leave it out."
+            )
+        table = Candidates(opened)
+        corpus = table.documents.artifact
+        return Setup(params, table.documents, corpus, verifier, table, readers.task)
+    if not params.pairs and not (params.queries and params.qrels):
+        raise UsageError(
+            "an index has no queries",
+            where=str(source),
+            hint="Give --queries and --qrels, or --pairs; or a ledger in its place.",
+        )
+    corpus = opened.input(DOCUMENTS)
+    return Setup(params, Documents(corpus), corpus, verifier, None, readers.task)
+
+
+def _with_pairs(params: WriteParams, path: str) -> WriteParams:
+    named = {field.name: getattr(params, field.name) for field in fields(params)}
+    return WriteParams(**{**named, "pairs": (path,)})
+
+
+def plan(setup: Setup, out: Path) -> Plan:
+    """What the texts at ``out`` are made from; reads the input files to digest them."""
+    inputs = Inputs(out)
+    for role in ("queries", "qrels", "pairs"):
+        if specs := getattr(setup.params, role):
+            inputs.add(specs, role)
+    table: dict[str, Any] = {} if setup.table is None else {"table": setup.table.artifact}
+    return Plan(
+        WRITTEN,
+        VERSION,
+        output_affecting(setup.params),
+        artifacts={DOCUMENTS: setup.corpus, **table},
+        files=inputs.files,
+        models=setup.verifying.record(),
+        again=inputs.again,
+    )

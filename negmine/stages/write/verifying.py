@@ -1,0 +1,145 @@
+"""``--verify``: which texts scorers let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from negmine.errors import UsageError
+from negmine.params.rerank import RerankParams
+from negmine.params.values import named
+from negmine.params.write import WriteParams
+from negmine.scorers import Prompts, Scorer, ScorerRef, Scores, check_options, load_scorer, refer
+from negmine.scorers.kind import Loading
+from negmine.sources import kinds
+from negmine.stages.write.drafts import Draft
+from negmine.table import conditions
+from negmine.table.conditions import Condition
+from negmine.table.documents import joined
+from negmine.table.names import score_column
+from negmine.table.part import Part
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """Who verifies, not loaded yet.
+
+    Attributes:
+        condition: what must hold; None where nothing is asked.
+        references: the scorers by name.
+        params: how they run.
+        place: the folder that holds the result.
+    """
+
+    condition: Condition | None
+    references: Mapping[str, ScorerRef]
+    params: RerankParams
+
+    place: Path
+
+    def load(self) -> dict[str, Scorer]:
+        """The scorers."""
+        every = self.references.items()
+        return {name: load_scorer(reference, self._loading(name)) for name, reference in every}
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        """What stands for the scorers in a fingerprint."""
+        return {
+            name: {"model": one.spec, "revision": one.revision, **one.told(self._loading(name))}
+            for name, one in self.references.items()
+        }
+
+    def _loading(self, name: str) -> Loading:
+        return Loading(self.params, name, Prompts(), self.place)
+
+
+def set_up(params: WriteParams, place: Path) -> Verifying:
+    """Check what is asked of scorers.
+
+    Raises:
+        UsageError: a condition without scorers, or scorers without one.
+        NegmineError: there is no such model.
+    """
+    models = named(params.scorer, "--scorer")
+    kinds.check_names(models, "--scorer")
+    if params.verify is not None and not models:
+        raise UsageError(
+            "--verify reads scores, and there is no --scorer",
+            hint="For example: --scorer ce=MODEL --verify 'ce < -4'",
+        )
+    if models and params.verify is None:
+        raise UsageError(
+            "--scorer is for --verify, and there is no condition",
+            hint="For example: --verify 'ce < positive - 2'",
+        )
+    rerank = RerankParams(
+        scorer=params.scorer, device=params.device, memory=params.memory, threads=params.threads
+    )
+    references = {name: refer(model) for name, model in models.items()}
+    check_options(references, rerank)
+    condition = None if params.verify is None else conditions.parse(params.verify, "--verify")
+    if condition is not None:
+        conditions.check(condition, _schema(models), "--verify")
+    return Verifying(condition, references, rerank, place)
+
+
+def _schema(names: Sequence[str] | Mapping[str, str]) -> pa.Schema:
+    scores = [pa.field(score_column(name), pa.float32()) for name in names]
+    columns = [("qid", pa.string()), ("docid", pa.string()), ("label", pa.int8())]
+    return pa.schema([*(pa.field(*one) for one in columns), *scores])
+
+
+def verified(
+    drafts: Sequence[Draft], condition: Condition, scorers: Mapping[str, Scorer]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Which texts fulfil a condition, bool [n], and each scorer's scores of them.
+
+    Args:
+        drafts: texts of whole queries, a query's together.
+        condition: what must hold of a text; it may compare with the query's positives.
+        scorers: by name.
+    """
+    if not drafts:
+        return np.zeros(0, dtype=bool), {name: np.zeros(0, np.float32) for name in scorers}
+    rows = _rows(drafts)
+    queries = list(dict.fromkeys(qid for qid, *_ in rows))
+    asked = {draft.case.qid: draft.case.query for draft in drafts}
+    texts = [text for *_, text in rows]
+    place = {qid: number for number, qid in enumerate(queries)}
+    pairs = np.array([[place[row[0]], number] for number, row in enumerate(rows)])
+    scores = {
+        name: _of(scorer.score([asked[qid] for qid in queries], texts, pairs))
+        for name, scorer in scorers.items()
+    }
+    qids, docids, labels, _ = zip(*rows, strict=True)
+    columns = [pa.array(qids), pa.array(docids), pa.array(labels, pa.int8())]
+    columns += [pa.array(one, mask=np.isnan(one)) for one in scores.values()]
+    part = Part(pa.table(columns, schema=_schema(list(scorers))))
+    written = np.array(labels) == 0
+    held = conditions.holds(condition, part)[written]
+    return held, {name: one[written] for name, one in scores.items()}
+
+
+def _rows(drafts: Sequence[Draft]) -> list[tuple[str, str, int, str]]:
+    """(qid, docid, label, text) of the texts and, before those of a query, its positives."""
+    rows: list[tuple[str, str, int, str]] = []
+    seen: set[tuple[str, str]] = set()
+    by_query: dict[str, list[Draft]] = {}
+    for draft in drafts:
+        by_query.setdefault(draft.case.qid, []).append(draft)
+    for qid, mine in by_query.items():
+        for case in (draft.case for draft in mine):
+            if case.docid and (qid, case.docid) not in seen:
+                seen.add((qid, case.docid))
+                rows.append((qid, case.docid, 1, joined(case.title, case.text)))
+        rows += [(qid, f"{number}", 0, draft.full) for number, draft in enumerate(mine)]
+    return rows
+
+
+def _of(found: np.ndarray | Scores) -> np.ndarray:
+    return found.score if isinstance(found, Scores) else found
