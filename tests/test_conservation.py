@@ -122,8 +122,8 @@ def test_a_candidate_that_vanishes_in_rerank(
 
     real = rerank_stage.limited
 
-    def lossy(*arguments: Any) -> Any:
-        for name, table in real(*arguments):
+    def lossy(*arguments: Any, **more: Any) -> Any:
+        for name, table in real(*arguments, **more):
             yield name, table.slice(0, table.num_rows - 1)
 
     reference = ScorerRef("none", "1", lambda *_: Scorer())
