@@ -239,11 +239,17 @@ class Client:
                 log.event(f"'{model}' answers for {of}")
 
     def describe(self) -> dict[str, Any]:
-        """What was asked and what it took, for manifests: no key is in it."""
+        """Who was asked and what it took: no key is in it."""
+        return {**self.who(), **self.spent()}
+
+    def who(self) -> dict[str, Any]:
+        """Who answers, for manifests: the same wherever and however often it is asked."""
+        return {"model": self.settings.model, "identity": self.identity}
+
+    def spent(self) -> dict[str, Any]:
+        """What this run asked and what it took, for the facts of a run in manifests."""
         return {
             "url": self.settings.url,
-            "model": self.settings.model,
-            "identity": self.identity,
             "answered": self.answered,
             "answered_by": sorted(self.models),
             "from_store": self.from_store,

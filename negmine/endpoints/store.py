@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS identities (
   url TEXT NOT NULL, model TEXT NOT NULL, identity TEXT NOT NULL, told TEXT NOT NULL,
   PRIMARY KEY (url, model)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settled (what TEXT PRIMARY KEY, how TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS read_files (digest TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS asked (
   key TEXT NOT NULL, part TEXT NOT NULL, PRIMARY KEY (key, part)
@@ -162,6 +163,15 @@ class Store:
             "SELECT identity, told FROM identities WHERE url = ? AND model = ?", url, model
         )
         return (rows[0][0], json.loads(rows[0][1])) if rows else None
+
+    def settle(self, what: str, how: str) -> None:
+        """Keep what was found out once, so that a later run does not find something else."""
+        self.write("INSERT OR IGNORE INTO settled VALUES (?, ?)", [(what, how)])
+
+    def settled(self, what: str) -> str | None:
+        """What was found out; None = nothing yet."""
+        rows = self.read("SELECT how FROM settled WHERE what = ?", what)
+        return rows[0][0] if rows else None
 
     def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write rows in one transaction.

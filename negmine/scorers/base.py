@@ -67,6 +67,14 @@ class HasColumns(Protocol):
 
 
 @runtime_checkable
+class HasSpent(Protocol):
+    """A scorer that spends something: what a run spent hangs on what was there before it."""
+
+    def spent(self) -> dict[str, Any]:
+        """What this run spent, for its facts in the manifest."""
+
+
+@runtime_checkable
 class HasPlacement(Protocol):
     """A scorer that tells where it runs; other packages' need not."""
 

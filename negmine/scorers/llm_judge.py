@@ -104,11 +104,15 @@ class LLMJudge:
         self._extra = 0
 
     def describe(self) -> dict[str, Any]:
-        """Who was asked, how, and what it took."""
-        told = {"kind": SCHEME, **self._client.describe(), "prompt": self._prompt.digest}
+        """Who was asked, and how."""
+        told = {"kind": SCHEME, **self._client.who(), "prompt": self._prompt.digest}
         by = self._wanted if self._settled is None else self._settled.by
-        told |= {"judged_by": by, "per_call": self._per_call}
-        return {**told, **({"extra_items": self._extra} if self._extra else {})}
+        return {**told, "judged_by": by, "per_call": self._per_call}
+
+    def spent(self) -> dict[str, Any]:
+        """Where it was asked, and what that took."""
+        extra = {"extra_items": self._extra} if self._extra else {}
+        return {**self._client.spent(), **extra}
 
     def score(
         self,
@@ -191,7 +195,15 @@ class LLMJudge:
         if self._wanted != "auto":
             return Form(self._wanted)
         # Over files nobody is there to be tried.
-        return Form("logprobs") if self._client.settings.via == "batch" else None
+        if self._client.settings.via == "batch":
+            return Form("logprobs")
+        found = self._client.store.settled(self._way)
+        return next((Form(by) for by in _MOST_TOKENS if by == found), None)
+
+    @property
+    def _way(self) -> str:
+        """What the way to judge is kept under: that of a resumed run is that of its beginning."""
+        return f"judged by {self._client.identity} {self._prompt.digest}"
 
     def _form(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Form:
         """How it is asked; found out once, by asking about the first pair.
@@ -213,6 +225,7 @@ class LLMJudge:
         for by in ways:
             try:
                 if self._gives(by, query, document):
+                    self._client.store.settle(self._way, by)
                     return Form(by)
             except EndpointError as error:
                 refused = refused or error

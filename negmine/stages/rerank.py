@@ -43,7 +43,7 @@ from negmine.scorers import (
     load_scorer,
     refer,
 )
-from negmine.scorers.base import checked, columns_of
+from negmine.scorers.base import HasSpent, checked, columns_of
 from negmine.sources import kinds
 from negmine.stages import cascade as cascades
 from negmine.stages import cores, examination, fit_first, lazily, verdicts
@@ -268,6 +268,7 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
             counts,
             warnings=warnings,
             ceiling=budget.ceiling,
+            of_run=_spent(scorers[0]),
             scorers={
                 name: {**scorer.describe(), **_examined(examined.get(name))}
                 for name, scorer in scorers[0].items()
@@ -313,6 +314,12 @@ def _with_fit(
     further = {name: tuple(columns_of(one, name)) for name, one in scorers[0].items()}
     known = Known(scored.artifact, sample, further)
     return replace(setup, until=setup.until.learned(scored), known=known)
+
+
+def _spent(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    """What asking servers took, by scorer."""
+    spent = {name: one.spent() for name, one in scorers.items() if isinstance(one, HasSpent)}
+    return {"spent": spent} if spent else {}
 
 
 def _examined(record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def warnings(total: Mapping[str, Any], scorers: Iterable[str]) -> list[str]:
         reasons = [f"{reason} {count}" for reason, count in said.items() if reason in REASONS]
         if reasons:
             asked = sum(said.get(verdict, 0) for verdict in VERDICTS)
-            again = "; --force asks anew about what failed" if said.get("failed") else ""
+            again = "; --rebuild asks anew about what failed" if said.get("failed") else ""
             found.append(
                 f"{name}: {said['unjudged']:,} of {asked:,} pairs have no verdict "
                 f"({', '.join(reasons)}): they have no score, and are no negatives{again}"

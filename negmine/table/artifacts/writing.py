@@ -275,6 +275,7 @@ class Writer:
         *,
         warnings: Iterable[str] = (),
         ceiling: int | None = None,
+        of_run: Mapping[str, Any] | None = None,
         **extra: Any,
     ) -> Artifact:
         """Write the manifest, which makes the artifact finished.
@@ -283,6 +284,7 @@ class Writer:
             counts: rows, queries and losses.
             warnings: what the user was told.
             ceiling: bytes that the process was to take at most.
+            of_run: what is told of this run besides; another one of the same plan may differ.
             extra: further top-level entries.
         """
         interrupts.check()
@@ -294,7 +296,7 @@ class Writer:
         manifest["warnings"] = [*warnings, *exceeded]
         manifest.update(extra)
         manifest["files"] = dict(sorted(self._files.items()))
-        manifest["run"] = {**facts, "resumed_files": self.resumed}
+        manifest["run"] = {**facts, "resumed_files": self.resumed, **(of_run or {})}
         write_json(self.path / MANIFEST, manifest)
         # Those of no single file, too: what they still hold would be written when all is done.
         for checkpoint in chain.from_iterable(self._checkpoints.values()):
