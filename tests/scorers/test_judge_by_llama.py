@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import judged
 from tests.chains import call
 from tests.conftest import require_packages, write_jsonl
 from tests.servers.llama import MODEL, PACKAGES, llama
@@ -85,6 +86,8 @@ def test_a_judge_at_chance_is_refused_and_its_answers_are_kept(url: str, table: 
     code, output = call(*words, "--trust-anyway")
     assert code == 0, output
     assert "is believed anyway" in output
+    masses = [row["mass_judge"] for row in judged.rows(out).values()]
+    assert all(0 < mass <= 1.001 for mass in masses if mass is not None)
     first = {path.name: path.read_bytes() for path in out.glob("part-*")}
     manifest = json.loads((out / "_manifest.json").read_text())
     found = manifest["scorers"]["judge"]["examination"]
