@@ -164,8 +164,8 @@ def test_several_gpus_write_what_one_writes(
     class OnGpu(LengthScorer):
         placement = Placement("cuda", "float32", "test")
 
-    def load(reference: Any, params: Any, *_: Any) -> OnGpu:
-        loaded.append(params.device)
+    def load(reference: Any, loading: Any, *_: Any) -> OnGpu:
+        loaded.append(loading.params.device)
         return OnGpu()
 
     monkeypatch.setattr(rerank, "load_scorer", load)
@@ -186,9 +186,12 @@ def test_a_scorer_of_which_nothing_is_known_is_there_once(
 ) -> None:
     loaded: list[str] = []
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    monkeypatch.setattr(
-        rerank, "load_scorer", lambda _, params, *__: loaded.append(params.device) or LengthScorer()
-    )
+
+    def load(reference: Any, loading: Any, *_: Any) -> LengthScorer:
+        loaded.append(loading.params.device)
+        return LengthScorer()
+
+    monkeypatch.setattr(rerank, "load_scorer", load)
     result = invoke("rerank", candidates, "--scorer", f"ce={model(tmp_path)}", "-o", tmp_path / "s")
     assert result.exit_code == 0, result.output
     assert loaded == ["auto"]
