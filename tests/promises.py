@@ -618,6 +618,29 @@ def relabelled(most: float, *, some: bool = True) -> Callable[[Made], None]:
     return also
 
 
+def chosen_by_the_judge(made: Made) -> None:
+    """RaDeR: what the judge calls relevant is positive where nobody has said anything."""
+    for rows in made.queries.values():
+        now = {row["docid"] for row in rows if row["label"] == 1}
+        known = {row["docid"] for row in rows if (row["grade"] or 0) > 0}
+        unknown = (row for row in rows if row["grade"] is None)
+        assert now == known | {row["docid"] for row in unknown if (row["score_judge"] or 0) > 0.5}
+
+
+def by_strides(name: str, step: int, most: int) -> Callable[[Made], None]:
+    """Every so many-th by falling score is taken, from the first; then from the second."""
+
+    def also(made: Made) -> None:
+        for rows in made.queries.values():
+            left = [row for row in rows if row["label"] == 0 and row["dropped_by"] is None]
+            ranked = sorted(left, key=by(name))
+            walked = [row["docid"] for start in range(step) for row in ranked[start::step]]
+            taken = {row["docid"] for row in rows if row["selected"] is not None}
+            assert taken == set(walked[:most])
+
+    return also
+
+
 def judged_first(made: Made) -> None:
     """T2Ranking: grade 2 and above is positive; judged low grades are taken before others."""
     judged = 0
@@ -965,6 +988,12 @@ PROMISES: dict[str, Promise] = {
         order=drawn,
         quotas={"bm25": Quota(10, first=31, last=50), "minilm": Quota(10, last=10)},
     ),
+    "rader": Promise(
+        *(20, "query", MINI),
+        order=drawn,
+        quotas={"bm25": Quota(10, first=31, last=50), "minilm": Quota(10, last=10)},
+        also=[chosen_by_the_judge],
+    ),
     "rocketqa": Promise(4, "triplet", "qid", rocketqa_allows, columns=("filled",), also=[walked]),
     "simans": _simans(0.5, 0.0, "paper"),
     "simans-code": _simans(0.5, 1.0, "code"),
@@ -989,4 +1018,9 @@ PROMISES: dict[str, Promise] = {
     "tas-balanced": Promise(50, "triplet", CE, columns=(CE,)),
     "tripclick": Promise(20, "triplet", "score_bm25"),
     "unime": Promise(8, "tuple", MINI, BEATS, by(MINI), also=[hard_first(MINI)]),
+    "unime-v2": Promise(
+        *(8, "query", "score_judge"),
+        below("score_judge", lambda p: p - 0.01, strict=False),
+        also=[by_strides("score_judge", 5, 8)],
+    ),
 }

@@ -25,9 +25,11 @@ import negmine
 from negmine import extend, formats, recipe
 from negmine.cli import app
 from negmine.commands.init.writing import WORK
+from negmine.scorers.judging import prompts, verdicts
 from negmine.stages.stage import STAGES
 from tests.chains import add_columns, make_data
 from tests.conftest import MINILM, RERANKER, ROOT, Invoke, require_packages, write_jsonl
+from tests.scorers import judged
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
@@ -507,6 +509,25 @@ def test_the_commands_to_write_run(
     assert {tuple(row["synthetic"]) for row in made} == {(False, True), (False, False)}
     (recipe_text,) = blocks("toml", text)
     assert tomllib.loads(recipe_text)["write"]["kind"] == "minimal-pair"
+
+
+@pytest.mark.real
+def test_the_commands_to_judge_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    diets(tmp_path)
+    text = (DOCS / "language-models.md").read_text("utf-8").split("## Judging relevance")[1]
+    text = text.split("\n## Answers are kept")[0]
+    with judged.server(tmp_path) as served:
+        model = judged.judge_of(served).partition("llm:")[2]
+        ran = run_all(text.replace("MODEL@http://localhost:8000", model), invoke)
+    assert ran == ["index", "retrieve", "rerank", "rerank", "filter"]
+    assert {row["verdict_judge"] for row in pq.read_table("work/scored").to_pylist()} >= {"yes"}
+    (prompt,) = blocks("toml", text)
+    Path("prompt.toml").write_text(prompt)
+    assert prompts.load("prompt.toml").can_swap(several=False)
+    assert all(f"`{name}`" in text for name in (*prompts.shipped(), *verdicts.VERDICTS))
 
 
 def test_the_commands_for_labels_of_words_run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from negmine.table.names import cluster_column
 from tests import promises
 from tests.chains import add_columns, make_data
 from tests.conftest import ROOT, Invoke, write_jsonl
+from tests.scorers import judged
 from tests.tables import make_scored
 
 pytest.importorskip("rensa")
@@ -29,6 +32,7 @@ RECIPES = sorted((ROOT / "configs").glob("*.toml"))
 #: Demo and methods whose own tests run them, for they need their own sources.
 CLASSIC = [path for path in RECIPES if path.stem != "demo"]
 QUERIES, DEPTH = 60, 110
+LANGUAGE_MODELS = ("causal:", "llm:")
 CROSS_ENCODERS = ("cross-encoder/", "BAAI/bge-reranker")
 #: Limits on scores that suit the cosines of models with random weights.
 CHANGED: dict[str, dict[str, float | str]] = {
@@ -41,7 +45,11 @@ CHANGED: dict[str, dict[str, float | str]] = {
     "arhn": {"promote": "judge > 0.2 and judge > positive", "max_score": 0.2},
 }
 #: What a recipe's head says to change where the corpus is as small as the tests'.
-SMALL = {"scincl": ["--set", "retrieve.band.anchor=40:42"]}
+SMALL = {
+    "scincl": ["--set", "retrieve.band.anchor=40:42"],
+    # Every candidate is a call.
+    "unime-v2": ["--set", "retrieve.k=20"],
+}
 BATCHES = ("batch", "cluster", "rounds", "group")
 
 
@@ -220,6 +228,13 @@ def test_every_recipe_has_a_promise() -> None:
     assert set(promises.PROMISES) == {path.stem for path in CLASSIC}
 
 
+@pytest.fixture
+def servers() -> Iterator[ExitStack]:
+    """Servers that end with the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("path", CLASSIC, ids=lambda path: path.stem)
 def test_a_recipe_runs_whole(
@@ -229,6 +244,7 @@ def test_a_recipe_runs_whole(
     tiny_body: Path,
     tiny_cross: Path,
     tiny_splade: Path,
+    servers: ExitStack,
     invoke: Invoke,
 ) -> None:
     """From texts to the training set as the file says, small models in the place of the large."""
@@ -247,6 +263,10 @@ def test_a_recipe_runs_whole(
             # A guide, or a second model, is not the first.
             model = tiny_splade if name == "splade" else model
             model = tiny_body if name in ("guide", "second") else model
+            if large.startswith(LANGUAGE_MODELS):
+                # Of several hundred pairs it has to be right about nearly all.
+                served = servers.enter_context(judged.server(data, separation=6.0))
+                model = judged.judge_of(served).removeprefix("judge=")
             arguments += ["--set", f"{stage}.{key}.{name}={model}"]
     own = [
         f"{entry.partition(':')[0]}:{tiny_cross}" if "=cur:" in entry else entry

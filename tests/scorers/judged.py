@@ -51,7 +51,7 @@ def relevant(data: Path) -> list[tuple[str, str]]:
     """Query and text of each known positive."""
     queries, documents = texts(data / "queries.jsonl"), texts(data / "corpus.jsonl")
     judged = [line.split("\t") for line in (data / "qrels.tsv").read_text().splitlines()[1:]]
-    return [(queries[qid], documents[docid]) for qid, docid, _ in judged]
+    return [(queries[qid], documents[docid]) for qid, docid, grade in judged if int(grade) > 0]
 
 
 def server(

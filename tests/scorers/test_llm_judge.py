@@ -78,6 +78,24 @@ def test_its_score_is_the_share_of_yes(folder: Path, served: ChatServer, run: Ru
     assert f"verdicts judge: yes {counts['yes']}" in done.stderr
 
 
+def test_the_report_has_the_examination(
+    served: ChatServer, run: Run, invoke: Invoke, tmp_path: Path
+) -> None:
+    pytest.importorskip("jinja2")
+    assert run(served, "--per-call", 3).exit_code == 0
+    made = invoke("filter", run.out, "--by", "judge", "--num-negatives", 2, "-o", tmp_path / "l")
+    assert made.exit_code == 0, made.output
+    done = invoke("report", tmp_path / "l", "-o", tmp_path / "report.html")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "report.html").read_text()
+    section = page.split('<section id="judges">')[1].split("</section>")[0]
+    found = examination(run.out)
+    for said in (found, *found["otherwise"].values()):
+        value, low, high = said["auc"]
+        assert f"{value:.3f} ({low:.3f} to {high:.3f})" in section
+    assert "one document a call" in section
+
+
 def test_what_was_answered_is_not_asked_again(served: ChatServer, run: Run) -> None:
     assert run(served).exit_code == 0
     asked = served.journal.count("asked")

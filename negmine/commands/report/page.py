@@ -21,7 +21,7 @@ from markupsafe import Markup
 from negmine import rules
 from negmine.commands import audit as auditing
 from negmine.commands.audit import sampled
-from negmine.commands.report import by_query, charts, drift, examples, verdict, words
+from negmine.commands.report import by_query, charts, drift, examples, judges, verdict, words
 from negmine.commands.report.by_query import Lookup
 from negmine.commands.report.charts import Chart
 from negmine.commands.report.collect import Combination, Facts
@@ -171,6 +171,8 @@ def one(
         distributions=_distributions(facts),
         by_rank=_by_rank(facts),
         rank_quantiles=charts.rank_quantiles(facts),
+        judges=judges.examined(_ancestors(facts.ledger.artifact)),
+        judge_heads=judges.HEADS,
         combinations=facts.combinations[:_COMBINATIONS],
         other_combinations=facts.combinations[_COMBINATIONS:],
         audits=[_audit(n, *given) for n, given in enumerate(audits)],
