@@ -17,6 +17,7 @@ from typing import Any
 
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
 from negmine.params import Params
+from negmine.params.judge import ON_THIS_MACHINE, PROMPT_FILE
 from negmine.params.retrieve import KINDS_WITH_PLACES, SOURCE
 from negmine.params.values import build, parted
 from negmine.stages.stage import STAGES
@@ -173,12 +174,15 @@ def _anchored(
     kinds = {field.name: field.metadata for field in dataclasses.fields(STAGES[stage].params)}
 
     def anchored(entry: str, is_path: bool) -> str:
+        if entry.startswith(ON_THIS_MACHINE):
+            # A model of another kind, which may lie beside the recipe just as well.
+            return ON_THIS_MACHINE + anchored(entry.removeprefix(ON_THIS_MACHINE), is_path)
         path = beside.joined(folder, entry)
         if not beside.is_there(path) and path != entry:
             if beside.is_there(entry):
                 elsewhere[path] = entry
             elif not is_path:
-                # No folder: a model of the hub.
+                # No folder, no file: a model of the hub, a prompt that is shipped.
                 return entry
         return path
 
@@ -220,8 +224,8 @@ def _place_in(entry: str, metadata: Mapping[str, Any]) -> tuple[str, str, bool] 
 
 
 def _is_place(metadata: Mapping[str, Any]) -> bool:
-    """Whether a parameter's values may lie on this machine: inputs and models."""
-    return bool(metadata["path"]) or metadata["metavar"] == "NAME=MODEL"
+    """Whether a parameter's values may lie on this machine: inputs, models, prompts."""
+    return bool(metadata["path"]) or metadata["metavar"] in ("NAME=MODEL", PROMPT_FILE)
 
 
 def shipped() -> dict[str, Path]:

@@ -243,3 +243,24 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(
     # A GPU that only onnxruntime drives: the model says whether it can use it.
     monkeypatch.setattr(devices, "_gpu_count", lambda backend: int(backend == "onnx"))
     devices.require("cuda")
+
+
+def test_prompts_and_judges_lie_beside_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub" / "model").mkdir(parents=True)
+    (tmp_path / "sub" / "mine.toml").write_text("")
+    text = (
+        '[rerank]\nscorer = { a = "causal:model", b = "llm:m@http://localhost:1", '
+        'c = "causal:o/m" }\n'
+        'prompt-file = { a = "mine.toml", b = "de" }\n'
+    )
+    (tmp_path / "sub" / "recipe.toml").write_text(text)
+    found = recipe.load("sub/recipe.toml").tables["rerank"]
+    assert found["scorer"] == {
+        "a": "causal:sub/model",
+        "b": "llm:m@http://localhost:1",
+        "c": "causal:o/m",
+    }
+    assert found["prompt-file"] == {"a": "sub/mine.toml", "b": "de"}

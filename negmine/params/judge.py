@@ -9,6 +9,8 @@ from typing import ClassVar, Literal
 from negmine.params.option import opt
 from negmine.params.per_model import Each
 
+#: Before a judge's model that runs here.
+ON_THIS_MACHINE = "causal:"
 #: What a prompt file is called in the help.
 PROMPT_FILE = "[NAME=]FILE"
 
