@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from negmine.params.llm import EndpointOptions
 from negmine.params.option import (
     COLUMN_HELP,
     DEVICE_HELP,
@@ -19,7 +20,7 @@ from negmine.params.option import (
 )
 
 #: What is written.
-WrittenKind = Literal["negative", "query", "instruction", "minimal-pair"]
+WrittenKind = Literal["negative", "minimal-pair"]
 #: Options that say which queries there are and what is judged, as those of ``retrieve`` do.
 OF_THE_TASK = (
     *("queries", "qrels", "pairs", "column", "ignore", "min_grade", "grade", "positive_above"),
@@ -28,7 +29,7 @@ OF_THE_TASK = (
 
 
 @dataclass(frozen=True)
-class WriteParams:
+class WriteParams(EndpointOptions):
     """``negmine write``: texts that no corpus holds, as documents or queries of their own."""
 
     headings: ClassVar[Mapping[str, str]] = {
@@ -41,7 +42,30 @@ class WriteParams:
     kind: WrittenKind | None = opt(
         None,
         "What is written: minimal-pair, positives changed in one place, by rule and without a "
-        "model (English).",
+        "model (English); negative, documents that a model writes from the query alone.",
+    )
+    writer: tuple[str, ...] = opt(
+        (),
+        "The model that writes negatives: a server of OpenAI's chat protocol.",
+        metavar="NAME=llm:MODEL[@URL]",
+    )
+    prompt_file: str | None = opt(
+        None,
+        "How the writer is asked, as TOML; default: the prompt of the kind that is shipped.",
+        metavar="FILE",
+        path=True,
+    )
+    variants: int = opt(
+        12,
+        "Texts that a call asks the writer for; the first --each that pass all checks stay.",
+        minimum=1,
+    )
+    answer_tokens: int = opt(2048, "Most tokens of a writer's answer.", minimum=16)
+    check: bool = opt(
+        True,
+        "Ask the writer two questions about each text, which must both be answered with no: that "
+        "it holds what the query asks for.",
+        flags=("--check/--no-check",),
     )
     type: tuple[str, ...] = opt(
         (),

@@ -215,7 +215,7 @@ _ROWS: tuple[Stage[Any], ...] = (
             others=("ledger", "pairs"),
         ),
         folder="written",
-        help="Write texts that no corpus holds: minimal pairs of the positives, by rule.",
+        help="Write texts that no corpus holds: minimal pairs by rule, negatives by a model.",
         example="negmine write work/ledger --kind minimal-pair -o work/written",
         needs="kind",
         beside=True,

@@ -32,13 +32,22 @@ def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
         cost.guesses.append("write: no trial before there is an index")
         return cost
     trial = chain.trial("written")
-    setup = write.set_up(params, source, trial, readers_of())
+    # Answers are kept beside the result.
+    place = out if params.writer else trial
+    setup = write.set_up(params, source, place, readers_of())
     state = artifacts.state_of(out, write.plan(setup, out), replacing=chain.replacing)
     cost.state = told(state)
     if cost.skipped:
         return cost
     cost.documents = len(setup.documents)
     cost.queries = sum(len(group.qids) for group in setup.groups())
+    if setup.writing is not None:
+        asked, known, checks = setup.writing.calls(setup.groups())
+        cost.guesses.append(
+            f"write: {asked:,} calls write, of which {known:,} are answered already; at most "
+            f"{checks:,} check what was written"
+        )
+        return cost
     watch = Watch()
     size = min(_QUERIES, cost.queries)
     with watch:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from negmine.dedup import copies, minhash, signatures
 from negmine.dedup.normal import normalise
 from negmine.dedup.signatures import Signatures
+from negmine.stages.write.cases import Case
 from negmine.stages.write.drafts import Draft
 from negmine.table.documents import Documents, joined
 from negmine.table.draws import digests
@@ -40,11 +41,12 @@ class Distinct:
         self._corpus = Signatures(documents).contents()
         self._near = near
 
-    def reasons(self, drafts: Sequence[Draft]) -> list[str | None]:
+    def reasons(self, drafts: Sequence[Draft], cases: Sequence[Case]) -> list[str | None]:
         """Of each text why it is left out; None where it stays.
 
         Args:
             drafts: texts of whole queries, the query's together.
+            cases: these queries with their positives.
         """
         if not drafts:
             return []
@@ -62,22 +64,23 @@ class Distinct:
         again[np.unique(keys, return_index=True)[1]] = False
         found[open_[again]] = REPEATED
         if self._near is not None:
-            self._mark_near(found, drafts, made, query, self._near)
+            self._mark_near(found, drafts, cases, made, query, self._near)
         return found.tolist()
 
     def _mark_near(
         self,
         found: np.ndarray,
         drafts: Sequence[Draft],
+        cases: Sequence[Case],
         made: np.ndarray,
         query: np.ndarray,
         near: float,
     ) -> None:
         """Mark near copies of positives, and of texts of the query that come before."""
-        positives = {(d.case.qid, d.case.docid): d.case for d in drafts if d.case.docid}
-        known = _described([(case.title, case.text) for case in positives.values()])
         number = {draft.case.qid: int(one) for draft, one in zip(drafts, query, strict=True)}
-        owner = np.array([number[qid] for qid, _ in positives], dtype=np.int64)
+        positives = [case for case in cases if case.docid and case.qid in number]
+        known = _described([(case.title, case.text) for case in positives])
+        owner = np.array([number[case.qid] for case in positives], dtype=np.int64)
         every = np.concatenate([made, known]) if len(known) else made
         of = np.concatenate([query, owner])
         positive = np.arange(len(every)) >= len(made)

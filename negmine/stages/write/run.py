@@ -20,7 +20,8 @@ from negmine.params.write import WriteParams
 from negmine.stages import cores
 from negmine.stages.outcome import Outcome
 from negmine.stages.write import minimal_pairs
-from negmine.stages.write.cases import Group
+from negmine.stages.write.by_model import BEYOND, UNCONFIRMED, UNWRITTEN, first_each
+from negmine.stages.write.cases import Case, Group
 from negmine.stages.write.distinct import REASONS, Distinct
 from negmine.stages.write.drafts import Draft
 from negmine.stages.write.setup import Readers, Setup, plan, set_up
@@ -76,7 +77,12 @@ def run(
         warnings = []
         if missing := counts["queries_without_text"]:
             warnings.append(f"{missing} of {counts['queries']} queries have no written text")
-        writer.commit(counts, warnings=warnings, ceiling=budget.ceiling)
+        if failed := counts.get("calls_without_text"):
+            warnings.append(
+                f"{failed} calls brought no text: cut off (--answer-tokens), a refusal, or no JSON"
+            )
+        told = {} if setup.writing is None else {"writer": setup.writing.client.describe()}
+        writer.commit(counts, warnings=warnings, ceiling=budget.ceiling, **told)
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
 
@@ -86,12 +92,14 @@ def _why_nothing(counts: dict[str, Any]) -> str:
     return f"of {counts['drafts']} texts were left out: {lost}" if lost else "no text could be made"
 
 
-def drafting(setup: Setup) -> Callable[[Group], list[Draft]]:
-    """Who writes for a group of queries."""
+def drafting(setup: Setup) -> Callable[[Group], tuple[list[Draft], Counter[str]]]:
+    """Who writes for a group of queries; with the texts it tells what it could not write."""
     params = setup.params
+    if setup.writing is not None:
+        return setup.writing.drafts
     types = minimal_pairs.types(params)
     names = minimal_pairs.names_of(setup.documents) if "entity" in types else Names()
-    return lambda group: minimal_pairs.write(group, types, names, params)
+    return lambda group: (minimal_pairs.write(group, types, names, params), Counter())
 
 
 @dataclass(frozen=True)
@@ -102,18 +110,33 @@ class _Checks:
     distinct: Distinct
     scorers: dict[str, Any]
 
-    def kept(self, drafts: list[Draft]) -> tuple[list[Draft], dict[str, np.ndarray], Counter[str]]:
+    def kept(
+        self, drafts: list[Draft], cases: Sequence[Case]
+    ) -> tuple[list[Draft], dict[str, np.ndarray], Counter[str]]:
         """The texts that stay, their scores, and how many were left out for which reason."""
-        reasons = self.distinct.reasons(drafts)
+        reasons = self.distinct.reasons(drafts, cases)
         lost = Counter(f"{_LEFT_OUT}{reason}" for reason in reasons if reason is not None)
         stays = [one for one, reason in zip(drafts, reasons, strict=True) if reason is None]
+        stays = self._confirmed(stays, lost)
         condition = self.setup.verifying.condition
         if condition is None:
             return stays, {}, lost
-        held, scores = verified(stays, condition, self.scorers)
+        held, scores = verified(stays, cases, condition, self.scorers)
         lost[f"{_LEFT_OUT}{REFUSED}"] += int((~held).sum())
         stays = [one for one, holds in zip(stays, held.tolist(), strict=True) if holds]
         return stays, {name: score[held] for name, score in scores.items()}, lost
+
+    def _confirmed(self, drafts: list[Draft], lost: Counter[str]) -> list[Draft]:
+        """The texts about which the writer's two questions agree, so many as are asked for."""
+        writing = self.setup.writing
+        if writing is None:
+            return drafts
+        sure = writing.confirmed(drafts)
+        stays = [one for one, holds in zip(drafts, sure, strict=True) if holds]
+        first = list(first_each(stays, self.setup.params.each))
+        lost[f"{_LEFT_OUT}{UNCONFIRMED}"] += len(drafts) - len(stays)
+        lost[f"{_LEFT_OUT}{BEYOND}"] += len(stays) - sum(first)
+        return [one for one, holds in zip(stays, first, strict=True) if holds]
 
 
 @dataclass(frozen=True)
@@ -126,6 +149,7 @@ class _Made:
         stays: those that stay.
         scores: of those, by the scorers that verified them.
         lost: how many were left out, by reason.
+        unwritten: calls of a writer that brought no text.
     """
 
     group: Group
@@ -133,6 +157,7 @@ class _Made:
     stays: Sequence[Draft]
     scores: dict[str, np.ndarray]
     lost: Counter[str]
+    unwritten: Counter[str]
 
 
 def _write_all(setup: Setup, writer: Writer) -> dict[str, Any]:
@@ -148,8 +173,9 @@ def _write_all(setup: Setup, writer: Writer) -> dict[str, Any]:
     with log.progress("writing", None, " queries") as bar:
 
         def made(_: None, name: str, group: Group) -> _Made:
-            drafts = draft(group)
-            return _Made(group, len(drafts), *checks.kept(drafts))
+            drafts, unwritten = draft(group)
+            stays, scores, lost = checks.kept(drafts, group.cases)
+            return _Made(group, len(drafts), stays, scores, lost, unwritten)
 
         def write(name: str, made: _Made) -> None:
             # A text that an earlier group has is no second document.
@@ -233,6 +259,7 @@ def _stats(made: _Made, documents: pa.Table) -> dict[str, int]:
         "drafts": made.drafts,
         "text_bytes": texts,
         **made.lost,
+        "calls_without_text": made.unwritten[UNWRITTEN],
         **Counter(f"{_TYPE}{draft.type}" for draft in stays),
     }
 
@@ -241,6 +268,6 @@ def _nested(total: Counter[str]) -> dict[str, Any]:
     """Counts for the manifest: types and reasons as tables of their own."""
     plain = {key: count for key, count in total.items() if "." not in key}
     types = {k.removeprefix(_TYPE): n for k, n in sorted(total.items()) if k.startswith(_TYPE)}
-    reasons = {one: total[f"{_LEFT_OUT}{one}"] for one in (*REASONS, REFUSED)}
+    reasons = {one: total[f"{_LEFT_OUT}{one}"] for one in (*REASONS, UNCONFIRMED, BEYOND, REFUSED)}
     lost = {reason: count for reason, count in reasons.items() if count}
     return {"empty_documents": 0, **plain, "types": types, "left_out": lost}

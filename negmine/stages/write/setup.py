@@ -13,7 +13,8 @@ from negmine.params import output_affecting
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.write import OF_THE_TASK, WriteParams
 from negmine.sources.child import DOCUMENTS
-from negmine.stages.write import cases, minimal_pairs, verifying
+from negmine.stages.write import by_model, cases, minimal_pairs, verifying
+from negmine.stages.write.by_model import Writing
 from negmine.stages.write.cases import Group, Task
 from negmine.stages.write.verifying import Verifying
 from negmine.table import artifacts, candidates
@@ -21,7 +22,7 @@ from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
-from negmine.table.names import WRITTEN
+from negmine.table.names import MINIMAL_PAIR, WRITTEN
 
 VERSION = 1
 
@@ -48,6 +49,7 @@ class Setup:
         documents: the corpus, and what was written before.
         corpus: its artifact.
         verifying: who verifies.
+        writing: the model that writes; None where that is a rule.
         table: the table whose queries these are; None where files tell them.
         read: reads the task of files.
     """
@@ -56,6 +58,7 @@ class Setup:
     documents: Documents
     corpus: Artifact
     verifying: Verifying
+    writing: Writing | None
     table: Candidates | None
     read: Callable[[RetrieveParams, Documents], Task]
 
@@ -86,7 +89,13 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
     """
     if params.kind is None:
         raise UsageError("no --kind", hint="For example: --kind minimal-pair")
+    if params.type and params.kind != MINIMAL_PAIR:
+        raise UsageError("--type is of minimal pairs", hint="Leave it out.")
     minimal_pairs.types(params)
+    by_rule = params.kind == MINIMAL_PAIR
+    if by_rule and params.writer:
+        raise UsageError("minimal pairs are made by rule", hint="Leave --writer out.")
+    writing = None if by_rule else by_model.set_up(params, out)
     verifier = verifying.set_up(params, out.parent)
     if not (source / artifacts.MANIFEST).is_file() and not source.is_dir():
         if params.pairs:
@@ -103,7 +112,7 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
             )
         table = Candidates(opened)
         corpus = table.documents.artifact
-        return Setup(params, table.documents, corpus, verifier, table, readers.task)
+        return Setup(params, table.documents, corpus, verifier, writing, table, readers.task)
     if not params.pairs and not (params.queries and params.qrels):
         raise UsageError(
             "an index has no queries",
@@ -111,7 +120,7 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
             hint="Give --queries and --qrels, or --pairs; or a ledger in its place.",
         )
     corpus = opened.input(DOCUMENTS)
-    return Setup(params, Documents(corpus), corpus, verifier, None, readers.task)
+    return Setup(params, Documents(corpus), corpus, verifier, writing, None, readers.task)
 
 
 def _with_pairs(params: WriteParams, path: str) -> WriteParams:
@@ -132,6 +141,11 @@ def plan(setup: Setup, out: Path) -> Plan:
         output_affecting(setup.params),
         artifacts={DOCUMENTS: setup.corpus, **table},
         files=inputs.files,
-        models=setup.verifying.record(),
+        models={**setup.verifying.record(), **_writer(setup)},
         again=inputs.again,
     )
+
+
+def _writer(setup: Setup) -> dict[str, Any]:
+    """What stands for the model that writes in the fingerprint."""
+    return {} if setup.writing is None else {"writer": setup.writing.record}

@@ -17,6 +17,7 @@ from negmine.params.write import WriteParams
 from negmine.scorers import Prompts, Scorer, ScorerRef, Scores, check_options, load_scorer, refer
 from negmine.scorers.kind import Loading
 from negmine.sources import kinds
+from negmine.stages.write.cases import Case
 from negmine.stages.write.drafts import Draft
 from negmine.table import conditions
 from negmine.table.conditions import Condition
@@ -95,18 +96,22 @@ def _schema(names: Sequence[str] | Mapping[str, str]) -> pa.Schema:
 
 
 def verified(
-    drafts: Sequence[Draft], condition: Condition, scorers: Mapping[str, Scorer]
+    drafts: Sequence[Draft],
+    cases: Sequence[Case],
+    condition: Condition,
+    scorers: Mapping[str, Scorer],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Which texts fulfil a condition, bool [n], and each scorer's scores of them.
 
     Args:
         drafts: texts of whole queries, a query's together.
+        cases: these queries with their positives.
         condition: what must hold of a text; it may compare with the query's positives.
         scorers: by name.
     """
     if not drafts:
         return np.zeros(0, dtype=bool), {name: np.zeros(0, np.float32) for name in scorers}
-    rows = _rows(drafts)
+    rows = _rows(drafts, cases)
     queries = list(dict.fromkeys(qid for qid, *_ in rows))
     asked = {draft.case.qid: draft.case.query for draft in drafts}
     texts = [text for *_, text in rows]
@@ -125,18 +130,19 @@ def verified(
     return held, {name: one[written] for name, one in scores.items()}
 
 
-def _rows(drafts: Sequence[Draft]) -> list[tuple[str, str, int, str]]:
+def _rows(drafts: Sequence[Draft], cases: Sequence[Case]) -> list[tuple[str, str, int, str]]:
     """(qid, docid, label, text) of the texts and, before those of a query, its positives."""
     rows: list[tuple[str, str, int, str]] = []
-    seen: set[tuple[str, str]] = set()
+    positives: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.docid:
+            positives.setdefault(case.qid, []).append(case)
     by_query: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_query.setdefault(draft.case.qid, []).append(draft)
     for qid, mine in by_query.items():
-        for case in (draft.case for draft in mine):
-            if case.docid and (qid, case.docid) not in seen:
-                seen.add((qid, case.docid))
-                rows.append((qid, case.docid, 1, joined(case.title, case.text)))
+        for case in positives.get(qid, ()):
+            rows.append((qid, case.docid, 1, joined(case.title, case.text)))
         rows += [(qid, f"{number}", 0, draft.full) for number, draft in enumerate(mine)]
     return rows
 

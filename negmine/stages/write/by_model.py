@@ -1,0 +1,177 @@
+"""Texts that a model writes: negatives from the query alone, without a look at a corpus.
+
+After *Don't Retrieve, Generate*. Whether a text answers the query all the same two questions ask of
+the model that wrote it, and both must say no, as DocReRank (arXiv 2505.22584) has it for queries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from negmine.endpoints import chat
+from negmine.endpoints.asking import Client
+from negmine.endpoints.budget import Budget
+from negmine.endpoints.chat import Chat
+from negmine.endpoints.request import Answer, Failure, Request
+from negmine.endpoints.settings import limits_of, settings_of
+from negmine.endpoints.store import FOLDER, Store
+from negmine.errors import UsageError
+from negmine.params.values import named
+from negmine.params.write import WriteParams
+from negmine.stages.write import prompts
+from negmine.stages.write.cases import Case, Group
+from negmine.stages.write.drafts import Draft
+from negmine.stages.write.prompts import WritingPrompt
+
+SCHEME = "llm:"
+#: What an answer with texts must look like.
+_SCHEMA = {
+    "type": "object",
+    "properties": {"texts": {"type": "array", "items": {"type": "string"}}},
+    "required": ["texts"],
+    "additionalProperties": False,
+}
+#: Tokens of an answer of one word.
+_WORD = 8
+#: Why nothing came of a call, and why a text is left out.
+UNWRITTEN, UNCONFIRMED, BEYOND = "unwritten", "not_confirmed", "beyond_each"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A model that writes.
+
+    Attributes:
+        name: what the user calls it.
+        client: the server, the stored answers and the budget.
+        prompt: how it is asked.
+        params: what is asked.
+    """
+
+    name: str
+    client: Client
+    prompt: WritingPrompt
+    params: WriteParams
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Who writes, and by which prompt: for the fingerprint."""
+        settings = self.client.settings
+        told = {"model": f"{SCHEME}{settings.model}", "identity": self.client.identity}
+        return {**told, "prompt": self.prompt.digest}
+
+    def requests(self, group: Group) -> list[tuple[Case, Request]]:
+        """What is asked for a group: of each query once."""
+        cases = list({case.qid: replace(case, docid="") for case in group.cases}.values())
+        how = Chat(
+            self.client.settings.model,
+            max_tokens=self.params.answer_tokens,
+            schema=_SCHEMA,
+            parameters=self.prompt.parameters,
+        )
+        count = self.params.variants
+        return [(case, how.request(self.prompt.asking(case.query, count))) for case in cases]
+
+    def drafts(
+        self, group: Group, progress: Callable[[int], None] | None = None
+    ) -> tuple[list[Draft], Counter[str]]:
+        """The texts for a group, and how many calls brought none."""
+        asked = self.requests(group)
+        answers = self._ask(request for _, request in asked)
+        drafts: list[Draft] = []
+        lost: Counter[str] = Counter()
+        for case, request in asked:
+            texts = texts_of(answers[request.key])
+            lost[UNWRITTEN] += not texts
+            kind = str(self.params.kind)
+            drafts += [Draft(case, kind, "", text, writer=self.name) for text in texts]
+        return drafts, lost
+
+    def questions(self, draft: Draft) -> list[Request]:
+        """The questions about a text."""
+        how = Chat(self.client.settings.model, max_tokens=_WORD, parameters=self.prompt.parameters)
+        return [
+            how.request(messages) for messages in self.prompt.checking(draft.case.query, draft.text)
+        ]
+
+    def confirmed(self, drafts: Sequence[Draft]) -> list[bool]:
+        """Of each text whether every question about it is answered with no."""
+        if not self.params.check:
+            return [True] * len(drafts)
+        asked = [self.questions(draft) for draft in drafts]
+        answers = self._ask(one for questions in asked for one in questions)
+        return [all(self._denied(answers[one.key]) for one in questions) for questions in asked]
+
+    def _denied(self, answer: Answer | Failure) -> bool:
+        if isinstance(answer, Failure):
+            return False
+        said = chat.read(answer)
+        return said.refusal is None and self.prompt.denied(said.text)
+
+    def _ask(self, requests: Iterable[Request]) -> dict[str, Answer | Failure]:
+        return self.client.ask(list(requests), problem=chat.problem)
+
+    def calls(self, groups: Iterable[Group]) -> tuple[int, int, int]:
+        """(calls that write, how many of them are answered already, most calls that check)."""
+        keys = {request.key for group in groups for _, request in self.requests(group)}
+        known = self.client.store.known(keys, self.client.identity)
+        checks = len(self.prompt.checks) * self.params.variants if self.params.check else 0
+        return len(keys), known, len(keys) * checks
+
+
+def first_each(drafts: Sequence[Draft], each: int) -> Iterator[bool]:
+    """Of each text whether it is among the first of its query."""
+    seen: Counter[str] = Counter()
+    for draft in drafts:
+        seen[draft.case.qid] += 1
+        yield seen[draft.case.qid] <= each
+
+
+def texts_of(answer: Answer | Failure) -> list[str]:
+    """The texts in an answer; none where it is cut off, a refusal or no such JSON."""
+    if isinstance(answer, Failure):
+        return []
+    said = chat.read(answer)
+    if said.refusal is not None or said.finish in ("length", "content_filter"):
+        return []
+    try:
+        told = json.loads(said.text)
+    except ValueError:
+        return []
+    texts = told.get("texts") if isinstance(told, dict) else None
+    found = texts if isinstance(texts, list) else []
+    return [" ".join(text.split()) for text in found if isinstance(text, str) and text.strip()]
+
+
+def set_up(params: WriteParams, out: Path) -> Writing:
+    """The model that writes into ``out``; its server is asked who it is.
+
+    Raises:
+        UsageError: there is not one writer, or it is none.
+        NegmineError: the prompt cannot be read, or the server does not answer.
+    """
+    writers = named(params.writer, "--writer")
+    if len(writers) != 1:
+        raise UsageError(
+            f"--kind {params.kind} needs one --writer",
+            hint="For example: --writer smol=llm:smollm2@http://localhost:8080",
+        )
+    ((name, spec),) = writers.items()
+    if not spec.startswith(SCHEME):
+        raise UsageError(
+            f"--writer {name}={spec}: no model that writes",
+            hint=f"Write {name}={SCHEME}MODEL@URL.",
+        )
+    prompt = prompts.load(str(params.kind), params.prompt_file)
+    if params.check:
+        prompts.refuse_unchecked(prompt, params.prompt_file or str(params.kind))
+    limits, prices = limits_of(params)
+    settings = settings_of(params, name, spec.removeprefix(SCHEME))
+    client = Client(settings, Store(out.parent / FOLDER), Budget(limits, prices))
+    chat.identify(client)
+    return Writing(name, client, prompt, params)

@@ -1,0 +1,140 @@
+"""``negmine write --kind negative``: a model writes, two questions check, answers are kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Invoke
+from tests.servers.answers import Said, prompt_of, schema_of
+from tests.servers.chat import MODEL, ChatServer
+from tests.stages.write.test_write import THINGS, TOWNS, collection, run, written
+
+
+class Writer:
+    """Writes five texts for a query: a good one, its copy, a corpus text, two that answer."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, body: Mapping[str, Any]) -> Said:
+        prompt = prompt_of(body)
+        if schema_of(body) is not None:
+            self.asked["write"] += 1
+            found = re.search(r"the (\w+) in (\w+) old", prompt)
+            assert found is not None
+            thing, town = found.groups()
+            if (thing, town) == ("bridge", "Paris"):
+                return Said("no JSON at all", {"no": 1.0})
+            number = 1500 + 7 * [f"{t} {h}" for t in TOWNS for h in THINGS].index(f"{town} {thing}")
+            good = f"Visitors of {town} like to paint the {thing} at dusk."
+            texts = [
+                good,
+                f"  {good.upper()} ",
+                f"The {thing} People know that the {thing} in {town} is old. "
+                f"It was built in {number}.",
+                f"AGREED: a {thing} of {town} that is very old indeed.",
+                f"HALF: nobody says how old this {thing} of {town} is.",
+                f"Guides of {town} show every {thing} but one to their guests.",
+            ]
+            return Said(json.dumps({"texts": texts}), {"{": 1.0})
+        self.asked["check"] += 1
+        half = "HALF" in prompt and "Could they answer" in prompt
+        return Said("Yes" if "AGREED" in prompt or half else "No.", {"No": 1.0})
+
+
+@pytest.fixture
+def index(tmp_path: Path, invoke: Invoke) -> Path:
+    collection(tmp_path / "data")
+    run(invoke, "index", "--corpus", tmp_path / "data", "-o", tmp_path / "index")
+    return tmp_path / "index"
+
+
+def words(index: Path, server: ChatServer, out: str, *more: object) -> list[object]:
+    data = index.parent / "data"
+    return [
+        *("write", index, "--queries", data, "--qrels", data / "qrels.tsv"),
+        *("--kind", "negative", "--writer", f"w=llm:{MODEL}@{server.url}"),
+        *("-o", index.parent / out, *more),
+    ]
+
+
+def counts(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "_manifest.json").read_text())["counts"]
+    return found
+
+
+def test_what_two_questions_deny_stays(index: Path, invoke: Invoke) -> None:
+    writer = Writer()
+    with ChatServer(writer) as server:
+        dry = run(invoke, *words(index, server, "written", "--dry-run"))
+        assert "16 calls write, of which 0 are answered already" in dry.stdout
+        assert not writer.asked
+        done = run(invoke, *words(index, server, "written"))
+        assert "1 calls brought no text" in done.stderr
+        # New texts only are asked about, twice each.
+        assert writer.asked == {"write": 16, "check": 15 * 4 * 2}
+        told = counts(index.parent / "written")
+        assert told["left_out"] == {"in_corpus": 15, "repeated": 15, "not_confirmed": 30}
+        assert told["queries_without_text"] == 1
+        texts, pairs = written(index.parent / "written")
+        assert len(pairs) == 30
+        for pair in pairs:
+            assert re.match("Visitors of|Guides of", texts[pair["docid"]]["text"])
+            assert (pair["type"], pair["writer"], pair["of"]) == ("negative", "w", None)
+        # Another number of texts asks nothing again.
+        before = dict(writer.asked)
+        run(invoke, *words(index, server, "one", "--each", 1))
+        assert counts(index.parent / "one")["pairs"] == 15
+        # But for the answer that was none: it is an answer, and is kept, too.
+        assert writer.asked == before
+        dry = run(invoke, *words(index, server, "other", "--dry-run"))
+        assert "16 calls write, of which 16 are answered already" in dry.stdout
+
+
+def test_a_budget_stops_and_the_same_command_goes_on(index: Path, invoke: Invoke) -> None:
+    writer = Writer()
+    with ChatServer(writer) as server:
+        command = words(index, server, "written", "--concurrency", 1)
+        stopped = invoke(*command, "--max-calls", 20)
+        assert stopped.exit_code == 9, stopped.output
+        assert sum(writer.asked.values()) == 20
+        run(invoke, *command)
+        assert writer.asked == {"write": 16, "check": 15 * 4 * 2}
+    with ChatServer(writer) as server:
+        run(invoke, *words(index, server, "again"))
+    assert writer.asked == {"write": 16, "check": 15 * 4 * 2}
+    first, second = (written(index.parent / name) for name in ("written", "again"))
+    assert first == second
+
+
+def test_a_prompt_of_ones_own_counts(index: Path, invoke: Invoke, tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.toml"
+    prompt.write_text(
+        'ask = "{count} texts like: {query}"\nyes = ["yes"]\nno = ["no"]\n'
+        'checks = ["{query} {passage}"]\n'
+    )
+    with ChatServer(Writer()) as server:
+        done = invoke(*words(index, server, "written", "--prompt-file", prompt))
+        assert done.exit_code == 2
+        assert "fewer than two questions" in done.stderr
+        run(invoke, *words(index, server, "written", "--prompt-file", prompt, "--no-check"))
+        assert counts(index.parent / "written")["pairs"] == 30
+
+
+def test_a_writer_is_needed_and_is_one(index: Path, invoke: Invoke) -> None:
+    data = index.parent / "data"
+    plain = ["write", index, "--queries", data, "--qrels", data, "--kind", "negative", "-o", "w"]
+    for more, told in (
+        ([], "needs one --writer"),
+        (["--writer", "w=model"], "no model that writes"),
+    ):
+        done = invoke(*plain, *more)
+        assert done.exit_code == 2
+        assert told in done.stderr
