@@ -528,13 +528,13 @@ def test_planted_positives_come_back(invoke: Invoke, tmp_path: Path) -> None:
         for at, (query, texts) in enumerate(known)
     ]
     train = write_jsonl(tmp_path / "old.jsonl", rows)
-    more = ["--set", f"rerank.scorer.judge={RERANKER}"]
+    more = ["--set", f"rerank.scorer.judge={RERANKER}", "--set", "rerank.activation=sigmoid"]
     result = invoke("run", "rlhn", "--train", train, "-o", tmp_path / "clean", *more)
     assert result.exit_code == 0, result.output
     out = tmp_path / "clean" / "old.jsonl"
     found = {row["query"]: row for row in read(out)}
     back = [query for query, text in planted.items() if text in found[query]["pos"]]
-    assert len(back) >= 0.7 * len(planted)
+    assert len(back) >= 18
     assert all(planted[query] not in found[query]["neg"] for query in back)
     # Hardly anything else was taken for a positive: the Bible tells of Cyrus's decree twice.
     promoted = [t for query, row in found.items() for t in row["pos"] if t not in verses[query]]
