@@ -50,7 +50,13 @@ def test_the_wheel_holds_the_package_and_the_recipes_alone(wheel: Path) -> None:
     assert all(name.startswith(("negmine/", info)) for name in names)
     assert not [name for name in names if "__pycache__" in name]
     recipes = {path.name for path in (ROOT / "configs").glob("*.toml")}
-    assert {Path(name).name for name in names if name.endswith(".toml")} == recipes
+    tables = [Path(name) for name in names if name.endswith(".toml")]
+    configs = Path("negmine", "configs")
+    assert {path.name for path in tables if path.parent == configs} == recipes
+    # The others are the package's own, as they lie in it: prompts.
+    own = {path.relative_to(ROOT) for path in (ROOT / "negmine").rglob("*.toml")}
+    assert {path for path in tables if path.parent != configs} == own
+    assert Path("negmine/scorers/judging/prompts/en.toml") in own
 
 
 @pytest.mark.real
