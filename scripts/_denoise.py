@@ -139,10 +139,10 @@ class Scores:
         return torch.tensor([self.known[key] for key in keys])
 
     def _scorer(self) -> Any:
-        from negmine.scorers import Prompts, load_scorer, refer
+        from negmine.scorers import Loading, Prompts, load_scorer, refer
 
         if not hasattr(self, "_loaded"):
-            self._loaded = load_scorer(refer(self.spec), RerankParams(), "ce", Prompts())
+            self._loaded = load_scorer(refer(self.spec), Loading(RerankParams(), "ce", Prompts()))
         return self._loaded
 
 

@@ -218,8 +218,8 @@ def _print(
     base = min(cpu for _, cpu in rows[0][3])
     told = []
     for side, chosen, pairs, runs in rows:
-        false = np.mean([d in truth[q] for q, d in chosen] or [np.nan])
-        rank = np.median([ranks[q][d] for q, d in chosen] or [np.nan])
+        false = np.mean([float(d in truth[q]) for q, d in chosen] or [np.nan])
+        rank = np.median([float(ranks[q][d]) for q, d in chosen] or [np.nan])
         seconds, cpu = min(s for s, _ in runs), min(c for _, c in runs)
         name = "mine_hard_negatives" if side == PEER else f"negmine, {side}"
         told.append(
