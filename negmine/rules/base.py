@@ -346,10 +346,6 @@ def view(
 
     score = part.score(by, params.transform)
     sources = source_names(table.schema) if params.window else []
-    cleared = np.zeros(len(part), dtype=bool)
-    if params.keep_unscored is not None:
-        condition = conditions.parse(params.keep_unscored, flag("keep_unscored"))
-        cleared = conditions.holds(condition, part, params.against, compared)
     scores = {name: part.score(name) for name in params.consensus}
     guide = positive_guide = np.full(len(part), np.nan)
     if params.guide is not None:
@@ -377,7 +373,7 @@ def view(
         group=np.zeros(len(part), dtype=np.int64) if group is None else group,
         fit=fit or Fit(),
         unscored=unscored,
-        cleared=cleared,
+        cleared=_cleared(part, params, compared),
         ranks={name: part.rank(name) for name in sources},
         brought=come_first,
         earlier=earlier,
@@ -386,6 +382,14 @@ def view(
         positive_scores={name: of_positives(values) for name, values in scores.items()},
         changed=changed or {},
     )
+
+
+def _cleared(part: Part, params: FilterParams, compared: np.ndarray) -> np.ndarray:
+    """Rows that ``--keep-unscored`` says are fine without a score: bool [rows]."""
+    if params.keep_unscored is None:
+        return np.zeros(len(part), dtype=bool)
+    condition = conditions.parse(params.keep_unscored, flag("keep_unscored"))
+    return conditions.holds(condition, part, params.against, compared)
 
 
 def brought(table: pa.Table) -> np.ndarray:

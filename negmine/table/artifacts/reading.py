@@ -232,7 +232,8 @@ class Artifact:
             roles = artifact.roles()
             role = _MADE_FROM.get(artifact.stage)
             if role not in roles:
-                role = roles[0] if len(roles) == 1 else None
+                # A round before this one lies beside the line, also where nothing else was read.
+                role = roles[0] if len(roles) == 1 and roles[0] != "previous" else None
             if role is None:
                 raise InvalidDataError(
                     f"does not descend from a {stage} artifact", where=str(self.path)
