@@ -94,6 +94,7 @@ def test_an_answer_that_says_nothing_is_no_verdict(data: Path, table: Path, tmp_
     with server(data, faults) as there:
         code, output = rerank(table, there.url, tmp_path)
         assert code == 0, output
+        assert "another-model" in output
         assert asked_again(there.journal.entries) == []
         assert there.journal.count("answered") == QUERIES * judged.DEPTH
     found = judged.rows(tmp_path / "scored")
