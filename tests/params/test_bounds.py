@@ -19,6 +19,8 @@ COMMANDS = {name: stage.params for name, stage in STAGES.items()}
 COMMANDS |= {"audit": AuditParams, "report": ReportParams}
 #: Options whose numbers have no end on a side: scores and margins in units of a score, grades.
 ENDLESS = {
+    ("write", "min_grade"),
+    ("write", "positive_above"),
     *(("filter", name) for name in ("min_score", "max_score", "absolute_margin", "margin_pos")),
     *(("filter", name) for name in ("guide_margin", "simans_b", "pseudo_positive")),
     ("filter", "adaptive_threshold"),
