@@ -307,7 +307,7 @@ def _run(
     params = {}
     for name, stage in STAGES.items():
         table = given.get(name, {})
-        params[name] = values.build(stage.params, table, _without(flags[name], table))
+        params[name] = values.build(stage.params, table, _without(flags.get(name, {}), table))
     source: Path | None = None
     ledger = work
     steps = chain(params, work, "train.parquet")
