@@ -64,5 +64,6 @@ def assert_right(found: Mapping[str, Answer | Failure], count: int, start: int =
 
 
 def answered(server: ChatServer) -> Counter[str]:
-    """How often each question was answered."""
+    """How often each question was answered, when the server has written all of it down."""
+    server.journal.settle()
     return Counter(entry.key for entry in server.journal.entries if entry.event == "answered")

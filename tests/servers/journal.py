@@ -90,8 +90,23 @@ class Journal:
         if self._file is not None:
             os.write(self._file, json.dumps(asdict(entry)).encode() + b"\n")
 
+    def settle(self, patience: float = 5.0) -> None:
+        """Wait until all is written down: who is answered knows it before it is.
+
+        Args:
+            patience: seconds; requests that hang are not waited for beyond.
+        """
+        until = time.monotonic() + patience
+        while self.in_flight and time.monotonic() < until:
+            time.sleep(0.005)
+
     def count(self, event: str) -> int:
-        """How often something happened."""
+        """How often something happened, when all is written down."""
+        self.settle()
+        return self.so_far(event)
+
+    def so_far(self, event: str) -> int:
+        """How often something happened, as far as it is written down."""
         with self._lock:
             return sum(entry.event == event for entry in self.entries)
 
