@@ -409,4 +409,8 @@ def test_the_options_of_models_are_these() -> None:
         "normalize",
         "vectors",
     }
-    assert set(options_of_models(RerankParams())) == shared | {"query_prompt", "activation"}
+    judges = {"judge_by", "per_call", "prompt_file"}
+    assert set(options_of_models(RerankParams())) == shared | judges | {
+        "query_prompt",
+        "activation",
+    }
