@@ -11,6 +11,11 @@ from negmine.params.per_model import Each
 
 #: Before a judge's model that runs here.
 ON_THIS_MACHINE = "causal:"
+EXAMINE_HELP = (
+    "Ask every judge first about N known positives and N documents at random, and refuse one "
+    "that is no better than chance."
+)
+TRUST_ANYWAY_HELP = "Believe a judge that is no better than chance, or was not examined."
 #: What a prompt file is called in the help.
 PROMPT_FILE = "[NAME=]FILE"
 
@@ -49,15 +54,14 @@ class JudgeOptions:
     )
     examine: int = opt(
         100,
-        "Ask every judge first about N known positives and N documents at random, and refuse one "
-        "that is no better than chance.",
+        EXAMINE_HELP,
         metavar="N",
         minimum=0,
         affects_output=False,
     )
     trust_anyway: bool = opt(
         False,
-        "Believe a judge that is no better than chance, or was not examined.",
+        TRUST_ANYWAY_HELP,
         flags=("--trust-anyway/--no-trust-anyway",),
         affects_output=False,
     )

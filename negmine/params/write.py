@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from negmine.params.judge import EXAMINE_HELP, TRUST_ANYWAY_HELP
 from negmine.params.llm import EndpointOptions
 from negmine.params.option import (
     COLUMN_HELP,
@@ -84,6 +85,13 @@ class WriteParams(EndpointOptions):
         (),
         "Scores what was written, and the positives, for --verify (repeatable).",
         metavar="NAME=MODEL",
+    )
+    examine: int = opt(100, EXAMINE_HELP, metavar="N", minimum=0, affects_output=False)
+    trust_anyway: bool = opt(
+        False,
+        TRUST_ANYWAY_HELP,
+        flags=("--trust-anyway/--no-trust-anyway",),
+        affects_output=False,
     )
     near_duplicate_at: float = opt(
         0.9,

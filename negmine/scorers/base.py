@@ -74,6 +74,11 @@ class HasSpent(Protocol):
         """What this run spent, for its facts in the manifest."""
 
 
+def spent_by(scorers: Mapping[str, Scorer]) -> dict[str, dict[str, Any]]:
+    """What this run spent, by those of the scorers that spend something."""
+    return {name: one.spent() for name, one in scorers.items() if isinstance(one, HasSpent)}
+
+
 @runtime_checkable
 class HasPlacement(Protocol):
     """A scorer that tells where it runs; other packages' need not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,10 +15,11 @@ from negmine.scorers import Scorer
 from negmine.scorers.judging import examination
 from negmine.scorers.judging.examination import FILLER, POSITIVE, RANDOM, Examined, Sample
 from negmine.table.candidates import Candidates
+from negmine.table.documents import Documents
 from negmine.table.draws import draws, salted
 
 #: What is drawn is the same whenever the same table is judged.
-_SEED = salted(0, "examination of judges")
+SEED = salted(0, "examination of judges")
 
 
 @runtime_checkable
@@ -36,9 +37,14 @@ def judges(scorers: Mapping[str, Scorer]) -> dict[str, IsExamined]:
 
 
 def examine(
-    scorers: Mapping[str, Scorer], source: Candidates, params: RerankParams
+    scorers: Mapping[str, Scorer], draw: Callable[[int], Sample], params: RerankParams
 ) -> dict[str, dict[str, Any]]:
     """Ask every judge about pairs of which the answer is known, and tell how well it does.
+
+    Args:
+        scorers: by name.
+        draw: draws the pairs for judges that are asked about so many documents in a call.
+        params: how many pairs, and whether a judge is believed anyway.
 
     Returns:
         What a manifest says of each judge.
@@ -54,7 +60,7 @@ def examine(
             continue
         many = judge.documents_at_once
         if many not in samples:
-            samples[many] = sample(source, params.examine, many)
+            samples[many] = draw(many)
         with log.waiting(f"examining the judge '{name}'"):
             done = examination.examine(judge, samples[many])
         found[name] = done.record()
@@ -64,6 +70,19 @@ def examine(
         if not done.believed:
             log.warn([f"the judge '{name}' is no better than chance, and is believed anyway"])
     return found
+
+
+def described(
+    scorers: Mapping[str, Scorer], examined: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What a manifest says of scorers, their examinations with them."""
+    return {
+        name: {
+            **scorer.describe(),
+            **({"examination": dict(examined[name])} if name in examined else {}),
+        }
+        for name, scorer in scorers.items()
+    }
 
 
 def check_made(manifest: Mapping[str, Any], params: RerankParams) -> None:
@@ -94,21 +113,47 @@ def sample(source: Candidates, size: int, at_once: int) -> Sample:
     others = _fillers(source, qids, at_once - 2) if at_once > 2 else {}
     known = _known_positives(source, qids)
     texts = _query_texts(source, qids)
-    drawn = _at_random(source, [known[qid] for qid in qids])
+    return sample_of(
+        source.documents,
+        [texts[qid] for qid in qids],
+        docids,
+        [known[qid] for qid in qids],
+        [others.get(qid, ()) for qid in qids],
+    )
+
+
+def sample_of(
+    documents: Documents,
+    queries: Sequence[str],
+    positives: Sequence[str],
+    known: Sequence[set[str]],
+    fillers: Sequence[Sequence[str]] | None = None,
+) -> Sample:
+    """A sample of positives that were drawn, and of a document at random for each of them.
+
+    Args:
+        documents: the corpus.
+        queries: texts.
+        positives: of each query the one that was drawn.
+        known: of each query all its known positives.
+        fillers: of each query further documents; None = none.
+    """
+    drawn = _at_random(documents, known)
     asked: list[tuple[int, str, int]] = []
-    for number, (qid, docid) in enumerate(zip(qids, docids, strict=True)):
+    for number, docid in enumerate(positives):
         asked.append((number, docid, POSITIVE))
         other = drawn[number]
         if other is not None:
             asked.append((number, other, RANDOM))
         used = {docid, other}
-        asked += [(number, one, FILLER) for one in others.get(qid, ()) if one not in used]
+        further = () if fillers is None else fillers[number]
+        asked += [(number, one, FILLER) for one in further if one not in used]
     distinct = list(dict.fromkeys(docid for _, docid, _ in asked))
     place = {docid: at for at, docid in enumerate(distinct)}
     pairs = [(number, place[docid]) for number, docid, _ in asked]
     return Sample(
-        [texts[qid] for qid in qids],
-        source.documents.texts(pa.array(distinct, pa.string())).to_pylist(),
+        queries,
+        documents.texts(pa.array(distinct, pa.string())).to_pylist(),
         np.array(pairs, dtype=np.int64).reshape(-1, 2),
         np.array([role for _, _, role in asked], dtype=np.int64),
     )
@@ -123,7 +168,7 @@ def _positives(source: Candidates, size: int) -> tuple[list[str], list[str]]:
         if not table.num_rows:
             continue
         qids, docids = table.column("qid"), table.column("docid")
-        chance = draws(qids, docids, _SEED)
+        chance = draws(qids, docids, SEED)
         first: dict[str, tuple[float, str, str]] = {}
         for row in zip(chance.tolist(), qids.to_pylist(), docids.to_pylist(), strict=True):
             first[row[1]] = min(row, first.get(row[1], row))
@@ -157,7 +202,7 @@ def _fillers(source: Candidates, qids: list[str], most: int) -> dict[str, list[s
         some = table.filter(mine)
         if not some.num_rows:
             continue
-        chance = draws(some.column("qid"), some.column("docid"), _SEED)
+        chance = draws(some.column("qid"), some.column("docid"), SEED)
         for at in np.argsort(chance, kind="stable").tolist():
             of = found.setdefault(some.column("qid")[at].as_py(), [])
             if len(of) < most:
@@ -179,15 +224,14 @@ def _query_texts(source: Candidates, qids: list[str]) -> dict[str, str]:
 _DRAWS = 20
 
 
-def _at_random(source: Candidates, known: list[set[str]]) -> list[str | None]:
+def _at_random(documents: Documents, known: Sequence[set[str]]) -> list[str | None]:
     """For each query a document of the corpus that is none of its known positives, if there is one.
 
     Args:
-        source: the table.
+        documents: the corpus.
         known: of each query its known positives.
     """
-    documents = source.documents
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     rows = rng.integers(0, len(documents), (len(known), _DRAWS))
     ids = np.array(documents.ids(rows.ravel()).to_pylist(), dtype=object).reshape(rows.shape)
     return [

@@ -43,7 +43,7 @@ from negmine.scorers import (
     load_scorer,
     refer,
 )
-from negmine.scorers.base import HasSpent, checked, columns_of
+from negmine.scorers.base import checked, columns_of, spent_by
 from negmine.sources import kinds
 from negmine.stages import cascade as cascades
 from negmine.stages import cores, examination, fit_first, lazily, verdicts
@@ -242,7 +242,8 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
     # Before anything is written: a model may not be able to do what is asked of it.
     there = state.kind in ("made", "refused")
     scorers = [] if there else _on_every_gpu(params, setup)
-    examined = examination.examine(scorers[0] if scorers else {}, setup.source, params)
+    draw = partial(examination.sample, setup.source, params.examine)
+    examined = examination.examine(scorers[0] if scorers else {}, draw, params)
     writer = artifacts.begin(out, planned, replacing=replacing, keep=True)
     if writer is None:
         found = artifacts.open_artifact(out)
@@ -268,11 +269,8 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
             counts,
             warnings=warnings,
             ceiling=budget.ceiling,
-            of_run=_spent(scorers[0]),
-            scorers={
-                name: {**scorer.describe(), **_examined(examined.get(name))}
-                for name, scorer in scorers[0].items()
-            },
+            of_run=_of_run(scorers[0]),
+            scorers=examination.described(scorers[0], examined),
         )
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
@@ -316,14 +314,9 @@ def _with_fit(
     return replace(setup, until=setup.until.learned(scored), known=known)
 
 
-def _spent(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
-    """What asking servers took, by scorer."""
-    spent = {name: one.spent() for name, one in scorers.items() if isinstance(one, HasSpent)}
+def _of_run(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    spent = spent_by(scorers)
     return {"spent": spent} if spent else {}
-
-
-def _examined(record: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {} if record is None else {"examination": dict(record)}
 
 
 def _spared(counts: Mapping[str, Any], enough: int) -> str:

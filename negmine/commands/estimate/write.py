@@ -10,6 +10,7 @@ from negmine.commands.estimate.cost import Cost, Watch, told
 from negmine.commands.estimate.rehearsal import written
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.params.write import WriteParams
+from negmine.scorers import SERVED
 from negmine.stages import write
 from negmine.stages.stage import readers_of
 from negmine.table import artifacts
@@ -33,8 +34,15 @@ def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
         return cost
     trial = chain.trial("written")
     # Answers are kept beside the result.
-    place = out if params.writer else trial
-    setup = write.set_up(params, source, place, readers_of())
+    served = params.writer or any(f"={SERVED}" in one for one in params.scorer)
+    setup = write.set_up(params, source, out if served else trial, readers_of())
+    with setup.closing:
+        return _cost(cost, chain, setup, source, out)
+
+
+def _cost(cost: Cost, chain: Chain, setup: write.Setup, source: Path, out: Path) -> Cost:
+    """The same of a run whose parameters are checked."""
+    params = setup.params
     state = artifacts.state_of(out, write.plan(setup, out), replacing=chain.replacing)
     cost.state = told(state)
     if cost.skipped:
@@ -47,7 +55,18 @@ def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
             f"write: {asked:,} calls write, of which {known:,} are answered already; at most "
             f"{checks:,} check what was written"
         )
+    judges = setup.verifying.asked
+    cases = sum(len(group.cases) for group in setup.groups()) if judges else 0
+    for name in judges:
+        cost.guesses.append(
+            f"write: at most {4 * params.examine:,} calls examine the judge '{name}', at most "
+            f"{cases * (params.each + 1):,} ask it about texts and positives; what is answered "
+            "already is not asked again"
+        )
+    # Nobody is asked for an estimate.
+    if setup.writing is not None or judges:
         return cost
+    trial = chain.trial("written")
     watch = Watch()
     size = min(_QUERIES, cost.queries)
     with watch:

@@ -6,6 +6,6 @@ writes by rule, ``distinct`` leaves out what is there already, ``verifying`` wha
 """
 
 from negmine.stages.write.run import run
-from negmine.stages.write.setup import Readers, plan, set_up
+from negmine.stages.write.setup import Readers, Setup, plan, set_up
 
-__all__ = ["Readers", "plan", "run", "set_up"]
+__all__ = ["Readers", "Setup", "plan", "run", "set_up"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from negmine.endpoints.asking import Client
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.chat import Chat
 from negmine.endpoints.request import Answer, Failure, Request
-from negmine.endpoints.settings import limits_of, settings_of
+from negmine.endpoints.settings import settings_of
 from negmine.endpoints.store import FOLDER, Store
 from negmine.errors import UsageError
 from negmine.params.values import named
@@ -59,10 +60,14 @@ class Writing:
     params: WriteParams
 
     @property
+    def spec(self) -> str:
+        """The model as a user writes it, but for the server."""
+        return f"{SCHEME}{self.client.settings.model}"
+
+    @property
     def record(self) -> dict[str, Any]:
         """Who writes, and by which prompt: for the fingerprint."""
-        settings = self.client.settings
-        told = {"model": f"{SCHEME}{settings.model}", "identity": self.client.identity}
+        told = {"model": self.spec, "identity": self.client.identity}
         return {**told, "prompt": self.prompt.digest}
 
     def requests(self, group: Group) -> list[tuple[Case, Request]]:
@@ -148,8 +153,14 @@ def texts_of(answer: Answer | Failure) -> list[str]:
     return [" ".join(text.split()) for text in found if isinstance(text, str) and text.strip()]
 
 
-def set_up(params: WriteParams, out: Path) -> Writing:
+def set_up(params: WriteParams, out: Path, spending: Budget, closing: ExitStack) -> Writing:
     """The model that writes into ``out``; its server is asked who it is.
+
+    Args:
+        params: what is asked.
+        out: where the texts go.
+        spending: what the whole command may spend.
+        closing: takes up the connection, and the last file of a batch.
 
     Raises:
         UsageError: there is not one writer, or it is none.
@@ -170,8 +181,8 @@ def set_up(params: WriteParams, out: Path) -> Writing:
     prompt = prompts.load(str(params.kind), params.prompt_file)
     if params.check:
         prompts.refuse_unchecked(prompt, params.prompt_file or str(params.kind))
-    limits, prices = limits_of(params)
     settings = settings_of(params, name, spec.removeprefix(SCHEME))
-    client = Client(settings, Store(out.parent / FOLDER), Budget(limits, prices))
+    client = Client(settings, Store(out.parent / FOLDER), spending)
+    closing.callback(client.close)
     chat.identify(client)
     return Writing(name, client, prompt, params)

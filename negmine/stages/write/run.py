@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 from negmine import log, memory
 from negmine.edits import Names
 from negmine.engine.parts import over_parts
-from negmine.errors import InvalidDataError
+from negmine.errors import AwaitedError, InvalidDataError
 from negmine.params.write import WriteParams
-from negmine.stages import cores
+from negmine.scorers import Scorer
+from negmine.scorers.base import spent_by
+from negmine.stages import cores, examination
 from negmine.stages.outcome import Outcome
-from negmine.stages.write import minimal_pairs
+from negmine.stages.write import minimal_pairs, verifying
 from negmine.stages.write.by_model import BEYOND, UNCONFIRMED, UNWRITTEN, first_each
 from negmine.stages.write.cases import Case, Group
 from negmine.stages.write.distinct import REASONS, Distinct
@@ -38,12 +40,15 @@ from negmine.table.schemas import documents as documents_schema
 PREFIX = "synthetic-"
 #: Why a text that a scorer was asked about is left out.
 REFUSED = "refused"
+#: Why one is that a scorer gave no score.
+UNJUDGED = "unjudged"
 #: What is told of each (query, text) pair, before the scores of those who verified it.
 _PAIRS = (
     *(("qid", pa.string()), ("docid", pa.string()), ("type", pa.string()), ("of", pa.string())),
     *(("before", pa.string()), ("after", pa.string()), ("writer", pa.string())),
 )
 _TYPE, _LEFT_OUT = "type.", "left_out."
+_WHY = (*REASONS, UNCONFIRMED, BEYOND, UNJUDGED, REFUSED)
 
 
 def run(
@@ -60,15 +65,32 @@ def run(
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
     setup = set_up(params, source, out, readers)
-    writer = artifacts.begin(out, plan(setup, out), replacing=replacing)
+    with setup.closing:
+        return _run(setup, out, replacing)
+
+
+def _run(setup: Setup, out: Path, replacing: Replace) -> Outcome:
+    """Examine the judges, then write."""
+    params, verifier = setup.params, setup.verifying
+    planned = plan(setup, out)
+    state = artifacts.state_of(out, planned, replacing=replacing)
+    # Before anything is written: a judge may not be believed.
+    scorers = {} if state.kind in ("made", "refused") else verifier.load()
+    examined = examination.examine(
+        scorers,
+        lambda _: verifying.sample(setup.groups(), setup.documents, params.examine),
+        verifier.params,
+    )
+    writer = artifacts.begin(out, planned, replacing=replacing)
     if writer is None:
         found = artifacts.open_artifact(out)
+        examination.check_made(found.manifest, verifier.params)
         return Outcome(out, dict(found.counts), True, found.warnings)
     cores.take(params.threads)
     memory.reset_peak_memory()
     budget = memory.budget(params.memory)
     with writer:
-        counts = _write_all(setup, writer)
+        counts = _write_all(setup, scorers, writer)
         if not counts["documents"]:
             raise InvalidDataError(
                 f"nothing was written: {_why_nothing(counts)}",
@@ -81,10 +103,32 @@ def run(
             warnings.append(
                 f"{failed} calls brought no text: cut off (--answer-tokens), a refusal, or no JSON"
             )
-        told = {} if setup.writing is None else {"writer": setup.writing.client.describe()}
-        writer.commit(counts, warnings=warnings, ceiling=budget.ceiling, **told)
+        writer.commit(
+            counts,
+            warnings=warnings,
+            ceiling=budget.ceiling,
+            of_run=_spent(setup, scorers),
+            **_who(setup, scorers, examined),
+        )
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
+
+
+def _who(
+    setup: Setup, scorers: Mapping[str, Scorer], examined: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Who wrote and who verified: the same however often a run was interrupted."""
+    writing = setup.writing
+    told = {} if writing is None else {"writer": writing.client.who()}
+    return {**told, **({"scorers": examination.described(scorers, examined)} if scorers else {})}
+
+
+def _spent(setup: Setup, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    """What asking servers took in this run, by model."""
+    writing = setup.writing
+    spent = {} if writing is None else {writing.name: writing.client.spent()}
+    spent |= spent_by(scorers)
+    return {"spent": spent} if spent else {}
 
 
 def _why_nothing(counts: dict[str, Any]) -> str:
@@ -108,7 +152,7 @@ class _Checks:
 
     setup: Setup
     distinct: Distinct
-    scorers: dict[str, Any]
+    scorers: Mapping[str, Scorer]
 
     def kept(
         self, drafts: list[Draft], cases: Sequence[Case]
@@ -122,7 +166,11 @@ class _Checks:
         if condition is None:
             return stays, {}, lost
         held, scores = verified(stays, cases, condition, self.scorers)
-        lost[f"{_LEFT_OUT}{REFUSED}"] += int((~held).sum())
+        missing = np.zeros(len(stays), dtype=bool)
+        for score in scores.values():
+            missing |= np.isnan(score)
+        lost[f"{_LEFT_OUT}{UNJUDGED}"] += int((~held & missing).sum())
+        lost[f"{_LEFT_OUT}{REFUSED}"] += int((~held & ~missing).sum())
         stays = [one for one, holds in zip(stays, held.tolist(), strict=True) if holds]
         return stays, {name: score[held] for name, score in scores.items()}, lost
 
@@ -160,12 +208,12 @@ class _Made:
     unwritten: Counter[str]
 
 
-def _write_all(setup: Setup, writer: Writer) -> dict[str, Any]:
+def _write_all(setup: Setup, scorers: Mapping[str, Scorer], writer: Writer) -> dict[str, Any]:
     """Write every group's texts; counts."""
     params = setup.params
     # Minimal pairs are near their positive, and near each other, on purpose.
     near = None if params.kind == MINIMAL_PAIR else params.near_duplicate_at
-    checks = _Checks(setup, Distinct(setup.documents, near), setup.verifying.load())
+    checks = _Checks(setup, Distinct(setup.documents, near), scorers)
     draft = drafting(setup)
     pairs_schema = _pairs_schema(list(checks.scorers))
     known: set[str] = set()
@@ -194,10 +242,28 @@ def _write_all(setup: Setup, writer: Writer) -> dict[str, Any]:
             known.update(_ids_in(writer, name))
             finished(name, group)
 
+        if params.via == "batch":
+            _foresee(setup, lambda group: made(None, group.name, group))
         groups = ((group.name, group) for group in setup.groups())
         over_parts(groups, finished=writer.has, make=made, write=write, skipped=skipped)
     conserve("written documents", total["documents"], written=writer.rows())
     return _nested(total)
+
+
+def _foresee(setup: Setup, make: Callable[[Group], object]) -> None:
+    """Have a batch hold what all groups ask, not what the first one does.
+
+    Raises:
+        AwaitedError: answers are missing.
+    """
+    awaited: AwaitedError | None = None
+    for group in setup.groups():
+        try:
+            make(group)
+        except AwaitedError as error:
+            awaited = error
+    if awaited is not None:
+        raise awaited
 
 
 def _ids_in(writer: Writer, name: str) -> list[str]:
@@ -229,7 +295,9 @@ def _tables(
         "writer": [draft.writer or None for draft in drafts],
         **{score_column(name): score for name, score in scores.items()},
     }
-    pairs = pa.table([pa.array(columns[one.name], one.type) for one in schema], schema=schema)
+    # A score that is no number is none.
+    arrays = [pa.array(columns[one.name], one.type, from_pandas=True) for one in schema]
+    pairs = pa.table(arrays, schema=schema)
     first = pc.index_in(docids.unique(), value_set=docids).to_pylist()
     new = [row for row in first if docids[row].as_py() not in known]
     made = [drafts[row] for row in new]
@@ -268,6 +336,6 @@ def _nested(total: Counter[str]) -> dict[str, Any]:
     """Counts for the manifest: types and reasons as tables of their own."""
     plain = {key: count for key, count in total.items() if "." not in key}
     types = {k.removeprefix(_TYPE): n for k, n in sorted(total.items()) if k.startswith(_TYPE)}
-    reasons = {one: total[f"{_LEFT_OUT}{one}"] for one in (*REASONS, UNCONFIRMED, BEYOND, REFUSED)}
+    reasons = {one: total[f"{_LEFT_OUT}{one}"] for one in _WHY}
     lost = {reason: count for reason, count in reasons.items() if count}
     return {"empty_documents": 0, **plain, "types": types, "left_out": lost}

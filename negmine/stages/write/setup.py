@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from negmine.endpoints.budget import Budget
+from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
@@ -24,7 +28,7 @@ from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
 from negmine.table.names import MINIMAL_PAIR, WRITTEN
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Setup:
         writing: the model that writes; None where that is a rule.
         table: the table whose queries these are; None where files tell them.
         read: reads the task of files.
+        closing: what the writer and the scorers hold open, closed when the work is done.
     """
 
     params: WriteParams
@@ -61,13 +66,18 @@ class Setup:
     writing: Writing | None
     table: Candidates | None
     read: Callable[[RetrieveParams, Documents], Task]
+    closing: ExitStack = field(default_factory=ExitStack)
 
     def groups(self) -> Iterator[Group]:
         """For what is written."""
         if self.table is not None:
             return cases.of_table(self.table, self.params.limit)
-        task = self.read(_of_task(self.params), self.documents)
-        return cases.of_task(task, self.documents)
+        return cases.of_task(self._task, self.documents)
+
+    @cached_property
+    def _task(self) -> Task:
+        """What files tell: read, and talked about, once."""
+        return self.read(_of_task(self.params), self.documents)
 
 
 def _of_task(params: WriteParams) -> RetrieveParams:
@@ -95,8 +105,10 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
     by_rule = params.kind == MINIMAL_PAIR
     if by_rule and params.writer:
         raise UsageError("minimal pairs are made by rule", hint="Leave --writer out.")
-    writing = None if by_rule else by_model.set_up(params, out)
-    verifier = verifying.set_up(params, out.parent)
+    # One for all that the command asks: the model that writes, and judges.
+    spending, closing = Budget(*limits_of(params)), ExitStack()
+    writing = None if by_rule else by_model.set_up(params, out, spending, closing)
+    verifier = verifying.set_up(params, out.parent, spending, closing)
     if not (source / artifacts.MANIFEST).is_file() and not source.is_dir():
         if params.pairs:
             raise UsageError("the training set is given twice", hint="Leave --pairs out.")
@@ -112,7 +124,9 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
             )
         table = Candidates(opened)
         corpus = table.documents.artifact
-        return Setup(params, table.documents, corpus, verifier, writing, table, readers.task)
+        return Setup(
+            *(params, table.documents, corpus, verifier, writing, table, readers.task, closing)
+        )
     if not params.pairs and not (params.queries and params.qrels):
         raise UsageError(
             "an index has no queries",
@@ -120,7 +134,9 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
             hint="Give --queries and --qrels, or --pairs; or a ledger in its place.",
         )
     corpus = opened.input(DOCUMENTS)
-    return Setup(params, Documents(corpus), corpus, verifier, writing, None, readers.task)
+    return Setup(
+        *(params, Documents(corpus), corpus, verifier, writing, None, readers.task, closing)
+    )
 
 
 def _with_pairs(params: WriteParams, path: str) -> WriteParams:
@@ -138,12 +154,20 @@ def plan(setup: Setup, out: Path) -> Plan:
     return Plan(
         WRITTEN,
         VERSION,
-        output_affecting(setup.params),
+        {**output_affecting(setup.params), **_unplaced(setup)},
         artifacts={DOCUMENTS: setup.corpus, **table},
         files=inputs.files,
         models={**setup.verifying.record(), **_writer(setup)},
         again=inputs.again,
     )
+
+
+def _unplaced(setup: Setup) -> dict[str, Any]:
+    """The models that are asked, without their servers: where one is decides nothing."""
+    references = setup.verifying.references
+    told = {"scorer": [f"{name}={one.spec}" for name, one in references.items()]}
+    writing = setup.writing
+    return told if writing is None else {**told, "writer": [f"{writing.name}={writing.spec}"]}
 
 
 def _writer(setup: Setup) -> dict[str, Any]:

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from negmine.endpoints.budget import Budget
 from negmine.errors import UsageError
+from negmine.params.llm import EndpointOptions
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named
 from negmine.params.write import WriteParams
-from negmine.scorers import Prompts, Scorer, ScorerRef, Scores, check_options, load_scorer, refer
+from negmine.scorers import (
+    SERVED,
+    Prompts,
+    Scorer,
+    ScorerRef,
+    Scores,
+    check_options,
+    load_scorer,
+    refer,
+)
+from negmine.scorers.judging.examination import Sample
 from negmine.scorers.kind import Loading
 from negmine.sources import kinds
-from negmine.stages.write.cases import Case
+from negmine.stages import examination
+from negmine.stages.write.cases import Case, Group
 from negmine.stages.write.drafts import Draft
 from negmine.table import conditions
 from negmine.table.conditions import Condition
-from negmine.table.documents import joined
+from negmine.table.documents import Documents, joined
+from negmine.table.draws import draws
 from negmine.table.names import score_column
 from negmine.table.part import Part
+
+#: Options of ``write`` that scorers know as those of ``rerank``.
+_SHARED = (
+    *("scorer", "device", "memory", "threads", "examine", "trust_anyway"),
+    *(one.name for one in fields(EndpointOptions)),
+)
 
 
 @dataclass(frozen=True)
@@ -35,13 +56,21 @@ class Verifying:
         references: the scorers by name.
         params: how they run.
         place: the folder that holds the result.
+        spending: what the whole command may spend.
+        closing: takes up what the scorers hold open.
     """
 
     condition: Condition | None
     references: Mapping[str, ScorerRef]
     params: RerankParams
-
     place: Path
+    spending: Budget
+    closing: ExitStack
+
+    @property
+    def asked(self) -> list[str]:
+        """The names of those that are servers: each call of theirs costs something."""
+        return [name for name, one in self.references.items() if one.spec.startswith(SERVED)]
 
     def load(self) -> dict[str, Scorer]:
         """The scorers."""
@@ -56,11 +85,17 @@ class Verifying:
         }
 
     def _loading(self, name: str) -> Loading:
-        return Loading(self.params, name, Prompts(), self.place)
+        return Loading(self.params, name, Prompts(), self.place, self.spending, self.closing)
 
 
-def set_up(params: WriteParams, place: Path) -> Verifying:
+def set_up(params: WriteParams, place: Path, spending: Budget, closing: ExitStack) -> Verifying:
     """Check what is asked of scorers.
+
+    Args:
+        params: what is asked.
+        place: the folder that holds the result.
+        spending: what the whole command may spend.
+        closing: takes up what the scorers hold open.
 
     Raises:
         UsageError: a condition without scorers, or scorers without one.
@@ -78,15 +113,48 @@ def set_up(params: WriteParams, place: Path) -> Verifying:
             "--scorer is for --verify, and there is no condition",
             hint="For example: --verify 'ce < positive - 2'",
         )
-    rerank = RerankParams(
-        scorer=params.scorer, device=params.device, memory=params.memory, threads=params.threads
-    )
+    rerank = RerankParams(**{name: getattr(params, name) for name in _SHARED})
     references = {name: refer(model) for name, model in models.items()}
     check_options(references, rerank)
     condition = None if params.verify is None else conditions.parse(params.verify, "--verify")
     if condition is not None:
         conditions.check(condition, _schema(models), "--verify")
-    return Verifying(condition, references, rerank, place)
+    return Verifying(condition, references, rerank, place, spending, closing)
+
+
+def sample(groups: Iterable[Group], documents: Documents, size: int) -> Sample:
+    """What judges are examined on: the pairs that ``rerank`` would draw of these positives.
+
+    Args:
+        groups: queries with their positives.
+        documents: the corpus.
+        size: how many positives, of different queries; and as many documents at random.
+    """
+    found: list[tuple[float, str, str, str, frozenset[str]]] = []
+    for group in groups:
+        cases = [case for case in group.cases if case.docid]
+        if not cases:
+            continue
+        qids = pa.array([case.qid for case in cases], pa.string())
+        docids = pa.array([case.docid for case in cases], pa.string())
+        drawn = draws(pa.chunked_array([qids]), pa.chunked_array([docids]), examination.SEED)
+        known: dict[str, set[str]] = {}
+        first: dict[str, tuple[float, str, str]] = {}
+        for chance, case in zip(drawn.tolist(), cases, strict=True):
+            known.setdefault(case.qid, set()).add(case.docid)
+            row = (chance, case.docid, case.query)
+            first[case.qid] = min(row, first.get(case.qid, row))
+        rows = (
+            (chance, qid, docid, query, frozenset(known[qid]))
+            for qid, (chance, docid, query) in first.items()
+        )
+        found = sorted([*found, *rows], key=lambda row: row[:3])[:size]
+    return examination.sample_of(
+        documents,
+        [query for *_, query, _ in found],
+        [docid for _, _, docid, *_ in found],
+        [set(mine) for *_, mine in found],
+    )
 
 
 def _schema(names: Sequence[str] | Mapping[str, str]) -> pa.Schema:
@@ -148,4 +216,7 @@ def _rows(drafts: Sequence[Draft], cases: Sequence[Case]) -> list[tuple[str, str
 
 
 def _of(found: np.ndarray | Scores) -> np.ndarray:
-    return found.score if isinstance(found, Scores) else found
+    """The scores, NaN where there is none: nothing holds of what a judge gave no verdict on."""
+    if not isinstance(found, Scores):
+        return found
+    return found.score if found.known is None else np.where(found.known, found.score, np.nan)
