@@ -23,7 +23,7 @@ from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
 
 #: Raised when the page of the same ledger changes.
-VERSION = 7
+VERSION = 8
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from negmine.commands.report.histogram import Histogram
 from negmine.commands.report.limits import Limit, Limits
 from negmine.commands.report.slices import FATES, SELECTED, SURVIVED, Measure, Reader, Slice
+from negmine.commands.report.written import Written
 from negmine.table import draws, ranking
 from negmine.table.candidates import Candidates
 from negmine.table.names import LEARNED, rank_column
@@ -153,7 +154,8 @@ class Counting(Protocol):
 class Facts:
     """Everything that the page tells of one ledger, texts apart.
 
-    ``learned`` is by learned score its sum over the chosen and over how many.
+    ``learned`` is by learned score its sum over the chosen and over how many; ``written`` a row of
+    words for each type of written texts.
     """
 
     reader: Reader
@@ -169,6 +171,7 @@ class Facts:
     chosen_per_query: dict[int, int] = field(default_factory=dict)
     short: list[ShortQuery] = field(default_factory=list)
     learned: dict[str, tuple[float, int]] = field(default_factory=dict)
+    written: list[Sequence[str]] = field(default_factory=list)
 
     @property
     def selected(self) -> int:
@@ -205,6 +208,7 @@ def collect(reader: Reader, *also: Counting) -> Facts:
     dropped_queries: Counter[str] = Counter()
     found: Counter[tuple[int, int]] = Counter()
     reuse = _Reuse()
+    texts = Written(reader.ledger)
     limits = Limits(ranges, reader)
     chosen: Counter[int] = Counter()
     for part in reader.slices():
@@ -227,7 +231,7 @@ def collect(reader: Reader, *also: Counting) -> Facts:
         reuse.add(part)
         limits.add(part)
         facts.short = _count_short(part, reader, chosen, facts.short)
-        for one in also:
+        for one in (texts, *also):
             one.add(part)
     # The order in which rules are asked, which the manifest keeps; rules without a row too.
     order = dict.fromkeys([*reader.ledger.counts.get("dropped", {}), *dropped])
@@ -235,6 +239,7 @@ def collect(reader: Reader, *also: Counting) -> Facts:
     facts.distributions = [replace(d, limits=limits.of(d.measure)) for d in distributions]
     facts.ranks = ranks
     facts.combinations = _named(found, reader.sources)
+    facts.written = texts.rows()
     facts.hubs = _hubs(reader, reuse)
     facts.chosen_per_query = dict(sorted(chosen.items()))
     return facts

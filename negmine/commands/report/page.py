@@ -21,7 +21,16 @@ from markupsafe import Markup
 from negmine import rules
 from negmine.commands import audit as auditing
 from negmine.commands.audit import sampled
-from negmine.commands.report import by_query, charts, drift, examples, judges, verdict, words
+from negmine.commands.report import (
+    by_query,
+    charts,
+    drift,
+    examples,
+    judges,
+    verdict,
+    words,
+    written,
+)
 from negmine.commands.report.by_query import Lookup
 from negmine.commands.report.charts import Chart
 from negmine.commands.report.collect import Combination, Facts
@@ -173,6 +182,7 @@ def one(
         rank_quantiles=charts.rank_quantiles(facts),
         judges=judges.examined(_ancestors(facts.ledger.artifact)),
         judge_heads=judges.HEADS,
+        written_heads=written.HEADS,
         combinations=facts.combinations[:_COMBINATIONS],
         other_combinations=facts.combinations[_COMBINATIONS:],
         audits=[_audit(n, *given) for n, given in enumerate(audits)],

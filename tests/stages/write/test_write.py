@@ -199,10 +199,31 @@ def test_written_texts_are_candidates_of_their_own_queries_alone(
     shown = run(invoke, "explain", tmp_path / "ledger", "q0").stdout
     assert "synthetic" in shown
     assert "negation" in shown
-    run(invoke, "report", tmp_path / "ledger", "-o", tmp_path / "report.html")
+    # The report tells of them apart; by the score of a search they are dropped, and it says why.
+    told = [(row["docid"], row["selected"]) for row in ledger if row["rank_written"]]
+    taken = Counter(texts[docid]["meta_synthetic"] for docid, place in told if place is not None)
+    assert told_of_written(invoke, tmp_path / "ledger") == [
+        [kind, "16", "16", f"{taken[kind]}", f"{16 - taken[kind]}", "0", "-"]
+        for kind in ("entity", "negation", "number")
+    ]
+    run(invoke, "filter", tmp_path / "candidates", "--by", "bm25", "-o", tmp_path / "by-bm25")
+    assert told_of_written(invoke, tmp_path / "by-bm25") == [
+        [kind, "16", "16", "0", "0", "16", "unscored 16"]
+        for kind in ("entity", "negation", "number")
+    ]
     run(invoke, "export", tmp_path / "ledger", "--beir", tmp_path / "eval")
     ids = [row["_id"] for row in lines(tmp_path / "eval" / "corpus.jsonl")]
     assert not any(one.startswith("synthetic-") for one in ids)
+
+
+def told_of_written(invoke: Invoke, ledger: Path) -> list[list[str]]:
+    """The rows of the report's table of written texts."""
+    page = ledger.with_suffix(".html")
+    run(invoke, "report", ledger, "-o", page)
+    section = page.read_text(encoding="utf-8").split('id="written"')[1].split("</section>")[0]
+    rows = section.split("<tbody>")[1].split("<tr>")[1:]
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[re.sub(r"<[^>]*>", "", cell).strip() for cell in row] for row in cells]
 
 
 def test_a_recipe_writes_before_it_searches(tmp_path: Path, invoke: Invoke) -> None:
