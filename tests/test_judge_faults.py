@@ -82,8 +82,9 @@ ODD = {
     "empty": "low_mass",
     "no_logprobs": "no_logprobs",
     "empty_logprobs": "no_logprobs",
-    "nan": "no_logprobs",
-    "null_logprob": "no_logprobs",
+    "nan": "not_finite",
+    "null_logprob": "not_finite",
+    "nan_of_yes": "not_finite",
 }
 HARMLESS = ("wrong_model", "two_choices", "twice", "no_usage", "slow", "length")
 

@@ -81,6 +81,8 @@ class ChatAnswer:
         prompt_tokens: tokens that were read.
         completion_tokens: tokens that were written.
         cost: as the server tells.
+        not_finite: first tokens that the server tells something else of than a log-probability:
+            NaN, null (as which some write NaN), infinity.
     """
 
     text: str
@@ -91,6 +93,7 @@ class ChatAnswer:
     prompt_tokens: int | None
     completion_tokens: int | None
     cost: float | None
+    not_finite: frozenset[str] = frozenset()
 
 
 def problem(body: Mapping[str, Any]) -> str | None:
@@ -107,16 +110,18 @@ def read(answer: Answer) -> ChatAnswer:
     """What a chat completion says (one that :func:`problem` lets pass)."""
     choice = answer.body["choices"][0]
     message = choice["message"]
+    first, not_finite = _first(choice.get("logprobs"))
     refusal = message.get("refusal")
     return ChatAnswer(
         _text(message.get("content")),
         str(choice.get("finish_reason") or ""),
-        _first(choice.get("logprobs")),
+        first,
         str(refusal) if refusal else None,
         answer.model,
         answer.usage.prompt,
         answer.usage.completion,
         answer.usage.cost,
+        not_finite,
     )
 
 
@@ -128,26 +133,34 @@ def _text(content: Any) -> str:
     return "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
 
 
-def _first(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
+def _first(logprobs: Any) -> tuple[tuple[tuple[str, float], ...] | None, frozenset[str]]:
+    """Log-probabilities of the first token, None without any; and tokens that have no such."""
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     position = content[0] if isinstance(content, list) and content else None
     if not isinstance(position, Mapping):
-        return None
+        return None, frozenset()
     top = position.get("top_logprobs")
     found: dict[str, float] = {}
+    odd: set[str] = set()
     for entry in [*(top if isinstance(top, list) else []), position]:
         if not isinstance(entry, Mapping):
             continue
-        token, value = entry.get("token"), _number(entry.get("logprob"))
-        # A hair above 0 is rounding; NaN, infinities and null are no probabilities.
-        if isinstance(token, str) and value is not None and value <= 1e-3:
-            found.setdefault(token, min(value, 0.0))
-    return tuple(sorted(found.items(), key=lambda one: -one[1])) or None
+        token, value = entry.get("token"), _logprob(entry.get("logprob"))
+        if not isinstance(token, str):
+            continue
+        if value is None:
+            odd.add(token)
+        else:
+            found.setdefault(token, value)
+    ordered = tuple(sorted(found.items(), key=lambda one: -one[1]))
+    return ordered or None, frozenset(odd)
 
 
-def _number(value: Any) -> float | None:
+def _logprob(value: Any) -> float | None:
+    """A log-probability; None of what is none. That of the impossible is minus infinity."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if known and math.isfinite(value) else None
+    # A hair above 0 is rounding; NaN is not below anything.
+    return min(float(value), 0.0) if known and value <= 1e-3 else None
 
 
 def identify(client: Client) -> str:

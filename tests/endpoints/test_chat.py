@@ -79,6 +79,7 @@ def test_without_log_probabilities_there_are_none(kind: Kind, tmp_path: Path) ->
 def test_what_is_no_number_is_no_probability(kind: Kind, tmp_path: Path) -> None:
     said = read(kind, tmp_path)
     assert all(math.isfinite(value) and value <= 0 for _, value in said.first or ())
+    assert "x" in said.not_finite
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,8 @@ def _logprobs(said: Said, body: Body, fault: Kind | None) -> dict[str, Any] | No
     if fault in ("nan", "null_logprob"):
         odd = math.nan if fault == "nan" else None
         tokens = [{**token, "logprob": odd} for token in tokens]
+    if fault == "nan_of_yes":
+        tokens = [{**one, "logprob": math.nan} if one["token"] == "Yes" else one for one in tokens]
     words = said.text.split()
     taken = next((token for token in tokens if words and token["token"] == words[0]), None)
     chosen = taken or (_token(words[0], math.log(1e-3)) if words else tokens[0])

@@ -26,6 +26,7 @@ Kind = Literal[
     "empty_logprobs",
     "nan",  # a log-probability that is no number
     "null_logprob",
+    "nan_of_yes",  # yes has none that is a number, and the others have
     "refusal",  # the field of OpenAI's
     "refusal_text",
     "cannot_tell",

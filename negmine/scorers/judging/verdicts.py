@@ -27,7 +27,7 @@ REASONS: Mapping[str, str] = {
     "cannot_tell": "the model says that it cannot tell",
     "unparsable": "the answer is neither of the words, or no JSON",
     "wrong_schema": "the answer is JSON of another form",
-    "not_finite": "the answer is not a finite number",
+    "not_finite": "a grade, or a log-probability of yes or no, is no finite number",
     "no_logprobs": "the answer has no log-probabilities",
     "low_mass": "yes and no together are improbable as the first token",
     "missing_item": "one call, several documents: the answer leaves this one out",
@@ -182,10 +182,13 @@ def by_logprobs(answer: ChatAnswer, words: Words) -> Judgement:
     """By the log-probabilities of the first token.
 
     Under a grammar servers tell those that the model gave before it, which is what is wanted. A
-    spelling that is not among the most probable ones counts as 0.
+    spelling that is not among the most probable ones counts as 0; where the server tells something
+    else of one than a probability, the others say nothing either.
     """
     if _refuses(answer):
         return unjudged("refused")
+    if any(map(words.of_token, answer.not_finite)) or (answer.first is None and answer.not_finite):
+        return unjudged("not_finite")
     if answer.first is None:
         return unjudged("no_logprobs")
     mass = {"yes": 0.0, "no": 0.0, "unsure": 0.0}
