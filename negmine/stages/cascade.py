@@ -169,7 +169,7 @@ def _reads(condition: Condition, names: Iterable[str], schema: pa.Schema) -> fro
         columns = conditions.columns([(replace(one, of_positive=False),)], schema)
         own = [name for name in names if columns == [score_column(name)]]
         if not columns:
-            own = [name for name in names if one.column.endswith(scorer_column("", name))]
+            own = [name for name in names if name == _whose(one.column, names)]
         if columns or not own:
             conditions.check((one,), schema, OPTION)
         found.update(own)
@@ -216,21 +216,27 @@ def as_candidates(table: pa.Table, hidden: np.ndarray, screens: Mapping[str, Scr
         hidden: which they are, bool [rows].
         screens: by scorer, which rows it sees.
     """
+    names = schemas.score_names(table.schema)
     # One scorer's nulls are another one's reason not to see a row: as often as there are scorers.
     for name, screen in [*screens.items()] * len(screens):
         unseen = pa.array(hidden & ~screen.passes(table))
         for index, column in enumerate(table.schema):
-            if column.name == score_column(name) or _further(column.name, name):
+            if column.name == score_column(name) or _whose(column.name, names) == name:
                 nothing = pa.scalar(None, column.type)
                 values = pc.if_else(unseen, nothing, table.column(index))
                 table = table.set_column(index, column, values)
     return table
 
 
-def _further(column: str, name: str) -> bool:
-    """Whether a column is what else the scorer says of a pair."""
-    others = (score_column(""), rank_column(""), meta_column(""))
-    return column.endswith(scorer_column("", name)) and not column.startswith(others)
+def _whose(column: str, names: Iterable[str]) -> str | None:
+    """The scorer that says a column of a pair besides its score; None where it is none of these.
+
+    Of names that end alike (``judge``, ``strong_judge``) it is the longest one's.
+    """
+    if column.startswith((score_column(""), rank_column(""), meta_column(""))):
+        return None
+    mine = [name for name in names if column.endswith(scorer_column("", name))]
+    return max(mine, key=len, default=None)
 
 
 def told(cascade: Cascade, counts: Mapping[str, int], rows: int) -> list[str]:

@@ -30,8 +30,11 @@ _COMPARED: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 _FORM = re.compile(r"\s*([A-Za-z]\w*)\s*(>=|<=|!=|==|=|>|<)\s*(.+?)\s*")
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _POSITIVE = re.compile(rf"positive(?:\s*([+-])\s*({_NUMBER}))?")
-_AND = re.compile(r"\s+and\s+|\s*&&?\s*", re.IGNORECASE)
+#: Outside of quotes: behind it every quote that is opened is closed.
+_AND = re.compile(r"""(?:\s+and\s+|\s*&&?\s*)(?=(?:[^"']|"[^"]*"|'[^']*')*$)""", re.IGNORECASE)
 _QUOTED = re.compile(r"""(["'])(.*)\1""")
+#: What no text holds that stands without quotes.
+_SIGNS = re.compile(r"""[\s<>=!"'&]""")
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,11 @@ class Comparison:
 
     def __str__(self) -> str:
         if not self.of_positive:
-            value = self.value if isinstance(self.value, str) else f"{self.value:g}"
+            value = _quoted(self.value) if isinstance(self.value, str) else _number(self.value)
             return f"{self.column} {self.sign} {value}"
         assert isinstance(self.value, float)
-        added = f" {'-' if self.value < 0 else '+'} {abs(self.value):g}" if self.value else ""
+        sign = "-" if self.value < 0 else "+"
+        added = f" {sign} {_number(abs(self.value))}" if self.value else ""
         return f"{self.column} {self.sign} positive{added}"
 
 
@@ -93,7 +97,7 @@ def _comparison(piece: str, text: str, option: str) -> Comparison:
     if re.fullmatch(_NUMBER, value):
         return Comparison(column, sign, float(value))
     quoted = _QUOTED.fullmatch(value)
-    if quoted is None and re.search(r"""[\s<>=!"']""", value):
+    if quoted is None and _SIGNS.search(value):
         raise UsageError(
             f"{option}: '{value}' is no number and no word",
             where=None,
@@ -107,8 +111,22 @@ def _comparison(piece: str, text: str, option: str) -> Comparison:
     return Comparison(column, sign, quoted[2] if quoted else value)
 
 
+def _number(value: float) -> str:
+    """A number as it is read again, in as few digits as say it."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def _quoted(text: str) -> str:
+    """A text as it is read again: between quotes where it would be taken for something else."""
+    other = re.fullmatch(_NUMBER, text) or _POSITIVE.fullmatch(text) or _SIGNS.search(text)
+    if text and other is None:
+        return text
+    return f"'{text}'" if '"' in text else f'"{text}"'
+
+
 def told(condition: Condition) -> str:
-    """A condition in one spelling: the same for all ways to write it."""
+    """A condition in one spelling, the same for all ways to write it; :func:`parse` reads it."""
     return " and ".join(map(str, condition))
 
 

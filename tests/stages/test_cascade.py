@@ -39,7 +39,7 @@ class Bench:
         for name in names:
             file = self.folder / f"pairs-{log}" / f"pairs.{name}"
             file.parent.mkdir(exist_ok=True)
-            more = "+verdict" if verdict and name == "judge" else ""
+            more = "+verdict" if verdict and name.endswith("judge") else ""
             said += ["--scorer", f"{name}={self.plugin}/{file}{more}"]
         return said
 
@@ -142,6 +142,50 @@ def test_a_verdict_lets_through_and_null_does_not(bench: Bench) -> None:
     result = bench.invoke("rerank", bench.tables, *given, "-o", bench.folder / "no")
     assert result.exit_code == 2
     assert "the table has no 'verdict_judge'" in " ".join(result.stderr.split())
+
+
+def test_names_that_end_alike_are_told_apart(bench: Bench) -> None:
+    """``verdict_first_judge`` is the column of ``first_judge``, and none of ``judge``."""
+    given = bench.scorers("judge", "first_judge", verdict=True)
+    bench.rerank("some", [*given, "--only-if", "judge=verdict_first_judge = yes"])
+    some = rows(bench.folder / "some")
+    for row in some:
+        seen = row["label"] == 1 or row["verdict_first_judge"] == "yes"
+        assert (row["score_judge"] is not None) == seen
+    # What is hidden loses what `judge` said of it as a positive, and nothing of the other's.
+    found = artifacts.open_artifact(bench.folder / "some")
+    scheme = hiding.Scheme(hiding.RANDOM)
+    hiding.mask(found, bench.folder / "masked", scheme, keep=1, seed=3)
+    masked = rows(bench.folder / "masked")
+    of_first = ("score_first_judge", "verdict_first_judge")
+    assert [[row[one] for one in of_first] for row in masked] == [
+        [row[one] for one in of_first] for row in some
+    ]
+    lost = [row for row, was in zip(masked, some, strict=True) if row != was and was["label"]]
+    assert any(row["score_judge"] is None for row in lost)
+    assert all(row["verdict_judge"] is None for row in lost if row["score_judge"] is None)
+
+
+def test_a_limit_is_meant_to_the_last_digit(bench: Bench) -> None:
+    """Two limits that look alike in six digits are two, and a text between quotes stays one."""
+    given = [*bench.scorers("judge", "strong", verdict=True), "--only-if"]
+    bench.rerank("some", [*given, "strong=judge > 0.37499999"])
+    assert manifest(bench.folder / "some")["params"]["only_if"]["strong"] == "judge > 0.37499999"
+    given += ["strong=judge > 0.375"]
+    other = bench.invoke("rerank", bench.tables, *given, "-o", bench.folder / "some")
+    assert other.exit_code == 6, other.output
+    bench.rerank("more", given)
+    # The limit that decides which rows need no score of `strong` is the one that was written.
+    filtered = ["filter", bench.folder / "more", "--by", "strong", "--sampler", "rank"]
+    for limit, kept in (("judge <= 0.37499999", False), ("judge <= 0.375", True)):
+        out = bench.folder / "ledger"
+        made = bench.invoke(*filtered, "--keep-unscored", limit, "-o", out, "--force")
+        assert made.exit_code == 0, made.output
+        at = [row for row in rows(out) if row["score_judge"] == 0.375 and not row["label"]]
+        assert at
+        assert {row["dropped_by"] != "unscored" for row in at} == {kept}
+    quoted = ["--keep-unscored", "verdict_judge != 'not sure'"]
+    assert bench.invoke(*filtered, *quoted, "-o", bench.folder / "quoted").exit_code == 0
 
 
 def test_one_lets_through_to_the_next(bench: Bench) -> None:

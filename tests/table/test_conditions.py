@@ -73,6 +73,8 @@ def test_numbers_are_compared_as_duckdb_does(
             "verdict_judge = 'not sure' and score_judge > .5",
         ),
         ("judge >= 5e-1 & label = 0", "score_judge >= .5 and label = 0"),
+        ("verdict_judge != 'this and that' and label=0", "label = 0"),
+        ('verdict_judge != "R&D" & label=0', "label = 0"),
     ],
 )
 def test_words_and_spellings(text: str, where: str) -> None:
@@ -127,6 +129,18 @@ def test_a_condition_is_told_in_one_spelling(sign: str, value: float, of_positiv
     condition = conditions.parse(f"a{sign}{plain} &verdict_judge= yes", "--x")
     told = conditions.told(condition)
     assert conditions.told(conditions.parse(told, "--x")) == told
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+def test_a_number_is_told_to_its_last_digit(value: float, of_positive: bool) -> None:
+    one = conditions.Comparison("a", ">", value, of_positive)
+    assert conditions.parse(conditions.told((one,)), "--x") == (one,)
+
+
+@given(st.text(alphabet="a1.e+-& <>=!'pd", max_size=6) | st.sampled_from(["positive", "a and b"]))
+def test_a_text_is_told_so_that_it_stays_one(value: str) -> None:
+    one = conditions.Comparison("verdict_judge", "=", value.strip("'").replace("'", ""))
+    assert conditions.parse(f"{conditions.told((one,))} and a > 1", "--x")[0] == one
 
 
 def test_columns_that_are_read() -> None:
