@@ -41,7 +41,8 @@ def options_of(params: FilterParams) -> list[str]:
 
 @functools.cache
 def _parsed(texts: tuple[str, ...], option: str) -> tuple[Condition, ...]:
-    return tuple(conditions.parse(text, option) for text in texts)
+    # One that is given twice would take nothing the second time, and be told so.
+    return tuple(dict.fromkeys(conditions.parse(text, option) for text in texts))
 
 
 def promote(params: FilterParams) -> tuple[Condition, ...]:

@@ -78,6 +78,15 @@ def test_a_promoted_candidate_is_a_positive_and_says_why(tmp_path: Path) -> None
     assert counts["dropped"]["promoted"] == 1
 
 
+def test_a_condition_that_is_given_twice_is_one(tmp_path: Path, invoke: Invoke) -> None:
+    twice = ["--promote", "ce > 0.9", "--promote", "score_ce>.9", "--promote", "ce>  9e-1"]
+    done = invoke("filter", scored(tmp_path, SOME), *twice, "-o", tmp_path / "ledger")
+    assert done.exit_code == 0, done.output
+    counts = artifacts.open_artifact(tmp_path / "ledger").counts
+    assert counts["relabelled"]["--promote ce > 0.9"] == 1
+    assert "--promote ce > 0.9: fulfilled by none" not in done.stderr
+
+
 def test_without_these_options_no_column_is_added(tmp_path: Path) -> None:
     found = filtered(scored(tmp_path, SOME))
     assert "relabelled_by" not in found["q", "p"]
