@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine.dedup.copies import repeats
 from negmine.params.filter import FilterParams
@@ -276,24 +277,26 @@ def compared(table: pa.Table, params: FilterParams) -> dict[int, list[Compared]]
         return {}
     part, was = Part(table), labels.known_in(table)
     every = [*label_conditions.promote(params), *label_conditions.demote(params)]
-    by_option = dict(zip(label_conditions.options_of(params), every, strict=False))
-    found = {}
-    for row, option in enumerate(table.column(RELABELLED_BY).to_pylist()):
-        if option in by_option:
-            found[row] = [
-                _compared(one, part, params.against, was, row) for one in by_option[option]
-            ]
+    changed = table.column(RELABELLED_BY)
+    found: dict[int, list[Compared]] = {}
+    for option, condition in zip(label_conditions.options_of(params), every, strict=False):
+        rows = np.flatnonzero(pc.fill_null(pc.equal(changed, option), False).to_numpy())
+        if len(rows):
+            told = [_compared(one, part, params.against, was, rows) for one in condition]
+            found |= dict(zip(rows.tolist(), map(list, zip(*told, strict=True)), strict=True))
     return found
 
 
 def _compared(
-    one: conditions.Comparison, part: Part, against: str, was: np.ndarray, row: int
-) -> Compared:
+    one: conditions.Comparison, part: Part, against: str, was: np.ndarray, rows: np.ndarray
+) -> list[Compared]:
+    """A comparison of each of some rows."""
     if isinstance(one.value, str):
-        value = part.table.column(one.column)[row].as_py()
-        return Compared(one.column, str(value), one.sign, one.value)
+        texts = part.table.column(one.column).take(pa.array(rows)).to_pylist()
+        return [Compared(one.column, str(text), one.sign, one.value) for text in texts]
     values, limit = conditions.compared(one, part, against, was)
-    return Compared(one.column, float(values[row]), one.sign, float(limit[row]))
+    both = zip(values[rows].tolist(), limit[rows].tolist(), strict=True)
+    return [Compared(one.column, value, one.sign, other) for value, other in both]
 
 
 def warnings(counts: Mapping[str, object], params: FilterParams) -> list[str]:
