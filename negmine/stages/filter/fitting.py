@@ -34,8 +34,7 @@ def learn(params: FilterParams, source: Candidates, columns: Columns, at_once: i
     total = sum(map(source.rows, source.parts))
     sample = None
     if params.fit_sample is not None:
-        qids = (source.read(name, ["qid"]) for name in source.parts)
-        sample = fit_sample.drawn(qids, params.fit_sample, params.seed)
+        sample = fit_sample.drawn(_qids(source), params.fit_sample, params.seed)
 
     def plain() -> Iterator[pa.Table]:
         with log.progress("learning from the table", total, " rows") as bar:
@@ -52,7 +51,7 @@ def learn(params: FilterParams, source: Candidates, columns: Columns, at_once: i
         from negmine.learning.relevance import learn as learn_relevance
 
         with log.waiting("fitting p_relevant"):
-            rows = total if sample is None else sum(table.num_rows for table in plain())
+            rows = total if sample is None else sum(map(sample.count, _qids(source)))
             relevance = learn_relevance(plain(), rows, params.seed)
     known = None
     if wants_prior(params):
@@ -66,6 +65,10 @@ def learn(params: FilterParams, source: Candidates, columns: Columns, at_once: i
     with log.waiting("fitting the limits"):
         fitted = rules.fit(tables, params, columns.by)
     return replace(fitted, relevance=relevance, prior=known)
+
+
+def _qids(source: Candidates) -> Iterator[pa.Table]:
+    return (source.read(name, ["qid"]) for name in source.parts)
 
 
 def among(params: FilterParams) -> prior.Among:
