@@ -15,7 +15,7 @@ from negmine.stages.retrieve import mining
 from tests import judged
 from tests.chains import call
 from tests.servers.chat import MODEL, ChatServer, Settings
-from tests.servers.faults import Fault
+from tests.servers.faults import Fault, Kind
 from tests.servers.journal import asked_again
 from tests.servers.judges import overlap, probability
 
@@ -276,6 +276,40 @@ def test_a_resumed_run_asks_as_it_began(
     whole, cut = (sorted((tmp_path / name / "scored").glob("part-*")) for name in ("whole", "cut"))
     assert len(whole) == QUERIES
     assert [path.read_bytes() for path in cut] == [path.read_bytes() for path in whole]
+
+
+@pytest.mark.parametrize("kind", ["too_long", "nan", "no_logprobs", "refusal"])
+def test_one_odd_pair_does_not_say_how_all_are_judged(
+    data: Path, table: Path, tmp_path: Path, kind: Kind
+) -> None:
+    """Each of the first query's documents at its turn, one of which is asked about first."""
+    for at in range(judged.DEPTH):
+        out = tmp_path / str(at)
+        with server(data, [Fault(kind, holding=holding(at))]) as there:
+            code, output = rerank(table, there.url, out, "--limit", 1)
+        assert code == 0, output
+        found = judged.rows(out / "scored")
+        assert [key for key, row in found.items() if not right(row)] == [docid(at)]
+
+
+def test_a_query_with_nothing_that_fits_does_not_end_the_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mining, "PART_ROWS", judged.DEPTH)
+    table = judged.candidates(data, tmp_path)
+    with server(data, [Fault("too_long", holding="word2x0")]) as there:
+        code, output = rerank(table, there.url, tmp_path)
+        assert code == 0, output
+    for (qid, _), row in judged.rows(tmp_path / "scored").items():
+        assert row["reason_judge"] == ("too_long" if qid == "q2" else None)
+
+
+def test_where_nothing_fits_the_server_says_so(data: Path, table: Path, tmp_path: Path) -> None:
+    with server(data, [Fault("too_long")]) as there:
+        code, output = rerank(table, there.url, tmp_path)
+    assert code == 10, output
+    assert "context size" in output
+    assert "grades" not in output
 
 
 @pytest.mark.parametrize("refuses", [("logprobs",), ("logprobs", "response_format")])

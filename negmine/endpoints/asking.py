@@ -139,7 +139,8 @@ class Client:
         elif todo:
             if self.confirm is not None:
                 self.confirm()
-            run = _Run(self, problem, progress or (lambda _: None), proved=bool(found))
+            proved = self.answered + self.from_store > 0
+            run = _Run(self, problem, progress or (lambda _: None), proved)
             found.update(run.asked(todo))
         self.failed += sum(isinstance(one, Failure) for one in found.values())
         return found

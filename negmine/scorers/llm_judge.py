@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from negmine.endpoints import chat
 from negmine.endpoints.asking import Client
-from negmine.endpoints.chat import Chat
+from negmine.endpoints.chat import Chat, ChatAnswer
 from negmine.endpoints.request import Answer, Failure, Request
 from negmine.endpoints.settings import limits_of, parsed, settings_of
 from negmine.endpoints.store import FOLDER, Store
@@ -49,6 +49,8 @@ _ALTERNATIVES = 20
 #: Tokens of an answer: one where only its beginning counts; of a word; of a grade; of each further.
 _MOST_TOKENS: Mapping[By, int] = {"logprobs": 1, "word": 16, "grade": 32}
 _TOKENS_EACH = 24
+#: Pairs by which it is found out how a server can be asked.
+_TRIED = 3
 
 #: Of a pair that nobody is asked about.
 _NOT_ASKED = unjudged("failed")
@@ -139,8 +141,7 @@ class LLMJudge:
 
     def otherwise(self) -> Mapping[str, Ask]:
         """Documents first; and where several go in a call, one document a call."""
-        assert self._settled is not None, "asked before"
-        others = self._others(self._settled)
+        others = self._others(self._presumed)
         return {name: partial(self._of_sample, form) for name, form in others.items()}
 
     def _others(self, form: Form) -> dict[str, Form]:
@@ -206,44 +207,52 @@ class LLMJudge:
         return f"judged by {self._client.identity} {self._prompt.digest}"
 
     def _form(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Form:
-        """How it is asked; found out once, by asking about the first pair.
+        """How it is asked; found out once, by asking about some pairs.
 
         Raises:
             EndpointError: the server refuses whatever it is asked.
         """
         if self._settled is None and len(pairs):
-            q, d = pairs[0].tolist()
-            self._settled = self._given() or self._found_out(queries[q], documents[d])
+            self._settled = self._given() or self._found_out(queries, documents, pairs)
         return self._settled or Form("logprobs")
 
-    def _found_out(self, query: str, document: str) -> Form:
-        """The first way to judge that the server can."""
+    def _found_out(
+        self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray
+    ) -> Form | None:
+        """The first way to judge that the server can; None where no pair fits, which says nothing.
+
+        The shortest pairs are asked about, and more than one: an answer may be odd for its texts.
+        """
+        sizes = [len(queries[q]) + len(documents[d]) for q, d in pairs.tolist()]
+        tried = pairs[np.argsort(sizes, kind="stable")[:_TRIED]].tolist()
         ways: list[By] = ["logprobs", "grade", "word"]
         if not self._prompt.can_grade(several=False):
             ways.remove("grade")
         refused: EndpointError | None = None
+        failed: set[str] = set()
         for by in ways:
             try:
-                if self._gives(by, query, document):
-                    self._client.store.settle(self._way, by)
-                    return Form(by)
+                for q, d in tried:
+                    said = self._tried(by, queries[q], documents[d])
+                    if isinstance(said, Failure):
+                        failed.add(said.kind)
+                    elif _is_given(by, said):
+                        self._client.store.settle(self._way, by)
+                        return Form(by)
             except EndpointError as error:
                 refused = refused or error
+        if failed == {"too-long"} and refused is None:
+            return None
         raise refused or UsageError(
             "the server gives neither log-probabilities nor grades nor words",
             where=self._client.settings.url,
         )
 
-    def _gives(self, by: By, query: str, document: str) -> bool:
-        """Whether the server answers so; one that does not know how may leave it out in silence."""
+    def _tried(self, by: By, query: str, document: str) -> ChatAnswer | Failure:
+        """What comes of asking about one pair so."""
         request = self._request(Form(by), query, document)
         found = self._client.ask([request], problem=chat.problem)[request.key]
-        if not isinstance(found, Answer):
-            return False
-        said = chat.read(found)
-        if by == "logprobs":
-            return said.first is not None
-        return by == "word" or by_grade(said).reason not in ("unparsable", "wrong_schema")
+        return found if isinstance(found, Failure) else chat.read(found)
 
     def _judged(
         self,
@@ -323,6 +332,13 @@ class LLMJudge:
 def _asked_in(form: Form, sample: Sample) -> np.ndarray:
     """The rows of a sample that are asked about: alone, nothing is there to fill a call."""
     return np.flatnonzero((sample.role != FILLER) | (form.per_call > 1))
+
+
+def _is_given(by: By, said: ChatAnswer) -> bool:
+    """Whether an answer is of this way: a server that does not know it may say nothing of that."""
+    if by == "logprobs":
+        return said.first is not None
+    return by == "word" or by_grade(said).reason not in ("unparsable", "wrong_schema")
 
 
 def _chance(query: str, document: str) -> bytes:
