@@ -521,3 +521,28 @@ def test_the_report_shows_the_figure(ledger: Path, invoke: Invoke) -> None:
     refused = invoke("report", ledger, "--audit", other, "-o", "-")
     assert refused.exit_code == 2
     assert "audited another ledger" in refused.stderr
+
+
+@pytest.mark.parametrize("judge", [("--judge", "ce"), ("--seeds", "1")], ids=["sample", "hiding"])
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_another_list_of_excluded_documents_is_another_audit(
+    tmp_path: Path, invoke: Invoke, judge: tuple[str, str], folder: bool
+) -> None:
+    known = 2 if judge[0] == "--seeds" else 1
+    filtered_by_likeness(tmp_path, invoke, known)
+    listed = tmp_path / "listed" / "qrels" / "test.tsv" if folder else tmp_path / "listed.tsv"
+    listed.parent.mkdir(parents=True, exist_ok=True)
+    head = "query-id\tcorpus-id\tscore\n"
+    listed.write_text(f"{head}q000\tq0_d5\t1\n")
+    given = f"{tmp_path / 'listed'}:test" if folder else listed
+    scored = artifacts.open_artifact(tmp_path / "ledger").input("scored").path
+    asked = [scored, *judge, "--by", "ce", "--exclude", given]
+    asked += ["-o", tmp_path / "audit.json"]
+    first = invoke("audit", *asked)
+    assert first.exit_code == 0, first.stderr
+    assert "is up to date" in invoke("audit", *asked).stderr
+    listed.write_text(f"{head}q000\tq0_d5\t1\nq001\tq1_d6\t1\n")
+    again = invoke("audit", *asked)
+    assert "is up to date" not in again.stderr
+    assert again.exit_code != 0
+    assert "exclude" in again.stderr

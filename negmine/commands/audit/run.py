@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from negmine.commands.audit.hiding import HELD_OUT, POOLED, RANDOM, Scheme, hide
 from negmine.commands.audit.printing import as_json, files_of, row_of, stored, table
 from negmine.commands.audit.settings import VERSION, Setting, settings_of
 from negmine.commands.audit.summary import summary
+from negmine.commands.audit.writing import begin
 from negmine.engine.parts import over_parts
 from negmine.errors import NegmineError, UsageError, did_you_mean
 from negmine.params import output_affecting
@@ -74,12 +74,7 @@ def run(
     teacher = _checked_teacher(source, audit)
     settings = settings_of(params, audit.sweep, source)
     plan = _plan(params, audit, source, settings)
-    as_file = out.suffix == ".json"
-    writer = (
-        artifacts.begin_file(out, plan, replacing=replacing)
-        if as_file
-        else artifacts.begin(out, plan, replacing=replacing)
-    )
+    writer = begin(out, plan, replacing=replacing)
     if writer is None:
         # What was told when it was made counts as much now.
         found, report = stored(out)
@@ -88,10 +83,11 @@ def run(
     with writer:
         report, warnings = measure(source, settings, audit, teacher)
         counts = {"settings": len(settings), **report["queries"]}
-        texts = {out.name: as_json(report)} if as_file else files_of(report)
         if isinstance(writer, artifacts.FileWriter):
+            texts = {out.name: as_json(report)}
             writer.add_text(texts[out.name])
         else:
+            texts = files_of(report)
             over_parts(
                 texts.items(),
                 finished=writer.has,
@@ -120,7 +116,7 @@ def _plan(
             "code": [rules.VERSION, filtering.VERSION, *rules.identities(params), *sorted(fitted)],
         },
         artifacts={"scored": source},
-        files=_files(params),
+        files=filtering.files_of(params),
     )
 
 
@@ -306,17 +302,3 @@ def _tallies(
                     tallies[key] = error
                 bar.update(1)
     return tallies
-
-
-def _files(params: FilterParams) -> dict[str, dict[str, Any]]:
-    """Records of the files that the filter's options name."""
-    paths = {
-        field.name: getattr(params, field.name)
-        for field in fields(params)
-        if field.metadata["path"]
-    }
-    return {
-        name: artifacts.external_input(Path(path), None)
-        for name, path in paths.items()
-        if isinstance(path, str) and Path(path).is_file()
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from negmine import rules
 from negmine.learning import prior
@@ -61,10 +62,6 @@ def fitted_beforehand(params: FilterParams) -> dict[str, str]:
 def plan(setup: Setup, out: Path) -> Plan:
     """What the ledger at ``out`` is made from."""
     params = setup.params
-    files = {}
-    if params.exclude is not None:
-        known = artifacts.recorded_file(out, "exclude")
-        files["exclude"] = artifacts.external_input(excluded_file(params.exclude), known)
     return Plan(
         "filter",
         VERSION,
@@ -76,5 +73,21 @@ def plan(setup: Setup, out: Path) -> Plan:
             **({"plugins": rules.identities(params)} if params.rule else {}),
         },
         artifacts={"scored": setup.source.artifact},
-        files=files,
+        files=files_of(params, out),
     )
+
+
+def files_of(params: FilterParams, out: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Records of the files that the options name.
+
+    Args:
+        params: the options.
+        out: what was made of them before, whose records spare reading them again.
+
+    Raises:
+        MissingInputError: one is missing.
+    """
+    if params.exclude is None:
+        return {}
+    known = None if out is None else artifacts.recorded_file(out, "exclude")
+    return {"exclude": artifacts.external_input(excluded_file(params.exclude), known)}

@@ -106,12 +106,6 @@ def drawn(candidates: pa.Table, number: np.ndarray) -> pa.Table:
     return candidates.filter(pa.array(taken)).take(pa.array(order))
 
 
-def verdict_counts(rows: pa.Table, verdicts: int) -> np.ndarray:
-    """How many rows have each verdict, int64 [verdicts]."""
-    counted = np.bincount(rows.column("verdict").to_numpy(), minlength=verdicts)
-    return np.asarray(counted, dtype=np.int64)
-
-
 def pairs(rows: pa.Table) -> list[tuple[str, str]]:
     """(qid, docid) of each row."""
     columns = (pc.cast(rows.column(name), pa.string()).to_pylist() for name in ("qid", "docid"))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from negmine.commands.audit.sampled.drawing import ROWS, smallest
 from negmine.commands.audit.sampled.labels import Labels
-from negmine.commands.audit.sampled.verdicts import NAMES, UNJUDGED, YES, Judge, counts
+from negmine.commands.audit.sampled.verdicts import NAMES, NO, UNJUDGED, UNSURE, YES, Judge
 from negmine.errors import InvalidDataError
 from negmine.rules import labels
 from negmine.sources.random_documents import drawn_by_chance
@@ -77,8 +77,9 @@ class _Counting:
 
     def told(self) -> Told:
         """What was counted."""
-        said = np.repeat(np.arange(len(NAMES), dtype=np.int8), self._of)
-        return Told(np.concatenate(self._yes), np.concatenate(self._told), counts(said))
+        # Yes first, as people ask.
+        verdicts = {NAMES[of]: int(self._of[of]) for of in (YES, NO, UNSURE, UNJUDGED)}
+        return Told(np.concatenate(self._yes), np.concatenate(self._told), verdicts)
 
 
 def read(

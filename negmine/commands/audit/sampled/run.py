@@ -9,9 +9,8 @@ sample, or else by what it says of known positives and of random documents.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,30 @@ import pyarrow as pa
 
 from negmine import log
 from negmine.commands.audit import intervals
-from negmine.commands.audit.sampled import drawing, measuring, population, sheets, telling
-from negmine.commands.audit.sampled.drawing import Draw
-from negmine.commands.audit.sampled.estimators import Bounds
+from negmine.commands.audit.sampled import (
+    filled,
+    measuring,
+    population,
+    sheets,
+    telling,
+    writing,
+)
+from negmine.commands.audit.sampled.filled import Filled
 from negmine.commands.audit.sampled.refiltered import refiltered
-from negmine.commands.audit.sampled.sheets import Filled, Row, Sheet
+from negmine.commands.audit.sampled.sample import draw_of, sample_of
+from negmine.commands.audit.sampled.sheets import Sheet
 from negmine.commands.audit.sampled.verdicts import Judge, decided_with, examined, judge_of
-from negmine.errors import ConflictError, InvalidDataError, NegmineError, UsageError
-from negmine.params import output_affecting
+from negmine.commands.audit.writing import begin
+from negmine.errors import InvalidDataError, NegmineError, UsageError
 from negmine.params.commands import AuditParams
 from negmine.params.filter import FilterParams
 from negmine.stages import filter as filtering
 from negmine.stages.outcome import Outcome
-from negmine.table import artifacts, writers
-from negmine.table.artifacts import disk
-from negmine.table.artifacts.plan import Plan
+from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import Candidates
 
-#: Raised when the same ledger, sample and answers give another report.
-VERSION = 1
-REPORT = "audit.json"
-#: Letters of a ledger's fingerprint that a sheet names.
-_NAMED = 16
 #: What asks for this way of auditing.
 _ASKING = ("judge", "gold", "sheet")
 #: Options of it that ask for nothing by themselves.
@@ -108,23 +107,23 @@ def run(
             where=str(source),
             hint="Audit the scored table to try other settings.",
         )
-    files = [sheets.read(path) for path in audit.gold]
+    files = [filled.read(path) for path in audit.gold]
     if audit.sheet is not None:
         sheets.is_json(audit.sheet)
     writer = None
     if out is not None:
-        writer = _begin(out, _plan(params, audit, found), replacing)
+        writer = begin(out, writing.plan_of(params, audit, found), replacing=replacing)
         if writer is None and audit.sheet is None:
-            return _stored(out)
+            return writing.written(out)
     with writer or nullcontext():
         with _ledger(params, found) as ledger:
             report, sheet = _audited(audit, ledger, files, str(source))
         if audit.sheet is not None:
-            _write_sheet(audit.sheet, sheet, replacing)
+            writing.write_sheet(audit.sheet, sheet, replacing)
             report["sheet"] = audit.sheet
         counts = {"negatives": report["negatives"], "drawn": report["sample"]["drawn"]}
         if writer is not None:
-            _write(writer, report, counts)
+            writing.write(writer, report, counts)
     # Without a folder the table is the result, and goes to standard output.
     if out is not None:
         log.event(telling.table(report), report=report)
@@ -148,15 +147,6 @@ def _ledger(params: FilterParams, source: Artifact) -> Iterator[Candidates]:
         yield Candidates(artifacts.open_artifact(made))
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """The drawn rows, and the sheet that tells them."""
-
-    rows: pa.Table
-    number: Sequence[int]
-    sheet: Sheet
-
-
 def _audited(
     audit: AuditParams, ledger: Candidates, files: Sequence[Filled], named: str
 ) -> tuple[dict[str, Any], tuple[Sheet, dict[str, str]]]:
@@ -166,14 +156,15 @@ def _audited(
         judge = judge_of(ledger.artifact, audit.judge, audit.judge_cut)
     elif audit.judge_cut is not None:
         raise UsageError("--judge-cut has no effect without --judge")
-    draw = _draw(audit, judge, files)
+    draw = draw_of(audit, judge, files)
     people = population.read(
         ledger, judge, most=draw.size, seed=draw.seed, by_verdict=bool(draw.judge)
     )
-    sample = _sample(ledger, people, draw)
-    answers, differing = sheets.answers_of(files, sample.sheet)
+    sample = sample_of(ledger, people, draw)
+    answers, differing = filled.answers_of(files, sample.sheet)
     said = [answers.get(record[sheets.KEY]) for record in sample.sheet.records()]
     measured = _measured(audit, ledger, judge, people, sample.rows, said, differing)
+    found = measured.contamination
     alone = None if judge is None else measuring.uncorrected(people)
     report = {
         "kind": "sample",
@@ -182,11 +173,11 @@ def _audited(
         "confidence": intervals.CONFIDENCE,
         "negatives": int(people.size.sum()),
         "how": measured.how,
-        "contamination": _json(measured.contamination),
-        "uncorrected": _json(alone),
+        "contamination": None if found is None else found.as_json(),
+        "uncorrected": None if alone is None else alone.as_json(),
         "judge": None if judge is None else _told(judge, people),
         "by": measured.facts,
-        "sample": _sample_told(people, sample, draw),
+        "sample": sample.told(people),
         "gold": list(audit.gold),
         "sheet": None,
         "assumptions": list(measured.assumptions),
@@ -239,79 +230,6 @@ def _relevant(
     return again or measuring.known(people, judge, decided)
 
 
-# --- the sample -------------------------------------------------------------------------------
-
-
-def _draw(audit: AuditParams, judge: Judge | None, files: Sequence[Filled]) -> Draw:
-    """How rows are drawn: as asked, or as the filled-in sheets were.
-
-    Raises:
-        InvalidDataError: the sheets were drawn otherwise.
-    """
-    by_judge = Draw(audit.sample, audit.sample_seed, _named(judge))
-    if not files:
-        return by_judge
-    whole = Draw(audit.sample, audit.sample_seed)
-    told = {file.one("draw") for file in files}
-    for draw in (by_judge, whole):
-        if told == {draw.told}:
-            return draw
-    other = next((file for file in files if file.one("draw") != by_judge.told), files[0])
-    said = other.one("draw") or "several draws"
-    raise InvalidDataError(
-        f"--gold: is of another draw: {said}; asked for is {by_judge.told}",
-        where=other.path,
-        hint="Give the options with which the sheet was written. A sheet that was drawn without "
-        "--judge serves any judge.",
-    )
-
-
-def _named(judge: Judge | None) -> str:
-    if judge is None:
-        return ""
-    return judge.name if judge.cut is None else f"{judge.name} --judge-cut {judge.cut:g}"
-
-
-def _sample(ledger: Candidates, people: population.Population, draw: Draw) -> _Sample:
-    sizes = measuring.sizes_of(people)
-    if not draw.judge:
-        sizes = sizes.sum(keepdims=True)
-    number = drawing.allocate(sizes, draw.size)
-    rows = drawing.drawn(people.candidates, number)
-    sheet = Sheet(ledger.fingerprint[:_NAMED], draw, list(_with_texts(ledger, rows)))
-    return _Sample(rows, [int(count) for count in number], sheet)
-
-
-def _with_texts(ledger: Candidates, rows: pa.Table) -> Iterator[Row]:
-    texts = ledger.documents.texts_by_id(rows.column("docid").to_pylist())
-    asked: dict[str, str] = {}
-    for name in sorted(set(rows.column("part").to_pylist())):
-        queries = ledger.queries(name)
-        told = zip(
-            queries.column("qid").to_pylist(), queries.column("text").to_pylist(), strict=True
-        )
-        asked.update(told)
-    for qid, docid in drawing.pairs(rows):
-        yield Row(qid, docid, asked[qid], texts[docid])
-
-
-def _sample_told(people: population.Population, sample: _Sample, draw: Draw) -> dict[str, Any]:
-    sizes = measuring.sizes_of(people)
-    names: Sequence[str] = measuring.STRATA
-    if not draw.judge:
-        sizes, names = sizes.sum(keepdims=True), ("all",)
-    strata = {
-        names[n]: {
-            "negatives": int(size),
-            "drawn": sample.number[n],
-            "probability": round(sample.number[n] / int(size), 6),
-        }
-        for n, size in enumerate(sizes)
-        if size
-    }
-    return {"drawn": sample.rows.num_rows, "draw": draw.told, "strata": strata}
-
-
 def _told(judge: Judge, people: population.Population) -> dict[str, Any]:
     return {
         "name": judge.name,
@@ -334,88 +252,3 @@ def _unjudged(judge: Judge | None, people: population.Population) -> list[str]:
         f"{of['unjudged']:,} unjudged or never scored): these are not taken for clean, without "
         "people's answers the bounds allow each to be relevant"
     ]
-
-
-# --- writing ----------------------------------------------------------------------------------
-
-
-def _json(found: Bounds | None) -> dict[str, Any] | None:
-    return None if found is None else found.as_json()
-
-
-def _plan(params: FilterParams, audit: AuditParams, source: Artifact) -> Plan:
-    """What the report is made from."""
-    of_ledger = source.stage == "filter"
-    files = {
-        f"gold-{number}": artifacts.external_input(Path(path), None)
-        for number, path in enumerate(audit.gold)
-    }
-    return Plan(
-        "audit",
-        VERSION,
-        {
-            "kind": "sample",
-            "filter": dict(source.params) if of_ledger else output_affecting(params),
-            "audit": output_affecting(audit),
-            "code": [filtering.VERSION],
-        },
-        artifacts={"ledger" if of_ledger else "scored": source},
-        files=files,
-    )
-
-
-Writer = artifacts.FileWriter | artifacts.Writer
-
-
-def _begin(out: Path, plan: Plan, replacing: Replace) -> Writer | None:
-    if out.suffix == ".json":
-        return artifacts.begin_file(out, plan, replacing=replacing)
-    return artifacts.begin(out, plan, replacing=replacing)
-
-
-def _write(writer: Writer, report: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
-    as_json = log.printable_json(report, indent=1) + "\n"
-    if isinstance(writer, artifacts.FileWriter):
-        writer.add_text(as_json)
-    else:
-        writer.add_text(REPORT, as_json)
-        writer.add_text("audit.txt", log.printable(telling.table(report)) + "\n")
-    writer.commit(counts, warnings=report["warnings"])
-
-
-def _stored(out: Path) -> tuple[Outcome, dict[str, Any]]:
-    """What was written before: what was told then counts as much now."""
-    from negmine.commands.audit.printing import stored
-
-    found, report = stored(out)
-    log.event(telling.table(report), report=report)
-    log.warn(found.warnings)
-    return Outcome(out, dict(found.counts), up_to_date=True, warnings=found.warnings), report
-
-
-def _write_sheet(path: str, told: tuple[Sheet, dict[str, str]], replacing: Replace) -> None:
-    """Write the sheet; one that is there and may be half filled in stays.
-
-    Raises:
-        ConflictError: there is another file of this name.
-    """
-    sheet, answers = told
-    text = sheets.text_of(sheet, answers, as_json=sheets.is_json(path))
-    place = Path(path)
-    if disk.is_file(place):
-        with disk.opened(place) as file:
-            if file.read() == text.encode():
-                return
-        if replacing is Replace.NOTHING:
-            raise ConflictError(
-                "--sheet: is there already, and may hold answers",
-                where=path,
-                hint="Give it as --gold, choose another name, or replace it with --force.",
-            )
-    disk.make_folder(place.parent)
-    writers.write_new_text(place, text, replace=True)
-    log.event(
-        f"sheet: {len(sheet.rows)} rows in {path}; answer {sheets.RELEVANT}, "
-        f"{sheets.NOT_RELEVANT} or {sheets.CANNOT_TELL} as '{sheets.ANSWER}', from the first row "
-        "on, then audit with --gold"
-    )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.rules import labels
@@ -55,11 +57,8 @@ class Judge:
         """What it says of each row, int8 [rows]; a row that it never saw is unjudged."""
         if self.cut is None:
             said = part.table.column(self.columns[0])
-            found = np.full(len(part), UNJUDGED, dtype=np.int8)
-            words = np.asarray(said.to_pylist(), dtype=object)
-            for number, word in enumerate(NAMES[:UNJUDGED]):
-                found[words == word] = number
-            return found
+            number = pc.index_in(said, value_set=pa.array(NAMES[:UNJUDGED]))
+            return pc.fill_null(number, UNJUDGED).to_numpy().astype(np.int8)
         score = part.score(self.name)
         told = np.where(score >= self.cut, YES, NO)
         return np.where(np.isnan(score), UNJUDGED, told).astype(np.int8)
@@ -158,9 +157,3 @@ def decided_with(params: Mapping[str, Any], judge: Judge) -> list[str]:
         if words & names:
             found.append(option.replace("_", "-"))
     return found
-
-
-def counts(verdict: np.ndarray) -> dict[str, int]:
-    """How many rows have each verdict."""
-    of = np.bincount(verdict, minlength=len(NAMES))
-    return {NAMES[number]: int(of[number]) for number in (YES, NO, UNSURE, UNJUDGED)}
