@@ -77,7 +77,9 @@ def _loaded(out: Path) -> str:
         return f'"{out}"'
     kind = {".parquet": "parquet", ".arrow": "arrow"}.get(out.suffix, "json")
     kind = "csv" if {".csv", ".tsv"} & set(out.suffixes) else kind
-    return f'"{kind}", data_files="{out}", split="train"'
+    # Its own separator is a comma, whatever the file is called.
+    separated = r', sep="\t"' if ".tsv" in out.suffixes else ""
+    return f'"{kind}", data_files="{out}", split="train"{separated}'
 
 
 def _word(path: Path) -> str:

@@ -156,6 +156,25 @@ def test_triplets_in_every_container(invoke: Invoke, tmp_path: Path, suffix: str
     assert [line["rows"] for line in diff(out)] == [0, 0]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl.gz"])
+def test_the_cleaned_set_loads_as_the_run_says(invoke: Invoke, tmp_path: Path, suffix: str) -> None:
+    from datasets import load_dataset
+
+    names = ("note", "anchor", "positive", "negative")
+    rows = [dict(zip(names, (note, q, p, n), strict=True)) for q, p, n, note in TRIPLETS]
+    # What separates the columns of another kind of file.
+    rows = [{**row, "note": f"{row['note']}, and more"} for row in rows]
+    train = tmp_path / f"old{suffix}"
+    write(train, rows)
+    result = invoke("run", judged(tmp_path), "--train", train, "-o", tmp_path / "clean")
+    assert result.exit_code == 0, result.output
+    told = next(line for line in result.stderr.splitlines() if "load_dataset(" in line)
+    given = told.partition("load_dataset(")[2].partition(")  #")[0]
+    cache = repr(str(tmp_path / "cache"))
+    loaded = eval(f"load_dataset({given}, cache_dir={cache})", {"load_dataset": load_dataset})
+    assert list(loaded) == read(tmp_path / "clean" / train.name)
+
+
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
