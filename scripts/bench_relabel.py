@@ -40,6 +40,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from bench_denoise import fitted_by
 
+from negmine.commands.audit.hiding import keys_of
 from negmine.commands.audit.intervals import Estimate, share
 from negmine.params import FilterParams, IndexParams, RerankParams, RetrieveParams
 from negmine.rules import labels
@@ -48,7 +49,6 @@ from negmine.stages import index, rerank, retrieve
 from negmine.table import artifacts
 from negmine.table.part import Part
 
-_SEPARATOR = "\x1f"
 #: Nothing but the identity guard: what a training set of the hardest candidates would be.
 BEFORE = FilterParams(by="minilm", num_negatives=7)
 #: Settings that are measured: conditions of ``--promote`` and ``--drop-query``, and a limit.
@@ -99,7 +99,7 @@ def measure(scored: Path, truth: pa.Array, params: FilterParams) -> Measured:
 
     Args:
         scored: the table, one positive of each query known.
-        truth: keys of all positive pairs, see :func:`keys`.
+        truth: keys of all positive pairs, see :func:`keys_of`.
         params: the setting.
     """
     hits: dict[str, list[np.ndarray]] = {}
@@ -115,7 +115,7 @@ def measure(scored: Path, truth: pa.Array, params: FilterParams) -> Measured:
         for name in ledger.parts:
             table = ledger.read(name, ["qid", "docid", "label", "dropped_by", "selected"])
             part = Part(table)
-            positive = pc.is_in(keys(table), value_set=truth).to_numpy(zero_copy_only=False)
+            positive = pc.is_in(keys_of(table), value_set=truth).to_numpy(zero_copy_only=False)
             promoted, chosen = labels.promoted_in(table), part.valid("selected")
             hidden = positive & ~labels.known_in(table)
             for what, mask in (
@@ -136,16 +136,10 @@ def measure(scored: Path, truth: pa.Array, params: FilterParams) -> Measured:
     )
 
 
-def keys(pairs: pa.Table) -> pa.Array:
-    """One string per (query, document) pair."""
-    joined = pc.binary_join_element_wise(pairs.column("qid"), pairs.column("docid"), _SEPARATOR)
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
-
-
 def truth_of(qrels: Path) -> pa.Array:
     """Keys of the pairs of a judgement file of the verses, which holds positives alone."""
     rows = [line.split("\t") for line in qrels.read_text().splitlines()[1:]]
-    return keys(pa.table({"qid": [row[0] for row in rows], "docid": [row[1] for row in rows]}))
+    return keys_of(pa.table({"qid": [row[0] for row in rows], "docid": [row[1] for row in rows]}))
 
 
 def prepare(folder: Path, work: Path, k: int, encoder: str, scorer: str) -> Path:

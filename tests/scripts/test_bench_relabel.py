@@ -62,7 +62,7 @@ def scored(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory)
 def truth(bench: ModuleType, rows: list[dict[str, Any]]) -> pa.Array:
     true = [row for row in rows if int(row["docid"].partition("d")[2]) < 4]
     names = ("qid", "docid")
-    found: pa.Array = bench.keys(pa.table({name: [row[name] for row in true] for name in names}))
+    found: pa.Array = bench.keys_of(pa.table({name: [row[name] for row in true] for name in names}))
     return found
 
 
