@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 from negmine import interrupts, log
@@ -88,12 +87,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -186,7 +180,9 @@ class Client:
         if self._batch is None:
             settings = self.settings
             folder = settings.batch_folder or self.store.folder.parent / "batch"
-            self._batch = Batch(settings.name, folder / settings.name, self.store, self.budget)
+            self._batch = Batch(
+                settings.name, folder / settings.name, self.store, self.budget, self.identity
+            )
             self._batch.read(problem)
         return self._batch
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from negmine import log
 from negmine.endpoints.budget import Budget, worst_of
-from negmine.endpoints.request import Answer, Failure, Request, answer_of, canonical
+from negmine.endpoints.request import Answer, Failure, Request, answer_of, canonical, parsed
 from negmine.endpoints.store import Store
 from negmine.endpoints.transport import refused
 from negmine.errors import AwaitedError, UsageError
@@ -86,11 +86,15 @@ class Batch:
 
     Attributes:
         folder: ours are ``requests-00001.jsonl``, ...; all other ``*.jsonl`` there are results.
+        identity: of the model, where it is known: what another gave answers nothing here.
     """
 
-    def __init__(self, name: str, folder: Path, store: Store, budget: Budget) -> None:
+    def __init__(
+        self, name: str, folder: Path, store: Store, budget: Budget, identity: str = ""
+    ) -> None:
         self.name = name
         self.folder = folder
+        self.identity = identity
         self._store = store
         self._budget = budget
         self._lines: list[bytes] = []
@@ -143,7 +147,7 @@ class Batch:
                 answers[key] = outcome
             else:
                 _again(answers[key], outcome, found)
-        there = self._store.get(answers)
+        there = self._store.get(answers, self.identity)
         for key, answer in there.items():
             _again(answer, answers.pop(key), found)
         self._store.put(answers.items(), via="batch")
@@ -251,7 +255,7 @@ def _results(file: Path, found: _Read) -> Iterator[tuple[str, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = parsed(line)
             except ValueError:
                 row = None
             if isinstance(row, dict) and isinstance(row.get("custom_id"), str):

@@ -14,7 +14,7 @@ from typing import Any
 
 from negmine import log
 from negmine.endpoints.asking import Client
-from negmine.endpoints.request import Answer, Request, canonical
+from negmine.endpoints.request import Answer, Request, canonical, writable
 from negmine.endpoints.transport import Trouble
 from negmine.errors import EndpointError, UsageError, did_you_mean
 
@@ -58,11 +58,10 @@ class Chat:
             named = {"name": "answer", "strict": True, "schema": dict(self.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         body |= self.parameters
-        return Request(
-            PATH,
-            {name: value for name, value in body.items() if value is not None},
-            self.max_tokens,
-        )
+        body = {name: value for name, value in body.items() if value is not None}
+        # As the server is told, by either of its names.
+        told = (body.get(name) for name in ("max_tokens", "max_completion_tokens"))
+        return Request(PATH, body, max((one for one in told if isinstance(one, int)), default=None))
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,10 @@ def read(answer: Answer) -> ChatAnswer:
 def _text(content: Any) -> str:
     """Text of a message: a string, or parts of which some are text."""
     if isinstance(content, str):
-        return content
+        return writable(content)
     parts = content if isinstance(content, list) else []
-    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+    found = (str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+    return writable("".join(found))
 
 
 def _first(logprobs: Any) -> tuple[tuple[tuple[str, float], ...] | None, frozenset[str]]:

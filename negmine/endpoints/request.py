@@ -44,6 +44,23 @@ def canonical(value: Any) -> bytes:
     ).encode("utf-8", "backslashreplace")
 
 
+def parsed(content: str | bytes) -> Any:
+    """What somebody else's JSON says.
+
+    Raises:
+        ValueError: it is none, or is nested more deeply than anything that is meant.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def writable(text: str) -> str:
+    """``text`` with "?" for what no file can hold: JSON may name half of a character."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True)
 class Usage:
     """What one answered call took, as far as the server tells.
@@ -95,7 +112,7 @@ class Failure:
 def answer_of(body: Mapping[str, Any]) -> Answer:
     """The answer in a server's JSON object."""
     model = body.get("model")
-    return Answer(body, usage_of(body), model if isinstance(model, str) else "")
+    return Answer(body, usage_of(body), writable(model) if isinstance(model, str) else "")
 
 
 def usage_of(body: Mapping[str, Any]) -> Usage:
@@ -118,6 +135,6 @@ def usage_of(body: Mapping[str, Any]) -> Usage:
 def _count(usage: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = usage.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53:
             return value
     return None

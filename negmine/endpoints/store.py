@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from negmine.endpoints.request import Answer, Failure, Request, Usage
@@ -65,12 +64,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -117,7 +111,7 @@ class Store:
                 asked if isinstance(asked, str) else asked.key,
                 identity,
                 path if isinstance(asked, str) else asked.path,
-                json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")),
+                json.dumps(answer.body, separators=(",", ":")),
                 answer.model,
                 answer.usage.prompt,
                 answer.usage.completion,
@@ -151,7 +145,7 @@ class Store:
 
     def remember(self, url: str, model: str, identity: str, told: Mapping[str, Any]) -> None:
         """Keep what a server told of a model."""
-        told_text = json.dumps(told, ensure_ascii=False, sort_keys=True)
+        told_text = json.dumps(told, sort_keys=True)
         self.write(
             "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?)",
             [(url, model, identity, told_text)],

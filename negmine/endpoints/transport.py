@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import email.utils
-import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from negmine.endpoints.request import Request
+from negmine.endpoints.request import Request, parsed, writable
 from negmine.endpoints.settings import Settings
 from negmine.errors import MissingDependencyError
 
@@ -175,7 +175,7 @@ class Transport:
 def _read(content: bytes, seconds: float) -> Reply | Trouble:
     """The JSON object of an answer; some servers wrap an error in a status of 200."""
     try:
-        body = json.loads(content)
+        body = parsed(content)
     except ValueError:
         return Trouble("garbled", f"an answer that is no JSON: {_short(_text(content))!r}")
     if not isinstance(body, dict):
@@ -211,7 +211,7 @@ def _message(content: bytes) -> tuple[str, str]:
     """A server's message, and its codes: of OpenAI's form, FastAPI's, or plain text."""
     text = _text(content)
     try:
-        body = json.loads(text)
+        body = parsed(text)
     except ValueError:
         return _short(text), ""
     error = body.get("error", body) if isinstance(body, dict) else body
@@ -232,7 +232,7 @@ def seconds_of(after: str | None) -> float | None:
             seconds = email.utils.parsedate_to_datetime(after).timestamp() - time.time()
         except (ValueError, TypeError):
             return None
-    return max(0.0, seconds) if seconds == seconds else None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _said(error: Exception) -> str:
@@ -244,5 +244,5 @@ def _text(content: bytes) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = writable(" ".join(text.split()))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

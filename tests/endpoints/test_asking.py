@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from negmine.endpoints import chat
 from negmine.endpoints.budget import Budget, Limits
-from negmine.endpoints.request import Failure
+from negmine.endpoints.request import Answer, Failure
 from negmine.endpoints.store import Store
 from negmine.errors import EndpointError
 from tests.conftest import ROOT
@@ -25,6 +26,7 @@ from tests.endpoints.asked import (
     serving,
     text,
 )
+from tests.servers.answers import Said
 from tests.servers.chat import ChatServer
 from tests.servers.faults import Fault, Kind
 from tests.servers.journal import asked_again, read
@@ -226,6 +228,20 @@ def test_who_answers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         ask(one, questions(5))
         assert len(one.describe()["answered_by"]) == 2
     assert "several models answer for 'judge'" in caplog.text
+
+
+def test_half_a_character_is_kept_as_it_came_and_shown_as_a_question_mark(tmp_path: Path) -> None:
+    """JSON may name one alone, as what cuts texts by UTF-16 does; no file can hold it."""
+    with (
+        ChatServer(lambda _: Said("ja \ud83d", {"ja": 0.9})) as server,
+        client(server, tmp_path) as one,
+    ):
+        for _ in range(2):
+            (answer,) = ask(one, questions(1)).values()
+            assert isinstance(answer, Answer)
+            assert answer.body["choices"][0]["message"]["content"] == "ja \ud83d"
+            assert chat.read(answer).text == "ja ?"
+        assert one.answered == one.from_store == 1
 
 
 def test_what_was_stopped_holds_nothing_back(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ import pytest
 from negmine.endpoints import batch, chat
 from negmine.endpoints.asking import Client
 from negmine.endpoints.budget import Budget, Limits, Prices
-from negmine.endpoints.request import Failure
+from negmine.endpoints.request import Answer, Failure
 from negmine.errors import PausedError, UsageError
 from tests.endpoints.asked import ask, assert_right, client, questions, text
+from tests.servers.chat import MODEL
 
 Row = dict[str, Any]
 NOWHERE = "http://192.0.2.1/v1"
@@ -211,3 +212,16 @@ def test_a_file_holds_questions_of_one_model(tmp_path: Path) -> None:
     paused(tmp_path, 2)
     assert {path.name for path in (tmp_path / "batch").iterdir()} == {"judge"}
     assert all(text(n) in line for n, line in enumerate(_lines(tmp_path)))
+
+
+def test_an_answer_of_another_model_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    """The server had another model of that name before: its answers are not these."""
+    with by_batch(tmp_path) as one:
+        one.store.put([(request, Answer({"of": "before"})) for request in questions(3)], "m before")
+        one.store.remember(NOWHERE, MODEL, "m now", {"id": "m"})
+    paused(tmp_path, 3)
+    ((*rows,),) = written(tmp_path)
+    put(tmp_path, "output.jsonl", [result(row) for row in rows])
+    with by_batch(tmp_path) as one:
+        chat.identify(one)
+        assert_right(ask(one, questions(3)), 3)

@@ -45,6 +45,10 @@ def test_a_key_depends_on_what_is_asked_alone() -> None:
         Chat("m", parameters={"seed": 2}).request(message).key,
     }
     assert len(keys) == 5
+    more = {"max_completion_tokens": 2000, "max_tokens": None}
+    asked = Chat("m", parameters=more).request(message)
+    assert "max_tokens" not in asked.body
+    assert asked.most == 2000, "what a budget holds back is what the server is told"
     first = Chat("m", parameters={"a": 1, "b": 2}).request(message)
     second = Chat("m", parameters={"b": 2, "a": 1}).request(message)
     assert first.key == second.key

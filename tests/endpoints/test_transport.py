@@ -32,6 +32,8 @@ def trouble(status: int, body: object) -> Trouble:
         (429, b"<html>slow\n\n down</html>", "rate", "429: <html>slow down</html>"),
         (503, {"error": {"message": "Loading model"}}, "loading", "Loading model"),
         (500, b"", "server", "500"),
+        (500, b"[" * 100_000, "server", "500: [["),
+        (400, {"error": {"message": "\ud83d"}}, "refused", "400: ?"),
         (402, {"error": "pay"}, "access", "402: pay"),
         (301, b"", "access", "redirection"),
     ],
@@ -52,7 +54,7 @@ def test_when_to_come_back() -> None:
     assert seconds_of("-1") == 0
     assert seconds_of(formatdate(time.time() + 60, usegmt=True)) == pytest.approx(60, abs=2)
     assert seconds_of(formatdate(time.time() - 60, usegmt=True)) == 0
-    for nothing in (None, "soon", "", "nan"):
+    for nothing in (None, "soon", "", "nan", "inf", "1e400"):
         assert seconds_of(nothing) is None
 
 

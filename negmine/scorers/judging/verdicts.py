@@ -7,7 +7,6 @@ Whatever cannot be read is unjudged: it has no score, and a reason.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from negmine.endpoints.chat import ChatAnswer
+from negmine.endpoints.request import parsed
 from negmine.scorers.judging.prompts import Prompt
 
 Verdict = Literal["yes", "no", "unsure", "unjudged"]
@@ -269,7 +269,7 @@ def _json(answer: ChatAnswer) -> dict[str, Any] | Judgement:
     text = _thought_out(answer.text).strip()
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
     try:
-        found = json.loads(fenced[1] if fenced else text)
+        found = parsed(fenced[1] if fenced else text)
     except ValueError:
         return unjudged("unparsable")
     return found if isinstance(found, dict) else unjudged("wrong_schema")

@@ -6,7 +6,6 @@ the model that wrote it, and both must say no, as DocReRank (arXiv 2505.22584) h
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from negmine.endpoints import chat
 from negmine.endpoints.asking import Client
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.chat import Chat
-from negmine.endpoints.request import Answer, Failure, Request
+from negmine.endpoints.request import Answer, Failure, Request, parsed, writable
 from negmine.endpoints.settings import settings_of
 from negmine.endpoints.store import FOLDER, Store
 from negmine.errors import UsageError
@@ -145,12 +144,13 @@ def texts_of(answer: Answer | Failure) -> list[str]:
     if said.refusal is not None or said.finish in ("length", "content_filter"):
         return []
     try:
-        told = json.loads(said.text)
+        told = parsed(said.text)
     except ValueError:
         return []
-    texts = told.get("texts") if isinstance(told, dict) else None
-    found = texts if isinstance(texts, list) else []
-    return [" ".join(text.split()) for text in found if isinstance(text, str) and text.strip()]
+    listed = told.get("texts") if isinstance(told, dict) else None
+    found = listed if isinstance(listed, list) else []
+    texts = (" ".join(writable(text).split()) for text in found if isinstance(text, str))
+    return [text for text in texts if text]
 
 
 def set_up(params: WriteParams, out: Path, spending: Budget, closing: ExitStack) -> Writing:

@@ -109,6 +109,7 @@ def test_what_is_cut_off_is_no_verdict() -> None:
         ("[3]", None, "wrong_schema"),
         ('{"grade": 3', None, "unparsable"),
         ("3 of 4", None, "unparsable"),
+        ("[" * 5000, None, "unparsable"),
     ],
 )
 def test_a_grade(text: str, score: float | None, reason: str | None) -> None:
