@@ -22,6 +22,7 @@ from negmine.params.index import IndexParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named
+from negmine.params.write import WriteParams
 from negmine.sources import given
 from negmine.stages import cascade
 from negmine.stages.export import AS_INPUT
@@ -83,12 +84,11 @@ def of_train(params: Mapping[str, Params], changes: Sequence[str]) -> dict[str, 
         params = _written_back(params, own)
     if not _reads_sources(params):
         return _given_only(params, own)
-    log.event(
-        "the recipe's settings read what its sources say: candidates are mined as it asks, and of "
-        "them only the given negatives are written back"
-        if back
-        else "the recipe's settings read what its sources say: candidates are mined as it asks"
-    )
+    write = params["write"]
+    assert isinstance(write, WriteParams)
+    mined = "candidates are mined" if write.kind is None else "texts are written, candidates mined,"
+    ends = ", and of them only the given negatives are written back" if back else ""
+    log.event(f"the recipe's settings read what its sources say: {mined} as it asks{ends}")
     return dict(params)
 
 

@@ -302,6 +302,42 @@ def test_without_an_encoder_bm25_finds_the_candidates(tmp_path: Path) -> None:
     assert made.num_rows > 0
 
 
+@pytest.mark.real
+def test_texts_are_written_where_the_options_ask(tmp_path: Path) -> None:
+    texts = [f"The river {n} is 1{n:02}0 km long." for n in range(12)]
+    pairs = [(f"how long is the river {n}", text) for n, text in enumerate(texts)]
+    options = {
+        "write": {"kind": "minimal-pair", "type": ["number"], "each": 1},
+        "retrieve": {"source": ["bm25", "written=written:"]},
+        "filter": {"by": "written", "rank-by": "bm25", "quota": ["bm25=1", "synthetic=1"]},
+        "export": {"extra": ["synthetic"]},
+    }
+    made = negmine.mine(
+        pairs, options=options, work_dir=tmp_path, num_negatives=2, output_format="n-tuple"
+    )
+    assert made.num_rows == len(pairs)
+    for row in made:
+        negatives = [row[name] for name in made.column_names if name.startswith("negative")]
+        of_them = [text for text in negatives if text not in texts]
+        assert len(of_them) == 1
+        changed = [
+            word
+            for word, other in zip(row["positive"].split(), of_them[0].split(), strict=True)
+            if word != other
+        ]
+        assert len(changed) == 1
+    assert pq.read_table(tmp_path / "written" / "_pairs").num_rows == len(pairs)
+
+
+def test_texts_that_would_be_lost_are_refused() -> None:
+    with pytest.raises(UsageError, match="no source brings"):
+        negmine.mine(PAIRS, options={"write": {"kind": "minimal-pair"}})
+    own = {"kind": "minimal-pair", "pairs": ["other.jsonl"]}
+    source = {"source": ["bm25", "written=written:"]}
+    with pytest.raises(UsageError, match=r"\[write\] pairs"):
+        negmine.mine(PAIRS, options={"write": own, "retrieve": source})
+
+
 def test_mistakes_are_told() -> None:
     with pytest.raises(UsageError, match="no stage 'filtre'"):
         negmine.mine(PAIRS, options={"filtre": {}})

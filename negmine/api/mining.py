@@ -210,6 +210,7 @@ def mine(
                 "query_prompt": said["query_prompt"],
                 **models,
             },
+            "write": {"device": device},
             "rerank": {"scorer": _named("cross_encoder", scorer), **models},
             "filter": {
                 **thresholds,

@@ -113,10 +113,10 @@ def readers_of() -> Readers:
     from negmine.stages import index, retrieve
     from negmine.stages.write import Readers
 
-    def passages(path: str, folder: Path) -> Path:
-        return index.run(IndexParams(pairs=(path,), bm25=False), folder).path
+    def indexed(params: IndexParams, folder: Path, replacing: Replace) -> Path:
+        return index.run(params, folder, replacing=replacing).path
 
-    return Readers(retrieve.read_task, passages)
+    return Readers(retrieve.read_task, indexed)
 
 
 def _retrieve(
@@ -330,6 +330,14 @@ def _with_written(params: Mapping[str, Params], folder: Path) -> Mapping[str, Pa
         )
     source = tuple(f"{one}{folder}" if one in own else one for one in retrieve.source)
     task = {name: getattr(retrieve, name) for name in OF_THE_TASK}
+    nothing = WriteParams()
+    for name, value in task.items():
+        if getattr(write, name) not in (value, getattr(nothing, name)):
+            key = name.replace("_", "-")
+            raise UsageError(
+                f"[write] {key}: texts are written for the queries of [retrieve]",
+                hint="Leave it out, or say it there.",
+            )
     return {
         **params,
         "write": replace(write, **task),

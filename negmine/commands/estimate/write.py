@@ -35,12 +35,13 @@ def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
     trial = chain.trial("written")
     # Answers are kept beside the result.
     served = params.writer or any(f"={SERVED}" in one for one in params.scorer)
-    setup = write.set_up(params, source, out if served else trial, readers_of())
+    place, passages = out if served else trial, trial.with_name(f"{trial.name}-index")
+    setup = write.set_up(params, source, place, readers_of(), passages=passages)
     with setup.closing:
-        return _cost(cost, chain, setup, source, out)
+        return _cost(cost, chain, setup, out)
 
 
-def _cost(cost: Cost, chain: Chain, setup: write.Setup, source: Path, out: Path) -> Cost:
+def _cost(cost: Cost, chain: Chain, setup: write.Setup, out: Path) -> Cost:
     """The same of a run whose parameters are checked."""
     params = setup.params
     state = artifacts.state_of(out, write.plan(setup, out), replacing=chain.replacing)
@@ -70,7 +71,7 @@ def _cost(cost: Cost, chain: Chain, setup: write.Setup, source: Path, out: Path)
     watch = Watch()
     size = min(_QUERIES, cost.queries)
     with watch:
-        outcome = write.run(replace(params, limit=size), source, trial, readers_of())
+        outcome = write.run(replace(params, limit=size), setup.source, trial, readers_of())
     made = artifacts.open_artifact(outcome.path)
     share = cost.queries / max(1, size)
     cost.rows = round(int(made.counts["pairs"]) * share)

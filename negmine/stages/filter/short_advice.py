@@ -18,6 +18,7 @@ from negmine.stages.filter.deciding import judge
 from negmine.stages.filter.options import Columns
 from negmine.stages.filter.relabelling import Flags
 from negmine.stages.filter.short_queries import BY, LOST, QUOTA, RETRIEVAL, ROWS
+from negmine.table import schemas
 from negmine.table.candidates import Candidates
 from negmine.table.part import Part
 
@@ -182,6 +183,11 @@ def _gain(left: int, selected: int, option: str, sample: Sample, short: int) -> 
 def _more(source: Candidates) -> str:
     """How to get more candidates."""
     try:
+        if set(source.sources) == set(schemas.not_searched_names(source.schema())):
+            told = ", ".join(source.sources)
+            return (
+                f"nothing was searched ({told}), and another --source of retrieve would find some"
+            )
         k, bands, documents = source.k, source.bands, len(source.documents)
     except NegmineError:
         k, bands, documents = None, {}, 0

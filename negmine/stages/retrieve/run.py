@@ -60,8 +60,7 @@ def run(
             log.warn(task.warnings[-1:])
         if short := counts["queries_of_positives_only"]:
             task.warnings.append(
-                f"{short} queries have no candidate beside their positives: no source found another"
-                " document for them (bm25 finds what shares a word, a run has no rows but its own)"
+                f"{short} queries have no candidate beside their positives: {_why_none(retrievers)}"
             )
             log.warn(task.warnings[-1:])
         told = [
@@ -80,6 +79,16 @@ def run(
             **extra,
         )
     return Outcome(out, counts, warnings=task.warnings)
+
+
+def _why_none(retrievers: Mapping[str, Source]) -> str:
+    """Why a query has no other candidate than its positives."""
+    if any(capabilities_of(one).searches for one in retrievers.values()):
+        return (
+            "no source found another document for them (bm25 finds what shares a word, a run has "
+            "no rows but its own)"
+        )
+    return f"none is given for them, and nothing is searched ({', '.join(retrievers)})"
 
 
 def _tell_found_again(retrievers: Mapping[str, Source], counts: Mapping[str, Any]) -> None:

@@ -64,7 +64,7 @@ def run(
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
-    setup = set_up(params, source, out, readers)
+    setup = set_up(params, source, out, readers, replacing=replacing)
     with setup.closing:
         return _run(setup, out, replacing)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
+from negmine.params.index import IndexParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.write import OF_THE_TASK, WriteParams
 from negmine.sources.child import DOCUMENTS
@@ -24,11 +25,21 @@ from negmine.stages.write.verifying import Verifying
 from negmine.table import artifacts, candidates
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
 from negmine.table.names import MINIMAL_PAIR, WRITTEN
 
 VERSION = 2
+#: Options that one kind of texts alone reads.
+_OF_KIND = {
+    MINIMAL_PAIR: ("type", "seed"),
+    "negative": (
+        *("writer", "prompt_file", "variants", "answer_tokens", "check", "near_duplicate_at"),
+    ),
+}
+#: Options that say how a training set's passages are read, as those of ``index`` do.
+_OF_PASSAGES = ("pairs", "column", "ignore", "on_error", "memory", "threads")
 
 
 @dataclass(frozen=True)
@@ -37,11 +48,11 @@ class Readers:
 
     Attributes:
         task: reads queries and judgements of documents of a corpus.
-        index: makes an index of documents alone, of a training set's passages, in a folder.
+        index: makes an index in a folder, of what its parameters say.
     """
 
     task: Callable[[RetrieveParams, Documents], Task]
-    index: Callable[[str, Path], Path]
+    index: Callable[[IndexParams, Path, Replace], Path]
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class Setup:
 
     Attributes:
         params: the options.
+        source: the artifact that is read: an index, or a table of candidates.
         documents: the corpus, and what was written before.
         corpus: its artifact.
         verifying: who verifies.
@@ -60,6 +72,7 @@ class Setup:
     """
 
     params: WriteParams
+    source: Path
     documents: Documents
     corpus: Artifact
     verifying: Verifying
@@ -84,14 +97,24 @@ def _of_task(params: WriteParams) -> RetrieveParams:
     return RetrieveParams(**{name: getattr(params, name) for name in OF_THE_TASK})
 
 
-def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Setup:
+def set_up(
+    params: WriteParams,
+    source: Path,
+    out: Path,
+    readers: Readers,
+    *,
+    replacing: Replace = Replace.NOTHING,
+    passages: Path | None = None,
+) -> Setup:
     """Check the parameters against what is given.
 
     Args:
         params: what is asked.
         source: an index, a candidates table or ledger, or a training set.
-        out: where the texts go; an index of a training set's passages goes beside it.
+        out: where the texts go.
         readers: of other stages.
+        replacing: what may be replaced.
+        passages: where an index of a training set's passages goes; default: beside the texts.
 
     Raises:
         UsageError: options that contradict each other.
@@ -99,33 +122,41 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
     """
     if params.kind is None:
         raise UsageError("no --kind", hint="For example: --kind minimal-pair")
-    if params.type and params.kind != MINIMAL_PAIR:
-        raise UsageError("--type is of minimal pairs", hint="Leave it out.")
+    _refuse_of_others(params)
     minimal_pairs.types(params)
-    by_rule = params.kind == MINIMAL_PAIR
-    if by_rule and params.writer:
-        raise UsageError("minimal pairs are made by rule", hint="Leave --writer out.")
     # One for all that the command asks: the model that writes, and judges.
     spending, closing = Budget(*limits_of(params)), ExitStack()
-    writing = None if by_rule else by_model.set_up(params, out, spending, closing)
+    writing = (
+        None if params.kind == MINIMAL_PAIR else by_model.set_up(params, out, spending, closing)
+    )
     verifier = verifying.set_up(params, out.parent, spending, closing)
     if not (source / artifacts.MANIFEST).is_file() and not source.is_dir():
         if params.pairs:
             raise UsageError("the training set is given twice", hint="Leave --pairs out.")
-        path = str(source)
-        params = _with_pairs(params, path)
-        source = readers.index(path, out.with_name(f"{out.name}-index"))
+        params = replace(params, pairs=(str(source),))
+        read = {name: getattr(params, name) for name in _OF_PASSAGES}
+        source = readers.index(
+            IndexParams(bm25=False, **read),
+            passages or out.with_name(f"{out.name}-index"),
+            replacing,
+        )
     opened = artifacts.open_artifact(source, ["index", *candidates.STAGES], purpose="the input")
     if opened.stage != "index":
-        given = [name for name in ("queries", "qrels", "pairs") if getattr(params, name)]
-        if given:
-            raise UsageError(
-                f"--{given[0]} is for an index: a table has its queries", hint="Leave it out."
-            )
+        _refuse_task(params)
         table = Candidates(opened)
         corpus = table.documents.artifact
         return Setup(
-            *(params, table.documents, corpus, verifier, writing, table, readers.task, closing)
+            *(
+                params,
+                source,
+                table.documents,
+                corpus,
+                verifier,
+                writing,
+                table,
+                readers.task,
+                closing,
+            )
         )
     if not params.pairs and not (params.queries and params.qrels):
         raise UsageError(
@@ -135,13 +166,45 @@ def set_up(params: WriteParams, source: Path, out: Path, readers: Readers) -> Se
         )
     corpus = opened.input(DOCUMENTS)
     return Setup(
-        *(params, Documents(corpus), corpus, verifier, writing, None, readers.task, closing)
+        *(params, source, Documents(corpus), corpus, verifier, writing, None, readers.task, closing)
     )
 
 
-def _with_pairs(params: WriteParams, path: str) -> WriteParams:
-    named = {field.name: getattr(params, field.name) for field in fields(params)}
-    return WriteParams(**{**named, "pairs": (path,)})
+def _refuse_of_others(params: WriteParams) -> None:
+    """Refuse what only another kind of texts reads.
+
+    Raises:
+        UsageError: with the option.
+    """
+    changed = _changed(params)
+    for kind, names in _OF_KIND.items():
+        if kind != params.kind and (idle := [name for name in changed if name in names]):
+            raise UsageError(
+                f"--{_option(idle[0])} has no effect on --kind {params.kind}",
+                hint=f"It is for --kind {kind}: leave it out.",
+            )
+
+
+def _refuse_task(params: WriteParams) -> None:
+    """Refuse what says which queries there are where a table says it.
+
+    Raises:
+        UsageError: with the option.
+    """
+    if given := [name for name in _changed(params) if name in OF_THE_TASK and name != "limit"]:
+        raise UsageError(
+            f"--{_option(given[0])} is for an index or a training set: a table has its queries",
+            hint="Leave it out.",
+        )
+
+
+def _changed(params: WriteParams) -> list[str]:
+    """Options that are not what they are by default."""
+    return [one.name for one in fields(params) if getattr(params, one.name) != one.default]
+
+
+def _option(name: str) -> str:
+    return "no-check" if name == "check" else name.replace("_", "-")
 
 
 def plan(setup: Setup, out: Path) -> Plan:

@@ -263,6 +263,31 @@ def test_what_nobody_judged_stays_and_is_told(invoke: Invoke, tmp_path: Path) ->
     assert diff(out)[0]["removed"][0]["by"] == "unscored"
 
 
+def test_where_nothing_was_searched_nobody_is_sent_to_search_deeper(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    """A set's own negatives alone: a record without any is no reason for a larger -k."""
+    rows = [{"query": f"{SUGAR} {n}", "pos": [LEAVES], "neg": [ROOTS, HAIL]} for n in range(20)]
+    rows.append({"query": SALT, "pos": [RIVERS], "neg": []})
+    train = write_jsonl(tmp_path / "old.jsonl", rows)
+    places = [tmp_path / name for name in ("index", "candidates", "ledger")]
+    index, candidates, ledger = places
+    for words in (
+        ("index", "--pairs", train, "--no-bm25", "-o", index),
+        ("retrieve", index, "--pairs", train, "--source", "given", "-o", candidates),
+        ("filter", candidates, "--by", "given", "--num-negatives", 1, "-o", ledger),
+    ):
+        result = invoke(*words)
+        assert result.exit_code == 0, result.output
+        told = " ".join(result.stderr.split())
+        assert "larger -k" not in told
+        assert "bm25 finds" not in told
+    retrieved = json.loads((candidates / "_manifest.json").read_text())["warnings"]
+    assert any("none is given for them, and nothing is searched" in one for one in retrieved)
+    filtered = json.loads((ledger / "_manifest.json").read_text())["warnings"]
+    assert any("nothing was searched (given)" in one for one in filtered)
+
+
 def test_empty_lists_duplicates_and_queries_that_are_not_mined(
     invoke: Invoke, tmp_path: Path
 ) -> None:

@@ -152,6 +152,53 @@ def test_a_ledger_an_index_and_a_training_set_say_the_same(
     assert {row["text"] for row in texts.values()} == mine
 
 
+def training_set(path: Path, ask: str = "query", first: int = 0) -> Path:
+    """Three pairs, the column of the queries called ``ask``."""
+    rows = [
+        {ask: f"is tower {n} old", "positive": f"Tower {n} is old. It was built in {1500 + n}."}
+        for n in range(first, first + 3)
+    ]
+    return write_jsonl(path, rows)
+
+
+def test_a_training_set_is_read_as_the_options_say(tmp_path: Path, invoke: Invoke) -> None:
+    plain = training_set(tmp_path / "plain.jsonl")
+    run(invoke, "write", plain, "--kind", "minimal-pair", "-o", tmp_path / "plain")
+    other = training_set(tmp_path / "other.jsonl", "ask")
+    with other.open("a", encoding="utf-8") as file:
+        file.write('{"ask": "cut of')
+    words = ("write", other, "--kind", "minimal-pair", "--column", "query=ask")
+    done = invoke(*words, "-o", tmp_path / "w")
+    assert done.exit_code == 5
+    assert "other.jsonl:4" in done.stderr
+    done = run(invoke, *words, "--on-error", "skip", "-o", tmp_path / "w")
+    assert "1 bad record" in done.stderr
+    assert written(tmp_path / "w") == written(tmp_path / "plain")
+
+
+def test_a_training_set_that_changed_is_written_for_anew_when_forced(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    path = training_set(tmp_path / "pairs.jsonl")
+    words = ("write", path, "--kind", "minimal-pair", "-o", tmp_path / "w")
+    run(invoke, *words)
+    training_set(path, first=5)
+    assert invoke(*words).exit_code == 6
+    run(invoke, *words, "--force")
+    texts, _ = written(tmp_path / "w")
+    assert {word for row in texts.values() for word in re.findall(r"Tower (\d)", row["text"])} >= {
+        *"567"
+    }
+    assert not any("Tower 0" in row["text"] for row in texts.values())
+
+
+def test_an_estimate_over_a_training_set_leaves_nothing(tmp_path: Path, invoke: Invoke) -> None:
+    path = training_set(tmp_path / "pairs.jsonl")
+    done = run(invoke, "write", path, "--kind", "minimal-pair", "-o", tmp_path / "w", "--dry-run")
+    assert re.search(r"^write ", done.stdout, re.MULTILINE)
+    assert [one.name for one in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
 def test_written_texts_are_candidates_of_their_own_queries_alone(
     work: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
@@ -294,6 +341,13 @@ def test_a_scorer_lets_pass_what_holds(
         (["--kind", "minimal-pair", "--type", "verb"], "no type 'verb'"),
         (["--kind", "minimal-pair", "--verify", "ce < 1"], "there is no --scorer"),
         (["--kind", "minimal-pair", "--queries", "x"], "a table has its queries"),
+        (["--kind", "minimal-pair", "--min-grade", "2"], "--min-grade is for an index"),
+        (["--kind", "minimal-pair", "--column", "query=q"], "a table has its queries"),
+        (["--kind", "minimal-pair", "--no-check"], "--no-check has no effect"),
+        (["--kind", "minimal-pair", "--variants", "3"], "--variants has no effect"),
+        (["--kind", "minimal-pair", "--writer", "w=llm:m"], "--writer has no effect"),
+        (["--kind", "negative", "--seed", "1"], "--seed has no effect"),
+        (["--kind", "negative", "--type", "number"], "--type has no effect"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -326,3 +380,12 @@ def test_a_recipe_that_writes_names_the_source(tmp_path: Path, invoke: Invoke) -
     done = invoke(*words, "--set", 'retrieve.source=["bm25"]', "-o", tmp_path / "work")
     assert done.exit_code == 2
     assert "no source brings" in done.stderr
+
+
+def test_a_recipe_that_writes_has_one_set_of_queries(tmp_path: Path, invoke: Invoke) -> None:
+    data = collection(tmp_path / "data")
+    words = ["run", "minimal-pairs", "--corpus", data, "--queries", data, "--qrels", data]
+    done = invoke(*words, "--set", f"write.qrels={data}/other.tsv", "-o", tmp_path / "work")
+    assert done.exit_code == 2
+    assert "[write] qrels: texts are written for the queries of [retrieve]" in done.stderr
+    assert not (tmp_path / "work").exists()
