@@ -24,7 +24,7 @@ from negmine.params.per_model import of_model
 from negmine.params.rerank import RerankParams
 from negmine.scorers.base import Scorer, Scores
 from negmine.scorers.judging import prompts
-from negmine.scorers.judging.calls import Calls
+from negmine.scorers.judging.calls import Calls, calls_of
 from negmine.scorers.judging.columns import COLUMNS, scores_of
 from negmine.scorers.judging.examination import FILLER, Ask, Sample
 from negmine.scorers.judging.prompts import Prompt
@@ -164,11 +164,11 @@ class LLMJudge:
     def calls(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Calls:
         """What asking about the pairs would take; nobody is asked."""
         groups = self._groups(queries, documents, pairs, self._presumed)
-        return self._calls([group.request for group in groups])
+        return calls_of((group.request for group in groups), self._client)
 
     def calls_to_examine(self, sample: Sample) -> Calls:
         """What an examination on the sample would take."""
-        return self._calls(self._requests_to_examine(sample))
+        return calls_of(self._requests_to_examine(sample), self._client)
 
     def _requests_to_examine(self, sample: Sample) -> list[Request]:
         found = []
@@ -177,12 +177,6 @@ class LLMJudge:
             groups = self._groups(sample.queries, sample.documents, pairs, form)
             found += [group.request for group in groups]
         return found
-
-    def _calls(self, asked: Sequence[Request]) -> Calls:
-        requests = {one.key: one for one in asked}
-        known = frozenset(self._client.store.get(requests, self._client.identity))
-        left = {key: one for key, one in requests.items() if key not in known}
-        return Calls(known, {key: (len(one.content), one.most or 0) for key, one in left.items()})
 
     @property
     def _presumed(self) -> Form:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine.commands.estimate.cost import Cost
-from negmine.endpoints.settings import limits_of
+from negmine.endpoints.settings import Options, limits_of
 from negmine.params.rerank import RerankParams
 from negmine.scorers.judging.calls import Calls
 from negmine.scorers.judging.examination import Sample
@@ -32,7 +32,7 @@ class Asks(Protocol):
         """What the examination on a sample would take."""
 
 
-def count(cost: Cost, name: str, params: RerankParams, found: Calls, of: float = 1.0) -> None:
+def count(cost: Cost, name: str, params: Options, found: Calls, of: float = 1.0) -> None:
     """Count calls, which some pairs would take, for ``of`` times as many."""
     left = len(found.left) * of
     prompt = sum(size for size, _ in found.left.values()) / _BYTES_A_TOKEN * of

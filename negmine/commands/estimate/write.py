@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from negmine.commands.estimate import calls
 from negmine.commands.estimate.chain import Chain, would_be_remade
 from negmine.commands.estimate.cost import Cost, Watch, told
 from negmine.commands.estimate.rehearsal import written
@@ -51,10 +52,11 @@ def _cost(cost: Cost, chain: Chain, setup: write.Setup, out: Path) -> Cost:
     cost.documents = len(setup.documents)
     cost.queries = sum(len(group.qids) for group in setup.groups())
     if setup.writing is not None:
-        asked, known, checks = setup.writing.calls(setup.groups())
+        found, checks = setup.writing.calls(setup.groups())
+        calls.count(cost, setup.writing.name, params, found)
         cost.guesses.append(
-            f"write: {asked:,} calls write, of which {known:,} are answered already; at most "
-            f"{checks:,} check what was written"
+            f"write: {cost.calls:,} calls write, of which {cost.calls_stored:,} are answered "
+            f"already; at most {checks:,} check what was written, and are not in the price"
         )
     judges = setup.verifying.asked
     cases = sum(len(group.cases) for group in setup.groups()) if judges else 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from negmine.endpoints.asking import Client
+from negmine.endpoints.request import Request
 
 
 @dataclass(frozen=True)
@@ -21,3 +24,11 @@ class Calls:
     def __or__(self, other: Calls) -> Calls:
         """Both, what is the same once."""
         return Calls(self.stored | other.stored, {**self.left, **other.left})
+
+
+def calls_of(asked: Iterable[Request], client: Client) -> Calls:
+    """What the requests would take, by what is stored; nobody is asked."""
+    requests = {one.key: one for one in asked}
+    known = frozenset(client.store.get(requests, client.identity))
+    left = {key: one for key, one in requests.items() if key not in known}
+    return Calls(known, {key: (len(one.content), one.most or 0) for key, one in left.items()})

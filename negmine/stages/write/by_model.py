@@ -23,6 +23,7 @@ from negmine.endpoints.store import FOLDER, Store
 from negmine.errors import UsageError
 from negmine.params.values import named
 from negmine.params.write import WriteParams
+from negmine.scorers.judging.calls import Calls, calls_of
 from negmine.stages.write import prompts
 from negmine.stages.write.cases import Case, Group
 from negmine.stages.write.drafts import Draft
@@ -120,12 +121,13 @@ class Writing:
     def _ask(self, requests: Iterable[Request]) -> dict[str, Answer | Failure]:
         return self.client.ask(list(requests), problem=chat.problem)
 
-    def calls(self, groups: Iterable[Group]) -> tuple[int, int, int]:
-        """(calls that write, how many of them are answered already, most calls that check)."""
-        keys = {request.key for group in groups for _, request in self.requests(group)}
-        known = self.client.store.known(keys, self.client.identity)
+    def calls(self, groups: Iterable[Group]) -> tuple[Calls, int]:
+        """(what writing would take, the most calls that check what is written)."""
+        found = calls_of(
+            (request for group in groups for _, request in self.requests(group)), self.client
+        )
         checks = len(self.prompt.checks) * self.params.variants if self.params.check else 0
-        return len(keys), known, len(keys) * checks
+        return found, (len(found.left) + len(found.stored)) * checks
 
 
 def first_each(drafts: Sequence[Draft], each: int) -> Iterator[bool]:

@@ -65,6 +65,13 @@ def words(index: Path, server: ChatServer, out: str, *more: object) -> list[obje
     ]
 
 
+def dry_run(invoke: Invoke, *command: object) -> dict[str, Any]:
+    """What ``--dry-run --json`` says of the stage."""
+    (told,) = json.loads(run(invoke, *command, "--dry-run", "--json").stdout)["stages"]
+    found: dict[str, Any] = told
+    return found
+
+
 def counts(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "_manifest.json").read_text())["counts"]
     return found
@@ -76,6 +83,10 @@ def test_what_two_questions_deny_stays(index: Path, invoke: Invoke) -> None:
         dry = run(invoke, *words(index, server, "written", "--dry-run"))
         assert "16 calls write, of which 0 are answered already" in dry.stdout
         assert not writer.asked
+        told = dry_run(invoke, *words(index, server, "written", "--price", "1,2"))
+        assert (told["calls"], told["calls_stored"]) == (16, 0)
+        assert told["price"] > 0
+        assert told["tokens"] > 16
         done = run(invoke, *words(index, server, "written"))
         assert "1 calls brought no text" in done.stderr
         # New texts only are asked about, twice each.
@@ -96,6 +107,8 @@ def test_what_two_questions_deny_stays(index: Path, invoke: Invoke) -> None:
         assert writer.asked == before
         dry = run(invoke, *words(index, server, "other", "--dry-run"))
         assert "16 calls write, of which 16 are answered already" in dry.stdout
+        told = dry_run(invoke, *words(index, server, "other", "--price", "1,2"))
+        assert (told["calls"], told["calls_stored"], told["price"]) == (16, 16, 0)
 
 
 def test_a_budget_stops_and_the_same_command_goes_on(index: Path, invoke: Invoke) -> None:
