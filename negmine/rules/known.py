@@ -7,18 +7,19 @@ Which labels the filter changes is decided before the rules are asked
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from negmine.params.filter import FilterParams
 from negmine.rules.base import (
     Border,
-    Condition,
     Rule,
     Scaled,
     View,
     always,
     comparing,
+    flag,
     given,
     leaving_out,
 )
@@ -57,9 +58,22 @@ def query_min_rank(view: View, params: FilterParams) -> Border:
     return Border(best[view.query], limit[view.query], "positive", above=False)
 
 
-def _relabels(option: str) -> Condition:
-    """Active where an option has conditions."""
-    return lambda params: bool(getattr(params, option))
+def _relabelled(word: str, option: str, words: str, **about: Any) -> Rule:
+    """Rows whose label the conditions of an option changed, under one word in ``dropped_by``."""
+
+    def asked(params: FilterParams) -> bool:
+        return bool(getattr(params, option))
+
+    return Rule(
+        word,
+        asked,
+        changed(word),
+        hard=True,
+        words=words,
+        switch=flag(option),
+        others=asked,
+        **about,
+    )
 
 
 POSITIVES = (
@@ -76,49 +90,24 @@ POSITIVES = (
         scaled=(Scaled("pseudo_positive"),),
         rows="positives",
     ),
-    Rule(
-        BY_CONDITION,
-        _relabels("promote"),
-        changed(BY_CONDITION),
-        hard=True,
-        words="made a positive",
-        switch="--promote",
-        options=("promote_judged",),
-        others=_relabels("promote"),
-        rows="positives",
+    _relabelled(
+        BY_CONDITION, "promote", "made a positive", options=("promote_judged",), rows="positives"
     ),
-    Rule(
-        DEMOTED,
-        _relabels("demote"),
-        changed(DEMOTED),
-        hard=True,
-        words="known positive that is none any more",
-        switch="--demote",
-        others=_relabels("demote"),
-        rows="positives",
-    ),
-    Rule(
+    _relabelled(DEMOTED, "demote", "known positive that is none any more", rows="positives"),
+    _relabelled(
         GIVEN_UP_POSITIVE,
-        _relabels("drop_query"),
-        changed(GIVEN_UP_POSITIVE),
-        hard=True,
-        words="known positive of a query that is given up",
-        switch="--drop-query",
-        others=_relabels("drop_query"),
+        "drop_query",
+        "known positive of a query that is given up",
         rows="positives",
     ),
 )
 QUERIES = (
-    Rule(
+    _relabelled(
         GIVEN_UP,
-        _relabels("drop_query"),
-        changed(GIVEN_UP),
-        hard=True,
-        words="query given up by a condition",
-        switch="--drop-query",
+        "drop_query",
+        "query given up by a condition",
         ways=leaving_out("drop_query", ()),
         advice=lambda params, everything: "these queries were given up, as --drop-query says",
-        others=_relabels("drop_query"),
     ),
     comparing(
         "query_min_rank",
