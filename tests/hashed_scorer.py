@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.chains import make_data
 from tests.tables import make_scored
 from tests.test_plugins import install
 
@@ -87,6 +88,34 @@ def make_candidates(folder: Path) -> Path:
             )
     make_scored(folder, rows, sources=("bm25",), scorers=(), doc_texts=texts)
     return folder / "candidates"
+
+
+def make_recipe(folder: Path, rerank: str, filtering: str) -> Path:
+    """A collection in ``data``, and a recipe for it without an encoder.
+
+    Args:
+        folder: where both go.
+        rerank: lines of ``[rerank]``.
+        filtering: lines of ``[filter]``.
+    """
+    make_data(folder / "data")
+    recipe = folder / "mine.toml"
+    recipe.write_text(
+        f"""work = "work"
+[index]
+corpus = "data"
+[retrieve]
+queries = "data"
+qrels = "data/qrels.tsv"
+k = 20
+[rerank]
+{rerank}
+[filter]
+{filtering}
+num-negatives = 3
+"""
+    )
+    return recipe
 
 
 @pytest.fixture

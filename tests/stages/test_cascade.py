@@ -11,9 +11,16 @@ import pytest
 
 from negmine.commands.audit import hiding
 from negmine.table import artifacts
-from tests.chains import make_data
 from tests.conftest import Invoke
-from tests.hashed_scorer import DEPTH, QUERIES, asked, hashed, make_candidates, pairs_of
+from tests.hashed_scorer import (
+    DEPTH,
+    QUERIES,
+    asked,
+    hashed,
+    make_candidates,
+    make_recipe,
+    pairs_of,
+)
 from tests.tables import make_scored
 
 __all__ = ["hashed"]
@@ -302,24 +309,9 @@ def test_a_dry_run_tells_the_share_or_says_that_it_is_not_known(bench: Bench) ->
 
 
 def test_a_recipe_has_a_table_of_conditions(hashed: str, tmp_path: Path, invoke: Invoke) -> None:
-    make_data(tmp_path / "data")
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text(
-        f"""work = "work"
-[index]
-corpus = "data"
-[retrieve]
-queries = "data"
-qrels = "data/qrels.tsv"
-k = 20
-[rerank]
-scorer = {{ judge = "{hashed}/{tmp_path}/l.judge", strong = "{hashed}/{tmp_path}/l.strong" }}
-only-if = {{ strong = "judge > 0.3" }}
-[filter]
-by = "judge"
-num-negatives = 3
-"""
-    )
+    scorers = (f'{name} = "{hashed}/{tmp_path}/l.{name}"' for name in ("judge", "strong"))
+    rerank = f"scorer = {{ {', '.join(scorers)} }}\nonly-if = {{ strong = 'judge > 0.3' }}"
+    recipe = make_recipe(tmp_path, rerank, 'by = "judge"')
     result = invoke("run", recipe)
     assert result.exit_code == 0, result.output
     assert 0 < pairs_of(tmp_path / "l.strong") < pairs_of(tmp_path / "l.judge")

@@ -15,9 +15,8 @@ from negmine import rules
 from negmine.params import FilterParams
 from negmine.sampling.samplers import SAMPLERS
 from negmine.stages.filter import enough
-from tests.chains import make_data
 from tests.conftest import Invoke
-from tests.hashed_scorer import DEPTH, QUERIES, hashed, make_candidates, pairs_of
+from tests.hashed_scorer import DEPTH, QUERIES, hashed, make_candidates, make_recipe, pairs_of
 from tests.rules.test_shown_limits import SETTINGS
 
 __all__ = ["hashed"]
@@ -276,28 +275,9 @@ def test_the_dry_run_takes_it(tables: Path, hashed: str, tmp_path: Path, invoke:
 
 
 def test_a_recipe_stops_by_its_own_filter(hashed: str, tmp_path: Path, invoke: Invoke) -> None:
-    make_data(tmp_path / "data")
     log = tmp_path / "log"
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text(
-        f"""work = "work"
-[index]
-corpus = "data"
-[retrieve]
-queries = "data"
-qrels = "data/qrels.tsv"
-k = 20
-[rerank]
-scorer = {{ ce = "{hashed}/{log}" }}
-enough = 3
-enough-block = 2
-[filter]
-by = "ce"
-max-score = 0.4
-sampler = "rank"
-num-negatives = 3
-"""
-    )
+    rerank = f'scorer = {{ ce = "{hashed}/{log}" }}\nenough = 3\nenough-block = 2\n'
+    recipe = make_recipe(tmp_path, rerank, 'by = "ce"\nmax-score = 0.4\nsampler = "rank"')
     text = recipe.read_text()
     result = invoke("run", recipe)
     assert result.exit_code == 0, result.output

@@ -17,9 +17,8 @@ from negmine.params import FilterParams, RerankParams, values
 from negmine.stages.filter import enough
 from negmine.stages.filter.recorded import recorded
 from negmine.table.candidates import open_candidates
-from tests.chains import make_data
 from tests.conftest import Invoke
-from tests.hashed_scorer import DEPTH, QUERIES, hashed, make_candidates, pairs_of
+from tests.hashed_scorer import DEPTH, QUERIES, hashed, make_candidates, make_recipe, pairs_of
 
 __all__ = ["hashed"]
 WANTED, SAMPLE = 4, 8
@@ -210,29 +209,9 @@ def test_interrupted_it_goes_on(
 
 
 def test_a_recipe_learns_from_a_sample(hashed: str, tmp_path: Path, invoke: Invoke) -> None:
-    make_data(tmp_path / "data")
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text(
-        f"""work = "work"
-[index]
-corpus = "data"
-[retrieve]
-queries = "data"
-qrels = "data/qrels.tsv"
-k = 20
-[rerank]
-scorer = {{ ce = "{hashed}/{tmp_path / "pairs"}" }}
-enough = 3
-enough-block = 2
-[filter]
-by = "ce"
-percentile = 0.9
-percentile-floor = 0.2
-fit-sample = 5
-sampler = "rank"
-num-negatives = 3
-"""
-    )
+    rerank = f'scorer = {{ ce = "{hashed}/{tmp_path / "pairs"}" }}\nenough = 3\nenough-block = 2\n'
+    quantile = "percentile = 0.9\npercentile-floor = 0.2\nfit-sample = 5"
+    recipe = make_recipe(tmp_path, rerank, f'by = "ce"\n{quantile}\nsampler = "rank"')
     result = invoke("run", recipe, "--dry-run")
     assert result.exit_code == 0, result.output
     (tmp_path / "pairs").unlink()
