@@ -223,11 +223,10 @@ def write_parquet_as(
     path: Path, tables: Iterable[pa.Table], schema: pa.Schema, compression: str
 ) -> None:
     """Write tables with a schema's own metadata, a row group each."""
-    writer = pq.ParquetWriter(path, schema, compression=compression)
-    for table in tables:
-        if table.num_rows:
-            writer.write_table(table, row_group_size=table.num_rows)
-    writer.close()
+    with pq.ParquetWriter(path, schema, compression=compression) as writer:
+        for table in tables:
+            if table.num_rows:
+                writer.write_table(table, row_group_size=table.num_rows)
 
 
 def write_arrow(path: Path, tables: Iterable[pa.Table], schema: pa.Schema, *, stream: bool) -> None:
