@@ -18,8 +18,8 @@ import pytest
 from negmine import formats
 from negmine.scorers import ScorerRef
 from negmine.sources import bm25
-from negmine.stages import rerank as rerank_stage
 from negmine.stages.index import documents as index_documents
+from negmine.stages.rerank import scoring, setup
 from negmine.stages.retrieve import mining, task
 from negmine.table import ranking, writers
 from negmine.table.artifacts import MANIFEST
@@ -120,15 +120,15 @@ def test_a_candidate_that_vanishes_in_rerank(
         def describe(self) -> dict[str, Any]:
             return {}
 
-    real = rerank_stage.limited
+    real = scoring.limited
 
     def lossy(*arguments: Any, **more: Any) -> Any:
         for name, table in real(*arguments, **more):
             yield name, table.slice(0, table.num_rows - 1)
 
     reference = ScorerRef("none", "1", lambda *_: Scorer())
-    monkeypatch.setattr(rerank_stage, "refer", lambda _: reference)
-    monkeypatch.setattr(rerank_stage, "limited", lossy)
+    monkeypatch.setattr(setup, "refer", lambda _: reference)
+    monkeypatch.setattr(scoring, "limited", lossy)
     out = tmp_path / "scored"
     command = ["rerank", made / "work" / "candidates", "--scorer", "ce=none", "-o", out]
     fails(*command, what="candidate rows", out=out)

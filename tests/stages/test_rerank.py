@@ -13,7 +13,7 @@ import pytest
 
 from negmine import memory
 from negmine.models.devices import Placement
-from negmine.stages import rerank
+from negmine.stages.rerank import setup
 from negmine.stages.retrieve import mining
 from tests.conftest import Invoke, write_jsonl
 
@@ -70,7 +70,7 @@ def candidates(tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture(autouse=True)
 def scorer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rerank, "load_scorer", lambda *_: LengthScorer())
+    monkeypatch.setattr(setup, "load_scorer", lambda *_: LengthScorer())
 
 
 def model(tmp_path: Path) -> str:
@@ -168,7 +168,7 @@ def test_several_gpus_write_what_one_writes(
         loaded.append(loading.params.device)
         return OnGpu()
 
-    monkeypatch.setattr(rerank, "load_scorer", load)
+    monkeypatch.setattr(setup, "load_scorer", load)
     written = []
     for number, count in enumerate((1, 3)):
         monkeypatch.setattr("torch.cuda.device_count", lambda count=count: count)
@@ -191,7 +191,7 @@ def test_a_scorer_of_which_nothing_is_known_is_there_once(
         loaded.append(loading.params.device)
         return LengthScorer()
 
-    monkeypatch.setattr(rerank, "load_scorer", load)
+    monkeypatch.setattr(setup, "load_scorer", load)
     result = invoke("rerank", candidates, "--scorer", f"ce={model(tmp_path)}", "-o", tmp_path / "s")
     assert result.exit_code == 0, result.output
     assert loaded == ["auto"]

@@ -194,7 +194,7 @@ def test_gpus_that_share_the_parts_share_the_time(
     """The models run on the CPU; a batch's time is given, and the number of GPUs."""
     from negmine.commands.estimate import index, speed
     from negmine.commands.estimate import rerank as estimate_rerank
-    from negmine.stages import rerank
+    from negmine.stages.rerank import loading
 
     def told(lengths: np.ndarray, batch_size: int, tokens: int, run: object) -> speed.Speed:
         return speed.Speed(np.array([1.0, 99]), np.array([1.0, 1]), 1.0, batch_size, tokens)
@@ -206,7 +206,7 @@ def test_gpus_that_share_the_parts_share_the_time(
     path = recipe(tmp_path, data, tmp_path / "work", more)
     seconds: list[tuple[float, float]] = []
     for devices in (["cuda:0"], ["cuda:0", "cuda:1"]):
-        for module in (index, rerank):
+        for module in (index, loading):
             monkeypatch.setattr(module, "gpus", lambda asked, used, devices=devices: devices)
         with small_parts():
             found = stages(invoke, "run", path)

@@ -1,0 +1,148 @@
+"""``negmine rerank``: judges are examined, some queries are scored first, then all is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from negmine import log, memory
+from negmine.learning import fit_sample
+from negmine.memory import reset_peak_memory
+from negmine.params.rerank import RerankParams
+from negmine.scorers import Scorer
+from negmine.scorers.base import columns_of, spent_by
+from negmine.stages import cascade as cascades
+from negmine.stages import examination, fit_first, verdicts
+from negmine.stages.fit_first import Known
+from negmine.stages.outcome import Outcome
+from negmine.stages.rerank.loading import on_every_gpu
+from negmine.stages.rerank.rows import limited
+from negmine.stages.rerank.scoring import BY_SCORER, score
+from negmine.stages.rerank.setup import MakeUntil, Setup, plan, set_up
+from negmine.table import artifacts
+from negmine.table.artifacts.replace import Replace
+from negmine.table.candidates import Candidates
+
+
+def run(
+    params: RerankParams,
+    candidates: Path,
+    out: Path,
+    *,
+    replacing: Replace = Replace.NOTHING,
+    until: MakeUntil | None = None,
+) -> Outcome:
+    """Score the candidates at ``candidates`` (or a scored artifact, to add columns) into ``out``.
+
+    Scores of other settings are moved aside, and taken back when their settings come back.
+
+    Args:
+        params: settings.
+        candidates: the table.
+        out: the scored table.
+        replacing: what may be replaced at ``out``.
+        until: makes who says that a query has enough; without it every row is scored.
+
+    Raises:
+        NegmineError: see the exit codes in :mod:`negmine.errors`.
+    """
+    setup = replace(set_up(params, candidates, until), place=out.parent)
+    with setup.closing:
+        return _run(params, setup, out, replacing)
+
+
+def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> Outcome:
+    """Examine the judges, then score."""
+    budget = setup.budget(params.memory)
+    planned = plan(params, setup, out)
+    state = artifacts.state_of(out, planned, replacing=replacing, keep=True)
+    # Before anything is written: a model may not be able to do what is asked of it.
+    there = state.kind in ("made", "refused")
+    scorers = [] if there else on_every_gpu(params, setup)
+    draw = partial(examination.sample, setup.source, params.examine)
+    examined = examination.examine(scorers[0] if scorers else {}, draw, params)
+    writer = artifacts.begin(out, planned, replacing=replacing, keep=True)
+    if writer is None:
+        found = artifacts.open_artifact(out)
+        examination.check_made(found.manifest, params)
+        return Outcome(out, dict(found.counts), True, found.warnings)
+    reset_peak_memory()
+    with writer:
+        scorers = scorers or on_every_gpu(params, setup)
+        setup = _with_fit(params, setup, scorers, out, replacing, budget)
+        counts = score(params, setup, scorers, writer, budget.texts)
+        warnings = verdicts.warnings(counts, scorers[0])
+        if counts["unscored"] and params.enough is None and params.top is not None:
+            others = f" or outside of {cascades.OPTION}" if setup.cascade.screens else ""
+            warnings.append(
+                f"{counts['unscored']} candidates beyond --top {params.top}{others} are left "
+                "unscored"
+            )
+        if params.enough is not None:
+            log.event(_spared(counts, params.enough))
+        for said in cascades.told(setup.cascade, counts.get(BY_SCORER, {}), counts["candidates"]):
+            log.event(said)
+        writer.commit(
+            counts,
+            warnings=warnings,
+            ceiling=budget.ceiling,
+            of_run=_of_run(scorers[0]),
+            scorers=examination.described(scorers[0], examined),
+        )
+    log.warn(warnings)
+    return Outcome(out, counts, warnings=warnings)
+
+
+def _with_fit(
+    params: RerankParams,
+    setup: Setup,
+    scorers: Sequence[Mapping[str, Scorer]],
+    out: Path,
+    replacing: Replace,
+    budget: memory.Budget,
+) -> Setup:
+    """The setup of which it is known when a query has enough: some queries are scored whole for it.
+
+    Their scores are an artifact beside the result, made as any other is.
+    """
+    if setup.until is None:
+        return setup
+    if setup.until.sample is None:
+        tables = (table for _, table in limited(setup.source, params.limit))
+        return replace(setup, until=setup.until.anchored(tables))
+    count, seed = setup.until.sample
+    qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
+    sample = fit_sample.drawn(qids, count, seed)
+    alone = replace(params, enough=None, until=(), enough_block=RerankParams().enough_block)
+    whole = replace(setup, until=None, sample=sample)
+    place = fit_first.place(out)
+    planned = plan(alone, whole, place)
+    # What other settings have scored is no slip of -o: it steps aside.
+    may = max(replacing, Replace.OTHER)
+    log.event(f"{sample.queries:,} of {sample.of:,} queries are scored whole, for what is learned")
+    writer = artifacts.begin(place, planned, replacing=may, keep=True)
+    if writer is not None:
+        with writer:
+            counts = score(alone, whole, scorers, writer, budget.texts)
+            writer.commit(counts, ceiling=budget.ceiling)
+    scored = Candidates(artifacts.open_artifact(place))
+    further = {name: tuple(columns_of(one, name)) for name, one in scorers[0].items()}
+    known = Known(scored.artifact, sample, further)
+    return replace(setup, until=setup.until.learned(scored), known=known)
+
+
+def _of_run(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    spent = spent_by(scorers)
+    return {"spent": spent} if spent else {}
+
+
+def _spared(counts: Mapping[str, Any], enough: int) -> str:
+    """What stopping early saved, in words."""
+    rows = max(1, counts["candidates"])
+    return (
+        f"scored {counts['scored']:,} of {rows:,} candidates ({counts['scored'] / rows:.0%}), "
+        f"until {enough} of each query survived; the others stay unscored"
+    )
