@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.chains import call
 from tests.commands.test_report import HOSTILE, OPTIONS, SEVEN, make_rows, seven_sources
+from tests.servers.answers import judging
+from tests.servers.chat import MODEL, ChatServer
+from tests.servers.judges import overlap
+from tests.servers.reading import KnownTexts
+from tests.stages.write.test_write import collection, lines
 from tests.tables import make_scored
 
 #: A phone, in CSS pixels.
@@ -204,3 +211,56 @@ def test_no_other_script_may_run(browser: Any, page_file: Path) -> None:
     assert "taken" not in opened.page.title()
     assert any("Content Security Policy" in text for text in opened.complaints)
     opened.context.close()
+
+
+@pytest.fixture(scope="module")
+def told_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a ledger that was judged, has written texts, and was audited in both ways."""
+    folder = tmp_path_factory.mktemp("told")
+    data = collection(folder / "data")
+    queries = [row["text"] for row in lines(data / "queries.jsonl")]
+    asked = ("--queries", data, "--qrels", data / "qrels.tsv")
+    sources = ("--source", "bm25", "--source", f"written=written:{folder / 'written'}")
+    made = ("--by", "judge", "--max-score", 0.9, "--num-negatives", 3)
+    audit = ("audit", folder / "ledger", "--judge", "judge", "--sample", 20)
+
+    def done(*words: object) -> None:
+        code, told = call(*words)
+        assert code == 0, told
+
+    index, candidates, scored = folder / "index", folder / "candidates", folder / "scored"
+    done("index", "--corpus", data, "-o", index)
+    done("write", index, *asked, "--kind", "minimal-pair", "--each", 3, "-o", folder / "written")
+    done("retrieve", index, *asked, "-k", 8, *sources, "-o", candidates)
+    texts = (
+        lines(data / "corpus.jsonl")
+        + pq.read_table(folder / "written" / "part-00000.parquet").to_pylist()
+    )
+    documents = [row["text"] for row in texts] + [f"{row['title']} {row['text']}" for row in texts]
+    with ChatServer(judging(overlap, KnownTexts(queries, documents))) as server:
+        judge = f"judge=llm:{MODEL}@{server.url}"
+        done("rerank", candidates, "--scorer", judge, "--trust-anyway", "-o", scored)
+    done("filter", scored, *made, "-o", folder / "ledger")
+    done(*audit, "--sheet", folder / "sheet.csv")
+    sheet = (folder / "sheet.csv").read_text(encoding="utf-8")
+    (folder / "sheet.csv").write_text(re.sub(r"(?m)^(\d+),,", r"\1,no,", sheet), encoding="utf-8")
+    done(*audit, "--gold", folder / "sheet.csv", "-o", folder / "by-people")
+    done("audit", scored, *made, "-o", folder / "by-hiding")
+    done("report", folder / "ledger", "-o", folder / "report.html")
+    return folder / "report.html"
+
+
+@pytest.mark.parametrize("viewport", [PHONE, {"width": 1100, "height": 900}], ids=["phone", "desk"])
+def test_judges_written_texts_and_audits_fit(
+    browser: Any, told_page: Path, viewport: dict[str, int]
+) -> None:
+    with Opened(browser, told_page, viewport=viewport) as page:
+        assert page.evaluate(BEYOND) == []
+        assert page.locator("#written tbody tr").count() == 3
+        assert page.locator("#judges tbody tr").count() == 2
+        heads = page.locator("#audit h3").all_inner_texts()
+        assert heads == ["by-people: positives that nobody labelled", "by-hiding"]
+        assert "by what people said of a sample" in page.inner_text("#audit p >> nth=0")
+        for name in ("written", "judges", "audit"):
+            page.locator(f'nav a[href="#{name}"]').first.click()
+            assert page.url.endswith(f"#{name}")

@@ -31,20 +31,25 @@ class Written:
 
     def add(self, part: Slice) -> None:
         """Count a part."""
-        found = [part.table.column(rank_column(name)).is_valid() for name in self._ledger.written]
-        if not found:
+        ranked = [part.table.column(rank_column(name)).is_valid() for name in self._ledger.written]
+        if not ranked:
             return
-        rows = np.flatnonzero(np.logical_or.reduce([one.to_numpy() for one in found]))
+        rows = np.flatnonzero(np.logical_or.reduce([one.to_numpy() for one in ranked]))
         if not len(rows):
             return
         mine = part.table.select(["docid", "dropped_by"]).take(pa.array(rows))
         docids = mine.column("docid").combine_chunks()
-        types = self._ledger.documents.values(SYNTHETIC, docids).to_pylist()
-        reasons = mine.column("dropped_by").to_pylist()
-        for kind, reason, fate in zip(types, reasons, part.fate[rows].tolist(), strict=True):
-            self._fates[kind, fate] += 1
-            if fate == DROPPED:
-                self._dropped[kind, reason] += 1
+        told = pa.table(
+            {
+                "kind": self._ledger.documents.values(SYNTHETIC, docids),
+                "reason": mine.column("dropped_by"),
+                "fate": part.fate[rows],
+            }
+        )
+        for found in told.group_by(told.column_names).aggregate([([], "count_all")]).to_pylist():
+            self._fates[found["kind"], found["fate"]] += found["count_all"]
+            if found["fate"] == DROPPED:
+                self._dropped[found["kind"], found["reason"]] += found["count_all"]
 
     def rows(self) -> list[Sequence[str]]:
         """A row for each type; none where nothing was written."""
