@@ -9,14 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from negmine import log
 from negmine.endpoints.budget import Budget, worst_of
-from negmine.endpoints.request import Answer, Failure, Request, answer_of, canonical, parsed
+from negmine.endpoints.request import (
+    Answer,
+    Failure,
+    Problem,
+    Request,
+    answer_of,
+    canonical,
+    parsed,
+)
 from negmine.endpoints.store import Store
 from negmine.endpoints.transport import refused
 from negmine.errors import AwaitedError, UsageError
@@ -28,9 +36,6 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 50 << 20
 _OURS = re.compile(r"requests-(\d{5,})\.jsonl")
 #: The version of the API that the paths of batch files are below.
 _VERSION = "/v1"
-
-#: Says what is wrong with an answer; None = nothing.
-Problem = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+#: Says what is wrong with an answer; None = nothing.
+Problem = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True)
