@@ -12,58 +12,32 @@ import numpy.typing as npt
 from negmine import log
 from negmine.errors import UsageError
 from negmine.models.base import Settings
-from negmine.models.batching import token_budget
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
-from negmine.models.devices import Placement, choose
+from negmine.models.devices import choose
 from negmine.models.limits import check, positions_of
 from negmine.models.resolve import ModelRef
 from negmine.models.room import Room
 from negmine.models.running import fill
 from negmine.models.tokens import Ints, attention_mask, chunks, from_lists
-from negmine.models.torch_models import NO_LIMIT, autocast, load_torch
+from negmine.models.torch_models import NO_LIMIT, TorchModel, autocast, load_torch
 
 Messages = Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class CausalLM:
+class CausalLM(TorchModel):
     """A loaded model with a chat template.
 
     Attributes:
-        ref: which model.
-        settings: how it is run.
-        model: of transformers.
         tokenizer: of transformers, a fast one.
-        placement: where it runs, in which format.
-        max_length: most tokens of a prompt.
-        room: halves batches that do not fit.
     """
 
-    ref: ModelRef
-    settings: Settings
-    model: Any
     tokenizer: Any
-    placement: Placement
-    max_length: int
-    room: Room
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens of a batch."""
-        placement = self.placement
-        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
-        return {
-            "backend": self.placement.runtime,
-            "revision": self.ref.revision,
-            "max_length": self.max_length,
-            "dtype": self.placement.dtype,
-            "batch_size": self.settings.batch_size,
-            **self.room.facts(),
-        }
+        return self.described(max_length=self.max_length)
 
     def prompt(self, messages: Messages) -> str:
         """Messages as the model reads them, up to where its answer begins; without thinking."""
@@ -201,7 +175,8 @@ def load_causal_lm(ref: ModelRef, settings: Settings) -> CausalLM:
         )
     own = positions_of(model.config.to_dict()) or NO_LIMIT
     length = min(settings.max_length or own, own)
-    return CausalLM(ref, settings, model, tokenizer, placement, length, Room(ref.spec, "prompt"))
+    room = Room(ref.spec, "prompt")
+    return CausalLM(ref, settings, model, placement, length, room, tokenizer)
 
 
 def classes_of(

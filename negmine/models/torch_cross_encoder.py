@@ -12,16 +12,16 @@ import numpy.typing as npt
 
 from negmine.errors import UsageError
 from negmine.models.base import CrossEncoderSettings, Scores, checked
-from negmine.models.batching import token_budget
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
-from negmine.models.devices import Placement, choose
+from negmine.models.devices import choose
 from negmine.models.pairs import PairRows, PairTokenizer, pair_tokenizer, probes
 from negmine.models.resolve import ModelRef
 from negmine.models.room import Room
 from negmine.models.running import fill
 from negmine.models.tokens import Ints, attention_mask
 from negmine.models.torch_models import (
+    TorchModel,
     autocast,
     characters,
     is_plain_text_model,
@@ -32,34 +32,15 @@ from negmine.models.torch_models import (
 
 
 @dataclass(frozen=True)
-class _TorchCrossEncoder:
-    ref: ModelRef
+class _TorchCrossEncoder(TorchModel):
     settings: CrossEncoderSettings
-    model: Any
-    placement: Placement
-    max_length: int
     activation: Callable[[Any], Any]
     activation_name: str
     tokenizer: PairTokenizer | None
-    room: Room
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens of a batch."""
-        placement = self.placement
-        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
     def describe(self) -> dict[str, object]:
         """Everything that decides the output, for the fingerprint."""
-        return {
-            "backend": self.placement.runtime,
-            "revision": self.ref.revision,
-            "max_length": self.max_length,
-            "activation": self.activation_name,
-            "dtype": self.placement.dtype,
-            "batch_size": self.settings.batch_size,
-            **self.room.facts(),
-        }
+        return self.described(max_length=self.max_length, activation=self.activation_name)
 
     def score(
         self,
@@ -169,7 +150,7 @@ def load_torch_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> _
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
     room = Room(ref.spec, "pair")
     return _TorchCrossEncoder(
-        ref, settings, model, placement, length, activation, name, tokenizer, room
+        ref, settings, model, placement, length, room, activation, name, tokenizer
     )
 
 

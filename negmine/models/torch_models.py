@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,54 @@ import numpy as np
 
 from negmine import log
 from negmine.errors import MissingInputError, UsageError
-from negmine.models.base import Side
+from negmine.models.base import Settings, Side
+from negmine.models.batching import token_budget
 from negmine.models.devices import Placement
 from negmine.models.limits import checked_length
 from negmine.models.resolve import ModelRef
-from negmine.models.room import loading
+from negmine.models.room import Room, loading
 from negmine.models.tokens import Ints
 
 NO_LIMIT = 2**31 - 1
 """The maximum length of a model that has none."""
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """A loaded model that PyTorch runs.
+
+    Attributes:
+        ref: which model.
+        settings: how it is run.
+        model: the library's.
+        placement: where it runs, in which format.
+        max_length: most tokens of what it reads; the rest is cut off.
+        room: halves batches that do not fit.
+    """
+
+    ref: ModelRef
+    settings: Settings
+    model: Any
+    placement: Placement
+    max_length: int
+    room: Room
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of a batch."""
+        placement = self.placement
+        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
+
+    def described(self, **own: object) -> dict[str, object]:
+        """Everything that decides the output, with what a kind of model has of its own."""
+        return {
+            "backend": self.placement.runtime,
+            "revision": self.ref.revision,
+            **own,
+            "dtype": self.placement.dtype,
+            "batch_size": self.settings.batch_size,
+            **self.room.facts(),
+        }
 
 
 def load_torch(

@@ -8,12 +8,8 @@ from functools import partial
 from typing import Any
 
 from negmine.models.base import DOCUMENT_PROMPTS, PromptedSettings, Side
-from negmine.models.batching import token_budget
-from negmine.models.devices import Placement
-from negmine.models.resolve import ModelRef
-from negmine.models.room import Room
 from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
-from negmine.models.torch_models import characters, is_plain_text_model
+from negmine.models.torch_models import TorchModel, characters, is_plain_text_model
 
 
 @dataclass(frozen=True)
@@ -112,30 +108,10 @@ def prompt_of(model: Any, side: Side, asked: str | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class TorchTextModel:
-    """A loaded model of sentence-transformers that reads texts of two sides, each by itself.
+class TorchTextModel(TorchModel):
+    """A loaded model of sentence-transformers that reads texts of two sides, each by itself."""
 
-    Attributes:
-        ref: which model.
-        settings: how it is run.
-        model: the library's.
-        placement: where it runs, in which format.
-        max_length: most tokens of a text; the rest is cut off.
-        room: halves batches that do not fit.
-    """
-
-    ref: ModelRef
     settings: PromptedSettings
-    model: Any
-    placement: Placement
-    max_length: int
-    room: Room
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most padded tokens of a batch."""
-        placement = self.placement
-        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
     def texts(self, side: Side) -> TorchTexts:
         """How the texts of a side are read."""
@@ -148,15 +124,10 @@ class TorchTextModel:
         return self.texts(side).lengths(texts)
 
     def described(self, **own: object) -> dict[str, object]:
-        """Everything that decides the output, with what a kind of model has of its own."""
-        return {
-            "backend": self.placement.runtime,
-            "revision": self.ref.revision,
-            "query_prompt": self.texts("query").prompt,
-            "doc_prompt": self.texts("document").prompt,
-            "max_length": self.max_length,
+        """Likewise, with the prompts of both sides."""
+        return super().described(
+            query_prompt=self.texts("query").prompt,
+            doc_prompt=self.texts("document").prompt,
+            max_length=self.max_length,
             **own,
-            "dtype": self.placement.dtype,
-            "batch_size": self.settings.batch_size,
-            **self.room.facts(),
-        }
+        )
