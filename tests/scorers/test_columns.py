@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from negmine.scorers.base import HasColumns, Scores
-from tests.chains import make_data
 from tests.conftest import Invoke
+from tests.scorers import judged
 from tests.test_plugins import install
 
-QUERIES, DOCUMENTS = 24, 6
+QUERIES, DOCUMENTS = judged.QUERIES, judged.DEPTH
 JUDGE = """
 import numpy as np
 import pyarrow as pa
@@ -89,28 +88,7 @@ def candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) 
     point = {"negmine.scorers": {"judge": "their_judge:load", "slow": "their_judge:load_slow"}}
     project = {"name": "theirs", "version": "1", "entry-points": point}
     install(tmp_path / "site", monkeypatch, project, {"their_judge": JUDGE})
-    data = make_data(tmp_path / "data")
-    lines = [
-        f"q{q} Q0 d{(7 * q + n) % 90} {n + 1} {9 - n} x"
-        for q in range(QUERIES)
-        for n in range(DOCUMENTS)
-    ]
-    (tmp_path / "found.trec").write_text("\n".join(lines) + "\n")
-    for command in (
-        ["index", "--corpus", data, "--no-bm25", "-o", tmp_path / "index"],
-        [
-            *("retrieve", tmp_path / "index", "--queries", data, "--qrels", data / "qrels.tsv"),
-            *("--run", f"found={tmp_path / 'found.trec'}", "-o", tmp_path / "candidates"),
-        ],
-    ):
-        result = invoke(*command)
-        assert result.exit_code == 0, result.output
-    return tmp_path / "candidates"
-
-
-def texts(path: Path) -> dict[str, str]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return {row["_id"]: row["text"] for row in rows}
+    return judged.make_candidates(tmp_path, invoke)
 
 
 def test_each_column_is_the_pair_s(candidates: Path, tmp_path: Path, invoke: Invoke) -> None:
@@ -123,8 +101,8 @@ def test_each_column_is_the_pair_s(candidates: Path, tmp_path: Path, invoke: Inv
     assert table.schema.names[-5:] == names
     types = [pa.float32(), pa.string(), pa.bool_(), pa.int32(), pa.float64()]
     assert [table.schema.field(name).type for name in names] == types
-    documents = texts(tmp_path / "data" / "corpus.jsonl")
-    queries = texts(tmp_path / "data" / "queries.jsonl")
+    documents = judged.texts(tmp_path / "data" / "corpus.jsonl")
+    queries = judged.texts(tmp_path / "data" / "queries.jsonl")
     rows = table.to_pylist()
     scored = [row for row in rows if row["score_llm"] is not None]
     assert 0 < len(scored) < len(rows)
@@ -237,7 +215,7 @@ def test_one_that_goes_on_makes_no_row_twice(
     result = invoke(*command)
     assert result.exit_code == 0, result.output
     rows = pq.read_table(tmp_path / "scored").to_pylist()
-    documents = texts(tmp_path / "data" / "corpus.jsonl")
+    documents = judged.texts(tmp_path / "data" / "corpus.jsonl")
     # The second run marks what it makes.
     first = [row["score_s"] < 1000 for row in rows]
     assert sum(first) == len(rows) // 3
