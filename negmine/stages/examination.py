@@ -109,10 +109,13 @@ def sample(source: Candidates, size: int, at_once: int) -> Sample:
         size: how many of each.
         at_once: documents of a query in a call; so many are drawn of it, further candidates too.
     """
-    qids, docids = _positives(source, size)
-    others = _fillers(source, qids, at_once - 2) if at_once > 2 else {}
-    known = _known_positives(source, qids)
-    texts = _query_texts(source, qids)
+    drawn = _positives(source, size)
+    qids, docids = [qid for qid, _, _ in drawn], [docid for _, docid, _ in drawn]
+    # A query lies in one part: no other has more of it.
+    parts = list(dict.fromkeys(part for _, _, part in drawn))
+    others = _fillers(source, parts, qids, at_once - 2) if at_once > 2 else {}
+    known = _known_positives(source, parts, qids)
+    texts = _query_texts(source, parts, qids)
     return sample_of(
         source.documents,
         [texts[qid] for qid in qids],
@@ -159,9 +162,9 @@ def sample_of(
     )
 
 
-def _positives(source: Candidates, size: int) -> tuple[list[str], list[str]]:
-    """A known positive of each of ``size`` queries, all by chance: qids and docids."""
-    found: list[tuple[float, str, str]] = []
+def _positives(source: Candidates, size: int) -> list[tuple[str, str, str]]:
+    """A known positive of each of ``size`` queries, all by chance: (qid, docid, its part)."""
+    found: list[tuple[float, str, str, str]] = []
     for name in source.parts:
         table = source.read(name, ["qid", "docid", "label"])
         table = table.filter(pc.equal(table.column("label"), 1))
@@ -172,15 +175,15 @@ def _positives(source: Candidates, size: int) -> tuple[list[str], list[str]]:
         first: dict[str, tuple[float, str, str]] = {}
         for row in zip(chance.tolist(), qids.to_pylist(), docids.to_pylist(), strict=True):
             first[row[1]] = min(row, first.get(row[1], row))
-        found = sorted([*found, *first.values()])[:size]
-    return [qid for _, qid, _ in found], [docid for _, _, docid in found]
+        found = sorted([*found, *((*row, name) for row in first.values())])[:size]
+    return [row[1:] for row in found]
 
 
-def _known_positives(source: Candidates, qids: list[str]) -> dict[str, set[str]]:
+def _known_positives(source: Candidates, parts: list[str], qids: list[str]) -> dict[str, set[str]]:
     """All known positives of some queries."""
     found: dict[str, set[str]] = {qid: set() for qid in qids}
     wanted = pa.array(qids, pa.string())
-    for name in source.parts:
+    for name in parts:
         table = source.read(name, ["qid", "docid", "label"])
         mine = pc.and_(
             pc.equal(table.column("label"), 1), pc.is_in(table.column("qid"), value_set=wanted)
@@ -190,11 +193,13 @@ def _known_positives(source: Candidates, qids: list[str]) -> dict[str, set[str]]
     return found
 
 
-def _fillers(source: Candidates, qids: list[str], most: int) -> dict[str, list[str]]:
+def _fillers(
+    source: Candidates, parts: list[str], qids: list[str], most: int
+) -> dict[str, list[str]]:
     """Candidates of some queries by chance, as they will stand in a call beside others."""
     found: dict[str, list[str]] = {}
     wanted = pa.array(qids, pa.string())
-    for name in source.parts:
+    for name in parts:
         table = source.read(name, ["qid", "docid", "label"])
         mine = pc.and_(
             pc.not_equal(table.column("label"), 1), pc.is_in(table.column("qid"), value_set=wanted)
@@ -210,10 +215,10 @@ def _fillers(source: Candidates, qids: list[str], most: int) -> dict[str, list[s
     return found
 
 
-def _query_texts(source: Candidates, qids: list[str]) -> dict[str, str]:
+def _query_texts(source: Candidates, parts: list[str], qids: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     wanted = pa.array(qids, pa.string())
-    for name in source.parts:
+    for name in parts:
         asked = source.queries(name)
         some = asked.filter(pc.is_in(asked.column("qid"), value_set=wanted))
         found |= zip(some.column("qid").to_pylist(), some.column("text").to_pylist(), strict=True)
