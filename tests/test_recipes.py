@@ -255,6 +255,7 @@ def test_a_recipe_runs_whole(
         in_sentences(data)
     loaded = recipe.load(str(path))
     arguments: list[Any] = ["run", path, "-o", tmp_path / "work"]
+    local: set[str] = set()
     for key in ("corpus", "queries", "qrels"):
         arguments += [f"--{key}", data]
     for stage, key in (("index", "encoder"), ("rerank", "scorer")):
@@ -267,7 +268,12 @@ def test_a_recipe_runs_whole(
                 # Of several hundred pairs it has to be right about nearly all.
                 served = servers.enter_context(judged.server(data, separation=6.0))
                 model = judged.judge_of(served).removeprefix("judge=")
+            else:
+                local.add(stage)
             arguments += ["--set", f"{stage}.{key}.{name}={model}"]
+    # To compile small models takes most of the time; tests/models sees what is made of them.
+    for stage in sorted(local):
+        arguments += ["--set", f"{stage}.runtime=torch"]
     own = [
         f"{entry.partition(':')[0]}:{tiny_cross}" if "=cur:" in entry else entry
         for entry in loaded.tables["retrieve"].get("source", ())
