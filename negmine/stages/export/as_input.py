@@ -6,7 +6,6 @@ changes is written byte for byte.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,31 +31,20 @@ from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named
 from negmine.stages.export import options as export_options
 from negmine.stages.export.fates import FateTable, Limits, Treatment, Verdict, told
+from negmine.stages.export.tally import Tally
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts, schemas, writers
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import Candidates, open_candidates
-from negmine.table.conservation import conserve
 
 #: What ``--format`` is called that writes a set as it was.
 NAME = "as-input"
-VERSION = 1
+VERSION = 2
 #: The role of a training set among the inputs of ``retrieve``.
 _ROLE = PAIRS.name
 #: Options that it reads.
 _READS = frozenset(("format", "promoted", "unjudged", "score_by", "allow_empty", "memory"))
-
-#: What adds up to what.
-_SUMS: Sequence[tuple[str, str, tuple[str, ...]]] = (
-    ("records", "records", ("unchanged", "changed", "gone", "unreadable")),
-    (
-        "given negatives",
-        "given",
-        ("kept", "removed", "promoted", "promoted_without_place", "lost"),
-    ),
-    ("positives", "positives", ("positives_kept", "demoted", "positives_lost")),
-)
 
 
 def run(
@@ -256,8 +244,7 @@ class Cleaning:
         self._file = _opened(source)
         self._fates = FateTable(source, by, limits, treatment)
         self._allow_empty = params.allow_empty
-        self._counts: Counter[str] = Counter()
-        self._removed: Counter[str] = Counter()
+        self._tally = Tally()
         self._placed: set[tuple[str, str]] = set()
 
     def write(self, path: Path, side: str) -> None:
@@ -266,13 +253,13 @@ class Cleaning:
         Raises:
             EmptyResultError: nothing is left of the set.
         """
-        self._counts, self._removed, self._placed = Counter(), Counter(), set()
+        self._tally, self._placed = Tally(), set()
         if side == "set":
             self._file.save(path, self._treated())
         else:
             writers.write_packed(path, self._lines())
-        self._conserve()
-        if not self._counts["examples"] and not self._allow_empty:
+        self._tally.conserve()
+        if not self._tally.examples and not self._allow_empty:
             raise EmptyResultError(
                 "nothing is left of the training set",
                 where=self._file.settings.found.spec,
@@ -301,28 +288,18 @@ class Cleaning:
         good = [entry.example for entry in block.entries if entry.example is not None]
         verdicts = iter(self._fates.verdicts(good))
         for entry in block.entries:
-            self._counts["records"] += 1
             if entry.example is None:
-                self._counts["unreadable"] += 1
+                self._tally.unreadable()
                 yield entry, [], {"unreadable": entry.problem}
                 continue
             verdict = next(verdicts)
-            self._counts["unjudged"] += len(verdict.unjudged)
             if not verdict.changes:
-                self._stays(verdict)
+                self._tally.stays(verdict)
                 yield entry, None, None
                 continue
             edited = self._edited(block, entry, verdict)
-            self._count(verdict, edited)
+            self._tally.changes(verdict, edited)
             yield entry, edited.records, self._about(entry, verdict, edited)
-
-    def _stays(self, verdict: Verdict) -> None:
-        self._counts["unchanged"] += 1
-        self._counts["examples"] += 1
-        self._counts["positives"] += len(verdict.positives)
-        self._counts["positives_kept"] += len(verdict.positives)
-        self._counts["given"] += len(verdict.negatives)
-        self._counts["kept"] += len(verdict.negatives)
 
     def _edited(self, block: Block, entry: Entry, verdict: Verdict) -> Edited:
         """What stands in a record's place."""
@@ -341,25 +318,6 @@ class Cleaning:
             raise UnheldSetError(f"line {entry.place}: {error}") from None
         self._placed |= {promoted[number] for number in edited.own}
         return edited
-
-    def _count(self, verdict: Verdict, edited: Edited) -> None:
-        counts, fates = self._counts, verdict.fates
-        counts["changed" if edited.records else "gone"] += 1
-        counts["examples"] += len(edited.records)
-        counts["positives"] += len(verdict.positives)
-        counts["given"] += len(verdict.negatives)
-        stays, kept = len(fates.of("stays")), sum(fates.positives)
-        counts["kept" if edited.stays else "lost"] += stays
-        if not verdict.given_up:
-            counts["demoted"] += len(fates.positives) - kept
-        else:
-            kept = len(fates.positives)
-        counts["positives_kept" if edited.stays else "positives_lost"] += kept
-        goes = fates.of("goes")
-        counts["removed"] += len(goes)
-        self._removed.update(verdict.negatives[number].word or "unjudged" for number in goes)
-        counts["promoted"] += len(fates.of("promoted")) - len(edited.homeless)
-        counts["promoted_without_place"] += len(edited.homeless)
 
     def _about(self, entry: Entry, verdict: Verdict, edited: Edited) -> dict[str, Any]:
         """What the diff says of a record."""
@@ -384,45 +342,15 @@ class Cleaning:
         lost = 0 if edited.stays else len(fates.of("stays"))
         return about | ({"lost": lost} if lost else {})
 
-    def _conserve(self) -> None:
-        counts = self._counts
-        for what, total, parts in _SUMS:
-            conserve(what, counts[total], **{name: counts[name] for name in parts})
-        conserve("removed negatives", counts["removed"], **self._removed)
-
     @property
     def counts(self) -> dict[str, Any]:
         """What was read, and what became of it."""
-        names = (
-            *("records", "unchanged", "changed", "gone", "unreadable", "examples"),
-            *("given", "kept", "removed", "promoted", "promoted_without_place", "lost"),
-            *("unjudged", "positives", "positives_kept", "demoted", "positives_lost"),
-        )
-        found: dict[str, Any] = {name: self._counts[name] for name in names}
-        return found | {"removed_by": dict(self._removed.most_common())}
+        return self._tally.counts
 
     @property
     def warnings(self) -> list[str]:
         """What the user should know."""
-        counts, told_ = self._counts, []
-        if counts["unjudged"]:
-            told_.append(
-                f"{counts['unjudged']} given negatives were not judged and are in no way clean: "
-                "they stay as they were (--unjudged leave-out takes them out)"
-            )
-        if counts["promoted_without_place"]:
-            told_.append(
-                f"{counts['promoted_without_place']} negatives that became positives have no place "
-                "in the set and are left out: --format flagembedding holds any number of both"
-            )
-        if counts["lost"]:
-            told_.append(
-                f"{counts['lost']} clean negatives went with their records, which nothing else can "
-                "fill: --format flagembedding holds any number of negatives"
-            )
-        if counts["unreadable"]:
-            told_.append(f"{counts['unreadable']} bad records were skipped and are left out")
-        return told_
+        return self._tally.warnings
 
 
 def _opened(source: Candidates) -> SetFile:

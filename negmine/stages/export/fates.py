@@ -51,6 +51,11 @@ class Said:
     limit: float
     option: str = ""
 
+    @property
+    def reason(self) -> str:
+        """The word that is told: where there is none nobody judged the pair."""
+        return self.word or "unjudged"
+
 
 @dataclass
 class Verdict:
@@ -259,7 +264,7 @@ class _Texts:
 
 def told(said: Said, **more: Any) -> dict[str, Any]:
     """What is written of a passage that does not stay."""
-    about: dict[str, Any] = {"docid": said.docid, "text": said.passage.text, "by": said.word}
+    about: dict[str, Any] = {"docid": said.docid, "text": said.passage.text, "by": said.reason}
     about |= {"option": said.option} if said.option else {}
     for name, value in (("score", said.score), ("limit", said.limit)):
         if np.isfinite(value):

@@ -261,6 +261,10 @@ def test_what_nobody_judged_stays_and_is_told(invoke: Invoke, tmp_path: Path) ->
     out = cleaned(invoke, train, "--set", "export.unjudged=leave-out", skip=[CELLS])
     assert read(out)[0]["neg"] == [ROOTS]
     assert diff(out)[0]["removed"][0]["by"] == "unscored"
+    # What is gone is not said to stay.
+    assert counts(out)["unjudged"] == 1
+    manifest = json.loads((out.parent / f"_{out.name}.manifest.json").read_text())
+    assert not any("stay as they were" in one for one in manifest["warnings"])
 
 
 def test_where_nothing_was_searched_nobody_is_sent_to_search_deeper(
@@ -302,6 +306,10 @@ def test_empty_lists_duplicates_and_queries_that_are_not_mined(
     kept = {**rows[1], "neg": [ROOTS, ROOTS]}
     assert read(out) == [rows[0], kept, kept, rows[3]]
     assert counts(out)["unjudged"] == 1
+    out = cleaned(invoke, train, "--set", "export.unjudged=leave-out")
+    assert read(out) == [rows[0], kept, kept]
+    assert diff(out)[-1]["removed"][0]["by"] == "unjudged"
+    assert counts(out)["removed_by"]["unjudged"] == 1
 
 
 def test_a_broken_line_stops_the_run_or_is_left_out(invoke: Invoke, tmp_path: Path) -> None:
