@@ -854,8 +854,13 @@ def _simans(a: float, b: float, form: str) -> Promise:
 def _margin(source: str) -> Keep:
     """A source's own finds, 5% of the positive's score below it."""
     name = f"score_{source}"
-    far = below(name, lambda p: p - 0.05 * abs(p), strict=False)
-    return lambda row, rows, made: row[f"rank_{source}"] is not None and far(row, rows, made)
+
+    def keep(row: Row, rows: list[Row], made: Made) -> bool:
+        share = made.limit("relative_margin", 0.05)
+        far = below(name, lambda p: p - share * abs(p), strict=False)
+        return row[f"rank_{source}"] is not None and far(row, rows, made)
+
+    return keep
 
 
 PROMISES: dict[str, Promise] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from textwrap import wrap
 
 from negmine.log import printable
 
@@ -33,6 +34,15 @@ def counted(number: int, what: str) -> str:
     """A number with its noun: ``1 file``, ``1,200 files``."""
     plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
     return f"{number:,} {what if number == 1 else plural}"
+
+
+def headed(head: str, facts: Sequence[str], width: int) -> list[str]:
+    """A head with its facts in brackets, below it where they do not fit: nothing is ever cut."""
+    said = ", ".join(facts)
+    line = f"{head} ({said})" if facts else head
+    if not facts or len(line) <= width:
+        return [line]
+    return [head, *wrap(said, width, initial_indent="  ", subsequent_indent="  ")]
 
 
 def warned(warnings: Sequence[str], width: int) -> list[str]:

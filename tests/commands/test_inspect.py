@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from negmine.table import artifacts
 from negmine.table.ids import content_ids
 from tests.conftest import Invoke
 from tests.tables import make_scored
@@ -135,7 +136,14 @@ def test_a_work_folder_is_told_in_lines(
     # Long paths wrap lines.
     monkeypatch.chdir(work.parent)
     shown = invoke("inspect", work.name).stdout
-    assert f"{work.name}/ledger: filter (" in shown
+    said = " ".join(shown.split())
+    assert f"{work.name}/ledger: filter" in said
+    # Nothing is cut, however little room a name leaves: not the last of the counts either.
+    counts = artifacts.open_artifact(work / "ledger").counts
+    whole = [(name, n) for name, n in counts.items() if type(n) is int and n][:5]
+    for name, number in whole:
+        assert f"{name.replace('_', ' ')} {number:,}" in said
+    assert "…" not in shown
     assert len(shown.splitlines()) < 24
 
 

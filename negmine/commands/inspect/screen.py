@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from negmine import rules
 from negmine.commands import explain as explaining
 from negmine.commands.inspect import training
-from negmine.commands.shortened import counted, one_line, short_id, warned
+from negmine.commands.shortened import counted, headed, one_line, short_id, warned
 from negmine.learning import assumption
 from negmine.log import printable
 from negmine.stages import rank_only
@@ -50,8 +50,8 @@ def of_artifact(artifact: Artifact, children: Sequence[Artifact], rows: int) -> 
     elif artifact.stage in ("export", EVALUATION):
         lines = training.lines(artifact, rows, width())
     else:
-        lines = [line_of(artifact.path, artifact)]
-        lines += [f"  {line_of(child.path, child)}" for child in children]
+        lines = head(artifact.path, artifact)
+        lines += [f"  {line}" for child in children for line in head(child.path, child)]
     where = _path(artifact)
     return printable(
         "\n".join([*lines, "", f"the manifest, schema and lineage: negmine inspect {where} -v"])
@@ -59,18 +59,17 @@ def of_artifact(artifact: Artifact, children: Sequence[Artifact], rows: int) -> 
 
 
 def of_folder(path: Path, found: Sequence[tuple[Path, Artifact]]) -> str:
-    """A line for each artifact of a work folder."""
-    lines = [line_of(where, artifact) for where, artifact in found]
+    """What each artifact of a work folder is."""
+    lines = [line for where, artifact in found for line in head(where, artifact)]
     lines += ["", f"more of one: negmine inspect {found[-1][0]}"]
     lines += [f"whether all is whole: negmine inspect {path} --verify"]
     return printable("\n".join(lines))
 
 
-def line_of(path: Path, artifact: Artifact) -> str:
-    """What an artifact is, in a line: its stage and its counts."""
+def head(path: Path, artifact: Artifact) -> list[str]:
+    """What an artifact is: its stage and its counts, in a line where they fit."""
     counts = [f"{name.replace('_', ' ')} {n:,}" for name, n in _numbers(artifact.counts)]
-    said = f"{path}: {artifact.stage}" + (f" ({', '.join(counts)})" if counts else "")
-    return one_line(said, width())
+    return headed(f"{path}: {artifact.stage}", counts, width())
 
 
 def width() -> int:
@@ -199,7 +198,7 @@ def _fate(row: dict[str, Any]) -> str:
 
 
 def _table(table: Candidates, wanted: int) -> list[str]:
-    lines = [line_of(table.path, table.artifact), *warned(table.artifact.warnings, width())]
+    lines = [*head(table.path, table.artifact), *warned(table.artifact.warnings, width())]
     shown: list[tuple[str, str, pa.Table]] = []
     for name in table.parts:
         if len(shown) >= wanted:

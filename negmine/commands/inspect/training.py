@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negmine.commands.shortened import counted, one_line, warned
+from negmine.commands.shortened import counted, headed, one_line, warned
 from negmine.stages.export import beir
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.reading import Artifact
@@ -41,13 +41,12 @@ def lines(artifact: Artifact, wanted: int, width: int) -> list[str]:
         InvalidDataError: a file is missing or changed.
     """
     counts = artifact.counts
-    said = [f"{file_of(artifact) or artifact.path}: {_what(artifact)}"]
-    said += [
+    facts = [
         f"{name.replace('_', ' ')} {number:,}"
         for name, number in counts.items()
         if type(number) is int and number
     ]
-    found = [one_line(", ".join(said), 2 * width)]
+    found = headed(f"{file_of(artifact) or artifact.path}: {_what(artifact)}", facts, width)
     found += warned(artifact.warnings, width)
     names = [name for name in artifact.files if suffix_of(Path(name)) is not None]
     for number, name in enumerate(names[:_FILES] if wanted else []):

@@ -416,7 +416,10 @@ def test_a_dry_run_tells_and_writes_nothing(invoke: Invoke, tmp_path: Path) -> N
 
 
 def test_what_was_cleaned_is_shown(invoke: Invoke, tmp_path: Path) -> None:
-    out = cleaned(invoke, write_jsonl(tmp_path / "old.jsonl", FLAG))
+    # A long path takes no count from the screen.
+    deep = tmp_path / "a-folder-of-a-longer-name" / "and-one-more-of-a-longer-name"
+    deep.mkdir(parents=True)
+    out = cleaned(invoke, write_jsonl(deep / "old.jsonl", FLAG))
     shown = invoke("inspect", out)
     assert shown.exit_code == 0, shown.output
     # Lines are wrapped where the path is long.
