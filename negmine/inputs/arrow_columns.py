@@ -99,8 +99,7 @@ def _raw_values(column: pa.Array) -> list[Any]:
         column.validate(full=True)
     except pa.ArrowInvalid as error:
         raise InvalidDataError(f"a column holds damaged values: {error}") from None
-    values: list[Any] = column.to_pylist()
-    return values
+    return _listed(column)
 
 
 def _python_values(column: pa.Array) -> list[Any]:
@@ -109,7 +108,20 @@ def _python_values(column: pa.Array) -> list[Any]:
         return [
             value if value is None else value.decode("utf-8", "surrogateescape") for value in raw
         ]
-    values: list[Any] = column.to_pylist()
+    return _listed(column)
+
+
+def _listed(column: pa.Array) -> list[Any]:
+    """Python objects; of times, where Python's types do not reach, the numbers that they are."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        if not pa.types.is_temporal(column.type):
+            raise InvalidDataError(
+                f"a column of type {column.type} holds times outside of the years 1 to 9999"
+            ) from None
+        whole = pa.int32() if column.type.bit_width == pa.int32().bit_width else pa.int64()
+        values = column.view(whole).to_pylist()
     return values
 
 

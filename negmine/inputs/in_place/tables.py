@@ -1,12 +1,14 @@
 """Parquet and Arrow files, with other records in the place of some.
 
-Rows that nobody changes are taken as they are; the schema stays, with its metadata.
+Rows that nobody changes are taken as they are, and so is, of a row that changes, what no layout
+reads; the schema stays, with its metadata.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +61,11 @@ class _Columns:
             yield Block(entries, rows=pa.Table.from_batches([batch]))
 
     def decoded(self, block: Block, entry: Entry) -> Mapping[str, Any]:
-        """All of a record, by column."""
-        row: Mapping[str, Any] = block.rows.slice(entry.data, 1).to_pylist()[0]
-        return row
+        """All of a record, by column: values of what is read, and places of all else."""
+        assert entry.record is not None
+        read = [name for name in entry.record.columns if name in block.rows.schema.names]
+        values: dict[str, Any] = block.rows.select(read).slice(entry.data, 1).to_pylist()[0]
+        return {name: values.get(name, _At(entry.data)) for name in block.rows.schema.names}
 
     def written(self, found: Blocks) -> Iterator[pa.Table]:
         """The file's rows."""
@@ -70,6 +74,17 @@ class _Columns:
                 yield block.rows
             else:
                 yield _replaced(block.rows, replacements)
+
+
+@dataclass(frozen=True)
+class _At:
+    """A value that nobody reads: that of a row, which Python's types might not hold whole.
+
+    Attributes:
+        row: its number in the block.
+    """
+
+    row: int
 
 
 def _replaced(rows: pa.Table, replacements: Sequence[Replacement]) -> pa.Table:
@@ -82,7 +97,14 @@ def _replaced(rows: pa.Table, replacements: Sequence[Replacement]) -> pa.Table:
             continue
         order += range(rows.num_rows + len(new), rows.num_rows + len(new) + len(records))
         new += records
-    columns = [_array([record[field.name] for record in new], field) for field in rows.schema]
+    columns = []
+    for field in rows.schema:
+        values = [record[field.name] for record in new]
+        if values and all(isinstance(value, _At) for value in values):
+            places = pa.array([value.row for value in values], pa.int64())
+            columns.append(rows.column(field.name).take(places))
+        else:
+            columns.append(_array(values, field))
     added = pa.table(columns, rows.schema)
     return pa.concat_tables([rows, added]).take(pa.array(order, pa.int64()))
 

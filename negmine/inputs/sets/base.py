@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -122,6 +122,11 @@ class Record:
     def get(self, target: str) -> Any:
         """The target's value; None where there is none."""
         return self._values.get(target)
+
+    @property
+    def columns(self) -> Collection[str]:
+        """The columns that are read."""
+        return self._sources.values()
 
     def name(self, target: str) -> str:
         """The column of a target."""

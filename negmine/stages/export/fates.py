@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,8 @@ from negmine.table.names import RELABELLED_BY, score_column
 Limits = Callable[[pa.Table], tuple[np.ndarray, np.ndarray]]
 #: What is said of a pair that the ledger does not hold, and of one that survived.
 _UNKNOWN, _SURVIVES = "", "survives"
+#: What is said of a promoted passage where its record lists it again, as of its copies elsewhere.
+_COPY = "same_text"
 #: Words by which a whole query is given up.
 _GIVEN_UP = frozenset((labels.GIVEN_UP_POSITIVE, *(rule.name for rule in known.QUERIES)))
 
@@ -226,10 +228,17 @@ class FateTable:
     ) -> Verdict:
         fates: list[Fate] = []
         unjudged = []
+        promoted: set[str] = set()
         for number, said in enumerate(negatives):
             if said.word in self._unjudged or said.word == _UNKNOWN:
                 unjudged.append(number)
-            fates.append(self._fate(said.word))
+            fate = self._fate(said.word)
+            if fate == "promoted" and said.docid in promoted:
+                # The record lists it twice, and one passage is one positive.
+                fate, negatives[number] = "goes", replace(said, word=_COPY, limit=np.nan, option="")
+            elif fate == "promoted":
+                promoted.add(said.docid)
+            fates.append(fate)
         stays = [said.positive or said.word == _UNKNOWN for said in positives]
         others = self._others.get(digest, []) if "promoted" in fates else []
         return Verdict(

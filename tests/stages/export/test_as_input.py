@@ -458,6 +458,44 @@ def test_what_is_promoted_moves_to_the_positives(invoke: Invoke, tmp_path: Path)
     assert cleaned(invoke, second, *PROMOTE).read_bytes() == out.read_bytes()
 
 
+@pytest.mark.parametrize("layout", ["flagembedding", "nemo", "tevatron", "labelled lists"])
+def test_what_a_record_lists_twice_becomes_one_positive(
+    invoke: Invoke, tmp_path: Path, layout: str
+) -> None:
+    lay, (query, positive, _) = LISTS[layout], TRUTH[0]
+    train = write_jsonl(tmp_path / "old.jsonl", [lay(query, positive, [CELLS, ROOTS, CELLS])])
+    more = ["--set", "filter.promote-judged=true"]
+    out = cleaned(invoke, train, *PROMOTE, *more)
+    assert out.read_text().count(f'"{CELLS}"') == 1
+    found = counts(out)
+    assert (found["given"], found["promoted"], found["kept"]) == (3, 1, 1)
+    assert found["removed_by"] == {"same_text": 1}
+
+
+def test_what_nobody_reads_of_a_row_that_changes_is_as_it_was(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    """Also what is finer, or further away, than Python's types can tell."""
+    unread = {
+        "of_day": pa.array([123456789, 2, None], pa.time64("ns")),
+        "at": pa.array([1700000000123456789, 2, None], pa.timestamp("ns", "UTC")),
+        "far": pa.array([10**16, 2, None], pa.timestamp("ms")),
+        "half": pa.array([0.1, None, 2.0], pa.float16()),
+        "more": pa.array([[("a", 1)], [], None], pa.map_(pa.string(), pa.int32())),
+    }
+    sides = {name: [row[name] for row in FLAG] for name in ("query", "pos", "neg")}
+    table = pa.table({**unread, **sides})
+    train = tmp_path / "old.parquet"
+    pq.write_table(table, train)
+    names = json.dumps([f"pairs.{name}" for name in unread])
+    ignore = [f"--set={stage}.ignore={names}" for stage in ("index", "retrieve")]
+    out = cleaned(invoke, train, *PROMOTE, *ignore)
+    found = pq.ParquetFile(out).read()
+    assert counts(out)["changed"] == 2
+    assert found.select(list(unread)).equals(table.select(list(unread)))
+    assert found.column("neg").to_pylist() == [without_bad(row["neg"]) for row in FLAG]
+
+
 def test_triplets_of_a_promoted_negative(invoke: Invoke, tmp_path: Path) -> None:
     """They stand in its place, once, whatever positive it stood beside."""
     rows = [
