@@ -177,6 +177,23 @@ def one_place_apart(made: Made) -> None:
                 assert any(len(changes(one, written)) == 1 for one in known)
 
 
+def all_written(made: Made) -> None:
+    """Every negative was written for its query: none of them stands in the corpus."""
+    for line in made.lines:
+        # Without models nothing was written either.
+        assert all(docid.startswith("synthetic-") for docid in line.negatives) or not made.vectors
+
+
+def marked_where_written(made: Made) -> None:
+    """The file says which negatives were written, and there are some of both kinds."""
+    seen = set()
+    for line in made.lines if made.vectors else ():
+        told = [docid.startswith("synthetic-") for docid in line.negatives]
+        assert line.row["neg_synthetic"] == told
+        seen.update(told)
+    assert len(seen) == 2 or not made.vectors
+
+
 def changes(before: list[str], after: list[str]) -> set[tuple[str, ...]]:
     """The words that differ, and those in their place, each pair once."""
     blocks = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
@@ -921,6 +938,9 @@ PROMISES: dict[str, Promise] = {
         *(8, "triplet", "score_p_prior", p_prior_allows, by_rank("minilm")),
         columns=("score_p_prior",),
     ),
+    "dont-retrieve-generate": Promise(
+        *(1, "triplet", "docid"), order=by_rank("written"), also=[all_written]
+    ),
     "enterprise": Promise(
         *(8, "triplet", MINI),
         order=by(MINI),
@@ -984,6 +1004,11 @@ PROMISES: dict[str, Promise] = {
         *(4, "triplet", "docid"),
         quotas={"bm25": Quota(2), "written": Quota(2)},
         also=[one_place_apart],
+    ),
+    "qzhou": Promise(
+        *(8, "query", CE, RELATIVE, by(CE)),
+        quotas={"minilm": Quota(4), "written": Quota(4)},
+        also=[marked_where_written],
     ),
     "r2anker": Promise(
         *(8, "list", MINI), order=drawn, quotas={"bm25": Quota(4), "minilm": Quota(4)}

@@ -24,6 +24,8 @@ from tests import promises
 from tests.chains import add_columns, make_data
 from tests.conftest import ROOT, Invoke, write_jsonl
 from tests.scorers import judged
+from tests.servers.answers import writing
+from tests.servers.chat import MODEL, ChatServer
 from tests.tables import make_scored
 
 pytest.importorskip("rensa")
@@ -260,13 +262,16 @@ def test_a_recipe_runs_whole(
     local: set[str] = set()
     for key in ("corpus", "queries", "qrels"):
         arguments += [f"--{key}", data]
-    for stage, key in (("index", "encoder"), ("rerank", "scorer")):
+    for stage, key in (("index", "encoder"), ("write", "writer"), ("rerank", "scorer")):
         for name, large in loaded.tables[stage].get(key, {}).items():
             model = tiny_cross if large.startswith(CROSS_ENCODERS) else tiny_bi
             # A guide, or a second model, is not the first.
             model = tiny_splade if name == "splade" else model
             model = tiny_body if name in ("guide", "second") else model
-            if large.startswith(LANGUAGE_MODELS):
+            if stage == "write":
+                served = servers.enter_context(ChatServer(writing))
+                model = f"llm:{MODEL}@{served.url}"
+            elif large.startswith(LANGUAGE_MODELS):
                 # Of several hundred pairs it has to be right about nearly all.
                 served = servers.enter_context(judged.server(data, separation=6.0))
                 model = judged.judge_of(served).removeprefix("judge=")

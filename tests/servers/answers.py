@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.servers.faults import Kind
-from tests.servers.judges import Bend, Judge, probability
+from tests.servers.judges import Bend, Judge, drawn, probability
 from tests.servers.reading import KnownTexts
 
 Body = Mapping[str, Any]
@@ -89,6 +90,25 @@ def judging(
         return Said(text, how.distribution(found[0]))
 
     return answer
+
+
+#: What a text says that the writer itself owns to be an answer.
+OWNED = "This passage answers it."
+
+
+def writing(body: Body) -> Said:
+    """Writes a dozen texts for a query; every third it then owns to be an answer."""
+    prompt = prompt_of(body)
+    if schema_of(body) is None:
+        return Said("Yes." if OWNED in prompt else "No.", {"No": 1.0})
+    found = re.search(r"Query: (.+)", prompt)
+    if found is None:
+        raise Unanswerable("there is no query in the prompt")
+    texts = [
+        f"Page {drawn(found[1], n):.6f} is about {found[1]}. {'' if n % 3 else OWNED}".strip()
+        for n in range(12)
+    ]
+    return Said(json.dumps({"texts": texts}), {"{": 1.0})
 
 
 def prompt_of(body: Body) -> str:
