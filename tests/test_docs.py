@@ -530,6 +530,20 @@ def test_the_commands_to_judge_run(
     assert all(f"`{name}`" in text for name in (*prompts.shipped(), *verdicts.VERDICTS))
 
 
+@pytest.mark.real
+def test_the_commands_with_a_reranker_behind_http_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    diets(tmp_path)
+    text = (DOCS / "endpoints.md").read_text("utf-8").split("## Rerankers")[1].split("\n## ")[0]
+    with judged.server(tmp_path) as served:
+        model = judged.judge_of(served).partition("llm:")[2]
+        ran = run_all(text.replace("MODEL@http://localhost:8000", model), invoke)
+    assert ran == ["index", "retrieve", "rerank", "rerank"]
+    assert None not in pq.read_table("work/scored").column("score_ce").to_pylist()
+
+
 def test_the_commands_for_labels_of_words_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:

@@ -70,6 +70,14 @@ class Client(Connection):
         self.failed += sum(isinstance(one, Failure) for one in found.values())
         return found
 
+    def again(self, request: Request) -> Answer | Failure:
+        """What is answered to a request now, whatever is stored; what is stored stays.
+
+        Raises:
+            NegmineError: see :meth:`ask`.
+        """
+        return Run(self, None, lambda _: None, self.answered > 0).asked([request])[request.key]
+
     def collect(self, requests: Iterable[Request], problem: Problem | None = None) -> None:
         """Foresee what will be asked: a batch holds all of it, not what the first part asks alone.
 

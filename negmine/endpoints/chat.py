@@ -1,4 +1,4 @@
-"""Chat completions: how a question is put, what an answer says, and who answers.
+"""Chat completions: how a question is put, and what an answer says.
 
 Source: OpenAI's API reference (``/chat/completions``), as vLLM, llama.cpp, SGLang, Ollama and
 hosted services serve it.
@@ -6,23 +6,13 @@ hosted services serve it.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from negmine import log
-from negmine.endpoints.asking import Client
-from negmine.endpoints.request import Answer, Request, canonical, writable
-from negmine.endpoints.transport import Trouble
-from negmine.errors import EndpointError, UsageError, did_you_mean
+from negmine.endpoints.request import Answer, Request, writable
 
 PATH = "/chat/completions"
-
-#: What of a model's description says what it is; other fields are times and permissions.
-_SAYS = ("id", "root", "parent", "object", "max_model_len")
-_META = ("vocab_type", "n_vocab", "n_ctx_train", "n_embd", "n_params", "size")
 
 
 @dataclass(frozen=True)
@@ -160,85 +150,3 @@ def _logprob(value: Any) -> float | None:
     known = isinstance(value, int | float) and not isinstance(value, bool)
     # A hair above 0 is rounding; NaN is not below anything.
     return min(float(value), 0.0) if known and value <= 1e-3 else None
-
-
-def identify(client: Client) -> str:
-    """Ask the server who answers, and have the client keep its answers under that identity.
-
-    A server that cannot be reached is taken for what it was when it was asked last; over files
-    nobody is asked at all. Of a server that lists no models only the name is known.
-
-    Returns:
-        What stands for the model in a fingerprint.
-
-    Raises:
-        UsageError: the server lists models, and not this one.
-        EndpointError: it does not answer, and never did, or lets nobody in.
-    """
-    settings = client.settings
-    known = client.store.remembered(settings.url, settings.model)
-    if settings.via == "batch":
-        client.identity = known[0] if known is not None else ""
-        return client.identity or settings.model
-    try:
-        client.identity = _told(client, patient=known is None)
-    except EndpointError as error:
-        if known is None:
-            raise
-        log.event(f"{error.what}: the model is taken for what it was when it was asked last")
-        client.identity = known[0]
-        client.confirm = partial(_confirm, client)
-    return client.identity
-
-
-def _told(client: Client, *, patient: bool) -> str:
-    """The identity that the server tells now."""
-    settings = client.settings
-    listed = client.get("/models", patient=patient)
-    if isinstance(listed, Trouble):
-        if not listed.message.startswith(("404", "405", "501")):
-            raise client.stopped(listed)
-        return settings.model
-    told = _described(_models(listed), settings.model, settings.url)
-    digest = hashlib.blake2b(canonical(told), digest_size=8).hexdigest()
-    identity = f"{settings.model} {digest}"
-    client.store.remember(settings.url, settings.model, identity, told)
-    return identity
-
-
-def _confirm(client: Client) -> None:
-    """See that a server which was away is what it was.
-
-    Raises:
-        EndpointError: it is not, or is away still.
-    """
-    client.confirm = None
-    if _told(client, patient=True) != client.identity:
-        settings = client.settings
-        raise EndpointError(
-            f"the server of '{settings.name}' has another model '{settings.model}' than before",
-            where=settings.url,
-            hint="Run the same command again: it asks the model that is there now.",
-        )
-
-
-def _models(listed: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The models that a server lists: OpenAI's ``data``."""
-    data = listed.get("data")
-    entries = data if isinstance(data, list) else []
-    return [one for one in entries if isinstance(one, Mapping) and isinstance(one.get("id"), str)]
-
-
-def _described(models: Iterable[Mapping[str, Any]], model: str, url: str) -> dict[str, Any]:
-    """What the server tells of the model that stays the same when the server is started anew."""
-    by_id = {one["id"]: one for one in models}
-    if by_id and model not in by_id:
-        raise UsageError(
-            f"the server has no model '{model}'", where=url, hint=did_you_mean(model, by_id)
-        )
-    told = by_id.get(model, {"id": model})
-    meta = told.get("meta")
-    kept = {name: told[name] for name in _SAYS if told.get(name) is not None}
-    if isinstance(meta, Mapping):
-        kept["meta"] = {name: meta[name] for name in _META if meta.get(name) is not None}
-    return kept

@@ -32,7 +32,7 @@ class Connection:
         settings: which server, and how.
         store: where answers are kept.
         budget: what may be spent; several connections of one command share it.
-        identity: what the model turned out to be, see :func:`negmine.endpoints.chat.identify`;
+        identity: what the model turned out to be, see :func:`negmine.endpoints.identity.identify`;
             answers are stored under it.
         answered: calls that it answered.
         from_store: answers that were there.
@@ -93,6 +93,13 @@ class Connection:
     def stopped(self, trouble: Trouble) -> EndpointError:
         """That the server is given up, for people."""
         settings = self.settings
+        if trouble.kind == "garbled":
+            return EndpointError(
+                f"the server of '{settings.name}' answers with something else than is asked for: "
+                f"{trouble.message}",
+                where=settings.url,
+                hint=f"{LATER} A server of another kind may be meant.",
+            )
         if trouble.blame != "access":
             return EndpointError(
                 f"the server of '{settings.name}' does not answer: {trouble.message}",

@@ -22,11 +22,17 @@ class Request:
         body: what is sent; the model's name is in it.
         most: most tokens that an answer may have; None = not bounded. It is what a budget holds
             back for the call, and no part of the key.
+        problem: says what is wrong with an answer to this request.
+        kept: what of an answer is kept: not texts that are said again.
     """
 
     path: str
     body: Mapping[str, Any]
     most: int | None = field(default=None, compare=False)
+    problem: Problem | None = field(default=None, compare=False, repr=False)
+    kept: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @cached_property
     def content(self) -> bytes:
@@ -112,10 +118,11 @@ class Failure:
     message: str
 
 
-def answer_of(body: Mapping[str, Any]) -> Answer:
-    """The answer in a server's JSON object."""
+def answer_of(body: Mapping[str, Any], request: Request | None = None) -> Answer:
+    """The answer in a server's JSON object, of which a request may keep something else."""
     model = body.get("model")
-    return Answer(body, usage_of(body), writable(model) if isinstance(model, str) else "")
+    kept = body if request is None or request.kept is None else request.kept(body)
+    return Answer(kept, usage_of(body), writable(model) if isinstance(model, str) else "")
 
 
 def usage_of(body: Mapping[str, Any]) -> Usage:

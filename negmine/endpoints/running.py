@@ -16,7 +16,7 @@ from negmine.endpoints.budget import Worst, worst_of
 from negmine.endpoints.connection import LATER, LOOK, PATIENCE, Connection
 from negmine.endpoints.pace import backoff
 from negmine.endpoints.request import Answer, Failure, Problem, Request, answer_of
-from negmine.endpoints.transport import Reply, Trouble
+from negmine.endpoints.transport import NOT_THERE, Reply, Trouble
 from negmine.errors import EndpointError, NegmineError
 
 #: Calls given up one after another, without an answer between them, until the server is.
@@ -140,9 +140,10 @@ class Run:
             if isinstance(outcome, Trouble):
                 troubles.append((call, outcome, at))
                 continue
-            wrong = self.problem(outcome.body) if self.problem is not None else None
+            problem = request.problem or self.problem
+            wrong = problem(outcome.body) if problem is not None else None
             if wrong is None:
-                answers.append((call, answer_of(outcome.body), at))
+                answers.append((call, answer_of(outcome.body, request), at))
             else:
                 troubles.append((call, Trouble("garbled", wrong), at))
         if answers:
@@ -212,7 +213,9 @@ class Run:
         self.progress(1)
 
     def _alive(self) -> bool:
-        return isinstance(self.client.transport.get("/models"), Reply)
+        """Whether the server says anything, be it that it lists no models."""
+        got = self.client.transport.get(self.client.settings.listings[0].path)
+        return isinstance(got, Reply) or got.message.startswith(NOT_THERE)
 
     def _too_long(self, seconds: float) -> EndpointError:
         return EndpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from negmine.endpoints.budget import Limits, Prices, prices_of
 from negmine.endpoints.keys import Key, key_of
+from negmine.endpoints.listing import OPENAI, Listing
 from negmine.errors import UsageError
 
 #: Where a model without ``@URL`` is asked for.
@@ -72,6 +74,7 @@ class Settings:
         retries: how often a failed call is made again.
         via: whether the server is asked, or files are written and read.
         batch_folder: where these files are; None = ``batch`` beside the stored answers.
+        listings: where it tells of its models: the first path that it has counts.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Settings:
     retries: int = 6
     via: Literal["http", "batch"] = "http"
     batch_folder: Path | None = None
+    listings: Sequence[Listing] = (OPENAI,)
 
     @property
     def local(self) -> bool:
@@ -97,13 +101,38 @@ class Settings:
         return next(iter(variables(self.name, self.url)))
 
 
-def settings_of(options: Options, name: str, spec: str) -> Settings:
+@dataclass(frozen=True)
+class Place:
+    """Where servers of a kind are.
+
+    Attributes:
+        url: of a model without ``@URL``; None = one must be given.
+        version: the path of a URL without any.
+        listings: where such a server tells of its models.
+    """
+
+    url: str | None = DEFAULT_URL
+    version: str = "/v1"
+    listings: Sequence[Listing] = (OPENAI,)
+
+
+#: OpenAI's own, and servers of its protocol.
+_OPENAI = Place()
+
+
+def settings_of(options: Options, name: str, spec: str, place: Place = _OPENAI) -> Settings:
     """How the model ``name``, written ``MODEL[@URL]``, is asked for.
+
+    Args:
+        options: what is asked of endpoints.
+        name: of a scorer, an encoder, a writer.
+        spec: what stands after the scheme.
+        place: where servers of its kind are.
 
     Raises:
         UsageError: the model has no name, or the URL is none that is taken.
     """
-    model, url = parsed(spec)
+    model, url = parsed(spec, place)
     folder = options.batch_folder
     return Settings(
         name,
@@ -115,6 +144,7 @@ def settings_of(options: Options, name: str, spec: str) -> Settings:
         options.retries,
         options.via,
         None if folder is None else Path(folder),
+        place.listings,
     )
 
 
@@ -128,7 +158,7 @@ def limits_of(options: Options) -> tuple[Limits, Prices | None]:
     return limits, None if options.price is None else prices_of(options.price)
 
 
-def parsed(spec: str) -> tuple[str, str]:
+def parsed(spec: str, place: Place = _OPENAI) -> tuple[str, str]:
     """``MODEL[@URL]`` as the model and a URL below which ``/chat/completions`` and others are.
 
     ``http://host:8080`` means ``http://host:8080/v1``; another path is taken as it stands.
@@ -143,7 +173,14 @@ def parsed(spec: str) -> tuple[str, str]:
             f"'{without_secrets(spec)}' names no model",
             hint="Write MODEL@URL, for example qwen3-8b@http://localhost:8000.",
         )
-    return model, DEFAULT_URL if url is None else _checked(url)
+    if url is not None:
+        return model, _checked(url, place.version)
+    if place.url is None:
+        raise UsageError(
+            f"'{without_secrets(spec)}' names no server",
+            hint="Write MODEL@URL, for example bge-reranker-v2-m3@http://localhost:8080.",
+        )
+    return model, place.url
 
 
 def without_secrets(spec: str) -> str:
@@ -151,7 +188,7 @@ def without_secrets(spec: str) -> str:
     return re.sub(r"://[^/@]*@", "://", spec).partition("?")[0]
 
 
-def _checked(url: str) -> str:
+def _checked(url: str, version: str) -> str:
     shown = without_secrets(url)
     try:
         parts = urlsplit(url)
@@ -169,4 +206,4 @@ def _checked(url: str) -> str:
             hint="Keys come from the environment: NEGMINE_API_KEY_NAME, or NEGMINE_API_KEY.",
         )
     path = parts.path.rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
+    return urlunsplit((parts.scheme, parts.netloc, path or version, "", ""))

@@ -231,3 +231,10 @@ class Store:
                 hint="Move the file away (sqlite3 FILE .recover may save what is in it), then run "
                 "the same command again: what is lost is asked again.",
             ) from None
+
+
+class Unwritten(Store):
+    """Answers that are read; what a trial learns is not kept."""
+
+    def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Nothing."""

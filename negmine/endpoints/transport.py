@@ -20,6 +20,9 @@ _CONNECT = 20.0
 #: Characters of a server's message that are shown.
 _SHOWN = 400
 
+#: How messages begin that say that a server has no such path.
+NOT_THERE = ("404", "405", "501")
+
 Blame = Literal["server", "call", "request", "access"]
 
 
@@ -173,11 +176,16 @@ class Transport:
 
 
 def _read(content: bytes, seconds: float) -> Reply | Trouble:
-    """The JSON object of an answer; some servers wrap an error in a status of 200."""
+    """The JSON object of an answer; some servers wrap an error in a status of 200.
+
+    A list, as which text-embeddings-inference answers, becomes the object with it as ``items``.
+    """
     try:
         body = parsed(content)
     except ValueError:
         return Trouble("garbled", f"an answer that is no JSON: {_short(_text(content))!r}")
+    if isinstance(body, list):
+        body = {"items": body}
     if not isinstance(body, dict):
         return Trouble("garbled", f"an answer that is no JSON object: {_short(_text(content))!r}")
     error = body.get("error")

@@ -15,7 +15,10 @@ EXAMINE_HELP = (
     "Ask every judge first about N known positives and N documents at random, and refuse one "
     "that is no better than chance."
 )
-TRUST_ANYWAY_HELP = "Believe a judge that is no better than chance, or was not examined."
+TRUST_ANYWAY_HELP = (
+    "Believe a judge that is no better than chance, or was not examined, and a server of another "
+    "kind that fails its probe."
+)
 #: What a prompt file is called in the help.
 PROMPT_FILE = "[NAME=]FILE"
 

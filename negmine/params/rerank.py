@@ -41,8 +41,9 @@ class ScoringOptions:
         (),
         "Score (query, document) pairs with MODEL into column score_NAME (repeatable). MODEL is "
         "a cross-encoder, a bi-encoder or a model of late interaction (ColBERT, by MaxSim), told "
-        "by its files: a hub id, a folder, or pkg:PACKAGE/PATH; or "
-        "plugin:SCORER of another package (entry point negmine.scorers).",
+        "by its files: a hub id, a folder, or pkg:PACKAGE/PATH; llm:MODEL@URL or causal:MODEL, a "
+        "judge (docs/language-models.md); cohere:, vllm: or tei:MODEL@URL, a reranker behind HTTP "
+        "(docs/endpoints.md); or plugin:SCORER of another package (entry point negmine.scorers).",
         metavar="NAME=MODEL",
     )
     top: int | None = opt(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from negmine.scorers.base import GoesOn, HasColumns, HasPlacement, Prompts, Scorer, Scores
 from negmine.scorers.kind import Loading, ScorerRef
-from negmine.scorers.kinds import MAY_BE_REFUSED, SERVED, check_options, load_scorer, refer
+from negmine.scorers.kinds import MAY_BE_REFUSED, check_options, is_served, load_scorer, refer
 
 __all__ = [
     "MAY_BE_REFUSED",
-    "SERVED",
     "GoesOn",
     "HasColumns",
     "HasPlacement",
@@ -18,6 +17,7 @@ __all__ = [
     "ScorerRef",
     "Scores",
     "check_options",
+    "is_served",
     "load_scorer",
     "refer",
 ]

@@ -79,8 +79,10 @@ class Kind:
         scheme: what such a spec begins with, before ``:``; None = it is a model's.
         options: fields of the options that only some scorers of this kind have, and what these are
             (:attr:`ScorerRef.is_a`).
+        served: whether a server is asked.
     """
 
     refer: Callable[[str], ScorerRef]
     scheme: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    served: bool = False

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +14,16 @@ import pyarrow as pa
 from negmine.endpoints import chat
 from negmine.endpoints.asking import Client
 from negmine.endpoints.chat import Chat, ChatAnswer
+from negmine.endpoints.identity import identify
 from negmine.endpoints.request import Answer, Failure, Request
 from negmine.endpoints.settings import limits_of, parsed, settings_of
-from negmine.endpoints.store import FOLDER, Store
+from negmine.endpoints.store import FOLDER, Store, Unwritten
 from negmine.errors import EndpointError, UsageError
 from negmine.models.counting import Scaled
 from negmine.params.per_model import of_model
 from negmine.params.rerank import RerankParams
 from negmine.scorers.base import Scorer, Scores
+from negmine.scorers.grouping import grouped
 from negmine.scorers.judging import prompts
 from negmine.scorers.judging.calls import Calls, calls_of
 from negmine.scorers.judging.columns import COLUMNS, scores_of
@@ -289,17 +290,11 @@ class LLMJudge:
                 _Group(self._request(form, queries[q], documents[d]), (row,))
                 for row, (q, d) in enumerate(pairs.tolist())
             ]
-        rows_of: dict[int, list[int]] = {}
-        for row, q in enumerate(pairs[:, 0].tolist()):
-            rows_of.setdefault(q, []).append(row)
         groups = []
-        for q, rows in rows_of.items():
-            # The table has positives in their places by rank: the order must not tell them.
-            shuffled = sorted(rows, key=lambda row: _chance(queries[q], documents[pairs[row, 1]]))
-            for start in range(0, len(shuffled), form.per_call):
-                some = shuffled[start : start + form.per_call]
-                texts = [documents[d] for d in pairs[some, 1].tolist()]
-                groups.append(_Group(self._request_of_several(form, queries[q], texts), some))
+        for some in grouped(queries, documents, pairs, form.per_call):
+            texts = [documents[d] for d in pairs[some, 1].tolist()]
+            query = queries[pairs[some[0], 0]]
+            groups.append(_Group(self._request_of_several(form, query, texts), some))
         return groups
 
     def _request(self, form: Form, query: str, document: str) -> Request:
@@ -333,11 +328,6 @@ def _is_given(by: By, said: ChatAnswer) -> bool:
     if by == "logprobs":
         return said.first is not None
     return by == "word" or by_grade(said).reason not in ("unparsable", "wrong_schema")
-
-
-def _chance(query: str, document: str) -> bytes:
-    """A number by chance, the same for the same texts."""
-    return hashlib.blake2b(f"{query}\0{document}".encode(errors="surrogatepass")).digest()
 
 
 def _refer(rest: str) -> ScorerRef:
@@ -375,22 +365,15 @@ def _prompt(params: RerankParams, name: str) -> Prompt:
 def _client(rest: str, loading: Loading) -> Client:
     settings = settings_of(loading.params, loading.name, rest)
     place = loading.place if loading.place is not None else Path()
-    store = _Unwritten if loading.trial else Store
+    store = Unwritten if loading.trial else Store
     return Client(settings, store(place / FOLDER), loading.budget)
-
-
-class _Unwritten(Store):
-    """Answers that are read; what a trial learns is not kept."""
-
-    def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Nothing."""
 
 
 def _told(rest: str, loading: Loading) -> dict[str, Any]:
     """Who answers, and by which prompt."""
     with _client(rest, loading) as client:
         return {
-            "identity": chat.identify(client),
+            "identity": identify(client),
             "prompt": _prompt(loading.params, loading.name).digest,
         }
 
@@ -400,7 +383,7 @@ def _load(rest: str, loading: Loading) -> Scorer:
     client = _client(rest, loading)
     if loading.closing is not None:
         loading.closing.callback(client.close)
-    chat.identify(client)
+    identify(client)
     return LLMJudge(
         client,
         _prompt(params, name),
@@ -412,6 +395,7 @@ def _load(rest: str, loading: Loading) -> Scorer:
 LLM = Kind(
     _refer,
     scheme=SCHEME,
+    served=True,
     options={
         "prompt_file": "judge",
         "per_call": "judge",

@@ -68,7 +68,7 @@ def _choose(
 
 
 def _source(params: RetrieveParams, name: str, spec: str, asked: Anchors) -> SourceRef:
-    from negmine.scorers import check_options, refer
+    from negmine.scorers import check_options, is_served, refer
 
     if not spec:
         raise UsageError(
@@ -82,12 +82,12 @@ def _source(params: RetrieveParams, name: str, spec: str, asked: Anchors) -> Sou
             where=f"--source {name}={SCHEME}:{spec}",
             hint=f"Index with --encoder {name}={spec}, or name a cross-encoder here.",
         )
-    if reference.is_a == "judge":
+    if reference.is_a == "judge" or is_served(spec):
         raise UsageError(
-            "this is a language model that judges: it would be asked about every document",
+            f"this is a {reference.is_a}: it would be asked about every document",
             where=f"--source {name}={SCHEME}:{spec}",
-            hint="Name a cross-encoder here, and have the candidates judged: negmine rerank "
-            f"--scorer {name}={spec}.",
+            hint="Name a cross-encoder here, and have this one score the candidates: negmine "
+            f"rerank --scorer {name}={spec}.",
         )
     settings = RerankParams(
         scorer=(f"{name}={spec}",),

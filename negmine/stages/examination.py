@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import log
+from negmine.endpoints import probing
 from negmine.params.rerank import RerankParams
 from negmine.scorers import Scorer
 from negmine.scorers.judging import examination
@@ -89,10 +90,11 @@ def check_made(manifest: Mapping[str, Any], params: RerankParams) -> None:
     """See that the judges of a table that is there already may be believed.
 
     Raises:
-        NegmineError: one was not examined, or is no better than chance, and was believed anyway by
-            an earlier command.
+        NegmineError: one was not examined, is no better than chance, or failed its probe, and was
+            believed anyway by an earlier command.
     """
     for name, described in manifest.get("scorers", {}).items():
+        probing.check(name, described.get("probe"), params.trust_anyway)
         if described.get("kind") in _KINDS and params.examine:
             examination.check(name, described.get("examination"), params.trust_anyway)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from negmine.endpoints import batch, chat
+from negmine.endpoints import batch, chat, identity
 from negmine.endpoints.asking import Client
 from negmine.endpoints.budget import Budget, Limits, Prices
 from negmine.endpoints.request import Answer, Failure
@@ -39,7 +39,7 @@ def by_batch(folder: Path, budget: Budget | None = None) -> Client:
 
 def paused(folder: Path, count: int, budget: Budget | None = None) -> str:
     with by_batch(folder, budget) as one:
-        chat.identify(one)
+        identity.identify(one)
         with pytest.raises(PausedError) as error:
             ask(one, questions(count))
     assert error.value.exit_code == 9
@@ -223,5 +223,5 @@ def test_an_answer_of_another_model_does_not_stand_in_the_way(tmp_path: Path) ->
     ((*rows,),) = written(tmp_path)
     put(tmp_path, "output.jsonl", [result(row) for row in rows])
     with by_batch(tmp_path) as one:
-        chat.identify(one)
+        identity.identify(one)
         assert_right(ask(one, questions(3)), 3)

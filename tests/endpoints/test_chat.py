@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from negmine.endpoints import chat
+from negmine.endpoints import chat, identity
 from negmine.endpoints.chat import Chat
 from negmine.endpoints.request import Answer, answer_of
 from negmine.errors import EndpointError, UsageError
@@ -116,7 +116,7 @@ def test_who_answers_is_asked_and_remembered(tmp_path: Path) -> None:
     for meta in (one_meta, one_meta, other_meta):
         with serving(meta={**meta, "n_ctx": len(found)}) as server:
             with client(server, tmp_path) as one:
-                found.append(chat.identify(one))
+                found.append(identity.identify(one))
                 ask(one, questions(3))
                 # What another model said is no answer of this one.
                 assert one.describe()["answered"] == (0 if len(found) == 2 else 3)
@@ -124,16 +124,16 @@ def test_who_answers_is_asked_and_remembered(tmp_path: Path) -> None:
     assert found[0] == found[1] != found[2]
     # A server that is not there now is what it was.
     with client(url, tmp_path, retries=0) as one:
-        assert chat.identify(one) == found[2]
+        assert identity.identify(one) == found[2]
     stranger = client("http://127.0.0.1:9/v1", tmp_path, retries=0)
     with stranger as one, pytest.raises(EndpointError):
-        chat.identify(one)
+        identity.identify(one)
 
 
 def test_a_model_that_is_not_listed_is_refused_with_the_names(tmp_path: Path) -> None:
     with ChatServer(lambda body: None, Settings(model="another-judge")) as server:  # type: ignore[arg-type,return-value]
         with client(server, tmp_path) as one, pytest.raises(UsageError, match="another-judge"):
-            chat.identify(one)
+            identity.identify(one)
         assert server.journal.count("asked") == 0
 
 
@@ -141,10 +141,10 @@ def test_a_server_that_comes_back_with_another_model_is_not_asked(tmp_path: Path
     with serving(meta={"n_params": 1}) as server:
         port = server.server_address[1]
         with client(server, tmp_path) as one:
-            first = chat.identify(one)
+            first = identity.identify(one)
             ask(one, questions(2))
     with client(f"http://127.0.0.1:{port}/v1", tmp_path) as one:
-        assert chat.identify(one) == first, "it is away"
+        assert identity.identify(one) == first, "it is away"
         assert len(ask(one, questions(2))) == 2, "what is stored needs nobody"
         with ChatServer(again, Settings(meta={"n_params": 2}), port=port) as server:
             with pytest.raises(EndpointError, match="another model"):

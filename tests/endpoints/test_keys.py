@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from negmine.endpoints import chat, keys
+from negmine.endpoints import identity, keys
 from negmine.endpoints.keys import Key, key_of
 from negmine.endpoints.settings import Settings, parsed
 from negmine.endpoints.transport import Transport
@@ -92,7 +92,7 @@ def test_it_is_in_no_file_message_log_or_traceback(
     shown: list[str] = []
     with serving(Fault("error", numbers=[2]), api_key=CANARY) as server:
         with client(server, tmp_path, key=key) as one:
-            chat.identify(one)
+            identity.identify(one)
             assert_right(ask(one, questions(5)), 5)
             shown += [repr(one.transport), repr(vars(one.transport)), str(one.describe())]
         server.answer = lambda body: Said(f"you sent {CANARY}", {CANARY: 0.5})
@@ -135,6 +135,6 @@ def test_a_message_of_the_server_is_shown_without_it(tmp_path: Path) -> None:
         client(server, tmp_path, key=key) as one,
         pytest.raises(UsageError) as error,
     ):
-        chat.identify(one)
+        identity.identify(one)
     assert CANARY not in str(error.value)
     assert MODEL in str(error.value)

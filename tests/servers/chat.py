@@ -33,7 +33,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers import faults as fault_kinds
-from tests.servers.answers import Answerer, Body, Unanswerable, judging, packed, with_fault
+from tests.servers import reranking
+from tests.servers.answers import (
+    Answerer,
+    Body,
+    Unanswerable,
+    judging,
+    packed,
+    prompt_of,
+    with_fault,
+)
 from tests.servers.faults import BROKEN, Fault
 from tests.servers.journal import Entry, Journal, key_of
 from tests.servers.judges import Bend, Judge, cross_encoder, overlap
@@ -84,6 +93,8 @@ class ChatServer(ThreadingHTTPServer):
     ) -> None:
         self.answer = answer
         self.settings = settings or Settings()
+        #: What /v1/rerank and its like answer; tests may set another.
+        self.rank = reranking.by(overlap)
         self.faults = tuple(faults)
         self.journal = Journal(journal)
         #: What was told of tokens and cost with each answer.
@@ -95,7 +106,12 @@ class ChatServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Where the endpoints are."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        return f"{self.root}/v1"
+
+    @property
+    def root(self) -> str:
+        """The URL without a path."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def __enter__(self) -> ChatServer:
         # A short poll: tests wait for the end.
@@ -192,24 +208,34 @@ def models(handler: Handler, body: bytes) -> None:
 
 
 def chat(handler: Handler, body: bytes) -> None:
-    """POST /v1/chat/completions: journal, then a fault or an answer."""
+    """POST /v1/chat/completions."""
+    _serve(handler, body, prompt_of, _response)
+
+
+#: Makes what is sent of a request.
+Respond = Callable[["ChatServer", Body, Entry, Fault | None], Any]
+
+
+def _serve(handler: Handler, body: bytes, read: Callable[[Body], str], respond: Respond) -> None:
+    """Journal, then a fault or an answer; ``read`` tells the text that faults may hold on to."""
     server = handler.server
     entry = server.journal.asked(key_of(handler.path, body))
     event, fault = "gone", None
     try:
-        event, fault = _chat(handler, body, entry)
+        event, fault = _served(handler, body, entry, read, respond)
     except ConnectionError:
         handler.close_connection = True
     finally:
         server.journal.ended(entry, event, fault)
 
 
-def _chat(handler: Handler, body: bytes, entry: Entry) -> tuple[str, str | None]:
+def _served(
+    handler: Handler, body: bytes, entry: Entry, read: Callable[[Body], str], respond: Respond
+) -> tuple[str, str | None]:
     """What became of a request: the event, and the fault if one was sent."""
     server, settings = handler.server, handler.server.settings
     asked = json.loads(body)
-    prompt = "\n".join(str(message["content"]) for message in asked["messages"])
-    fault = fault_kinds.first(server.faults, entry.number, entry.key, entry.attempt, prompt)
+    fault = fault_kinds.first(server.faults, entry.number, entry.key, entry.attempt, read(asked))
     if settings.at_once is not None and entry.in_flight > settings.at_once:
         fault = Fault("busy")
     if fault is not None and _instead(handler, fault):
@@ -222,7 +248,7 @@ def _chat(handler: Handler, body: bytes, entry: Entry) -> tuple[str, str | None]
         handler.error(*wrong)
         return "failed", "refused"
     try:
-        response = _response(server, asked, entry, fault)
+        response = respond(server, asked, entry, fault)
     except Unanswerable as error:
         handler.error(400, f"the tests' server: {error}")
         return "failed", "unanswerable"
@@ -238,7 +264,7 @@ def _chat(handler: Handler, body: bytes, entry: Entry) -> tuple[str, str | None]
         handler.send(told)
     if kind in BROKEN:
         return "failed", kind
-    server.usages.append(response.get("usage", {}))
+    server.usages.append(response.get("usage", {}) if isinstance(response, dict) else {})
     return "answered", kind
 
 
@@ -285,7 +311,7 @@ def _retry_after(fault: Fault) -> dict[str, str]:
 
 def _not_served(asked: Body, settings: Settings) -> tuple[int, str] | None:
     """Status and message where a server of this kind cannot do what is asked."""
-    if asked.get("model") != settings.model:
+    if asked.get("model", settings.model) != settings.model:
         return 404, f"The model `{asked.get('model')}` does not exist."
     unknown = [name for name in settings.refuses if name in asked]
     return (400, f"{unknown[0]} is not supported by this model.") if unknown else None
@@ -303,10 +329,39 @@ def _response(server: ChatServer, asked: Body, entry: Entry, fault: Fault | None
     return response
 
 
+def info(handler: Handler, body: bytes) -> None:
+    """GET /info, as text-embeddings-inference tells of its one model."""
+    settings = handler.server.settings
+    told = {"model_id": settings.model, "model_sha": "0123abc", "max_input_length": 512}
+    handler.send(json.dumps({**told, "version": "1.8.0", **(settings.meta or {})}).encode())
+
+
+def ranking(
+    read: Callable[[Body], tuple[str, Sequence[str]]],
+    pack: Callable[[Sequence[float], str | None, Body], Any],
+) -> Callable[[Handler, bytes], None]:
+    """POST to a reranker of some shape."""
+
+    def texts(body: Body) -> str:
+        query, documents = read(body)
+        return "\n".join([query, *documents])
+
+    def respond(server: ChatServer, body: Body, entry: Entry, fault: Fault | None) -> Any:
+        scores = server.rank(*read(body))
+        return pack(scores, None if fault is None else fault.kind, body)
+
+    return lambda handler, body: _serve(handler, body, texts, respond)
+
+
 #: What the server answers, by method and path.
 ROUTES: Mapping[tuple[str, str], Callable[[Handler, bytes], None]] = {
     ("GET", "/v1/models"): models,
+    ("GET", "/info"): info,
     ("POST", "/v1/chat/completions"): chat,
+    ("POST", "/v1/rerank"): ranking(reranking.of_cohere, reranking.as_cohere),
+    ("POST", "/v2/rerank"): ranking(reranking.of_cohere, reranking.as_cohere),
+    ("POST", "/score"): ranking(reranking.of_vllm, reranking.as_vllm),
+    ("POST", "/rerank"): ranking(reranking.of_tei, reranking.as_tei),
 }
 
 

@@ -38,6 +38,13 @@ Kind = Literal[
     "bad_json",  # a text that should be JSON and is none; without a schema: "{"
     "few_items",  # one answer is missing of those to several documents
     "many_items",  # one answer is there twice
+    # Of a reranker or an encoder.
+    "null_score",
+    "wrong_order",  # numbered as they come, the best first
+    "same_index",  # one index is there twice
+    "beyond_index",  # one is beyond the last document
+    "no_index",
+    "wrong_width",  # a vector has a number less than the others
     # A good answer of another kind.
     "wrong_model",
     "two_choices",

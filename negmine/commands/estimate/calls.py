@@ -26,7 +26,12 @@ class Asks(Protocol):
     """A scorer that asks somebody, and can tell beforehand what."""
 
     def calls(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Calls:
-        """What asking about the pairs would take."""
+        """What asking about the pairs would take, and what comes before the first one."""
+
+
+@runtime_checkable
+class AsksToExamine(examination.IsExamined, Protocol):
+    """One that is examined first, over the same way."""
 
     def calls_to_examine(self, sample: Sample) -> Calls:
         """What the examination on a sample would take."""
@@ -56,7 +61,7 @@ def of_table(asks: Asks, params: RerankParams, setup: rerank.Setup, name: str) -
         name: the scorer's.
     """
     found = Calls()
-    if params.examine and isinstance(asks, examination.IsExamined):
+    if params.examine and isinstance(asks, AsksToExamine):
         drawn = examination.sample(setup.source, params.examine, asks.documents_at_once)
         found |= asks.calls_to_examine(drawn)
     for queries, documents, pairs in _pairs(params, setup, name):

@@ -10,8 +10,9 @@ from negmine.commands.estimate.chain import Chain, would_be_remade
 from negmine.commands.estimate.cost import Cost, Watch, told
 from negmine.commands.estimate.rehearsal import written
 from negmine.memory import peak_memory, reset_peak_memory
+from negmine.params.values import named
 from negmine.params.write import WriteParams
-from negmine.scorers import SERVED
+from negmine.scorers import is_served
 from negmine.stages import write
 from negmine.stages.stage import readers_of
 from negmine.table import artifacts
@@ -35,7 +36,7 @@ def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
         return cost
     trial = chain.trial("written")
     # Answers are kept beside the result.
-    served = params.writer or any(f"={SERVED}" in one for one in params.scorer)
+    served = params.writer or any(map(is_served, named(params.scorer, "--scorer").values()))
     place, passages = out if served else trial, trial.with_name(f"{trial.name}-index")
     setup = write.set_up(params, source, place, readers_of(), passages=passages)
     with setup.closing:
@@ -61,10 +62,11 @@ def _cost(cost: Cost, chain: Chain, setup: write.Setup, out: Path) -> Cost:
     judges = setup.verifying.asked
     cases = sum(len(group.cases) for group in setup.groups()) if judges else 0
     for name in judges:
+        of = setup.verifying.references[name].is_a
+        examined = f"at most {4 * params.examine:,} calls examine the judge '{name}', "
         cost.guesses.append(
-            f"write: at most {4 * params.examine:,} calls examine the judge '{name}', at most "
-            f"{cases * (params.each + 1):,} ask it about texts and positives; what is answered "
-            "already is not asked again"
+            f"write: {examined if of == 'judge' else ''}at most {cases * (params.each + 1):,} ask "
+            f"'{name}' about texts and positives; what is answered already is not asked again"
         )
     # Nobody is asked for an estimate.
     if setup.writing is not None or judges:

@@ -18,6 +18,7 @@ from negmine.stages import cascade as cascades
 from negmine.stages import examination, fit_first, verdicts
 from negmine.stages.fit_first import Known
 from negmine.stages.outcome import Outcome
+from negmine.stages.rerank import scoring
 from negmine.stages.rerank.loading import on_every_gpu
 from negmine.stages.rerank.rows import limited
 from negmine.stages.rerank.scoring import BY_SCORER, score
@@ -74,7 +75,7 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
         scorers = scorers or on_every_gpu(params, setup)
         setup = _with_fit(params, setup, scorers, out, replacing, budget)
         counts = score(params, setup, scorers, writer, budget.texts)
-        warnings = verdicts.warnings(counts, scorers[0])
+        warnings = [*verdicts.warnings(counts, scorers[0]), *scoring.warnings(counts)]
         if counts["unscored"] and params.enough is None and params.top is not None:
             others = f" or outside of {cascades.OPTION}" if setup.cascade.screens else ""
             warnings.append(

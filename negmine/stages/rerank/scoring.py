@@ -27,10 +27,12 @@ from negmine.stages.rerank.setup import Setup
 from negmine.table import schemas
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
-from negmine.table.names import scorer_column
+from negmine.table.names import score_column, scorer_column
 
 #: Counts of a scorer that sees some rows alone, in the manifest a table of them.
 BY_SCORER = "scored_by"
+#: Likewise of pairs that a scorer was asked about, and gave no score.
+WITHOUT_SCORE = "without_score"
 
 
 def score(
@@ -99,12 +101,39 @@ def score(
     counts: dict[str, Any] = {key: count for key, count in total.items() if "." not in key}
     if setup.cascade.screens:
         counts[BY_SCORER] = {name: total[_by(name)] for name in setup.cascade.screens}
+    failed = {name: total[_without(name)] for name in scorers[0] if total[_without(name)]}
+    if failed:
+        counts[WITHOUT_SCORE] = failed
     return {**counts, **verdicts.tables(total)}
+
+
+def warnings(counts: Mapping[str, Any]) -> list[str]:
+    """A warning of each scorer that gave no score of some pairs, by the counts of a run."""
+    return [
+        f"{name}: {count:,} pairs have no score, for the scorer failed on them: they are no "
+        "negatives; --rebuild asks anew"
+        for name, count in counts.get(WITHOUT_SCORE, {}).items()
+    ]
 
 
 def _by(name: str) -> str:
     """The count of the rows that a scorer saw, in what is recorded of a part."""
     return f"{BY_SCORER}.{name}"
+
+
+def _without(name: str) -> str:
+    """The count of the rows that a scorer was asked about and gave no score."""
+    return f"{WITHOUT_SCORE}.{name}"
+
+
+def _without_scores(table: pa.Table, by: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Of each scorer that gives no reasons, how many of the rows that it saw have no score."""
+    found: dict[str, int] = {}
+    for name, seen in by.items():
+        missing = table.column(score_column(name)).is_null().to_numpy() & seen
+        if missing.any() and scorer_column("verdict", name) not in table.schema.names:
+            found[_without(name)] = int(missing.sum())
+    return found
 
 
 def _schema(schema: pa.Schema, scorers: Mapping[str, Scorer]) -> pa.Schema:
@@ -213,6 +242,7 @@ def _scored(
     bar.there(before.get("scored", 0) * len(by))
     stats = {"scored": int(scored.sum())}
     stats |= {_by(one): int(by[one].sum()) for one in setup.cascade.screens}
+    stats |= _without_scores(table, by)
     stats = {key: count + before.get(key, 0) for key, count in stats.items()}
     return table, {
         "candidates": table.num_rows,

@@ -20,12 +20,12 @@ from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
 from negmine.scorers import (
     MAY_BE_REFUSED,
-    SERVED,
     Loading,
     Prompts,
     Scorer,
     ScorerRef,
     check_options,
+    is_served,
     load_scorer,
     refer,
 )
@@ -152,7 +152,7 @@ def check_models(params: RerankParams) -> None:
     asked += [name for name in MAY_BE_REFUSED if getattr(params, name) != getattr(default, name)]
     models = named(params.scorer, "--scorer")
     # What stands for a server can be wrong in itself.
-    asked += [name for name, spec in models.items() if spec.startswith(SERVED)]
+    asked += [name for name, spec in models.items() if is_served(spec)]
     if asked:
         check_options({name: refer(model) for name, model in models.items()}, params)
 

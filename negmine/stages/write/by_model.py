@@ -17,6 +17,7 @@ from negmine.endpoints import chat
 from negmine.endpoints.asking import Client
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.chat import Chat
+from negmine.endpoints.identity import identify
 from negmine.endpoints.request import Answer, Failure, Request, parsed, writable
 from negmine.endpoints.settings import settings_of
 from negmine.endpoints.store import FOLDER, Store
@@ -186,5 +187,5 @@ def set_up(params: WriteParams, out: Path, spending: Budget, closing: ExitStack)
     settings = settings_of(params, name, spec.removeprefix(SCHEME))
     client = Client(settings, Store(out.parent / FOLDER), spending)
     closing.callback(client.close)
-    chat.identify(client)
+    identify(client)
     return Writing(name, client, prompt, params)

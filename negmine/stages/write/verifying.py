@@ -18,12 +18,12 @@ from negmine.params.rerank import RerankParams
 from negmine.params.values import named
 from negmine.params.write import WriteParams
 from negmine.scorers import (
-    SERVED,
     Prompts,
     Scorer,
     ScorerRef,
     Scores,
     check_options,
+    is_served,
     load_scorer,
     refer,
 )
@@ -70,7 +70,7 @@ class Verifying:
     @property
     def asked(self) -> list[str]:
         """The names of those that are servers: each call of theirs costs something."""
-        return [name for name, one in self.references.items() if one.spec.startswith(SERVED)]
+        return [name for name, one in self.references.items() if is_served(one.spec)]
 
     def load(self) -> dict[str, Scorer]:
         """The scorers."""
