@@ -171,12 +171,11 @@ def _request(
     traced: _Traced, example: dict[str, torch.Tensor], dtype: str, threads: int | None
 ) -> tuple[Any, tuple[str, ...]]:
     """An inference request of the compiled model, and the features that it takes."""
-    # OpenVINO reports its use to its makers where this package is importable. negmine tells nobody.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
+    with _untold():
+        import openvino
 
-    with torch.inference_mode(), _quiet():
-        graph = openvino.convert_model(traced, example_input=example)
+        with torch.inference_mode(), _quiet():
+            graph = openvino.convert_model(traced, example_input=example)
     inputs = tuple(port.any_name for port in graph.inputs)
     if strange := sorted(set(inputs) - set(example)):
         raise _NotCompiled(f"its graph asks for {', '.join(strange)}")
@@ -190,6 +189,28 @@ def _request(
         },
     )
     return compiled.create_infer_request(), inputs
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """OpenVINO reports its use to its makers, from processes that it forks. negmine tells nobody.
+
+    Its package for that is not importable from here on; where somebody has imported it before, it
+    finds that there is no consent, until the conversion is over.
+    """
+    reporting: Any = sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    if reporting is None:
+        yield
+        return
+
+    def remember(telemetry: Any, given: bool) -> None:
+        vars(telemetry)["consent"] = given
+
+    reporting.Telemetry.consent = property(lambda telemetry: False, remember)
+    try:
+        yield
+    finally:
+        del reporting.Telemetry.consent
 
 
 @contextmanager

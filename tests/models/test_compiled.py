@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
 from tests.tiny_models import texts
 
-pytest.importorskip("openvino")
+# Found, not imported: negmine is to be the first that imports it.
+pytestmark = pytest.mark.skipif(
+    not devices.openvino_installed(), reason="OpenVINO is not installed (make env)"
+)
 
 CPU = EncoderSettings(device="cpu", dtype="float32", runtime="openvino", batch_size=8)
 
@@ -126,3 +130,24 @@ def test_nothing_is_reported_to_anybody(tiny_bi: Path) -> None:
         "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tiny_bi)], check=True)
+
+
+def test_nothing_is_reported_where_somebody_imported_openvino_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
+    reporting = pytest.importorskip("openvino_telemetry")
+    reports: list[str] = []
+
+    class Telemetry(reporting.Telemetry):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.consent = True
+            self.backend = SimpleNamespace(build_event_message=lambda *a, **k: "an event")
+            self.sender = SimpleNamespace(send=lambda backend, message: reports.append(message))
+
+    with compiled._untold():
+        telemetry = Telemetry()
+        telemetry.send_event("ovc", "framework", "pytorch")
+    assert reports == []
+    telemetry.send_event("ovc", "framework", "pytorch")
+    assert reports == ["an event"], "what its owner does afterwards is its owner's"
