@@ -18,7 +18,7 @@ from negmine.params.commands import AuditParams, ReportParams
 from negmine.params.filter import FilterParams
 from negmine.stages import words
 from negmine.stages.outcome import Outcome
-from negmine.stages.stage import STAGES, Step, chain, following, foresee
+from negmine.stages.stage import STAGES, Step, chain, following, foresee, naming_models
 from negmine.table.artifacts.replace import Replace
 
 if TYPE_CHECKING:
@@ -207,15 +207,18 @@ def run_recipe(
     if allow_empty:
         changes = [*changes, "export.allow-empty=true"]
     from negmine.commands import ending
+    from negmine.models import shared
 
     source: Path | None = None
     warnings: list[str] = []
     steps, this = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
     try:
-        for place, step in enumerate(steps, 1):
-            outcome = _call(step, source, replacing, place, len(steps))
-            warnings += ending.warnings(step, outcome)
-            source = following(step, source)
+        with shared.between_stages() as kept:
+            for place, step in enumerate(steps, 1):
+                kept.turn(*naming_models(steps, place))
+                outcome = _call(step, source, replacing, place, len(steps))
+                warnings += ending.warnings(step, outcome)
+                source = following(step, source)
     finally:
         log.warn(warnings)
     for line in (*ending.following(steps), *this.following(steps)):

@@ -20,9 +20,10 @@ from negmine import log
 from negmine.api import names, statistics
 from negmine.api.inputs import corpus_of, model_of, pairs_of
 from negmine.errors import UsageError, did_you_mean
+from negmine.models import shared
 from negmine.params import values
 from negmine.params.filter import FilterParams
-from negmine.stages.stage import STAGES, chain, following, foresee
+from negmine.stages.stage import STAGES, chain, following, foresee, naming_models
 from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import open_candidates
 from negmine.table.part import Part
@@ -313,13 +314,15 @@ def _run(
     ledger = work
     steps = chain(params, work, "train.parquet")
     foresee(steps)
-    for number, step in enumerate(steps, 1):
-        asked = step.params
-        if isinstance(asked, FilterParams) and source is not None:
-            asked, ledger = considered.of(asked, source), step.out
-        with log.working_on(log.Place(step.stage, str(step.out), number, len(steps))):
-            STAGES[step.stage].run(asked, source, step.out, Replace.OTHER)
-        source = following(step, source)
+    with shared.between_stages() as kept:
+        for number, step in enumerate(steps, 1):
+            asked = step.params
+            if isinstance(asked, FilterParams) and source is not None:
+                asked, ledger = considered.of(asked, source), step.out
+            kept.turn(*naming_models(steps, number))
+            with log.working_on(log.Place(step.stage, str(step.out), number, len(steps))):
+                STAGES[step.stage].run(asked, source, step.out, Replace.OTHER)
+            source = following(step, source)
     return _Mined(ledger, step.out)
 
 

@@ -11,11 +11,12 @@ from negmine.errors import UsageError
 from negmine.models.base import CrossEncoder, CrossEncoderSettings
 from negmine.models.onnx_cross_encoder import load_onnx_cross_encoder
 from negmine.models.resolve import ModelRef
+from negmine.models.shared import loaded
 from negmine.models.torch_cross_encoder import load_torch_cross_encoder
 
 
 def load_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> CrossEncoder:
-    """Load a cross-encoder.
+    """Load a cross-encoder, or take the one that an earlier stage of this run loaded.
 
     Raises:
         UsageError: the model is a bi-encoder or gives several values per pair, or a setting that
@@ -28,6 +29,7 @@ def load_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> CrossEn
             where=ref.spec,
             hint="Name a cross-encoder (a reranker) here.",
         )
-    load = load_onnx_cross_encoder if ref.backend == "onnx" else load_torch_cross_encoder
     with log.waiting(f"loading {ref.spec}"):
-        return load(ref, settings)
+        if ref.backend == "onnx":
+            return load_onnx_cross_encoder(ref, settings)
+        return loaded(load_torch_cross_encoder, ref, settings)

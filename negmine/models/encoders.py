@@ -11,16 +11,18 @@ from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.limits import refuse_cross_encoder
 from negmine.models.onnx_encoder import load_onnx_encoder
 from negmine.models.resolve import ModelRef
+from negmine.models.shared import loaded
 from negmine.models.torch_encoder import load_torch_encoder
 
 
 def load_encoder(ref: ModelRef, settings: EncoderSettings) -> Encoder:
-    """Load a bi-encoder.
+    """Load a bi-encoder, or take the one that an earlier stage of this run loaded.
 
     Raises:
         UsageError: the model is a cross-encoder, or a setting that it cannot honour.
     """
     refuse_cross_encoder(ref)
-    load = load_onnx_encoder if ref.backend == "onnx" else load_torch_encoder
     with log.waiting(f"loading {ref.spec}"):
-        return load(ref, settings)
+        if ref.backend == "onnx":
+            return load_onnx_encoder(ref, settings)
+        return loaded(load_torch_encoder, ref, settings)

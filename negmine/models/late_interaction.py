@@ -23,6 +23,7 @@ from negmine.models.limits import check_late_interaction, checked_length
 from negmine.models.resolve import ModelRef
 from negmine.models.room import Room
 from negmine.models.running import check_finite, go_through
+from negmine.models.shared import loaded
 from negmine.models.tokens import Ints
 from negmine.models.torch_models import (
     NO_LIMIT,
@@ -186,7 +187,7 @@ def load_late_interaction(ref: ModelRef, settings: LateInteractionSettings) -> L
     """
     check_late_interaction(ref, settings)
     with log.waiting(f"loading {ref.spec}"):
-        return _load(ref, settings)
+        return loaded(_load, ref, settings)
 
 
 def _load(ref: ModelRef, settings: LateInteractionSettings) -> LateInteraction:

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -210,10 +211,21 @@ def _model_files(folder: Path) -> list[str]:
 def _folder_hash(folder: Path, names: Collection[str]) -> str:
     total = hashlib.sha256()
     for name in names:
-        with (folder / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        path = folder / name
+        at = path.stat()
+        digest = _file_hash(path.resolve(), at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns)
         total.update(f"{digest} {len(name)} {name}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+@lru_cache(maxsize=1024)
+def _file_hash(path: Path, *unchanged: int) -> str:
+    """The digest of a file, which is read once for each state that it is found in.
+
+    A run of several stages asks for the same models several times.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _backend(names: Collection[str]) -> Backend | None:

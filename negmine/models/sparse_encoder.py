@@ -26,6 +26,7 @@ from negmine.models.limits import check_sparse
 from negmine.models.resolve import ModelRef
 from negmine.models.room import Room
 from negmine.models.running import go_through
+from negmine.models.shared import loaded
 from negmine.models.tokens import Ints
 from negmine.models.torch_models import autocast, load_torch, on_device, torch_max_length
 from negmine.models.torch_texts import TorchTextModel
@@ -140,14 +141,14 @@ class _Kept:
 
 
 def load_sparse_encoder(ref: ModelRef, settings: SparseSettings) -> SparseEncoder:
-    """Load a learned sparse encoder.
+    """Load a learned sparse encoder, or take the one that an earlier stage loaded.
 
     Raises:
         UsageError: the model is none, or a setting that it cannot honour.
     """
     check_sparse(ref, settings)
     with log.waiting(f"loading {ref.spec}"):
-        return _load(ref, settings)
+        return loaded(_load, ref, settings)
 
 
 def _load(ref: ModelRef, settings: SparseSettings) -> SparseEncoder:

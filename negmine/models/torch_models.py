@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -50,6 +50,20 @@ class TorchModel:
         placement = self.placement
         return token_budget(self.settings.batch_size, placement.device, placement.runtime)
 
+    def again(self, settings: Settings) -> Self | None:
+        """This model as another stage runs it; None where it would have to be loaded for that.
+
+        Prompts and the size of batches are looked at when it runs, all else when it is loaded.
+        """
+        if settings != _as_loaded(self.settings, settings):
+            return None
+        if settings.threads:
+            import torch
+
+            # Another model may have been loaded with another number since.
+            torch.set_num_threads(settings.threads)
+        return replace(self, settings=settings, room=Room(self.room.model, self.room.unit))
+
     def described(self, **own: object) -> dict[str, object]:
         """Everything that decides the output, with what a kind of model has of its own."""
         return {
@@ -60,6 +74,17 @@ class TorchModel:
             "batch_size": self.settings.batch_size,
             **self.room.facts(),
         }
+
+
+def _as_loaded(loaded: Settings, asked: Settings) -> Settings:
+    """The settings with which a model was loaded, and what is asked of those that may differ."""
+    names = {field.name for field in fields(loaded)} & _OF_A_RUN
+    changes: dict[str, Any] = {name: getattr(asked, name, None) for name in names}
+    return replace(loaded, **changes)
+
+
+#: What a loaded model looks up at every call.
+_OF_A_RUN = frozenset({"batch_size", "query_prompt", "doc_prompt"})
 
 
 def load_torch(

@@ -302,6 +302,20 @@ def following(step: Step, source: Path | None) -> Path | None:
     return source if STAGES[step.stage].beside else step.out
 
 
+def naming_models(steps: Sequence[Step], number: int) -> tuple[list[Params], list[Params]]:
+    """What names the models of the ``number``-th step, counted from 1, and those of later ones.
+
+    The models of an index are named where it is made; ``retrieve`` reads them there.
+    """
+    index = [step.params for step in steps if isinstance(step.params, IndexParams)]
+
+    def naming(some: Sequence[Step]) -> list[Params]:
+        named = [step.params for step in some]
+        return [*named, *index] if any(isinstance(one, RetrieveParams) for one in named) else named
+
+    return naming(steps[number - 1 : number]), naming(steps[number:])
+
+
 #: An entry of ``--source`` that means what the chain itself writes.
 _OF_THE_CHAIN = "written:"
 
