@@ -54,7 +54,7 @@ def as_tei(scores: Sequence[float], fault: str | None, body: Body) -> Any:
 def _rows(scores: Sequence[float], name: str, fault: str | None) -> list[dict[str, Any]]:
     """Results in the order of their scores; ``index`` says of which document each is."""
     order = sorted(range(len(scores)), key=lambda at: -scores[at])
-    rows = [{"index": at, name: scores[at]} for at in order]
+    rows: list[dict[str, Any]] = [{"index": at, name: scores[at]} for at in order]
     match fault:
         case "nan":
             rows[-1][name] = math.nan
