@@ -7,6 +7,7 @@ changes is written byte for byte.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,18 +76,21 @@ def run(
     reset_peak_memory()
     cleaning: Cleaning | None = None
     results = []
-    for path, made_of in plans(params, source, out):
-        side = made_of.params["side"]
-        writer = artifacts.begin_file(path, made_of, replacing=replacing)
-        if writer is None:
-            results.append((artifacts.file_manifest(path), True))
-            continue
-        with writer:
+    with ExitStack() as begun:
+        # Both or none: where one may not be replaced the other is not written either.
+        files = []
+        for path, made_of in plans(params, source, out):
+            writer = artifacts.begin_file(path, made_of, replacing=replacing)
+            files.append((path, made_of, writer if writer is None else begun.enter_context(writer)))
+        for path, made_of, writer in files:
+            if writer is None:
+                results.append((artifacts.file_manifest(path), True))
+                continue
             if cleaning is None:
                 cleaning = Cleaning(params, source, by, limits_of(source))
-            cleaning.write(writer.hidden, side)
+            cleaning.write(writer.hidden, made_of.params["side"])
             writer.commit(cleaning.counts, warnings=cleaning.warnings)
-        results.append(({"counts": cleaning.counts, "warnings": cleaning.warnings}, False))
+            results.append(({"counts": cleaning.counts, "warnings": cleaning.warnings}, False))
     manifest, made = results[-1]
     warnings = list(manifest["warnings"])
     if not made:
@@ -198,12 +202,13 @@ def _check_out(out: Path, name: str) -> None:
             where=str(out),
             hint=f"For example -o clean{ending}.",
         )
-    if out.exists() and Path(name).exists() and out.samefile(name):
-        raise ConflictError(
-            "the result would replace the training set itself",
-            where=str(out),
-            hint="Choose another -o.",
-        )
+    for path, what in ((out, "the result"), (diff_file(out), "what tells the differences")):
+        if path.exists() and Path(name).exists() and path.samefile(name):
+            raise ConflictError(
+                f"{what} would replace the training set itself",
+                where=str(path),
+                hint="Choose another -o.",
+            )
 
 
 def foresee(params: ExportParams, retrieve: RetrieveParams, out: Path) -> None:

@@ -379,6 +379,27 @@ def test_the_set_itself_is_never_replaced(invoke: Invoke, tmp_path: Path) -> Non
     result = invoke("run", judged(tmp_path), "--train", train, "-o", tmp_path, "--force")
     assert result.exit_code == 6
     assert "replace the training set itself" in result.stderr
+    # Nor by what tells the differences, which has a name of its own.
+    train = write_jsonl(tmp_path / "set.diff.jsonl", FLAG)
+    before = train.read_bytes()
+    out = cleaned(invoke, train)
+    words = ["export", out.parent / "ledger", "--format", "as-input", "--force"]
+    result = invoke(*words, "-o", tmp_path / "set.jsonl")
+    assert result.exit_code == 6
+    assert "replace the training set itself" in result.stderr
+    assert train.read_bytes() == before
+
+
+def test_where_the_set_may_not_be_written_no_diff_is(invoke: Invoke, tmp_path: Path) -> None:
+    out = cleaned(invoke, write_jsonl(tmp_path / "old.jsonl", FLAG))
+    words = ["export", out.parent / "ledger", "--format", "as-input"]
+    mine, folder = tmp_path / "mine.jsonl", tmp_path / "folder.jsonl"
+    mine.write_text("by hand\n")
+    folder.mkdir()
+    for path in (mine, folder):
+        there = sorted(tmp_path.iterdir())
+        assert invoke(*words, "-o", path).exit_code == 6
+        assert sorted(tmp_path.iterdir()) == there
 
 
 def test_another_layout_can_be_asked_for(invoke: Invoke, tmp_path: Path) -> None:
