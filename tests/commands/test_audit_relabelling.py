@@ -106,3 +106,26 @@ def test_conditions_are_swept_and_a_report_shows_them(
     page = (tmp_path / "report.html").read_text()
     assert "brought back" in page
     assert "Known right: promoted candidates" in page
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [("positives < 2", True), ("positives = 0", False), ("demoted > 1", False)],
+)
+def test_a_count_of_positives_that_hiding_changes_is_told(
+    scored: Path, invoke: Invoke, tmp_path: Path, condition: str, told: bool
+) -> None:
+    """The filter gives up none of these queries: it is the audit that leaves each one positive."""
+    options = ("--demote", "ce < -99", "--drop-query", condition)
+    work = tmp_path / "ledger"
+    assert invoke("filter", scored, *options, "-o", work).exit_code == 0
+    counts = json.loads((work / "_manifest.json").read_text())["counts"]
+    assert counts["relabelled"][f"--drop-query {condition}"] == 0
+    done = invoke("audit", scored, *options, "--seeds", 1, "-o", tmp_path / "a.json")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "a.json").read_text())
+    hidden = {row["hidden"] for row in report["rows"]}
+    about = [one for one in report["warnings"] if f"--drop-query '{condition}'" in one]
+    assert len(about) == (len(hidden) if told else 0)
+    assert all("100% of the queries are given up" in one for one in about)
+    assert all(one in " ".join(done.stderr.split()) for one in about)

@@ -7,6 +7,7 @@ known to be right is the least that the precision can be.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,38 @@ import pyarrow as pa
 from negmine.commands.audit import intervals as estimates
 from negmine.params.filter import FilterParams
 from negmine.rules import labels
+from negmine.stages.filter import label_conditions
+from negmine.table.conditions import told as condition_told
 
 
 def asked(params: FilterParams) -> bool:
     """Whether the settings change labels."""
     conditions = bool(params.promote or params.demote or params.drop_query)
     return conditions or params.pseudo_positive is not None
+
+
+def of_hiding(params: FilterParams, found: Mapping[str, Any], hidden: str) -> list[str]:
+    """The warning on queries that are given up for want of the positives that an audit hides.
+
+    Args:
+        params: the filter.
+        found: what was counted.
+        hidden: the way of hiding.
+    """
+    share = found["relabelled"]["queries_given_up"]["value"] if "relabelled" in found else None
+    conditions = [
+        one
+        for one in label_conditions.drop_query(params)
+        if any(comparison.column == label_conditions.LEFT for comparison in one)
+    ]
+    if not conditions or not share:
+        return []
+    told = " and ".join(f"--drop-query '{condition_told(one)}'" for one in conditions)
+    return [
+        f"{told} counts the positives that are left while others are hidden ({hidden}): "
+        f"{share:.0%} of the queries are given up, which need not be those that the filter itself "
+        "gives up, and what is hidden in them counts as dropped: audit without it"
+    ]
 
 
 class Relabelled:

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from negmine import log, rules
 from negmine.commands.audit import intervals as estimates
+from negmine.commands.audit import relabelled
 from negmine.commands.audit.counting import Tally, try_setting
 from negmine.commands.audit.hiding import HELD_OUT, POOLED, RANDOM, Scheme, hide, mask, queries_of
 from negmine.commands.audit.printing import as_json, files_of, row_of, stored, table
@@ -158,7 +159,9 @@ def measure(
                 warnings.append(f"{setting.label} ({scheme.name}) cannot be measured: {tally.what}")
                 rows.append({**row, "error": str(tally)})
             else:
-                rows.append({**row, **tally.result()})
+                found = tally.result()
+                rows.append({**row, **found})
+                warnings += relabelled.of_hiding(setting.params, found, scheme.name)
     warnings += [*_not_found(rows), *_stopped(source)]
     several = int((positives > audit.keep).sum())
     report = {

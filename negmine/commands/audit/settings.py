@@ -17,7 +17,7 @@ from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import LEARNED, score_column
 from negmine.table.part import known_scores
 
-VERSION = 3
+VERSION = 4
 #: What ``--sweep auto`` tries first; the other rules follow in the order in which they are asked.
 _FIRST = ("relative_margin", "absolute_margin", "max_score", "percentile", "max_fn_rate")
 

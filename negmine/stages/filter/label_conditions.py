@@ -19,7 +19,9 @@ from negmine.table.schemas import score_names
 OF_POSITIVES = "positive_"
 #: As users may write the latter: ``positive NAME`` in front of a sign.
 _OF_POSITIVES = re.compile(r"\bpositive\s+([A-Za-z]\w*)(?=\s*(?:>|<|=|!=))")
-_COUNTS = ("promoted", "demoted", "positives")
+#: The count of a query's known positives that are left.
+LEFT = "positives"
+_COUNTS = ("promoted", "demoted", LEFT)
 
 
 def active(params: FilterParams) -> bool:

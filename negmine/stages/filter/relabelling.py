@@ -208,7 +208,7 @@ def _given_up(
         "qid": part.qids,
         "promoted": count(promoted),
         "demoted": count(demoted),
-        "positives": count(part.positive & ~demoted),
+        label_conditions.LEFT: count(part.positive & ~demoted),
     }
     for column in {one.column for condition in asked for one in condition} - set(told):
         score = part.score(column.removeprefix(label_conditions.OF_POSITIVES))
