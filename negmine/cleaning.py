@@ -22,7 +22,7 @@ from negmine.params.index import IndexParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named
-from negmine.params.write import WriteParams
+from negmine.params.write import TRAINING_SETS, WriteParams
 from negmine.sources import given
 from negmine.stages import cascade
 from negmine.stages.export import AS_INPUT
@@ -76,6 +76,13 @@ def of_train(params: Mapping[str, Params], changes: Sequence[str]) -> dict[str, 
         params: of every stage.
         changes: what ``run --set`` says: it stays.
     """
+    write = params["write"]
+    assert isinstance(write, WriteParams)
+    if write.kind in TRAINING_SETS:
+        raise UsageError(
+            f'--train: [write] kind = "{write.kind}" makes another training set',
+            hint="Give the set as --pairs; or clean it first, with another recipe.",
+        )
     own = {_key(change.partition("=")[0]) for change in changes}
     export = params["export"]
     assert isinstance(export, ExportParams)
@@ -84,8 +91,6 @@ def of_train(params: Mapping[str, Params], changes: Sequence[str]) -> dict[str, 
         params = _written_back(params, own)
     if not _reads_sources(params):
         return _given_only(params, own)
-    write = params["write"]
-    assert isinstance(write, WriteParams)
     mined = "candidates are mined" if write.kind is None else "texts are written, candidates mined,"
     ends = ", and of them only the given negatives are written back" if back else ""
     log.event(f"the recipe's settings read what its sources say: {mined} as it asks{ends}")

@@ -56,6 +56,7 @@ class Made:
         vectors: the scores come from models, so that they agree with the vectors.
         texts: of the documents, by docid.
         questions: texts of the queries, by qid.
+        rows: of a file that has texts which a model wrote, all its rows.
     """
 
     queries: dict[str, list[Row]]
@@ -67,6 +68,7 @@ class Made:
     vectors: bool = True
     texts: Mapping[str, str] = field(default_factory=dict)
     questions: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[Row] = ()
 
     def row(self, qid: str, docid: str) -> Row:
         return self._by_id[qid, docid]
@@ -108,7 +110,10 @@ def read(ledger: Path, train: Path, **more: Any) -> Made:
     docid = {_full(row): row["docid"] for row in corpus}
     qid = {row["text"]: row["qid"] for row in asked}
     assert len(qid) == len(queries)
-    lines = [_line(row, qid, docid) for row in pq.read_table(train).to_pylist()]
+    every = pq.read_table(train).to_pylist()
+    more["rows"] = every if "synthetic" in every[0] else ()
+    given = [row for row in every if row.get("synthetic") is None]
+    lines = [_line(row, qid, docid) for row in _triplets(given)]
     kept = {row["docid"]: _kept(row) for row in corpus}
     own = {row["qid"]: _kept(row) for row in asked}
     more |= {"texts": {one: text for text, one in docid.items()}}
@@ -124,6 +129,21 @@ def _full(document: Row) -> str:
 def _kept(row: Row) -> Row:
     prefix = "meta_"
     return {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}
+
+
+def _triplets(rows: list[Row]) -> list[Row]:
+    """Labelled pairs as the triplets that they hold; other rows without ids of documents."""
+    if "label" not in rows[0]:
+        return [{k: v for k, v in row.items() if k != "negative_docid"} for row in rows]
+    found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found[row["anchor"]][row["label"]].append(row["document"])
+    return [
+        {"anchor": query, "positive": positive, "negative": negative}
+        for query, documents in found.items()
+        for positive in documents[1]
+        for negative in documents[0]
+    ]
 
 
 def _line(row: Row, qid: Mapping[str, str], docid: Mapping[str, str]) -> Line:
@@ -192,6 +212,38 @@ def marked_where_written(made: Made) -> None:
         assert line.row["neg_synthetic"] == told
         seen.update(told)
     assert len(seen) == 2 or not made.vectors
+
+
+def unanswered(made: Made) -> None:
+    """Three written queries of each positive, which is their negative, and no query of the set."""
+    written = [row for row in made.rows if row["synthetic"] is not None]
+    documents: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in written:
+        assert (row["label"], row["synthetic"]) == (0, "query")
+        assert row["qid"].startswith("synthetic-")
+        assert row["anchor"] not in made.questions.values()
+        assert row["document"] == made.texts[row["docid"]]
+        documents[row["of"], row["docid"]].add(row["anchor"])
+    if made.vectors:
+        known = {
+            (q, row["docid"]) for q, rows in made.queries.items() for row in rows if row["label"]
+        }
+        assert set(documents) == known
+        assert {len(texts) for texts in documents.values()} == {3}
+
+
+def both_views(made: Made) -> None:
+    """Each triplet once more, with another instruction and its passages swapped."""
+    assert len(made.rows) % 2 == 0
+    # Without models nothing was written.
+    assert bool(made.rows) == made.vectors
+    for one, other in zip(made.rows[::2], made.rows[1::2], strict=True):
+        assert (one["synthetic"], other["synthetic"]) == (None, "instruction")
+        assert one["instruction"] == made.asked[one["qid"]]["instruction"] != other["instruction"]
+        assert (one["anchor"], one["qid"]) == (other["anchor"], other["qid"])
+        for side, swapped in (("positive", "negative"), ("negative", "positive")):
+            assert one[side] == other[swapped] == made.texts[one[f"{side}_docid"]]
+            assert one[f"{side}_docid"] == other[f"{swapped}_docid"]
 
 
 def changes(before: list[str], after: list[str]) -> set[tuple[str, ...]]:
@@ -1001,6 +1053,8 @@ PROMISES: dict[str, Promise] = {
     "peg": Promise(5, "tuple", CE, columns=("difficulty",), also=[easy_to_hard]),
     "percentile": Promise(8, "triplet", CE, quantile_allows, by(CE)),
     "qwen3": Promise(8, "triplet", MINI, BEATS, by(MINI)),
+    "docrerank": Promise(3, "triplet", "score_bm25", order=by("score_bm25"), also=[unanswered]),
+    "dual-view": Promise(1, "triplet", "score_bm25", order=by("score_bm25"), also=[both_views]),
     "minimal-pairs": Promise(
         *(4, "triplet", "docid"),
         quotas={"bm25": Quota(2), "written": Quota(2)},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tests import promises
 from tests.chains import add_columns, make_data
 from tests.conftest import ROOT, Invoke, write_jsonl
 from tests.scorers import judged
-from tests.servers.answers import writing
+from tests.servers.answers import Said, prompt_of, schema_of, writing
 from tests.servers.chat import MODEL, ChatServer
 from tests.tables import make_scored
 
@@ -212,6 +213,29 @@ def in_sentences(data: Path) -> None:
     write_jsonl(data / "corpus.jsonl", rows)
 
 
+def with_instructions(data: Path) -> None:
+    """Queries that say what is looked for beside them."""
+    rows = [json.loads(line) for line in (data / "queries.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["instruction"] = f"Only what is of kind {number}."
+    write_jsonl(data / "queries.jsonl", rows)
+
+
+def writes(body: Mapping[str, Any]) -> Said:
+    """A model that writes queries, or instructions by which a passage is looked for."""
+    prompt = prompt_of(body)
+    told = dict(re.findall(r"^(Instruction|Passage(?: [AB])?|A query.*?): (.*)$", prompt, re.M))
+    if schema_of(body) is None:
+        fits = "Instruction" in told and told["Instruction"].endswith(told["Passage"])
+        return Said("yes" if fits else "no", {"no": 1.0})
+    if "Passage B" in told:
+        texts = [told["Instruction"], "What is not there.", f"What reads {told['Passage B']}"]
+    else:
+        (query,) = (text for name, text in told.items() if name.startswith("A query"))
+        texts = [f"{query} of {number}" for number in range(12)]
+    return Said(json.dumps({"texts": texts}), {"{": 1.0})
+
+
 def full_and_clean(made: promises.Made, size: int) -> None:
     """Batches are full, in order, and no document is a positive of another query of its batch."""
     number = [line.row["batch"] for line in made.lines]
@@ -257,6 +281,8 @@ def test_a_recipe_runs_whole(
         without_some_numbers(data)
     if path.stem == "minimal-pairs":
         in_sentences(data)
+    if path.stem == "dual-view":
+        with_instructions(data)
     loaded = recipe.load(str(path))
     arguments: list[Any] = ["run", path, "-o", tmp_path / "work"]
     local: set[str] = set()
@@ -269,7 +295,8 @@ def test_a_recipe_runs_whole(
             model = tiny_splade if name == "splade" else model
             model = tiny_body if name in ("guide", "second") else model
             if stage == "write":
-                served = servers.enter_context(ChatServer(writing))
+                documents = loaded.tables["write"]["kind"] == "negative"
+                served = servers.enter_context(ChatServer(writing if documents else writes))
                 model = f"llm:{MODEL}@{served.url}"
             elif large.startswith(LANGUAGE_MODELS):
                 # Of several hundred pairs it has to be right about nearly all.

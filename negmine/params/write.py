@@ -21,7 +21,9 @@ from negmine.params.option import (
 )
 
 #: What is written.
-WrittenKind = Literal["negative", "minimal-pair"]
+WrittenKind = Literal["negative", "minimal-pair", "query", "instruction"]
+#: Kinds that belong to no table of documents: what comes out is a training set.
+TRAINING_SETS: tuple[WrittenKind, ...] = ("query", "instruction")
 #: Options that say which queries there are and what is judged, as those of ``retrieve`` do.
 OF_THE_TASK = (
     *("queries", "qrels", "pairs", "column", "ignore", "min_grade", "grade", "positive_above"),
@@ -43,11 +45,13 @@ class WriteParams(EndpointOptions):
     kind: WrittenKind | None = opt(
         None,
         "What is written: minimal-pair, positives changed in one place, by rule and without a "
-        "model (English); negative, documents that a model writes from the query alone.",
+        "model (English); negative, documents that a model writes from the query alone; query, "
+        "queries that a positive does not answer, and instruction, under which a chosen negative "
+        "is right and the positive wrong: these two make a training set, -o FILE.",
     )
     writer: tuple[str, ...] = opt(
         (),
-        "The model that writes negatives: a server of OpenAI's chat protocol.",
+        "The model that writes: a server of OpenAI's chat protocol.",
         metavar="NAME=llm:MODEL[@URL]",
     )
     prompt_file: str | None = opt(
@@ -64,8 +68,8 @@ class WriteParams(EndpointOptions):
     answer_tokens: int = opt(2048, "Most tokens of a writer's answer.", minimum=16)
     check: bool = opt(
         True,
-        "Ask the writer two questions about each text, which must both be answered with no: that "
-        "it holds what the query asks for.",
+        "Ask the writer two questions about each text: both must say that the passage does not "
+        "hold what the query asks for; of an instruction, that it turns the two passages round.",
         flags=("--check/--no-check",),
     )
     type: tuple[str, ...] = opt(
@@ -73,7 +77,13 @@ class WriteParams(EndpointOptions):
         "Of minimal pairs: negation, number or entity (repeatable); default: all three, in turn.",
         metavar="TYPE",
     )
-    each: int = opt(2, "Texts of a query and positive, at most.", metavar="N", minimum=1)
+    each: int = opt(
+        2,
+        "Texts of a query and positive, at most; of instructions, its first N chosen negatives, "
+        "with a text each.",
+        metavar="N",
+        minimum=1,
+    )
     seed: int = opt(42, "Seed of what is drawn: another number, another name.", minimum=0)
     verify: str | None = opt(
         None,

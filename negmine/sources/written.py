@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine.errors import InvalidDataError, UsageError
+from negmine.errors import InvalidDataError
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources.base import Asked, Capabilities, Hits, Source
 from negmine.sources.child import DOCUMENTS
@@ -108,11 +108,6 @@ def _choose(
 
 def _ref(name: str, path: str) -> SourceRef:
     written = open_artifact(path, [WRITTEN], purpose="the written texts")
-    if not written.counts.get("documents"):
-        raise UsageError(
-            f"--source {name}={SCHEME}:{path}: there are no documents in it",
-            hint=f"Queries that were written are a training set: --pairs {path}/pairs.jsonl.",
-        )
     return SourceRef(name, partial(_open, name, written), beside={name: written})
 
 

@@ -18,7 +18,8 @@ from negmine.params.filter import FilterParams
 from negmine.params.index import IndexParams
 from negmine.params.rerank import RerankParams
 from negmine.params.retrieve import RetrieveParams
-from negmine.params.write import OF_THE_TASK, WriteParams
+from negmine.params.write import OF_THE_TASK, TRAINING_SETS, WriteParams
+from negmine.table.names import INSTRUCTION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,6 +172,16 @@ def _rerank_foreseen(params: RerankParams, steps: Sequence[Step]) -> None:
     rerank.check_models(params)
 
 
+def _write_foreseen(params: WriteParams, steps: Sequence[Step]) -> None:
+    (retrieve,) = (step.params for step in steps if isinstance(step.params, RetrieveParams))
+    assert isinstance(retrieve, RetrieveParams)
+    if params.kind == "instruction" and INSTRUCTION not in retrieve.keep:
+        raise UsageError(
+            '[write] kind = "instruction": the queries have no instructions',
+            hint=f'Keep that column of theirs: [retrieve] keep = ["{INSTRUCTION}"].',
+        )
+
+
 def _export_foreseen(params: ExportParams, steps: Sequence[Step]) -> None:
     from negmine.stages import export
 
@@ -215,10 +226,12 @@ _ROWS: tuple[Stage[Any], ...] = (
             others=("ledger", "pairs"),
         ),
         folder="written",
-        help="Write texts that no corpus holds: minimal pairs by rule, negatives by a model.",
+        help="Write texts that no corpus holds: minimal pairs by rule; by a model negatives, "
+        "queries, instructions.",
         example="negmine write work/ledger --kind minimal-pair -o work/written",
         needs="kind",
         beside=True,
+        foreseen=_write_foreseen,
     ),
     Stage(
         "retrieve",
@@ -289,17 +302,46 @@ def chain(
         return with_tag(plain, tag) if stage.tagged and tag is not None else plain
 
     params = _informed(_with_written(params, place(STAGES["write"])))
-
-    return [
+    steps = [
         Step(name, params[name] if tag is None else apart(params[name], tag), place(stage))
         for name, stage in STAGES.items()
         if stage.needs is None or getattr(params[name], stage.needs)
     ]
+    return _ended(steps) if makes_set(params["write"]) else steps
+
+
+def makes_set(params: Params) -> bool:
+    """Whether parameters are those of a ``write`` that makes a training set of a ledger."""
+    return isinstance(params, WriteParams) and params.kind in TRAINING_SETS
+
+
+#: Options that all stages may be given at once.
+_RUNNING = ("device", "memory", "threads")
+
+
+def _ended(steps: Sequence[Step]) -> list[Step]:
+    """The steps of a chain whose training set ``write`` makes: last, in the place of ``export``.
+
+    Raises:
+        UsageError: ``export`` is asked for something that would have no effect.
+    """
+    (write,) = (step for step in steps if step.stage == "write")
+    *before, export = (step for step in steps if step.stage != "write")
+    nothing = ExportParams()
+    for field in fields(nothing):
+        value = getattr(export.params, field.name)
+        if field.name not in _RUNNING and value != getattr(nothing, field.name):
+            key = field.name.replace("_", "-")
+            raise UsageError(
+                f"[export] {key}: [write] makes the training set, and nothing is exported",
+                hint="Leave it out; negmine export makes another set of the same ledger.",
+            )
+    return [*before, replace(write, out=export.out)]
 
 
 def following(step: Step, source: Path | None) -> Path | None:
-    """What the stage after ``step`` reads, which itself reads ``source``."""
-    return source if STAGES[step.stage].beside else step.out
+    """What the stage after ``step`` reads, which itself reads ``source``; the result at the end."""
+    return source if STAGES[step.stage].beside and not makes_set(step.params) else step.out
 
 
 def naming_models(steps: Sequence[Step], number: int) -> tuple[list[Params], list[Params]]:
@@ -330,11 +372,11 @@ def _with_written(params: Mapping[str, Params], folder: Path) -> Mapping[str, Pa
     assert isinstance(write, WriteParams)
     assert isinstance(retrieve, RetrieveParams)
     own = [one for one in retrieve.source if one.partition("=")[2] == _OF_THE_CHAIN]
-    if write.kind is None:
+    if write.kind is None or makes_set(write):
         if own:
             raise UsageError(
                 f"--source {own[0]}: nothing is written",
-                hint="Name the folder of the written texts, or give [write] a kind.",
+                hint="Name the folder of the written texts, or give [write] a kind of documents.",
             )
         return params
     if not own:

@@ -14,6 +14,10 @@ VECTORS = "index.vectors"
 WRITTEN = "write"
 #: The kind of written texts that are near a positive on purpose.
 MINIMAL_PAIR = "minimal-pair"
+#: The kind of written texts that are queries.
+QUERY = "query"
+#: The kept column of queries that tells what is asked for beside the query.
+INSTRUCTION = "instruction"
 #: The kept column of written documents: how each was made. Null in a corpus.
 SYNTHETIC = "synthetic"
 #: Columns that tell of likeness to a query's known positives begin so; no artifact holds them.

@@ -14,7 +14,7 @@ from negmine.params.values import named
 from negmine.params.write import WriteParams
 from negmine.scorers import is_served
 from negmine.stages import write
-from negmine.stages.stage import readers_of
+from negmine.stages.stage import makes_set, readers_of
 from negmine.table import artifacts
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import State
@@ -27,12 +27,14 @@ def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
     """Write for some queries of the user's own, where there is an index."""
     cost = Cost("write", out, guesses=list(chain.guesses))
     reset_peak_memory()
-    source = chain.given or chain.index
+    of_ledger = makes_set(params)
+    source = chain.given or (chain.table if of_ledger else chain.index)
     assert source is not None
     if not chain.real:
         if artifacts.is_begun(out) and chain.replacing is Replace.NOTHING:
             cost.state = told(State("refused", reason=would_be_remade(out)))
-        cost.guesses.append("write: no trial before there is an index")
+        missing = "a ledger" if of_ledger else "an index"
+        cost.guesses.append(f"write: no trial before there is {missing}")
         return cost
     trial = chain.trial("written")
     # Answers are kept beside the result.
@@ -46,7 +48,8 @@ def cost_of_write(chain: Chain, params: WriteParams, out: Path) -> Cost:
 def _cost(cost: Cost, chain: Chain, setup: write.Setup, out: Path) -> Cost:
     """The same of a run whose parameters are checked."""
     params = setup.params
-    state = artifacts.state_of(out, write.plan(setup, out), replacing=chain.replacing)
+    state_of = artifacts.state_of_file if makes_set(params) else artifacts.state_of
+    state = state_of(out, write.plan(setup, out), replacing=chain.replacing)
     cost.state = told(state)
     if cost.skipped:
         return cost

@@ -1,15 +1,11 @@
-"""Texts that a model writes: negatives from the query alone, without a look at a corpus.
-
-After *Don't Retrieve, Generate*. Whether a text answers the query all the same two questions ask of
-the model that wrote it, and both must say no, as DocReRank (arXiv 2505.22584) has it for queries.
-"""
+"""Texts that a model writes, and what it is asked about them when they are there."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from negmine.params.values import named
 from negmine.params.write import WriteParams
 from negmine.scorers.judging.calls import Calls, calls_of
 from negmine.stages.write import prompts
+from negmine.stages.write.asking import Asking, asking_of
 from negmine.stages.write.cases import Case, Group
 from negmine.stages.write.drafts import Draft
 from negmine.stages.write.prompts import WritingPrompt
@@ -71,9 +68,14 @@ class Writing:
         told = {"model": self.spec, "identity": self.client.identity}
         return {**told, "prompt": self.prompt.digest}
 
+    @property
+    def asking(self) -> Asking:
+        """What is asked for texts of this kind."""
+        return asking_of(self.params)
+
     def requests(self, group: Group) -> list[tuple[Case, Request]]:
-        """What is asked for a group: of each query once."""
-        cases = list({case.qid: replace(case, docid="") for case in group.cases}.values())
+        """What is asked for a group: of each of its cases once."""
+        asking = self.asking
         how = Chat(
             self.client.settings.model,
             max_tokens=self.params.answer_tokens,
@@ -81,7 +83,10 @@ class Writing:
             parameters=self.prompt.parameters,
         )
         count = self.params.variants
-        return [(case, how.request(self.prompt.asking(case.query, count))) for case in cases]
+        return [
+            (case, how.request(self.prompt.asking(asking.told(case), count)))
+            for case in asking.cases(group)
+        ]
 
     def drafts(
         self, group: Group, progress: Callable[[int], None] | None = None
@@ -98,26 +103,30 @@ class Writing:
             drafts += [Draft(case, kind, "", text, writer=self.name) for text in texts]
         return drafts, lost
 
-    def questions(self, draft: Draft) -> list[Request]:
-        """The questions about a text."""
+    def questions(self, draft: Draft) -> list[tuple[Request, bool]]:
+        """The questions about a text, each with whether yes is the answer that lets it stay."""
         how = Chat(self.client.settings.model, max_tokens=_WORD, parameters=self.prompt.parameters)
         return [
-            how.request(messages) for messages in self.prompt.checking(draft.case.query, draft.text)
+            (how.request(messages), yes)
+            for told, yes in self.asking.checked(draft)
+            for messages in self.prompt.checking(told)
         ]
 
     def confirmed(self, drafts: Sequence[Draft]) -> list[bool]:
-        """Of each text whether every question about it is answered with no."""
+        """Of each text whether every question about it is answered as it must be."""
         if not self.params.check:
             return [True] * len(drafts)
         asked = [self.questions(draft) for draft in drafts]
-        answers = self._ask(one for questions in asked for one in questions)
-        return [all(self._denied(answers[one.key]) for one in questions) for questions in asked]
+        answers = self._ask(one for questions in asked for one, _ in questions)
+        return [
+            all(self._says(answers[one.key], yes) for one, yes in questions) for questions in asked
+        ]
 
-    def _denied(self, answer: Answer | Failure) -> bool:
+    def _says(self, answer: Answer | Failure, yes: bool) -> bool:
         if isinstance(answer, Failure):
             return False
         said = chat.read(answer)
-        return said.refusal is None and self.prompt.denied(said.text)
+        return said.refusal is None and self.prompt.says(said.text, yes)
 
     def _ask(self, requests: Iterable[Request]) -> dict[str, Answer | Failure]:
         return self.client.ask(list(requests), problem=chat.problem)
@@ -127,16 +136,17 @@ class Writing:
         found = calls_of(
             (request for group in groups for _, request in self.requests(group)), self.client
         )
-        checks = len(self.prompt.checks) * self.params.variants if self.params.check else 0
+        checks = len(self.prompt.checks) * self.asking.passages * self.params.variants
+        checks = checks if self.params.check else 0
         return found, (len(found.left) + len(found.stored)) * checks
 
 
 def first_each(drafts: Sequence[Draft], each: int) -> Iterator[bool]:
-    """Of each text whether it is among the first of its query."""
-    seen: Counter[str] = Counter()
+    """Of each text whether it is among the first of its case."""
+    seen: Counter[tuple[str, ...]] = Counter()
     for draft in drafts:
-        seen[draft.case.qid] += 1
-        yield seen[draft.case.qid] <= each
+        seen[draft.case.key] += 1
+        yield seen[draft.case.key] <= each
 
 
 def texts_of(answer: Answer | Failure) -> list[str]:
@@ -183,7 +193,7 @@ def set_up(params: WriteParams, out: Path, spending: Budget, closing: ExitStack)
         )
     prompt = prompts.load(str(params.kind), params.prompt_file)
     if params.check:
-        prompts.refuse_unchecked(prompt, params.prompt_file or str(params.kind))
+        prompts.refuse_unchecked(prompt, str(params.kind), params.prompt_file or str(params.kind))
     settings = settings_of(params, name, spec.removeprefix(SCHEME))
     client = Client(settings, Store(out.parent / FOLDER), spending)
     closing.callback(client.close)

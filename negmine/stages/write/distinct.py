@@ -6,7 +6,7 @@ copy counts as one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,9 @@ from negmine.table.draws import digests
 EMPTY, QUERY, CORPUS, REPEATED, NEAR_POSITIVE, NEAR_REPEATED = (
     *("empty", "query_text", "in_corpus", "repeated", "near_positive", "near_repeated"),
 )
-REASONS = (EMPTY, QUERY, CORPUS, REPEATED, NEAR_POSITIVE, NEAR_REPEATED)
+#: Likewise of queries and instructions: it is another query of the set, or what was given.
+KNOWN_QUERY, GIVEN = "known_query", "given_instruction"
+REASONS = (EMPTY, QUERY, GIVEN, CORPUS, KNOWN_QUERY, REPEATED, NEAR_POSITIVE, NEAR_REPEATED)
 
 
 class Distinct:
@@ -97,6 +99,69 @@ class Distinct:
             *(query, candidate, rows, made["signature"], bands, copies.families(bands), near)
         )
         _mark(found, copies.repeats(group, np.where(candidate, rows + 1, 0)), NEAR_REPEATED)
+
+
+class DistinctQueries:
+    """What written queries are compared with: their own, all that are known, and each other.
+
+    What is held: 8 bytes a query, and some 100 a text that was written.
+
+    Args:
+        known: texts of all queries, some at a time.
+    """
+
+    def __init__(self, known: Iterable[pa.Array]) -> None:
+        found = [np.empty(0, np.uint64), *(_contents(texts) for texts in known)]
+        self._known = np.unique(np.concatenate(found))
+        self._seen: set[tuple[str, int]] = set()
+
+    def reasons(self, drafts: Sequence[Draft], cases: Sequence[Case]) -> list[str | None]:
+        """Of each text why it is left out; None where it stays.
+
+        A query may be written for several documents, but once for each.
+        """
+        own = _short(drafts, lambda draft: draft.case.query)
+        made = _short(drafts, lambda draft: draft.text)
+        known = np.isin(made, self._known)
+        found = _first_of(drafts, made, self._seen, lambda draft: draft.case.docid)
+        found = [KNOWN_QUERY if at else one for at, one in zip(known, found, strict=True)]
+        return [QUERY if at else one for at, one in zip(own == made, found, strict=True)]
+
+
+class DistinctInstructions:
+    """What written instructions are compared with: the given one, and others of their case."""
+
+    def reasons(self, drafts: Sequence[Draft], cases: Sequence[Case]) -> list[str | None]:
+        """Of each text why it is left out; None where it stays."""
+        given = _short(drafts, lambda draft: draft.case.instruction)
+        made = _short(drafts, lambda draft: draft.text)
+        found = _first_of(drafts, made, set(), lambda draft: " ".join(draft.case.key))
+        return [GIVEN if at else one for at, one in zip(given == made, found, strict=True)]
+
+
+def _contents(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """64 bits of each text's normal form."""
+    plain = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    return digests(normalise(plain).texts)
+
+
+def _short(drafts: Sequence[Draft], said: Callable[[Draft], str]) -> np.ndarray:
+    return _contents(pa.array([said(draft) for draft in drafts], pa.string()))
+
+
+def _first_of(
+    drafts: Sequence[Draft],
+    made: np.ndarray,
+    seen: set[tuple[str, int]],
+    of: Callable[[Draft], str],
+) -> list[str | None]:
+    """Of each text whether it is a repetition of one for the same thing; takes up what is new."""
+    found: list[str | None] = []
+    for draft, content in zip(drafts, made.tolist(), strict=True):
+        key = (of(draft), content)
+        found.append(REPEATED if key in seen else None)
+        seen.add(key)
+    return found
 
 
 def _mark(found: np.ndarray, rows: np.ndarray, reason: str) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from negmine.stages.write.cases import Case
 from negmine.table.documents import joined
+from negmine.table.ids import content_ids
+
+#: What the id of a written text begins with; its content id follows.
+PREFIX = "synthetic-"
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A written document.
+    """A written document, query or instruction.
 
     Attributes:
         case: the query that it is written for, and the positive that it was made from, if any.
@@ -34,3 +41,9 @@ class Draft:
     def full(self) -> str:
         """What models read of it."""
         return joined(self.title, self.text)
+
+
+def ids_of(texts: Sequence[str]) -> pa.Array:
+    """Ids of written texts, string [n]: the same text has the same id everywhere."""
+    found = content_ids(pa.array(texts, pa.string())).to_pylist()
+    return pa.array([f"{PREFIX}{one}" for one in found], pa.string())

@@ -1,4 +1,4 @@
-"""``negmine write``: from queries and their positives to texts beside the corpus."""
+"""``negmine write``: from queries and their positives to texts beside the corpus, or to a set."""
 
 from __future__ import annotations
 
@@ -15,40 +15,32 @@ import pyarrow.compute as pc
 from negmine import log, memory
 from negmine.edits import Names
 from negmine.engine.parts import over_parts
-from negmine.errors import AwaitedError, InvalidDataError
-from negmine.params.write import WriteParams
+from negmine.errors import InvalidDataError
+from negmine.params.write import TRAINING_SETS, WriteParams
 from negmine.scorers import Scorer
-from negmine.scorers.base import spent_by
 from negmine.stages import cores, examination
 from negmine.stages.outcome import Outcome
-from negmine.stages.write import minimal_pairs, verifying
-from negmine.stages.write.by_model import BEYOND, UNCONFIRMED, UNWRITTEN, first_each
-from negmine.stages.write.cases import Case, Group
-from negmine.stages.write.distinct import REASONS, Distinct
-from negmine.stages.write.drafts import Draft
+from negmine.stages.write import minimal_pairs, training_sets
+from negmine.stages.write.asked import calls_in_words, examined, foresee, spent, who
+from negmine.stages.write.by_model import UNWRITTEN
+from negmine.stages.write.cases import Group
+from negmine.stages.write.checks import Checks, lost_in, why_nothing
+from negmine.stages.write.distinct import Distinct
+from negmine.stages.write.drafts import Draft, ids_of
 from negmine.stages.write.setup import Readers, Setup, plan, set_up
-from negmine.stages.write.verifying import verified
 from negmine.table import artifacts
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
-from negmine.table.ids import content_ids
 from negmine.table.names import MINIMAL_PAIR, SYNTHETIC, meta_column, score_column
 from negmine.table.schemas import documents as documents_schema
 
-#: What the id of a written text begins with; its content id follows.
-PREFIX = "synthetic-"
-#: Why a text that a scorer was asked about is left out.
-REFUSED = "refused"
-#: Why one is that a scorer gave no score.
-UNJUDGED = "unjudged"
 #: What is told of each (query, text) pair, before the scores of those who verified it.
 _PAIRS = (
     *(("qid", pa.string()), ("docid", pa.string()), ("type", pa.string()), ("of", pa.string())),
     *(("before", pa.string()), ("after", pa.string()), ("writer", pa.string())),
 )
-_TYPE, _LEFT_OUT = "type.", "left_out."
-_WHY = (*REASONS, UNCONFIRMED, BEYOND, UNJUDGED, REFUSED)
+_TYPE = "type."
 
 
 def run(
@@ -59,32 +51,28 @@ def run(
     *,
     replacing: Replace = Replace.NOTHING,
 ) -> Outcome:
-    """Write texts for the queries of ``source`` into ``out``.
+    """Write texts for the queries of ``source`` into ``out``: a folder, of a training set a file.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
     setup = set_up(params, source, out, readers, replacing=replacing)
     with setup.closing:
+        if params.kind in TRAINING_SETS:
+            return training_sets.make(setup, out, replacing)
         return _run(setup, out, replacing)
 
 
 def _run(setup: Setup, out: Path, replacing: Replace) -> Outcome:
     """Examine the judges, then write."""
-    params, verifier = setup.params, setup.verifying
+    params = setup.params
     planned = plan(setup, out)
     state = artifacts.state_of(out, planned, replacing=replacing)
-    # Before anything is written: a judge may not be believed.
-    scorers = {} if state.kind in ("made", "refused") else verifier.load()
-    examined = examination.examine(
-        scorers,
-        lambda _: verifying.sample(setup.groups(), setup.documents, params.examine),
-        verifier.params,
-    )
+    scorers, told = examined(setup, state)
     writer = artifacts.begin(out, planned, replacing=replacing)
     if writer is None:
         found = artifacts.open_artifact(out)
-        examination.check_made(found.manifest, verifier.params)
+        examination.check_made(found.manifest, setup.verifying.params)
         return Outcome(out, dict(found.counts), True, found.warnings)
     cores.take(params.threads)
     memory.reset_peak_memory()
@@ -93,47 +81,22 @@ def _run(setup: Setup, out: Path, replacing: Replace) -> Outcome:
         counts = _write_all(setup, scorers, writer)
         if not counts["documents"]:
             raise InvalidDataError(
-                f"nothing was written: {_why_nothing(counts)}",
+                f"nothing was written: {why_nothing(counts)}",
                 hint="See docs/writing.md for what each kind needs.",
             )
         warnings = []
         if missing := counts["queries_without_text"]:
             warnings.append(f"{missing} of {counts['queries']} queries have no written text")
-        if failed := counts.get("calls_without_text"):
-            warnings.append(
-                f"{failed} calls brought no text: cut off (--answer-tokens), a refusal, or no JSON"
-            )
+        warnings += calls_in_words(counts.get("calls_without_text", 0))
         writer.commit(
             counts,
             warnings=warnings,
             ceiling=budget.ceiling,
-            of_run=_spent(setup, scorers),
-            **_who(setup, scorers, examined),
+            of_run=spent(setup, scorers),
+            **who(setup, scorers, told),
         )
     log.warn(warnings)
     return Outcome(out, counts, warnings=warnings)
-
-
-def _who(
-    setup: Setup, scorers: Mapping[str, Scorer], examined: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Who wrote and who verified: the same however often a run was interrupted."""
-    writing = setup.writing
-    told = {} if writing is None else {"writer": writing.client.who()}
-    return {**told, **({"scorers": examination.described(scorers, examined)} if scorers else {})}
-
-
-def _spent(setup: Setup, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
-    """What asking servers took in this run, by model."""
-    writing = setup.writing
-    spent = {} if writing is None else {writing.name: writing.client.spent()}
-    spent |= spent_by(scorers)
-    return {"spent": spent} if spent else {}
-
-
-def _why_nothing(counts: dict[str, Any]) -> str:
-    lost = ", ".join(f"{count} {reason}" for reason, count in counts["left_out"].items() if count)
-    return f"of {counts['drafts']} texts were left out: {lost}" if lost else "no text could be made"
 
 
 def drafting(setup: Setup) -> Callable[[Group], tuple[list[Draft], Counter[str]]]:
@@ -144,47 +107,6 @@ def drafting(setup: Setup) -> Callable[[Group], tuple[list[Draft], Counter[str]]
     types = minimal_pairs.types(params)
     names = minimal_pairs.names_of(setup.documents) if "entity" in types else Names()
     return lambda group: (minimal_pairs.write(group, types, names, params), Counter())
-
-
-@dataclass(frozen=True)
-class _Checks:
-    """What a text must pass."""
-
-    setup: Setup
-    distinct: Distinct
-    scorers: Mapping[str, Scorer]
-
-    def kept(
-        self, drafts: list[Draft], cases: Sequence[Case]
-    ) -> tuple[list[Draft], dict[str, np.ndarray], Counter[str]]:
-        """The texts that stay, their scores, and how many were left out for which reason."""
-        reasons = self.distinct.reasons(drafts, cases)
-        lost = Counter(f"{_LEFT_OUT}{reason}" for reason in reasons if reason is not None)
-        stays = [one for one, reason in zip(drafts, reasons, strict=True) if reason is None]
-        stays = self._confirmed(stays, lost)
-        condition = self.setup.verifying.condition
-        if condition is None:
-            return stays, {}, lost
-        held, scores = verified(stays, cases, condition, self.scorers)
-        missing = np.zeros(len(stays), dtype=bool)
-        for score in scores.values():
-            missing |= np.isnan(score)
-        lost[f"{_LEFT_OUT}{UNJUDGED}"] += int((~held & missing).sum())
-        lost[f"{_LEFT_OUT}{REFUSED}"] += int((~held & ~missing).sum())
-        stays = [one for one, holds in zip(stays, held.tolist(), strict=True) if holds]
-        return stays, {name: score[held] for name, score in scores.items()}, lost
-
-    def _confirmed(self, drafts: list[Draft], lost: Counter[str]) -> list[Draft]:
-        """The texts about which the writer's two questions agree, so many as are asked for."""
-        writing = self.setup.writing
-        if writing is None:
-            return drafts
-        sure = writing.confirmed(drafts)
-        stays = [one for one, holds in zip(drafts, sure, strict=True) if holds]
-        first = list(first_each(stays, self.setup.params.each))
-        lost[f"{_LEFT_OUT}{UNCONFIRMED}"] += len(drafts) - len(stays)
-        lost[f"{_LEFT_OUT}{BEYOND}"] += len(stays) - sum(first)
-        return [one for one, holds in zip(stays, first, strict=True) if holds]
 
 
 @dataclass(frozen=True)
@@ -213,7 +135,7 @@ def _write_all(setup: Setup, scorers: Mapping[str, Scorer], writer: Writer) -> d
     params = setup.params
     # Minimal pairs are near their positive, and near each other, on purpose.
     near = None if params.kind == MINIMAL_PAIR else params.near_duplicate_at
-    checks = _Checks(setup, Distinct(setup.documents, near), scorers)
+    checks = Checks(setup, Distinct(setup.documents, near), scorers)
     draft = drafting(setup)
     pairs_schema = _pairs_schema(list(checks.scorers))
     known: set[str] = set()
@@ -243,27 +165,11 @@ def _write_all(setup: Setup, scorers: Mapping[str, Scorer], writer: Writer) -> d
             finished(name, group)
 
         if params.via == "batch":
-            _foresee(setup, lambda group: made(None, group.name, group))
+            foresee(setup, lambda group: made(None, group.name, group))
         groups = ((group.name, group) for group in setup.groups())
         over_parts(groups, finished=writer.has, make=made, write=write, skipped=skipped)
     conserve("written documents", total["documents"], written=writer.rows())
     return _nested(total)
-
-
-def _foresee(setup: Setup, make: Callable[[Group], object]) -> None:
-    """Have a batch hold what all groups ask, not what the first one does.
-
-    Raises:
-        AwaitedError: answers are missing.
-    """
-    awaited: AwaitedError | None = None
-    for group in setup.groups():
-        try:
-            make(group)
-        except AwaitedError as error:
-            awaited = error
-    if awaited is not None:
-        raise awaited
 
 
 def _ids_in(writer: Writer, name: str) -> list[str]:
@@ -283,8 +189,7 @@ def _tables(
     drafts: Sequence[Draft], scores: dict[str, np.ndarray], known: set[str], schema: pa.Schema
 ) -> tuple[pa.Table, pa.Table]:
     """The texts that no other group has, as documents, and all pairs of a query and a text."""
-    ids = content_ids(pa.array([draft.full for draft in drafts], pa.string())).to_pylist()
-    docids = pa.array([f"{PREFIX}{one}" for one in ids], pa.string())
+    docids = ids_of([draft.full for draft in drafts])
     columns = {
         "qid": [draft.case.qid for draft in drafts],
         "docid": docids,
@@ -336,6 +241,4 @@ def _nested(total: Counter[str]) -> dict[str, Any]:
     """Counts for the manifest: types and reasons as tables of their own."""
     plain = {key: count for key, count in total.items() if "." not in key}
     types = {k.removeprefix(_TYPE): n for k, n in sorted(total.items()) if k.startswith(_TYPE)}
-    reasons = {one: total[f"{_LEFT_OUT}{one}"] for one in _WHY}
-    lost = {reason: count for reason, count in reasons.items() if count}
-    return {"empty_documents": 0, **plain, "types": types, "left_out": lost}
+    return {"empty_documents": 0, **plain, "types": types, "left_out": lost_in(total)}

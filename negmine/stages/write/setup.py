@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError
@@ -16,28 +18,34 @@ from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
 from negmine.params.index import IndexParams
 from negmine.params.retrieve import RetrieveParams
-from negmine.params.write import OF_THE_TASK, WriteParams
+from negmine.params.write import OF_THE_TASK, TRAINING_SETS, WriteParams
 from negmine.sources.child import DOCUMENTS
 from negmine.stages.write import by_model, cases, minimal_pairs, verifying
 from negmine.stages.write.by_model import Writing
 from negmine.stages.write.cases import Group, Task
 from negmine.stages.write.verifying import Verifying
-from negmine.table import artifacts, candidates
+from negmine.table import artifacts, candidates, writers
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
-from negmine.table.names import MINIMAL_PAIR, WRITTEN
+from negmine.table.names import INSTRUCTION, MINIMAL_PAIR, WRITTEN
 
 VERSION = 2
-#: Options that one kind of texts alone reads.
-_OF_KIND = {
-    MINIMAL_PAIR: ("type", "seed"),
-    "negative": (
-        *("writer", "prompt_file", "variants", "answer_tokens", "check", "near_duplicate_at"),
+_BY_MODEL = ("negative", "query", "instruction")
+#: Options that some kinds of texts alone read, and which.
+_OF_KINDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("type", "seed"), (MINIMAL_PAIR,)),
+    **dict.fromkeys(("writer", "prompt_file", "variants", "answer_tokens", "check"), _BY_MODEL),
+    "near_duplicate_at": ("negative",),
+    # A scorer reads a query and a document, and no instruction.
+    **dict.fromkeys(
+        ("verify", "scorer", "examine", "trust_anyway"), (MINIMAL_PAIR, "negative", "query")
     ),
 }
+#: What a training set may be called.
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 #: Options that say how a training set's passages are read, as those of ``index`` do.
 _OF_PASSAGES = ("pairs", "column", "ignore", "on_error", "memory", "threads")
 
@@ -87,6 +95,14 @@ class Setup:
             return cases.of_table(self.table, self.params.limit)
         return cases.of_task(self._task, self.documents)
 
+    def known_queries(self) -> Iterator[pa.Array | pa.ChunkedArray]:
+        """Texts of all queries that are known, some at a time."""
+        if self.table is None:
+            yield self._task.texts
+        else:
+            for name in self.table.parts:
+                yield self.table.queries(name).column("text")
+
     @cached_property
     def _task(self) -> Task:
         """What files tell: read, and talked about, once."""
@@ -123,6 +139,9 @@ def set_up(
     if params.kind is None:
         raise UsageError("no --kind", hint="For example: --kind minimal-pair")
     _refuse_of_others(params)
+    _refuse_place(params, out)
+    if params.kind == "instruction":
+        _refuse_uninstructed(source)
     minimal_pairs.types(params)
     # One for all that the command asks: the model that writes, and judges.
     spending, closing = Budget(*limits_of(params)), ExitStack()
@@ -137,7 +156,7 @@ def set_up(
         read = {name: getattr(params, name) for name in _OF_PASSAGES}
         source = readers.index(
             IndexParams(bm25=False, **read),
-            passages or out.with_name(f"{out.name}-index"),
+            passages or out.with_name(f"{out.name.partition('.')[0]}-index"),
             replacing,
         )
     opened = artifacts.open_artifact(source, ["index", *candidates.STAGES], purpose="the input")
@@ -176,13 +195,48 @@ def _refuse_of_others(params: WriteParams) -> None:
     Raises:
         UsageError: with the option.
     """
-    changed = _changed(params)
-    for kind, names in _OF_KIND.items():
-        if kind != params.kind and (idle := [name for name in changed if name in names]):
+    for name in _changed(params):
+        if params.kind not in (kinds := _OF_KINDS.get(name, (params.kind,))):
+            *some, last = [str(kind) for kind in kinds]
             raise UsageError(
-                f"--{_option(idle[0])} has no effect on --kind {params.kind}",
-                hint=f"It is for --kind {kind}: leave it out.",
+                f"--{_option(name)} has no effect on --kind {params.kind}",
+                hint=f"It is for --kind {' or '.join(filter(None, [', '.join(some), last]))}: "
+                "leave it out.",
             )
+
+
+def _refuse_place(params: WriteParams, out: Path) -> None:
+    """Refuse a training set that is no file.
+
+    Raises:
+        UsageError: it would be something else.
+    """
+    if params.kind in TRAINING_SETS and writers.suffix_of(out) not in SUFFIXES:
+        raise UsageError(
+            f"--kind {params.kind} makes a training set, which is a file",
+            where=str(out),
+            hint=f"Name one that ends in {', '.join(SUFFIXES)}.",
+        )
+
+
+def _refuse_uninstructed(source: Path) -> None:
+    """Refuse what has no chosen negatives, or no instructions.
+
+    Raises:
+        UsageError: it is no ledger, or one whose queries have none.
+    """
+    ledger = "--kind instruction turns positives and chosen negatives round: it reads a ledger"
+    if source.is_file():
+        raise UsageError(ledger, where=str(source), hint="Mine first, and give the ledger.")
+    opened = artifacts.open_artifact(source, ["index", *candidates.STAGES], purpose="the ledger")
+    if opened.stage != "filter":
+        raise UsageError(ledger, where=str(source), hint="Filter first, and give that.")
+    if INSTRUCTION not in Candidates(opened).retrieved.params.get("keep", ()):
+        raise UsageError(
+            "the queries have no instructions",
+            where=str(source),
+            hint=f"Keep that column of theirs: negmine retrieve --keep {INSTRUCTION}.",
+        )
 
 
 def _refuse_task(params: WriteParams) -> None:

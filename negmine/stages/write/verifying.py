@@ -35,9 +35,9 @@ from negmine.stages.write.cases import Case, Group
 from negmine.stages.write.drafts import Draft
 from negmine.table import conditions
 from negmine.table.conditions import Condition
-from negmine.table.documents import Documents, joined
+from negmine.table.documents import Documents
 from negmine.table.draws import draws
-from negmine.table.names import score_column
+from negmine.table.names import QUERY, score_column
 from negmine.table.part import Part
 
 #: Options of ``write`` that scorers know as those of ``rerank``.
@@ -180,17 +180,22 @@ def verified(
     if not drafts:
         return np.zeros(0, dtype=bool), {name: np.zeros(0, np.float32) for name in scorers}
     rows = _rows(drafts, cases)
-    queries = list(dict.fromkeys(qid for qid, *_ in rows))
-    asked = {draft.case.qid: draft.case.query for draft in drafts}
-    texts = [text for *_, text in rows]
-    place = {qid: number for number, qid in enumerate(queries)}
-    pairs = np.array([[place[row[0]], number] for number, row in enumerate(rows)])
+    if drafts[0].type == QUERY:
+        asked, read = [row.query for row in rows], [row.text for row in rows]
+    else:
+        # A query's texts are together, and each stands for itself.
+        asked, read = [row.of for row in rows], [str(number) for number in range(len(rows))]
+    query, text = _numbered(asked), _numbered(read)
+    queries = list({key: row.query for key, row in zip(asked, rows, strict=True)}.values())
+    texts = list({key: row.text for key, row in zip(read, rows, strict=True)}.values())
+    # What a written query is compared with is one pair for all that were written beside it.
+    pairs, at = _once(np.stack([query, text], axis=1))
     scores = {
-        name: _of(scorer.score([asked[qid] for qid in queries], texts, pairs))
-        for name, scorer in scorers.items()
+        name: _of(scorer.score(queries, texts, pairs))[at] for name, scorer in scorers.items()
     }
-    qids, docids, labels, _ = zip(*rows, strict=True)
-    columns = [pa.array(qids), pa.array(docids), pa.array(labels, pa.int8())]
+    labels = [row.label for row in rows]
+    columns = [pa.array([row.of for row in rows]), pa.array([row.docid for row in rows])]
+    columns += [pa.array(labels, pa.int8())]
     columns += [pa.array(one, mask=np.isnan(one)) for one in scores.values()]
     part = Part(pa.table(columns, schema=_schema(list(scorers))))
     written = np.array(labels) == 0
@@ -198,9 +203,34 @@ def verified(
     return held, {name: one[written] for name, one in scores.items()}
 
 
-def _rows(drafts: Sequence[Draft], cases: Sequence[Case]) -> list[tuple[str, str, int, str]]:
-    """(qid, docid, label, text) of the texts and, before those of a query, its positives."""
-    rows: list[tuple[str, str, int, str]] = []
+def _numbered(keys: Sequence[str]) -> np.ndarray:
+    """The number of each key, in the order of their first places, int64 [n]."""
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
+
+
+def _once(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(each pair where it stands first, of every pair its place among these)."""
+    place = _numbered([f"{query} {text}" for query, text in pairs.tolist()])
+    return pairs[np.unique(place, return_index=True)[1]], place
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A pair that is scored: whose it is, its document, whether that is a positive, its texts."""
+
+    of: str
+    docid: str
+    label: int
+    query: str
+    text: str
+
+
+def _rows(drafts: Sequence[Draft], cases: Sequence[Case]) -> list[_Row]:
+    """The pairs that texts make and, before them, the positives that they are compared with."""
+    if drafts[0].type == QUERY:
+        return [row for number, draft in enumerate(drafts) for row in _of_query(f"{number}", draft)]
+    rows: list[_Row] = []
     positives: dict[str, list[Case]] = {}
     for case in cases:
         if case.docid:
@@ -209,10 +239,21 @@ def _rows(drafts: Sequence[Draft], cases: Sequence[Case]) -> list[tuple[str, str
     for draft in drafts:
         by_query.setdefault(draft.case.qid, []).append(draft)
     for qid, mine in by_query.items():
+        query = mine[0].case.query
         for case in positives.get(qid, ()):
-            rows.append((qid, case.docid, 1, joined(case.title, case.text)))
-        rows += [(qid, f"{number}", 0, draft.full) for number, draft in enumerate(mine)]
+            rows.append(_Row(qid, case.docid, 1, query, case.passage))
+        texts = enumerate(mine)
+        rows += [_Row(qid, f"{number}", 0, query, draft.full) for number, draft in texts]
     return rows
+
+
+def _of_query(of: str, draft: Draft) -> list[_Row]:
+    """A written query with its document, and the query that the document answers."""
+    case = draft.case
+    return [
+        _Row(of, case.docid, 1, case.query, case.passage),
+        _Row(of, of, 0, draft.text, case.passage),
+    ]
 
 
 def _of(found: np.ndarray | Scores) -> np.ndarray:

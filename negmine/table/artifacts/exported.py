@@ -53,8 +53,18 @@ class FileWriter:
         *,
         warnings: Iterable[str] = (),
         ceiling: int | None = None,
+        of_run: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> None:
-        """Write the manifest, then give the hidden file its name, which makes it finished."""
+        """Write the manifest, then give the hidden file its name, which makes it finished.
+
+        Args:
+            counts: what was written and left out.
+            warnings: what is to be known of it.
+            ceiling: bytes that the process was allowed.
+            of_run: what else is true of this run alone.
+            more: further entries.
+        """
         flush_to_disk(self.hidden)
         record = {"bytes": disk.size_of(self.hidden), "digest": digest(self.hidden)}
         manifest = self.plan.identity(self.path.parent)
@@ -62,7 +72,8 @@ class FileWriter:
         facts, exceeded = self._run.facts(ceiling)
         manifest["warnings"] = [*warnings, *exceeded]
         manifest["files"] = {self.path.name: record}
-        manifest["run"] = facts
+        manifest |= more
+        manifest["run"] = {**facts, **(of_run or {})}
         # A file of other settings goes first, so that no manifest ever stands beside another file.
         disk.remove_file(self.path)
         write_json(manifest_of(self.path), manifest)

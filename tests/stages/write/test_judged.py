@@ -13,7 +13,7 @@ import pytest
 
 from negmine.stages.write import cases
 from tests.conftest import Invoke
-from tests.servers.answers import Said, packed, prompt_of
+from tests.servers.answers import Answerer, Said, packed, prompt_of
 from tests.servers.chat import MODEL, ChatServer
 from tests.stages.write.test_by_model import Writer, words
 from tests.stages.write.test_write import THINGS, TOWNS, collection, run, written
@@ -34,12 +34,12 @@ class Both:
         prompt = prompt_of(body)
         if self.silent_on and self.silent_on in prompt:
             return Said("I would rather not.", {"I": 1.0})
-        relevant = self.knows and "was built in" in prompt and _same(prompt)
+        relevant = self.knows and "was built in" in prompt and same(prompt)
         yes = 0.9 if relevant else 0.1
         return Said("Yes" if relevant else "No", {"Yes": yes, "No": 1 - yes})
 
 
-def _same(prompt: str) -> bool:
+def same(prompt: str) -> bool:
     return any(prompt.count(f"the {thing} in {town}") > 1 for town in TOWNS for thing in THINGS)
 
 
@@ -159,7 +159,7 @@ def test_files_take_the_place_of_calls(
             assert pq.read_table(first / part).equals(pq.read_table(second / part))
 
 
-def answered(batch: Path, answer: Both) -> int:
+def answered(batch: Path, answer: Answerer) -> int:
     """Answer the files that wait, as a hosted batch would; how many requests there were."""
     count = 0
     for file in sorted(batch.glob("*/requests-*.jsonl")):
