@@ -86,18 +86,12 @@ def run_audit(
     By hiding known positives, or (``--judge``, ``--sheet``, ``--gold``) by a sample of the chosen.
     What is printed is the path; without one, or with ``as_json``, the report.
     """
-    loaded = recipe.load(config)
-    where = f"{config} [filter]" if config else None
-    table = loaded.tables.get("filter", {})
-    params = params_values.build(FilterParams, table, filter_flags, where=where)
-    loaded.check_places(params)
-    audit = params_values.build(AuditParams, {}, audit_flags)
+    params, audit, given = _of_audit(filter_flags, audit_flags, config)
     from negmine.commands import audit as auditing
     from negmine.commands.audit import sampled
 
     if sampled.is_sampled(audit_flags):
         _check_paths(params, scored, out or scored)
-        given = [*filter_flags, *(key.replace("-", "_") for key in table)]
         outcome, report = sampled.run(
             params, audit, scored, out, of_filter=given, replacing=replacing
         )
@@ -114,6 +108,42 @@ def run_audit(
     else:
         print(sampled.table(report) if out is None else out, flush=True)
     return outcome
+
+
+def estimate_audit(
+    filter_flags: Mapping[str, Any],
+    audit_flags: Mapping[str, Any],
+    *,
+    scored: Path,
+    config: str | None,
+    as_json: bool = False,
+) -> None:
+    """Tell what the judge of an audit would be asked; nobody is asked, and nothing is written."""
+    params, audit, given = _of_audit(filter_flags, audit_flags, config)
+    from negmine.commands.audit import sampled
+    from negmine.commands.estimate import audit as estimating
+    from negmine.commands.estimate import report
+
+    if not sampled.is_sampled(audit_flags):
+        raise UsageError(
+            "--dry-run counts what a judge would be asked, and none is",
+            hint="Give --judge NAME=llm:MODEL@URL, or leave --dry-run out.",
+        )
+    costs = [estimating.cost_of_audit(params, audit, scored, given)]
+    print(report.as_json(costs) if as_json else report.as_table(costs), flush=True)
+
+
+def _of_audit(
+    filter_flags: Mapping[str, Any], audit_flags: Mapping[str, Any], config: str | None
+) -> tuple[FilterParams, AuditParams, list[str]]:
+    """What is audited, how, and which options of the filter were given."""
+    loaded = recipe.load(config)
+    where = f"{config} [filter]" if config else None
+    table = loaded.tables.get("filter", {})
+    params = params_values.build(FilterParams, table, filter_flags, where=where)
+    loaded.check_places(params)
+    audit = params_values.build(AuditParams, {}, audit_flags)
+    return params, audit, [*filter_flags, *(key.replace("-", "_") for key in table)]
 
 
 def run_report(

@@ -116,19 +116,24 @@ def doctor(
 def _audit(given: dict[str, Any]) -> None:
     from negmine import pipeline
 
-    guarded(
-        lambda: pipeline.run_audit(
-            flags_of(FilterParams, given),
-            flags_of(AuditParams, given),
-            scored=Path(given["scored"]),
-            out=Path(given["out"]) if given["out"] is not None else None,
-            config=given["config"],
-            replacing=replacing(given),
-            as_json=given["json_"],
-        )
-    )
+    asked = {
+        "filter_flags": flags_of(FilterParams, given),
+        "audit_flags": flags_of(AuditParams, given),
+        "scored": Path(given["scored"]),
+        "config": given["config"],
+        "as_json": given["json_"],
+    }
+    if given["dry_run"]:
+        guarded(lambda: pipeline.estimate_audit(**asked))
+        return
+    out = Path(given["out"]) if given["out"] is not None else None
+    guarded(lambda: pipeline.run_audit(**asked, out=out, replacing=replacing(given)))
 
 
+_AUDIT_DRY_RUN = typer.Option(
+    "--dry-run",
+    help="Ask nobody: with --judge NAME=MODEL tell how many calls the sample would take.",
+)
 _AUDIT_JSON = typer.Option("--json", help="Print the report as JSON in place of its path.")
 
 register(
@@ -145,6 +150,7 @@ register(
     shared=[
         optional_out("judge"),
         *(declared for declared in COMMON if declared[0] != "out"),
+        ("dry_run", Annotated[bool, _AUDIT_DRY_RUN], False),
         ("json_", Annotated[bool, _AUDIT_JSON], False),
     ],
     help_text="Measure a filter's false negatives: hide known positives, filter, count; or have "

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from negmine.params.judge import JudgeOptions
+from negmine.params.llm import EndpointOptions
 from negmine.params.option import opt
 
 
 @dataclass(frozen=True)
-class AuditParams:
+class AuditParams(JudgeOptions, EndpointOptions):
     """``negmine audit``: known positives are hidden, or a judge and people read the chosen.
 
     Its other options are :class:`FilterParams`'s: the settings under audit.
@@ -53,8 +55,9 @@ class AuditParams:
         None,
         "Instead of hiding: how many of the chosen are relevant by this score of the table, "
         "corrected for what it gets wrong, by --gold or else by known positives and random "
-        "documents (a source random:N). Takes a ledger, too.",
-        metavar="NAME",
+        "documents (a source random:N). Takes a ledger, too. NAME=MODEL asks a judge, as rerank "
+        "--scorer does, of which the table has no score, about the sample alone.",
+        metavar="NAME[=MODEL]",
         later=True,
     )
     judge_cut: float | None = opt(

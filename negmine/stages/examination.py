@@ -117,7 +117,7 @@ def sample(source: Candidates, size: int, at_once: int) -> Sample:
     parts = list(dict.fromkeys(part for _, _, part in drawn))
     others = _fillers(source, parts, qids, at_once - 2) if at_once > 2 else {}
     known = _known_positives(source, parts, qids)
-    texts = _query_texts(source, parts, qids)
+    texts = source.query_texts(parts, pa.array(qids, pa.string()))
     return sample_of(
         source.documents,
         [texts[qid] for qid in qids],
@@ -214,16 +214,6 @@ def _fillers(
             of = found.setdefault(some.column("qid")[at].as_py(), [])
             if len(of) < most:
                 of.append(some.column("docid")[at].as_py())
-    return found
-
-
-def _query_texts(source: Candidates, parts: list[str], qids: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    wanted = pa.array(qids, pa.string())
-    for name in parts:
-        asked = source.queries(name)
-        some = asked.filter(pc.is_in(asked.column("qid"), value_set=wanted))
-        found |= zip(some.column("qid").to_pylist(), some.column("text").to_pylist(), strict=True)
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.table import schemas
@@ -125,6 +126,16 @@ class Candidates:
     def queries(self, name: str) -> pa.Table:
         """``qid``, ``text`` and the kept columns of a part's queries."""
         return self.retrieved.read(f"_queries/{name}")
+
+    def query_texts(self, parts: Iterable[str], qids: pa.Array) -> dict[str, str]:
+        """Texts of some queries of some parts, by their ids."""
+        found: dict[str, str] = {}
+        for name in dict.fromkeys(parts):
+            asked = self.queries(name)
+            some = asked.filter(pc.is_in(asked.column("qid").cast(pa.string()), value_set=qids))
+            texts = (some.column(of).to_pylist() for of in ("qid", "text"))
+            found |= zip(*texts, strict=True)
+        return found
 
     @cached_property
     def _written(self) -> list[Artifact]:

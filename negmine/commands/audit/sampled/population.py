@@ -105,12 +105,13 @@ def read(
     for name in ledger.parts:
         part = ledger.part(name, columns)
         verdict = np.full(len(part), UNJUDGED, dtype=np.int8)
+        asked = np.ones(len(part), dtype=bool)
         if judge is not None:
-            verdict = judge.verdicts(part)
-        negative = part.valid("selected") & ~part.positive
+            verdict, asked = judge.verdicts(part), judge.asked(part)
+        negative = part.valid("selected") & ~part.positive & asked
         chosen.add(part, verdict, negative)
-        positives.add(part, verdict, labels.known_in(part.table) & part.found)
-        random.add(part, verdict, ~part.positive & _found_by(part, by_chance))
+        positives.add(part, verdict, _positives(part) & asked)
+        random.add(part, verdict, _by_chance(part, by_chance) & asked)
         likeness.add(part)
         size += np.bincount(verdict[negative], minlength=len(NAMES))
         rows = _rows(part, verdict, negative, name, seed, by_verdict)
@@ -136,11 +137,39 @@ def _columns(ledger: Candidates, judge: Judge | None) -> list[str]:
     ]
 
 
-def _found_by(part: Part, sources: Sequence[str]) -> np.ndarray:
+def controls(ledger: Candidates, *, most: int, seed: int) -> tuple[pa.Table, pa.Table]:
+    """Known positives that a source found, and documents drawn by chance: so many of each at most.
+
+    Args:
+        ledger: the table.
+        most: how many.
+        seed: of the draw.
+
+    Returns:
+        Both as :data:`ROWS`, nothing said of them.
+    """
+    by_chance = drawn_by_chance(ledger.retrieved.params)
+    found: tuple[list[pa.Table], list[pa.Table]] = ([], [])
+    for name in ledger.parts:
+        part = ledger.part(name, _columns(ledger, None))
+        nothing = np.full(len(part), UNJUDGED, dtype=np.int8)
+        for drawn, mask in zip(found, (_positives(part), _by_chance(part, by_chance)), strict=True):
+            drawn.append(smallest(_rows(part, nothing, mask, name, seed, by_verdict=False), most))
+    positives, random = (smallest(pa.concat_tables(drawn), most) for drawn in found)
+    return positives, random
+
+
+def _positives(part: Part) -> np.ndarray:
+    """The known positives that a source found."""
+    return labels.known_in(part.table) & part.found
+
+
+def _by_chance(part: Part, sources: Sequence[str]) -> np.ndarray:
+    """What is no positive, and was drawn by chance."""
     found = np.zeros(len(part), dtype=bool)
     for name in sources:
         found |= part.valid(rank_column(name))
-    return found
+    return found & ~part.positive
 
 
 def _rows(

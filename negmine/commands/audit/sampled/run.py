@@ -9,7 +9,7 @@ sample, or else by what it says of known positives and of random documents.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pyarrow as pa
 from negmine import log
 from negmine.commands.audit import intervals
 from negmine.commands.audit.sampled import (
+    asking,
     filled,
     measuring,
     population,
@@ -26,6 +27,8 @@ from negmine.commands.audit.sampled import (
     telling,
     writing,
 )
+from negmine.commands.audit.sampled.asking import Asking
+from negmine.commands.audit.sampled.drawing import Draw
 from negmine.commands.audit.sampled.filled import Filled
 from negmine.commands.audit.sampled.refiltered import refiltered
 from negmine.commands.audit.sampled.sample import draw_of, sample_of
@@ -50,14 +53,14 @@ _OF_SAMPLE = ("judge_cut", "sample", "sample_seed")
 _OF_HIDING = ("keep", "seeds", "bias", "pool_depth", "teacher", "sweep")
 
 
-def is_sampled(given: Collection[str]) -> bool:
+def is_sampled(given: Mapping[str, Any]) -> bool:
     """Whether options ask for an audit by sample, or for one by hiding.
 
     Args:
-        given: names of the options that were given.
+        given: the options that were given, by their names.
 
     Raises:
-        UsageError: they ask for both.
+        UsageError: they ask for both, or one has no effect.
     """
     asked = [name for name in _ASKING if name in given]
     others = [name for name in (_OF_HIDING if asked else _OF_SAMPLE) if name in given]
@@ -69,6 +72,12 @@ def is_sampled(given: Collection[str]) -> bool:
                 hint="These are two audits: run one after the other.",
             )
         raise UsageError(f"{named} has no effect without --judge, --sheet or --gold")
+    if "=" not in str(given.get("judge", "")):
+        for name in (name for name in asking.OPTIONS if name in given):
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect: nobody is asked",
+                hint="It is for a judge that is asked: --judge NAME=llm:MODEL@URL.",
+            )
     return bool(asked)
 
 
@@ -97,6 +106,60 @@ def run(
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
     """
+    found = _opened(source, of_filter)
+    files = [filled.read(path) for path in audit.gold]
+    if audit.sheet is not None:
+        sheets.is_json(audit.sheet)
+    writer = None
+    with asking.opened(audit, source.parent) as asked:
+        if out is not None:
+            writer = begin(out, writing.plan_of(params, audit, found, asked), replacing=replacing)
+            if writer is None and audit.sheet is None:
+                return writing.written(out)
+        with writer or nullcontext():
+            with _ledger(params, found) as ledger:
+                report, sheet, spent = _audited(audit, ledger, files, str(source), asked)
+            if audit.sheet is not None:
+                writing.write_sheet(audit.sheet, sheet, replacing)
+                report["sheet"] = audit.sheet
+            counts = {"negatives": report["negatives"], "drawn": report["sample"]["drawn"]}
+            if writer is not None:
+                writing.write(writer, report, counts, spent)
+    # Without a folder the table is the result, and goes to standard output.
+    if out is not None:
+        log.event(telling.table(report), report=report)
+    log.warn(report["warnings"])
+    return Outcome(out or source, counts, warnings=report["warnings"]), report
+
+
+@contextmanager
+def to_ask(
+    params: FilterParams, audit: AuditParams, source: Path, of_filter: Collection[str] = ()
+) -> Iterator[tuple[Asking, Candidates, asking.Questions] | None]:
+    """The judge that would be asked, the ledger and the pairs; None where nobody would be."""
+    found = _opened(source, of_filter)
+    with (
+        asking.opened(audit, source.parent, trial=True) as asked,
+        _ledger(params, found) as ledger,
+    ):
+        if asked is None:
+            yield None
+            return
+        asking.check_name(asked, ledger)
+        draw = draw_of(audit, None, [filled.read(path) for path in audit.gold])
+        people = _drawn_from(ledger, None, draw)
+        yield asked, ledger, asking.questions(ledger, sample_of(ledger, people, draw).rows, draw)
+
+
+# --- the ledger -------------------------------------------------------------------------------
+
+
+def _opened(source: Path, of_filter: Collection[str]) -> Artifact:
+    """The ledger, or the table that is to be filtered.
+
+    Raises:
+        UsageError: options of the filter for a ledger.
+    """
     found = artifacts.open_artifact(
         source, ["filter", "rerank", "retrieve"], purpose="the ledger or the scored candidates"
     )
@@ -107,31 +170,7 @@ def run(
             where=str(source),
             hint="Audit the scored table to try other settings.",
         )
-    files = [filled.read(path) for path in audit.gold]
-    if audit.sheet is not None:
-        sheets.is_json(audit.sheet)
-    writer = None
-    if out is not None:
-        writer = begin(out, writing.plan_of(params, audit, found), replacing=replacing)
-        if writer is None and audit.sheet is None:
-            return writing.written(out)
-    with writer or nullcontext():
-        with _ledger(params, found) as ledger:
-            report, sheet = _audited(audit, ledger, files, str(source))
-        if audit.sheet is not None:
-            writing.write_sheet(audit.sheet, sheet, replacing)
-            report["sheet"] = audit.sheet
-        counts = {"negatives": report["negatives"], "drawn": report["sample"]["drawn"]}
-        if writer is not None:
-            writing.write(writer, report, counts)
-    # Without a folder the table is the result, and goes to standard output.
-    if out is not None:
-        log.event(telling.table(report), report=report)
-    log.warn(report["warnings"])
-    return Outcome(out or source, counts, warnings=report["warnings"]), report
-
-
-# --- the ledger -------------------------------------------------------------------------------
+    return found
 
 
 @contextmanager
@@ -148,24 +187,34 @@ def _ledger(params: FilterParams, source: Artifact) -> Iterator[Candidates]:
 
 
 def _audited(
-    audit: AuditParams, ledger: Candidates, files: Sequence[Filled], named: str
-) -> tuple[dict[str, Any], tuple[Sheet, dict[str, str]]]:
-    """The report of a ledger, and the sheet of its sample with the answers that there are."""
-    judge = None
-    if audit.judge is not None:
+    audit: AuditParams,
+    ledger: Candidates,
+    files: Sequence[Filled],
+    named: str,
+    asked: Asking | None,
+) -> tuple[dict[str, Any], tuple[Sheet, dict[str, str]], Mapping[str, Any]]:
+    """The report of a ledger, the sheet of its sample with the answers that there are, and what
+    asking a judge took."""
+    judge, answered = None, None
+    if asked is None and audit.judge is not None:
         judge = judge_of(ledger.artifact, audit.judge, audit.judge_cut)
-    elif audit.judge_cut is not None:
+    elif audit.judge is None and audit.judge_cut is not None:
         raise UsageError("--judge-cut has no effect without --judge")
     draw = draw_of(audit, judge, files)
-    people = population.read(
-        ledger, judge, most=draw.size, seed=draw.seed, by_verdict=bool(draw.judge)
-    )
+    people = judged = _drawn_from(ledger, judge, draw)
     sample = sample_of(ledger, people, draw)
+    if asked is not None:
+        # What it says is known of the sample alone: all that is counted of it is of that.
+        judge, answered = asking.judge_of(asked, ledger, sample.rows, draw)
+        judged = _drawn_from(ledger, judge, draw)
     answers, differing = filled.answers_of(files, sample.sheet)
     said = [answers.get(record[sheets.KEY]) for record in sample.sheet.records()]
-    measured = _measured(audit, ledger, judge, people, sample.rows, said, differing)
+    read = any(answer is not None for answer in said)
+    measured = _measured(
+        *(audit, ledger, judge, people if read else judged, sample.rows, said, differing)
+    )
     found = measured.contamination
-    alone = None if judge is None else measuring.uncorrected(people)
+    alone = None if judge is None else measuring.uncorrected(judged)
     report = {
         "kind": "sample",
         "ledger": named,
@@ -175,15 +224,26 @@ def _audited(
         "how": measured.how,
         "contamination": None if found is None else found.as_json(),
         "uncorrected": None if alone is None else alone.as_json(),
-        "judge": None if judge is None else _told(judge, people),
+        "judge": None if judge is None else {**_told(judge, judged), **_who(answered)},
         "by": measured.facts,
         "sample": sample.told(people),
         "gold": list(audit.gold),
         "sheet": None,
         "assumptions": list(measured.assumptions),
-        "warnings": [*_unjudged(judge, people), *measured.warnings],
+        "warnings": [*_unjudged(judge, judged), *measured.warnings],
     }
-    return report, (sample.sheet, answers)
+    return report, (sample.sheet, answers), {} if answered is None else answered.spent
+
+
+def _drawn_from(ledger: Candidates, judge: Judge | None, draw: Draw) -> population.Population:
+    return population.read(
+        ledger, judge, most=draw.size, seed=draw.seed, by_verdict=bool(draw.judge)
+    )
+
+
+def _who(answered: asking.Answered | None) -> dict[str, Any]:
+    """Of a judge that was asked: who it is, and how well it did when it was examined."""
+    return {} if answered is None else {"asked": dict(answered.described)}
 
 
 def _measured(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from negmine.commands.audit.sampled import drawing, measuring, population
 from negmine.commands.audit.sampled.drawing import Draw
@@ -99,10 +98,6 @@ def sample_of(ledger: Candidates, people: population.Population, draw: Draw) -> 
 def _with_texts(ledger: Candidates, rows: pa.Table) -> Iterator[Row]:
     texts = ledger.documents.texts_by_id(rows.column("docid").to_pylist())
     drawn = rows.column("qid").combine_chunks()
-    asked: dict[str, str] = {}
-    for name in sorted(set(rows.column("part").to_pylist())):
-        queries = ledger.queries(name)
-        queries = queries.filter(pc.is_in(queries.column("qid").cast(pa.string()), value_set=drawn))
-        asked.update(zip(*(queries.column(of).to_pylist() for of in ("qid", "text")), strict=True))
+    asked = ledger.query_texts(rows.column("part").to_pylist(), drawn)
     for qid, docid in drawing.pairs(rows):
         yield Row(qid, docid, asked[qid], texts[docid])

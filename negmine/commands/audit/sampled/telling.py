@@ -32,7 +32,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     if judge is not None:
         said = ", ".join(f"{verdict} {count:,}" for verdict, count in judge["negatives"].items())
-        yield f"judge '{judge['name']}' ({judge['yes']}) of the negatives: {said}"
+        of = "the sample, of which alone it was asked" if "asked" in judge else "the negatives"
+        yield f"judge '{judge['name']}' ({judge['yes']}) of {of}: {said}"
     if report["how"] == "controls":
         yield from _controls(report["by"])
     yield (

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine.commands.audit.hiding import keys_of
 from negmine.errors import UsageError, did_you_mean
 from negmine.rules import labels
 from negmine.table import schemas
@@ -28,40 +29,84 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
+class Said:
+    """What a judge said of the rows that it was asked about, where the table has no column of it.
+
+    Attributes:
+        keys: these rows (:func:`negmine.commands.audit.hiding.keys_of`).
+        verdicts: of each, int8 [keys].
+        examined: its examination, if there was one.
+    """
+
+    keys: pa.Array
+    verdicts: np.ndarray
+    examined: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
 class Judge:
     """Who says of a row whether it is relevant.
 
     Attributes:
         name: its score's name.
         cut: the score from which it says yes; None = its own verdicts are read.
+        said: what it said of some rows; None = the table has its column.
     """
 
     name: str
     cut: float | None = None
+    said: Said | None = None
 
     @property
     def columns(self) -> list[str]:
-        """What is read of the table."""
+        """What is read of the table, beside ids."""
+        return [] if self.said is not None else [self._column]
+
+    @property
+    def _column(self) -> str:
         if self.cut is None:
-            return [scorer_column(_VERDICT, self.name)]
-        return [score_column(self.name)]
+            return scorer_column(_VERDICT, self.name)
+        return score_column(self.name)
 
     @property
     def told(self) -> str:
         """What counts as its yes."""
         if self.cut is None:
-            return f"{self.columns[0]} = yes"
-        return f"{self.columns[0]} >= {self.cut:g}"
+            return f"{self._column} = yes"
+        return f"{self._column} >= {self.cut:g}"
 
     def verdicts(self, part: Part) -> np.ndarray:
         """What it says of each row, int8 [rows]; a row that it never saw is unjudged."""
+        if self.said is not None:
+            place = self._places(self.said, part)
+            return np.where(place < 0, UNJUDGED, self.said.verdicts[place]).astype(np.int8)
         if self.cut is None:
-            said = part.table.column(self.columns[0])
-            number = pc.index_in(said, value_set=pa.array(NAMES[:UNJUDGED]))
-            return pc.fill_null(number, UNJUDGED).to_numpy().astype(np.int8)
-        score = part.score(self.name)
+            return numbers_of(part.table.column(self._column))
+        return self.by_cut(part.score(self.name))
+
+    def by_cut(self, score: np.ndarray) -> np.ndarray:
+        """What scores say by the cut, int8 [n]; NaN says nothing."""
+        assert self.cut is not None
         told = np.where(score >= self.cut, YES, NO)
         return np.where(np.isnan(score), UNJUDGED, told).astype(np.int8)
+
+    def asked(self, part: Part) -> np.ndarray:
+        """Which rows count, bool [rows]: all, or those that it was asked about."""
+        if self.said is None:
+            return np.ones(len(part), dtype=bool)
+        return self._places(self.said, part) >= 0
+
+    @staticmethod
+    def _places(said: Said, part: Part) -> np.ndarray:
+        """Of each row its place among those that were asked about; -1 = it was not."""
+        found = pc.index_in(keys_of(part.table), value_set=said.keys)
+        return pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+
+
+def numbers_of(said: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Verdicts in words as numbers, int8 [rows]; none at all is unjudged."""
+    number = pc.index_in(said, value_set=pa.array(NAMES[:UNJUDGED]))
+    return pc.fill_null(number, UNJUDGED).to_numpy(zero_copy_only=False).astype(np.int8)
 
 
 def judge_of(ledger: Artifact, name: str, cut: float | None) -> Judge:
@@ -80,7 +125,10 @@ def judge_of(ledger: Artifact, name: str, cut: float | None) -> Judge:
     names = schemas.score_names(schema)
     name = name.removeprefix(score_column(""))
     if name not in names:
-        how = f"A judge scores first: negmine rerank CANDIDATES --scorer {name}=MODEL -o SCORED"
+        how = (
+            f"A judge scores first, the whole table (negmine rerank CANDIDATES --scorer "
+            f"{name}=MODEL -o SCORED) or the sample alone (--judge {name}=MODEL)"
+        )
         if name in LEARNED:
             how = f"The filter makes it where a rule reads it: --by {name}"
         raise UsageError(
@@ -132,14 +180,22 @@ def examined(ledger: Artifact, judge: Judge) -> tuple[float, int] | None:
     Raises:
         NegmineError: a table on the way is gone.
     """
+    if judge.said is not None:
+        return None if judge.cut is not None else _accepted(judge.said.examined)
     table = ledger.input("scored")
     while judge.cut is None and table.stage == "rerank":
         scorer = table.manifest.get("scorers", {}).get(judge.name, {})
         if (found := scorer.get("examination")) is not None:
-            accepted = found["accepted"]
-            return None if accepted is None else (float(accepted[0]), int(found["random"]))
+            return _accepted(found)
         table = table.input("candidates")
     return None
+
+
+def _accepted(examination: Mapping[str, Any] | None) -> tuple[float, int] | None:
+    """(share of yes, random documents) of an examination, if it tells them."""
+    if examination is None or examination["accepted"] is None:
+        return None
+    return float(examination["accepted"][0]), int(examination["random"])
 
 
 def decided_with(params: Mapping[str, Any], judge: Judge) -> list[str]:

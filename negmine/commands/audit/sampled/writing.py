@@ -9,6 +9,7 @@ from typing import Any
 from negmine import log
 from negmine.commands.audit.printing import REPORT, as_json, stored
 from negmine.commands.audit.sampled import sheets, telling
+from negmine.commands.audit.sampled.asking import Asking
 from negmine.commands.audit.sampled.sheets import Sheet
 from negmine.commands.audit.writing import Writer
 from negmine.errors import ConflictError
@@ -27,8 +28,17 @@ from negmine.table.artifacts.replace import Replace
 VERSION = 1
 
 
-def plan_of(params: FilterParams, audit: AuditParams, source: Artifact) -> Plan:
-    """What the report is made from: a ledger, or all that the filter makes one from."""
+def plan_of(
+    params: FilterParams, audit: AuditParams, source: Artifact, asked: Asking | None
+) -> Plan:
+    """What the report is made from: a ledger, or all that the filter makes one from.
+
+    Args:
+        params: the filter.
+        audit: the options.
+        source: a ledger, or a table that is filtered.
+        asked: a judge that is asked about the sample.
+    """
     files: dict[str, Mapping[str, Any]] = {
         f"gold-{number}": artifacts.external_input(Path(path), None)
         for number, path in enumerate(audit.gold)
@@ -40,23 +50,32 @@ def plan_of(params: FilterParams, audit: AuditParams, source: Artifact) -> Plan:
         role, made_by, version = "scored", made.params, made.version
         files.update(made.files)
     settings = {"filter": dict(made_by), "audit": output_affecting(audit)}
+    if asked is not None:
+        settings["audit"]["judge"] = asked.named
     return Plan(
         "audit",
         VERSION,
         {"kind": "sample", **settings, "code": [version]},
         artifacts={role: source},
         files=files,
+        models={} if asked is None else {asked.name: asked.record()},
     )
 
 
-def write(writer: Writer, report: dict[str, Any], counts: Mapping[str, Any]) -> None:
-    """Write and commit the report, as JSON and in a folder in words, too."""
+def write(
+    writer: Writer, report: dict[str, Any], counts: Mapping[str, Any], spent: Mapping[str, Any]
+) -> None:
+    """Write and commit the report, as JSON and in a folder in words, too.
+
+    ``spent`` is told of the run.
+    """
     if isinstance(writer, artifacts.FileWriter):
         writer.add_text(as_json(report))
     else:
         writer.add_text(REPORT, as_json(report))
         writer.add_text("audit.txt", log.printable(telling.table(report)) + "\n")
-    writer.commit(counts, warnings=report["warnings"])
+    of_run = {"spent": dict(spent)} if spent else None
+    writer.commit(counts, warnings=report["warnings"], of_run=of_run)
 
 
 def written(out: Path) -> tuple[Outcome, dict[str, Any]]:
