@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from negmine.inputs.columns import shell_word
 from negmine.params.export import ExportParams
-from negmine.stages.export import AS_INPUT, diff_file
+from negmine.stages.export import AS_INPUT, dialect_of_set, diff_file
 from negmine.stages.filter.short_advice import CHANGE, LEAD
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import Step
 from negmine.table.artifacts import open_artifact
+from negmine.table.candidates import open_candidates
 
 #: Share of the queries that may be short before the end of a run says so in plain words.
 MANY = 0.1
@@ -55,10 +57,11 @@ def following(steps: Sequence[Step]) -> list[str]:
     qid = _a_query(ledger)
     if qid is not None:
         lines.append(f"negmine explain {_word(ledger)} {shell_word(qid)}  # one query, row by row")
-    out = steps[-1].out
+    out, dialect = steps[-1].out, dict[str, Any]()
     if isinstance(steps[-1].params, ExportParams) and steps[-1].params.format == AS_INPUT:
         lines.append(f"less {_word(diff_file(out))}  # what differs from the set, line by line")
-    lines.append(f"datasets.load_dataset({_loaded(out)})  # to train on")
+        dialect |= dialect_of_set(open_candidates(ledger, ["filter"], purpose="the ledger"))
+    lines.append(f"datasets.load_dataset({_loaded(out, dialect)})  # to train on")
     return [f"next: {line}" for line in lines]
 
 
@@ -71,15 +74,19 @@ def _a_query(ledger: Path) -> str | None:
     return None
 
 
-def _loaded(out: Path) -> str:
-    """How ``datasets`` loads what was exported."""
+def _loaded(out: Path, dialect: Mapping[str, Any]) -> str:
+    """How ``datasets`` loads what was exported.
+
+    Args:
+        out: the file or folder.
+        dialect: what has to be said of it besides.
+    """
     if not out.suffix:
         return f'"{out}"'
     kind = {".parquet": "parquet", ".arrow": "arrow"}.get(out.suffix, "json")
     kind = "csv" if {".csv", ".tsv"} & set(out.suffixes) else kind
-    # Its own separator is a comma, whatever the file is called.
-    separated = r', sep="\t"' if ".tsv" in out.suffixes else ""
-    return f'"{kind}", data_files="{out}", split="train"{separated}'
+    said = "".join(f", {name}={value!r}" for name, value in dialect.items())
+    return f'"{kind}", data_files="{out}", split="train"{said}'
 
 
 def _word(path: Path) -> str:

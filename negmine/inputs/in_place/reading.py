@@ -77,6 +77,9 @@ class SetFile(Protocol):
     def save(self, path: Path, found: Blocks) -> None:
         """Write the file with other records in the place of some."""
 
+    def dialect(self) -> Mapping[str, Any]:
+        """What has to be said to read it as a table, in the words of pandas and ``datasets``."""
+
 
 @dataclass(frozen=True)
 class Parser:

@@ -67,6 +67,10 @@ class _Columns:
         values: dict[str, Any] = block.rows.select(read).slice(entry.data, 1).to_pylist()[0]
         return {name: values.get(name, _At(entry.data)) for name in block.rows.schema.names}
 
+    def dialect(self) -> Mapping[str, Any]:
+        """Nothing: the file tells it itself."""
+        return {}
+
     def written(self, found: Blocks) -> Iterator[pa.Table]:
         """The file's rows."""
         for block, replacements in found:

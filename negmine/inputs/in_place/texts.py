@@ -6,6 +6,7 @@ field. Bytes are UTF-8 here, whatever the file's encoding is; :func:`encoded` gi
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -69,6 +70,22 @@ class LinesFile:
     def save(self, path: Path, found: Blocks) -> None:
         """Write the file with other records in the place of some."""
         save(path, self.text, self._pieces(found))
+
+    def dialect(self) -> dict[str, Any]:
+        """What is not as pandas and ``datasets`` expect it of such a file, in their words."""
+        told = _encoding(self.text)
+        if self.text.format == "jsonl":
+            return told
+        first = next(self.blocks())
+        if self._delimiter != ",":
+            told["sep"] = self._delimiter
+        if not self._quoted:
+            told["quoting"] = int(csv.QUOTE_NONE)
+        if not first.head.strip():
+            told |= {"header": None, "names": self._names}
+        elif self.text.skip:
+            told["skiprows"] = self.text.skip
+        return told
 
     def _pieces(self, found: Blocks) -> Iterator[bytes]:
         for block, replacements in found:
@@ -140,6 +157,10 @@ class ValuesFile:
         """All of a record, by column."""
         return spelling.json_record(entry.data)
 
+    def dialect(self) -> dict[str, Any]:
+        """See :meth:`LinesFile.dialect`."""
+        return _encoding(self.text)
+
     def save(self, path: Path, found: Blocks) -> None:
         """Write the file with other records in the place of some; what stands between them anew."""
         save(path, self.text, self._pieces(found))
@@ -171,6 +192,14 @@ def encoded(text: Text, pieces: Iterable[bytes]) -> Iterator[bytes]:
     if mark:
         yield mark
     yield from pieces if plain else (piece.decode().encode(text.encoding) for piece in pieces)
+
+
+def _encoding(text: Text) -> dict[str, Any]:
+    """The encoding in Python's words, where it is not UTF-8 alone."""
+    name = text.encoding
+    if _mark(text):
+        name = "utf-8-sig" if name == "utf-8" else name.removesuffix("-le").removesuffix("-be")
+    return {} if name == "utf-8" else {"encoding": name}
 
 
 def _mark(text: Text) -> bytes:

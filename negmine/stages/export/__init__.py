@@ -2,6 +2,7 @@
 
 from negmine.stages.export.as_input import NAME as AS_INPUT
 from negmine.stages.export.as_input import beginning as beginning_of_set
+from negmine.stages.export.as_input import dialect as dialect_of_set
 from negmine.stages.export.as_input import diff_file, foresee
 from negmine.stages.export.as_input import plans as plans_of_set
 from negmine.stages.export.as_input import run as write_back
@@ -18,6 +19,7 @@ __all__ = [
     "Maker",
     "Setup",
     "beginning_of_set",
+    "dialect_of_set",
     "diff_file",
     "foresee",
     "held_out_file",

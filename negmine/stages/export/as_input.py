@@ -161,6 +161,11 @@ def beginning(source: Candidates) -> tuple[int, int]:
     return sum(len(entry.data or b"") for entry in block.entries), whole
 
 
+def dialect(source: Candidates) -> Mapping[str, Any]:
+    """What has to be said to read a ledger's training set, and so the cleaned one, as a table."""
+    return _opened(source).dialect()
+
+
 def _by(params: ExportParams, source: Candidates) -> str:
     return schemas.pick_score(source.schema(), params.score_by or source.params["by"], "--score-by")
 

@@ -175,6 +175,53 @@ def test_the_cleaned_set_loads_as_the_run_says(invoke: Invoke, tmp_path: Path, s
     assert list(loaded) == read(tmp_path / "clean" / train.name)
 
 
+NAMES = ("query", "positive", "negative")
+#: Files that a reader has to be told more of: (name, encoding, the file's text).
+ODD: Mapping[str, tuple[str, str, str]] = {
+    "semicolons": (
+        "old.csv",
+        "utf-8",
+        "\n".join(map(";".join, [NAMES, *(t[:3] for t in TRIPLETS)])),
+    ),
+    "no header": ("old.tsv", "utf-8", "\n".join("\t".join(row[:3]) for row in TRIPLETS)),
+    "quotes": ("old.tsv", "utf-8", "\n".join(map("\t".join, [NAMES, *(t[:3] for t in TRIPLETS)]))),
+    "UTF-16": ("old.csv", "utf-16", "\n".join(map(",".join, [NAMES, *(t[:3] for t in TRIPLETS)]))),
+    "a mark": (
+        "old.jsonl",
+        "utf-8-sig",
+        "\n".join(json.dumps(dict(zip(NAMES, t, strict=False))) for t in TRIPLETS),
+    ),
+    "an array": (
+        "old.json",
+        "utf-8",
+        json.dumps([dict(zip(NAMES, t, strict=False)) for t in TRIPLETS]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_the_command_that_loads_it_tells_what_no_reader_guesses(
+    invoke: Invoke, tmp_path: Path, kind: str
+) -> None:
+    from datasets import load_dataset
+
+    name, encoding, text = ODD[kind]
+    if kind == "quotes":
+        text = text.replace(LEAVES, f'"{LEAVES}')
+    train = tmp_path / name
+    train.write_text(text + "\n", encoding=encoding)
+    result = invoke("run", judged(tmp_path), "--train", train, "-o", tmp_path / "clean")
+    assert result.exit_code == 0, result.output
+    told = next(line for line in result.stderr.splitlines() if "load_dataset(" in line)
+    given = told.partition("load_dataset(")[2].partition(")  #")[0]
+    cache = repr(str(tmp_path / "cache"))
+    loaded = eval(f"load_dataset({given}, cache_dir={cache})", {"load_dataset": load_dataset})
+    wanted = [row[:3] for row in TRIPLETS if not row[2].startswith("bad")]
+    found = [tuple(row[name] for name in NAMES) for row in loaded]
+    assert [(q, p.lstrip('"'), n) for q, p, n in found] == wanted
+    assert any(p.startswith('"') for _, p, _ in found) == (kind == "quotes")
+
+
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
