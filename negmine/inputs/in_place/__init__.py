@@ -14,7 +14,7 @@ from negmine.inputs.columns import Columns
 from negmine.inputs.dialects import look as look_at_text
 from negmine.inputs.dispatch import files
 from negmine.inputs.examples import look
-from negmine.inputs.in_place.reading import Block, Entry, SetFile, Settings, parser
+from negmine.inputs.in_place.reading import Block, Entry, SetFile, Settings, parser, size_of
 from negmine.inputs.in_place.tables import ArrowFile, ParquetFile
 from negmine.inputs.in_place.texts import LinesFile, ValuesFile
 from negmine.inputs.kinds import PAIRS
@@ -85,4 +85,4 @@ def open_set(found: Found, columns: Mapping[str, str], reading: Reading, on_erro
     raise UnheldSetError(f"{text.format} files are read, and not written", where=found.spec)
 
 
-__all__ = ["Block", "Entry", "SetFile", "Settings", "only_file", "open_set"]
+__all__ = ["Block", "Entry", "SetFile", "Settings", "only_file", "open_set", "size_of"]

@@ -23,6 +23,26 @@ from negmine.inputs.values import BadValueError
 Replacement = Sequence[Mapping[str, Any]] | None
 
 
+@dataclass(frozen=True)
+class At:
+    """A value that nobody reads: that of a row, which Python's types might not hold whole.
+
+    Attributes:
+        row: its number in the block.
+        size: how many values it holds, where it is a list.
+    """
+
+    row: int
+    size: int | None = None
+
+
+def size_of(value: Any) -> int | None:
+    """How many values a list holds; None where it is none."""
+    if isinstance(value, At):
+        return value.size
+    return len(value) if isinstance(value, list) else None
+
+
 @dataclass
 class Entry:
     """A record at its place.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 from negmine.inputs import limits
 from negmine.inputs.arrow_files import FILE_MAGIC, open_arrow
 from negmine.inputs.in_place.reading import (
+    At,
     Block,
     Blocks,
     Entry,
@@ -65,7 +65,8 @@ class _Columns:
         assert entry.record is not None
         read = [name for name in entry.record.columns if name in block.rows.schema.names]
         values: dict[str, Any] = block.rows.select(read).slice(entry.data, 1).to_pylist()[0]
-        return {name: values.get(name, _At(entry.data)) for name in block.rows.schema.names}
+        unread = [name for name in block.rows.schema.names if name not in values]
+        return values | {name: _at(block.rows, name, entry.data) for name in unread}
 
     def dialect(self) -> Mapping[str, Any]:
         """Nothing: the file tells it itself."""
@@ -80,15 +81,10 @@ class _Columns:
                 yield _replaced(block.rows, replacements)
 
 
-@dataclass(frozen=True)
-class _At:
-    """A value that nobody reads: that of a row, which Python's types might not hold whole.
-
-    Attributes:
-        row: its number in the block.
-    """
-
-    row: int
+def _at(rows: pa.Table, name: str, row: int) -> At:
+    kind, value = rows.schema.field(name).type, rows.column(name)[row]
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return At(row, len(value) if lists and value.is_valid else None)
 
 
 def _replaced(rows: pa.Table, replacements: Sequence[Replacement]) -> pa.Table:
@@ -104,7 +100,7 @@ def _replaced(rows: pa.Table, replacements: Sequence[Replacement]) -> pa.Table:
     columns = []
     for field in rows.schema:
         values = [record[field.name] for record in new]
-        if values and all(isinstance(value, _At) for value in values):
+        if values and all(isinstance(value, At) for value in values):
             places = pa.array([value.row for value in values], pa.int64())
             columns.append(rows.column(field.name).take(places))
         else:

@@ -31,6 +31,7 @@ from negmine.params.export import ExportParams
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named
 from negmine.stages.export import options as export_options
+from negmine.stages.export.beside import Beside
 from negmine.stages.export.fates import FateTable, Limits, Treatment, Verdict, told
 from negmine.stages.export.tally import Tally
 from negmine.stages.outcome import Outcome
@@ -41,7 +42,7 @@ from negmine.table.candidates import Candidates, open_candidates
 
 #: What ``--format`` is called that writes a set as it was.
 NAME = "as-input"
-VERSION = 2
+VERSION = 3
 #: The role of a training set among the inputs of ``retrieve``.
 _ROLE = PAIRS.name
 #: Options that it reads.
@@ -256,6 +257,7 @@ class Cleaning:
         self._allow_empty = params.allow_empty
         self._tally = Tally()
         self._placed: set[tuple[str, str]] = set()
+        self._beside = Beside()
 
     def write(self, path: Path, side: str) -> None:
         """Write the set, or its diff.
@@ -263,7 +265,7 @@ class Cleaning:
         Raises:
             EmptyResultError: nothing is left of the set.
         """
-        self._tally, self._placed = Tally(), set()
+        self._tally, self._placed, self._beside = Tally(), set(), Beside()
         if side == "set":
             self._file.save(path, self._treated())
         else:
@@ -327,6 +329,8 @@ class Cleaning:
         except BadValueError as error:
             raise UnheldSetError(f"line {entry.place}: {error}") from None
         self._placed |= {promoted[number] for number in edited.own}
+        if edited.records:
+            self._beside.see(lying.record.columns, lying.raw, edited.records[0])
         return edited
 
     def _about(self, entry: Entry, verdict: Verdict, edited: Edited) -> dict[str, Any]:
@@ -360,7 +364,7 @@ class Cleaning:
     @property
     def warnings(self) -> list[str]:
         """What the user should know."""
-        return self._tally.warnings
+        return [*self._tally.warnings, *self._beside.warnings]
 
 
 def _opened(source: Candidates) -> SetFile:

@@ -564,6 +564,23 @@ def test_what_nobody_reads_of_a_row_that_changes_is_as_it_was(
     assert found.column("neg").to_pylist() == [without_bad(row["neg"]) for row in FLAG]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_an_unread_list_that_no_longer_fits_is_told(
+    invoke: Invoke, tmp_path: Path, suffix: str
+) -> None:
+    rows = [{**row, "found": ["a", "b"], "tags": ["x"] * n} for n, row in enumerate(FLAG, 1)]
+    train = tmp_path / f"old{suffix}"
+    write(train, [{k: v for k, v in row.items() if k != "extra"} for row in rows])
+    names = '["pairs.found", "pairs.tags"]'
+    ignore = [f"--set={stage}.ignore={names}" for stage in ("index", "retrieve")]
+    out = cleaned(invoke, train, *ignore)
+    assert [row["found"] for row in read(out)] == [["a", "b"]] * 3
+    told = json.loads((out.parent / f"_{out.name}.manifest.json").read_text())["warnings"]
+    (warning,) = [one for one in told if "no longer fits" in one]
+    assert "'found'" in warning
+    assert "all 2 records" in warning
+
+
 def test_triplets_of_a_promoted_negative(invoke: Invoke, tmp_path: Path) -> None:
     """They stand in its place, once, whatever positive it stood beside."""
     rows = [
