@@ -11,7 +11,7 @@ from typing import Any
 from negmine.inputs.kinds import ARRAY
 
 #: How ``json`` and others put blanks between things.
-_SEPARATORS = ((", ", ": "), (",", ":"))
+_SEPARATORS = ((", ", ": "), (",", ":"), (",", ": "))
 
 
 def parted(data: bytes) -> tuple[bytes, bytes]:
@@ -30,19 +30,32 @@ def json_like(body: bytes, records: Sequence[Mapping[str, Any]]) -> list[bytes]:
     """Records of JSON in the spelling of another: its blanks, indents and escapes."""
     text = body.decode().strip()
     value = json.loads(text)
-    indents: list[int | None] = [None]
-    if "\n" in text:
-        second = text.split("\n")[1]
-        indents = [len(second) - len(second.lstrip())]
+    indent, base = _indented(text)
     styles: list[dict[str, Any]] = [
-        {"separators": separators, "ensure_ascii": escaped, "indent": indent}
-        for separators in _SEPARATORS
+        {"separators": separators, "ensure_ascii": escaped, "indent": one}
+        for one in dict.fromkeys((indent, None))
+        for separators in (_SEPARATORS if one is None else reversed(_SEPARATORS))
         for escaped in (False, True)
-        for indent in indents
     ]
-    style = next((one for one in styles if json.dumps(value, **one) == text), styles[0])
+
+    def spelled(record: Any, style: Mapping[str, Any]) -> str:
+        # No text of JSON holds a line end, so all of them stand between its things.
+        return json.dumps(record, **style).replace("\n", "\n" + base)
+
+    style = next((one for one in styles if spelled(value, one) == text), styles[0])
     plain = [record[ARRAY] if set(record) == {ARRAY} else record for record in records]
-    return [json.dumps(one, **style).encode() for one in plain]
+    return [spelled(one, style).encode() for one in plain]
+
+
+def _indented(text: str) -> tuple[int | str | None, str]:
+    """By what a value's lines are indented, and where its last line begins."""
+    _, *lines = text.split("\n")
+    if not lines:
+        return None, ""
+    blanks = [line[: len(line) - len(line.lstrip())] for line in lines]
+    base = blanks[-1]
+    indent = blanks[0].removeprefix(base)
+    return (indent if indent.strip(" ") else len(indent)), base
 
 
 def fields(body: bytes, delimiter: str, *, quoted: bool) -> list[str]:

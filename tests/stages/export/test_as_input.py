@@ -581,6 +581,24 @@ def test_an_unread_list_that_no_longer_fits_is_told(
     assert "all 2 records" in warning
 
 
+@pytest.mark.parametrize("indent", [None, 2, "\t"])
+def test_what_changes_in_an_array_is_spelled_as_all_of_it(
+    invoke: Invoke, tmp_path: Path, indent: int | str | None
+) -> None:
+    train = tmp_path / "old.json"
+    train.write_text(json.dumps(FLAG, indent=indent))
+    out = cleaned(invoke, train)
+    assert counts(out)["changed"] == 2
+    wanted = json.dumps([{**row, "neg": without_bad(row["neg"])} for row in FLAG], indent=indent)
+    # What stands between two records is written anew.
+    if indent is None:
+        found = out.read_text().replace("\n", "").replace("},{", "}, {")
+    else:
+        before = "  " if indent == 2 else "\t"
+        found = out.read_text().replace("\n{", f"\n{before}{{")
+    assert found.strip() == wanted
+
+
 def test_triplets_of_a_promoted_negative(invoke: Invoke, tmp_path: Path) -> None:
     """They stand in its place, once, whatever positive it stood beside."""
     rows = [
