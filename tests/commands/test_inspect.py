@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,20 @@ def test_a_query_by_chance(work: Path, invoke: Invoke) -> None:
     assert neither.exit_code == 2
     assert "--random" in neither.stderr
     assert invoke("explain", work / "ledger", QIDS[0], "--random").exit_code == 2
+
+
+def test_the_command_that_is_told_runs_whatever_the_ids_are(invoke: Invoke, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    rows = [
+        {"qid": "what is 'it'", "docid": f"d{number}", "label": int(number == 0), "grade": None}
+        | {"rank_bm25": number + 1, "score_bm25": 9.0 - number, "score_ce": 1.0 - number}
+        for number in range(3)
+    ]
+    scored = make_scored(folder, [rows], sources=("bm25",), scorers=("ce",))
+    assert invoke("filter", scored, "-o", folder / "ledger").exit_code == 0
+    shown = invoke("inspect", folder / "ledger").stdout
+    command = next(line for line in shown.splitlines() if "negmine explain" in line)
+    _, *words = shlex.split(command.partition(": ")[2])
+    told = invoke(*words)
+    assert told.exit_code == 0, told.output
+    assert "what is 'it'" in told.stdout

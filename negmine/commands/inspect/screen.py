@@ -16,6 +16,7 @@ from negmine import rules
 from negmine.commands import explain as explaining
 from negmine.commands.inspect import training
 from negmine.commands.shortened import counted, headed, one_line, short_id, warned
+from negmine.inputs.columns import shell_word
 from negmine.learning import assumption
 from negmine.log import printable
 from negmine.stages import rank_only
@@ -133,8 +134,8 @@ def _ledger(ledger: Candidates, wanted: int) -> list[str]:
         by = report["by"]
         lines += _rows([(_fate(row), row["docid"], row["scores"].get(by)) for row in rows], texts)
     if told:
-        where = short_id(told[0]["qid"])
-        lines += ["", f"all of a query: negmine explain {ledger.path} {where}"]
+        words = (shell_word(str(ledger.path)), shell_word(short_id(told[0]["qid"])))
+        lines += ["", f"all of a query: negmine explain {' '.join(words)}"]
     return lines
 
 
