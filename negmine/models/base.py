@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from negmine.models.tokens import Ints
 
 Activation = Literal["auto", "none", "sigmoid"]
 Scores = npt.NDArray[np.float32]
+#: (queries, documents, pairs of their indices [n, 2]).
+PairTexts = tuple[Sequence[str], Sequence[str], npt.NDArray[np.integer]]
 
 
 @dataclass(frozen=True)
@@ -210,4 +212,32 @@ class Encoder(TextModel, Protocol):
         """One C-contiguous float32 row per text, in the order of the texts.
 
         Rows that ``checkpoint`` has are not made again.
+        """
+
+
+Texts_contra = TypeVar("Texts_contra", contravariant=True)
+#: Rows of the sample by which it is decided, or fewer.
+SAMPLE = 64
+
+
+@runtime_checkable
+class Settles(Protocol[Texts_contra]):
+    """A model of which it is decided for each artifact what runs it."""
+
+    def settled(
+        self,
+        texts: Callable[[], Texts_contra],
+        rows: Callable[[], int],
+        before: Mapping[str, Any] | None,
+    ) -> tuple[Self, dict[str, Any]]:
+        """The model as it runs for an artifact, and what was chosen.
+
+        Args:
+            texts: a sample of what it will read: texts of documents, or pairs.
+            rows: how many it will read.
+            before: what was chosen for that artifact, which is then taken again; None = nothing
+                yet.
+
+        Raises:
+            MissingDependencyError: what was chosen before is not installed here.
         """

@@ -47,7 +47,8 @@ def compile_model(
         model: a SentenceTransformer or CrossEncoder on its device; changed in place.
         placement: where it runs.
         runtime: ``openvino`` insists, ``auto`` compiles in bfloat16 on a CPU where OpenVINO is
-            installed, ``torch`` leaves the model alone.
+            installed (in float32 a trial decides: :mod:`negmine.models.trial`), ``torch`` leaves
+            the model alone.
         threads: CPU threads; ``None`` is one per core this process may use.
         spec: the model's name for messages.
 
@@ -75,18 +76,51 @@ def compile_model(
             hint="pip install 'negmine[openvino]', or use --runtime torch.",
         )
     try:
-        model[0].model = _compiled(model[0], placement.dtype, threads)
+        return _in_place(model, placement, threads)
     except Exception as error:  # tracing runs the model's own code, which may raise anything
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if asked:
             raise UsageError(
-                f"OpenVINO cannot run this model: {why}",
+                f"OpenVINO cannot run this model: {_why(error)}",
                 where=f"--runtime, {spec}",
                 hint="Use --runtime torch.",
             ) from error
-        log.event(f"{spec}: runs with PyTorch, because OpenVINO cannot run it: {why}")
+        _stays(spec, error)
         return placement
+
+
+def compiled_in_place(
+    model: Any, placement: Placement, threads: int | None, spec: str
+) -> Placement | None:
+    """Replace the transformer of a model on a CPU by a compiled one, whether it gains or not.
+
+    Args:
+        model: a SentenceTransformer or CrossEncoder; changed in place.
+        placement: where it runs, by PyTorch.
+        threads: CPU threads; ``None`` is one per core this process may use.
+        spec: the model's name for messages.
+
+    Returns:
+        The placement that it has now; ``None``, told, where OpenVINO cannot run it.
+    """
+    try:
+        return _in_place(model, placement, threads)
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
+        _stays(spec, error)
+        return None
+
+
+def _in_place(model: Any, placement: Placement, threads: int | None) -> Placement:
+    model[0].model = _compiled(model[0], placement.dtype, threads)
     return replace(placement, runtime="openvino", reason=f"{placement.reason}; by OpenVINO")
+
+
+def _why(error: Exception) -> str:
+    told = str(error).strip().splitlines()
+    return told[0] if told else type(error).__name__
+
+
+def _stays(spec: str, error: Exception) -> None:
+    log.event(f"{spec}: runs with PyTorch, because OpenVINO cannot run it: {_why(error)}")
 
 
 class _Traced(torch.nn.Module):  # type: ignore[misc]

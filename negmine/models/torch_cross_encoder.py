@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from negmine.errors import UsageError
-from negmine.models.base import CrossEncoderSettings, Scores, checked
+from negmine.models.base import CrossEncoderSettings, PairTexts, Scores, checked
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Progress
 from negmine.models.devices import choose
@@ -29,6 +29,7 @@ from negmine.models.torch_models import (
     on_device,
     torch_max_length,
 )
+from negmine.models.trial import Run, settle
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,24 @@ class _TorchCrossEncoder(TorchModel):
         with torch.inference_mode(), autocast(self.placement):
             fill(out, self, lengths, scores, progress, checkpoint)
         return out
+
+    def settled(
+        self,
+        texts: Callable[[], PairTexts],
+        rows: Callable[[], int],
+        before: Mapping[str, Any] | None,
+    ) -> tuple[_TorchCrossEncoder, dict[str, Any]]:
+        """The model as it runs for an artifact; see :class:`negmine.models.base.Settles`."""
+
+        def sample() -> tuple[Ints, Run[_TorchCrossEncoder]]:
+            queries, documents, pairs = texts()
+
+            def run(model: _TorchCrossEncoder, rows: Ints) -> Scores:
+                return model.score(queries, documents, pairs[rows])
+
+            return self.lengths(queries, documents, pairs), run
+
+        return settle(self, before, rows, sample, partial(load_torch_cross_encoder, self.ref))
 
     def lengths(
         self, queries: Sequence[str], documents: Sequence[str], pairs: npt.NDArray[np.integer]

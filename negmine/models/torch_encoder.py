@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from negmine.models.torch_models import (
     torch_max_length,
 )
 from negmine.models.torch_texts import TorchTextModel
+from negmine.models.trial import Run, settle
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,24 @@ class _TorchEncoder(TorchTextModel):
         with torch.inference_mode(), autocast(self.placement):
             fill(out, self, lengths, vectors, progress, checkpoint)
         return out
+
+    def settled(
+        self,
+        texts: Callable[[], Sequence[str]],
+        rows: Callable[[], int],
+        before: Mapping[str, Any] | None,
+    ) -> tuple[_TorchEncoder, dict[str, Any]]:
+        """The encoder as it runs for an artifact; see :class:`negmine.models.base.Settles`."""
+
+        def sample() -> tuple[Ints, Run[_TorchEncoder]]:
+            some = texts()
+
+            def run(model: _TorchEncoder, rows: Ints) -> Vectors:
+                return model.encode([some[row] for row in rows.tolist()], "document")
+
+            return self.lengths(some, "document"), run
+
+        return settle(self, before, rows, sample, partial(load_torch_encoder, self.ref))
 
 
 def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncoder:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, cast
 
 import numpy as np
 
-from negmine.models.base import Encoder, EncoderSettings
+from negmine.models.base import Encoder, EncoderSettings, PairTexts, Settles
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.counting import Scaled
 from negmine.models.encoders import load_encoder
@@ -50,6 +51,18 @@ class BiEncoderScorer(ModelScorer[Encoder]):
                 right[chunk[:, 1]].astype(np.float64),
             )
         return result
+
+    def settled(
+        self,
+        texts: Callable[[], PairTexts],
+        rows: Callable[[], int],
+        before: Mapping[str, Any] | None,
+    ) -> tuple[Self, dict[str, Any]]:
+        """The scorer as it runs for an artifact; see :class:`negmine.models.base.Settles`."""
+        if not isinstance(self._model, Settles):
+            return self, {}
+        model, chosen = self._model.settled(lambda: texts()[1], rows, before)
+        return self._by(cast(Encoder, model)), chosen
 
     def model_rows(
         self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray, most: int

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, cast
 
 import numpy as np
 
-from negmine.models.base import CrossEncoder, CrossEncoderSettings
+from negmine.models.base import CrossEncoder, CrossEncoderSettings, PairTexts, Settles
 from negmine.models.checkpoint import Checkpoint
 from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.resolve import ModelRef
@@ -37,6 +38,23 @@ class CrossEncoderScorer(ModelScorer[CrossEncoder]):
         """The model's score of each pair; those that ``checkpoint`` has are not scored again."""
         queries, documents = self._prompted(queries, documents)
         return self._model.score(queries, documents, pairs, progress, checkpoint)
+
+    def settled(
+        self,
+        texts: Callable[[], PairTexts],
+        rows: Callable[[], int],
+        before: Mapping[str, Any] | None,
+    ) -> tuple[Self, dict[str, Any]]:
+        """The scorer as it runs for an artifact; see :class:`negmine.models.base.Settles`."""
+
+        def prompted() -> PairTexts:
+            queries, documents, pairs = texts()
+            return *self._prompted(queries, documents), pairs
+
+        if not isinstance(self._model, Settles):
+            return self, {}
+        model, chosen = self._model.settled(prompted, rows, before)
+        return self._by(cast(CrossEncoder, model)), chosen
 
     def model_rows(
         self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray, most: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from copy import copy
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -74,6 +75,12 @@ class ModelScorer(ABC, Generic[M]):
     def describe(self) -> dict[str, Any]:
         """What was loaded and where it runs."""
         return {"kind": self.kind, **self._model.describe()}
+
+    def _by(self, model: M) -> Self:
+        """The same scorer with its model as it runs for an artifact."""
+        other = copy(self)
+        other._model = model
+        return other
 
     def _rows(self, lengths: Ints, per_pair: float, run: Callable[[Ints], object]) -> ModelRows:
         """Rows of these lengths in the batches of the model."""

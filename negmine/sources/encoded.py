@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
+import pyarrow as pa
 
 from negmine import log, memory, processors
 from negmine.errors import InvalidDataError, UsageError
-from negmine.models.base import Side
+from negmine.models.base import SAMPLE, Settles, Side
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement, gpus
 from negmine.models.resolve import ModelRef, resolve
@@ -25,7 +26,7 @@ from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.conservation import conserve
-from negmine.table.documents import Documents
+from negmine.table.documents import Documents, full_text
 
 
 class Encodes(Protocol):
@@ -229,7 +230,7 @@ class Encoded(Generic[E]):
             return artifacts.open_artifact(made.out / folder)
         corpus = Documents(documents)
         with writer:
-            encoder = model.taken()
+            encoder = self._settled(model.taken(), writer, corpus)
             self.checked(encoder, corpus, made.budget)
             placement = encoder.placement
             on = gpus(self.device, placement.device) or [placement.device]
@@ -244,6 +245,21 @@ class Encoded(Generic[E]):
             return writer.commit(
                 counts, ceiling=made.budget.ceiling, encoder=encoder.describe(), **facts
             )
+
+    def _settled(self, encoder: E, writer: Writer, corpus: Documents) -> E:
+        """The model by what runs it for these documents: chosen once, and kept."""
+
+        def texts() -> Sequence[str]:
+            first = full_text(corpus.artifact.read(corpus.names[0]))
+            rows = np.linspace(0, len(first) - 1, min(len(first), SAMPLE)).astype(np.int64)
+            return first.take(pa.array(rows)).to_pylist()
+
+        if not isinstance(encoder, Settles):
+            return encoder
+        before = writer.chosen(self.name)
+        settled, chosen = encoder.settled(texts, lambda: len(corpus), before)
+        writer.choose(self.name, chosen)
+        return cast(E, settled)
 
 
 def refuse_untrusted(made: Artifact, name: str, trusted: bool) -> None:

@@ -22,6 +22,7 @@ from negmine.stages.rerank import scoring
 from negmine.stages.rerank.loading import on_every_gpu
 from negmine.stages.rerank.rows import limited
 from negmine.stages.rerank.scoring import BY_SCORER, score
+from negmine.stages.rerank.settling import settled
 from negmine.stages.rerank.setup import MakeUntil, Setup, plan, set_up
 from negmine.table import artifacts
 from negmine.table.artifacts.replace import Replace
@@ -73,6 +74,8 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
     reset_peak_memory()
     with writer:
         scorers = scorers or on_every_gpu(params, setup)
+        if len(scorers) == 1:
+            scorers = [settled(params, setup, scorers[0], writer)]
         setup = _with_fit(params, setup, scorers, out, replacing, budget)
         counts = score(params, setup, scorers, writer, budget.texts)
         warnings = [*verdicts.warnings(counts, scorers[0]), *scoring.warnings(counts)]

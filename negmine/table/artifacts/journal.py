@@ -14,6 +14,9 @@ from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import JOURNAL, digest
 from negmine.table.artifacts.plan import Plan
 
+#: What holds for all parts and is no part of the plan: such as what runs a model.
+CHOSEN = "chosen"
+
 
 def journal_entry(plan: Plan, path: Path) -> dict[str, Any]:
     """A journal's first line: what is made, and who makes it."""
@@ -81,6 +84,14 @@ def journal_header(path: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     return lines[0] if lines else None
+
+
+def chosen_before(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the run whose lines these are chose for all parts, by name."""
+    chosen: dict[str, Any] = {}
+    for line in lines:
+        chosen |= line.get(CHOSEN, {})
+    return chosen
 
 
 def finished_files(path: Path, lines: list[dict[str, Any]]) -> dict[str, Any]:

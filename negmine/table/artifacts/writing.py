@@ -44,7 +44,9 @@ from negmine.table.artifacts.disk import (
 )
 from negmine.table.artifacts.facts import RunFacts
 from negmine.table.artifacts.journal import (
+    CHOSEN,
     append_entry,
+    chosen_before,
     finished_files,
     journal_entry,
     journal_lines,
@@ -75,8 +77,10 @@ class Writer:
         journal: IO[str],
         done: dict[str, Any],
         created: Iterable[Path] = (),
+        chosen: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.path = path
+        self._chosen = dict(chosen or {})
         self._created = list(created)
         self._subfolders: list[Path] = []
         self.plan = plan
@@ -143,6 +147,23 @@ class Writer:
         """The counts recorded with a finished file."""
         stats: dict[str, Any] = self._files[name]["stats"]
         return stats
+
+    def chosen(self, name: str) -> Mapping[str, Any] | None:
+        """What :meth:`choose` recorded, in this run or in the one that it continues."""
+        return self._chosen.get(name)
+
+    def choose(self, name: str, what: Mapping[str, Any]) -> None:
+        """Record how all parts are made, where that is no part of the plan: it holds from now on.
+
+        It is kept in the journal, and told among the facts of the run.
+
+        Args:
+            name: of what it is said.
+            what: plain JSON values.
+        """
+        if name not in self._chosen:
+            self._chosen[name] = dict(what)
+            append_entry(self._journal, {CHOSEN: {name: self._chosen[name]}})
 
     def checkpoint(self, name: str, made_of: Mapping[str, Any], of: str = "") -> Checkpoint:
         """Where a model keeps the rows that it has made of a file that is not finished.
@@ -297,6 +318,8 @@ class Writer:
         manifest.update(extra)
         manifest["files"] = dict(sorted(self._files.items()))
         manifest["run"] = {**facts, "resumed_files": self.resumed, **(of_run or {})}
+        if self._chosen:
+            manifest["run"][CHOSEN] = self._chosen
         write_json(self.path / MANIFEST, manifest)
         # Those of no single file, too: what they still hold would be written when all is done.
         for checkpoint in chain.from_iterable(self._checkpoints.values()):
@@ -371,7 +394,7 @@ def begin(
         remove_hidden(path)
         if done:
             event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
-        return Writer(path, plan, journal, done)
+        return Writer(path, plan, journal, done, chosen=chosen_before(lines))
     except BaseException:
         journal.close()
         raise
@@ -381,7 +404,8 @@ def _reopen(path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str
     """Make a damaged artifact an unfinished one, whose whole files stay."""
     event(f"{path} is damaged: what is whole of it stays", damaged=str(path))
     journal.truncate(0)
-    append_entry(journal, journal_entry(plan, path), *recorded_lines(manifest))
+    chosen = {CHOSEN: manifest.get("run", {}).get(CHOSEN, {})}
+    append_entry(journal, journal_entry(plan, path), chosen, *recorded_lines(manifest))
     disk.remove_file(path / MANIFEST)
     flush_to_disk(path)
 

@@ -1,0 +1,178 @@
+"""Which runtime a model gets for an artifact: tried on the user's own texts, and then kept.
+
+In float32 OpenVINO gives what PyTorch gives to five digits, and which of them is faster hangs on
+the processor. So both read a sample of the texts, in turns, about a second, and the faster one is
+taken. What was taken is the artifact's: a run that goes on takes it again and tries nothing, on
+whatever machine, for a part must not hang on when a run was cut short.
+
+A clock decides, so two runs may choose differently. That shows in last digits alone, and only
+where there is so much to read that the trial is worth its time: what is small stays with PyTorch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from negmine import log
+from negmine.models.devices import Placement, openvino_installed
+from negmine.models.tokens import Ints
+from negmine.models.torch_models import TorchModel
+
+#: Multiplications and additions of all that is to be read, from which on a trial is worth its time.
+WORTH = 2e12
+#: Likewise of a sample: some tenths of a second for each runtime.
+_SAMPLE = 6e10
+#: Fewest rows of a sample.
+_LEAST = 4
+_ROUNDS = 3
+#: How much faster OpenVINO must be. Nearer than that the clock would decide for nothing.
+_FASTER = 1.03
+#: Largest distance from PyTorch's output, as a share of its norm: five digits.
+APART = 1e-5
+
+M = TypeVar("M", bound=TorchModel)
+#: What a model makes of some rows.
+Run = Callable[[M, Ints], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How a model runs for one artifact.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``; the choice holds there alone.
+        dtype: number format.
+        runtime: ``torch`` or ``openvino``.
+        faster: how many times as fast as PyTorch OpenVINO was in the trial; None = not tried.
+        apart: how far its output was from PyTorch's, as a share of its norm; None = not tried.
+    """
+
+    device: str
+    dtype: str
+    runtime: str
+    faster: float | None = None
+    apart: float | None = None
+
+    @classmethod
+    def of(cls, placement: Placement) -> Chosen:
+        """What a loaded model has by itself."""
+        return cls(placement.device.partition(":")[0], placement.dtype, placement.runtime)
+
+    @classmethod
+    def read(cls, recorded: Mapping[str, Any]) -> Chosen:
+        """From what :meth:`told` gave."""
+        return cls(**recorded)
+
+    def told(self) -> dict[str, Any]:
+        """As a journal and a manifest hold it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def is_how(self, placement: Placement) -> bool:
+        """Whether a model runs so, or elsewhere, where the choice does not hold."""
+        own = Chosen.of(placement)
+        same = (own.dtype, own.runtime) == (self.dtype, self.runtime)
+        return same or (own.device, self.device) != ("cpu", "cpu")
+
+
+def settle(
+    model: M,
+    before: Mapping[str, Any] | None,
+    rows: Callable[[], int],
+    sample: Callable[[], tuple[Ints, Run[M]]],
+    load: Callable[[Any], M],
+) -> tuple[M, dict[str, Any]]:
+    """The model as it runs for an artifact.
+
+    Args:
+        model: as it was loaded.
+        before: what was chosen for this artifact, which is then taken again; None = nothing yet.
+        rows: how many rows it will read.
+        sample: (tokens of each row of a sample of that, what a model makes of rows of the sample).
+        load: loads it anew, with other settings.
+
+    Returns:
+        The model, which may be the same one changed in place, and how it runs
+        (:meth:`Chosen.told`).
+
+    Raises:
+        MissingDependencyError: what was chosen before is not installed here.
+    """
+    if before is not None:
+        chosen = Chosen.read(before)
+        if not chosen.is_how(model.placement):
+            log.event(
+                f"{model.ref.spec}: runs in {chosen.dtype} by {chosen.runtime}, as what is there "
+                "was made"
+            )
+            model = load(replace(model.settings, dtype=chosen.dtype, runtime=chosen.runtime))
+        return model, chosen.told()
+    own = Chosen.of(model.placement)
+    free = model.settings.runtime == "auto" and openvino_installed()
+    if not free or (own.device, own.dtype, own.runtime) != ("cpu", "float32", "torch"):
+        return model, own.told()
+    each = _work(model.model)
+    lengths, run = sample() if each else (np.empty(0, dtype=np.int64), None)
+    if run is None or not len(lengths) or each * lengths.mean() * rows() < WORTH:
+        return model, own.told()
+    some = max(_LEAST, int(np.searchsorted(np.cumsum(each * lengths), _SAMPLE)))
+    taken, chosen = _tried(model, lambda one: run(one, np.arange(min(some, len(lengths)))))
+    return taken, chosen.told()
+
+
+def _work(model: Any) -> int:
+    """Multiplications and additions for each token: those of the linear layers."""
+    import torch
+
+    layers = (one for one in model.modules() if isinstance(one, torch.nn.Linear))
+    return 2 * sum(one.weight.numel() for one in layers)
+
+
+def _tried(model: M, run: Callable[[M], npt.NDArray[np.float32]]) -> tuple[M, Chosen]:
+    """The model by the faster runtime, if both give the same."""
+    from negmine.models.compiled import compiled_in_place
+
+    own, spec = Chosen.of(model.placement), model.ref.spec
+    inner = model.model[0].model
+    placement = compiled_in_place(model.model, model.placement, model.settings.threads, spec)
+    if placement is None:
+        return model, own
+    other = replace(model, placement=placement)
+    compiled = model.model[0].model
+    made: dict[str, npt.NDArray[np.float32]] = {}
+    best: dict[str, float] = {}
+    # The first round is not counted: it warms both up.
+    for counted in [False, *[True] * _ROUNDS]:
+        for one, transformer in ((model, inner), (other, compiled)):
+            model.model[0].model = transformer
+            started = time.perf_counter()
+            made[one.placement.runtime] = run(one)
+            seconds = time.perf_counter() - started
+            if counted:
+                name = one.placement.runtime
+                best[name] = min(seconds, best.get(name, seconds))
+    apart = _distance(made["openvino"], made["torch"])
+    faster = best["torch"] / best["openvino"]
+    takes = faster >= _FASTER and apart <= APART
+    model.model[0].model = compiled if takes else inner
+    taken = other if takes else model
+    chosen = replace(
+        Chosen.of(taken.placement), faster=round(faster, 2), apart=float(f"{apart:.1e}")
+    )
+    told = f"{spec}: OpenVINO is {faster:.2f} times as fast as PyTorch on a sample of the texts"
+    if apart > APART:
+        told += f", but its output differs by {apart:.1g} of its size (at most {APART:g} may be)"
+    log.event(f"{told}: {chosen.runtime} runs it", trial=chosen.told())
+    return taken, chosen
+
+
+def _distance(made: npt.NDArray[np.float32], want: npt.NDArray[np.float32]) -> float:
+    """How far one output is from another, as a share of that one's norm."""
+    norm = float(np.linalg.norm(want.astype(np.float64)))
+    apart = float(np.linalg.norm(made.astype(np.float64) - want.astype(np.float64)))
+    return apart / norm if norm else apart

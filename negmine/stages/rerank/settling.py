@@ -1,0 +1,54 @@
+"""What runs each scorer's model: decided once for a scored table, on a sample of its pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from negmine.models.base import SAMPLE, PairTexts, Settles
+from negmine.params.rerank import RerankParams
+from negmine.scorers import Scorer
+from negmine.stages.rerank.rows import limited, to_score, wanted
+from negmine.stages.rerank.setup import Setup
+from negmine.table.artifacts.writing import Writer
+
+
+def settled(
+    params: RerankParams, setup: Setup, scorers: Mapping[str, Scorer], writer: Writer
+) -> dict[str, Scorer]:
+    """The scorers as they run for this table; a run that goes on keeps what was decided.
+
+    Raises:
+        MissingDependencyError: what was decided before is not installed here.
+    """
+    found = dict(scorers)
+    for name, scorer in scorers.items():
+        if isinstance(scorer, Settles):
+            texts, rows = partial(_sample, params, setup), partial(to_score, params, setup.source)
+            found[name], chosen = scorer.settled(texts, rows, writer.chosen(name))
+            if chosen:
+                writer.choose(name, chosen)
+    return found
+
+
+def _sample(params: RerankParams, setup: Setup) -> PairTexts:
+    """Pairs of the first part that are scored, at even distances."""
+    source = setup.source
+    name, table = next(limited(source, params.limit))
+    rows = np.flatnonzero(wanted(table, params))
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(np.int64)]
+    picked = table.take(pa.array(rows)).select(["qid", "docid"])
+    queries, docids = source.queries(name), picked.column("docid").combine_chunks().unique()
+    pairs = np.stack(
+        [
+            pc.index_in(picked.column("qid"), value_set=queries.column("qid").combine_chunks()),
+            pc.index_in(picked.column("docid"), value_set=docids),
+        ],
+        axis=1,
+    )
+    documents = source.documents.texts(docids).to_pylist()
+    return queries.column("text").to_pylist(), documents, pairs
