@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,34 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
         env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
         check=False,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line() -> Iterator[None]:
+    """Typer's runner makes the commands of an application once, and not anew for every call."""
+    from typer import testing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing, "_get_command", cache(testing._get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk() -> Iterator[None]:
+    """Files and folders are not flushed in this process: no test pulls the plug.
+
+    Whoever counts calls of ``fsync``, or lets one fail, still does; processes of their own flush.
+    """
+    flush = os.fsync
+
+    def unless_plain(descriptor: int) -> None:
+        mode = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            flush(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", unless_plain)
+        yield
 
 
 Invoke = Callable[..., Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
+from functools import cache
 from typing import Any
 
 from negmine import __version__
@@ -42,7 +43,13 @@ class RunFacts:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that can change what comes out."""
-    versions = {"negmine": __version__}
+    return {"negmine": __version__, **_installed()}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Versions of other packages, looked up once: a run writes many artifacts."""
+    versions = {}
     for package in (
         "pyserini",
         "torch",
