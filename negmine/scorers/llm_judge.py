@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from negmine.endpoints import chat
 from negmine.endpoints.asking import Client
-from negmine.endpoints.chat import Chat, ChatAnswer
+from negmine.endpoints.chat import ChatAnswer
 from negmine.endpoints.identity import identify
-from negmine.endpoints.request import Answer, Failure, Request
+from negmine.endpoints.request import Failure, Request
 from negmine.endpoints.settings import limits_of, parsed, settings_of
 from negmine.endpoints.store import FOLDER, Store, Unwritten
 from negmine.errors import EndpointError, UsageError
@@ -23,66 +23,22 @@ from negmine.models.counting import Scaled
 from negmine.params.per_model import of_model
 from negmine.params.rerank import RerankParams
 from negmine.scorers.base import Scorer, Scores
-from negmine.scorers.grouping import grouped
 from negmine.scorers.judging import prompts
 from negmine.scorers.judging.calls import Calls, calls_of
 from negmine.scorers.judging.columns import COLUMNS, scores_of
 from negmine.scorers.judging.examination import FILLER, Ask, Sample
 from negmine.scorers.judging.prompts import Prompt
-from negmine.scorers.judging.verdicts import (
-    GRADE_SCHEMA,
-    GRADES_SCHEMA,
-    Judgement,
-    by_grade,
-    by_grades,
-    by_logprobs,
-    by_text,
-    unjudged,
-    words_of,
-)
+from negmine.scorers.judging.questions import WAYS, By, Form, Questions, is_given
+from negmine.scorers.judging.verdicts import Judgement, unjudged
 from negmine.scorers.kind import Kind, Loading, ScorerRef
 
 SCHEME = "llm"
-By = Literal["logprobs", "grade", "word"]
 
-#: Of the first token so many alternatives are asked for: what all servers give at most.
-_ALTERNATIVES = 20
-#: Tokens of an answer: one where only its beginning counts; of a word; of a grade; of each further.
-_MOST_TOKENS: Mapping[By, int] = {"logprobs": 1, "word": 16, "grade": 32}
-_TOKENS_EACH = 24
 #: Pairs by which it is found out how a server can be asked.
 _TRIED = 3
 
 #: Of a pair that nobody is asked about.
 _NOT_ASKED = unjudged("failed")
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a judge is asked.
-
-    Attributes:
-        by: what its score comes from.
-        per_call: most documents in a call.
-        swapped: whether documents come before the query.
-    """
-
-    by: By
-    per_call: int = 1
-    swapped: bool = False
-
-
-@dataclass(frozen=True)
-class _Group:
-    """What one call is about.
-
-    Attributes:
-        request: the call.
-        rows: the pairs that it is about, in the order of the prompt.
-    """
-
-    request: Request
-    rows: Sequence[int]
 
 
 class LLMJudge:
@@ -102,7 +58,7 @@ class LLMJudge:
         self._prompt = prompt
         self._wanted = by
         self._per_call = per_call
-        self._words = words_of(prompt)
+        self._questions = Questions(client.settings.model, prompt)
         self._settled: Form | None = None
         self._extra = 0
 
@@ -164,7 +120,7 @@ class LLMJudge:
 
     def calls(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Calls:
         """What asking about the pairs would take; nobody is asked."""
-        groups = self._groups(queries, documents, pairs, self._presumed)
+        groups = self._questions.groups(queries, documents, pairs, self._presumed)
         return calls_of((group.request for group in groups), self._client)
 
     def calls_to_examine(self, sample: Sample) -> Calls:
@@ -175,7 +131,7 @@ class LLMJudge:
         found = []
         for form in (self._presumed, *self._others(self._presumed).values()):
             pairs = sample.pairs[_asked_in(form, sample)]
-            groups = self._groups(sample.queries, sample.documents, pairs, form)
+            groups = self._questions.groups(sample.queries, sample.documents, pairs, form)
             found += [group.request for group in groups]
         return found
 
@@ -194,7 +150,7 @@ class LLMJudge:
         if self._client.settings.via == "batch":
             return Form("logprobs")
         found = self._client.store.settled(self._way)
-        return next((Form(by) for by in _MOST_TOKENS if by == found), None)
+        return next((Form(by) for by in WAYS if by == found), None)
 
     @property
     def _way(self) -> str:
@@ -220,7 +176,7 @@ class LLMJudge:
         """
         sizes = [len(queries[q]) + len(documents[d]) for q, d in pairs.tolist()]
         tried = pairs[np.argsort(sizes, kind="stable")[:_TRIED]].tolist()
-        ways: list[By] = ["logprobs", "grade", "word"]
+        ways = list(WAYS)
         if not self._prompt.can_grade(several=False):
             ways.remove("grade")
         refused: EndpointError | None = None
@@ -231,7 +187,7 @@ class LLMJudge:
                     said = self._tried(by, queries[q], documents[d])
                     if isinstance(said, Failure):
                         failed.add(said.kind)
-                    elif _is_given(by, said):
+                    elif is_given(by, said):
                         self._client.store.settle(self._way, by)
                         return Form(by)
             except EndpointError as error:
@@ -245,7 +201,7 @@ class LLMJudge:
 
     def _tried(self, by: By, query: str, document: str) -> ChatAnswer | Failure:
         """What comes of asking about one pair so."""
-        request = self._request(Form(by), query, document)
+        request = self._questions.request(Form(by), query, document)
         found = self._client.ask([request], problem=chat.problem)[request.key]
         return found if isinstance(found, Failure) else chat.read(found)
 
@@ -257,77 +213,22 @@ class LLMJudge:
         form: Form,
         progress: Callable[[int], None] | None,
     ) -> list[Judgement]:
-        groups = self._groups(queries, documents, pairs, form)
+        groups = self._questions.groups(queries, documents, pairs, form)
         requests = {one.request.key: one.request for one in groups}
         told = Scaled(progress, len(requests), len(pairs))
         answers = self._client.ask(requests.values(), problem=chat.problem, progress=told)
         judgements = [_NOT_ASKED] * len(pairs)
         for group in groups:
-            said = self._read(answers[group.request.key], form, len(group.rows))
+            said, extra = self._questions.read(answers[group.request.key], form, len(group.rows))
+            self._extra += extra
             for row, judgement in zip(group.rows, said, strict=True):
                 judgements[row] = judgement
         return judgements
-
-    def _read(self, answer: Answer | Failure, form: Form, count: int) -> list[Judgement]:
-        if isinstance(answer, Failure):
-            reason = "too_long" if answer.kind == "too-long" else "failed"
-            return [unjudged(reason)] * count
-        said = chat.read(answer)
-        if form.per_call > 1:
-            found, extra = by_grades(said, count)
-            self._extra += extra
-            return found
-        if form.by == "logprobs":
-            return [by_logprobs(said, self._words)]
-        return [by_grade(said) if form.by == "grade" else by_text(said, self._words)]
-
-    def _groups(
-        self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray, form: Form
-    ) -> list[_Group]:
-        """The calls about the pairs: of each query so many at a time, in an order by chance."""
-        if form.per_call == 1:
-            return [
-                _Group(self._request(form, queries[q], documents[d]), (row,))
-                for row, (q, d) in enumerate(pairs.tolist())
-            ]
-        groups = []
-        for some in grouped(queries, documents, pairs, form.per_call):
-            texts = [documents[d] for d in pairs[some, 1].tolist()]
-            query = queries[pairs[some[0], 0]]
-            groups.append(_Group(self._request_of_several(form, query, texts), some))
-        return groups
-
-    def _request(self, form: Form, query: str, document: str) -> Request:
-        graded = form.by == "grade"
-        messages = self._prompt.asking(query, document, graded=graded, swapped=form.swapped)
-        return Chat(
-            self._client.settings.model,
-            max_tokens=_MOST_TOKENS[form.by],
-            top_logprobs=_ALTERNATIVES if form.by == "logprobs" else None,
-            schema=GRADE_SCHEMA if graded else None,
-            parameters=self._prompt.parameters,
-        ).request(messages)
-
-    def _request_of_several(self, form: Form, query: str, documents: Sequence[str]) -> Request:
-        messages = self._prompt.asking_several(query, documents, swapped=form.swapped)
-        return Chat(
-            self._client.settings.model,
-            max_tokens=_MOST_TOKENS["grade"] + _TOKENS_EACH * len(documents),
-            schema=GRADES_SCHEMA,
-            parameters=self._prompt.parameters,
-        ).request(messages)
 
 
 def _asked_in(form: Form, sample: Sample) -> np.ndarray:
     """The rows of a sample that are asked about: alone, nothing is there to fill a call."""
     return np.flatnonzero((sample.role != FILLER) | (form.per_call > 1))
-
-
-def _is_given(by: By, said: ChatAnswer) -> bool:
-    """Whether an answer is of this way: a server that does not know it may say nothing of that."""
-    if by == "logprobs":
-        return said.first is not None
-    return by == "word" or by_grade(said).reason not in ("unparsable", "wrong_schema")
 
 
 def _refer(rest: str) -> ScorerRef:
