@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from negmine.params.judge import EXAMINE_HELP, TRUST_ANYWAY_HELP
+from negmine.params.judge import PROMPT_FILE, JudgeOptions
 from negmine.params.llm import EndpointOptions
 from negmine.params.option import (
     COLUMN_HELP,
@@ -19,6 +19,7 @@ from negmine.params.option import (
     OnError,
     opt,
 )
+from negmine.params.per_model import Each
 
 #: What is written.
 WrittenKind = Literal["negative", "minimal-pair", "query", "instruction"]
@@ -32,7 +33,7 @@ OF_THE_TASK = (
 
 
 @dataclass(frozen=True)
-class WriteParams(EndpointOptions):
+class WriteParams(JudgeOptions, EndpointOptions):
     """``negmine write``: texts that no corpus holds, as documents or queries of their own."""
 
     headings: ClassVar[Mapping[str, str]] = {
@@ -54,11 +55,13 @@ class WriteParams(EndpointOptions):
         "The model that writes: a server of OpenAI's chat protocol.",
         metavar="NAME=llm:MODEL[@URL]",
     )
-    prompt_file: str | None = opt(
+    prompt_file: Each[str | None] = opt(
         None,
-        "How the writer is asked, as TOML; default: the prompt of the kind that is shipped.",
-        metavar="FILE",
-        path=True,
+        "How a model is asked, as TOML: the writer, or by the name of a scorer a judge (as with "
+        "rerank); without a writer all judges. Default: the kind's own prompt, of a judge en.",
+        metavar=PROMPT_FILE,
+        affects_output=False,
+        per_model=True,
     )
     variants: int = opt(
         12,
@@ -95,13 +98,6 @@ class WriteParams(EndpointOptions):
         (),
         "Scores what was written, and the positives, for --verify (repeatable).",
         metavar="NAME=MODEL",
-    )
-    examine: int = opt(100, EXAMINE_HELP, metavar="N", minimum=0, affects_output=False)
-    trust_anyway: bool = opt(
-        False,
-        TRUST_ANYWAY_HELP,
-        flags=("--trust-anyway/--no-trust-anyway",),
-        affects_output=False,
     )
     near_duplicate_at: float = opt(
         0.9,

@@ -18,6 +18,7 @@ from negmine.endpoints.request import Answer, Failure, Request, parsed, writable
 from negmine.endpoints.settings import settings_of
 from negmine.endpoints.store import FOLDER, Store
 from negmine.errors import UsageError
+from negmine.params.per_model import of_model
 from negmine.params.values import named
 from negmine.params.write import WriteParams
 from negmine.scorers.judging.calls import Calls, calls_of
@@ -191,9 +192,10 @@ def set_up(params: WriteParams, out: Path, spending: Budget, closing: ExitStack)
             f"--writer {name}={spec}: no model that writes",
             hint=f"Write {name}={SCHEME}MODEL@URL.",
         )
-    prompt = prompts.load(str(params.kind), params.prompt_file)
+    asked_by = of_model(params.prompt_file, name)
+    prompt = prompts.load(str(params.kind), asked_by)
     if params.check:
-        prompts.refuse_unchecked(prompt, str(params.kind), params.prompt_file or str(params.kind))
+        prompts.refuse_unchecked(prompt, str(params.kind), asked_by or str(params.kind))
     settings = settings_of(params, name, spec.removeprefix(SCHEME))
     client = Client(settings, Store(out.parent / FOLDER), spending)
     closing.callback(client.close)

@@ -37,11 +37,12 @@ _BY_MODEL = ("negative", "query", "instruction")
 #: Options that some kinds of texts alone read, and which.
 _OF_KINDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("type", "seed"), (MINIMAL_PAIR,)),
-    **dict.fromkeys(("writer", "prompt_file", "variants", "answer_tokens", "check"), _BY_MODEL),
+    **dict.fromkeys(("writer", "variants", "answer_tokens", "check"), _BY_MODEL),
     "near_duplicate_at": ("negative",),
     # A scorer reads a query and a document, and no instruction.
     **dict.fromkeys(
-        ("verify", "scorer", "examine", "trust_anyway"), (MINIMAL_PAIR, "negative", "query")
+        ("verify", "scorer", "per_call", "judge_by", "examine", "trust_anyway"),
+        (MINIMAL_PAIR, "negative", "query"),
     ),
 }
 #: What a training set may be called.

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from negmine.endpoints.budget import Budget
 from negmine.errors import UsageError
+from negmine.params.judge import JudgeOptions
 from negmine.params.llm import EndpointOptions
+from negmine.params.per_model import Each, PerModel, of_model
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named
 from negmine.params.write import WriteParams
@@ -42,8 +44,8 @@ from negmine.table.part import Part
 
 #: Options of ``write`` that scorers know as those of ``rerank``.
 _SHARED = (
-    *("scorer", "device", "memory", "threads", "examine", "trust_anyway"),
-    *(one.name for one in fields(EndpointOptions)),
+    *("scorer", "device", "memory", "threads"),
+    *(one.name for of in (JudgeOptions, EndpointOptions) for one in fields(of)),
 )
 
 
@@ -113,13 +115,24 @@ def set_up(params: WriteParams, place: Path, spending: Budget, closing: ExitStac
             "--scorer is for --verify, and there is no condition",
             hint="For example: --verify 'ce < positive - 2'",
         )
-    rerank = RerankParams(**{name: getattr(params, name) for name in _SHARED})
+    shared = {name: getattr(params, name) for name in _SHARED}
+    rerank = RerankParams(**{**shared, "prompt_file": _prompts(params)})
     references = {name: refer(model) for name, model in models.items()}
     check_options(references, rerank)
     condition = None if params.verify is None else conditions.parse(params.verify, "--verify")
     if condition is not None:
         conditions.check(condition, _schema(models), "--verify")
     return Verifying(condition, references, rerank, place, spending, closing)
+
+
+def _prompts(params: WriteParams) -> Each[str | None]:
+    """How judges are asked: what names the writer, and nobody where there is one, is for that."""
+    given, writers = params.prompt_file, named(params.writer, "--writer")
+    every = None if writers else of_model(given, "")
+    if not isinstance(given, PerModel):
+        return every
+    others = tuple((name, one) for name, one in given.named if name not in writers)
+    return PerModel(every, others) if others else every
 
 
 def sample(groups: Iterable[Group], documents: Documents, size: int) -> Sample:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from negmine.scorers.judging import prompts
 from negmine.stages.write import cases
 from tests.conftest import Invoke
 from tests.servers.answers import Answerer, Said, packed, prompt_of
@@ -22,8 +23,11 @@ from tests.stages.write.test_write import THINGS, TOWNS, collection, run, writte
 class Both:
     """Writes, answers its two questions, and judges: town and thing of the query must be there."""
 
-    def __init__(self, *, knows: bool = True, silent_on: str = "") -> None:
+    def __init__(
+        self, *, knows: bool = True, silent_on: str = "", words: tuple[str, str] = ("Yes", "No")
+    ) -> None:
         self.writer = Writer()
+        self.yes, self.no = words
         self.knows, self.silent_on = knows, silent_on
         self.judged = 0
 
@@ -36,7 +40,8 @@ class Both:
             return Said("I would rather not.", {"I": 1.0})
         relevant = self.knows and "was built in" in prompt and same(prompt)
         yes = 0.9 if relevant else 0.1
-        return Said("Yes" if relevant else "No", {"Yes": yes, "No": 1 - yes})
+        said = self.yes if relevant else self.no
+        return Said(said, {self.yes: yes, self.no: 1 - yes})
 
 
 def same(prompt: str) -> bool:
@@ -99,6 +104,41 @@ def test_a_judge_at_chance_is_refused(index: Path, invoke: Invoke, kind: str) ->
         run(invoke, *command, "--trust-anyway")
         # What an earlier command believed, this one does not.
         assert invoke(*command).exit_code == 5
+
+
+def test_a_judge_is_asked_by_the_prompt_that_is_chosen(index: Path, invoke: Invoke) -> None:
+    with ChatServer(Both(words=("Ja", "Nein"))) as server:
+        command = judged(index, server, "written", "--prompt-file", "judge=de")
+        run(invoke, *command)
+        # The writer's own prompt is not the judge's.
+        refused = invoke(*judged(index, server, "other", "--prompt-file", "de"))
+        assert refused.exit_code != 0
+        unknown = invoke(*judged(index, server, "other", "--prompt-file", "jugde=de"))
+        assert unknown.exit_code == 2
+        assert "no scorer 'jugde'" in unknown.stderr
+        # Another prompt is another result, and no other is.
+        other = invoke(*judged(index, server, "written"))
+        assert other.exit_code == 6
+        assert "up to date" in run(invoke, *command).stderr
+        graded = invoke(*judged(index, server, "w", "--per-call", 2, "--judge-by", "logprobs"))
+        assert graded.exit_code == 2
+        assert "--per-call asks for grades" in graded.stderr
+    described = manifest(index.parent / "written")["scorers"]["judge"]
+    assert described["prompt"] == prompts.load("de").digest != prompts.load("en").digest
+    assert described["examination"]["better_than_chance"]
+
+
+def test_without_a_writer_a_prompt_is_the_judges(index: Path, invoke: Invoke) -> None:
+    with ChatServer(Both(words=("Ja", "Nein"))) as server:
+        command = judged(index, server, "written", "--prompt-file", "de")
+        at = command.index("--writer")
+        del command[at : at + 2]
+        command[command.index("negative")] = "minimal-pair"
+        # What this judge goes by no edit touches.
+        command[command.index("judge < 0.5")] = "judge <= 1"
+        run(invoke, *command)
+    found = manifest(index.parent / "written")["scorers"]["judge"]["prompt"]
+    assert found == prompts.load("de").digest
 
 
 def test_one_budget_for_writer_and_judge(index: Path, invoke: Invoke) -> None:
