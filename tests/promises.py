@@ -1014,7 +1014,9 @@ PROMISES: dict[str, Promise] = {
     ),
     "kalm": Promise(7, "query", MINI, in_window),
     "lemon": Promise(
-        *(8, "triplet", "score_same", _margin("same")), also=[of_the_positives_cluster]
+        *(8, "triplet", "score_same", _margin("same")),
+        also=[of_the_positives_cluster],
+        quotas={"same": Quota(8)},
     ),
     "lg-anna": Promise(8, "triplet", MINI, PERC_POS, by(MINI)),
     "marginmse": Promise(8, "list", CE, columns=(CE,)),
@@ -1027,7 +1029,7 @@ PROMISES: dict[str, Promise] = {
         quotas={"same": Quota(4, first=11), "other": Quota(4)},
     ),
     "near-in-space": Promise(
-        8, "triplet", "score_near", _margin("near"), by("score_near"), also=[near_in_space]
+        *(8, "triplet", "score_near", _margin("near"), by("score_near")), also=[near_in_space]
     ),
     "near-in-time": Promise(
         *(8, "triplet", "score_near", _margin("near"), by("score_near")),
