@@ -79,10 +79,9 @@ def of_train(params: Mapping[str, Params], changes: Sequence[str]) -> dict[str, 
     write = params["write"]
     assert isinstance(write, WriteParams)
     if write.kind in TRAINING_SETS:
-        raise UsageError(
-            f'--train: [write] kind = "{write.kind}" makes another training set',
-            hint="Give the set as --pairs; or clean it first, with another recipe.",
-        )
+        log.event(f"the set is cleaned, and no {write.kind} written: for those, give it as --pairs")
+        write = WriteParams()
+        params = {**params, "write": write}
     own = {_key(change.partition("=")[0]) for change in changes}
     export = params["export"]
     assert isinstance(export, ExportParams)

@@ -26,7 +26,8 @@ _WORDS = {
 _TOLD_ELSEWHERE = frozenset(("short_by", "short_lost", "short_candidates"))
 #: What is counted, where that is said first.
 _NOUNS = re.compile(
-    r"((?:known )?(?:positive|candidate|survivor|example|document|judgement|negative|passage))s\b"
+    r"((?:known )?(?:positive|candidate|survivor|example|document|judgement|negative|passage|case|"
+    r"draft|call))s\b"
     r"|(?P<query>queries\b)"
 )
 _HITS, _FOUND, _AGAIN = "hits_", "positives_found_", "found_again_"

@@ -48,7 +48,7 @@ def of_artifact(artifact: Artifact, children: Sequence[Artifact], rows: int) -> 
     if artifact.stage in STAGES:
         table = Candidates(artifact)
         lines = _ledger(table, rows) if artifact.stage == "filter" else _table(table, rows)
-    elif artifact.stage in ("export", EVALUATION):
+    elif artifact.stage in ("export", EVALUATION) or training.file_of(artifact) is not None:
         lines = training.lines(artifact, rows, width())
     else:
         lines = head(artifact.path, artifact)

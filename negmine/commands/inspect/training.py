@@ -15,6 +15,7 @@ from negmine.commands.shortened import counted, headed, one_line, warned
 from negmine.stages.export import beir
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.reading import Artifact
+from negmine.table.names import WRITTEN
 from negmine.table.writers import suffix_of
 
 #: Files and fields that are shown of many.
@@ -23,8 +24,8 @@ _FIELDS = 8
 
 
 def file_of(artifact: Artifact) -> Path | None:
-    """The file itself where the export is one file; None of a folder."""
-    if artifact.stage != "export" or disk.is_file(artifact.path / disk.MANIFEST):
+    """The file itself where a training set is one file; None of a folder."""
+    if artifact.stage not in ("export", WRITTEN) or disk.is_file(artifact.path / disk.MANIFEST):
         return None
     return artifact.path / next(iter(artifact.files))
 
@@ -62,6 +63,8 @@ def lines(artifact: Artifact, wanted: int, width: int) -> list[str]:
 def _what(artifact: Artifact) -> str:
     if artifact.stage == beir.STAGE:
         return "an evaluation set in BEIR's layout"
+    if artifact.stage == WRITTEN:
+        return f"training data with written texts, {artifact.params['kind']}"
     return f"training data as {artifact.params.get('format', 'an unknown format')}"
 
 

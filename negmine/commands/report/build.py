@@ -21,6 +21,7 @@ from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 from negmine.table.candidates import Candidates
 from negmine.table.conservation import conserve
+from negmine.table.names import WRITTEN
 
 #: Raised when the page of the same ledger changes.
 VERSION = 8
@@ -162,8 +163,9 @@ def _beside(ledger: Artifact) -> Iterator[tuple[Path, Artifact]]:
 
 def _exports(ledger: Artifact) -> Iterator[Artifact]:
     for path, found in _beside(ledger):
-        source = found.inputs.get("ledger", {})
-        if found.stage == "export" and source.get("fingerprint") == ledger.fingerprint:
+        # What is written for a table beside a corpus is a folder of documents, and no training set.
+        role = {"export": "ledger", WRITTEN: "table" if path.is_file() else ""}.get(found.stage, "")
+        if found.inputs.get(role, {}).get("fingerprint") == ledger.fingerprint:
             yield Artifact(path, found.manifest)
 
 

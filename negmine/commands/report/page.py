@@ -42,7 +42,7 @@ from negmine.learning import assumption
 from negmine.stages.stage import STAGES
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
-from negmine.table.names import P_PRIOR
+from negmine.table.names import P_PRIOR, QUERY, WRITTEN
 
 #: Most letters of a text in an example, and in a list.
 TEXT, SNIPPET = 900, 160
@@ -375,19 +375,26 @@ def _funnel(facts: Facts, exports: Sequence[Artifact]) -> tuple[list[str], list[
         )
     )
     steps += _of_quotas(facts, whole)
-    for export in exports:
-        counts = export.counts
-        if "examples" in counts:
-            layout = export.params.get("format", "")
-            steps.append(
-                Step(
-                    f"exported: {export.path.name}",
-                    f"examples, {layout}",
-                    counts["examples"],
-                    counts.get("queries", 0) - counts.get("queries_left_out", 0),
-                )
-            )
+    steps += [_exported(export) for export in exports if "examples" in export.counts]
     return silent, steps
+
+
+def _exported(export: Artifact) -> Step:
+    """A training set that was made of the ledger."""
+    counts = export.counts
+    if export.stage != WRITTEN:
+        layout = f"examples, {export.params.get('format', '')}"
+        queries = counts.get("queries", 0) - counts.get("queries_left_out", 0)
+        return Step(f"exported: {export.path.name}", layout, counts["examples"], queries)
+    kind = export.params["kind"]
+    # A query goes out with its own pairs, but an instruction only where another one was written.
+    left_out = 0 if kind == QUERY else counts["queries_without_text"]
+    return Step(
+        f"written: {export.path.name}",
+        f"examples, {counts['written']:,} of them with a written {kind}",
+        counts["examples"],
+        counts["queries"] - left_out,
+    )
 
 
 def _found_by(facts: Facts) -> list[dict[str, Any]]:

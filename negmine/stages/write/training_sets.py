@@ -212,7 +212,8 @@ def _view(positive: Case, negative: Case, instruction: str) -> _Row:
 def _counts(total: Counter[str]) -> dict[str, Any]:
     """Counts for the manifest: reasons as a table of their own."""
     plain = {key: count for key, count in total.items() if not key.startswith(LEFT_OUT)}
-    return {**plain, "left_out": lost_in(total)}
+    first = {key: plain[key] for key in ("queries", "examples", "written")}
+    return {**first, **plain, "left_out": lost_in(total)}
 
 
 def _warnings(counts: Mapping[str, Any]) -> list[str]:

@@ -18,9 +18,11 @@ from negmine.stages.write import cases
 from tests.chains import call
 from tests.conftest import Invoke, write_jsonl
 from tests.servers.answers import Said, prompt_of, schema_of
-from tests.servers.chat import MODEL, ChatServer
+from tests.servers.chat import MODEL, ChatServer, Settings
+from tests.servers.journal import asked_again
 from tests.stages.write.test_by_model import dry_run
 from tests.stages.write.test_judged import answered, same
+from tests.stages.write.test_kills import CONCURRENCY, killed
 from tests.stages.write.test_write import collection, lines, run
 
 ABOUT = re.compile(r"the (\w+) in (\w+) old")
@@ -279,6 +281,22 @@ def test_a_limit_stops_and_the_same_command_goes_on(
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_the_report_and_inspect_tell_of_it(work: Path, tmp_path: Path, invoke: Invoke) -> None:
+    page = tmp_path / "report.html"
+    with ChatServer(Writer()) as server:
+        run(invoke, *words(work, server, "query", work / "hard.jsonl"))
+        run(invoke, *words(work, server, "instruction", work / "views.jsonl"))
+    run(invoke, "report", work / "ledger", "-o", page)
+    text = re.sub(r"<[^>]*>|\s+", " ", page.read_text("utf-8"))
+    text = " ".join(text.split())
+    # 16 positives, 32 chosen negatives, 30 written; 28 cases of 14 queries.
+    assert "written: hard.jsonl examples, 30 of them with a written query 78" in text
+    assert "written: views.jsonl examples, 28 of them with a written instruction 56" in text
+    told = run(invoke, "inspect", work / "hard.jsonl").stdout
+    assert "hard.jsonl: training data with written texts, query" in " ".join(told.split())
+    assert "anchor: is the bridge in Paris old" in told
+
+
 def test_files_take_the_place_of_calls(
     work: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +342,21 @@ def test_a_chain_ends_with_what_is_written(work: Path, tmp_path: Path, invoke: I
         told = run(invoke, "run", recipe, *asked, *writer, "--set", "write.each=1", "--dry-run")
         assert "16 calls write, of which 16 are answered" in " ".join(told.stdout.split())
     assert manifest(tmp_path / "work" / "train.jsonl")["counts"]["written"] == 30
+
+
+def test_a_killed_run_goes_on(work: Path, tmp_path: Path, invoke: Invoke) -> None:
+    out, whole = tmp_path / "killed" / "train.jsonl", tmp_path / "whole" / "train.jsonl"
+    with ChatServer(Writer()) as server:
+        run(invoke, *words(work, server, "query", whole))
+    with ChatServer(Writer(), Settings(latency=0.01)) as server:
+        command = words(work, server, "query", out, "--concurrency", CONCURRENCY)
+        killed(command, server, 60)
+        assert not out.exists()
+        run(invoke, *command)
+        server.journal.settle()
+        # Only what was on its way into the store when the run was killed.
+        assert len(asked_again(list(server.journal.entries))) <= CONCURRENCY
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_what_makes_no_sense_is_refused(work: Path, tmp_path: Path, invoke: Invoke) -> None:
