@@ -10,6 +10,7 @@ import pytest
 from negmine import cleaning, recipe
 from negmine.params import Params
 from negmine.params.values import build
+from negmine.params.write import TRAINING_SETS
 from negmine.stages.stage import STAGES
 
 #: Recipes whose rules read what a source says.
@@ -57,5 +58,6 @@ def test_what_the_command_line_says_stays() -> None:
 def test_every_recipe_can_be_asked(name: str) -> None:
     """None stumbles: each mines nothing, or as it says."""
     found = made(name)
+    assert found["write"].kind not in TRAINING_SETS
     assert dataclasses.is_dataclass(found["filter"])
     assert found["filter"].num_negatives == 1
