@@ -34,8 +34,10 @@ demo: env ## Mine hard negatives from Bible verses and show some triplets
 	@$(BIN)/python scripts/show_demo.py $(WORK)/demo $(WORK)/verses/qrels.tsv
 	@$(BIN)/negmine report $(WORK)/demo/ledger --force --quiet -o $(WORK)/demo/report.html
 
+# A thread for each of the tests that run beside each other.
+test: export OMP_NUM_THREADS = 1
 test: env ## Run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --durations 25
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --durations 25
 
 lint: env ## Check style
 	$(BIN)/ruff check .
