@@ -171,7 +171,9 @@ def evenly(items: list[Any], limit: int | None) -> list[Any]:
 
 
 def model_folder(spec: str) -> str:
-    """The folder of a local model, for a peer that takes a path."""
+    """The folder of a local model, for a peer that takes a path; a folder is taken as it is."""
+    if Path(spec).is_dir():
+        return spec
     from negmine.models.resolve import resolve
 
     return str(resolve(spec).location)

@@ -114,11 +114,11 @@ def _peak(folder: Path, ran: _bench.Ran) -> float:
     return max([ran.peak, *stages])
 
 
-def recipe(file: Path, depth: int, options: argparse.Namespace) -> str:
-    """What the peer does, in TOML; the guard's rules are off."""
+def recipe(file: Path, depth: int, options: argparse.Namespace, guard: bool = False) -> str:
+    """What the peer does, in TOML; the guard's rules are off unless asked for."""
     switches = [option for option in NO_GUARD if option.startswith("--no-")]
     off = "\n".join(f"{option.removeprefix('--no-')} = false" for option in switches)
-    off += '\nown-document = "off"'
+    off = "" if guard else f'{off}\nown-document = "off"'
     return f"""
 [index]
 pairs = "{file}"

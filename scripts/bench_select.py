@@ -205,6 +205,9 @@ def _negmine(options: argparse.Namespace) -> None:
         query_text=guard,
         near_duplicates=guard,
         duplicate_queries=guard,
+        repeated_texts=guard,
+        empty_texts=guard,
+        own_document=FilterParams().own_document if guard else "off",
     )
     # The peer's modules are loaded when its clock starts; pyarrow loads pandas when it finds it.
     import pandas  # noqa: F401

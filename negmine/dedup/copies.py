@@ -6,32 +6,56 @@ texts at similarity 0.8 share a band with probability 1 - 10^-7; whoever shares 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from negmine.dedup.minhash import linked, similarity
+from negmine.dedup.minhash import PERMUTATIONS, linked, may_differ, similarity
 from negmine.table.draws import splitmix
 
 #: What ``dropped_by`` says of a copy of a candidate that comes before it.
 REPEATED = "repeated_text"
+#: Values of a band.
+_BAND = 4
 
 
-def bands(signature: np.ndarray) -> np.ndarray:
-    """Every four values of 16 bits as one number: uint64 [n, values / 4]."""
-    return np.ascontiguousarray(signature, dtype="<u2").view("<u8")
+@dataclass(frozen=True)
+class Bands:
+    """Signatures in bands of four values, and which documents share one.
 
-
-def families(keys: np.ndarray) -> np.ndarray:
-    """Number of each row's family, int64 [n], -1 = alone: rows that share a band, and so on.
-
-    No two rows of different families can be near each other.
+    Attributes:
+        keys: every band as one number, uint64 [n, values / 4].
+        shared: whether another document has the same number there, bool [n, values / 4].
+        family: number of each document's family, int64 [n], -1 = alone: those that share a band,
+            and so on. No two of different families can be near each other.
     """
+
+    keys: np.ndarray
+    shared: np.ndarray
+    family: np.ndarray
+
+
+def bands(signature: np.ndarray) -> Bands:
+    """The bands of signatures of 16-bit values [n, values]."""
+    keys = np.ascontiguousarray(signature, dtype="<u2").view("<u8")
+    shared = np.zeros(keys.shape, dtype=bool)
     left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for band in keys.T:
+    for number, band in enumerate(keys.T):
         order = np.argsort(band)
         same = band[order][1:] == band[order][:-1]
         left.append(order[:-1][same])
         right.append(order[1:][same])
-    return linked(np.concatenate(left), np.concatenate(right), len(keys))
+        shared[left[-1], number] = shared[right[-1], number] = True
+    family = linked(np.concatenate(left), np.concatenate(right), len(keys))
+    return Bands(keys, shared, family)
+
+
+def families_tell(at: float) -> bool:
+    """Whether two documents that are near by their signatures are surely of one family.
+
+    They differ in so few values that one of the bands has none of them.
+    """
+    return may_differ(at) < PERMUTATIONS // _BAND
 
 
 def groups(
@@ -39,8 +63,7 @@ def groups(
     candidate: np.ndarray,
     document: np.ndarray,
     signature: np.ndarray,
-    keys: np.ndarray,
-    family: np.ndarray,
+    banded: Bands,
     at: float,
 ) -> np.ndarray:
     """Number of each row's group of texts that are the same or nearly, int64 [rows]; -1 = alone.
@@ -52,17 +75,16 @@ def groups(
         candidate: rows that count.
         document: each row's document, a row of what follows.
         signature: MinHash signatures per document.
-        keys: their :func:`bands`.
-        family: their :func:`families`, which spare most rows a look. Other documents may be among
-            them: they change nothing.
+        banded: their :func:`bands`, of which the families spare most rows a look. Other documents
+            may be among them: they change nothing.
         at: estimated Jaccard similarity from which two texts are near.
     """
-    rows = _related(query, candidate, family[document])
+    rows = _related(query, candidate, banded.family[document])
     found = np.full(len(query), -1, dtype=np.int64)
     if len(rows) == 0:
         return found
     of = document[rows]
-    left, right = _meeting(query[rows], keys[of])
+    left, right = _meeting(query[rows], banded, of)
     near = similarity(signature, of[left], of[right]) >= at
     found[rows] = linked(left[near], right[near], len(rows))
     return found
@@ -71,23 +93,26 @@ def groups(
 def groups_of_one(candidate: np.ndarray, signature: np.ndarray, at: float) -> np.ndarray:
     """:func:`groups` of the documents of one query."""
     rows = np.arange(len(signature))
-    keys = bands(signature)
     query = np.zeros(len(rows), dtype=np.int64)
-    return groups(query, candidate, rows, signature, keys, families(keys), at)
+    return groups(query, candidate, rows, signature, bands(signature), at)
 
 
-def _meeting(query: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _meeting(
+    query: np.ndarray, banded: Bands, document: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of rows of a query that share a band, each once.
 
-    Of many that share one, neighbours, and everyone with the first: enough to connect copies.
+    Of many that share one, neighbours, and everyone with the first: enough to connect copies. A
+    band that no other document has is not looked at.
     """
-    count, bands = keys.shape
-    asked = splitmix(query.astype(np.uint64))[:, None]
-    every = splitmix(asked ^ keys ^ np.arange(bands, dtype=np.uint64)).ravel()
+    count = len(query)
+    of, band = np.nonzero(banded.shared[document])
+    asked = splitmix(query.astype(np.uint64))[of]
+    every = splitmix(asked ^ banded.keys[document[of], band] ^ band.astype(np.uint64))
     # The place of each in its low bits: sorted as numbers, several times as fast as by index.
     low = np.uint64((1 << len(every).bit_length()) - 1)
     every = np.sort(every & ~low | np.arange(len(every), dtype=np.uint64))
-    row = (every & low).astype(np.int64) // bands
+    row = of[(every & low).astype(np.int64)]
     same = np.concatenate(([False], every[1:] & ~low == every[:-1] & ~low))
     first = np.maximum.accumulate(np.where(same, 0, np.arange(len(row))))
     other = np.flatnonzero(same)

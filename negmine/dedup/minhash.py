@@ -116,13 +116,18 @@ def similarity(signature: np.ndarray, left: np.ndarray, right: np.ndarray) -> np
     return found
 
 
+def may_differ(at: float) -> int:
+    """In how many values two signatures of an estimated similarity of ``at`` differ at the most."""
+    return PERMUTATIONS - int(np.ceil(at * PERMUTATIONS - 1e-9))
+
+
 def similar(signature: np.ndarray, left: np.ndarray, right: np.ndarray, at: float) -> np.ndarray:
     """Which row pairs have an estimated similarity of at least ``at``.
 
     Most pairs are told from the first columns: as soon as more of them differ than may differ in
     all, the rest need not be read.
     """
-    allowed = PERMUTATIONS - int(np.ceil(at * PERMUTATIONS - 1e-9))
+    allowed = may_differ(at)
     width = min(PERMUTATIONS, allowed + _LOOKED_BEYOND)
     first = signature[:, :width]
     maybe = np.empty(len(left), dtype=bool)
@@ -202,10 +207,27 @@ def positive_pairs(query: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray,
     return left, known[np.repeat(first, count) + step]
 
 
-def same_text(query: np.ndarray, positive: np.ndarray, content: np.ndarray) -> np.ndarray:
-    """Rows whose text is that of a positive of their query."""
-    keys = pair_keys(query, content)
-    return ~positive & np.isin(keys, keys[positive])
+def same_text(
+    query: np.ndarray, positive: np.ndarray, content: np.ndarray, family: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows whose text is that of a positive of their query.
+
+    Args:
+        query: query number of each row.
+        positive: known positives.
+        content: digest of each row's text.
+        family: numbers, -1 = alone, that rows of one text have in common; None = not known.
+    """
+    rows = _with_kin(len(query), family)
+    keys, known = pair_keys(query[rows], content[rows]), positive[rows]
+    found = np.zeros(len(query), dtype=bool)
+    found[rows] = ~known & np.isin(keys, keys[known])
+    return found
+
+
+def _with_kin(count: int, family: np.ndarray | None) -> np.ndarray:
+    """Rows that are not alone in their family."""
+    return np.arange(count) if family is None else np.flatnonzero(family >= 0)
 
 
 def near_duplicate(
@@ -215,6 +237,7 @@ def near_duplicate(
     size: np.ndarray,
     signature: np.ndarray,
     at: float,
+    family: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rows whose text is at least ``at`` similar to a positive of their query.
 
@@ -225,8 +248,14 @@ def near_duplicate(
         size: shingles per document.
         signature: MinHash signatures per document.
         at: Jaccard similarity.
+        family: a number of each row, -1 = alone, that rows so similar have in common; None = not
+            known.
     """
-    left, right = positive_pairs(query, positive)
+    some = _with_kin(len(query), family)
+    left, right = (some[side] for side in positive_pairs(query[some], positive[some]))
+    if family is not None:
+        kin = family[left] == family[right]
+        left, right = left[kin], right[kin]
     a, b = size[row[left]], size[row[right]]
     # Sets of very different sizes cannot be similar; repeated shingles blur the sizes a little.
     possible = np.minimum(a, b) >= 0.75 * at * np.maximum(a, b)

@@ -61,18 +61,40 @@ def test_groups_are_those_of_every_pair(seed: int, at: float) -> None:
     query = np.repeat(np.arange(4), 40)
     document = np.concatenate([rng.permutation(len(texts))[:40] for _ in range(4)])
     candidate = rng.random(len(query)) < 0.9
-    keys = copies.bands(signature)
-    family = copies.families(keys)
-    found = copies.groups(query, candidate, document, signature, keys, family, at)
+    found = copies.groups(query, candidate, document, signature, copies.bands(signature), at)
     groups = {number: set(np.flatnonzero(found == number).tolist()) for number in set(found)}
     groups.pop(-1, None)
     expected = by_all_pairs(query, candidate, signature[document], at)
     assert sorted(map(sorted, groups.values())) == sorted(map(sorted, expected))
     # Whatever other documents are looked up with them.
     more = copies.bands(np.concatenate([signature, signature[::-1]]))
-    wider = copies.families(more)
-    again = copies.groups(query, candidate, document, signature, keys, wider, at)
+    again = copies.groups(query, candidate, document, signature, more, at)
     assert ((again[:, None] == again) == (found[:, None] == found)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1 << 30), st.sampled_from([0.8, 0.9, 1.0]))
+def test_families_change_nothing_that_is_said_of_positives(seed: int, at: float) -> None:
+    rng = np.random.default_rng(seed)
+    described = minhash.describe(pa.array(families(rng, 60)))
+    signature = described.signature.astype(np.uint16)
+    query = np.repeat(np.arange(4), 40)
+    document = np.concatenate([rng.permutation(len(signature))[:40] for _ in range(4)])
+    positive = rng.random(len(query)) < 0.2
+    family = copies.bands(signature).family[document]
+    given_all = (query, positive, document, described.size, signature, at)
+    near = minhash.near_duplicate(*given_all)
+    assert copies.families_tell(at)
+    assert np.array_equal(minhash.near_duplicate(*given_all, family), near)
+    content = described.content[document]
+    same = minhash.same_text(query, positive, content)
+    assert np.array_equal(minhash.same_text(query, positive, content, family), same)
+
+
+def test_families_tell_of_texts_as_near_as_bands_are_many() -> None:
+    # 32 bands: 31 values that differ leave one of them whole, 32 need not.
+    assert copies.families_tell(97 / 128)
+    assert not copies.families_tell(96 / 128)
 
 
 def test_of_a_group_the_first_is_kept() -> None:
@@ -86,8 +108,7 @@ def test_of_a_group_the_first_is_kept() -> None:
 def test_nothing_among_nothing() -> None:
     none = np.empty(0, dtype=np.int64)
     signature = np.empty((0, 128), dtype=np.uint16)
-    keys = copies.bands(signature)
-    family = copies.families(keys)
-    assert family.tolist() == []
-    found = copies.groups(none, none.astype(bool), none, signature, keys, family, 0.8)
+    banded = copies.bands(signature)
+    assert banded.family.tolist() == []
+    found = copies.groups(none, none.astype(bool), none, signature, banded, 0.8)
     assert found.tolist() == []

@@ -48,8 +48,7 @@ class _Group:
         rows: per part, each row's document as a row of what follows.
         features: of their distinct documents, :data:`negmine.dedup.signatures.ROW`; None where no
             setting asks for texts.
-        bands: their :func:`negmine.dedup.copies.bands`, of no document where no setting asks.
-        families: likewise their :func:`negmine.dedup.copies.families`.
+        bands: their :func:`negmine.dedup.copies.bands`; None where no setting asks.
         parents: a code per document's value of ``--sibling-by``, -1 = none; None where no
             setting asks.
         asked: per part, its queries' ids and the digests of their normalised texts; of no part
@@ -60,8 +59,7 @@ class _Group:
     parts: list[joins.NamedTable]
     rows: list[np.ndarray]
     features: np.ndarray | None = None
-    bands: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint64))
-    families: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    bands: copies.Bands | None = None
     parents: np.ndarray | None = None
     asked: Mapping[str, tuple[pa.Array, np.ndarray]] = field(default_factory=dict)
     held: contents.Held | None = None
@@ -182,9 +180,9 @@ class Guard:
         if params.same_text:
             # Without the rule a copy of the promoted one would stay a negative.
             found[CONTENT] = content
-            copies_of_known |= minhash.same_text(part.query, part.positive, content)
+            copies_of_known |= _same_text(part, content, group, row)
         if params.near_duplicates:
-            copies_of_known |= self._near(part, features, row)
+            copies_of_known |= self._near(part, group, row)
         return {**found, KNOWN_COPIES: copies_of_known}
 
     def _part(
@@ -282,35 +280,37 @@ class Guard:
         if params.empty_texts:
             found["empty_text"] = ~told & ~positive
         if params.same_text:
-            found["same_text"] = told & minhash.same_text(query, positive, content)
+            found["same_text"] = told & _same_text(part, content, group, row)
         if self._asks:
             text, own = self._own(name, part.table, group, row, content)
             found["query_text"], found["own_document"] = text & ~positive, own & ~positive
         # Of minimal pairs only what is the same counts: they are near a positive on purpose.
         apart = self._near_on_purpose(part.table)
         if params.near_duplicates:
-            found["near_duplicate"] = ~apart & self._near(part, features, row)
-        if params.repeated_texts:
+            found["near_duplicate"] = ~apart & self._near(part, group, row)
+        if group.bands is not None:
             found[COPIES] = copies.groups(
                 query,
                 ~positive & ~apart,
                 row,
                 features["signature"],
                 group.bands,
-                group.families,
                 params.near_duplicate_at,
             )
         return found
 
-    def _near(self, part: Part, features: np.ndarray, row: np.ndarray) -> np.ndarray:
+    def _near(self, part: Part, group: _Group, row: np.ndarray) -> np.ndarray:
         """Near-duplicates of a part's positives."""
+        assert group.features is not None
+        at = self._params.near_duplicate_at
         return minhash.near_duplicate(
             part.query,
             part.positive,
             row,
-            features["size"],
-            features["signature"],
-            self._params.near_duplicate_at,
+            group.features["size"],
+            group.features["signature"],
+            at,
+            _family(group, row) if copies.families_tell(at) else None,
         )
 
     def _near_on_purpose(self, table: pa.Table) -> np.ndarray:
@@ -386,8 +386,7 @@ class Guard:
         group = _Group(parts, rows, features, parents=parents, asked=asked, held=held)
         if features is None or not self._params.repeated_texts:
             return group
-        bands = copies.bands(features["signature"])
-        return replace(group, bands=bands, families=copies.families(bands))
+        return replace(group, bands=copies.bands(features["signature"]))
 
     def _asked(self, names: list[str]) -> dict[str, tuple[pa.Array, np.ndarray]]:
         """Of each part, the ids of its queries and the digests of their normalised texts."""
@@ -448,6 +447,16 @@ class Guard:
             )
             found["closer_than_positive"] = _not_closer(limits, asked, left, right, between)
         return found
+
+
+def _family(group: _Group, row: np.ndarray) -> np.ndarray | None:
+    """The family of each row's text, where they are known."""
+    return None if group.bands is None else group.bands.family[row]
+
+
+def _same_text(part: Part, content: np.ndarray, group: _Group, row: np.ndarray) -> np.ndarray:
+    """Rows whose text is that of a positive of their query: such share all bands."""
+    return minhash.same_text(part.query, part.positive, content, _family(group, row))
 
 
 def _content(features: np.ndarray) -> np.ndarray:

@@ -95,9 +95,7 @@ class Distinct:
         bands = copies.bands(made["signature"])
         candidate = np.array([reason is None for reason in found])
         rows = np.arange(len(made))
-        group = copies.groups(
-            *(query, candidate, rows, made["signature"], bands, copies.families(bands), near)
-        )
+        group = copies.groups(*(query, candidate, rows, made["signature"], bands, near))
         _mark(found, copies.repeats(group, np.where(candidate, rows + 1, 0)), NEAR_REPEATED)
 
 
