@@ -544,6 +544,20 @@ def test_the_commands_with_a_reranker_behind_http_run(
     assert None not in pq.read_table("work/scored").column("score_ce").to_pylist()
 
 
+@pytest.mark.real
+def test_the_commands_with_an_encoder_behind_http_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    diets(tmp_path)
+    text = (DOCS / "endpoints.md").read_text("utf-8").split("## Encoders")[1]
+    with judged.server(tmp_path) as served:
+        model = judged.judge_of(served).partition("llm:")[2]
+        ran = run_all(text.replace("MODEL@http://localhost:8000", model), invoke)
+    assert ran == ["index", "index", "retrieve"]
+    assert "score_v" in pq.read_table("work/by-vectors").column_names
+
+
 def test_the_commands_for_labels_of_words_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:

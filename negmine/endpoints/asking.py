@@ -38,6 +38,7 @@ class Client(Connection):
         *,
         problem: Problem | None = None,
         progress: Callable[[int], None] | None = None,
+        arrived: Callable[[Request, Answer], None] | None = None,
     ) -> dict[str, Answer | Failure]:
         """The answer to every request, by its key.
 
@@ -45,6 +46,8 @@ class Client(Connection):
             requests: what is asked; one that is there twice is asked once.
             problem: says what is wrong with an answer: such a one is not stored, and asked again.
             progress: told of requests that are answered, or failed for good.
+            arrived: takes each answer over HTTP when it comes, and keeps it in the place of the
+                store; what is returned has no bodies then.
 
         Raises:
             PausedError: the budget is spent, and answers are stored; or those of a batch are
@@ -65,7 +68,7 @@ class Client(Connection):
             if self.confirm is not None:
                 self.confirm()
             proved = self.answered + self.from_store > 0
-            run = Run(self, problem, progress or (lambda _: None), proved)
+            run = Run(self, problem, progress or (lambda _: None), proved, arrived)
             found.update(run.asked(todo))
         self.failed += sum(isinstance(one, Failure) for one in found.values())
         return found

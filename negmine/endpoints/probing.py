@@ -71,14 +71,30 @@ class Probed:
         return {"in_order": round(self.share, 4), "passed": self.passed}
 
 
+def own_places() -> np.ndarray:
+    """For each question the place of its own text among :func:`texts_for`, int [questions]."""
+    return np.array([texts_for(n).index(answer) for n, (_, answer) in enumerate(ASKED)])
+
+
+def whole(client: Client, answer: Answer | Failure) -> Answer:
+    """An answer to the probe.
+
+    Raises:
+        InvalidDataError: there is none.
+    """
+    if isinstance(answer, Failure):
+        raise refused(client, answer.message)
+    return answer
+
+
 def refused(client: Client, why: str) -> InvalidDataError:
     """That a server says what cannot be used, for people."""
     settings = client.settings
     return InvalidDataError(
         f"the server of '{settings.name}' fails: {why}",
         where=settings.url,
-        hint="Another kind of server may be meant (cohere:, vllm:, tei:), or its model, template "
-        "or pooling is not the right one.",
+        hint="Another kind of server may be meant (cohere:, vllm:, tei:, openai:), or its model, "
+        "template or pooling is not the right one.",
     )
 
 
@@ -141,11 +157,14 @@ class Drift:
             return
         found = self._client.again(self._request)
         self._next = self._client.answered + _EVERY
-        if isinstance(found, Failure):
-            return
+        if not isinstance(found, Failure):
+            self.compare(self._distance(self._first, found))
+
+    def compare(self, distance: float) -> None:
+        """Take note of how far an answer is from an earlier one; warn where that is far."""
         self.looked += 1
         before = self.largest
-        self.largest = max(before, self._distance(self._first, found))
+        self.largest = max(before, distance)
         if before <= self._most < self.largest:
             log.warn(
                 [

@@ -9,7 +9,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from negmine import interrupts, log
 from negmine.endpoints.budget import Worst, worst_of
@@ -55,6 +55,7 @@ class Run:
         problem: what is wrong with an answer.
         progress: told of requests that are done.
         proved: whether this server is known to answer such requests.
+        arrived: takes each answer and keeps it; None = the store does.
         found: what is done.
         stop: why no further call is sent.
     """
@@ -63,6 +64,7 @@ class Run:
     problem: Problem | None
     progress: Callable[[int], None]
     proved: bool
+    arrived: Callable[[Request, Answer], None] | None = None
     found: dict[str, Answer | Failure] = field(default_factory=dict)
     stop: NegmineError | None = None
     _todo: deque[_Call] = field(default_factory=deque)
@@ -146,7 +148,7 @@ class Run:
                 answers.append((call, answer_of(outcome.body, request), at))
             else:
                 troubles.append((call, Trouble("garbled", wrong), at))
-        if answers:
+        if answers and self.arrived is None:
             client = self.client
             client.store.put(
                 [(call.request, answer) for call, answer, _ in answers], client.identity
@@ -160,6 +162,9 @@ class Run:
 
     def _answered(self, call: _Call, answer: Answer, at: float) -> None:
         client = self.client
+        if self.arrived is not None:
+            self.arrived(call.request, answer)
+            answer = replace(answer, body={})
         self.found[call.request.key] = answer
         self.proved, self._failed_in_a_row = True, 0
         client.answered += 1

@@ -20,8 +20,11 @@ DEFAULT_URL = "https://api.openai.com/v1"
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 
+Via = Literal["http", "batch"]
+
+
 class Options(Protocol):
-    """What is asked of endpoints: the fields of :class:`negmine.params.llm.EndpointOptions`."""
+    """What is asked of endpoints: the fields of :class:`negmine.params.llm.CallOptions`."""
 
     @property
     def max_calls(self) -> int | None:
@@ -51,14 +54,6 @@ class Options(Protocol):
     def retries(self) -> int:
         """How often a failed call is made again."""
 
-    @property
-    def via(self) -> Literal["http", "batch"]:
-        """Over HTTP, or by files."""
-
-    @property
-    def batch_folder(self) -> str | None:
-        """Where these files are."""
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -84,7 +79,7 @@ class Settings:
     concurrency: int = 16
     timeout: float = 120.0
     retries: int = 6
-    via: Literal["http", "batch"] = "http"
+    via: Via = "http"
     batch_folder: Path | None = None
     listings: Sequence[Listing] = (OPENAI,)
 
@@ -120,7 +115,14 @@ class Place:
 _OPENAI = Place()
 
 
-def settings_of(options: Options, name: str, spec: str, place: Place = _OPENAI) -> Settings:
+def settings_of(
+    options: Options,
+    name: str,
+    spec: str,
+    place: Place = _OPENAI,
+    via: Via = "http",
+    batch_folder: str | None = None,
+) -> Settings:
     """How the model ``name``, written ``MODEL[@URL]``, is asked for.
 
     Args:
@@ -128,22 +130,23 @@ def settings_of(options: Options, name: str, spec: str, place: Place = _OPENAI) 
         name: of a scorer, an encoder, a writer.
         spec: what stands after the scheme.
         place: where servers of its kind are.
+        via: whether the server is asked, or files are written and read.
+        batch_folder: where these files are.
 
     Raises:
         UsageError: the model has no name, or the URL is none that is taken.
     """
     model, url = parsed(spec, place)
-    folder = options.batch_folder
     return Settings(
         name,
         model,
         url,
-        None if options.via == "batch" else key_of(name, url),
+        None if via == "batch" else key_of(name, url),
         options.concurrency,
         options.timeout,
         options.retries,
-        options.via,
-        None if folder is None else Path(folder),
+        via,
+        None if batch_folder is None else Path(batch_folder),
         place.listings,
     )
 

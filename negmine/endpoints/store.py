@@ -233,6 +233,20 @@ class Store:
             ) from None
 
 
+class Nothing(Store):
+    """No answers: others keep them."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+
+    def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Nothing."""
+
+    def read(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Nothing."""
+        return []
+
+
 class Unwritten(Store):
     """Answers that are read; what a trial learns is not kept."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,14 @@ class Checkpoint(Protocol):
 
     def add(self, rows: Ints) -> None:
         """Keep some rows of that array, which are made now and do not change any more."""
+
+
+@runtime_checkable
+class Flushes(Checkpoint, Protocol):
+    """One that waits with what it writes, unless it is told not to."""
+
+    def flush(self) -> None:
+        """Have all that was added on the disk."""
 
 
 def resumed(

@@ -111,7 +111,7 @@ def check(ref: ModelRef, settings: Settings) -> None:
     Raises:
         UsageError: it cannot.
     """
-    if settings.dtype == "float16":
+    if settings.dtype == "float16" and ref.backend != "http":
         choose(settings.device, settings.dtype, ref.backend)
     if settings.max_length is not None:
         config = read_json(local_folder(ref) / "config.json")

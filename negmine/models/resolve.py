@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from negmine.errors import InvalidDataError, MissingDependencyError, MissingInputError
 
-Backend = Literal["torch", "onnx"]
+Backend = Literal["torch", "onnx", "http"]
 Kind = Literal["bi-encoder", "cross-encoder", "late-interaction", "sparse-encoder", "unknown"]
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -44,7 +44,7 @@ class ModelRef:
     Attributes:
         spec: what the user wrote.
         location: a local folder, or the hub id to fetch.
-        backend: what runs it.
+        backend: what runs it; ``http`` = a server, see :mod:`negmine.models.served_encoder`.
         kind: what it computes; ``unknown`` where its files do not tell.
         revision: ``sha256:`` of a folder's files, or the hub's commit.
     """

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from negmine.params.llm import CallOptions
 from negmine.params.option import (
     COLUMN_HELP,
     DEVICE_HELP,
@@ -27,9 +28,10 @@ from negmine.params.option import (
 from negmine.params.per_model import Each
 
 
-@dataclass(frozen=True)
-class IndexParams:
-    """``negmine index``: a corpus becomes documents, a Lucene BM25 index and vectors."""
+# A group of fields: IndexParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class IndexOptions:
+    """What is read, what is made of it, and how models run."""
 
     headings: ClassVar[Mapping[str, str]] = {
         "corpus": "Inputs",
@@ -66,7 +68,8 @@ class IndexParams:
     encoder: tuple[str, ...] = opt(
         (),
         "Encode the documents with MODEL and call the vectors NAME (repeatable). MODEL is a hub "
-        "id, a folder, or pkg:PACKAGE/PATH.",
+        "id, a folder, pkg:PACKAGE/PATH; or openai:MODEL@URL or tei:MODEL@URL, an encoder behind "
+        "HTTP (docs/endpoints.md).",
         metavar="NAME=MODEL",
     )
     encoder_kind: Each[Literal["auto", "dense", "sparse"]] = opt(
@@ -163,5 +166,18 @@ class IndexParams:
         later=True,
         per_model=True,
     )
+    trust_anyway: bool = opt(
+        False,
+        "Believe an encoder behind HTTP that fails its probe.",
+        flags=("--trust-anyway/--no-trust-anyway",),
+        later=True,
+        affects_output=False,
+    )
     limit: int | None = opt(None, "Read only the first N documents.", metavar="N", minimum=1)
     on_error: OnError = opt("fail", ON_ERROR_HELP)
+
+
+# A dataclass has the fields of its last base first.
+@dataclass(frozen=True)
+class IndexParams(CallOptions, IndexOptions):
+    """``negmine index``: a corpus becomes documents, a Lucene BM25 index and vectors."""

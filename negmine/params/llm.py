@@ -11,8 +11,8 @@ from negmine.params.option import opt
 
 # A group of fields: the parameters of a command make the methods.
 @dataclass(frozen=True, init=False, repr=False, eq=False)
-class EndpointOptions:
-    """What may be spent, how fast it is asked, and by what way."""
+class CallOptions:
+    """What may be spent, and how fast it is asked."""
 
     headings: ClassVar[Mapping[str, str]] = {"max_calls": "Models behind HTTP"}
 
@@ -72,6 +72,14 @@ class EndpointOptions:
         later=True,
         affects_output=False,
     )
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class EndpointOptions(CallOptions):
+    """Likewise, and by what way."""
+
+    headings: ClassVar[Mapping[str, str]] = {"via": "Models behind HTTP"}
+
     via: Literal["http", "batch"] = opt(
         "http",
         "Ask the server, or write what is to be asked as OpenAI batch files and read the answers "

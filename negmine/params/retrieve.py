@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from negmine.params.llm import CallOptions
 from negmine.params.option import (
     COLUMN_HELP,
     DEVICE_HELP,
@@ -29,9 +30,10 @@ SOURCE = "NAME[=KIND:...]"
 KINDS_WITH_PLACES: Mapping[str, bool] = {"previous": True, "written": True, "cur": False}
 
 
-@dataclass(frozen=True)
-class RetrieveParams:
-    """``negmine retrieve``: candidates for every query from every source, positives scored."""
+# A group of fields: RetrieveParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class RetrieveOptions:
+    """What is read, and how it is searched."""
 
     headings: ClassVar[Mapping[str, str]] = {
         "queries": "Inputs",
@@ -39,6 +41,7 @@ class RetrieveParams:
         "min_grade": "Judgements",
         "k1": "Search",
         "keep_unlabelled": "Judgements",
+        "encoder": "Search",
         "batch_size": "Running",
         "ann": "Search",
         "seed": "Search",
@@ -158,6 +161,14 @@ class RetrieveParams:
         "Keep queries that have no positive; by default they are dropped and counted.",
         flags=("--keep-unlabelled/--drop-unlabelled",),
     )
+    encoder: tuple[str, ...] = opt(
+        (),
+        "Where the server of an encoder is now: openai:MODEL@URL or tei:MODEL@URL; default: where "
+        "index asked it (repeatable).",
+        metavar="NAME=MODEL@URL",
+        later=True,
+        affects_output=False,
+    )
     batch_size: Each[int] = opt(128, "Most queries in one model call.", minimum=1, per_model=True)
     max_length: Each[int | None] = opt(
         None,
@@ -200,3 +211,9 @@ class RetrieveParams:
         None, "Mine only the first N queries that can be mined.", metavar="N", minimum=1
     )
     on_error: OnError = opt("fail", ON_ERROR_HELP)
+
+
+# A dataclass has the fields of its last base first.
+@dataclass(frozen=True)
+class RetrieveParams(CallOptions, RetrieveOptions):
+    """``negmine retrieve``: candidates for every query from every source, positives scored."""

@@ -16,7 +16,7 @@ from negmine.endpoints.asking import Client
 from negmine.endpoints.chat import ChatAnswer
 from negmine.endpoints.identity import identify
 from negmine.endpoints.request import Failure, Request
-from negmine.endpoints.settings import limits_of, parsed, settings_of
+from negmine.endpoints.settings import Settings, limits_of, parsed, settings_of
 from negmine.endpoints.store import FOLDER, Store, Unwritten
 from negmine.errors import EndpointError, UsageError
 from negmine.models.counting import Scaled
@@ -246,7 +246,7 @@ def _refer(rest: str) -> ScorerRef:
 
 def _check(rest: str, params: RerankParams, name: str) -> None:
     """See that the options fit, before anybody is asked."""
-    settings_of(params, name, rest)
+    _settings(params, name, rest)
     limits_of(params)
     prompt = _prompt(params, name)
     per_call, by = of_model(params.per_call, name), of_model(params.judge_by, name)
@@ -259,12 +259,16 @@ def _check(rest: str, params: RerankParams, name: str) -> None:
         prompt.check_grades(several=per_call > 1)
 
 
+def _settings(params: RerankParams, name: str, rest: str) -> Settings:
+    return settings_of(params, name, rest, via=params.via, batch_folder=params.batch_folder)
+
+
 def _prompt(params: RerankParams, name: str) -> Prompt:
     return prompts.load(of_model(params.prompt_file, name))
 
 
 def _client(rest: str, loading: Loading) -> Client:
-    settings = settings_of(loading.params, loading.name, rest)
+    settings = _settings(loading.params, loading.name, rest)
     place = loading.place if loading.place is not None else Path()
     store = Unwritten if loading.trial else Store
     return Client(settings, store(place / FOLDER), loading.budget)

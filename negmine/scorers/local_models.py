@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from negmine.endpoints.embedding import OPENAI as ENCODERS
+from negmine.endpoints.settings import without_secrets
+from negmine.errors import UsageError
 from negmine.models import limits
 from negmine.models.resolve import ModelRef, resolve
 from negmine.params.rerank import RerankParams
@@ -22,6 +25,12 @@ def kind_of(model: ModelRef) -> str:
 
 
 def _refer(spec: str) -> ScorerRef:
+    if spec.startswith(f"{ENCODERS.scheme}:"):
+        raise UsageError(
+            f"'{without_secrets(spec)}' is an encoder behind HTTP, which scores no pairs by itself",
+            where="--scorer",
+            hint="Index with it (negmine index --encoder), or name a reranker: cohere:MODEL@URL.",
+        )
     model = resolve(spec)
     return ScorerRef(
         spec,

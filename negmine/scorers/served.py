@@ -89,10 +89,9 @@ class ServedReranker:
         requests = self._probes()
         with log.waiting(f"probing the server of '{self._client.settings.name}'"):
             found = self._client.ask(requests)
-        answers = [self._whole(found[one.key]) for one in requests]
+        answers = [probing.whole(self._client, found[one.key]) for one in requests]
         scores = np.stack([scores_of(answer) for answer in answers])
-        own = [probing.texts_for(n).index(answer) for n, (_, answer) in enumerate(ASKED)]
-        self._probed = Probed(probing.apart(scores, np.array(own)))
+        self._probed = Probed(probing.apart(scores, probing.own_places()))
         probing.check(self._client.settings.name, self._probed.record(), trusted)
         spread = float(np.ptp(scores)) or 1.0
 
@@ -153,16 +152,6 @@ class ServedReranker:
             )
         middle = len(rows) // 2
         return [rows[:middle], rows[middle:]]
-
-    def _whole(self, answer: Answer | Failure) -> Answer:
-        """An answer to the probe.
-
-        Raises:
-            InvalidDataError: there is none.
-        """
-        if isinstance(answer, Failure):
-            raise probing.refused(self._client, answer.message)
-        return answer
 
     def _probes(self) -> list[Request]:
         """The requests of the probe."""

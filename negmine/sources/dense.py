@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -14,8 +15,9 @@ from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.counting import Progress, tell_resumed
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
+from negmine.models.served_encoder import ServedEncoder
 from negmine.sources.base import Among, Asked, Capabilities, Hits
-from negmine.sources.encoded import EncodedQueries, OfQueries, model_of
+from negmine.sources.encoded import ENDPOINT, EncodedQueries, OfQueries, behind, model_of
 from negmine.sources.exact import MEMORY
 from negmine.sources.nearest import Nearest, Pairs, joined
 from negmine.sources.vectors import (
@@ -99,16 +101,19 @@ def load_query_encoder(vectors: Artifact, name: str, how: OfQueries) -> Encoder:
         InvalidDataError: the model is not the one that encoded the corpus.
         UsageError: it runs code of its own, which is not ``trusted``.
     """
-    reference, made_with = model_of(vectors, name, how.trusted), vectors.params
-    return load_encoder(
-        reference,
-        EncoderSettings(
-            pooling=made_with["pooling"],
-            truncate_dim=made_with.get("truncate_dim"),
-            normalize=made_with["normalize"],
-            **how.settings(made_with),
-        ),
+    made_with = vectors.params
+    settings = EncoderSettings(
+        pooling=made_with["pooling"],
+        truncate_dim=made_with.get("truncate_dim"),
+        normalize=made_with["normalize"],
+        **how.settings(made_with),
     )
+    asked = behind(vectors, name, how.server)
+    if asked is None:
+        return load_encoder(model_of(vectors, name, how.trusted), settings)
+    settings = replace(settings, doc_prompt=made_with["doc_prompt"])
+    before = vectors.manifest["run"].get(ENDPOINT, {}).get("probed")
+    return ServedEncoder(asked, settings, how.server.place, before)
 
 
 class Approximate(Protocol):

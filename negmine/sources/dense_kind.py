@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 from negmine import log, memory
+from negmine.endpoints.budget import Budget
+from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError
 from negmine.models import limits
 from negmine.models.base import Encoder, EncoderSettings
+from negmine.models.random_encoder import RandomEncoder
 from negmine.models.resolve import ModelRef, resolve
+from negmine.models.served_encoder import Served, ServedEncoder, served
+from negmine.models.served_encoder import check as check_served
 from negmine.params.index import IndexParams
+from negmine.params.llm import CallOptions
 from negmine.params.model_options import model_options
 from negmine.params.per_model import names_in, of_model
 from negmine.params.retrieve import RetrieveParams
@@ -20,7 +26,14 @@ from negmine.params.values import per_name
 from negmine.sources.another import OF_QUERIES
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
-from negmine.sources.encoded import Encoded, OfQueries, OneModel, refuse_untrusted
+from negmine.sources.encoded import (
+    Encoded,
+    OfQueries,
+    OneModel,
+    Server,
+    local_models,
+    refuse_untrusted,
+)
 from negmine.sources.encoders import DENSE_ONES, check_options, doc_prompts, encoders_of
 from negmine.sources.kind import Kind, Opening, SourceRef
 from negmine.sources.vectors import Stored
@@ -56,15 +69,17 @@ def _children(params: IndexParams) -> Sequence[Child]:
             "--truncate-dim: there are no vectors to truncate", hint="Give --encoder NAME=MODEL."
         )
     children: list[Child] = []
+    spending = Budget(*limits_of(params))
     for name, model in encoders.items():
-        children.append(_vectors_child(params, name, resolve(model), prompts.get(name)))
+        asked = served(model, name, params, spending, params.trust_anyway)
+        children.append(_vectors_child(params, name, model, asked, prompts.get(name)))
         if params.ann is not None:
             children.append(_ann_child(params.ann, name))
     return children
 
 
 def _vectors_child(
-    params: IndexParams, name: str, reference: ModelRef, prompt: str | None
+    params: IndexParams, name: str, spec: str, asked: Served | None, prompt: str | None
 ) -> Child:
     settings = EncoderSettings(
         **model_options(params, name),
@@ -73,10 +88,12 @@ def _vectors_child(
         truncate_dim=of_model(params.truncate_dim, name),
         normalize=of_model(params.normalize, name),
     )
-    limits.check_encoder(reference, settings)
+    reference = _reference(name, spec, asked, settings)
     stored: Stored = of_model(params.vectors, name)
 
     def load(device: str) -> Encoder:
+        if asked is not None:
+            return ServedEncoder(asked, settings)
         from negmine.models.encoders import load_encoder
 
         return load_encoder(reference, replace(settings, device=device))
@@ -102,7 +119,7 @@ def _vectors_child(
     model = OneModel(lambda: load(settings.device))
 
     def tried(made: Made) -> None:
-        if _may_be_refused(reference, settings):
+        if asked is not None or _may_be_refused(reference, settings):
             made_of.tried(model, made)
 
     def filled(documents: Documents, writer: Writer, encoder: Encoder) -> dict[str, int]:
@@ -120,6 +137,16 @@ def _vectors_child(
         needs=Needs(models=(reference,)),
         encoding=Encoding(model.taken, filled),
     )
+
+
+def _reference(name: str, spec: str, asked: Served | None, settings: EncoderSettings) -> ModelRef:
+    """The model, which can do what is asked of it as far as its files or its kind tell."""
+    if asked is not None:
+        check_served(name, settings)
+        return asked.reference
+    reference = resolve(spec)
+    limits.check_encoder(reference, settings)
+    return reference
 
 
 def _fill(
@@ -273,7 +300,7 @@ def _approximate(
 def _needs(
     vectors: Artifact, name: str, approximate: Artifact | None, settings: str | None
 ) -> Needs:
-    models = (resolve(vectors.models[name]["model"]),)
+    models = local_models(vectors, name)
     if approximate is None:
         return Needs(models)
     from negmine.sources.ann import held_to_search
@@ -297,7 +324,7 @@ def _open(
     return DenseSource(
         opening.corpus,
         Vectors(vectors),
-        query_encoder(params, name, vectors, prompt),
+        query_encoder(opening, params, name, vectors, prompt),
         memory=opening.budget.search,
         ann=None
         if approximate is None
@@ -308,11 +335,12 @@ def _open(
 
 
 def query_encoder(
-    params: RetrieveParams, name: str, vectors: Artifact, prompt: str | None
+    opening: Opening, params: RetrieveParams, name: str, vectors: Artifact, prompt: str | None
 ) -> Callable[[], Encoder]:
-    """What loads the encoder of queries for stored vectors.
+    """What loads the encoder of queries for stored vectors; for a trial no server is asked.
 
     Args:
+        opening: the run.
         params: the options of ``retrieve``.
         name: the encoder's.
         vectors: what it made of the documents.
@@ -320,9 +348,15 @@ def query_encoder(
     """
     from negmine.sources.dense import load_query_encoder
 
-    return lambda: load_query_encoder(vectors, name, OfQueries.of(params, name, prompt))
+    if opening.trial and not local_models(vectors, name):
+        return lambda: RandomEncoder(int(vectors.counts["dimension"]))
+    place = None if opening.scratch is None else opening.scratch.parent
+    server = Server(opening.params, opening.params.encoder, place)
+    how = OfQueries.of(params, name, prompt, server)
+    return lambda: load_query_encoder(vectors, name, how)
 
 
+_OF_SERVERS = tuple(one.name for one in fields(CallOptions))
 DENSE = Kind(
     "dense",
     _choose,
@@ -342,8 +376,18 @@ DENSE = Kind(
             "trust_remote_code",
             "vectors",
             "ann",
+            *_OF_SERVERS,
+            "trust_anyway",
         ),
-        "retrieve": ("query_prompt", "batch_size", "device", "trust_remote_code", "ann"),
+        "retrieve": (
+            *_OF_SERVERS,
+            "encoder",
+            "query_prompt",
+            "batch_size",
+            "device",
+            "trust_remote_code",
+            "ann",
+        ),
     },
     by_name=OF_QUERIES,
     places=(VECTORS_PLACE, ANN_PLACE),

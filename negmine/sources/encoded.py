@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
 from negmine import log, memory, processors
+from negmine.endpoints.budget import Budget
+from negmine.endpoints.settings import Options, limits_of, without_secrets
 from negmine.errors import InvalidDataError, UsageError
 from negmine.models.base import SAMPLE, Settles, Side
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement, gpus
 from negmine.models.resolve import ModelRef, resolve
+from negmine.models.served_encoder import Served, served, shape_of
 from negmine.models.tokens import Ints
 from negmine.params.per_model import of_model
 from negmine.params.retrieve import RetrieveParams
+from negmine.params.values import named
 from negmine.sources.base import Asked
 from negmine.sources.child import DOCUMENTS, Made, Place
 from negmine.table import artifacts
@@ -51,6 +56,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Server:
+    """How encoders behind HTTP are asked about queries.
+
+    Attributes:
+        options: how fast, and how much.
+        elsewhere: where their servers are now, ``NAME=SPEC`` each.
+        place: the folder in which their answers are kept; None = they are not.
+        budget: what may be spent, by all of them together; None = what the options say, each.
+    """
+
+    options: Options = field(default_factory=RetrieveParams)
+    elsewhere: tuple[str, ...] = ()
+    place: Path | None = None
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True)
 class OfQueries:
     """How the model that made an artifact of an index is run for queries.
 
@@ -59,21 +81,26 @@ class OfQueries:
         batch_size: most queries in a model call.
         device: where it runs.
         trusted: whether the user trusts code that the model brings.
+        server: how it is asked, where it is behind HTTP.
     """
 
     query_prompt: str | None
     batch_size: int
     device: str
     trusted: bool = False
+    server: Server = field(default_factory=lambda: Server())
 
     @classmethod
-    def of(cls, params: RetrieveParams, name: str, prompt: str | None) -> OfQueries:
+    def of(
+        cls, params: RetrieveParams, name: str, prompt: str | None, server: Server | None = None
+    ) -> OfQueries:
         """As the options of ``retrieve`` say of the source ``name``."""
         return cls(
             prompt,
             of_model(params.batch_size, name),
             params.device,
             of_model(params.trust_remote_code, name),
+            server or Server(params, params.encoder),
         )
 
     def settings(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +118,20 @@ class OfQueries:
         }
 
 
+@runtime_checkable
+class Behind(Protocol):
+    """A model behind HTTP."""
+
+    def probe(self) -> None:
+        """Ask about texts of which the answer is known, once."""
+
+    def spent(self) -> dict[str, Any]:
+        """Where it was asked, and what that took."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
 class OneModel(Generic[E]):
     """A model that may be loaded before its turn, and is let go after it.
 
@@ -106,6 +147,12 @@ class OneModel(Generic[E]):
         """Load it, unless it is there."""
         if self._loaded is None:
             self._loaded = self._read()
+
+    def ready(self) -> None:
+        """Load it, and where it is a server see that it can be believed."""
+        self.load()
+        if isinstance(self._loaded, Behind):
+            self._loaded.probe()
 
     def taken(self) -> E:
         """The model, which is whoever's asked for it from now on."""
@@ -163,6 +210,8 @@ class EncodedQueries(Generic[E, T]):
 
     def close(self) -> None:
         """Let go of the model."""
+        if isinstance(self._model, Behind):
+            self._model.close()
         self._model = self._encoded = None
 
 
@@ -216,7 +265,7 @@ class Encoded(Generic[E]):
             made.replacing is not Replace.NOTHING
             and artifacts.open_artifact(there).params != self.described
         ):
-            model.load()
+            model.ready()
 
     def make(self, model: OneModel[E], made: Made, documents: Artifact) -> Artifact:
         """Encode the documents, unless it is done."""
@@ -224,7 +273,7 @@ class Encoded(Generic[E]):
         state = artifacts.state_of(made.out / folder, plan, replacing=made.replacing)
         if state.kind not in ("made", "refused"):
             # Before what is there goes: the model may not be able to do what is asked of it.
-            model.load()
+            model.ready()
         writer = made.begin(folder, plan)
         if writer is None:
             return artifacts.open_artifact(made.out / folder)
@@ -242,8 +291,16 @@ class Encoded(Generic[E]):
             with log.progress(f"encoding with {self.name}", len(corpus), " docs") as bar:
                 counts, facts = self.fill(corpus, writer, every, bar)
             conserve("documents", len(corpus), encoded=writer.rows())
+            of_run = None
+            if isinstance(encoder, Behind):
+                of_run = {ENDPOINT: encoder.spent()}
+                encoder.close()
             return writer.commit(
-                counts, ceiling=made.budget.ceiling, encoder=encoder.describe(), **facts
+                counts,
+                ceiling=made.budget.ceiling,
+                of_run=of_run,
+                encoder=encoder.describe(),
+                **facts,
             )
 
     def _settled(self, encoder: E, writer: Writer, corpus: Documents) -> E:
@@ -260,6 +317,47 @@ class Encoded(Generic[E]):
         settled, chosen = encoder.settled(texts, lambda: len(corpus), before)
         writer.choose(self.name, chosen)
         return cast(E, settled)
+
+
+#: In the facts of a run, where the server was that encoded the documents.
+ENDPOINT = "endpoint"
+
+
+def local_models(made: Artifact, name: str) -> tuple[ModelRef, ...]:
+    """The model that encoded the documents of an index, where it runs on this machine."""
+    spec = made.models[name]["model"]
+    return () if shape_of(spec) is not None else (resolve(spec),)
+
+
+def behind(made: Artifact, name: str, server: Server) -> Served | None:
+    """The encoder behind HTTP that encoded the documents; None where it was a model here.
+
+    Raises:
+        UsageError: it is said to be elsewhere, and what is named there is another one.
+        InvalidDataError: another model answers now.
+    """
+    spec = made.models[name]["model"]
+    if shape_of(spec) is None:
+        return None
+    endpoint = made.manifest["run"].get(ENDPOINT, {})
+    now = named(server.elsewhere, "--encoder").get(name, f"{spec}@{endpoint.get('url', '')}")
+    budget = server.budget or Budget(*limits_of(server.options))
+    found = served(now, name, server.options, budget, trusted=True)
+    if found is None or found.spec != spec:
+        raise UsageError(
+            f"--encoder {name}={without_secrets(now)}: the index was encoded by {spec}",
+            where=str(made.path),
+            hint=f"Say where that one is: --encoder {name}={spec}@URL.",
+        )
+    if found.reference.revision != made.models[name]["revision"]:
+        raise InvalidDataError(
+            f"the server of '{name}' has another model than the one that encoded the corpus "
+            f"({found.reference.revision} instead of {made.models[name]['revision']})",
+            where=found.settings.url,
+            hint=f"Say where that one is (--encoder {name}={spec}@URL), or index again with "
+            "--force.",
+        )
+    return found
 
 
 def refuse_untrusted(made: Artifact, name: str, trusted: bool) -> None:

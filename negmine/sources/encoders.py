@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from negmine.errors import UsageError
 from negmine.models.resolve import kind_of
+from negmine.models.served_encoder import shape_of
 from negmine.params.index import IndexParams
 from negmine.params.per_model import check_names, of_model
 from negmine.params.values import named, per_name
@@ -48,6 +50,13 @@ def doc_prompts(params: IndexParams) -> dict[str, str]:
 
 def _gives(params: IndexParams, name: str, spec: str) -> Gives:
     asked = of_model(params.encoder_kind, name)
+    if shape_of(spec) is not None:
+        if asked == SPARSE_ONES:
+            raise UsageError(
+                f"--encoder-kind sparse: '{name}' is an encoder behind HTTP, which gives vectors",
+                hint="Leave it out, or name the one that it is for: --encoder-kind NAME=sparse.",
+            )
+        return DENSE_ONES
     if asked in (DENSE_ONES, SPARSE_ONES):
         return asked
     return SPARSE_ONES if kind_of(spec) == "sparse-encoder" else DENSE_ONES

@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
-from negmine.models.resolve import resolve
 from negmine.params.per_model import of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import per_name
@@ -148,13 +147,13 @@ def _check(params: RetrieveParams, encoders: Sequence[str]) -> None:
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    from negmine.sources.encoded import refuse_untrusted
+    from negmine.sources.encoded import local_models, refuse_untrusted
 
     refs = []
     for name, rest in wanted.items():
         encoder, by_query = _parted(name, rest, index.roles(VECTORS))
         vectors = index.input(encoder)
-        models = (resolve(vectors.models[encoder]["model"]),) if by_query else ()
+        models = local_models(vectors, encoder) if by_query else ()
         if by_query:
             own = said_of(params, name, encoder)
             refuse_untrusted(vectors, encoder, of_model(own.trust_remote_code, encoder))
@@ -202,7 +201,7 @@ def _open_queries(name: str, encoder: str, vectors: Artifact, opening: Opening) 
     )
     return QueryNeighbours(
         None if opening.trial else every,
-        query_encoder(params, encoder, vectors, prompt),
+        query_encoder(opening, params, encoder, vectors, prompt),
         memory=opening.budget.search,
         device=params.device,
         together=opening.together,

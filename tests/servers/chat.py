@@ -32,8 +32,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.servers import embedding, reranking
 from tests.servers import faults as fault_kinds
-from tests.servers import reranking
 from tests.servers.answers import (
     Answerer,
     Body,
@@ -95,6 +95,8 @@ class ChatServer(ThreadingHTTPServer):
         self.settings = settings or Settings()
         #: What /v1/rerank and its like answer; tests may set another.
         self.rank = reranking.by(overlap)
+        #: What /v1/embeddings and its like answer of a text.
+        self.encode: embedding.Encoder = embedding.words
         self.faults = tuple(faults)
         self.journal = Journal(journal)
         #: What was told of tokens and cost with each answer.
@@ -353,6 +355,19 @@ def ranking(
     return lambda handler, body: _serve(handler, body, texts, respond)
 
 
+def encoding(
+    read: Callable[[Body], Sequence[str]],
+    pack: Callable[[list[list[float]], str | None, Body], Any],
+) -> Callable[[Handler, bytes], None]:
+    """POST to an encoder of some shape."""
+
+    def respond(server: ChatServer, body: Body, entry: Entry, fault: Fault | None) -> Any:
+        vectors = [server.encode(text) for text in read(body)]
+        return pack(vectors, None if fault is None else fault.kind, body)
+
+    return lambda handler, body: _serve(handler, body, lambda one: "\n".join(read(one)), respond)
+
+
 #: What the server answers, by method and path.
 ROUTES: Mapping[tuple[str, str], Callable[[Handler, bytes], None]] = {
     ("GET", "/v1/models"): models,
@@ -361,6 +376,8 @@ ROUTES: Mapping[tuple[str, str], Callable[[Handler, bytes], None]] = {
     ("POST", "/v1/rerank"): ranking(reranking.of_cohere, reranking.as_cohere),
     ("POST", "/v2/rerank"): ranking(reranking.of_cohere, reranking.as_cohere),
     ("POST", "/score"): ranking(reranking.of_vllm, reranking.as_vllm),
+    ("POST", "/v1/embeddings"): encoding(embedding.of_openai, embedding.as_openai),
+    ("POST", "/embed"): encoding(embedding.of_tei, embedding.as_tei),
     ("POST", "/rerank"): ranking(reranking.of_tei, reranking.as_tei),
 }
 

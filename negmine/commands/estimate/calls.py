@@ -51,6 +51,15 @@ def count(cost: Cost, name: str, params: Options, found: Calls, of: float = 1.0)
         cost.price = (cost.price or 0.0) + prices.of(prompt, completion)
 
 
+def count_server(cost: Cost, params: Options, asked: int, tokens: int) -> None:
+    """Count calls to an encoder, of which so many tokens are read."""
+    cost.calls += asked
+    cost.tokens += tokens
+    _, prices = limits_of(params)
+    if prices is not None:
+        cost.price = (cost.price or 0.0) + prices.of(tokens, 0)
+
+
 def of_table(asks: Asks, params: RerankParams, setup: rerank.Setup, name: str) -> Calls:
     """What a run over the table would ask, its examination first.
 

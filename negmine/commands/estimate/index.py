@@ -6,15 +6,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from negmine.commands.estimate import calls
 from negmine.commands.estimate.chain import Chain, would_be_remade
 from negmine.commands.estimate.cost import Cost, Watch, told
-from negmine.commands.estimate.rehearsal import RandomEncoder, spread, written
+from negmine.commands.estimate.rehearsal import spread, written
 from negmine.commands.estimate.speed import measure, resident_bytes, stretched
 from negmine.errors import UsageError
 from negmine.inputs.sampling import sample
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.models.base import Encoder
 from negmine.models.devices import gpus
+from negmine.models.random_encoder import RandomEncoder
+from negmine.models.served_encoder import ServedEncoder
 from negmine.params.index import IndexParams
 from negmine.params.per_model import of_model
 from negmine.sources.child import DOCUMENTS, Child, Encoding, Trained
@@ -290,14 +293,18 @@ class _Trial:
         """Time some batches of the encoder; the small corpus gets random vectors of its size."""
         with Watch() as loading:
             encoder = encoding.load()
-        if state.kind != "made":
+        if state.kind != "made" and isinstance(encoder, ServedEncoder):
+            self._count_calls(child.name, encoder, _left(state, self.corpus))
+        elif state.kind != "made":
             self.cost.add(f"load {child.name}", loading.seconds)
             self._time(child.name, encoder, encoding, _left(state, self.corpus))
         writer = self.made.begin(child.folder, child.plan(parent))
         assert writer is not None
         with writer:
             if encoding.stand_in is None:
-                stand_in: Any = RandomEncoder(encoder.dimension)
+                asked = isinstance(encoder, ServedEncoder)
+                width = encoder.assumed_dimension if asked else encoder.dimension
+                stand_in: Any = RandomEncoder(width)
             else:
                 stand_in = encoding.stand_in(encoder, self._texts())
             built = writer.commit(encoding.fill(self.small, writer, stand_in))
@@ -305,6 +312,16 @@ class _Trial:
             grown = _left(state, self.corpus) * self.chain.documents / len(self.small)
             self.cost.disk_bytes += int(written(built) * grown)
         return built
+
+    def _count_calls(self, name: str, encoder: ServedEncoder, share: float) -> None:
+        """Count what a server would be asked, for this share of the documents; nobody is asked."""
+        cost, count = self.cost, round(self.chain.documents * share)
+        tokens = int(encoder.lengths(self._texts(), "document").mean() * count)
+        calls.count_server(cost, self.params, encoder.calls(count), tokens)
+        cost.guesses += [
+            f"{name}: a token is 4 bytes, and a vector has {encoder.assumed_dimension:,} numbers",
+            f"{name}: the time that the server takes is not known",
+        ]
 
     def _texts(self) -> list[str]:
         """Some of the corpus."""

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from negmine import memory
+from negmine.commands.estimate import calls
 from negmine.commands.estimate.chain import Chain, known_to_be_made
 from negmine.commands.estimate.cost import Cost, Watch
 from negmine.commands.estimate.index import TEXTS
@@ -17,7 +19,6 @@ from negmine.commands.estimate.rehearsal import (
     AnyDocument,
     AnyHits,
     PositivesFirst,
-    RandomEncoder,
     some_queries,
     spread,
     written,
@@ -25,10 +26,14 @@ from negmine.commands.estimate.rehearsal import (
 from negmine.commands.estimate.rerank import rows_of
 from negmine.commands.estimate.speed import measure, resident_bytes, stretched
 from negmine.memory import peak_memory, reset_peak_memory
+from negmine.models.random_encoder import RandomEncoder
+from negmine.models.served_encoder import PROBES
+from negmine.params.per_model import of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasTokens, Source, capabilities_of, exact
 from negmine.sources import vectors as sources_vectors
 from negmine.sources.base import ReadsPairs, Workshop
+from negmine.sources.encoded import local_models
 from negmine.stages import cores, retrieve
 from negmine.stages.retrieve import bands
 from negmine.stages.retrieve.bands import Band
@@ -78,6 +83,7 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         trial = _Trial(chain, params, plan, budget, tried, extent)
         mined = trial.mine(task, None if whole else _inside(corpus))
         cost.tokens = _query_tokens(opened, task.texts)
+        _count_calls(cost, params, setup, task.texts)
         timed = {
             name: _time_of_pairs(cost, name, one, task, corpus) for name, one in readers.items()
         }
@@ -293,6 +299,20 @@ def _query_tokens(sources: Mapping[str, Source], texts: pa.Array) -> int:
         source.tokens(some) for source in sources.values() if isinstance(source, HasTokens)
     )
     return round(tokens * len(texts) / max(1, len(some)))
+
+
+def _count_calls(
+    cost: Cost, params: RetrieveParams, setup: retrieve.Setup, texts: pa.Array
+) -> None:
+    """Count what servers would be asked about the queries; nobody is asked."""
+    for name, source in setup.sources.items():
+        if source.artifact is None or name not in source.artifact.models:
+            continue
+        if not local_models(source.artifact, name):
+            asked = -(-len(texts) // of_model(params.batch_size, name)) + PROBES
+            size = pc.sum(pc.binary_length(texts)).as_py() or 0
+            calls.count_server(cost, params, asked, size // 4)
+            cost.guesses.append(f"{name}: the time that the server takes is not known")
 
 
 def _larger_corpus(

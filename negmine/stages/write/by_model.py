@@ -196,7 +196,13 @@ def set_up(params: WriteParams, out: Path, spending: Budget, closing: ExitStack)
     prompt = prompts.load(str(params.kind), asked_by)
     if params.check:
         prompts.refuse_unchecked(prompt, str(params.kind), asked_by or str(params.kind))
-    settings = settings_of(params, name, spec.removeprefix(SCHEME))
+    settings = settings_of(
+        params,
+        name,
+        spec.removeprefix(SCHEME),
+        via=params.via,
+        batch_folder=params.batch_folder,
+    )
     client = Client(settings, Store(out.parent / FOLDER), spending)
     closing.callback(client.close)
     identify(client)
