@@ -161,7 +161,13 @@ class Handler(BaseHTTPRequestHandler):
         self._route("GET", b"")
 
     def do_POST(self) -> None:
-        self._route("POST", self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # Who asks was killed in the middle of a sentence: nothing was asked.
+            self.close_connection = True
+            return
+        self._route("POST", body)
 
     def _route(self, method: str, body: bytes) -> None:
         key = self.server.settings.api_key

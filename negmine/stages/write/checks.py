@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from negmine.scorers import Scorer
+from negmine.stages.write.asked import calls_in_words
 from negmine.stages.write.by_model import BEYOND, UNCONFIRMED, first_each
 from negmine.stages.write.cases import Case
 from negmine.stages.write.distinct import REASONS
@@ -89,4 +90,5 @@ def lost_in(total: Mapping[str, int]) -> dict[str, int]:
 def why_nothing(counts: Mapping[str, Any]) -> str:
     """Why no text is left, in words."""
     lost = ", ".join(f"{count} {reason}" for reason, count in counts["left_out"].items() if count)
-    return f"of {counts['drafts']} texts were left out: {lost}" if lost else "no text could be made"
+    why = f"of {counts['drafts']} texts were left out: {lost}" if lost else "no text could be made"
+    return "; ".join([why, *calls_in_words(counts.get("calls_without_text", 0))])

@@ -111,6 +111,14 @@ def test_what_two_questions_deny_stays(index: Path, invoke: Invoke) -> None:
         assert (told["calls"], told["calls_stored"], told["price"]) == (16, 16, 0)
 
 
+def test_a_writer_that_brings_nothing_is_told_of(index: Path, invoke: Invoke) -> None:
+    with ChatServer(lambda body: Said("Sorry, I cannot do that.", {"Sorry": 1.0})) as server:
+        done = invoke(*words(index, server, "written"))
+    assert done.exit_code == 5
+    assert "no text could be made; 16 calls brought no text: cut off" in done.stderr
+    assert not (index.parent / "written" / "_manifest.json").exists()
+
+
 def test_a_budget_stops_and_the_same_command_goes_on(index: Path, invoke: Invoke) -> None:
     writer = Writer()
     with ChatServer(writer) as server:

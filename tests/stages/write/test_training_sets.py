@@ -264,6 +264,17 @@ def test_both_views_of_an_instruction(work: Path, tmp_path: Path, invoke: Invoke
 
 
 @pytest.mark.parametrize("kind", ["query", "instruction"])
+def test_a_writer_that_brings_nothing_is_told_of(
+    kind: str, work: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    with ChatServer(lambda body: Said("Sorry, I cannot do that.", {"Sorry": 1.0})) as server:
+        done = invoke(*words(work, server, kind, tmp_path / "train.jsonl"))
+    assert done.exit_code == 5
+    assert "calls brought no text: cut off" in done.stderr
+    assert not (tmp_path / "train.jsonl").exists()
+
+
+@pytest.mark.parametrize("kind", ["query", "instruction"])
 def test_a_limit_stops_and_the_same_command_goes_on(
     work: Path, tmp_path: Path, invoke: Invoke, kind: str
 ) -> None:
