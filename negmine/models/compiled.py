@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -88,25 +89,35 @@ def compile_model(
         return placement
 
 
-def compiled_in_place(
+def compiled_beside(
     model: Any, placement: Placement, threads: int | None, spec: str
-) -> Placement | None:
-    """Replace the transformer of a model on a CPU by a compiled one, whether it gains or not.
+) -> tuple[Any, Placement] | None:
+    """A model like this one on a CPU whose transformer is compiled, whether it gains or not.
 
     Args:
-        model: a SentenceTransformer or CrossEncoder; changed in place.
+        model: a SentenceTransformer or CrossEncoder, which stays as it is: another stage may hold
+            it. All but the transformer is of both.
         placement: where it runs, by PyTorch.
         threads: CPU threads; ``None`` is one per core this process may use.
         spec: the model's name for messages.
 
     Returns:
-        The placement that it has now; ``None``, told, where OpenVINO cannot run it.
+        The other model and its placement; ``None``, told, where OpenVINO cannot run it.
     """
+    other = _with_modules_of_its_own(model)
+    other[0] = _with_modules_of_its_own(model[0])
     try:
-        return _in_place(model, placement, threads)
+        return other, _in_place(other, placement, threads)
     except Exception as error:  # tracing runs the model's own code, which may raise anything
         _stays(spec, error)
         return None
+
+
+def _with_modules_of_its_own(module: Any) -> Any:
+    """The same module; one of its modules may be replaced, and the given one keeps its own."""
+    other = copy(module)
+    other._modules = dict(module._modules)
+    return other
 
 
 def _in_place(model: Any, placement: Placement, threads: int | None) -> Placement:

@@ -97,7 +97,7 @@ def settle(
         load: loads it anew, with other settings.
 
     Returns:
-        The model, which may be the same one changed in place, and how it runs
+        The model, the same one or another beside it, which stays as it was, and how it runs
         (:meth:`Chosen.told`).
 
     Raises:
@@ -135,32 +135,27 @@ def _work(model: Any) -> int:
 
 def _tried(model: M, run: Callable[[M], npt.NDArray[np.float32]]) -> tuple[M, Chosen]:
     """The model by the faster runtime, if both give the same."""
-    from negmine.models.compiled import compiled_in_place
+    from negmine.models.compiled import compiled_beside
 
-    own, spec = Chosen.of(model.placement), model.ref.spec
-    inner = model.model[0].model
-    placement = compiled_in_place(model.model, model.placement, model.settings.threads, spec)
-    if placement is None:
-        return model, own
-    other = replace(model, placement=placement)
-    compiled = model.model[0].model
+    spec = model.ref.spec
+    found = compiled_beside(model.model, model.placement, model.settings.threads, spec)
+    if found is None:
+        return model, Chosen.of(model.placement)
+    other = replace(model, model=found[0], placement=found[1])
     made: dict[str, npt.NDArray[np.float32]] = {}
     best: dict[str, float] = {}
     # The first round is not counted: it warms both up.
     for counted in [False, *[True] * _ROUNDS]:
-        for one, transformer in ((model, inner), (other, compiled)):
-            model.model[0].model = transformer
+        for one in (model, other):
+            name = one.placement.runtime
             started = time.perf_counter()
-            made[one.placement.runtime] = run(one)
+            made[name] = run(one)
             seconds = time.perf_counter() - started
             if counted:
-                name = one.placement.runtime
                 best[name] = min(seconds, best.get(name, seconds))
     apart = _distance(made["openvino"], made["torch"])
     faster = best["torch"] / best["openvino"]
-    takes = faster >= _FASTER and apart <= APART
-    model.model[0].model = compiled if takes else inner
-    taken = other if takes else model
+    taken = other if faster >= _FASTER and apart <= APART else model
     chosen = replace(
         Chosen.of(taken.placement), faster=round(faster, 2), apart=float(f"{apart:.1e}")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from negmine.models import encoders, shared
+from negmine.models import devices, encoders, shared, trial
 from negmine.models.base import EncoderSettings
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
@@ -53,9 +54,13 @@ def test_nothing_is_kept_that_no_stage_ahead_names(tiny_bi: Path) -> None:
     assert kept.models == []
 
 
+@pytest.mark.parametrize("fastest", ["torch", "openvino"])
 def test_a_run_loads_an_encoder_once_and_finds_the_same(
-    tmp_path: Path, tiny_bi: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_bi: Path, monkeypatch: pytest.MonkeyPatch, fastest: str
 ) -> None:
+    """Whatever a trial takes for the documents, queries are PyTorch's, as they are on their own."""
+    monkeypatch.setattr(trial, "WORTH", 0)
+    monkeypatch.setattr(trial, "_FASTER", 0 if fastest == "openvino" else float("inf"))
     data, loads = make_data(tmp_path / "data"), []
     load = encoders.load_torch_encoder
 
@@ -96,3 +101,6 @@ format = "triplet"
     assert call("retrieve", alone / "index", "-c", recipe, "-o", alone / "found", "--quiet")[0] == 0
     assert len(loads) == 3
     assert parts(alone / "found") == parts(work / "candidates")
+    if devices.openvino_installed():
+        made = json.loads((work / "index/vectors/tiny/_manifest.json").read_text())
+        assert made["encoder"]["backend"] == made["run"]["chosen"]["tiny"]["runtime"] == fastest

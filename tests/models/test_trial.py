@@ -49,6 +49,9 @@ def test_both_read_the_sample_and_the_faster_one_is_taken(
     assert told["apart"] < trial.APART
     assert (type(settled.model[0].model).__name__ == "_Compiled") is (runtime == "openvino")
     np.testing.assert_allclose(settled.encode(given, "document"), want, atol=1e-5)
+    # Who else holds the loaded one has what it had.
+    assert type(made.model[0].model).__name__ == "BertModel"
+    np.testing.assert_array_equal(made.encode(given, "document"), want)
 
 
 def test_what_differs_is_not_taken_however_fast(
@@ -72,6 +75,22 @@ def test_what_differs_is_not_taken_however_fast(
     assert told["apart"] > trial.APART
     assert "its output differs" in said[-1]
     assert said[-1].endswith("torch runs it")
+
+
+def test_what_has_no_transformer_stays_with_pytorch(
+    tmp_path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbedding
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
+    static = StaticEmbedding(tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[static, Dense(8, 4)]).save_pretrained(str(tmp_path))
+    taken(monkeypatch, "openvino")
+    made = load_torch_encoder(resolve(str(tmp_path)), SETTINGS)
+    own = {"device": "cpu", "dtype": "float32", "runtime": "torch"}
+    assert made.settled(lambda: texts(9), lambda: 9, None) == (made, own)
 
 
 def test_little_to_read_another_runtime_asked_for_and_another_format_are_not_tried(
