@@ -116,9 +116,8 @@ def _peak(folder: Path, ran: _bench.Ran) -> float:
 
 def recipe(file: Path, depth: int, options: argparse.Namespace, guard: bool = False) -> str:
     """What the peer does, in TOML; the guard's rules are off unless asked for."""
-    switches = [option for option in NO_GUARD if option.startswith("--no-")]
-    off = "\n".join(f"{option.removeprefix('--no-')} = false" for option in switches)
-    off = "" if guard else f'{off}\nown-document = "off"'
+    settings = {} if guard else NO_GUARD
+    off = "\n".join(f"{k.replace('_', '-')} = {json.dumps(v)}" for k, v in settings.items())
     return f"""
 [index]
 pairs = "{file}"

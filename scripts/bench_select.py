@@ -23,17 +23,18 @@ import io
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import _bench
 import numpy as np
 
-NO_GUARD = (
-    *("--no-same-text", "--no-query-text", "--no-near-duplicates", "--no-repeated-texts"),
-    "--no-empty-texts",
-    *("--own-document", "off", "--no-duplicate-queries"),
-)
+#: What switches the text guard off, by parameter of ``filter``.
+NO_GUARD: dict[str, Any] = {
+    **dict.fromkeys(("same_text", "query_text", "near_duplicates", "repeated_texts"), False),
+    **{"empty_texts": False, "own_document": "off", "duplicate_queries": False},
+}
 MARGIN = 0.05
 
 
@@ -164,8 +165,15 @@ def _filter(options: argparse.Namespace, guard: bool) -> list[str]:
             f"{options.work}/ledger",
             "--rebuild",
         ),
-        *(() if guard else NO_GUARD),
+        *(() if guard else _flags(NO_GUARD)),
     ]
+
+
+def _flags(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Settings as the command line has them."""
+    for name, value in settings.items():
+        option = name.replace("_", "-")
+        yield from (f"--no-{option}",) if value is False else (f"--{option}", str(value))
 
 
 def _export(options: argparse.Namespace, side: str) -> list[str]:
@@ -201,13 +209,7 @@ def _negmine(options: argparse.Namespace) -> None:
         by="dense",
         relative_margin=MARGIN,
         num_negatives=options.num_negatives,
-        same_text=guard,
-        query_text=guard,
-        near_duplicates=guard,
-        duplicate_queries=guard,
-        repeated_texts=guard,
-        empty_texts=guard,
-        own_document=FilterParams().own_document if guard else "off",
+        **({} if guard else NO_GUARD),
     )
     # The peer's modules are loaded when its clock starts; pyarrow loads pandas when it finds it.
     import pandas  # noqa: F401

@@ -85,6 +85,20 @@ def run_cli(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
     )
 
 
+def run_script(name: str, *arguments: object) -> str:
+    """What a script of the repository tells on stdout, in a process of its own and offline."""
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_command_line() -> Iterator[None]:
     """Typer's runner makes the commands of an application once, and not anew for every call."""

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.chains import cranfield_slice
-from tests.conftest import ROOT
+from tests.conftest import run_script
 
 
 @pytest.mark.real
 def test_its_short_form_tells_both_sides(tmp_path: Path, minilm: Path) -> None:
     data = cranfield_slice(tmp_path / "data", 150)
-    script = [sys.executable, str(ROOT / "scripts" / "bench_first_example.py"), str(data)]
-    script += ["--out", str(tmp_path / "out"), "--model", str(minilm), "--pairs", "60"]
-    script += ["--num-negatives", "2", "--rounds", "0"]
-    ended = subprocess.run(
-        script,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    lines = [line.split("|") for line in ended.stdout.splitlines() if line.startswith("|")]
+    given = [data, "--out", tmp_path / "out", "--model", minilm, "--pairs", 60]
+    given += ["--num-negatives", 2, "--rounds", 0]
+    printed = run_script("bench_first_example.py", *given)
+    lines = [line.split("|") for line in printed.splitlines() if line.startswith("|")]
     told = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines}
     # Seconds, share of the peer's, CPU seconds, share of the peer's.
     assert told["mine_hard_negatives"][1::2] == ["1.00", "1.00"]
