@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow as pa
 from negmine.learning.fit_sample import FitSample
 from negmine.scorers import Scores
 from negmine.stages.lazily import Piece
+from negmine.table.artifacts.journal import CHOSEN
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.names import score_column, scorer_column
 
@@ -48,6 +50,11 @@ class Known:
         return {
             one: Piece(rows, _scores(said, one, columns)) for one, columns in self.further.items()
         }
+
+    def chosen(self, name: str) -> Mapping[str, Any] | None:
+        """What was chosen for a scorer of these rows; None = nothing."""
+        found: Mapping[str, Any] = self.scored.manifest["run"].get(CHOSEN, {})
+        return found.get(name)
 
     def stats(self, name: str) -> dict[str, int]:
         """What was counted of these rows of a part."""

@@ -15,6 +15,7 @@ from negmine.models.torch_encoder import EncoderSettings, load_torch_encoder
 from negmine.table.artifacts.writing import Writer
 from tests.chains import make_data, small_parts
 from tests.conftest import Invoke
+from tests.hashed_scorer import make_candidates
 from tests.tiny_models import texts
 
 pytest.importorskip("openvino")
@@ -211,3 +212,35 @@ def test_scores_keep_the_first_choice(
     for part in parts:
         cut, whole = tmp_path / "cut" / part, tmp_path / "whole" / part
         assert cut.read_bytes() == whole.read_bytes()
+
+
+def test_queries_that_are_scored_first_and_the_others_run_alike(
+    tmp_path: Path, tiny_cross: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut short while the first are scored, when nothing of the table itself is there."""
+    candidates = make_candidates(tmp_path / "made")
+    rules = ("by=ce", "sampler=rank", "max-fn-rate=0.3", "fit-sample=8")
+    until = [word for rule in rules for word in ("--until", rule)]
+    how = ["--dtype", "float32", "--device", "cpu", "--enough", 2, *until]
+    rerank = ["rerank", candidates, "--scorer", f"ce={tiny_cross}", *how]
+    add, seen = Writer.add_tables, []
+
+    def dying(self: Writer, name: str, *arguments: Any, **more: Any) -> None:
+        if self.path.parent.name == "fit":
+            seen.append(name)
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+        add(self, name, *arguments, **more)
+
+    taken(monkeypatch, "openvino")
+    assert invoke(*rerank, "-o", tmp_path / "whole").exit_code == 0
+    monkeypatch.setattr(Writer, "add_tables", dying)
+    assert invoke(*rerank, "-o", tmp_path / "cut").exit_code == 130
+    taken(monkeypatch, "torch")
+    assert invoke(*rerank, "-o", tmp_path / "cut").exit_code == 0
+    for made in (tmp_path / "fit" / "cut", tmp_path / "cut"):
+        assert chosen(made, "ce")["runtime"] == "openvino"
+    names = sorted(path.name for path in (tmp_path / "cut").glob("part-*.parquet"))
+    assert len(names) > 1
+    for name in names:
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

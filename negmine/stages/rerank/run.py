@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -74,9 +74,8 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
     reset_peak_memory()
     with writer:
         scorers = scorers or on_every_gpu(params, setup)
-        if len(scorers) == 1:
-            scorers = [settled(params, setup, scorers[0], writer)]
-        setup = _with_fit(params, setup, scorers, out, replacing, budget)
+        setup, scorers = _with_fit(params, setup, scorers, out, replacing, budget)
+        scorers = settled(params, setup, scorers, writer)
         counts = score(params, setup, scorers, writer, budget.texts)
         warnings = [*verdicts.warnings(counts, scorers[0]), *scoring.warnings(counts)]
         if counts["unscored"] and params.enough is None and params.top is not None:
@@ -103,20 +102,21 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
 def _with_fit(
     params: RerankParams,
     setup: Setup,
-    scorers: Sequence[Mapping[str, Scorer]],
+    scorers: list[dict[str, Scorer]],
     out: Path,
     replacing: Replace,
     budget: memory.Budget,
-) -> Setup:
+) -> tuple[Setup, list[dict[str, Scorer]]]:
     """The setup of which it is known when a query has enough: some queries are scored whole for it.
 
-    Their scores are an artifact beside the result, made as any other is.
+    Their scores are an artifact beside the result, made as any other is, by the scorers that are
+    returned: what runs them is decided here by the whole table, of which they become rows.
     """
     if setup.until is None:
-        return setup
+        return setup, scorers
     if setup.until.sample is None:
         tables = (table for _, table in limited(setup.source, params.limit))
-        return replace(setup, until=setup.until.anchored(tables))
+        return replace(setup, until=setup.until.anchored(tables)), scorers
     count, seed = setup.until.sample
     qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
     sample = fit_sample.drawn(qids, count, seed)
@@ -130,12 +130,13 @@ def _with_fit(
     writer = artifacts.begin(place, planned, replacing=may, keep=True)
     if writer is not None:
         with writer:
+            scorers = settled(params, setup, scorers, writer)
             counts = score(alone, whole, scorers, writer, budget.texts)
             writer.commit(counts, ceiling=budget.ceiling)
     scored = Candidates(artifacts.open_artifact(place))
     further = {name: tuple(columns_of(one, name)) for name, one in scorers[0].items()}
     known = Known(scored.artifact, sample, further)
-    return replace(setup, until=setup.until.learned(scored), known=known)
+    return replace(setup, until=setup.until.learned(scored), known=known), scorers
 
 
 def _of_run(scorers: Mapping[str, Scorer]) -> dict[str, Any]:

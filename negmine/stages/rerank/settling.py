@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -18,21 +17,29 @@ from negmine.table.artifacts.writing import Writer
 
 
 def settled(
-    params: RerankParams, setup: Setup, scorers: Mapping[str, Scorer], writer: Writer
-) -> dict[str, Scorer]:
+    params: RerankParams, setup: Setup, scorers: list[dict[str, Scorer]], writer: Writer
+) -> list[dict[str, Scorer]]:
     """The scorers as they run for this table; a run that goes on keeps what was decided.
+
+    So does a table of which some queries are scored already. On several GPUs there is nothing to
+    decide.
 
     Raises:
         MissingDependencyError: what was decided before is not installed here.
     """
-    found = dict(scorers)
-    for name, scorer in scorers.items():
+    if len(scorers) > 1:
+        return scorers
+    found = dict(scorers[0])
+    for name, scorer in scorers[0].items():
         if isinstance(scorer, Settles):
             texts, rows = partial(_sample, params, setup), partial(to_score, params, setup.source)
-            found[name], chosen = scorer.settled(texts, rows, writer.chosen(name))
+            before = writer.chosen(name)
+            if before is None and setup.known is not None:
+                before = setup.known.chosen(name)
+            found[name], chosen = scorer.settled(texts, rows, before)
             if chosen:
                 writer.choose(name, chosen)
-    return found
+    return [found]
 
 
 def _sample(params: RerankParams, setup: Setup) -> PairTexts:
