@@ -45,12 +45,11 @@ def server(ledger: Path) -> Iterator[ChatServer]:
         yield running
 
 
-def scored_whole(ledger: Path, server: ChatServer, invoke: Invoke) -> Path:
+def scored_whole(ledger: Path, judge: str, invoke: Invoke) -> Path:
     """The same ledger of a table that the judge has scored whole, in a folder of its own."""
     whole = ledger.parent.parent / "whole"
-    scorer = ("--scorer", judged.judge_of(server))
     for command in (
-        ["rerank", ledger.parent / "candidates", *scorer, "-o", whole / "scored"],
+        ["rerank", ledger.parent / "candidates", "--scorer", judge, "-o", whole / "scored"],
         ["filter", whole / "scored", *BY, "-o", whole / "ledger"],
     ):
         done = invoke(*command)
@@ -71,16 +70,23 @@ def dry(invoke: Invoke, *arguments: object) -> tuple[int, int]:
     return told["calls"], told["calls_stored"]
 
 
+@pytest.mark.parametrize("kind", ["llm", "cohere"])
 def test_a_sample_of_all_is_what_the_whole_column_says(
-    ledger: Path, server: ChatServer, invoke: Invoke
+    ledger: Path, server: ChatServer, invoke: Invoke, kind: str
 ) -> None:
-    asked = [ledger, "--judge", judged.judge_of(server), "--sample", 10_000]
-    found = audited(invoke, *asked)
-    whole = audited(invoke, scored_whole(ledger, server, invoke), "--judge", "judge")
+    """By the verdicts of a judge; of a reranker by the score that half of the positives reach."""
+    judge = judged.judge_of(server).replace("llm:", f"{kind}:")
+    found = audited(invoke, ledger, "--judge", judge, "--sample", 10_000)
+    whole = audited(invoke, scored_whole(ledger, judge, invoke), "--judge", "judge")
     for name in ("negatives", "how", "contamination", "uncorrected", "by", "assumptions"):
         assert found[name] == whole[name], name
-    assert found["judge"].pop("asked")["examination"]["better_than_chance"]
+    who = found["judge"].pop("asked")
     assert found["judge"] == whole["judge"]
+    if kind == "llm":
+        assert who["examination"]["better_than_chance"]
+    else:
+        assert "examination" not in who
+        assert found["judge"]["cut"] is not None
 
 
 def test_the_sample_alone_is_asked_about_and_once(
@@ -99,7 +105,7 @@ def test_the_sample_alone_is_asked_about_and_once(
     assert server.journal.count("asked") == before
     rows = list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"))))
     assert len(rows) == 30
-    ledger_of_all = scored_whole(ledger, server, invoke)
+    ledger_of_all = scored_whole(ledger, judged.judge_of(server), invoke)
     drawn = {(row["qid"], row["docid"]) for row in rows}
     said = [
         row["verdict_judge"]
@@ -123,6 +129,42 @@ def test_the_sample_alone_is_asked_about_and_once(
     read = audited(invoke, *asked, "--gold", sheet)
     alone = audited(invoke, ledger, "--sample", 30, "--gold", sheet)
     assert read["contamination"] == alone["contamination"]
+
+
+@pytest.mark.parametrize("number", [2, 10])
+def test_what_is_asked_about_as_a_control_is_no_drawn_negative(
+    ledger: Path, server: ChatServer, invoke: Invoke, number: int
+) -> None:
+    """A chosen document by chance may be both; where it is one alone it counts as that alone.
+
+    Of few such documents many are controls that were not drawn as negatives; of many, the drawn
+    negatives hold some that were not drawn as controls.
+    """
+    home = ledger.parent.parent
+    data, mixed, chosen = home / "data", home / "mixed", home / "mixed-ledger"
+    asked = ["retrieve", home / "index", "--queries", data, "--qrels", data / "qrels.tsv"]
+    run = ["--run", f"found={home / 'known.trec'}", "--on-error", "skip"]
+    places = ["--quota", "found=2", "--quota", "chance=2"]
+    judge = ["--scorer", judged.judge_of(server)]
+    for command in (
+        [*asked, *run, "--source", f"chance=random:{number}", "-o", mixed],
+        ["rerank", mixed, *judge, "-o", home / "mixed-scored"],
+        ["filter", home / "mixed-scored", "--by", "judge", *places, "-o", chosen],
+    ):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+    sheet = home / "sheet.csv"
+    other = judged.judge_of(server).replace("judge=", "other=")
+    report = audited(invoke, chosen, "--judge", other, "--sample", 30, "--sheet", sheet)
+    rows = list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"))))
+    drawn = {(row["qid"], row["docid"]) for row in rows}
+    table = judged.rows_of(chosen)
+    said = [row["verdict_judge"] for row in table if (row["qid"], row["docid"]) in drawn]
+    # Of another name it is another model, which says the same.
+    told = report["judge"]["negatives"]
+    assert told == {name: said.count(name) for name in ("yes", "no", "unsure", "unjudged")}
+    assert sum(told.values()) == 30 == len(drawn)
+    assert report["by"]["false_positive_rate"]["rows"] <= 30
 
 
 def test_an_audit_is_stopped_by_its_budget_and_goes_on(

@@ -23,7 +23,7 @@ from negmine import log
 from negmine.commands.audit.hiding import keys_of
 from negmine.commands.audit.sampled import population
 from negmine.commands.audit.sampled.drawing import Draw
-from negmine.commands.audit.sampled.verdicts import Judge, Said, numbers_of
+from negmine.commands.audit.sampled.verdicts import Judge, Said, half_of, numbers_of
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError
@@ -123,12 +123,14 @@ class Questions:
 
     Attributes:
         rows: the pairs (:data:`negmine.commands.audit.sampled.drawing.ROWS`).
+        drawn: how many of them, the first, are drawn negatives.
         positive: which of them are known positives, bool [rows].
         queries, documents: their texts.
         pairs: of each row the places of its texts, int [rows, 2].
     """
 
     rows: pa.Table
+    drawn: int
     positive: np.ndarray
     queries: list[str]
     documents: list[str]
@@ -154,6 +156,7 @@ def questions(ledger: Candidates, negatives: pa.Table, draw: Draw) -> Questions:
     places = [pc.index_in(qids, value_set=asked), pc.index_in(docids, value_set=distinct)]
     return Questions(
         rows,
+        negatives.num_rows,
         positive,
         [of_queries[qid] for qid in asked.to_pylist()],
         [texts[docid] for docid in distinct.to_pylist()],
@@ -212,19 +215,11 @@ def _judge(
     score = said.score if said.known is None else np.where(said.known, said.score, np.nan)
     if asking.cut is None and "verdict" in said.columns:
         verdicts = numbers_of(said.columns["verdict"])
-        return Judge(asking.name, None, Said(keys, verdicts, examined))
-    cut = asking.cut
-    if cut is None:
-        known = score[about.positive & ~np.isnan(score)]
-        if not len(known):
-            raise UsageError(
-                f"--judge {asking.name}: no known positive has a score, so it does not tell what "
-                "counts as yes",
-                hint="Say it with --judge-cut SCORE.",
-            )
-        cut = float(f"{np.median(known):.4g}")
+        return Judge(asking.name, None, Said(keys, about.drawn, verdicts, examined))
+    known = score[about.positive & ~np.isnan(score)]
+    cut = half_of(known, asking.name) if asking.cut is None else asking.cut
     alone = Judge(asking.name, cut)
-    return replace(alone, said=Said(keys, alone.by_cut(score), examined))
+    return replace(alone, said=Said(keys, about.drawn, alone.by_cut(score), examined))
 
 
 def check_name(asking: Asking, ledger: Candidates) -> None:

@@ -105,13 +105,14 @@ def read(
     for name in ledger.parts:
         part = ledger.part(name, columns)
         verdict = np.full(len(part), UNJUDGED, dtype=np.int8)
-        asked = np.ones(len(part), dtype=bool)
+        asked = control = np.ones(len(part), dtype=bool)
         if judge is not None:
-            verdict, asked = judge.verdicts(part), judge.asked(part)
+            verdict = judge.verdicts(part)
+            asked, control = (judge.asked(part, control=one) for one in (False, True))
         negative = part.valid("selected") & ~part.positive & asked
         chosen.add(part, verdict, negative)
-        positives.add(part, verdict, _positives(part) & asked)
-        random.add(part, verdict, _by_chance(part, by_chance) & asked)
+        positives.add(part, verdict, _positives(part) & control)
+        random.add(part, verdict, _by_chance(part, by_chance) & control)
         likeness.add(part)
         size += np.bincount(verdict[negative], minlength=len(NAMES))
         rows = _rows(part, verdict, negative, name, seed, by_verdict)

@@ -33,12 +33,14 @@ class Said:
     """What a judge said of the rows that it was asked about, where the table has no column of it.
 
     Attributes:
-        keys: these rows (:func:`negmine.commands.audit.hiding.keys_of`).
+        keys: these rows (:func:`negmine.commands.audit.hiding.keys_of`), the drawn negatives first.
+        drawn: how many of them were drawn as negatives; the others are controls. A row may be both.
         verdicts: of each, int8 [keys].
         examined: its examination, if there was one.
     """
 
     keys: pa.Array
+    drawn: int
     verdicts: np.ndarray
     examined: Mapping[str, Any] | None
 
@@ -78,7 +80,8 @@ class Judge:
     def verdicts(self, part: Part) -> np.ndarray:
         """What it says of each row, int8 [rows]; a row that it never saw is unjudged."""
         if self.said is not None:
-            place = self._places(self.said, part)
+            found = pc.index_in(keys_of(part.table), value_set=self.said.keys)
+            place = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
             return np.where(place < 0, UNJUDGED, self.said.verdicts[place]).astype(np.int8)
         if self.cut is None:
             return numbers_of(part.table.column(self._column))
@@ -90,17 +93,19 @@ class Judge:
         told = np.where(score >= self.cut, YES, NO)
         return np.where(np.isnan(score), UNJUDGED, told).astype(np.int8)
 
-    def asked(self, part: Part) -> np.ndarray:
-        """Which rows count, bool [rows]: all, or those that it was asked about."""
+    def asked(self, part: Part, *, control: bool) -> np.ndarray:
+        """Which rows count, bool [rows]: all, or those that it was asked about.
+
+        Args:
+            part: the rows.
+            control: as what: known positives and documents by chance, or else drawn negatives. A
+                negative that is asked about as a document by chance was not drawn as a negative.
+        """
         if self.said is None:
             return np.ones(len(part), dtype=bool)
-        return self._places(self.said, part) >= 0
-
-    @staticmethod
-    def _places(said: Said, part: Part) -> np.ndarray:
-        """Of each row its place among those that were asked about; -1 = it was not."""
-        found = pc.index_in(keys_of(part.table), value_set=said.keys)
-        return pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+        keys, drawn = self.said.keys, self.said.drawn
+        mine = keys.slice(drawn) if control else keys.slice(0, drawn)
+        return pc.is_in(keys_of(part.table), value_set=mine).to_numpy(zero_copy_only=False)
 
 
 def numbers_of(said: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -160,12 +165,25 @@ def _reached(ledger: Artifact, name: str) -> float:
     for part in (Part(ledger.read(one, columns)) for one in ledger.parts):
         score = part.score(name)
         found.append(score[labels.known_in(part.table) & part.found & ~np.isnan(score)])
-    scores = np.concatenate(found)
+    return half_of(np.concatenate(found), name, str(ledger.path))
+
+
+def half_of(scores: np.ndarray, name: str, where: str | None = None) -> float:
+    """The score that half of the known positives reach, to four digits.
+
+    Args:
+        scores: of the known positives that have one.
+        name: the judge's.
+        where: the table.
+
+    Raises:
+        UsageError: there is none.
+    """
     if not len(scores):
         raise UsageError(
             f"--judge {name}: no known positive has this score, so it does not tell what counts as "
             "yes",
-            where=str(ledger.path),
+            where=where,
             hint="Say it with --judge-cut SCORE.",
         )
     return float(f"{np.median(scores):.4g}")
