@@ -188,6 +188,23 @@ def test_an_audit_is_stopped_by_its_budget_and_goes_on(
     assert server.journal.count("answered") == count
 
 
+def test_nobody_is_asked_for_what_too_few_positives_tell(
+    ledger: Path, server: ChatServer, invoke: Invoke
+) -> None:
+    asked = ["audit", ledger, "--judge", judged.judge_of(server), "--sample", 19]
+    for more in ([], ["--dry-run"]):
+        done = invoke(*asked, *more)
+        assert done.exit_code == 2, done.output
+        told = " ".join(done.stderr.split())
+        assert "asked about 19 known positives, and at least 20" in told
+        assert "Raise --sample" in told
+    assert server.journal.count("asked") == 0
+    # Who asks for a sheet is about to have people's word.
+    done = invoke(*asked, "--sheet", ledger.parent / "sheet.csv")
+    assert done.exit_code == 0, done.output
+    assert server.journal.count("answered") > 0
+
+
 def test_a_judge_at_chance_is_refused(ledger: Path, invoke: Invoke) -> None:
     with judged.server(ledger.parent.parent / "data", bend=Bend(scale=0.0)) as server:
         asked = ["audit", ledger, "--judge", judged.judge_of(server), "--sample", 30]

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from negmine import log
 from negmine.commands.audit.hiding import keys_of
-from negmine.commands.audit.sampled import population
+from negmine.commands.audit.sampled import measuring, population
 from negmine.commands.audit.sampled.drawing import Draw
 from negmine.commands.audit.sampled.verdicts import Judge, Said, half_of, numbers_of
 from negmine.endpoints.budget import Budget
@@ -164,6 +164,18 @@ def questions(ledger: Candidates, negatives: pa.Table, draw: Draw) -> Questions:
     )
 
 
+def check_enough(asking: Asking, about: Questions) -> None:
+    """See, before anybody is asked, that what is said can be corrected.
+
+    Raises:
+        UsageError: there are too few known positives to ask about.
+    """
+    measuring.refuse_few(
+        *(asking.name, "it would be asked about", int(about.positive.sum())),
+        "Raise --sample, where sources found more of them. ",
+    )
+
+
 @dataclass(frozen=True)
 class Answered:
     """What a judge that was asked is on record with.
@@ -178,7 +190,7 @@ class Answered:
 
 
 def judge_of(
-    asking: Asking, ledger: Candidates, negatives: pa.Table, draw: Draw
+    asking: Asking, ledger: Candidates, negatives: pa.Table, draw: Draw, *, alone: bool
 ) -> tuple[Judge, Answered]:
     """Examine the judge, ask it, and read its verdicts.
 
@@ -187,13 +199,17 @@ def judge_of(
         ledger: the table.
         negatives: the drawn ones.
         draw: how they were drawn.
+        alone: whether its word alone is to tell the contamination.
 
     Raises:
-        UsageError: the table has a score of its name, or no cut can be told.
+        UsageError: the table has a score of its name, no cut can be told, or there are too few
+            known positives for what it is to tell.
         NegmineError: it is not believed, or does not answer.
     """
     check_name(asking, ledger)
     about = questions(ledger, negatives, draw)
+    if alone:
+        check_enough(asking, about)
     scorer = asking.load()
     examined = examination.examine(
         {asking.name: scorer},

@@ -241,13 +241,7 @@ def known(population: Population, judge: Judge, decided: Sequence[str]) -> Relev
     Raises:
         UsageError: there are too few.
     """
-    count = int(population.positives.told.sum())
-    if count < _FEWEST:
-        raise UsageError(
-            f"--judge {judge.name}: it says yes or no of {count} known positives, and at least "
-            f"{_FEWEST} are needed to tell how often it misses one",
-            hint="Let people read a sample: --sheet FILE, then --gold FILE.",
-        )
+    refuse_few(judge.name, "it says yes or no of", int(population.positives.told.sum()))
     what, found = "known positives", rate(population.positives)
     assumption = (
         f"of hidden positives among the negatives '{judge.name}' says yes as often as of known "
@@ -263,6 +257,26 @@ def known(population: Population, judge: Judge, decided: Sequence[str]) -> Relev
             "known ones and the contamination may be far higher; ask another judge, or give --gold"
         )
     return Relevant(what, found, _told(population.positives, found, what), assumption, doubts)
+
+
+def refuse_few(name: str, what: str, count: int, mend: str = "") -> None:
+    """See that there are known positives enough.
+
+    Args:
+        name: the judge's.
+        what: of which known positives.
+        count: how many they are.
+        mend: what to try first.
+
+    Raises:
+        UsageError: there are too few.
+    """
+    if count < _FEWEST:
+        raise UsageError(
+            f"--judge {name}: {what} {count} known positives, and at least {_FEWEST} are needed to "
+            "tell how often it misses one",
+            hint=f"{mend}Let people read a sample: --sheet FILE, then --gold FILE.",
+        )
 
 
 def rate(told: Told) -> Rate:

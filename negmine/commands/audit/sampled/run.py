@@ -148,7 +148,10 @@ def to_ask(
         asking.check_name(asked, ledger)
         draw = draw_of(audit, None, [filled.read(path) for path in audit.gold])
         people = _drawn_from(ledger, None, draw)
-        yield asked, ledger, asking.questions(ledger, sample_of(ledger, people, draw).rows, draw)
+        about = asking.questions(ledger, sample_of(ledger, people, draw).rows, draw)
+        if not audit.gold and audit.sheet is None:
+            asking.check_enough(asked, about)
+        yield asked, ledger, about
 
 
 # --- the ledger -------------------------------------------------------------------------------
@@ -203,18 +206,19 @@ def _audited(
     draw = draw_of(audit, judge, files)
     people = judged = _drawn_from(ledger, judge, draw)
     sample = sample_of(ledger, people, draw)
-    if asked is not None:
-        # What it says is known of the sample alone: all that is counted of it is of that.
-        judge, answered = asking.judge_of(asked, ledger, sample.rows, draw)
-        judged = _drawn_from(ledger, judge, draw)
     answers, differing = filled.answers_of(files, sample.sheet)
     said = [answers.get(record[sheets.KEY]) for record in sample.sheet.records()]
     read = any(answer is not None for answer in said)
+    if asked is not None:
+        alone = not read and audit.sheet is None
+        # What it says is known of the sample alone: all that is counted of it is of that.
+        judge, answered = asking.judge_of(asked, ledger, sample.rows, draw, alone=alone)
+        judged = _drawn_from(ledger, judge, draw)
     measured = _measured(
         *(audit, ledger, judge, people if read else judged, sample.rows, said, differing)
     )
     found = measured.contamination
-    alone = None if judge is None else measuring.uncorrected(judged)
+    plain = None if judge is None else measuring.uncorrected(judged)
     report = {
         "kind": "sample",
         "ledger": named,
@@ -223,7 +227,7 @@ def _audited(
         "negatives": int(people.size.sum()),
         "how": measured.how,
         "contamination": None if found is None else found.as_json(),
-        "uncorrected": None if alone is None else alone.as_json(),
+        "uncorrected": None if plain is None else plain.as_json(),
         "judge": None if judge is None else {**_told(judge, judged), **_who(answered)},
         "by": measured.facts,
         "sample": sample.told(people),
