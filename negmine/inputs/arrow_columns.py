@@ -65,8 +65,17 @@ def check_type(target: Target, field: pa.Field, path: str) -> None:
         )
 
 
-def column_values(target: Target, column: pa.Array) -> Any:
-    """A string array where all values are fit for it, else Python objects to check."""
+def column_values(target: Target, column: pa.Array, where: str) -> Any:
+    """A string array where all values are fit for it, else Python objects to check.
+
+    Args:
+        target: what is read.
+        column: the values.
+        where: the file and the column, for errors.
+
+    Raises:
+        InvalidDataError: values are damaged.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_decimal(column.type):
@@ -74,12 +83,12 @@ def column_values(target: Target, column: pa.Array) -> Any:
     if target.kind == "kept" and _is_date(column.type):
         column = column.cast(pa.string())
     if target.kind == "raw":
-        return _raw_values(column)
+        return _raw_values(column, where)
     if column.null_count or target.kind == "kept":
-        return _python_values(column)
+        return _python_values(column, where)
     try:
         if target.kind in ("score", "rank", "grade"):
-            return _python_values(column)
+            return _python_values(column, where)
         if _is_text(column.type) or pa.types.is_integer(column.type):
             strings = column.cast(pa.string())
             # Reading Parquet takes the writer's word for it that strings are UTF-8.
@@ -87,38 +96,40 @@ def column_values(target: Target, column: pa.Array) -> Any:
             return strings
     except pa.ArrowInvalid:
         pass
-    return _python_values(column)
+    return _python_values(column, where)
 
 
-def _raw_values(column: pa.Array) -> list[Any]:
+def _raw_values(column: pa.Array, where: str) -> list[Any]:
     """Python objects; texts in lists and structs are known to be UTF-8."""
     if _is_text(column.type):
-        return _python_values(column)
+        return _python_values(column, where)
     try:
         # Reading Parquet takes the writer's word for it that strings are UTF-8.
         column.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise InvalidDataError(f"a column holds damaged values: {error}") from None
-    return _listed(column)
+        raise InvalidDataError(f"damaged values: {error}", where=where) from None
+    return _listed(column, where)
 
 
-def _python_values(column: pa.Array) -> list[Any]:
+def _python_values(column: pa.Array, where: str) -> list[Any]:
     if _is_text(column.type) and not pa.types.is_null(column.type):
         raw = column.cast(pa.large_binary()).to_pylist()
         return [
             value if value is None else value.decode("utf-8", "surrogateescape") for value in raw
         ]
-    return _listed(column)
+    return _listed(column, where)
 
 
-def _listed(column: pa.Array) -> list[Any]:
+def _listed(column: pa.Array, where: str) -> list[Any]:
     """Python objects; of times, where Python's types do not reach, the numbers that they are."""
     try:
         values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(f"damaged values: {error}", where=where) from None
     except (OverflowError, ValueError):
         if not pa.types.is_temporal(column.type):
             raise InvalidDataError(
-                f"a column of type {column.type} holds times outside of the years 1 to 9999"
+                f"of type {column.type}, with times outside of the years 1 to 9999", where=where
             ) from None
         whole = pa.int32() if column.type.bit_width == pa.int32().bit_width else pa.int64()
         values = column.view(whole).to_pylist()
@@ -163,28 +174,34 @@ def looker(file: Place, first: Callable[[str], pa.RecordBatch | None]) -> Look:
                 return []
             column = batch.column(at).slice(0, LOOKED_AT)
             column.validate(full=True)
-            return _objects(column)
+            return _objects(column, _where(file, name))
 
     return look
 
 
-def _objects(column: pa.Array) -> list[Any]:
+def _objects(column: pa.Array, where: str) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    return _python_values(column)
+    return _python_values(column, where)
 
 
-def chunk_of(kind: Input, sources: dict[str, str], batch: pa.RecordBatch, row: int) -> Chunk:
-    """A record batch, the first row of which has this number in its file."""
-    columns = {
-        target.name: column_values(target, batch.column(sources[target.name]))
-        for target in kind.targets
-        if target.name in sources
-    }
+def _where(file: Place, name: str) -> str:
+    return f"{file.name}: column '{short(name)}'"
+
+
+def chunk_of(
+    kind: Input, file: Place, sources: dict[str, str], batch: pa.RecordBatch, row: int
+) -> Chunk:
+    """A record batch of a file, the first row of which has this number there."""
+    columns = {}
+    for target in kind.targets:
+        if (source := sources.get(target.name)) is not None:
+            where = _where(file, source)
+            columns[target.name] = column_values(target, batch.column(source), where)
     labels = _named_labels(sources, batch.schema)
-    for target, source in sources.items():
-        if source in labels and target in FIELDS:
-            columns[target] = named(columns[target], labels[source])
+    for name, source in sources.items():
+        if source in labels and name in FIELDS:
+            columns[name] = named(columns[name], labels[source])
     return Chunk(
         columns,
         sources,

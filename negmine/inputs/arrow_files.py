@@ -56,7 +56,7 @@ def arrow_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk]:
             )
             for start in range(0, batch.num_rows, size):
                 piece = batch.slice(start, size)
-                yield chunk_of(kind, sources, piece, row)
+                yield chunk_of(kind, file, sources, piece, row)
                 row += piece.num_rows
 
 

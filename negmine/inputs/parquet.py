@@ -43,7 +43,7 @@ def parquet_chunks(kind: Input, file: Place, columns: Columns) -> Iterator[Chunk
                     batch = next(batches, None)
                 if batch is None:
                     break
-                yield chunk_of(kind, sources, batch, row)
+                yield chunk_of(kind, file, sources, batch, row)
                 row += batch.num_rows
 
 

@@ -25,6 +25,7 @@ from negmine import inputs as readers
 from negmine.errors import InvalidDataError, MissingInputError, NegmineError, UsageError
 from negmine.inputs import Problems, limits, read_corpus, read_pairs, read_qrels, read_queries
 from negmine.inputs import lines as reading
+from tests.conftest import Invoke
 
 Reader = Callable[[str, Mapping[str, str], Problems], Iterator[pa.RecordBatch]]
 Row = dict[str, Any]
@@ -394,6 +395,38 @@ def test_parquet_strings_that_are_not_utf8(tmp_path: Path) -> None:
     error = fails(read_queries, tmp_path / "q.parquet")
     assert str(error.where).endswith("q.parquet: row 2")
     assert "field 'text' is not valid UTF-8" in error.what
+
+
+def refused(invoke: Invoke, *arguments: object) -> str:
+    done = invoke(*arguments)
+    assert done.exit_code == 5, done.output
+    return " ".join(done.stderr.split())
+
+
+def test_damaged_lists_are_told_with_their_column(tmp_path: Path, invoke: Invoke) -> None:
+    jsonl(tmp_path / "corpus.jsonl", {"_id": "1", "text": "x"})
+    made = invoke("index", "--corpus", tmp_path / "corpus.jsonl", "-o", tmp_path / "index")
+    assert made.exit_code == 0, made.output
+    # Reading Parquet takes the writer's word for it that strings are UTF-8.
+    damaged = pa.array([[b"ok"], [b"\xff!"]], pa.list_(pa.binary())).view(pa.list_(pa.string()))
+    queries = {"_id": ["1", "2"], "text": ["a", "b"], "answers": damaged}
+    pq.write_table(pa.table(queries), tmp_path / "q.parquet")
+    write(tmp_path / "qrels.tsv", "query-id\tcorpus-id\tscore\n1\t1\t1\n")
+    asked = ("--queries", tmp_path / "q.parquet", "--qrels", tmp_path / "qrels.tsv")
+    kept = ("--keep", "answers", "-o", tmp_path / "out")
+    told = refused(invoke, "retrieve", tmp_path / "index", *asked, *kept)
+    assert "q.parquet: column 'answers': damaged values: " in told
+
+
+def test_times_in_lists_beyond_python_are_told_with_their_column(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    times = pa.array([[10**18], [0]], pa.list_(pa.timestamp("ms")))
+    table = {"query": ["a", "b"], "pos": [["x"], ["y"]], "neg": times}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    told = refused(invoke, "index", "--pairs", tmp_path / "t.parquet", "-o", tmp_path / "index")
+    assert "t.parquet: column 'neg': of type list<" in told
+    assert "outside of the years 1 to 9999" in told
 
 
 def test_parquet_batches_are_bounded_by_bytes(
