@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from negmine import log
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError
@@ -97,9 +98,12 @@ class Setup:
         return cases.of_task(self._task, self.documents)
 
     def known_queries(self) -> Iterator[pa.Array | pa.ChunkedArray]:
-        """Texts of all queries that are known, some at a time."""
-        if self.table is None:
+        """Texts of all queries that are known, some at a time: those beyond a limit, too."""
+        if self.table is None and self.params.limit is None:
             yield self._task.texts
+        elif self.table is None:
+            with log.silenced():
+                yield self.read(_of_task(replace(self.params, limit=None)), self.documents).texts
         else:
             for name in self.table.parts:
                 yield self.table.queries(name).column("text")

@@ -219,6 +219,27 @@ def test_a_judge_compares_with_the_query_that_is_answered(
     assert {round(row["score_judge"], 3) for row in written} == {0.1}
 
 
+def test_a_query_beyond_the_limit_is_known(work: Path, tmp_path: Path, invoke: Invoke) -> None:
+    data, out = work / "data", tmp_path / "train.jsonl"
+    beyond = lines(data / "queries.jsonl")[2]["text"]
+
+    def writes(body: Mapping[str, Any]) -> Said:
+        texts = [beyond.upper(), "who sold it"]
+        return Said("No." if schema_of(body) is None else json.dumps({"texts": texts}), {"N": 1.0})
+
+    with ChatServer(writes) as server:
+        for source, more in (
+            ("index", ("--queries", data, "--qrels", data, "--ignore", "queries.instruction")),
+            ("ledger", ()),
+        ):
+            command = words(work, server, "query", out, "--limit", 2, *more, "--force")
+            command[1] = work / source
+            run(invoke, *command)
+            counts = manifest(out)["counts"]
+            assert (counts["queries"], counts["written"]) == (2, 2)
+            assert counts["left_out"] == {"known_query": 2}
+
+
 def test_both_views_of_an_instruction(work: Path, tmp_path: Path, invoke: Invoke) -> None:
     writer, out = Writer(), tmp_path / "train.jsonl"
     with ChatServer(writer) as server:
