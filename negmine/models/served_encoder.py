@@ -47,6 +47,8 @@ _NOT_TOLD = ("pooling", "max_length", "dtype", "runtime", "trust_remote_code")
 _TEXTS = probing.texts_for(0)
 #: Calls of the probe.
 PROBES = 2
+#: In :meth:`ServedEncoder.spent`, the vector of the first of these texts, float32 in base64.
+PROBED = "probed_text"
 #: Numbers of a vector, where nobody is asked how many there are.
 ASSUMED = 1024
 
@@ -133,7 +135,7 @@ class ServedEncoder:
         asked: who is asked.
         settings: prompts, truncation, length, and how many texts go in a call.
         place: where answers are kept, see :meth:`Served.client`.
-        before: what was answered to the probe when the documents were encoded.
+        before: what the probe told when the documents were encoded: :data:`PROBED`.
     """
 
     #: Tokens are the server's.
@@ -188,7 +190,7 @@ class ServedEncoder:
     def spent(self) -> dict[str, Any]:
         """Where it was asked, what that took, and whether it stayed the same."""
         drift = {} if self._drift is None else self._drift.record()
-        return {**self._client.spent(), **drift, "probed": self._first}
+        return {**self._client.spent(), **drift, PROBED: self._first}
 
     def close(self) -> None:
         """Close the connections."""
@@ -226,10 +228,12 @@ class ServedEncoder:
         own = np.array([_TEXTS.index(answer) for _, answer in ASKED])
         self._probed = Probed(probing.apart(near, own))
         probing.check(client.settings.name, self._probed.record(), self._asked.trusted)
-        self._first = base64.b64encode(questions[0].astype("<f4").tobytes()).decode()
+        # Of a text: what stands before queries may be another thing when they are encoded.
+        self._first = base64.b64encode(answers[0].astype("<f4").tobytes()).decode()
         self._drift = Drift(client, requests[0], first, _distance, _DRIFT)
         if self._before is not None:
-            self._drift.compare(_apart(self._before, self._first))
+            before = np.frombuffer(base64.b64decode(self._before), dtype="<f4")
+            self._drift.compare(_apart(before[None], answers[:1]))
 
     def encode(
         self,
@@ -357,14 +361,12 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _distance(one: Answer, other: Answer) -> float:
-    """The largest of 1 less the cosine."""
-    near = (_unit(vectors_of(one)) * _unit(vectors_of(other))).sum(axis=1)
-    return max(0.0, 1 - float(near.min()))
+    """How far the vectors of two answers are from each other."""
+    return _apart(vectors_of(one), vectors_of(other))
 
 
-def _apart(one: str, other: str) -> float:
-    """The same of two vectors as manifests have them; vectors of another length are far apart."""
-    vectors = [np.frombuffer(base64.b64decode(held), dtype="<f4")[None] for held in (one, other)]
-    if vectors[0].shape != vectors[1].shape:
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest of 1 less the cosine, row by row; vectors of another length are far apart."""
+    if one.shape != other.shape:
         return 1.0
-    return max(0.0, 1 - float((_unit(vectors[0]) * _unit(vectors[1])).sum()))
+    return max(0.0, 1 - float((_unit(one) * _unit(other)).sum(axis=1).min()))

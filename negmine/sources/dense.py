@@ -15,7 +15,7 @@ from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.counting import Progress, tell_resumed
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
-from negmine.models.served_encoder import ServedEncoder
+from negmine.models.served_encoder import PROBED, ServedEncoder
 from negmine.sources.base import Among, Asked, Capabilities, Hits
 from negmine.sources.encoded import ENDPOINT, EncodedQueries, OfQueries, behind, model_of
 from negmine.sources.exact import MEMORY
@@ -112,7 +112,7 @@ def load_query_encoder(vectors: Artifact, name: str, how: OfQueries) -> Encoder:
     if asked is None:
         return load_encoder(model_of(vectors, name, how.trusted), settings)
     settings = replace(settings, doc_prompt=made_with["doc_prompt"])
-    before = vectors.manifest["run"].get(ENDPOINT, {}).get("probed")
+    before = vectors.manifest["run"].get(ENDPOINT, {}).get(PROBED)
     return ServedEncoder(asked, settings, how.server.place, before)
 
 
