@@ -12,7 +12,7 @@ from negmine.endpoints.pace import Pace, backoff
 from negmine.endpoints.request import Request
 from negmine.endpoints.settings import Settings
 from negmine.endpoints.store import Store
-from negmine.endpoints.transport import Reply, Transport, Trouble
+from negmine.endpoints.transport import NOT_THERE, Reply, Transport, Trouble
 from negmine.endpoints.workers import Workers
 from negmine.errors import EndpointError
 
@@ -99,6 +99,13 @@ class Connection:
                 f"{trouble.message}",
                 where=settings.url,
                 hint=f"{LATER} A server of another kind may be meant.",
+            )
+        if trouble.message.startswith(NOT_THERE):
+            return EndpointError(
+                f"the server of '{settings.name}' refuses: {trouble.message}",
+                where=settings.url,
+                hint="It has no such path, or no such model: a server of another kind may be "
+                "meant, or another path in its URL.",
             )
         if trouble.blame != "access":
             return EndpointError(

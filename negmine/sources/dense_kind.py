@@ -10,19 +10,19 @@ from typing import Any
 from negmine import log, memory
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import limits_of
-from negmine.errors import UsageError
+from negmine.errors import UsageError, did_you_mean
 from negmine.models import limits
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.random_encoder import RandomEncoder
 from negmine.models.resolve import ModelRef, resolve
-from negmine.models.served_encoder import Served, ServedEncoder, served
+from negmine.models.served_encoder import Served, ServedEncoder, served, shape_of
 from negmine.models.served_encoder import check as check_served
 from negmine.params.index import IndexParams
 from negmine.params.llm import CallOptions
 from negmine.params.model_options import model_options
 from negmine.params.per_model import names_in, of_model
 from negmine.params.retrieve import RetrieveParams
-from negmine.params.values import per_name
+from negmine.params.values import named, per_name
 from negmine.sources.another import OF_QUERIES
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
@@ -258,6 +258,7 @@ def _make_ann(factory: str, name: str, made: Made, vectors: Artifact) -> Artifac
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
+    _check_elsewhere(params, index)
     children = {name: index.input(name) for name in wanted}
     # Others' names are known: what begins with one is no prompt for all.
     named_ones = dict.fromkeys([*children, *names_in(params.query_prompt)], "")
@@ -277,6 +278,28 @@ def _choose(
         )
         for name, child in children.items()
     ]
+
+
+def _check_elsewhere(params: RetrieveParams, index: Artifact) -> None:
+    """See that who is said to be elsewhere is an encoder of the index, behind HTTP.
+
+    Raises:
+        UsageError: it is none.
+    """
+    known = index.roles(VECTORS)
+    for name in named(params.encoder, "--encoder"):
+        if name not in known:
+            raise UsageError(
+                f"--encoder: the index has no vectors '{name}'",
+                where=str(index.path),
+                hint=did_you_mean(name, known),
+            )
+        if shape_of(index.input(name).models[name]["model"]) is None:
+            raise UsageError(
+                f"--encoder says where a server is, and '{name}' was encoded on this machine",
+                where=str(index.path),
+                hint="Leave it out: queries are encoded by the same model.",
+            )
 
 
 def _approximate(
@@ -351,7 +374,7 @@ def query_encoder(
     if opening.trial and not local_models(vectors, name):
         return lambda: RandomEncoder(int(vectors.counts["dimension"]))
     place = None if opening.scratch is None else opening.scratch.parent
-    server = Server(opening.params, opening.params.encoder, place)
+    server = Server(opening.params, opening.params.encoder, place, opening.spending)
     how = OfQueries.of(params, name, prompt, server)
     return lambda: load_query_encoder(vectors, name, how)
 

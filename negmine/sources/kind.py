@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from negmine import memory
+from negmine.endpoints.budget import Budget
 from negmine.inputs.asked import Asked as InputColumns
 from negmine.params.index import IndexParams
 from negmine.params.retrieve import RetrieveParams
@@ -34,6 +35,7 @@ class Opening:
         given: the negatives that a training set brought along.
         kept: columns of the queries that are kept, by name, each [n].
         budget: what may be held.
+        spending: what all encoders behind HTTP together may spend, and have spent.
         lists: bytes for each approximate index, beyond what one query reads of it.
         together: queries that a model encodes together.
         opened: the sources that are open already, by name.
@@ -53,6 +55,7 @@ class Opening:
     columns: InputColumns
     given: Source | None
     budget: memory.Budget
+    spending: Budget
     lists: int = 0
     together: int = 1
     kept: Mapping[str, pa.Array] = field(default_factory=dict)

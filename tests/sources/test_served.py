@@ -44,14 +44,14 @@ class Chain:
     """``index`` and ``retrieve`` with an encoder behind HTTP."""
 
     def __init__(self, data: Path, folder: Path, invoke: Invoke) -> None:
-        self.data, self.folder, self._invoke = data, folder, invoke
+        self.data, self.folder, self.invoke = data, folder, invoke
 
     def index(self, server: ChatServer, *more: object, shape: str = "openai") -> Any:
         url = server.url if shape == "openai" else server.root
         spec = ("--encoder", f"v={shape}:{MODEL}@{url}", *EXACT)
         given = ("--retries", 0) if "--retries" not in more else ()
         out = ("-o", self.folder / "index")
-        return self._invoke("index", "--corpus", self.data, *spec, *given, *more, *out)
+        return self.invoke("index", "--corpus", self.data, *spec, *given, *more, *out)
 
     def retrieve(self, *more: object) -> Any:
         asked = (
@@ -63,7 +63,7 @@ class Chain:
         )
         given = ("--retries", 0) if "--retries" not in more else ()
         out = ("-o", self.folder / "candidates")
-        return self._invoke("retrieve", self.folder / "index", *asked, *given, *more, *out)
+        return self.invoke("retrieve", self.folder / "index", *asked, *given, *more, *out)
 
     @property
     def vectors(self) -> np.ndarray:
@@ -232,6 +232,39 @@ def test_a_server_that_moved_or_changed(data: Path, chain: Chain) -> None:
         moved = chain.retrieve("-k", 3, "--force", "--encoder", f"v=openai:{MODEL}@{third.url}")
     assert moved.exit_code == 5, moved.output
     assert "another model than the one that encoded the corpus" in " ".join(moved.stderr.split())
+
+
+def test_a_path_that_is_not_there_is_no_missing_key(served: ChatServer, chain: Chain) -> None:
+    encoder = ("--encoder", f"v=openai:{MODEL}@{served.root}/v9")
+    done = chain.invoke("index", "--corpus", chain.data, *encoder, "-o", chain.folder / "index")
+    assert done.exit_code == 10, done.output
+    told = " ".join(done.stderr.split())
+    assert "the server of 'v' refuses: 404: no POST /v9/embeddings here" in told
+    assert "It has no such path, or no such model" in told
+    assert "key" not in told
+
+
+def test_a_budget_is_of_all_encoders_together(served: ChatServer, chain: Chain) -> None:
+    assert chain.index(served, "--encoder", f"w=tei:{MODEL}@{served.root}").exit_code == 0
+    before = served.journal.count("asked")
+    # The probe and 24 queries are within it for the first encoder alone.
+    stopped = chain.retrieve("--batch-size", 1, "--max-calls", 30)
+    assert stopped.exit_code == 9, stopped.output
+    assert "stopped at --max-calls 30" in stopped.stderr
+    assert served.journal.count("asked") == before + 30
+
+
+def test_only_an_encoder_behind_http_can_be_elsewhere(
+    served: ChatServer, chain: Chain, tiny_bi: Any
+) -> None:
+    assert chain.index(served, "--encoder", f"here={tiny_bi}").exit_code == 0
+    for name, said in (
+        ("z", "--encoder: the index has no vectors 'z'"),
+        ("here", "'here' was encoded on this machine"),
+    ):
+        done = chain.retrieve("--encoder", f"{name}=openai:{MODEL}@{served.url}")
+        assert done.exit_code == 2, done.output
+        assert said in " ".join(done.stderr.split())
 
 
 def test_a_dry_run_counts_calls_and_asks_for_no_vector(served: ChatServer, chain: Chain) -> None:

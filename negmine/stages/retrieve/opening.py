@@ -51,6 +51,7 @@ def open_sources(
         given=task.given,
         kept=task.kept,
         budget=budget,
+        spending=setup.spending,
         lists=budget.lists // max(1, sum(ref.lists for ref in setup.sources.values())),
         counts=task.counts,
         warnings=task.warnings,

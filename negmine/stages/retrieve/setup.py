@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from negmine import memory
+from negmine.endpoints.budget import Budget
+from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError, did_you_mean
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
@@ -34,11 +36,13 @@ class Setup:
         documents: the corpus.
         sources: the sources that are asked by name, in table order.
         implied: those that are asked wherever they have something to say; they come after.
+        spending: what all encoders behind HTTP together may spend, and have spent.
     """
 
     documents: Artifact
     sources: dict[str, SourceRef]
     implied: list[SourceRef]
+    spending: Budget
 
     def budget(self, size: str | None) -> memory.Budget:
         """What a run with ``--memory SIZE`` may hold.
@@ -93,7 +97,8 @@ def set_up(params: RetrieveParams, index: Path, documents: int | None = None) ->
     corpus = opened.input(DOCUMENTS)
     asked = [*names, *(ref.name for ref in implied)]
     bands.check(params, asked, documents or int(corpus.counts["documents"]))
-    return Setup(corpus, {name: chosen[name] for name in names}, implied)
+    spending = Budget(*limits_of(params))
+    return Setup(corpus, {name: chosen[name] for name in names}, implied, spending)
 
 
 def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None:
