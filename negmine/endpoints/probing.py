@@ -29,7 +29,7 @@ ASKED: tuple[tuple[str, str], ...] = (
 #: Share of (answer, other text) that must be in order; numbers by chance reach it once in 200.
 _ENOUGH = 0.85
 #: Answers until one text is asked about again.
-_EVERY = 500
+EVERY = 500
 
 
 def texts_for(question: int) -> list[str]:
@@ -147,16 +147,19 @@ class Drift:
         self._client, self._request, self._first = client, request, first
         self._distance, self._most = distance, most
         # An answer that was there may be an old one.
-        self._next = client.answered + (_EVERY if client.answered else 1)
+        self._next = client.answered + (EVERY if client.answered else 1)
         self.looked = 0
         self.largest = 0.0
 
     def look(self) -> None:
-        """Ask again, if so many answers have come since; warn where the answer is another one."""
-        if self._client.answered < self._next:
+        """Ask again, if so many answers have come since; warn where the answer is another one.
+
+        A budget that is spent stays so: what is left to be done stops at it by itself.
+        """
+        if self._client.answered < self._next or self._client.budget.reached() is not None:
             return
         found = self._client.again(self._request)
-        self._next = self._client.answered + _EVERY
+        self._next = self._client.answered + EVERY
         if not isinstance(found, Failure):
             self.compare(self._distance(self._first, found))
 

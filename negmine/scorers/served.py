@@ -111,21 +111,29 @@ class ServedReranker:
         found = np.full(len(pairs), np.nan)
         groups = list(self._groups(queries, documents, pairs))
         told = Scaled(progress, len(groups), len(pairs))
-        while groups:
-            answers = self._client.ask((one.request for one in groups), progress=told)
-            told = Scaled(None, 1, 1)
-            failed: list[list[int]] = []
-            for group in groups:
-                answer = answers[group.request.key]
-                if isinstance(answer, Failure):
-                    failed += self._halves(group, answer)
-                else:
-                    found[list(group.rows)] = scores_of(answer)
-            groups = [self._group(queries, documents, pairs, rows) for rows in failed]
-        if self._drift is not None:
-            self._drift.look()
+        for start in range(0, len(groups), probing.EVERY):
+            failed = self._take(groups[start : start + probing.EVERY], found, told)
+            while failed:
+                halves = [self._group(queries, documents, pairs, rows) for rows in failed]
+                failed = self._take(halves, found)
+            if self._drift is not None:
+                self._drift.look()
         known = ~np.isnan(found)
         return Scores(np.where(known, found, 0).astype(np.float32), known=known)
+
+    def _take(
+        self, groups: Sequence[_Group], found: np.ndarray, told: Scaled | None = None
+    ) -> list[list[int]]:
+        """Ask, and fill in the scores; the rows of what is asked again, see :meth:`_halves`."""
+        answers = self._client.ask((one.request for one in groups), progress=told)
+        failed: list[list[int]] = []
+        for group in groups:
+            answer = answers[group.request.key]
+            if isinstance(answer, Failure):
+                failed += self._halves(group, answer)
+            else:
+                found[list(group.rows)] = scores_of(answer)
+        return failed
 
     def calls(self, queries: Sequence[str], documents: Sequence[str], pairs: np.ndarray) -> Calls:
         """What asking about the pairs would take, the probe with it; nobody is asked."""

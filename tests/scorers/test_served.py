@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from negmine.endpoints import probing
 from negmine.endpoints.probing import ASKED
 from tests.conftest import Invoke
 from tests.scorers import judged
@@ -147,6 +148,30 @@ def test_a_server_that_changes_is_told(served: ChatServer, run: Run) -> None:
     assert done.exit_code == 0, done.output
     assert "says something else of the same texts than before" in done.stderr.replace("\n", " ")
     assert run.manifest()["run"]["spent"]["ce"]["drift"]["largest"] > 0.2
+
+
+def test_the_same_is_asked_again_after_so_many_answers(
+    served: ChatServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "EVERY", 10)
+    done = run(served, "--batch-size", 2)
+    assert done.exit_code == 0, done.output
+    calls = calls_of(run.rows(), 2)
+    assert calls > 40
+    drift = run.manifest()["run"]["spent"]["ce"]["drift"]
+    assert drift == {"asked_again": calls // 10, "largest": 0}
+    assert served.journal.count("answered") == PROBES + calls + calls // 10
+
+
+def test_a_budget_that_is_enough_is_not_spent_on_asking_again(
+    served: ChatServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = run(served, "--dry-run", "--json")
+    [told] = json.loads(planned.stdout)["stages"]
+    monkeypatch.setattr(probing, "EVERY", told["calls"] - PROBES)
+    done = run(served, "--max-calls", told["calls"])
+    assert done.exit_code == 0, done.output
+    assert run.manifest()["run"]["spent"]["ce"]["drift"]["asked_again"] == 0
 
 
 @pytest.mark.parametrize(
