@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from negmine.endpoints import listing
+from negmine.endpoints import indexed, listing
 from negmine.endpoints.request import Answer, Request
 from negmine.endpoints.settings import Place
 
+#: What numbers of JSON are; true and false are none.
+_NUMBERS = {float, int}
 #: What is kept of an answer: float32 values, row by row, in the order of the texts.
 _VECTORS = "vectors"
 
@@ -62,37 +64,31 @@ class Shape:
         rows = self.rows(body)
         if rows is None:
             return "no answer with a vector for each text"
-        seen: set[int] = set()
-        for index, numbers in rows:
-            if not isinstance(index, int) or isinstance(index, bool):
-                return "a vector without 'index'"
-            if not 0 <= index < count:
-                return f"index {index} is out of range: {count} texts were asked about"
-            if index in seen:
-                return f"index {index} is there twice"
-            seen.add(index)
+        widths = [] if width is None else [width]
+
+        def wrong(index: int, numbers: Any) -> str | None:
             vector = _vector(numbers)
             if vector is None:
                 return f"the vector of index {index} is no list of finite numbers"
-            width = len(vector) if width is None else width
-            if len(vector) != width:
-                return f"the vector of index {index} has {len(vector)} numbers, others {width}"
-        missing = next((index for index in range(count) if index not in seen), None)
-        return None if missing is None else f"index {missing} of {count} texts is missing"
+            widths.append(len(vector))
+            if len(vector) == widths[0]:
+                return None
+            return f"the vector of index {index} has {len(vector)} numbers, others {widths[0]}"
+
+        return indexed.problem(rows, count, ("vector", "texts"), wrong)
 
     def _kept(self, body: Mapping[str, Any], count: int) -> Mapping[str, Any]:
         """The vectors in the order of the texts, as bytes in base64."""
-        vectors: list[Any] = [None] * count
+        rows: list[Any] = [None] * count
         for index, numbers in self.rows(body) or ():
-            vectors[index] = _vector(numbers)
-        held = np.stack(vectors).astype("<f4")
+            rows[index] = numbers
+        held = np.array(rows, dtype=np.float64).astype("<f4")
         return {_VECTORS: base64.b64encode(held.tobytes()).decode(), "width": held.shape[1]}
 
 
 def _vector(numbers: Any) -> np.ndarray | None:
     """Numbers as float32 [width]; None where they are something else, or not finite."""
-    known = isinstance(numbers, list) and numbers
-    if not known or not all(type(number) in (float, int) for number in numbers):
+    if not isinstance(numbers, list) or not numbers or not set(map(type, numbers)) <= _NUMBERS:
         return None
     with np.errstate(over="ignore"):
         try:

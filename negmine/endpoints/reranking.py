@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from negmine.endpoints import listing
+from negmine.endpoints import indexed, listing
 from negmine.endpoints.request import Answer, Request
 from negmine.endpoints.settings import Place
 
@@ -60,20 +60,17 @@ class Shape:
         if not isinstance(results, list):
             named = "that is a list" if self.results == "items" else f"with '{self.results}'"
             return f"no answer {named}"
-        seen: set[int] = set()
-        for one in results:
-            index = one.get("index") if isinstance(one, Mapping) else None
-            if not isinstance(index, int) or isinstance(index, bool):
-                return "a result without 'index'"
-            if not 0 <= index < count:
-                return f"index {index} is out of range: {count} documents were asked about"
-            if index in seen:
-                return f"index {index} is there twice"
-            seen.add(index)
-            if not _is_finite(one.get(self.score)):
-                return f"the '{self.score}' of index {index} is no finite number"
-        missing = next((index for index in range(count) if index not in seen), None)
-        return None if missing is None else f"index {missing} of {count} documents is missing"
+        rows = (
+            (one.get("index"), one.get(self.score)) if isinstance(one, Mapping) else (None, None)
+            for one in results
+        )
+
+        def wrong(index: int, score: Any) -> str | None:
+            if _is_finite(score):
+                return None
+            return f"the '{self.score}' of index {index} is no finite number"
+
+        return indexed.problem(rows, count, ("result", "documents"), wrong)
 
     def _kept(self, body: Mapping[str, Any], count: int) -> Mapping[str, Any]:
         """The scores in the order of the documents, without texts that are said again."""
@@ -110,10 +107,9 @@ def _as_tei(model: str, query: str, documents: Sequence[str]) -> Mapping[str, An
     return {"query": query, "texts": list(documents), "truncate": True}
 
 
-_AT_ROOT = (listing.TEI, listing.OPENAI_AT_ROOT)
+_VLLM = Place(None, "", (listing.OPENAI_AT_ROOT,))
+_TEI = Place(None, "", (listing.TEI, listing.OPENAI_AT_ROOT))
 COHERE = Shape("cohere", "/rerank", Place(url=None), _as_cohere, "results", "relevance_score")
-VLLM = Shape(
-    *("vllm", "/score", Place(None, "", (listing.OPENAI_AT_ROOT,)), _as_vllm, "data", "score")
-)
-TEI = Shape("tei", "/rerank", Place(None, "", _AT_ROOT), _as_tei, "items", "score")
+VLLM = Shape("vllm", "/score", _VLLM, _as_vllm, "data", "score")
+TEI = Shape("tei", "/rerank", _TEI, _as_tei, "items", "score")
 SHAPES = (COHERE, VLLM, TEI)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from negmine.endpoints.budget import Limits, Prices, prices_of
-from negmine.endpoints.keys import Key, key_of
+from negmine.endpoints.keys import Key, key_of, variables
 from negmine.endpoints.listing import OPENAI, Listing
 from negmine.errors import UsageError
 
@@ -91,8 +91,6 @@ class Settings:
     @property
     def variable(self) -> str:
         """The environment variable that a key for this model alone is looked for in."""
-        from negmine.endpoints.keys import variables
-
         return next(iter(variables(self.name, self.url)))
 
 

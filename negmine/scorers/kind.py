@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from negmine.endpoints.asking import Client
 from negmine.endpoints.budget import Budget
+from negmine.endpoints.settings import Settings
+from negmine.endpoints.store import FOLDER, Store, Unwritten
 from negmine.models.resolve import ModelRef
 from negmine.params.rerank import RerankParams
 from negmine.scorers.base import Prompts, Scorer
@@ -36,6 +39,11 @@ class Loading:
     budget: Budget | None = None
     closing: ExitStack | None = None
     trial: bool = False
+
+    def client(self, settings: Settings) -> Client:
+        """The connection to a server, whose answers are kept with the result; not in a trial."""
+        store = Unwritten if self.trial else Store
+        return Client(settings, store((self.place or Path()) / FOLDER), self.budget)
 
 
 def _nothing_to_check(params: RerankParams, name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ from negmine.endpoints.chat import ChatAnswer
 from negmine.endpoints.identity import identify
 from negmine.endpoints.request import Failure, Request
 from negmine.endpoints.settings import Settings, limits_of, parsed, settings_of
-from negmine.endpoints.store import FOLDER, Store, Unwritten
 from negmine.errors import EndpointError, UsageError
 from negmine.models.counting import Scaled
 from negmine.params.per_model import of_model
@@ -268,10 +266,7 @@ def _prompt(params: RerankParams, name: str) -> Prompt:
 
 
 def _client(rest: str, loading: Loading) -> Client:
-    settings = _settings(loading.params, loading.name, rest)
-    place = loading.place if loading.place is not None else Path()
-    store = Unwritten if loading.trial else Store
-    return Client(settings, store(place / FOLDER), loading.budget)
+    return loading.client(_settings(loading.params, loading.name, rest))
 
 
 def _told(rest: str, loading: Loading) -> dict[str, Any]:

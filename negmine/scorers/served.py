@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from negmine.endpoints.probing import ASKED, Drift, Probed
 from negmine.endpoints.request import Answer, Failure, Request
 from negmine.endpoints.reranking import COHERE, TEI, VLLM, Shape, scores_of
 from negmine.endpoints.settings import limits_of, parsed, settings_of
-from negmine.endpoints.store import FOLDER, Store, Unwritten
 from negmine.errors import UsageError
 from negmine.models.counting import Scaled
 from negmine.params.per_model import of_model
@@ -230,10 +228,7 @@ def _check(shape: Shape, rest: str, params: RerankParams, name: str) -> None:
 
 
 def _client(shape: Shape, rest: str, loading: Loading) -> Client:
-    settings = settings_of(loading.params, loading.name, rest, shape.place)
-    place = loading.place if loading.place is not None else Path()
-    store = Unwritten if loading.trial else Store
-    return Client(settings, store(place / FOLDER), loading.budget)
+    return loading.client(settings_of(loading.params, loading.name, rest, shape.place))
 
 
 def _told(shape: Shape, rest: str, loading: Loading) -> dict[str, Any]:

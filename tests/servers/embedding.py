@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tests.servers.faults import misnumbered
+
 Body = Mapping[str, Any]
 #: The vector of a text.
 Encoder = Callable[[str], list[float]]
@@ -35,17 +37,13 @@ def of_tei(body: Body) -> Sequence[str]:
 def as_openai(vectors: list[list[float]], fault: str | None, body: Body) -> Any:
     """In another order than asked for; each says of which text it is."""
     rows = [{"index": at, "embedding": one} for at, one in enumerate(_bent(vectors, fault))][::-1]
-    match fault:
-        case "wrong_order":
-            rows = [{**row, "index": at} for at, row in enumerate(rows)]
-        case "same_index":
-            rows[-1]["index"] = rows[0]["index"]
-        case "beyond_index":
-            rows[-1]["index"] = len(rows)
-        case "few_items":
-            del rows[-1]
     usage = {"prompt_tokens": 5, "total_tokens": 5}
-    return {"object": "list", "model": body["model"], "data": rows, "usage": usage}
+    return {
+        "object": "list",
+        "model": body["model"],
+        "data": misnumbered(rows, fault),
+        "usage": usage,
+    }
 
 
 def as_tei(vectors: list[list[float]], fault: str | None, body: Body) -> Any:

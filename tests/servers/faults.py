@@ -103,6 +103,22 @@ def first(
     return next((fault for fault in faults if fault.hits(number, key, attempt, prompt)), None)
 
 
+def misnumbered(rows: list[dict[str, Any]], kind: str | None) -> list[dict[str, Any]]:
+    """Results that say by ``index`` what each is about, with a fault of that."""
+    match kind:
+        case "wrong_order":
+            return [{**row, "index": at} for at, row in enumerate(rows)]
+        case "same_index":
+            rows[-1]["index"] = rows[0]["index"]
+        case "beyond_index":
+            rows[-1]["index"] = len(rows)
+        case "few_items":
+            del rows[-1]
+        case "no_index":
+            del rows[-1]["index"]
+    return rows
+
+
 def from_json(rows: Sequence[dict[str, Any]]) -> tuple[Fault, ...]:
     """Faults as a command line gives them."""
     known = {field.name for field in fields(Fault)}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tests.servers.faults import misnumbered
 from tests.servers.judges import Judge, probability
 
 Body = Mapping[str, Any]
@@ -60,14 +61,4 @@ def _rows(scores: Sequence[float], name: str, fault: str | None) -> list[dict[st
             rows[-1][name] = math.nan
         case "null_score":
             rows[-1][name] = None
-        case "wrong_order":
-            rows = [{**row, "index": at} for at, row in enumerate(rows)]
-        case "same_index":
-            rows[-1]["index"] = rows[0]["index"]
-        case "beyond_index":
-            rows[-1]["index"] = len(rows)
-        case "few_items":
-            del rows[-1]
-        case "no_index":
-            del rows[-1]["index"]
-    return rows
+    return misnumbered(rows, fault)
