@@ -68,15 +68,16 @@ class HasColumns(Protocol):
 
 @runtime_checkable
 class HasSpent(Protocol):
-    """A scorer that spends something: what a run spent hangs on what was there before it."""
+    """A scorer or source that may spend something, which hangs on what was there before."""
 
     def spent(self) -> dict[str, Any]:
-        """What this run spent, for its facts in the manifest."""
+        """What this run spent, for its facts in the manifest; nothing where nobody was asked."""
 
 
-def spent_by(scorers: Mapping[str, Scorer]) -> dict[str, dict[str, Any]]:
-    """What this run spent, by those of the scorers that spend something."""
-    return {name: one.spent() for name, one in scorers.items() if isinstance(one, HasSpent)}
+def spent_by(those: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+    """What this run spent, by those of the scorers or sources that spend something."""
+    every = {name: one.spent() for name, one in those.items() if isinstance(one, HasSpent)}
+    return {name: spent for name, spent in every.items() if spent}
 
 
 @runtime_checkable

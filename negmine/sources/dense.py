@@ -224,6 +224,10 @@ class DenseSource:
         result[known] = score_pairs(self._vectors, encoded, asked_rows[query[known]], rows[known])
         return result
 
+    def spent(self) -> dict[str, Any]:
+        """What the server of the encoder was asked, where it is behind HTTP."""
+        return self._queries.spent()
+
     def close(self) -> None:
         """Let go of the model."""
         self._queries.close()

@@ -208,6 +208,10 @@ class EncodedQueries(Generic[E, T]):
         """Tokens that the model reads for these queries."""
         return int(self.model.lengths(queries, "query").sum())
 
+    def spent(self) -> dict[str, Any]:
+        """What a server was asked, and what that took; nothing of a model on this machine."""
+        return self._model.spent() if isinstance(self._model, Behind) else {}
+
     def close(self) -> None:
         """Let go of the model."""
         if isinstance(self._model, Behind):

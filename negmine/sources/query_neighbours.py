@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from negmine import log
 from negmine.models.base import Encoder
 from negmine.models.devices import gpus
 from negmine.sources.base import Asked, Capabilities, Hits
+from negmine.sources.encoded import Behind
 from negmine.sources.exact import MEMORY
 from negmine.sources.nearest import Nearest, Pairs, expanded, greatest, joined
 from negmine.sources.vectors import Spilled, score_pairs
@@ -102,6 +103,7 @@ class QueryNeighbours:
         self._together = together
         self._folder = folder
         self._encoder: Encoder | None = None
+        self._spent: dict[str, Any] = {}
         self._known: tuple[Asked, _Known] | None = None
 
     def tokens(self, queries: Sequence[str]) -> int:
@@ -121,7 +123,7 @@ class QueryNeighbours:
             self._known = (every, self._encoded(every))
             if self._every is not None:
                 # Nobody asks for another vector.
-                self._encoder = None
+                self._let_encoder_go()
         return self._known[1]
 
     def _encoded(self, every: Asked) -> _Known:
@@ -239,6 +241,16 @@ class QueryNeighbours:
     def close(self) -> None:
         """Let go of the model and the vectors."""
         self._let_go()
+        self._let_encoder_go()
+
+    def spent(self) -> dict[str, Any]:
+        """What the server of the encoder was asked, where it is behind HTTP."""
+        return self._encoder.spent() if isinstance(self._encoder, Behind) else self._spent
+
+    def _let_encoder_go(self) -> None:
+        if isinstance(self._encoder, Behind):
+            self._spent = self._encoder.spent()
+            self._encoder.close()
         self._encoder = None
 
     def _let_go(self) -> None:

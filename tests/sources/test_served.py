@@ -105,6 +105,8 @@ def test_vectors_are_of_the_texts_that_they_are_told_of(
     assert found.exit_code == 0, found.output
     queries = judged.texts(chain.data / "queries.jsonl")
     documents = judged.texts(chain.data / "corpus.jsonl")
+    spent = judged.manifest_of(chain.folder / "candidates")["run"]["spent"]
+    assert (spent["v"]["answered"], spent["v"]["drift"]["largest"]) == (2 + 1, 0)
     for row in judged.rows_of(chain.folder / "candidates"):
         pair = expected([queries[row["qid"]], documents[row["docid"]]])
         assert row["score_v"] == pytest.approx(float(pair[0] @ pair[1]), abs=1e-5)
@@ -252,6 +254,13 @@ def test_a_budget_is_of_all_encoders_together(served: ChatServer, chain: Chain) 
     assert stopped.exit_code == 9, stopped.output
     assert "stopped at --max-calls 30" in stopped.stderr
     assert served.journal.count("asked") == before + 30
+
+
+def test_neighbours_of_queries_ask_and_say_so(served: ChatServer, chain: Chain) -> None:
+    assert chain.index(served).exit_code == 0
+    done = chain.retrieve("--source", "near=neighbours:v/query")
+    assert done.exit_code == 0, done.output
+    assert judged.manifest_of(chain.folder / "candidates")["run"]["spent"]["near"]["answered"] == 3
 
 
 def test_only_an_encoder_behind_http_can_be_elsewhere(

@@ -9,6 +9,7 @@ from typing import Any
 from negmine import log, memory
 from negmine.models.checkpoint import Checkpoint
 from negmine.params.retrieve import RetrieveParams
+from negmine.scorers.base import spent_by
 from negmine.sources.base import HasRecall, Prepares, Source, Workshop, capabilities_of
 from negmine.stages import cores
 from negmine.stages.outcome import Outcome
@@ -50,6 +51,7 @@ def run(
         try:
             extra = _prepared(retrievers, workshop_of(out, replacing, budget), writer)
             tallies = mine(task, retrievers, params, writer, budget.hits)
+            spent = spent_by(retrievers)
         finally:
             for retriever in retrievers.values():
                 retriever.close()
@@ -75,6 +77,7 @@ def run(
             counts,
             warnings=task.warnings,
             ceiling=budget.ceiling,
+            of_run={"spent": spent} if spent else None,
             columns=task.asked.record(),
             **extra,
         )
