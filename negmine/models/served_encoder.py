@@ -112,6 +112,11 @@ def served(
     return Served(shape, settings_of(options, name, rest, shape.place), budget, trusted)
 
 
+def calls_for(texts: int, batch_size: int) -> int:
+    """How many calls so many texts take, the probe's with them."""
+    return -(-texts // batch_size) + PROBES
+
+
 def check(name: str, settings: EncoderSettings) -> None:
     """See that a server is asked for nothing that it decides itself.
 
@@ -203,7 +208,7 @@ class ServedEncoder:
 
     def calls(self, texts: int) -> int:
         """How many calls so many texts take, the probe's with them."""
-        return -(-texts // self._settings.batch_size) + PROBES
+        return calls_for(texts, self._settings.batch_size)
 
     def probe(self) -> None:
         """Ask about texts of which it is known which belong together, once.

@@ -15,7 +15,7 @@ from negmine.models import limits
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.random_encoder import RandomEncoder
 from negmine.models.resolve import ModelRef, resolve
-from negmine.models.served_encoder import Served, ServedEncoder, served, shape_of
+from negmine.models.served_encoder import Served, ServedEncoder, served
 from negmine.models.served_encoder import check as check_served
 from negmine.params.index import IndexParams
 from negmine.params.llm import CallOptions
@@ -31,6 +31,8 @@ from negmine.sources.encoded import (
     OfQueries,
     OneModel,
     Server,
+    calls_of,
+    is_behind,
     local_models,
     refuse_untrusted,
 )
@@ -275,6 +277,7 @@ def _choose(
             needs=partial(_needs, child, name, approximate.get(name), params.ann),
             lists=name in approximate,
             vectors=child,
+            calls=calls_of(child, name, of_model(params.batch_size, name)),
         )
         for name, child in children.items()
     ]
@@ -294,7 +297,7 @@ def _check_elsewhere(params: RetrieveParams, index: Artifact) -> None:
                 where=str(index.path),
                 hint=did_you_mean(name, known),
             )
-        if shape_of(index.input(name).models[name]["model"]) is None:
+        if not is_behind(index.input(name), name):
             raise UsageError(
                 f"--encoder says where a server is, and '{name}' was encoded on this machine",
                 where=str(index.path),
@@ -371,7 +374,7 @@ def query_encoder(
     """
     from negmine.sources.dense import load_query_encoder
 
-    if opening.trial and not local_models(vectors, name):
+    if opening.trial and is_behind(vectors, name):
         return lambda: RandomEncoder(int(vectors.counts["dimension"]))
     place = None if opening.scratch is None else opening.scratch.parent
     server = Server(opening.params, opening.params.encoder, place, opening.spending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
@@ -18,7 +19,7 @@ from negmine.models.base import SAMPLE, Settles, Side
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement, gpus
 from negmine.models.resolve import ModelRef, resolve
-from negmine.models.served_encoder import Served, served, shape_of
+from negmine.models.served_encoder import Served, calls_for, served, shape_of
 from negmine.models.tokens import Ints
 from negmine.params.per_model import of_model
 from negmine.params.retrieve import RetrieveParams
@@ -327,10 +328,21 @@ class Encoded(Generic[E]):
 ENDPOINT = "endpoint"
 
 
+def calls_of(made: Artifact, name: str, batch_size: int) -> Callable[[int], int] | None:
+    """How many calls so many queries take; None where the encoder is on this machine."""
+    if not is_behind(made, name):
+        return None
+    return partial(calls_for, batch_size=batch_size)
+
+
+def is_behind(made: Artifact, name: str) -> bool:
+    """Whether an encoder behind HTTP encoded the documents of an index for ``name``."""
+    return shape_of(made.models[name]["model"]) is not None
+
+
 def local_models(made: Artifact, name: str) -> tuple[ModelRef, ...]:
     """The model that encoded the documents of an index, where it runs on this machine."""
-    spec = made.models[name]["model"]
-    return () if shape_of(spec) is not None else (resolve(spec),)
+    return () if is_behind(made, name) else (resolve(made.models[name]["model"]),)
 
 
 def behind(made: Artifact, name: str, server: Server) -> Served | None:
@@ -340,9 +352,9 @@ def behind(made: Artifact, name: str, server: Server) -> Served | None:
         UsageError: it is said to be elsewhere, and what is named there is another one.
         InvalidDataError: another model answers now.
     """
-    spec = made.models[name]["model"]
-    if shape_of(spec) is None:
+    if not is_behind(made, name):
         return None
+    spec = made.models[name]["model"]
     endpoint = made.manifest["run"].get(ENDPOINT, {})
     now = named(server.elsewhere, "--encoder").get(name, f"{spec}@{endpoint.get('url', '')}")
     budget = server.budget or Budget(*limits_of(server.options))

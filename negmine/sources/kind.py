@@ -111,6 +111,7 @@ class SourceRef:
         vectors: stored vectors that a search compares all of.
         each: hits of a query, where that is more than k.
         asks: another source of the index that it asks; what that holds is no need of its own.
+        calls: how many calls so many queries take, of an encoder behind HTTP; None = none is asked.
     """
 
     name: str
@@ -126,6 +127,7 @@ class SourceRef:
     vectors: Artifact | None = None
     each: int = 0
     asks: Another | None = None
+    calls: Callable[[int], int] | None = None
 
 
 #: (options, what is written of each source by name, the index) -> the sources.

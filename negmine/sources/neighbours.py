@@ -147,15 +147,17 @@ def _check(params: RetrieveParams, encoders: Sequence[str]) -> None:
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    from negmine.sources.encoded import local_models, refuse_untrusted
+    from negmine.sources.encoded import calls_of, local_models, refuse_untrusted
 
     refs = []
     for name, rest in wanted.items():
         encoder, by_query = _parted(name, rest, index.roles(VECTORS))
         vectors = index.input(encoder)
         models = local_models(vectors, encoder) if by_query else ()
+        calls = None
         if by_query:
             own = said_of(params, name, encoder)
+            calls = calls_of(vectors, encoder, of_model(own.batch_size, encoder))
             refuse_untrusted(vectors, encoder, of_model(own.trust_remote_code, encoder))
         opened = _open_queries if by_query else _open_positives
         refs.append(
@@ -166,6 +168,7 @@ def _choose(
                 spec=f"{SCHEME}:{rest}",
                 needs=partial(Needs, models),
                 vectors=None if by_query else vectors,
+                calls=calls,
             )
         )
     return refs

@@ -258,6 +258,9 @@ def test_a_budget_is_of_all_encoders_together(served: ChatServer, chain: Chain) 
 
 def test_neighbours_of_queries_ask_and_say_so(served: ChatServer, chain: Chain) -> None:
     assert chain.index(served).exit_code == 0
+    planned = chain.retrieve("--source", "near=neighbours:v/query", "--dry-run", "--json")
+    assert planned.exit_code == 0, planned.output
+    assert json.loads(planned.stdout)["stages"][0]["calls"] == 3
     done = chain.retrieve("--source", "near=neighbours:v/query")
     assert done.exit_code == 0, done.output
     assert judged.manifest_of(chain.folder / "candidates")["run"]["spent"]["near"]["answered"] == 3

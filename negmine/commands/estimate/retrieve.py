@@ -27,13 +27,10 @@ from negmine.commands.estimate.rerank import rows_of
 from negmine.commands.estimate.speed import measure, resident_bytes, stretched
 from negmine.memory import peak_memory, reset_peak_memory
 from negmine.models.random_encoder import RandomEncoder
-from negmine.models.served_encoder import PROBES
-from negmine.params.per_model import of_model
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import HasTokens, Source, capabilities_of, exact
 from negmine.sources import vectors as sources_vectors
 from negmine.sources.base import ReadsPairs, Workshop
-from negmine.sources.encoded import local_models
 from negmine.stages import cores, retrieve
 from negmine.stages.retrieve import bands
 from negmine.stages.retrieve.bands import Band
@@ -305,14 +302,11 @@ def _count_calls(
     cost: Cost, params: RetrieveParams, setup: retrieve.Setup, texts: pa.Array
 ) -> None:
     """Count what servers would be asked about the queries; nobody is asked."""
-    for name, source in setup.sources.items():
-        if source.artifact is None or name not in source.artifact.models:
-            continue
-        if not local_models(source.artifact, name):
-            asked = -(-len(texts) // of_model(params.batch_size, name)) + PROBES
+    for source in setup.opened:
+        if source.calls is not None:
             size = pc.sum(pc.binary_length(texts)).as_py() or 0
-            calls.count_server(cost, params, asked, size // 4)
-            cost.guesses.append(f"{name}: the time that the server takes is not known")
+            calls.count_server(cost, params, source.calls(len(texts)), size // 4)
+            cost.guesses.append(f"{source.name}: the time that the server takes is not known")
 
 
 def _larger_corpus(

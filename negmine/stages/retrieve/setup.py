@@ -44,18 +44,22 @@ class Setup:
     implied: list[SourceRef]
     spending: Budget
 
+    @property
+    def opened(self) -> list[SourceRef]:
+        """The sources that are opened: those that are asked, and whom these ask."""
+        asked = [source.asks for source in self.sources.values() if source.asks is not None]
+        own = [another.ref for another in asked if another.own]
+        # What several ask is held once, also where it is asked for itself.
+        shared = {another.ref.name: another.ref for another in asked if not another.own}
+        return [*{**shared, **self.sources}.values(), *own]
+
     def budget(self, size: str | None) -> memory.Budget:
         """What a run with ``--memory SIZE`` may hold.
 
         Raises:
             UsageError: see :func:`negmine.sources.child.budget`.
         """
-        asked = [source.asks for source in self.sources.values() if source.asks is not None]
-        own = [another.ref for another in asked if another.own]
-        # What several ask is held once, also where it is asked for itself.
-        shared = {another.ref.name: another.ref for another in asked if not another.own}
-        held = [*{**shared, **self.sources}.values(), *own]
-        return child.budget(size, (source.needs() for source in held))
+        return child.budget(size, (source.needs() for source in self.opened))
 
 
 def set_up(params: RetrieveParams, index: Path, documents: int | None = None) -> Setup:
