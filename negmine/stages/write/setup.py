@@ -98,12 +98,16 @@ class Setup:
         return cases.of_task(self._task, self.documents)
 
     def known_queries(self) -> Iterator[pa.Array | pa.ChunkedArray]:
-        """Texts of all queries that are known, some at a time: those beyond a limit, too."""
-        if self.table is None and self.params.limit is None:
+        """Texts of all queries that are known, some at a time.
+
+        Those beyond a limit are, too, and those without a positive.
+        """
+        every = replace(self.params, limit=None, keep_unlabelled=True)
+        if self.table is None and self.params == every:
             yield self._task.texts
         elif self.table is None:
             with log.silenced():
-                yield self.read(_of_task(replace(self.params, limit=None)), self.documents).texts
+                yield self.read(_of_task(every), self.documents).texts
         else:
             for name in self.table.parts:
                 yield self.table.queries(name).column("text")

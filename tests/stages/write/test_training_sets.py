@@ -240,6 +240,23 @@ def test_a_query_beyond_the_limit_is_known(work: Path, tmp_path: Path, invoke: I
             assert counts["left_out"] == {"known_query": 2}
 
 
+def test_a_query_that_nobody_judged_is_known(work: Path, tmp_path: Path, invoke: Invoke) -> None:
+    asked, out = work / "data" / "queries.jsonl", tmp_path / "train.jsonl"
+    unjudged = "which roof was never mended"
+    asked.write_text(asked.read_text() + json.dumps({"_id": "new", "text": unjudged}) + "\n")
+
+    def writes(body: Mapping[str, Any]) -> Said:
+        texts = [unjudged, "who sold it"]
+        return Said("No." if schema_of(body) is None else json.dumps({"texts": texts}), {"N": 1.0})
+
+    with ChatServer(writes) as server:
+        command = words(work, server, "query", out, "--queries", asked, "--qrels", work / "data")
+        command[1] = work / "index"
+        run(invoke, *command, "--limit", 2, "--ignore", "queries.instruction")
+    assert manifest(out)["counts"]["left_out"] == {"known_query": 2}
+    assert unjudged not in out.read_text()
+
+
 def test_both_views_of_an_instruction(work: Path, tmp_path: Path, invoke: Invoke) -> None:
     writer, out = Writer(), tmp_path / "train.jsonl"
     with ChatServer(writer) as server:
