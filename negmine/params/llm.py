@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 from negmine.params.option import opt
@@ -94,3 +94,18 @@ class EndpointOptions(CallOptions):
         later=True,
         written=True,
     )
+
+
+def idle(params: CallOptions, *more: str) -> list[str]:
+    """A sentence per option that was given and changes nothing where no server is asked.
+
+    Args:
+        params: of a command whose models are all on this machine, or that has none.
+        more: its other options that servers alone read.
+    """
+    names = {*more, *(one.name for one in fields(EndpointOptions))}
+    return [
+        f"--{one.name.replace('_', '-')} has no effect without a model behind HTTP"
+        for one in fields(params)
+        if one.name in names and getattr(params, one.name) != one.default
+    ]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from negmine import log, memory
 from negmine.dedup import signatures
 from negmine.params.index import IndexParams
+from negmine.params.llm import idle
 from negmine.sources import child, kinds
 from negmine.sources.child import DOCUMENTS, Child, Made, Place
 from negmine.table import artifacts
@@ -24,6 +25,8 @@ def children_of(params: IndexParams) -> list[Child]:
         NegmineError: options of a kind of source that cannot be met.
     """
     found = [child for kind in kinds.every() for child in kind.children(params)]
+    if not any(model.backend == "http" for one in found for model in one.needs.models):
+        log.warn(idle(params, "trust_anyway"))
     # After Java, whose start wants address space: the MinHash library ends the process without it.
     return [*found, *([_SIGNATURES] if params.signatures else [])]
 

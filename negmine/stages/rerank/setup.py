@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from negmine import memory
+from negmine import log, memory
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError, did_you_mean
 from negmine.learning.fit_sample import FitSample
 from negmine.models.footprint import models_memory
 from negmine.params import output_affecting
+from negmine.params.llm import idle
 from negmine.params.per_model import names_in, options_of_models
 from negmine.params.rerank import RerankParams
 from negmine.params.values import named, per_name
@@ -128,6 +129,8 @@ def set_up(params: RerankParams, candidates: Path, until: MakeUntil | None = Non
             )
     references = {name: refer(model) for name, model in models.items()}
     check_options(references, params)
+    if not any(map(is_served, models.values())):
+        log.warn(idle(params))
     query_prompts = per_name(params.query_prompt, models, "--query-prompt")
     doc_prompts = per_name(params.doc_prompt, models, "--doc-prompt")
     prompts = {name: Prompts(query_prompts.get(name), doc_prompts.get(name)) for name in references}

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from negmine import memory
+from negmine import log, memory
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError, did_you_mean
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
 from negmine.params.index import IndexParams
+from negmine.params.llm import idle
 from negmine.params.per_model import check_names, options_of_models
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named
@@ -102,7 +103,10 @@ def set_up(params: RetrieveParams, index: Path, documents: int | None = None) ->
     asked = [*names, *(ref.name for ref in implied)]
     bands.check(params, asked, documents or int(corpus.counts["documents"]))
     spending = Budget(*limits_of(params))
-    return Setup(corpus, {name: chosen[name] for name in names}, implied, spending)
+    setup = Setup(corpus, {name: chosen[name] for name in names}, implied, spending)
+    if all(source.calls is None for source in setup.opened):
+        log.warn(idle(params))
+    return setup
 
 
 def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None:

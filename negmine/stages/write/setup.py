@@ -18,6 +18,7 @@ from negmine.errors import UsageError
 from negmine.inputs.recorded import Inputs
 from negmine.params import output_affecting
 from negmine.params.index import IndexParams
+from negmine.params.llm import idle
 from negmine.params.retrieve import RetrieveParams
 from negmine.params.write import OF_THE_TASK, TRAINING_SETS, WriteParams
 from negmine.sources.child import DOCUMENTS
@@ -152,12 +153,8 @@ def set_up(
     if params.kind == "instruction":
         _refuse_uninstructed(source)
     minimal_pairs.types(params)
-    # One for all that the command asks: the model that writes, and judges.
-    spending, closing = Budget(*limits_of(params)), ExitStack()
-    writing = (
-        None if params.kind == MINIMAL_PAIR else by_model.set_up(params, out, spending, closing)
-    )
-    verifier = verifying.set_up(params, out.parent, spending, closing)
+    closing = ExitStack()
+    writing, verifier = _models(params, out, closing)
     if not (source / artifacts.MANIFEST).is_file() and not source.is_dir():
         if params.pairs:
             raise UsageError("the training set is given twice", hint="Leave --pairs out.")
@@ -196,6 +193,21 @@ def set_up(
     return Setup(
         *(params, source, Documents(corpus), corpus, verifier, writing, None, readers.task, closing)
     )
+
+
+def _models(params: WriteParams, out: Path, closing: ExitStack) -> tuple[Writing | None, Verifying]:
+    """Who writes and who verifies, and one budget for all that the command asks of them.
+
+    Raises:
+        NegmineError: see :func:`set_up`.
+    """
+    spending = Budget(*limits_of(params))
+    by_rule = params.kind == MINIMAL_PAIR
+    writing = None if by_rule else by_model.set_up(params, out, spending, closing)
+    verifier = verifying.set_up(params, out.parent, spending, closing)
+    if writing is None and not verifier.asked:
+        log.warn(idle(params))
+    return writing, verifier
 
 
 def _refuse_of_others(params: WriteParams) -> None:
