@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from negmine.params.llm import CallOptions
 from negmine.params.option import (
     DEVICE_HELP,
+    ELSEWHERE_HELP,
     MEMORY_HELP,
     THREADS_HELP,
     TRUST_HELP,
@@ -19,9 +21,10 @@ from negmine.params.option import (
 _BATCHER = "Only --batcher runs a model."
 
 
-@dataclass(frozen=True)
-class ExportParams:
-    """``negmine export``: the chosen negatives with their texts, in a trainer's own format."""
+# A group of fields: ExportParams makes the methods.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class ExportOptions:
+    """Which examples, how they are laid out, and where they go."""
 
     headings: ClassVar[Mapping[str, str]] = {
         "format": "Examples",
@@ -162,6 +165,13 @@ class ExportParams:
         "Encoder of the index whose vectors the batcher compares; default: the first.",
         metavar="NAME",
     )
+    encoder: tuple[str, ...] = opt(
+        (),
+        f"{ELSEWHERE_HELP} {_BATCHER}",
+        metavar="NAME=MODEL@URL",
+        later=True,
+        affects_output=False,
+    )
     group_by: str | None = opt(
         None,
         "A batch holds examples of one value of this column of the corpus (index --keep), such as "
@@ -200,3 +210,9 @@ class ExportParams:
         flags=("--allow-empty/--no-allow-empty",),
         affects_output=False,
     )
+
+
+# A dataclass has the fields of its last base first.
+@dataclass(frozen=True)
+class ExportParams(CallOptions, ExportOptions):
+    """``negmine export``: the chosen negatives with their texts, in a trainer's own format."""

@@ -95,6 +95,10 @@ IGNORE_HELP = (
     "... (repeatable; docs/inputs.md)."
 )
 ON_ERROR_HELP = "A bad record stops the run (fail) or is skipped, counted and listed (skip)."
+ELSEWHERE_HELP = (
+    "Where the server of an encoder is now: openai:MODEL@URL or tei:MODEL@URL; default: where "
+    "index asked it (repeatable)."
+)
 DEVICE_HELP = "Where models run: auto, cpu, cuda (every GPU), cuda:1, ..."
 MEMORY_HELP = (
     "Most memory of the process, such as 2GB: decides how much is held at a time, not what comes "

@@ -11,6 +11,7 @@ from negmine.params.option import (
     COLUMN_HELP,
     DEVICE_HELP,
     DTYPE_HELP,
+    ELSEWHERE_HELP,
     IGNORE_HELP,
     MEMORY_HELP,
     ON_ERROR_HELP,
@@ -163,8 +164,7 @@ class RetrieveOptions:
     )
     encoder: tuple[str, ...] = opt(
         (),
-        "Where the server of an encoder is now: openai:MODEL@URL or tei:MODEL@URL; default: where "
-        "index asked it (repeatable).",
+        ELSEWHERE_HELP,
         metavar="NAME=MODEL@URL",
         later=True,
         affects_output=False,

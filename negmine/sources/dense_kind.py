@@ -10,7 +10,7 @@ from typing import Any
 from negmine import log, memory
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import limits_of
-from negmine.errors import UsageError, did_you_mean
+from negmine.errors import UsageError
 from negmine.models import limits
 from negmine.models.base import Encoder, EncoderSettings
 from negmine.models.random_encoder import RandomEncoder
@@ -22,7 +22,7 @@ from negmine.params.llm import CallOptions
 from negmine.params.model_options import model_options
 from negmine.params.per_model import names_in, of_model
 from negmine.params.retrieve import RetrieveParams
-from negmine.params.values import named, per_name
+from negmine.params.values import per_name
 from negmine.sources.another import OF_QUERIES
 from negmine.sources.base import Source
 from negmine.sources.child import Child, Encoding, Made, Needs, Place, Trained
@@ -32,6 +32,7 @@ from negmine.sources.encoded import (
     OneModel,
     Server,
     calls_of,
+    check_elsewhere,
     is_behind,
     local_models,
     refuse_untrusted,
@@ -260,7 +261,8 @@ def _make_ann(factory: str, name: str, made: Made, vectors: Artifact) -> Artifac
 def _choose(
     params: RetrieveParams, wanted: Mapping[str, str], index: Artifact
 ) -> Sequence[SourceRef]:
-    _check_elsewhere(params, index)
+    known = {name: index.input(name) for name in index.roles(VECTORS)}
+    check_elsewhere(params.encoder, known, "the index has no vectors")
     children = {name: index.input(name) for name in wanted}
     # Others' names are known: what begins with one is no prompt for all.
     named_ones = dict.fromkeys([*children, *names_in(params.query_prompt)], "")
@@ -281,28 +283,6 @@ def _choose(
         )
         for name, child in children.items()
     ]
-
-
-def _check_elsewhere(params: RetrieveParams, index: Artifact) -> None:
-    """See that who is said to be elsewhere is an encoder of the index, behind HTTP.
-
-    Raises:
-        UsageError: it is none.
-    """
-    known = index.roles(VECTORS)
-    for name in named(params.encoder, "--encoder"):
-        if name not in known:
-            raise UsageError(
-                f"--encoder: the index has no vectors '{name}'",
-                where=str(index.path),
-                hint=did_you_mean(name, known),
-            )
-        if not is_behind(index.input(name), name):
-            raise UsageError(
-                f"--encoder says where a server is, and '{name}' was encoded on this machine",
-                where=str(index.path),
-                hint="Leave it out: queries are encoded by the same model.",
-            )
 
 
 def _approximate(

@@ -14,7 +14,7 @@ import pyarrow as pa
 from negmine import log, memory, processors
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import Options, limits_of, without_secrets
-from negmine.errors import InvalidDataError, UsageError
+from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.models.base import SAMPLE, Settles, Side
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement, gpus
@@ -338,6 +338,28 @@ def calls_of(made: Artifact, name: str, batch_size: int) -> Callable[[int], int]
 def is_behind(made: Artifact, name: str) -> bool:
     """Whether an encoder behind HTTP encoded the documents of an index for ``name``."""
     return shape_of(made.models[name]["model"]) is not None
+
+
+def check_elsewhere(given: tuple[str, ...], known: Mapping[str, Artifact], unknown: str) -> None:
+    """See that who is said to be elsewhere is an encoder behind HTTP that is known.
+
+    Args:
+        given: ``NAME=SPEC`` each.
+        known: what encoders made, by name.
+        unknown: how it is said that there is none of a name.
+
+    Raises:
+        UsageError: it is none.
+    """
+    for name in named(given, "--encoder"):
+        if name not in known:
+            raise UsageError(f"--encoder: {unknown} '{name}'", hint=did_you_mean(name, known))
+        if not is_behind(known[name], name):
+            raise UsageError(
+                f"--encoder says where a server is, and '{name}' was encoded on this machine",
+                where=str(known[name].path),
+                hint="Leave it out: queries are encoded by the same model.",
+            )
 
 
 def local_models(made: Artifact, name: str) -> tuple[ModelRef, ...]:

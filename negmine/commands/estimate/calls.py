@@ -18,7 +18,7 @@ from negmine.stages import examination, rerank
 from negmine.table.candidates import Candidates
 
 #: Bytes of a text that are a token, about.
-_BYTES_A_TOKEN = 4
+BYTES_A_TOKEN = 4
 
 
 @runtime_checkable
@@ -40,12 +40,12 @@ class AsksToExamine(examination.IsExamined, Protocol):
 def count(cost: Cost, name: str, params: Options, found: Calls, of: float = 1.0) -> None:
     """Count calls, which some pairs would take, for ``of`` times as many."""
     left = len(found.left) * of
-    prompt = sum(size for size, _ in found.left.values()) / _BYTES_A_TOKEN * of
+    prompt = sum(size for size, _ in found.left.values()) / BYTES_A_TOKEN * of
     completion = sum(most for _, most in found.left.values()) * of
     cost.calls += round(left) + len(found.stored)
     cost.calls_stored += len(found.stored)
     cost.tokens += round(prompt + completion)
-    cost.guesses.append(f"{name}: a token is {_BYTES_A_TOKEN} bytes, and answers are full length")
+    cost.guesses.append(f"{name}: a token is {BYTES_A_TOKEN} bytes, and answers are full length")
     _, prices = limits_of(params)
     if prices is not None:
         cost.price = (cost.price or 0.0) + prices.of(prompt, completion)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from negmine import memory
+from negmine.commands.estimate.calls import BYTES_A_TOKEN, count_server
 from negmine.commands.estimate.chain import Chain, twice, would_be_remade
 from negmine.commands.estimate.cost import Cost, Watch, told
 from negmine.commands.estimate.evaluation import add_evaluation
@@ -82,9 +85,11 @@ def _cost_of_examples(chain: Chain, params: ExportParams, setup: export.Setup, o
 
     outcomes = []
     tried = replace(params, limit=None, allow_empty=True, beir=None)
+    # Nobody is asked for an estimate.
+    asked_nobody = replace(setup, servers=replace(setup.servers, trial=True))
 
     def exported(number: int, names: list[str]) -> Artifact:
-        some = replace(setup, source=restricted(setup.source, names))
+        some = replace(asked_nobody, source=restricted(setup.source, names))
         target = chain.trial(f"export-{number}{ending}")
         outcomes.append(export.make(tried, some, target))
         return some.source.artifact
@@ -105,6 +110,10 @@ def _cost_of_examples(chain: Chain, params: ExportParams, setup: export.Setup, o
     more = passes * chain.documents / len(documents) - 1
     cost.add("texts", reading.seconds * max(0.0, more))
     cost.documents, cost.queries = chain.documents, chain.queries
+    if calls := export.calls_for(params, setup.source, chain.queries):
+        texts = setup.source.queries(some.parts[0]).column("text")
+        each = pc.mean(pc.binary_length(texts)).as_py() or 0.0
+        count_server(cost, params, calls, round(each * chain.queries / BYTES_A_TOKEN))
     cost.rows = round(examples * grown)
     cost.disk_bytes = int(_size(chain, f"export-*{ending}", ending) * grown)
     held = min(int(chosen * grown * mean), at_once)

@@ -59,7 +59,7 @@ def export_folder(maker: Maker, plan: Plan, out: Path, replacing: Replace) -> Ou
             writer.add_text(_METADATA, metadata)
         if maker.params.card and not writer.has(_CARD):
             writer.add_text(_CARD, card.text(_facts(maker, counts), metadata))
-        writer.commit(counts, warnings=warnings, ceiling=maker.ceiling)
+        writer.commit(counts, warnings=warnings, ceiling=maker.ceiling, of_run=maker.of_run)
     return Outcome(out, counts, warnings=warnings)
 
 

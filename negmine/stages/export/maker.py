@@ -66,6 +66,7 @@ class Maker:
             split=params.split,
         )
         self._documents = ledger.documents
+        self._servers = setup.servers
         self._options = Options(
             scores=params.scores,
             # Without texts, ids are all there is to tell the examples by.
@@ -82,6 +83,11 @@ class Maker:
     def ceiling(self) -> int:
         """Bytes that the process may take."""
         return self._budget.ceiling
+
+    @property
+    def of_run(self) -> dict[str, Any] | None:
+        """What servers were asked for the batches, and what that took; None where none was."""
+        return {"spent": self._servers.spent} if self._servers.spent else None
 
     @property
     def _global(self) -> bool:
@@ -149,7 +155,9 @@ class Maker:
             examples = examples.take(order)
             stats["examples_without_order"] = unknown
         elif batches and side != "heldout":
-            examples, facts, told = batching.batched(examples, chosen, self.params, self.choices)
+            examples, facts, told = batching.batched(
+                examples, chosen, self.params, self.choices, self._servers
+            )
             self._told[side] = told
             if not self.layout.closed:
                 examples = batching.numbered(examples, self.params.batch_size)

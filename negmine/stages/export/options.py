@@ -11,6 +11,7 @@ from negmine import formats
 from negmine.errors import UsageError
 from negmine.params import bounds
 from negmine.params.export import ExportParams
+from negmine.params.llm import CallOptions
 from negmine.sampling import method, orders
 from negmine.table import writers
 
@@ -25,7 +26,8 @@ _OF_BEIR = frozenset(
 )
 #: Options that only batchers read, and which of them; all of them where none is named.
 _BATCHING: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("batch_by", "threads"), ()),
+    **dict.fromkeys(("batch_by", "threads", "encoder"), ()),
+    **dict.fromkeys((field.name for field in dataclasses.fields(CallOptions)), ()),
     **method.owners(orders.BATCHERS),
 }
 

@@ -98,5 +98,7 @@ def _export_file(maker: Maker, plan: Plan, out: Path, side: Side, replacing: Rep
         )
         counts = maker.counts(side)
         conserve("examples", counts["examples"], rows_written=rows)
-        writer.commit(counts, warnings=maker.warnings(side), ceiling=maker.ceiling)
+        writer.commit(
+            counts, warnings=maker.warnings(side), ceiling=maker.ceiling, of_run=maker.of_run
+        )
     return Outcome(out, counts, warnings=maker.warnings(side))

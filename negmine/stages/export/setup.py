@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from negmine import formats
+from negmine.endpoints.budget import Budget
+from negmine.endpoints.settings import limits_of
 from negmine.errors import UsageError
 from negmine.params import output_affecting
 from negmine.params.export import ExportParams
 from negmine.stages import rank_only
+from negmine.stages.export import batching
 from negmine.stages.export import options as export_options
+from negmine.stages.export.batching import Servers
 from negmine.stages.export.choices import Side
 from negmine.table import joins, schemas, writers
 from negmine.table.artifacts.plan import Plan
@@ -28,12 +32,14 @@ class Setup:
         suffix: suffix of the file to write; None for a folder.
         source: the ledger.
         by: the score that goes out.
+        servers: encoders behind HTTP that encode the queries of batches.
     """
 
     layout: formats.Format
     suffix: str | None
     source: Candidates
     by: str
+    servers: Servers
 
 
 def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
@@ -52,7 +58,10 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
     by = schemas.pick_score(source.schema(), params.score_by or source.params["by"], "--score-by")
     if layout.scores == "always" or (layout.scores == "asked" and params.scores):
         _refuse_unscored(params, source, by)
-    return Setup(layout, suffix, source, by)
+    servers = Servers(Budget(*limits_of(params)), source.artifact.path.parent)
+    if params.batcher is not None:
+        batching.check(params, source)
+    return Setup(layout, suffix, source, by, servers)
 
 
 def _refuse_unscored(params: ExportParams, source: Candidates, by: str) -> None:

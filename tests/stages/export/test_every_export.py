@@ -358,6 +358,15 @@ FLAGS: list[tuple[str, ...]] = [
     ("--clusters", "2"),
     ("--cluster-size", "4"),
     ("--rounds", "2"),
+    # What these do is in test_served_batches.py.
+    ("--encoder", "minilm=openai:m@http://localhost:1"),
+    ("--max-calls", "9"),
+    ("--max-tokens", "999"),
+    ("--max-cost", "1"),
+    ("--price", "1,2"),
+    ("--concurrency", "2"),
+    ("--timeout", "9"),
+    ("--retries", "1"),
     ("--seed", "7"),
     ("--device", "cpu"),
     ("--trust-remote-code",),
@@ -429,7 +438,8 @@ def assert_one_positive(got: Counter[Any], wanted: Counter[Any]) -> None:
 
 BATCHING = (
     *("--batch-size", "--batch-by", "--group-by", "--clusters", "--cluster-size", "--rounds"),
-    "--threads",
+    *("--threads", "--encoder", "--max-calls", "--max-tokens", "--max-cost", "--price"),
+    *("--concurrency", "--timeout", "--retries"),
 )
 #: Flags that no format sees: tried with a streamed, an ordered and a conversational one.
 OF_ALL = (
