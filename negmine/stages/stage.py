@@ -182,6 +182,15 @@ def _write_foreseen(params: WriteParams, steps: Sequence[Step]) -> None:
         )
 
 
+def _filter_foreseen(params: FilterParams, steps: Sequence[Step]) -> None:
+    from negmine.stages.filter import differing
+
+    (retrieve,) = (step.params for step in steps if isinstance(step.params, RetrieveParams))
+    assert isinstance(retrieve, RetrieveParams)
+    if any(one.partition("=")[2].startswith(_OF_THE_CHAIN) for one in retrieve.source):
+        differing.refuse_written(params)
+
+
 def _export_foreseen(params: ExportParams, steps: Sequence[Step]) -> None:
     from negmine.stages import export
 
@@ -266,6 +275,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         example="negmine filter work/scored --by ce --relative-margin 0.05 "
         "--num-negatives 8 -o work/ledger",
         tagged=True,
+        foreseen=_filter_foreseen,
     ),
     Stage(
         "export",
@@ -358,7 +368,7 @@ def naming_models(steps: Sequence[Step], number: int) -> tuple[list[Params], lis
     return naming(steps[number - 1 : number]), naming(steps[number:])
 
 
-#: An entry of ``--source`` that means what the chain itself writes.
+#: How entries of ``--source`` of written texts begin; alone it means what the chain itself writes.
 _OF_THE_CHAIN = "written:"
 
 

@@ -69,10 +69,26 @@ def check_vectors(params: FilterParams, source: Candidates) -> None:
     """See that there are vectors of length 1 to go by.
 
     Raises:
-        UsageError: there are none of this name, or they are of other lengths.
+        UsageError: there are none of this name, or they are of other lengths, or of some documents
+            alone.
     """
     if (name := by_vectors(params)) is not None:
         source.unit_vectors(name)
+        if source.documents.written_from < len(source.documents):
+            refuse_written(params)
+
+
+def refuse_written(params: FilterParams) -> None:
+    """Refuse to go by vectors where texts were written.
+
+    Raises:
+        UsageError: they are gone by.
+    """
+    if (name := by_vectors(params)) is not None:
+        raise UsageError(
+            f"--diverse-by {name} compares stored vectors, and written documents have none",
+            hint="Give another --sampler, or do without the written documents (--source).",
+        )
 
 
 def cluster(table: pa.Table, source: str) -> np.ndarray:

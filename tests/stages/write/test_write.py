@@ -382,6 +382,30 @@ def test_a_recipe_that_writes_names_the_source(tmp_path: Path, invoke: Invoke) -
     assert "no source brings" in done.stderr
 
 
+@pytest.mark.real
+def test_what_compares_vectors_is_refused_before_anything_is_written(
+    tmp_path: Path, tiny_bi: Path, invoke: Invoke
+) -> None:
+    data, work = collection(tmp_path / "data"), tmp_path / "work"
+    words = ["run", "minimal-pairs", "--corpus", data, "--queries", data, "--qrels", data]
+    changes = [
+        *("--set", f"index.encoder.v={tiny_bi}", "--set", "filter.sampler=diverse"),
+        *("--set", "filter.diverse-by=v", "--set", "filter.by=v", "--set", "filter.quota=[]"),
+    ]
+    done = invoke(*words, *changes, "-o", work)
+    assert done.exit_code == 2, done.output
+    assert "--diverse-by v compares stored vectors, and written documents have none" in done.stderr
+    assert not work.exists()
+    # A table of texts that were written before is no other.
+    source = 'retrieve.source=["bm25", "v", "written=written:"]'
+    run(invoke, *words, "--set", f"index.encoder.v={tiny_bi}", "--set", source, "-o", work)
+    diverse = ("--sampler", "diverse", "--diverse-by", "v", "--by", "v")
+    done = invoke("filter", work / "candidates", *diverse, "-o", tmp_path / "ledger")
+    assert done.exit_code == 2, done.output
+    assert "--diverse-by v compares stored vectors, and written documents have none" in done.stderr
+    assert not (tmp_path / "ledger").exists()
+
+
 def test_a_recipe_that_writes_has_one_set_of_queries(tmp_path: Path, invoke: Invoke) -> None:
     data = collection(tmp_path / "data")
     words = ["run", "minimal-pairs", "--corpus", data, "--queries", data, "--qrels", data]
