@@ -110,7 +110,8 @@ def run(
         typer.Option(
             metavar="PATH",
             help="Clean this finished training set instead of mining: its negatives are judged "
-            "by the recipe, and it is written back as it was, with what differs beside it.",
+            "by the recipe, and it is written back as it was, with what differs beside it. One "
+            "file: several are cleaned by a command each, with its own -o.",
         ),
     ] = None,
     set_: Annotated[

@@ -105,7 +105,7 @@ class Connection:
                 f"the server of '{settings.name}' refuses: {trouble.message}",
                 where=settings.url,
                 hint="It has no such path, or no such model: a server of another kind may be "
-                "meant, or another path in its URL.",
+                "meant, or another path in its URL (http://HOST:PORT/. is the root).",
             )
         if trouble.blame != "access":
             return EndpointError(

@@ -17,6 +17,9 @@ from negmine.errors import UsageError
 #: Where a model without ``@URL`` is asked for.
 DEFAULT_URL = "https://api.openai.com/v1"
 
+#: The end of a URL whose server has its paths at the root, where one without a path has a version.
+AT_ROOT = "/."
+
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 
@@ -62,7 +65,8 @@ class Settings:
     Attributes:
         name: what the user calls the model: of a scorer, an encoder, a writer.
         model: what the server calls it.
-        url: below which paths are, without a slash at the end.
+        url: below which paths are, without a slash at the end; as it is written, :data:`AT_ROOT`
+            included.
         key: what opens it, if anything does.
         concurrency: most calls at a time.
         timeout: seconds until a call without a whole answer counts as failed.
@@ -82,6 +86,11 @@ class Settings:
     via: Via = "http"
     batch_folder: Path | None = None
     listings: Sequence[Listing] = (OPENAI,)
+
+    @property
+    def base(self) -> str:
+        """What paths are put behind."""
+        return self.url.removesuffix(AT_ROOT)
 
     @property
     def local(self) -> bool:
@@ -162,7 +171,8 @@ def limits_of(options: Options) -> tuple[Limits, Prices | None]:
 def parsed(spec: str, place: Place = _OPENAI) -> tuple[str, str]:
     """``MODEL[@URL]`` as the model and a URL below which ``/chat/completions`` and others are.
 
-    ``http://host:8080`` means ``http://host:8080/v1``; another path is taken as it stands.
+    ``http://host:8080`` means ``http://host:8080/v1``, and ``http://host:8080/.`` the root; another
+    path is taken as it stands.
 
     Raises:
         UsageError: see :func:`settings_of`.

@@ -158,7 +158,7 @@ class Transport:
         """Status, headers and body; the time limit is for the whole of it."""
         held: list[bytes] = []
         size = 0
-        with self._client.stream(method, self._settings.url + path, **sent) as response:
+        with self._client.stream(method, self._settings.base + path, **sent) as response:
             for piece in response.iter_bytes():
                 held.append(piece)
                 size += len(piece)

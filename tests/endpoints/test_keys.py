@@ -71,6 +71,8 @@ def test_a_url_that_holds_one_is_refused(url: str) -> None:
 def test_where_a_model_is() -> None:
     assert parsed("gpt") == ("gpt", "https://api.openai.com/v1")
     assert parsed("org/m@2@http://host:8000") == ("org/m@2", "http://host:8000/v1")
+    assert parsed("m@http://host:8000/") == ("m", "http://host:8000/v1")
+    assert parsed("m@http://host:8000/.") == ("m", "http://host:8000/.")
     assert parsed("m@https://h/api/openai/") == ("m", "https://h/api/openai")
     for wrong in ("@http://host", "m@ftp://host", "m@http://", "m@http://host:port"):
         with pytest.raises(UsageError):

@@ -65,6 +65,7 @@ class Settings:
         per_other: further seconds for each other request that is being worked on.
         at_once: requests; more are answered with 429. None = any.
         price: of a token: ``usage.cost`` says it. None = not told.
+        at_root: whether what is below ``/v1`` is at the root, as Infinity has it.
     """
 
     model: str = MODEL
@@ -75,6 +76,7 @@ class Settings:
     per_other: float = 0.0
     at_once: int | None = None
     price: float | None = None
+    at_root: bool = False
 
 
 class ChatServer(ThreadingHTTPServer):
@@ -171,7 +173,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _route(self, method: str, body: bytes) -> None:
         key = self.server.settings.api_key
-        route = ROUTES.get((method, self.path))
+        path = f"/v1{self.path}" if self.server.settings.at_root else self.path
+        route = ROUTES.get((method, path))
         if key is not None and self.headers.get("Authorization") != f"Bearer {key}":
             self.error(401, "Incorrect API key provided.")
         elif route is None:
