@@ -51,6 +51,7 @@ def test_a_finished_artifact_holds_its_parts_and_a_manifest_and_nothing_else(
     assert opened.parts == ["part-00000.parquet", "part-00001.parquet"]
     assert opened.read("part-00000.parquet").column("qid").to_pylist() == ["a", "b"]
     assert opened.manifest["run"]["versions"]["pyarrow"] == pa.__version__
+    assert 0 <= opened.manifest["run"]["cpu_seconds"] < time.process_time()
 
 
 def test_the_same_plan_is_up_to_date_and_another_one_is_refused(tmp_path: Path) -> None:

@@ -19,16 +19,18 @@ class RunFacts:
 
     def __init__(self) -> None:
         self._clock = time.monotonic()
+        self._processor = time.process_time()
         self._started = time.time()
 
     def facts(self, ceiling: int | None) -> tuple[dict[str, Any], list[str]]:
-        """Seconds, peak memory, machine and versions; and a warning if memory was exceeded."""
+        """Seconds, CPU seconds, peak memory, machine, versions; a warning if it was exceeded."""
         peak = peak_memory()
         told = exceeded(peak, ceiling)
         warn([told] if told else [])
         facts = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
             "seconds": round(time.monotonic() - self._clock, 3),
+            "cpu_seconds": round(time.process_time() - self._processor, 3),
             "peak_rss_bytes": peak,
             "memory_ceiling_bytes": ceiling,
             "python": platform.python_version(),
