@@ -11,6 +11,8 @@ import errno
 import os
 from collections.abc import Iterable
 
+from negmine.addresses import shown
+
 
 class NegmineError(Exception):
     """A mistake that the user can mend.
@@ -33,7 +35,7 @@ class NegmineError(Exception):
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
         if self.hint:
             lines.append(self.hint)
-        return "\n".join(lines)
+        return shown("\n".join(lines))
 
 
 class InvariantError(NegmineError):

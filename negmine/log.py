@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from negmine import addresses
+
 logger = logging.getLogger("negmine")
 
 
@@ -93,13 +95,13 @@ def printable(text: str) -> str:
     """``text`` with terminal control characters escaped, so that data cannot drive a terminal."""
     return "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text
+        for char in addresses.shown(text)
     )
 
 
 def printable_json(value: Any, indent: int | None = None) -> str:
     """``value`` as JSON with every terminal control character escaped, as JSON escapes them."""
-    text = json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+    text = addresses.shown(json.dumps(value, ensure_ascii=False, default=str, indent=indent))
     # JSON's own rule stops at U+001F: DEL, C1 controls and bidirectional overrides pass it.
     return "".join(
         char
@@ -348,7 +350,7 @@ def _bar(what: str, total: int | None, unit: str) -> Any:
     # Batches come seldom and differ in cost: every one redraws, and the rate is the mean.
     return tqdm(
         total=total,
-        desc=what,
+        desc=addresses.shown(what),
         unit=unit,
         unit_scale=True,
         delay=_DELAY,

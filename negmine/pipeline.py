@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from negmine import log, recipe
+from negmine.addresses import located, shown
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
 from negmine.params import Params
@@ -41,7 +42,7 @@ def run_stage(
         # What was told when it was made counts as much now.
         log.warn(outcome.warnings)
     if str(out) != "-":
-        print(outcome.path, flush=True)
+        print(shown(str(outcome.path)), flush=True)
     return outcome
 
 
@@ -106,7 +107,7 @@ def run_audit(
     if as_json:
         print(log.printable_json(report, indent=1), flush=True)
     else:
-        print(sampled.table(report) if out is None else out, flush=True)
+        print(shown(sampled.table(report) if out is None else str(out)), flush=True)
     return outcome
 
 
@@ -130,7 +131,7 @@ def estimate_audit(
             hint="Give --judge NAME=llm:MODEL@URL, or leave --dry-run out.",
         )
     costs = [estimating.cost_of_audit(params, audit, scored, given)]
-    print(report.as_json(costs) if as_json else report.as_table(costs), flush=True)
+    print(shown(report.as_json(costs) if as_json else report.as_table(costs)), flush=True)
 
 
 def _of_audit(
@@ -160,7 +161,7 @@ def run_report(
     if outcome.up_to_date:
         log.event(f"report: {outcome.path} is up to date", stage="report", up_to_date=True)
     if str(out) != "-":
-        print(outcome.path, flush=True)
+        print(shown(str(outcome.path)), flush=True)
     return outcome
 
 
@@ -253,7 +254,7 @@ def run_recipe(
         log.warn(warnings)
     for line in (*ending.following(steps), *this.following(steps)):
         log.event(line)
-    print(source, flush=True)
+    print(shown(str(source)), flush=True)
 
 
 def estimate_recipe(
@@ -287,7 +288,7 @@ def _estimate(
 
     imported = time.perf_counter() - started
     costs = estimate.estimate(steps, source, replacing, imported)
-    print(report.as_json(costs) if as_json else report.as_table(costs), flush=True)
+    print(shown(report.as_json(costs) if as_json else report.as_table(costs)), flush=True)
 
 
 def _recipe_steps(
@@ -336,7 +337,7 @@ def _recipe_steps(
             where=path,
             hint="Name a file or folder, such as train.parquet.",
         )
-    this = rounds.Round(number, Path(work), command, tag)
+    this = rounds.Round(number, located(work), command, tag)
     steps = chain(rounds.of_round(params, this), this.folder, output, tag)
     for step in steps:
         loaded.check_places(step.params)

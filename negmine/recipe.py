@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negmine.addresses import is_address
 from negmine.errors import InvalidDataError, MissingInputError, UsageError, did_you_mean
 from negmine.params import Params
 from negmine.params.judge import ON_THIS_MACHINE, PROMPT_FILE
@@ -88,6 +89,8 @@ def load(path: str | Path | None) -> Recipe:
 
 
 def _work(folder: str, written: str, elsewhere: dict[str, str]) -> str:
+    if is_address(written):
+        return written
     work = os.path.join(folder, written)
     if not os.path.exists(work) and os.path.exists(written):
         elsewhere[work] = written
@@ -194,7 +197,7 @@ def _anchored(
     for key, value in table.items():
         metadata = kinds[key.replace("-", "_")]
         if metadata["written"]:
-            found[key] = os.path.join(folder, value)
+            found[key] = value if is_address(value) else os.path.join(folder, value)
         elif isinstance(value, dict) and _is_place(metadata):
             found[key] = {name: anchored(one, metadata["path"]) for name, one in value.items()}
         elif isinstance(value, list):

@@ -21,7 +21,7 @@ from negmine.params.retrieve import RetrieveParams
 from negmine.params.values import named
 from negmine.sources.previous import SCHEME
 from negmine.stages.stage import STAGES, Step, apart, with_tag
-from negmine.table.artifacts.disk import MANIFEST
+from negmine.table.artifacts import is_finished
 
 _EMPTY = f"{SCHEME}:"
 
@@ -79,7 +79,7 @@ class Round:
         if self.tag is None or not STAGES[stage].tagged:
             return plain
         tagged = with_tag(plain, self.tag)
-        return tagged if (tagged / MANIFEST).is_file() else plain
+        return tagged if is_finished(tagged) else plain
 
 
 def of_round(params: Mapping[str, Params], this: Round) -> dict[str, Params]:
@@ -115,7 +115,7 @@ def _finished(this: Round, stage: str) -> Path:
         MissingInputError: nothing is there, or it is not finished.
     """
     path = this.before.place(stage)
-    if not (path / MANIFEST).is_file():
+    if not is_finished(path):
         raise MissingInputError(
             f"round {this.number} goes on from round {this.number - 1}, whose {path.name} is not "
             "there or not finished",

@@ -13,15 +13,16 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "negmine"
 HEAVY = {
     *("torch", "faiss", "jnius", "transformers", "sentence_transformers", "onnxruntime"),
-    "httpx2",
+    *("httpx2", "fsspec", "s3fs", "gcsfs"),
 }
 
 #: The floors of the house, from the ground up: a room imports from floors below its own. Rooms of
 #: one floor do not know each other.
 FLOORS = (
+    {"addresses"},
     {"control_groups", "errors"},
     {"engine", "log", "memory", "plugins", "processors"},
-    {"interrupts"},
+    {"buckets", "interrupts"},
     {"table"},
     {"endpoints"},
     {"dedup", "edits", "formats", "inputs", "models", "params", "sampling"},

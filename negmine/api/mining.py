@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from negmine import log
+from negmine.addresses import located
 from negmine.api import names, statistics
 from negmine.api.inputs import corpus_of, model_of, pairs_of
 from negmine.errors import UsageError, did_you_mean
@@ -245,7 +246,7 @@ def _given(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
 @contextmanager
 def _work_folder(work_dir: str | Path | None) -> Iterator[Path]:
     if work_dir is not None:
-        yield Path(work_dir)
+        yield located(work_dir)
         return
     with tempfile.TemporaryDirectory(prefix="negmine-") as folder:
         yield Path(folder)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 from negmine import log
+from negmine.addresses import located
 from negmine.cli.app import app, command_of, guarded
 from negmine.cli.building import flags_of, positional, register
 from negmine.cli.options import COMMON, QuietOption, optional_out, replacing
@@ -93,7 +93,7 @@ def inspect_(
 
     guarded(
         lambda: inspection.show(
-            Path(artifact), rows=rows, verify=verify, verbose=verbose, as_json=json_
+            located(artifact), rows=rows, verify=verify, verbose=verbose, as_json=json_
         )
     )
 
@@ -119,14 +119,14 @@ def _audit(given: dict[str, Any]) -> None:
     asked = {
         "filter_flags": flags_of(FilterParams, given),
         "audit_flags": flags_of(AuditParams, given),
-        "scored": Path(given["scored"]),
+        "scored": located(given["scored"]),
         "config": given["config"],
         "as_json": given["json_"],
     }
     if given["dry_run"]:
         guarded(lambda: pipeline.estimate_audit(**asked))
         return
-    out = Path(given["out"]) if given["out"] is not None else None
+    out = located(given["out"]) if given["out"] is not None else None
     guarded(lambda: pipeline.run_audit(**asked, out=out, replacing=replacing(given)))
 
 
@@ -165,9 +165,9 @@ def _report(given: dict[str, Any]) -> None:
     guarded(
         lambda: pipeline.run_report(
             flags_of(ReportParams, given),
-            ledger=Path(given["ledger"]),
-            other=Path(given["other"]) if given["other"] is not None else None,
-            out=Path(given["out"]),
+            ledger=located(given["ledger"]),
+            other=located(given["other"]) if given["other"] is not None else None,
+            out=located(given["out"]),
             replacing=replacing(given),
         )
     )
@@ -213,6 +213,6 @@ def explain(
 
     guarded(
         lambda: explaining.show(
-            Path(ledger), query, seed=seed if random else None, rows=rows, as_json=json_
+            located(ledger), query, seed=seed if random else None, rows=rows, as_json=json_
         )
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import typer
 
@@ -45,7 +44,7 @@ def scores(context: typer.Context, incomplete: str) -> list[str]:
     if path is None:
         return []
     try:
-        names = schemas.score_names(open_artifact(Path(path)).schema())
+        names = schemas.score_names(open_artifact(path).schema())
     except (NegmineError, OSError):
         return []
     return [name for name in names if name.startswith(incomplete)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Optional, g
 
 import typer
 
+from negmine.addresses import located
 from negmine.cli import completion
 from negmine.cli.given_once import SWITCH
 from negmine.errors import UsageError
@@ -96,7 +97,7 @@ def place_of_result(given: Mapping[str, Any], alone: str | None) -> Path:
     place = given["out"] or (given[alone] if alone is not None else None)
     if place is None:
         raise UsageError("-o is missing", hint=f"Say where the result goes, or give --{alone}.")
-    return Path(place)
+    return located(place)
 
 
 def field_parameter(field: Any, hint: Any, heading: str | None = None) -> inspect.Parameter:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 from negmine import log
+from negmine.addresses import located
 from negmine.cli import completion
 from negmine.cli.app import command_of, guarded
 from negmine.cli.building import flags_of, positional, register
@@ -35,7 +35,7 @@ def _register(stage: Stage[Any]) -> None:
 
         flags = flags_of(stage.params, given)
         where: dict[str, Any] = {
-            "source": Path(given["artifact"]) if stage.reads else None,
+            "source": located(given["artifact"]) if stage.reads else None,
             "config": given["config"],
             "replacing": replacing(given),
         }

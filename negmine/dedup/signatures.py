@@ -194,6 +194,6 @@ def outdated(documents: Artifact) -> bool:
 
 def _beside(documents: Artifact) -> Artifact | None:
     folder = documents.path.parent / FOLDER
-    if not (folder / artifacts.MANIFEST).is_file():
+    if not artifacts.is_finished(folder):
         return None
     return artifacts.open_artifact(folder)

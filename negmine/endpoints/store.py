@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from negmine.addresses import kept_here
 from negmine.endpoints.request import Answer, Failure, Request, Usage
 from negmine.errors import InvalidDataError, MachineError
 from negmine.table.artifacts import disk
@@ -56,7 +57,8 @@ class Store:
     """The answers in a folder. Several threads and processes may use it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        # A data base is no object.
+        self.folder = kept_here(folder)
         self.file = folder / FILE
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,10 @@ class Made:
         if self.base.inputs.get(role, {}).get("fingerprint") != plan.fingerprint:
             return None
         own = self.out / folder
-        is_there = (own / artifacts.MANIFEST).is_file()
-        if is_there and artifacts.open_artifact(own).fingerprint == plan.fingerprint:
+        if (
+            artifacts.is_finished(own)
+            and artifacts.open_artifact(own).fingerprint == plan.fingerprint
+        ):
             return None
         return self.base.input(role)
 
@@ -108,7 +111,7 @@ class Made:
         if writer is not None and not self.changed:
             self.changed = True
             # The index is unfinished from here until all its parts are there.
-            (self.out / artifacts.MANIFEST).unlink(missing_ok=True)
+            artifacts.remove_file(self.out / artifacts.MANIFEST)
         if writer is not None:
             memory.reset_peak_memory()
         return writer
@@ -150,9 +153,11 @@ class Place:
 
     def found(self, index: Path) -> Iterator[tuple[str, Path]]:
         """(source, folder) of what lies there, finished, by name."""
-        for folder in sorted(index.glob(self.folder)):
-            if (folder / artifacts.MANIFEST).is_file():
-                yield folder.name, folder
+        above, _, name = self.folder.rpartition("/")
+        place = index / above
+        for found in artifacts.names_in(place) if artifacts.is_folder(place) else ():
+            if fnmatch(found, name) and artifacts.is_finished(place / found):
+                yield found, place / found
 
 
 @dataclass(frozen=True)

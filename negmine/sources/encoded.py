@@ -265,8 +265,7 @@ class Encoded(Generic[E]):
         if base is not None and made.taken(self.name, folder, self.plan(base.input(DOCUMENTS))):
             return
         there = made.out / folder
-        is_there = (there / artifacts.MANIFEST).is_file()
-        if not is_there or (
+        if not artifacts.is_finished(there) or (
             made.replacing is not Replace.NOTHING
             and artifacts.open_artifact(there).params != self.described
         ):

@@ -49,7 +49,7 @@ def stored(path: Path) -> tuple[Artifact, dict[str, Any]]:
         UsageError: it is no audit.
         NegmineError: it is missing, damaged or has no report.
     """
-    as_file = path.is_file()
+    as_file = artifacts.is_file(path)
     found = (
         Artifact(path.parent, artifacts.file_manifest(path))
         if as_file

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine import log, rules
+from negmine.addresses import shown
 from negmine.commands.audit import intervals as estimates
 from negmine.commands.audit import relabelled
 from negmine.commands.audit.counting import Tally, try_setting
@@ -165,7 +166,7 @@ def measure(
     warnings += [*_not_found(rows), *_stopped(source)]
     several = int((positives > audit.keep).sum())
     report = {
-        "scored": str(source.path),
+        "scored": shown(str(source.path)),
         "fingerprint": source.fingerprint,
         "teacher": teacher,
         "sources": sources,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from negmine.addresses import located
 from negmine.commands.estimate.chain import Chain, would_be_remade
 from negmine.commands.estimate.cost import Cost, Watch, told
 from negmine.commands.estimate.rehearsal import restricted
@@ -25,7 +26,8 @@ _PARTS = 3
 def add_evaluation(chain: Chain, cost: Cost, params: ExportParams, setup: export.Setup) -> None:
     """Count what the evaluation set takes: some parts of the ledger, and one of the corpus."""
     assert params.beir is not None
-    out, idle = Path(params.beir), cost.skipped or cost.target == Path(params.beir)
+    out = located(params.beir)
+    idle = cost.skipped or cost.target == out
     state = _state(chain, params, setup, out)
     if state.kind == "refused" or idle:
         cost.state = told(state)

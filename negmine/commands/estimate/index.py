@@ -102,7 +102,7 @@ class _There:
         """State of the documents."""
         if index.is_foreign(params, self.made.out):
             return State("refused", reason=f"{self.made.out}: exists and is not a negmine index")
-        if self.made.base is None and not (self.made.out / DOCUMENTS).is_dir():
+        if self.made.base is None and not artifacts.is_folder(self.made.out / DOCUMENTS):
             # No need to read the corpus for a plan.
             return State("start")
         plan = index.planned_documents(params, self.made)
@@ -130,7 +130,7 @@ class _There:
 
     def index(self) -> Path:
         """An index of all that is there: it, or where its manifest is still to come a trial's."""
-        if (self.made.out / artifacts.MANIFEST).is_file():
+        if artifacts.is_finished(self.made.out):
             return self.made.out
         return index.finish(self.chain.trial("index"), self.found, True, []).path
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from negmine import memory
+from negmine.addresses import located
 from negmine.commands.estimate import calls
 from negmine.commands.estimate.chain import Chain, known_to_be_made
 from negmine.commands.estimate.cost import Cost, Watch
@@ -138,7 +139,7 @@ def _with_written(chain: Chain, cost: Cost, params: RetrieveParams) -> RetrieveP
         folder = spec.removeprefix(SCHEME)
         if spec.startswith(SCHEME) and folder in chain.written:
             source.append(f"{name}={SCHEME}{chain.written[folder]}")
-        elif not spec.startswith(SCHEME) or (Path(folder) / artifacts.MANIFEST).is_file():
+        elif not spec.startswith(SCHEME) or artifacts.is_finished(located(folder)):
             source.append(entry)
         else:
             # A source of the same columns that finds nothing.

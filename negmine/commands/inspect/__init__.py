@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from negmine.addresses import shown
 from negmine.commands.inspect import manifests, screen, verdict
 from negmine.commands.inspect.places import Place, places
 from negmine.errors import MissingInputError
@@ -37,13 +38,14 @@ def show(path: Path, *, rows: int, verify: bool, verbose: bool, as_json: bool) -
         if as_json:
             print(printable_json(reports[0] if len(reports) == 1 else reports, indent=2))
         else:
-            print("\n".join(map(manifests.readable, reports)), end="")
+            print(shown("\n".join(map(manifests.readable, reports))), end="")
     elif verify:
         verdict.verify(found)
     elif len(found) == 1 or found[0].path == path:
-        print(screen.of_artifact(found[0].opened(), [place.opened() for place in found[1:]], rows))
+        children = [place.opened() for place in found[1:]]
+        print(shown(screen.of_artifact(found[0].opened(), children, rows)))
     else:
-        print(screen.of_folder(path, [(place.path, place.opened()) for place in found]))
+        print(shown(screen.of_folder(path, [(place.path, place.opened()) for place in found])))
 
 
 def _each_once(found: Iterable[Place]) -> list[Place]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from negmine.errors import NegmineError
 from negmine.table import artifacts
-from negmine.table.artifacts.disk import JOURNAL, MANIFEST, plain
+from negmine.table.artifacts.disk import JOURNAL, plain, reached
 from negmine.table.artifacts.reading import Artifact
 
 
@@ -42,18 +42,27 @@ def places(path: Path, *, unfinished: bool) -> Iterator[Place]:
         path: an artifact, an exported file, or a folder of such.
         unfinished: an unfinished artifact on the way is a place too, and is not passed over.
     """
-    if (path / MANIFEST).is_file() or (path / JOURNAL).is_file():
+    if artifacts.is_finished(path) or _is_unfinished(path):
         yield from _folder(path)
         return
-    if path.is_file():
+    if artifacts.is_file(path):
         yield _file(path)
         return
-    for child in sorted(path.iterdir()) if path.is_dir() else []:
-        if child.is_dir() and not child.name.startswith("."):
-            if unfinished or not (child / JOURNAL).is_file() or (child / MANIFEST).is_file():
+    for child in (path / name for name in _names(path)):
+        if artifacts.is_folder(child) and not child.name.startswith("."):
+            if unfinished or not _is_unfinished(child):
                 yield from places(child, unfinished=unfinished)
-        elif child.is_file() and artifacts.has_file_manifest(child):
+        elif artifacts.is_file(child) and artifacts.has_file_manifest(child):
             yield _file(child)
+
+
+def _names(path: Path) -> list[str]:
+    return artifacts.names_in(path) if artifacts.is_folder(path) else []
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a run makes, or left, what is no artifact yet."""
+    return artifacts.is_file(path / JOURNAL) and not artifacts.is_finished(path)
 
 
 def _folder(path: Path) -> Iterator[Place]:
@@ -69,7 +78,7 @@ def _folder(path: Path) -> Iterator[Place]:
         try:
             child = opened.input(role)
         except NegmineError as error:
-            yield Place(path / record["path"], error)
+            yield Place(reached(path, record["path"]), error)
         else:
             yield Place(_short(child.path), child)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negmine.addresses import located
 from negmine.commands.audit.printing import stored
 from negmine.commands.report import by_query, collect, compare, examples, page, slices
 from negmine.errors import NegmineError, UsageError
@@ -15,7 +16,6 @@ from negmine.params import output_affecting
 from negmine.params.commands import ReportParams
 from negmine.stages.outcome import Outcome
 from negmine.table import artifacts
-from negmine.table.artifacts.disk import MANIFEST
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
@@ -150,11 +150,11 @@ def _facts(ledger: Artifact, params: ReportParams, draw: by_query.Draw) -> colle
 def _beside(ledger: Artifact) -> Iterator[tuple[Path, Artifact]]:
     """Finished artifacts and exported files in the ledger's folder."""
     folder = ledger.path.resolve().parent
-    for child in sorted(folder.iterdir()):
+    for child in (folder / name for name in artifacts.names_in(folder)):
         try:
-            if (child / MANIFEST).is_file():
+            if artifacts.is_finished(child):
                 yield child, artifacts.open_artifact(child)
-            elif child.is_file() and artifacts.has_file_manifest(child):
+            elif artifacts.is_file(child) and artifacts.has_file_manifest(child):
                 yield child, Artifact(folder, artifacts.file_manifest(child))
         except (NegmineError, OSError):
             # Of another version, damaged, or not ours: nothing that this report was asked for.
@@ -164,7 +164,9 @@ def _beside(ledger: Artifact) -> Iterator[tuple[Path, Artifact]]:
 def _exports(ledger: Artifact) -> Iterator[Artifact]:
     for path, found in _beside(ledger):
         # What is written for a table beside a corpus is a folder of documents, and no training set.
-        role = {"export": "ledger", WRITTEN: "table" if path.is_file() else ""}.get(found.stage, "")
+        role = {"export": "ledger", WRITTEN: "table" if artifacts.is_file(path) else ""}.get(
+            found.stage, ""
+        )
         if found.inputs.get(role, {}).get("fingerprint") == ledger.fingerprint:
             yield Artifact(path, found.manifest)
 
@@ -172,7 +174,7 @@ def _exports(ledger: Artifact) -> Iterator[Artifact]:
 def _audits(params: ReportParams, ledger: Artifact) -> list[Audit]:
     scored = ledger.inputs["scored"]["fingerprint"]
     if params.audit is not None:
-        path = Path(params.audit)
+        path = located(params.audit)
         found, report = stored(path)
         if _by_sample(report):
             if report["fingerprint"] != ledger.fingerprint:

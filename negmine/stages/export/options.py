@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from negmine import formats
+from negmine.addresses import located
 from negmine.errors import UsageError
 from negmine.params import bounds
 from negmine.params.export import ExportParams
@@ -53,7 +54,7 @@ def check(params: ExportParams, layout: formats.Format, out: Path, suffix: str |
 
 def only_beir(params: ExportParams, out: Path) -> bool:
     """Whether the evaluation set is all that is written."""
-    return params.beir is not None and Path(params.beir) == out
+    return params.beir is not None and located(params.beir) == out
 
 
 def _check_beir(params: ExportParams, out: Path) -> None:
@@ -68,7 +69,7 @@ def _check_beir(params: ExportParams, out: Path) -> None:
             "--promoted only: an evaluation set of what the filter thinks evaluates nothing else",
             hint="Give --promoted leave-out, and the filter's own positives stay out of it.",
         )
-    if params.beir == "-" or out in Path(params.beir).parents:
+    if params.beir == "-" or out in located(params.beir).parents:
         raise UsageError(
             f"--beir {params.beir}: an evaluation set has a folder of its own",
             hint="Name one that is not in the folder of the examples (-o).",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from negmine import log
+from negmine.addresses import located
 from negmine.memory import reset_peak_memory
 from negmine.params.export import ExportParams
 from negmine.stages.export import beir, hub
@@ -56,7 +57,7 @@ def make(
         maker.refuse_empty("all" if params.split is None else "train")
     if params.beir is None:
         return _written(maker, setup, out, replacing)
-    evaluation = beir.make(params, setup, Path(params.beir), replacing)
+    evaluation = beir.make(params, setup, located(params.beir), replacing)
     beir.tell(evaluation)
     outcome = _written(maker, setup, out, replacing)
     more = [f"{evaluation.path}: {warning}" for warning in evaluation.warnings]

@@ -16,7 +16,7 @@ from negmine.stages.export import batching
 from negmine.stages.export import options as export_options
 from negmine.stages.export.batching import Servers
 from negmine.stages.export.choices import Side
-from negmine.table import joins, schemas, writers
+from negmine.table import artifacts, joins, schemas, writers
 from negmine.table.artifacts.plan import Plan
 from negmine.table.candidates import Candidates, open_candidates
 
@@ -111,7 +111,7 @@ def _suffix(params: ExportParams, layout: formats.Format, out: Path) -> str | No
         fields = layout.suffixes[0] in writers.FIELD_SUFFIXES
         return layout.suffixes[0] if fields else ".jsonl"
     suffix = writers.suffix_of(out)
-    if suffix is None and (out.is_dir() or not out.suffix):
+    if suffix is None and (artifacts.is_folder(out) or not out.suffix):
         return None
     if suffix not in layout.suffixes:
         raise UsageError(

@@ -49,7 +49,7 @@ def planned_documents(params: IndexParams, made: Made) -> Plan:
     Files that its base index read, and that nobody touched since, are not read for their digests.
     """
     folder = made.out / DOCUMENTS
-    if made.base is not None and not (folder / artifacts.MANIFEST).is_file():
+    if made.base is not None and not artifacts.is_finished(folder):
         folder = made.base.input(DOCUMENTS).path
     return documents_plan(params, folder)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from negmine import log
+from negmine.addresses import located
 from negmine.errors import ConflictError, UsageError
 from negmine.params.index import IndexParams
 from negmine.sources import kinds
@@ -76,7 +77,7 @@ def _refuse_other_kinds(out: Path, wanted: Sequence[Child]) -> None:
         others = [one for one in places() if one.only is None and one is not child.place]
         for place in (one for one in others if one.role(child.name) == child.role):
             folder = out / place.path(child.name)
-            if (folder / artifacts.MANIFEST).is_file():
+            if artifacts.is_finished(folder):
                 raise ConflictError(
                     f"the index has a source '{child.name}' of another kind",
                     where=str(folder),
@@ -103,7 +104,7 @@ def open_base(params: IndexParams, out: Path) -> Artifact | None:
     """
     if params.base is None:
         return None
-    if Path(params.base).resolve() == out.resolve():
+    if located(params.base).resolve() == out.resolve():
         raise UsageError(
             "--base is the index that is to be made", where=params.base, hint="Choose another -o."
         )
@@ -112,9 +113,9 @@ def open_base(params: IndexParams, out: Path) -> Artifact | None:
 
 def is_foreign(params: IndexParams, out: Path) -> bool:
     """Whether a folder holds something else than an index, finished or not."""
-    if not out.is_dir() or (out / DOCUMENTS).is_dir():
+    if not artifacts.is_folder(out) or artifacts.is_folder(out / DOCUMENTS):
         return False
-    there = {path.name for path in out.iterdir()}
+    there = set(artifacts.names_in(out))
     if params.base is None:
         return bool(there)
     # Its documents may lie elsewhere, so that any other part of an index must do.
@@ -144,7 +145,10 @@ def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: li
     counts = _counts(ordered)
     path = out / artifacts.MANIFEST
     # A child may have come to lie elsewhere, and be the same.
-    current = path.is_file() and artifacts.open_artifact(out).inputs == plan.identity(out)["inputs"]
+    current = (
+        artifacts.is_file(path)
+        and artifacts.open_artifact(out).inputs == plan.identity(out)["inputs"]
+    )
     if current:
         artifacts.touch(path)
     else:

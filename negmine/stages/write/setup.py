@@ -155,7 +155,7 @@ def set_up(
     minimal_pairs.types(params)
     closing = ExitStack()
     writing, verifier = _models(params, out, closing)
-    if not (source / artifacts.MANIFEST).is_file() and not source.is_dir():
+    if not artifacts.is_finished(source) and not artifacts.is_folder(source):
         if params.pairs:
             raise UsageError("the training set is given twice", hint="Leave --pairs out.")
         params = replace(params, pairs=(str(source),))
@@ -247,7 +247,7 @@ def _refuse_uninstructed(source: Path) -> None:
         UsageError: it is no ledger, or one whose queries have none.
     """
     ledger = "--kind instruction turns positives and chosen negatives round: it reads a ledger"
-    if source.is_file():
+    if artifacts.is_file(source):
         raise UsageError(ledger, where=str(source), hint="Mine first, and give the ledger.")
     opened = artifacts.open_artifact(source, ["index", *candidates.STAGES], purpose="the ledger")
     if opened.stage != "filter":

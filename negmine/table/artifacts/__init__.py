@@ -1,6 +1,16 @@
 """Artifacts: folders of parts with a manifest, made whole or not at all."""
 
-from negmine.table.artifacts.disk import JOURNAL, MANIFEST, digest, touch, write_manifest
+from negmine.table.artifacts.disk import (
+    JOURNAL,
+    MANIFEST,
+    digest,
+    is_file,
+    is_folder,
+    names_in,
+    remove_file,
+    touch,
+    write_manifest,
+)
 from negmine.table.artifacts.exported import FileWriter, begin_file
 from negmine.table.artifacts.facts import library_versions
 from negmine.table.artifacts.plan import Plan, external_input, fingerprint
@@ -8,6 +18,7 @@ from negmine.table.artifacts.reading import (
     Artifact,
     file_manifest,
     has_file_manifest,
+    is_finished,
     open_artifact,
 )
 from negmine.table.artifacts.replace import Replace
@@ -31,9 +42,14 @@ __all__ = [
     "fingerprint",
     "has_file_manifest",
     "is_begun",
+    "is_file",
+    "is_finished",
+    "is_folder",
     "library_versions",
+    "names_in",
     "open_artifact",
     "recorded_file",
+    "remove_file",
     "state_of",
     "state_of_file",
     "touch",

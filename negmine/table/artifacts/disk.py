@@ -1,7 +1,11 @@
-"""The calls that touch files: nothing else in this wing does. An object store would stand here.
+"""The calls that touch files: nothing else in this wing does.
 
 A file or folder appears whole: it is made under its hidden name (:func:`hidden_name`), flushed and
 renamed (:func:`publish`).
+
+A path may be the mirror of an address in an object store (:mod:`negmine.addresses`). Whatever is
+said of it then is said of what lies there, and what is read of it is fetched; hidden files,
+checkpoints and the journal, which is but a lock there, lie on this machine alone.
 """
 
 from __future__ import annotations
@@ -16,14 +20,72 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from negmine import addresses
+from negmine.addresses import address_of, is_address, located
+from negmine.errors import UsageError
+
+if TYPE_CHECKING:
+    from negmine.buckets.mirror import Mirrored
+
 MANIFEST = "_manifest.json"
 JOURNAL = "_journal.jsonl"
 _HASHED_BLOCK = 1 << 22
+
+
+# --- object stores ----------------------------------------------------------------------------
+
+
+def _far(path: Path) -> Mirrored | None:
+    """What a path stands for in an object store; None of what lies on this machine."""
+    if address_of(path) is None or _stays_here(path):
+        return None
+    # Nothing of it is imported where no store is named.
+    from negmine.buckets.mirror import mirrored
+
+    return mirrored(path)
+
+
+def _stays_here(path: Path) -> bool:
+    """Whether it is what no store is given: a lock, or what is half-written."""
+    return path.name == JOURNAL or path.name.startswith(".") or path.parent.name.startswith(".")
+
+
+def is_far(path: Path) -> bool:
+    """Whether a path stands for something in an object store."""
+    return address_of(path) is not None
+
+
+def refuse_far(path: Path) -> None:
+    """Refuse to write into an object store.
+
+    Raises:
+        UsageError: the path stands for something there.
+    """
+    if is_far(path):
+        raise UsageError(
+            "results are not written to object stores yet",
+            where=str(path),
+            hint="Write them here, and copy the folder there: it is read from there.",
+        )
+
+
+def fetch(path: Path, *, anew: bool = False) -> bool:
+    """Have a copy of an object on this machine; whether it was fetched for it.
+
+    Args:
+        path: a file; what is no object is there or is not.
+        anew: in the place of a copy that was here before this process, and may be an old one.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+    """
+    far = _far(path)
+    return far is not None and far.fetch(anew=anew)
 
 
 # --- looking ----------------------------------------------------------------------------------
@@ -31,42 +93,62 @@ _HASHED_BLOCK = 1 << 22
 
 def exists(path: Path) -> bool:
     """Whether anything is there."""
-    return path.exists()
+    far = _far(path)
+    if far is None:
+        return path.exists() and not (path.name == JOURNAL and is_far(path))
+    return far.entry() is not None
 
 
 def is_file(path: Path) -> bool:
     """Whether a file is there."""
-    return path.is_file()
+    far = _far(path)
+    return path.is_file() if far is None else far.is_file()
 
 
 def is_folder(path: Path) -> bool:
     """Whether a folder is there."""
-    return path.is_dir()
+    far = _far(path)
+    return path.is_dir() if far is None else far.is_folder()
 
 
 def names_in(folder: Path) -> list[str]:
     """Names of what lies in a folder, in order."""
-    return sorted(path.name for path in folder.iterdir())
+    far = _far(folder)
+    return sorted(path.name for path in folder.iterdir()) if far is None else far.names()
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file."""
-    return path.stat().st_size
+    far = _far(path)
+    return path.stat().st_size if far is None else far.size()
 
 
 def status_of(path: Path) -> os.stat_result:
-    """Size, time and inode of a file."""
+    """Size, time and inode of a file; of an object those of its copy here."""
+    fetch(path)
     return path.stat()
 
 
 def absolute(path: str | Path) -> str:
     """A path that does not depend on the current folder."""
-    return os.path.abspath(path)
+    return addresses.shown(os.path.abspath(path))
 
 
 def relative(path: Path, folder: Path) -> str:
-    """``path`` as it is reached from ``folder``, links followed."""
+    """``path`` as it is reached from ``folder``, links followed.
+
+    From another store, or from this machine, by its address; from a store what lies on this machine
+    by its whole path.
+    """
+    there, here = address_of(path), address_of(folder)
+    if (there and (there.scheme, there.bucket)) != (here and (here.scheme, here.bucket)):
+        return str(there or path.resolve())
     return os.path.relpath(path.resolve(), folder.resolve())
+
+
+def reached(folder: Path, path: str) -> Path:
+    """The path that :func:`relative` gave, seen from ``folder``."""
+    return located(path) if is_address(path) else folder / path
 
 
 def plain(path: Path) -> Path:
@@ -78,7 +160,8 @@ def plain(path: Path) -> Path:
 
 
 def digest(path: Path) -> str:
-    """Hex BLAKE2b-128 of a file's bytes."""
+    """Hex BLAKE2b-128 of a file's bytes; of an object those of its copy here."""
+    fetch(path)
     hasher = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
         while block := file.read(_HASHED_BLOCK):
@@ -88,8 +171,10 @@ def digest(path: Path) -> str:
 
 def load_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None where there is none."""
+    far = _far(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes() if far is None else far.content()
+        data = None if content is None else json.loads(content.decode("utf-8"))
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None
@@ -97,17 +182,24 @@ def load_json(path: Path) -> dict[str, Any] | None:
 
 def opened(path: Path) -> IO[bytes]:
     """A file's bytes, to be read piece by piece; none where there is no file."""
-    return path.open("rb") if path.is_file() else io.BytesIO()
+    if is_file(path):
+        fetch(path)
+        return path.open("rb")
+    return io.BytesIO()
 
 
 def whole_lines(path: Path) -> list[bytes]:
     """The lines of a file without a last one that no line end closes."""
+    if path.name == JOURNAL and is_far(path):
+        # Another machine's is not here, and this one's may be of long ago.
+        return []
     return path.read_bytes().split(b"\n")[:-1]
 
 
 @contextmanager
 def mapped(path: Path) -> Iterator[pa.MemoryMappedFile]:
     """A file's bytes, mapped while the block runs."""
+    fetch(path)
     with pa.memory_map(str(path)) as opened:
         yield opened
 
@@ -136,6 +228,8 @@ def manifest_of(path: Path) -> Path:
 def publish(path: Path) -> None:
     """Give what was made under the hidden name its own."""
     os.rename(hidden_name(path), path)
+    if (far := _far(path)) is not None:
+        far.send()
 
 
 def make_folder(path: Path) -> list[Path]:
@@ -158,8 +252,13 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
+    # Mirrors are this machine's.
+    content = as_bytes(addresses.shown(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
+    if (far := _far(path)) is not None:
+        far.write(content)
+        return
     hidden = hidden_name(path)
-    hidden.write_bytes(as_bytes(json.dumps(data, indent=2, ensure_ascii=False) + "\n"))
+    hidden.write_bytes(content)
     flush_to_disk(hidden)
     publish(path)
     flush_to_disk(path.parent)
@@ -178,7 +277,9 @@ def as_bytes(text: str) -> bytes:
 
 
 def flush_to_disk(path: Path) -> None:
-    """fsync a file or a folder."""
+    """fsync a file or a folder; what stands for an object has yet to be sent, or was."""
+    if is_far(path):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -211,11 +312,20 @@ def cut(path: Path, size: int) -> None:
 
 def rename(path: Path, target: Path) -> None:
     """Give a file or folder another name."""
-    os.rename(path, target)
+    far, there = _far(path), _far(target)
+    if far is None or there is None:
+        os.rename(path, target)
+    else:
+        far.move(there, last=MANIFEST)
 
 
 def touch(path: Path) -> None:
-    """Set a file's time to now; its bytes stay. Where that is not allowed, so does its time."""
+    """Set a file's time to now; its bytes stay. Where that is not allowed, so does its time.
+
+    An object's stays: nobody compares it.
+    """
+    if is_far(path):
+        return
     with suppress(OSError):
         os.utime(path)
 
@@ -225,6 +335,8 @@ def touch(path: Path) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a file; what is not there is no error, and a folder stays."""
+    if (far := _far(path)) is not None and far.is_file():
+        far.remove()
     path.unlink(missing_ok=True)
 
 
@@ -233,6 +345,9 @@ def remove(path: Path) -> None:
 
     Of a link to a folder the link goes: what it leads to is somebody's own.
     """
+    if (far := _far(path)) is not None:
+        far.remove(first=MANIFEST)
+        return
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -241,6 +356,8 @@ def remove(path: Path) -> None:
 
 def remove_empty(folder: Path) -> bool:
     """Remove a folder if nothing is in it; whether that was so."""
+    if not folder.is_dir() and is_far(folder):
+        return True
     if any(folder.iterdir()):
         return False
     folder.rmdir()

@@ -90,6 +90,7 @@ def begin_file(
     Raises:
         ConflictError: the file is there with other settings, or another process is writing it.
     """
+    disk.refuse_far(path)
     if disk.is_folder(path):
         raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
     if is_exported(path, plan, replacing):

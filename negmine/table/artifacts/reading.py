@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negmine import __version__
+from negmine.addresses import located
 from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
 from negmine.log import progress, waiting
 from negmine.table import schemas
@@ -159,18 +160,21 @@ class Artifact:
         Raises:
             InvalidDataError: it is missing, or its bytes changed after it was written.
         """
+        return self._checked(name)
+
+    def _checked(self, name: str, *, anew: bool = False) -> Path:
         path = self.path / name
         files = self.files
         if name not in files:
             folder, _, inner = name.partition("/")
-            _verify(path, files[folder]["files"][inner], self)
+            _verify(path, files[folder]["files"][inner], self, anew)
             return path
         record = files[name]
         if "files" in record:
             for inner, inner_record in record["files"].items():
-                _verify(path / inner, inner_record, self)
+                _verify(path / inner, inner_record, self, anew)
         else:
-            _verify(path, record, self)
+            _verify(path, record, self, anew)
         return path
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
@@ -208,7 +212,8 @@ class Artifact:
             ConflictError: another one is there now.
         """
         record = self.inputs[role]
-        found = open_artifact((self.path / record["path"]), purpose=f"the {role} of {self.path}")
+        place = disk.reached(self.path, record["path"])
+        found = open_artifact(place, purpose=f"the {role} of {self.path}")
         if found.fingerprint != record["fingerprint"]:
             raise ConflictError(
                 f"{found.path} was remade with other settings after {self.path} was made from it",
@@ -248,7 +253,7 @@ class Artifact:
             InvalidDataError: a file is missing or changed, or there is a part too many.
         """
         for name in self.files:
-            self.file(name)
+            self._checked(name, anew=True)
         if disk.is_file(self.path / MANIFEST):
             for name in disk.names_in(self.path):
                 # Whoever reads the folder as a table would read it too.
@@ -261,27 +266,41 @@ class Artifact:
         return len(self.files)
 
 
-def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact) -> None:
-    """Compare a file with its record; once per process as long as size and time stay the same."""
+def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact, anew: bool) -> None:
+    """Compare a file with its record; once per process as long as size and time stay the same.
+
+    Of an object its copy here is compared, which is fetched again where it is another one.
+
+    Args:
+        path: the file.
+        record: what the manifest says of it.
+        artifact: whose it is.
+        anew: whether a copy that was here before this process is fetched again in any case.
+    """
     hint = f"Make it again: {_MADE_BY.get(artifact.stage.split('.')[0], 'negmine')} ... --force"
     try:
+        disk.fetch(path, anew=anew)
         status = disk.status_of(path)
     except OSError as error:
         raise InvalidDataError("a part is missing", where=str(path), hint=hint) from error
     key = (str(path), status.st_size, status.st_mtime_ns, record["digest"])
     if key in _verified:
         return
-    if status.st_size != record["bytes"] or _digest(path, status.st_size) != record["digest"]:
+    # Of an object the copy here may be an old one.
+    if not (_is(path, record) or (disk.fetch(path, anew=True) and _is(path, record))):
         raise InvalidDataError(
             "changed since it was written (wrong checksum)", where=str(path), hint=hint
         )
     _verified.add(key)
 
 
-def _digest(path: Path, size: int) -> str:
-    """The digest of a file; one that takes a while to read is told."""
+def _is(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a file is what its record says; one that takes a while to read is told."""
+    size = disk.status_of(path).st_size
+    if size != record["bytes"]:
+        return False
     with waiting(f"verifying {path}") if size >= _LARGE else nullcontext():
-        return digest(path)
+        return digest(path) == str(record["digest"])
 
 
 def open_artifact(
@@ -299,7 +318,7 @@ def open_artifact(
         InvalidDataError: its manifest is unreadable or of another schema version.
         UsageError: it is an artifact of another stage.
     """
-    path = Path(path)
+    path = located(path)
     expected = " or ".join(_MADE_BY.get(stage, stage) for stage in stages or ())
     if not disk.is_file(path / MANIFEST):
         if not disk.is_folder(path):
@@ -332,11 +351,16 @@ def open_artifact(
     return Artifact(path, manifest)
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a finished artifact lies there, as far as a look tells."""
+    return disk.is_file(path / MANIFEST)
+
+
 def _made_from(path: Path, manifest: Mapping[str, Any], stages: Sequence[str]) -> str | None:
     """The input of an artifact that is of one of these stages, where it still lies."""
     for one in manifest["inputs"].values():
         if isinstance(one, Mapping) and one.get("stage") in stages and "path" in one:
-            found = disk.plain(path / str(one["path"]))
+            found = disk.plain(disk.reached(path, str(one["path"])))
             if disk.is_file(found / MANIFEST):
                 return str(found)
     return None

@@ -350,6 +350,7 @@ def begin(
         ConflictError: the folder holds something else, or another process is writing it.
     """
     path = Path(path)
+    disk.refuse_far(path)
     if disk.exists(path) and not disk.is_folder(path):
         raise ConflictError("exists and is not a folder", where=str(path))
     if keep:

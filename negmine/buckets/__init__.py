@@ -1,0 +1,1 @@
+"""Object stores behind addresses: transport (one request), mirror (what lies there and here)."""

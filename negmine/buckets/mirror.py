@@ -1,0 +1,211 @@
+"""What lies at an address, and the copy of it on this machine.
+
+What is there is asked of the store: a listing holds for a second, and for what this process changes
+not at all. What is read is fetched into the mirror, whole or not at all, and stays there; whether
+the copy is the right one is for those to say who know its digest.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from negmine.addresses import Address, address_of
+from negmine.buckets import transport
+from negmine.buckets.transport import Entry
+from negmine.log import waiting
+
+#: Seconds that a listing holds.
+_FRESH = 1.0
+#: Bytes that take a while.
+_LARGE = 64 << 20
+
+
+class _Known:
+    """What this process knows of the stores: listings, small objects, and what it has fetched."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.listings: dict[Address, tuple[float, Mapping[str, Entry]]] = {}
+        self.contents: dict[Address, tuple[str, bytes]] = {}
+        self.fetched: set[Address] = set()
+
+    def entries(self, folder: Address) -> Mapping[str, Entry]:
+        """What lies in a folder."""
+        with self.lock:
+            since, found = self.listings.get(folder, (0.0, {}))
+        if not since or time.monotonic() - since > _FRESH:
+            found = transport.listing(folder)
+            with self.lock:
+                self.listings[folder] = time.monotonic(), found
+        return found
+
+    def changed(self, address: Address) -> None:
+        """Forget what was known of an object, and of the folders that it lies in."""
+        with self.lock:
+            self.contents.pop(address, None)
+            folder = address
+            while folder.key:
+                folder = folder.parent
+                self.listings.pop(folder, None)
+
+    def removed(self, folder: Address) -> None:
+        """Forget what was known of all below a folder."""
+        with self.lock:
+            for known in [one for one in self.listings if one.path.startswith(folder.path)]:
+                del self.listings[known]
+        self.changed(folder)
+
+
+_known = _Known()
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """A path in a mirror, and the address that it stands for."""
+
+    path: Path
+    address: Address
+
+    def entry(self) -> Entry | None:
+        """What the store says of it; None where nothing is there."""
+        if not self.address.key:
+            # Raises where there is no such bucket.
+            _known.entries(self.address)
+            return Entry(0, "", True)
+        name = self.address.key.rpartition("/")[2]
+        return _known.entries(self.address.parent).get(name)
+
+    def is_file(self) -> bool:
+        """Whether it is an object."""
+        entry = self.entry()
+        return entry is not None and not entry.is_folder
+
+    def is_folder(self) -> bool:
+        """Whether objects lie below it."""
+        entry = self.entry()
+        return entry is not None and entry.is_folder
+
+    def names(self) -> list[str]:
+        """Names of what lies in it, in order."""
+        return sorted(_known.entries(self.address))
+
+    def size(self) -> int:
+        """Bytes of the object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        entry = self.entry()
+        if entry is None:
+            raise FileNotFoundError(str(self.address))
+        return entry.size
+
+    def content(self) -> bytes | None:
+        """The bytes of a small object, as they are now; None where there is none."""
+        entry = self.entry()
+        if entry is None or entry.is_folder:
+            return None
+        known = _known.contents.get(self.address)
+        if known is None or known[0] != entry.mark or not entry.mark:
+            found = transport.read(self.address)
+            if found is None:
+                return None
+            known = entry.mark, found
+            _known.contents[self.address] = known
+        return known[1]
+
+    def fetch(self, *, anew: bool = False) -> bool:
+        """Have a copy of the object here; whether it was fetched for it.
+
+        Args:
+            anew: in the place of a copy that was here before this process.
+
+        Raises:
+            FileNotFoundError: there is no such object, and no copy.
+        """
+        if self.path.is_file() and (not anew or self.address in _known.fetched):
+            return False
+        if not self.is_file():
+            raise FileNotFoundError(str(self.address))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Several processes may fetch it at once.
+        hidden = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            large = self.size() >= _LARGE
+            with waiting(f"fetching {self.address}") if large else nullcontext():
+                transport.fetch(self.address, hidden)
+            os.replace(hidden, self.path)
+        finally:
+            hidden.unlink(missing_ok=True)
+        _known.fetched.add(self.address)
+        return True
+
+    def forget(self) -> None:
+        """Take the copies of it, and of all below it, for ones that may be old."""
+        prefix = self.address.path
+        for known in [one for one in _known.fetched if one.path.startswith(prefix)]:
+            _known.fetched.discard(known)
+
+    def send(self) -> None:
+        """Put the copy that is here into the store, in the place of what is there."""
+        transport.send(self.path, self.address)
+        _known.fetched.add(self.address)
+        _known.changed(self.address)
+
+    def write(self, content: bytes) -> None:
+        """Put a small object into the store, in the place of what is there."""
+        transport.write(self.address, content)
+        _known.changed(self.address)
+
+    def create(self, content: bytes) -> bool:
+        """Put a small object into the store, unless one is there; whether this call did."""
+        made = transport.create(self.address, content)
+        _known.changed(self.address)
+        return made
+
+    def move(self, target: Mirrored, last: str = "") -> None:
+        """Give an object, or all below a folder, and the copies here another address.
+
+        What has the name ``last`` is there when all else is, and goes before all else.
+        """
+        every = sorted(transport.below(self.address), key=lambda one: one.key.endswith(f"/{last}"))
+        for one in every:
+            rest = one.key.removeprefix(self.address.key)
+            to = Address(target.address.scheme, target.address.bucket, target.address.key + rest)
+            transport.copy(one, to)
+        transport.remove(every[::-1])
+        if self.path.exists():
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.replace(target.path)
+        for end in (self, target):
+            end.forget()
+            _known.removed(end.address)
+
+    def remove(self, first: str = "") -> None:
+        """Remove an object, or all below a folder, and the copies here.
+
+        Args:
+            first: the name of what has to go before all else.
+        """
+        every = transport.below(self.address)
+        transport.remove(sorted(every, key=lambda one: not one.key.endswith(f"/{first}")))
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+        self.forget()
+        _known.removed(self.address)
+
+
+def mirrored(path: Path) -> Mirrored | None:
+    """A path with its address; None where it is no mirror's."""
+    address = address_of(path)
+    return None if address is None else Mirrored(path, address)
