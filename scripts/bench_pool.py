@@ -111,7 +111,7 @@ def scored(part: Part, model: prior.Prior, rank_by: str) -> np.ndarray:
         return np.ones(len(part), dtype=bool)
     rank = -part.rank(rank_by).astype(np.float64)
     place = ranking.positions(part.query, rank, part.docid, ~part.positive & part.found)
-    turns = lazily.turns(place, part.positive | model.among.drawn(part), BLOCK)
+    turns = lazily.turns(place, part.positive | model.among.drawn(part), WANTED, BLOCK)
     # A query is through with the turn in which the last of its negatives stands.
     through = np.full(part.queries, np.iinfo(np.int64).max)
     taken = choose(part, model, rank_by)

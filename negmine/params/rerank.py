@@ -87,7 +87,10 @@ class ScoringOptions:
         later=True,
     )
     enough_block: int = opt(
-        8, "With --enough: candidates of a query that are scored at a time.", minimum=1, later=True
+        4,
+        "With --enough: candidates of a query that are scored at a time, after the first N of it.",
+        minimum=1,
+        later=True,
     )
     query_prompt: tuple[str, ...] = opt(
         (), "Text before every query, for all scorers or for one.", metavar="[NAME=]PROMPT"

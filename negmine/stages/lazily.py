@@ -15,6 +15,8 @@ from negmine.stages.cascade import Cascade
 from negmine.table.candidates import Candidates
 from negmine.table.names import score_column, scorer_column
 
+#: Of the rule by which rows are taken in turns: another one scores others.
+TURNS = 2
 #: What is said of a part's rows beforehand: a mask per rule.
 Flags = Mapping[str, np.ndarray]
 #: A part's name, its rows, and what is said of them.
@@ -77,15 +79,17 @@ class Turns:
         return Turns(np.where(rows, self.asked, -1), self.place)
 
 
-def turns(place: np.ndarray, first: np.ndarray, block: int) -> Turns:
+def turns(place: np.ndarray, first: np.ndarray, enough: int, block: int) -> Turns:
     """The turns of a part's rows.
 
     Args:
         place: see :meth:`Until.places`.
         first: True for those that go before all others.
-        block: rows of a query in a turn.
+        enough: rows of a query in the first turn: with fewer none has enough.
+        block: rows of a query in each turn after it.
     """
-    turn = np.where(place > 0, (place - 1) // block, -1)
+    later = np.maximum(0, -(-(place - enough) // block))
+    turn = np.where(place > 0, later, -1)
     return Turns(np.where(first, 0, turn), turn)
 
 

@@ -94,6 +94,43 @@ def test_the_same_negatives_for_fewer_pairs(
     assert told["scored"] + told["unscored"] == QUERIES * DEPTH
 
 
+@pytest.mark.parametrize("block", [1, 3, 8])
+def test_a_query_costs_what_its_own_survivors_say(
+    tables: Path, hashed: str, tmp_path: Path, invoke: Invoke, block: int
+) -> None:
+    """First as many as are wanted, for with fewer none has enough; then a block at a time."""
+    asked = ["--by", "ce", "--max-score", 0.4, "--sampler", "rank", "--num-negatives", WANTED]
+    scorer = f"ce={hashed}/{tmp_path / 'log'}"
+    lazily = ["--enough", WANTED, "--enough-block", block, *words(asked)]
+    for command in (
+        ["rerank", tables, "--scorer", scorer, "-o", tmp_path / "whole"],
+        ["rerank", tables, "--scorer", scorer, *lazily, "-o", tmp_path / "enough"],
+        ["filter", tmp_path / "whole", *asked, "-o", tmp_path / "ledger"],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+    ledger = pq.read_table(tmp_path / "ledger").to_pylist()
+    scored = pq.read_table(tmp_path / "enough").to_pylist()
+    costs = set()
+    for qid in {row["qid"] for row in ledger}:
+        others = [row for row in ledger if row["qid"] == qid and not row["label"]]
+        # What other rules drop has no place in the order: they know it without a score.
+        order = sorted(
+            (row for row in others if row["dropped_by"] in (None, "max_score", "repeated_text")),
+            key=lambda row: (row["rank_bm25"], row["docid"]),
+        )
+        reached = WANTED
+        while sum(row["dropped_by"] is None for row in order[:reached]) < WANTED:
+            if reached >= len(order):
+                break
+            reached += block
+        want = {row["docid"] for row in order[:reached]}
+        mine = [row for row in scored if row["qid"] == qid and not row["label"]]
+        assert {row["docid"] for row in mine if row["score_ce"] is not None} == want
+        costs.add(len(want))
+    assert len(costs) > 1
+
+
 def test_a_list_of_excluded_documents_is_one_of_the_settings(
     tables: Path, hashed: str, tmp_path: Path, invoke: Invoke
 ) -> None:

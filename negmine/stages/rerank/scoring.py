@@ -207,7 +207,8 @@ def _in_turns(
             yield name, table, lazily.at_once(wanted(table, params)), {}
         return
     for name, table, flags in until.flagged(parts):
-        turns = lazily.turns(until.places(table, flags), until.first(table), params.enough_block)
+        places, enough = until.places(table, flags), params.enough or params.enough_block
+        turns = lazily.turns(places, until.first(table), enough, params.enough_block)
         asked = wanted(table, params)
         if setup.known is not None:
             asked &= ~setup.known.rows(table)

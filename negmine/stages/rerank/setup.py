@@ -32,6 +32,7 @@ from negmine.scorers import (
 )
 from negmine.sources import kinds
 from negmine.stages import cascade as cascades
+from negmine.stages import lazily
 from negmine.stages.cascade import Cascade
 from negmine.stages.fit_first import Known
 from negmine.stages.lazily import Until
@@ -183,4 +184,5 @@ def plan(params: RerankParams, setup: Setup, out: Path) -> Plan:
 def _stopping(params: RerankParams, until: Until) -> dict[str, Any]:
     """What decides when scoring stops; what a file is called does not."""
     entries = [entry for entry in params.until if not entry.startswith("exclude=")]
-    return {"until": entries, "enough_by": dict(until.record())}
+    # How rows are taken in turns is no option: which of them are scored hangs on it.
+    return {"until": entries, "enough_by": dict(until.record()), "turns": lazily.TURNS}
