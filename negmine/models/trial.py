@@ -24,15 +24,18 @@ from negmine.models.devices import Placement, openvino_installed
 from negmine.models.tokens import Ints
 from negmine.models.torch_models import TorchModel
 
-#: Multiplications and additions of all that is to be read, from which on a trial is worth its time.
-WORTH = 2e12
+#: Multiplications and additions of all that is to be read, from which on a trial is worth its time:
+#: with compiling it takes that of some 3e11 of them, and may gain a quarter.
+WORTH = 5e12
 #: Likewise of a sample: some tenths of a second for each runtime.
-_SAMPLE = 6e10
+_SAMPLE = 3e10
 #: Fewest rows of a sample.
 _LEAST = 4
 _ROUNDS = 3
 #: How much faster OpenVINO must be. Nearer than that the clock would decide for nothing.
 _FASTER = 1.03
+#: How much slower it is where no further round is made: PyTorch runs the model anyway.
+_SLOWER = 1.15
 #: Largest distance from PyTorch's output, as a share of its norm: five digits.
 APART = 1e-5
 
@@ -153,6 +156,8 @@ def _tried(model: M, run: Callable[[M], npt.NDArray[np.float32]]) -> tuple[M, Ch
             seconds = time.perf_counter() - started
             if counted:
                 best[name] = min(seconds, best.get(name, seconds))
+        if counted and best["openvino"] > _SLOWER * best["torch"]:
+            break
     apart = _distance(made["openvino"], made["torch"])
     faster = best["torch"] / best["openvino"]
     taken = other if faster >= _FASTER and apart <= APART else model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,26 @@ def test_what_differs_is_not_taken_however_fast(
     assert told["apart"] > trial.APART
     assert "its output differs" in said[-1]
     assert said[-1].endswith("torch runs it")
+
+
+def test_what_is_clearly_slower_is_read_no_further(
+    tiny_bi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice by each: to warm up, and for the clock."""
+    monkeypatch.setattr(trial, "WORTH", 0)
+    made = load_torch_encoder(resolve(str(tiny_bi)), SETTINGS)
+    encode, read = type(made).encode, list[str]()
+
+    def slowly(model: Any, *given: Any) -> Any:
+        read.append(model.placement.runtime)
+        time.sleep(0.2 if model.placement.runtime == "openvino" else 0)
+        return encode(model, *given)
+
+    monkeypatch.setattr(type(made), "encode", slowly)
+    settled, told = made.settled(lambda: texts(9), lambda: 9, None)
+    assert settled is made
+    assert read == ["torch", "openvino"] * 2
+    assert told["faster"] < 1 / trial._SLOWER
 
 
 def test_what_has_no_transformer_stays_with_pytorch(
