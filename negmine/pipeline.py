@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from negmine import log, recipe
 from negmine.addresses import located, shown
+from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
 from negmine.params import Params
@@ -34,10 +35,23 @@ def run_stage(
     out: Path,
     config: str | None,
     replacing: Replace,
+    share: Share = WHOLE,
 ) -> Outcome:
-    """Run one stage from its command-line flags; the artifact's path goes to stdout."""
+    """Run one stage, or a share of it, from its flags; the artifact's path goes to stdout."""
+    if share is not WHOLE and replacing is not Replace.NOTHING:
+        raise UsageError(
+            "--force and --rebuild do not go with --shard: one process would remove what others "
+            "have just made",
+            hint="Remove the old result, or choose another -o, before the shards start.",
+        )
     params = _stage_params(stage, flags, config)
-    outcome = _call(Step(stage, params, out), source, replacing)
+    step = Step(stage, params, out)
+    try:
+        outcome = _call(step, source, replacing, share=share)
+    except LeftToOthers as left:
+        from negmine.commands import collect
+
+        outcome = collect.left(step, left, share)
     if outcome.up_to_date:
         # What was told when it was made counts as much now.
         log.warn(outcome.warnings)
@@ -485,13 +499,18 @@ def _check_paths(params: Params, source: Path | None, out: Path) -> None:
 
 
 def _call(
-    step: Step, source: Path | None, replacing: Replace, number: int = 0, of: int = 0
+    step: Step,
+    source: Path | None,
+    replacing: Replace,
+    number: int = 0,
+    of: int = 0,
+    share: Share = WHOLE,
 ) -> Outcome:
     """Run a stage, the ``number``-th of a chain of so many, or alone."""
     _check_paths(step.params, source, step.out)
     stage = step.stage
     with log.working_on(log.Place(stage, str(step.out), number, of)):
-        outcome = STAGES[stage].run(step.params, source, step.out, replacing)
+        outcome = STAGES[stage].run(step.params, source, step.out, replacing, share)
     if outcome.up_to_date:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:

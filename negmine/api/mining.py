@@ -20,6 +20,7 @@ from negmine import log
 from negmine.addresses import located
 from negmine.api import names, statistics
 from negmine.api.inputs import corpus_of, model_of, pairs_of
+from negmine.engine.shares import WHOLE
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import shared
 from negmine.params import values
@@ -322,7 +323,7 @@ def _run(
                 asked, ledger = considered.of(asked, source), step.out
             kept.turn(*naming_models(steps, number))
             with log.working_on(log.Place(step.stage, str(step.out), number, len(steps))):
-                STAGES[step.stage].run(asked, source, step.out, Replace.OTHER)
+                STAGES[step.stage].run(asked, source, step.out, Replace.OTHER, WHOLE)
             source = following(step, source)
     return _Mined(ledger, step.out)
 

@@ -1,7 +1,7 @@
 """The command line: parse, call, report. Options are made from :mod:`negmine.params`."""
 
-from negmine.cli import commands, stages
+from negmine.cli import collecting, commands, stages
 from negmine.cli.app import app
 from negmine.cli.main import main
 
-__all__ = ["app", "commands", "main", "stages"]
+__all__ = ["app", "collecting", "commands", "main", "stages"]

@@ -11,6 +11,8 @@ from typer.core import TyperCommand
 
 from negmine.params.option import MOST_USED
 
+#: The words of the command that is parsed, for those who write down how a result is made.
+called_with: list[str] = []
 #: Headings that come before all others.
 _FIRST = ("Arguments", MOST_USED)
 
@@ -41,6 +43,7 @@ class GivenOnceCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As Click's, after a look at how often each option is given."""
+        called_with[:] = [str(ctx.info_name), *args]
         args = _with_values(args, self.get_params(ctx))
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))

@@ -64,14 +64,22 @@ def _name(command: CommandInfo) -> str:
     return command.name or getattr(command.callback, "__name__", "").replace("_", "-")
 
 
+def run_words(words: Sequence[str]) -> None:
+    """Run a command line, given without the program's name."""
+    _ALL.extend([] if _ALL else app.registered_commands)
+    before, app.registered_commands = app.registered_commands, _needed(words, _ALL)
+    try:
+        app(args=list(words))
+    finally:
+        app.registered_commands = before
+
+
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, interrupts.terminated)
     signal.signal(signal.SIGINT, _interrupt)
-    _ALL.extend([] if _ALL else app.registered_commands)
-    app.registered_commands = _needed(sys.argv[1:], _ALL)
     try:
-        app()
+        run_words(sys.argv[1:])
     except Exception as error:
         # While the command line was read: too early for guarded(). What used up memory looks like
         # has no common base, and all else is raised again.

@@ -52,6 +52,16 @@ DryRunOption = Annotated[
         "from a few seconds of trials on samples.",
     ),
 ]
+_Shard = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="I/N",
+        help="Make every N-th part, beginning with number I, counted from 0, beside other "
+        "processes that make the rest; auto or auto/N: I as the job array tells. Then: negmine "
+        "collect.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")]
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Log lines on stderr.")]
 
@@ -71,6 +81,7 @@ COMMON: tuple[Declared, ...] = (
 
 #: Options that the stages have besides.
 TRIAL: tuple[Declared, ...] = (
+    ("shard", _Shard, None),
     ("dry_run", DryRunOption, False),
     ("json_", JsonOption, False),
 )

@@ -24,6 +24,7 @@ from negmine.cli.options import (
     refuse_json,
     replacing,
 )
+from negmine.cli.sharing import share_of
 from negmine.stages.stage import STAGES, Stage
 
 
@@ -44,11 +45,12 @@ def _register(stage: Stage[Any]) -> None:
 
         def run() -> None:
             out = place_of_result(given, stage.alone)
+            share = share_of(given["shard"])
             if given["dry_run"]:
                 as_json = given["json_"] or given["log_format"] == "json"
                 pipeline.estimate_stage(stage.name, flags, **where, out=out, as_json=as_json)
             else:
-                pipeline.run_stage(stage.name, flags, **where, out=out)
+                pipeline.run_stage(stage.name, flags, **where, out=out, share=share)
 
         guarded(run)
 

@@ -77,6 +77,7 @@ def build(documents: Documents, writer: Writer, progress: Callable[[int], None])
         make=described,
         write=write,
         skipped=lambda target, _: progress(rows[target]),
+        share=writer.share,
     )
 
 

@@ -2,7 +2,7 @@
 
 A stage says what its parts are, what of them is read together, how one is made, and what becomes of
 it. Which parts are left to make, by whom, when, and on which device is said here and nowhere else:
-this process does it, with its threads and its GPUs.
+this process does it, with its threads and its GPUs, all of it or a share beside other processes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TypeVar, cast
 
+from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.engine.threads import ahead, behind, in_turn
 
 Asked = TypeVar("Asked")
@@ -34,6 +35,8 @@ def over_parts(
     skipped: Callable[[str, Asked], None] = _nothing,
     started: Callable[[str], None] = _nothing,
     overlap: bool = False,
+    share: Share = WHOLE,
+    together: int = 1,
 ) -> None:
     """Make every part that is not finished, and write each in the order of the parts.
 
@@ -50,14 +53,26 @@ def over_parts(
         skipped: told of each finished part.
         started: told of each part before it is made.
         overlap: have the next parts read, and the made ones written, while one is made.
+        share: which of them this process makes, in units of so many parts:
+        together: parts that are made together, and so by one process.
+
+    Raises:
+        LeftToOthers: what is this process's is written, and it is not the one that says what
+            becomes of the whole; or it is, and something is missing that is not its own to make.
     """
+    others: list[tuple[int, str]] = []
+    seen = 0
 
     def unfinished() -> Iterator[tuple[str, Asked]]:
-        for name, asked in parts:
+        nonlocal seen
+        for number, (name, asked) in enumerate(parts):
+            seen += 1
             if finished(name):
                 skipped(name, asked)
-            else:
+            elif share.mine(number // together):
                 yield name, asked
+            else:
+                others.append((number // together, name))
 
     def made(model: Model, part: tuple[str, Read]) -> tuple[str, Made]:
         name, read = part
@@ -74,6 +89,8 @@ def over_parts(
         with in_turn(models or cast(Sequence[Model], (None,)), pending, made) as results:
             for name, result in results:
                 write(name, result)
+    if others or not share.whole:
+        raise LeftToOthers(seen - len(others), others)
 
 
 def groups(

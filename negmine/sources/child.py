@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from negmine import memory
+from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.errors import UsageError
 from negmine.models.footprint import models_memory
 from negmine.models.resolve import ModelRef
@@ -76,8 +77,9 @@ class Made:
         replacing: Replace = Replace.NOTHING,
         budget: memory.Budget | None = None,
         base: Artifact | None = None,
+        share: Share = WHOLE,
     ) -> None:
-        self.out, self.replacing, self.changed = out, replacing, False
+        self.out, self.replacing, self.changed, self.share = out, replacing, False, share
         self.budget = budget or memory.budget(None)
         self.base = base
 
@@ -104,10 +106,28 @@ class Made:
             return None
         return self.base.input(role)
 
-    def begin(self, folder: str, plan: Plan, outdated: bool = False) -> Writer | None:
-        """Begin the child in ``folder``, anew if it is ``outdated``; None = up to date."""
+    def begin(
+        self, folder: str, plan: Plan, outdated: bool = False, *, shared: bool = False
+    ) -> Writer | None:
+        """Begin the child in ``folder``, anew if it is ``outdated``; None = up to date.
+
+        Args:
+            folder: inside the index.
+            plan: what it is made from.
+            outdated: whether what is there goes without being asked for.
+            shared: whether several processes may make it, part by part.
+
+        Raises:
+            NegmineError: something else is there that may not go.
+            LeftToOthers: one process has to make it, and this one makes a share only.
+        """
         replacing = Replace.ALL if outdated else self.replacing
-        writer = artifacts.begin(self.out / folder, plan, replacing=replacing)
+        share = self.share
+        if not (shared or share.whole):
+            if artifacts.state_of(self.out / folder, plan).kind != "made":
+                raise LeftToOthers(0, [(0, folder)])
+            share = WHOLE
+        writer = artifacts.begin(self.out / folder, plan, replacing=replacing, share=share)
         if writer is not None and not self.changed:
             self.changed = True
             # The index is unfinished from here until all its parts are there.

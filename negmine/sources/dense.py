@@ -75,12 +75,18 @@ def build(
 
     def write(target: str, vectors: np.ndarray) -> None:
         if not facts:
-            settled(rounding(vectors))
+            settled(_agreed(writer, vectors))
         if facts["dtype"] == "float16":
             refuse_overflow(vectors, targets[target])
         # Told with the first part: a run that was cut short goes on in its format.
         told = facts if targets[target] == names[0] else None
         writer.add_array(target, vectors.astype(facts["dtype"]), told)
+
+    first, *_ = targets
+    if not (writer.share.whole or facts or writer.share.mine(0)):
+        # Who encodes the first part decides, and may not have come to it.
+        before = writer.chosen(_FORMAT)
+        settled(dict(before) if before else _agreed(writer, encoded(encoders[0], first, names[0])))
 
     over_parts(
         targets.items(),
@@ -90,8 +96,19 @@ def build(
         models=encoders,
         skipped=skipped,
         started=lambda target: part(number[target], len(number)) if part is not None else None,
+        share=writer.share,
     )
     return facts
+
+
+#: What processes that encode the same documents agree upon.
+_FORMAT = "stored"
+
+
+def _agreed(writer: Writer, first: np.ndarray) -> dict[str, Any]:
+    """How vectors are stored, by those of the first part: what another process has said holds."""
+    found = rounding(first)
+    return found if writer.share.whole else dict(writer.choose(_FORMAT, found))
 
 
 def load_query_encoder(vectors: Artifact, name: str, how: OfQueries) -> Encoder:

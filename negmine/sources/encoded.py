@@ -278,7 +278,7 @@ class Encoded(Generic[E]):
         if state.kind not in ("made", "refused"):
             # Before what is there goes: the model may not be able to do what is asked of it.
             model.ready()
-        writer = made.begin(folder, plan)
+        writer = made.begin(folder, plan, shared=True)
         if writer is None:
             return artifacts.open_artifact(made.out / folder)
         corpus = Documents(documents)
@@ -319,7 +319,10 @@ class Encoded(Generic[E]):
             return encoder
         before = writer.chosen(self.name)
         settled, chosen = encoder.settled(texts, lambda: len(corpus), before)
-        writer.choose(self.name, chosen)
+        held = writer.choose(self.name, chosen)
+        if held != chosen:
+            # Another process that encodes the same documents was first.
+            settled, _ = encoder.settled(texts, lambda: len(corpus), held)
         return cast(E, settled)
 
 

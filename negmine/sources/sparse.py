@@ -62,6 +62,7 @@ def build(
         models=encoders,
         skipped=lambda name, _: tell_resumed(progress, documents.artifact.rows(name)),
         started=lambda name: part(number[name], len(number)) if part is not None else None,
+        share=writer.share,
     )
     sums = {
         what: sum(int(writer.stats(name)[what]) for name in number)

@@ -16,9 +16,11 @@ class Outcome:
         counts: what its manifest counts.
         up_to_date: True when nothing had to be done.
         warnings: what the user should know.
+        shared: whether a share of it was made, and nothing can be said of the whole.
     """
 
     path: Path
     counts: dict[str, Any]
     up_to_date: bool = False
     warnings: list[str] = field(default_factory=list)
+    shared: bool = False

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from negmine.engine.shares import WHOLE, Share
 from negmine.errors import UsageError
 from negmine.params import Params
 from negmine.params.export import ExportParams
@@ -61,7 +62,7 @@ class Stage(Generic[P]):
     Attributes:
         name: of its command, its table in recipes, and its artifact's ``stage``.
         params: its options.
-        run: does it: (parameters, artifact it reads, result, what it may replace).
+        run: does it: (parameters, artifact it reads, result, what it may replace, share).
         reads: the artifact that it reads; None for the first stage.
         folder: its artifact inside a work folder; None where the recipe names the result.
         help: what it does, in a line.
@@ -76,7 +77,7 @@ class Stage(Generic[P]):
 
     name: str
     params: type[P]
-    run: Callable[[P, Path | None, Path, Replace], Outcome]
+    run: Callable[[P, Path | None, Path, Replace, Share], Outcome]
     reads: Reads | None
     folder: str | None
     help: str
@@ -97,15 +98,24 @@ class Step:
     out: Path
 
 
-def _index(params: IndexParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
+def _index(
+    params: IndexParams, source: Path | None, out: Path, replacing: Replace, share: Share
+) -> Outcome:
     from negmine.stages import index
 
-    return index.run(params, out, replacing=replacing)
+    return index.run(params, out, replacing=replacing, share=share)
 
 
-def _write(params: WriteParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
+def _write(
+    params: WriteParams, source: Path | None, out: Path, replacing: Replace, share: Share
+) -> Outcome:
     from negmine.stages import write
 
+    if share is not WHOLE:
+        raise UsageError(
+            "--shard: write is one process's work",
+            hint="What it asks of a server goes on side by side: --concurrency.",
+        )
     return write.run(params, _given(source), out, readers_of(), replacing=replacing)
 
 
@@ -121,29 +131,40 @@ def readers_of() -> Readers:
 
 
 def _retrieve(
-    params: RetrieveParams, source: Path | None, out: Path, replacing: Replace
+    params: RetrieveParams, source: Path | None, out: Path, replacing: Replace, share: Share
 ) -> Outcome:
     from negmine.stages import retrieve
 
-    return retrieve.run(params, _given(source), out, replacing=replacing)
+    return retrieve.run(params, _given(source), out, replacing=replacing, share=share)
 
 
-def _rerank(params: RerankParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
+def _rerank(
+    params: RerankParams, source: Path | None, out: Path, replacing: Replace, share: Share
+) -> Outcome:
     from negmine.stages import rerank
 
     until = until_of(params)
-    return rerank.run(params, _given(source), out, replacing=replacing, until=until)
+    return rerank.run(params, _given(source), out, replacing=replacing, until=until, share=share)
 
 
-def _filter(params: FilterParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
+def _filter(
+    params: FilterParams, source: Path | None, out: Path, replacing: Replace, share: Share
+) -> Outcome:
     from negmine.stages import filter as filtering
 
-    return filtering.run(params, _given(source), out, replacing=replacing)
+    return filtering.run(params, _given(source), out, replacing=replacing, share=share)
 
 
-def _export(params: ExportParams, source: Path | None, out: Path, replacing: Replace) -> Outcome:
+def _export(
+    params: ExportParams, source: Path | None, out: Path, replacing: Replace, share: Share
+) -> Outcome:
     from negmine.stages import export
 
+    if share is not WHOLE:
+        raise UsageError(
+            "--shard: a training set is written by one process",
+            hint="Collect the ledger's shards, and export without --shard.",
+        )
     if params.format == export.AS_INPUT:
         return export.write_back(params, _given(source), out, limits_of, replacing=replacing)
     return export.run(params, _given(source), out, replacing=replacing)

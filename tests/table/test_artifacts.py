@@ -272,7 +272,7 @@ def test_parts_that_come_quickly_are_recorded_together(
     writer.add_table("part-00001.parquet", part("c"), SCHEMA, {"rows": 1})
     assert writer.has("part-00001.parquet")
     assert named() == []
-    writer._journal.close()
+    writer._book.leave()
 
     monkeypatch.setattr(writing, "_SETTLE_SECONDS", 0.0)
     writer = begun()
@@ -283,7 +283,7 @@ def test_parts_that_come_quickly_are_recorded_together(
     monkeypatch.setattr(writing, "_SETTLE_BYTES", 1)
     writer.add_table("part-00001.parquet", part("c"), SCHEMA, {"rows": 1})
     assert named() == ["part-00000.parquet", "part-00001.parquet"]
-    writer._journal.close()
+    writer._book.leave()
 
     with begun() as writer:
         assert writer.resumed == 2

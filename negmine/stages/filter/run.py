@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from negmine import log, memory
 from negmine.engine.parts import over_parts
+from negmine.engine.shares import WHOLE, Share
 from negmine.learning import assumption, prior
 from negmine.learning.fit import Fit
 from negmine.memory import reset_peak_memory
@@ -54,6 +55,7 @@ def run(
     *,
     replacing: Replace = Replace.NOTHING,
     advise: bool = True,
+    share: Share = WHOLE,
 ) -> Outcome:
     """Filter and sample the scored (or just retrieved) table at ``scored`` into ``out``.
 
@@ -63,9 +65,11 @@ def run(
         out: the ledger.
         replacing: what may be replaced at ``out``.
         advise: try options on queries that are left short, to tell which one mends it.
+        share: which parts this process judges.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
+        LeftToOthers: this process's share of it is made.
     """
     setup, given = set_up(params, scored), params
     idle = idle_options.warnings(params, bool(setup.columns.unscored))
@@ -75,7 +79,7 @@ def run(
         log.event(f"{params.num_negatives} negatives per query: {places} (--quota)")
     budget = memory.budget(params.memory)
     guard = Guard(params, setup.source, budget.shingles)
-    writer = artifacts.begin(out, plan(setup, out), replacing=replacing)
+    writer = artifacts.begin(out, plan(setup, out), replacing=replacing, share=share)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)
@@ -172,6 +176,7 @@ def judge_all(
             skipped=lambda name, _: bar.update(source.rows(name)),
             started=lambda name: bar.part(number[name], len(number)),
             overlap=True,
+            share=writer.share,
         )
     for name in source.parts:
         total.update(writer.stats(name))

@@ -49,7 +49,7 @@ def _make_signatures(made: Made, documents: Artifact) -> Artifact:
     outdated = own and signatures.outdated(documents)
     if outdated:
         log.event("texts were described by another version of negmine: describing them anew")
-    writer = made.begin(signatures.FOLDER, signatures.plan(documents), outdated)
+    writer = made.begin(signatures.FOLDER, signatures.plan(documents), outdated, shared=True)
     if writer is None:
         return artifacts.open_artifact(made.out / signatures.FOLDER)
     corpus = Documents(documents)

@@ -12,7 +12,8 @@ from typing import Any
 
 from negmine import log
 from negmine.addresses import located
-from negmine.errors import ConflictError, UsageError
+from negmine.engine.shares import WHOLE, LeftToOthers, Share
+from negmine.errors import ConflictError, MissingInputError, UsageError
 from negmine.params.index import IndexParams
 from negmine.sources import kinds
 from negmine.sources.child import DOCUMENTS, Child, Made
@@ -26,11 +27,18 @@ from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.replace import Replace
 
 
-def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING) -> Outcome:
-    """Make or extend the index at ``out``.
+def run(
+    params: IndexParams,
+    out: Path,
+    *,
+    replacing: Replace = Replace.NOTHING,
+    share: Share = WHOLE,
+) -> Outcome:
+    """Make or extend the index at ``out``, or a share of the parts that several may make.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
+        LeftToOthers: this process's share of it is made.
     """
     if not params.corpus and not params.pairs:
         raise UsageError(
@@ -56,10 +64,18 @@ def run(params: IndexParams, out: Path, *, replacing: Replace = Replace.NOTHING)
         )
 
     _refuse_other_kinds(out, wanted)
-    made = Made(out, replacing, budget(params, wanted), open_base(params, out))
+    made = Made(out, replacing, budget(params, wanted), open_base(params, out), share)
     for child in wanted:
         child.tried(made)
-    documents, warnings = make_documents(params, made)
+    try:
+        documents, warnings = make_documents(params, made)
+    except LeftToOthers:
+        raise MissingInputError(
+            "the index has no documents of these settings yet, and one process reads a corpus",
+            where=str(out),
+            hint="Run the same command once without --shard, --encoder and --bm25 first: it stores "
+            "the documents that the shards encode.",
+        ) from None
     children = _make(wanted, made, documents)
     _tell(made, children)
     for child in wanted:
@@ -86,12 +102,32 @@ def _refuse_other_kinds(out: Path, wanted: Sequence[Child]) -> None:
 
 
 def _make(wanted: Sequence[Child], made: Made, documents: Artifact) -> dict[str, Artifact]:
-    """The documents and the children that are wanted, by role."""
+    """The documents and the children that are wanted, by role.
+
+    Raises:
+        LeftToOthers: some are not this process's to make, or not all of them.
+    """
     children = {DOCUMENTS: documents}
+    finished, others = 0, []
     for child in wanted:
-        parent = children[child.parent]
-        taken = child.taken(made, parent)
-        children[child.role] = child.make(made, parent) if taken is None else taken
+        parent = children.get(child.parent)
+        if parent is None:
+            others.append((0, child.folder))
+            continue
+        try:
+            taken = child.taken(made, parent)
+            children[child.role] = child.make(made, parent) if taken is None else taken
+        except LeftToOthers as left:
+            finished += left.made
+            one = left.others == ((0, child.folder),)
+            others += [
+                (unit, name if one else f"{child.folder}/{name}") for unit, name in left.others
+            ]
+            if not left.others:
+                # All is there; who collects says so.
+                others.append((0, child.folder))
+    if others:
+        raise LeftToOthers(finished, others)
     return children
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from negmine import log, memory
+from negmine.engine.shares import WHOLE, Share
+from negmine.errors import MissingInputError
 from negmine.learning import fit_sample
 from negmine.memory import reset_peak_memory
 from negmine.params.rerank import RerankParams
@@ -36,6 +38,7 @@ def run(
     *,
     replacing: Replace = Replace.NOTHING,
     until: MakeUntil | None = None,
+    share: Share = WHOLE,
 ) -> Outcome:
     """Score the candidates at ``candidates`` (or a scored artifact, to add columns) into ``out``.
 
@@ -47,16 +50,20 @@ def run(
         out: the scored table.
         replacing: what may be replaced at ``out``.
         until: makes who says that a query has enough; without it every row is scored.
+        share: which parts this process scores.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
+        LeftToOthers: this process's share of it is made.
     """
     setup = replace(set_up(params, candidates, until), place=out.parent)
     with setup.closing:
-        return _run(params, setup, out, replacing)
+        return _run(params, setup, out, replacing, share)
 
 
-def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> Outcome:
+def _run(
+    params: RerankParams, setup: Setup, out: Path, replacing: Replace, share: Share
+) -> Outcome:
     """Examine the judges, then score."""
     budget = setup.budget(params.memory)
     planned = plan(params, setup, out)
@@ -66,7 +73,7 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
     scorers = [] if there else on_every_gpu(params, setup)
     draw = partial(examination.sample, setup.source, params.examine)
     examined = examination.examine(scorers[0] if scorers else {}, draw, params)
-    writer = artifacts.begin(out, planned, replacing=replacing, keep=True)
+    writer = artifacts.begin(out, planned, replacing=replacing, keep=True, share=share)
     if writer is None:
         found = artifacts.open_artifact(out)
         examination.check_made(found.manifest, params)
@@ -74,7 +81,7 @@ def _run(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> O
     reset_peak_memory()
     with writer:
         scorers = scorers or on_every_gpu(params, setup)
-        setup, scorers = _with_fit(params, setup, scorers, out, replacing, budget)
+        setup, scorers = _with_fit(params, setup, scorers, out, replacing, budget, share)
         scorers = settled(params, setup, scorers, writer)
         counts = score(params, setup, scorers, writer, budget.texts)
         warnings = [*verdicts.warnings(counts, scorers[0]), *scoring.warnings(counts)]
@@ -106,6 +113,7 @@ def _with_fit(
     out: Path,
     replacing: Replace,
     budget: memory.Budget,
+    share: Share,
 ) -> tuple[Setup, list[dict[str, Scorer]]]:
     """The setup of which it is known when a query has enough: some queries are scored whole for it.
 
@@ -126,6 +134,12 @@ def _with_fit(
     planned = plan(alone, whole, place)
     # What other settings have scored is no slip of -o: it steps aside.
     may = max(replacing, Replace.OTHER)
+    if not share.mine(0) and artifacts.state_of(place, planned, replacing=may).kind != "made":
+        raise MissingInputError(
+            "the queries that are scored whole first, to learn the limit from, are not scored yet",
+            where=str(place),
+            hint="The first shard (0/N) scores them before its own parts: run the others after it.",
+        )
     log.event(f"{sample.queries:,} of {sample.of:,} queries are scored whole, for what is learned")
     writer = artifacts.begin(place, planned, replacing=may, keep=True)
     if writer is not None:

@@ -93,6 +93,7 @@ def score(
             prepare=lambda parts: _with_texts(parts, params, setup, at_once),
             skipped=skipped,
             started=lambda name: bar.part(number[name], len(number)),
+            share=writer.share,
         )
     awaiting.check()
     if params.limit is None and setup.sample is None:

@@ -37,8 +37,10 @@ def settled(
             if before is None and setup.known is not None:
                 before = setup.known.chosen(name)
             found[name], chosen = scorer.settled(texts, rows, before)
-            if chosen:
-                writer.choose(name, chosen)
+            held = writer.choose(name, chosen) if chosen else chosen
+            if held != chosen:
+                # Another process that scores the same table was first.
+                found[name], _ = scorer.settled(texts, rows, held)
     return [found]
 
 

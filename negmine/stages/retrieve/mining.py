@@ -121,6 +121,8 @@ def mine(
             prepare=lambda missing: _found(search, list(named.items()), together, at_once, missing),
             skipped=lambda name, part: bar.update(len(part)),
             started=lambda name: bar.part(places[name], len(places)),
+            share=writer.share,
+            together=together,
         )
     return _totals(task, writer, named)
 

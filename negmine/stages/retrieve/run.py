@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from negmine import log, memory
+from negmine.engine.shares import WHOLE, Share
 from negmine.models.checkpoint import Checkpoint
 from negmine.params.retrieve import RetrieveParams
 from negmine.scorers.base import spent_by
@@ -28,15 +29,21 @@ WORKSHOP = "sources"
 
 
 def run(
-    params: RetrieveParams, index: Path, out: Path, *, replacing: Replace = Replace.NOTHING
+    params: RetrieveParams,
+    index: Path,
+    out: Path,
+    *,
+    replacing: Replace = Replace.NOTHING,
+    share: Share = WHOLE,
 ) -> Outcome:
-    """Make the candidates artifact at ``out`` from the index at ``index``.
+    """Make the candidates artifact at ``out`` from the index at ``index``, or a share of its parts.
 
     Raises:
         NegmineError: see the exit codes in :mod:`negmine.errors`.
+        LeftToOthers: this process's share of it is made.
     """
     setup = set_up(params, index)
-    writer = artifacts.begin(out, plan(params, setup, out), replacing=replacing)
+    writer = artifacts.begin(out, plan(params, setup, out), replacing=replacing, share=share)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)

@@ -13,7 +13,7 @@ from typing import Any
 
 from negmine.errors import ConflictError
 from negmine.log import event
-from negmine.table.artifacts import disk
+from negmine.table.artifacts import disk, shards
 from negmine.table.artifacts.disk import JOURNAL, MANIFEST, flush_to_disk, load_json
 from negmine.table.artifacts.journal import journal_lines, lock_journal
 from negmine.table.artifacts.plan import Plan
@@ -80,6 +80,9 @@ def worth_keeping(path: Path) -> dict[str, Any] | None:
     manifest = load_json(path / MANIFEST)
     if manifest is not None and "fingerprint" in manifest:
         return manifest
+    found = shards.header(path)
+    if found is not None and shards.marked(path):
+        return found
     if not disk.exists(path / JOURNAL):
         return None
     lines, _ = journal_lines(path / JOURNAL)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "_manifest.json"
 JOURNAL = "_journal.jsonl"
+#: The folder of what several processes make of one artifact.
+SHARDS = "_shards"
 _HASHED_BLOCK = 1 << 22
 
 
@@ -115,6 +117,18 @@ def names_in(folder: Path) -> list[str]:
     """Names of what lies in a folder, in order."""
     far = _far(folder)
     return sorted(path.name for path in folder.iterdir()) if far is None else far.names()
+
+
+def files_in(folder: Path, pattern: str) -> list[str]:
+    """Names of the files in a folder and in those right in it that match a pattern, in order."""
+    found = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
+    return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
+
+
+def beginning_with(folder: Path, prefix: str) -> list[Path]:
+    """What in a folder, which need not be there, has a name that begins so."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return [folder / name for name in names if name.startswith(prefix)]
 
 
 def size_of(path: Path) -> int:
@@ -297,6 +311,34 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     flush_to_disk(path.parent)
 
 
+def create(path: Path, text: str, token: str) -> bool:
+    """Create a file that holds this text, whole, unless one of its name is there: whether it was.
+
+    Of several processes that do so one succeeds, on network file systems, too.
+
+    Args:
+        path: its name.
+        text: UTF-8.
+        token: this process's own, for the name under which it is written first.
+    """
+    hidden = path.parent / f".{path.name}.{token}.tmp"
+    hidden.write_bytes(as_bytes(text))
+    flush_to_disk(hidden)
+    try:
+        os.link(hidden, path)
+    except FileExistsError:
+        return False
+    finally:
+        remove_file(hidden)
+    flush_to_disk(path.parent)
+    return True
+
+
+def copy(path: Path, target: Path) -> None:
+    """Copy a file's bytes."""
+    shutil.copyfile(path, target)
+
+
 def append_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     """Add bytes to a file, which may be new; they are on the disk when this returns."""
     with path.open("ab") as file:
@@ -367,6 +409,9 @@ def remove_empty(folder: Path) -> bool:
 def remove_hidden(path: Path) -> None:
     """Remove what an interrupted run left half-written."""
     for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
+        if leftover.parent.name == SHARDS:
+            # Other processes may be writing there.
+            continue
         if leftover.parent == path or not leftover.parent.is_symlink():
             remove(leftover)
 

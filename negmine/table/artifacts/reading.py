@@ -22,6 +22,7 @@ from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
+    SHARDS,
     digest,
     load_json,
     manifest_of,
@@ -323,6 +324,12 @@ def open_artifact(
     if not disk.is_file(path / MANIFEST):
         if not disk.is_folder(path):
             what = "no such folder"
+        elif disk.exists(path / SHARDS):
+            raise MissingInputError(
+                "its shards are not collected yet",
+                where=str(path),
+                hint=f"Run: negmine collect {path}  (it names the shards that are missing).",
+            )
         elif disk.exists(path / JOURNAL):
             what = "unfinished: the run that makes it was interrupted or still goes on"
         else:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from negmine.errors import ConflictError, InvalidDataError
-from negmine.table.artifacts import disk
+from negmine.table.artifacts import disk, shards
 from negmine.table.artifacts.aside import found_aside, free_name, steps_aside, worth_keeping
 from negmine.table.artifacts.disk import (
     JOURNAL,
     MANIFEST,
+    SHARDS,
     load_json,
     manifest_of,
 )
@@ -94,14 +95,16 @@ def _state(path: Path, plan: Plan, replacing: Replace, keep: bool = False) -> St
         if lock_is_held(path):
             # Raises: the lock is held.
             lock_journal(path / JOURNAL, path).close()
+        of_shards = () if shards.refuse_other(path, plan, replacing) else tuple(shards.marked(path))
         if not disk.exists(path / JOURNAL):
-            return State("start")
+            return State("resume" if of_shards else "start", of_shards)
         lines, _ = journal_lines(path / JOURNAL)
         replaced = load_json(path / MANIFEST) is not None
         if replaced or not continues(path, lines, plan, replacing, keep):
-            return State("start")
+            return State("resume" if of_shards else "start", of_shards)
         names = [line["name"] for line in lines if "name" in line]
         done = [name for name in names if disk.exists(path / name)]
+        done += [name for name in of_shards if name not in done]
         return State("resume" if done else "start", tuple(done))
     except (ConflictError, InvalidDataError) as error:
         return State("refused", reason=str(error))
@@ -132,6 +135,7 @@ def refuse_foreign(path: Path) -> None:
     if (
         disk.is_folder(path)
         and not disk.exists(path / JOURNAL)
+        and not disk.exists(path / SHARDS)
         and disk.names_in(path)
         and load_json(path / MANIFEST) is None
     ):

@@ -10,25 +10,29 @@ then renamed, so that whatever moment a process dies at, every file with a final
 and a rerun continues behind the last one. Parts that come quickly are flushed, recorded and renamed
 together, once a second: a disk takes as long for one flush as for many at once, and a killed run
 loses a second of work at most.
+
+Where several processes make one artifact each publishes its parts beside the others' instead, see
+:mod:`negmine.table.artifacts.shards`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from negmine import interrupts
+from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.errors import ConflictError
 from negmine.log import event
 from negmine.table import schemas, writers
-from negmine.table.artifacts import disk
+from negmine.table.artifacts import disk, shards
 from negmine.table.artifacts.aside import exchange
 from negmine.table.artifacts.checkpoint import Checkpoint
 from negmine.table.artifacts.disk import (
@@ -64,6 +68,64 @@ _SETTLE_SECONDS = 1.0
 _SETTLE_BYTES = 64 << 20
 
 
+class Book(Protocol):
+    """Where finished files are recorded, and how they get their names."""
+
+    def hidden(self, name: str) -> Path:
+        """Where a file is written before it is finished."""
+
+    def checkpoint(self, name: str, of: str) -> Path:
+        """Where the rows of an unfinished file are kept."""
+
+    def publish(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Flush what is written of these files, record it and give it its name."""
+
+    def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Record how all parts are made; what holds."""
+
+    def leave(self) -> None:
+        """The process leaves what is unfinished."""
+
+
+class Journal:
+    """The book of a process that makes all of an artifact."""
+
+    def __init__(self, path: Path, journal: IO[str]) -> None:
+        self._path, self._journal = path, journal
+
+    def hidden(self, name: str) -> Path:
+        """Beside its place."""
+        return hidden_name(self._path / name)
+
+    def checkpoint(self, name: str, of: str) -> Path:
+        """Beside its place."""
+        return disk.checkpoint_of(self._path / name, of)
+
+    def publish(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Recorded first: what has its name is whole and known."""
+        targets = [self._path / name for name in files]
+        for target in targets:
+            flush_to_disk(hidden_name(target))
+        self.record(files)
+        for target in targets:
+            disk.publish(target)
+        for folder in {target.parent for target in targets}:
+            flush_to_disk(folder)
+
+    def record(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add finished files to the journal."""
+        append_entry(self._journal, *({"name": name, **record} for name, record in files.items()))
+
+    def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A line of the journal."""
+        append_entry(self._journal, {CHOSEN: {name: dict(what)}})
+        return what
+
+    def leave(self) -> None:
+        """Give up the lock."""
+        self._journal.close()
+
+
 class Writer:
     """Writes one artifact; made by :func:`begin`, used as a context manager.
 
@@ -74,18 +136,20 @@ class Writer:
         self,
         path: Path,
         plan: Plan,
-        journal: IO[str],
-        done: dict[str, Any],
+        book: Book,
+        done: MutableMapping[str, Any],
         created: Iterable[Path] = (),
         chosen: Mapping[str, Mapping[str, Any]] | None = None,
+        share: Share = WHOLE,
     ) -> None:
         self.path = path
+        self.share = share
         self._chosen = dict(chosen or {})
         self._created = list(created)
         self._subfolders: list[Path] = []
         self.plan = plan
         self.resumed = len(done)
-        self._journal = journal
+        self._book = book
         self._files = done
         self._waiting: dict[str, int] = {}
         self._checkpoints: dict[str, list[Checkpoint]] = {}
@@ -100,19 +164,19 @@ class Writer:
         with contextlib.suppress(OSError, MemoryError):
             for checkpoint in chain.from_iterable(self._checkpoints.values()):
                 checkpoint.flush()
-        if error is None:
+        if error is None or isinstance(error, LeftToOthers):
             self.settle()
         else:
-            # What could not be flushed is made again.
-            with contextlib.suppress(OSError, MemoryError):
+            # What could not be flushed, or what others have made meanwhile, is not this run's.
+            with contextlib.suppress(OSError, MemoryError, ConflictError):
                 self.settle()
             for name in self._waiting:
                 del self._files[name]
-        if not self._files and not disk.exists(self.path / MANIFEST):
+        if self.share.whole and not self._files and not disk.exists(self.path / MANIFEST):
             self._leave_nothing()
         # What a full disk did not take is still in the buffer, and refused again.
         with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
-            self._journal.close()
+            self._book.leave()
 
     def _leave_nothing(self) -> None:
         """Remove the traces of a run that made nothing: a mistake costs no --force."""
@@ -152,18 +216,21 @@ class Writer:
         """What :meth:`choose` recorded, in this run or in the one that it continues."""
         return self._chosen.get(name)
 
-    def choose(self, name: str, what: Mapping[str, Any]) -> None:
+    def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Record how all parts are made, where that is no part of the plan: it holds from now on.
 
-        It is kept in the journal, and told among the facts of the run.
+        It is kept with what is finished, and told among the facts of the run.
 
         Args:
             name: of what it is said.
             what: plain JSON values.
+
+        Returns:
+            What holds: of several processes that choose at once, what the first one said.
         """
         if name not in self._chosen:
-            self._chosen[name] = dict(what)
-            append_entry(self._journal, {CHOSEN: {name: self._chosen[name]}})
+            self._chosen[name] = dict(self._book.choose(name, what))
+        return self._chosen[name]
 
     def checkpoint(self, name: str, made_of: Mapping[str, Any], of: str = "") -> Checkpoint:
         """Where a model keeps the rows that it has made of a file that is not finished.
@@ -173,7 +240,7 @@ class Writer:
             made_of: what else decides the rows: they are nobody else's.
             of: the column, where a file has several.
         """
-        path = disk.checkpoint_of(self.path / name, of)
+        path = self._book.checkpoint(name, of)
         found = Checkpoint(path, {"plan": self.plan.fingerprint, "name": name, **made_of})
         self._checkpoints.setdefault(name, []).append(found)
         return found
@@ -232,7 +299,7 @@ class Writer:
         make: Callable[[Path], Mapping[str, Any]],
     ) -> None:
         """Let ``make`` fill a folder and record its files; its return value is the stats."""
-        target, hidden = self.path / name, hidden_name(self.path / name)
+        target, hidden = self.path / name, self._book.hidden(name)
         self.settle()
         for path in (target, hidden):
             disk.remove(path)
@@ -243,20 +310,16 @@ class Writer:
         for file in disk.names_in(hidden):
             flush_to_disk(hidden / file)
             inner[file] = {"bytes": disk.size_of(hidden / file), "digest": digest(hidden / file)}
-        flush_to_disk(hidden)
         self._files[name] = {"files": inner, "stats": dict(stats)}
-        self._record([name])
-        disk.publish(target)
-        flush_to_disk(self.path)
+        self._book.publish({name: self._files[name]})
 
     def _add(
         self, name: str, write: Callable[[Path], int], stats: Mapping[str, Any] | None
     ) -> None:
         interrupts.check()
-        target = self.path / name
-        if not disk.exists(target.parent):
-            self._subfolders += disk.make_folder(target.parent)
-        hidden = hidden_name(target)
+        hidden = self._book.hidden(name)
+        if not disk.exists(hidden.parent):
+            self._subfolders += disk.make_folder(hidden.parent)
         rows = write(hidden)
         size = disk.size_of(hidden)
         self._files[name] = {
@@ -272,23 +335,12 @@ class Writer:
 
     def settle(self) -> None:
         """Flush the finished files that wait, record them and give them their names."""
-        targets = {name: self.path / name for name in self._waiting}
-        for target in targets.values():
-            flush_to_disk(hidden_name(target))
-        self._record(targets)
-        for target in targets.values():
-            disk.publish(target)
-        for folder in {target.parent for target in targets.values()}:
-            flush_to_disk(folder)
-        for name in targets:
+        self._book.publish({name: self._files[name] for name in self._waiting})
+        for name in self._waiting:
             for checkpoint in self._checkpoints.pop(name, ()):
                 checkpoint.remove()
         self._waiting.clear()
         self._settled = time.monotonic()
-
-    def _record(self, names: Iterable[str]) -> None:
-        """Add finished files to the journal."""
-        append_entry(self._journal, *({"name": name, **self._files[name]} for name in names))
 
     def commit(
         self,
@@ -326,13 +378,19 @@ class Writer:
             checkpoint.remove()
         self._checkpoints.clear()
         disk.remove_checkpoints(self.path)
+        shards.remove(self.path)
         disk.remove_file(self.path / JOURNAL)
         flush_to_disk(self.path)
         return Artifact(self.path, manifest)
 
 
 def begin(
-    path: str | Path, plan: Plan, *, replacing: Replace = Replace.NOTHING, keep: bool = False
+    path: str | Path,
+    plan: Plan,
+    *,
+    replacing: Replace = Replace.NOTHING,
+    keep: bool = False,
+    share: Share = WHOLE,
 ) -> Writer | None:
     """Start or resume an artifact. One that is up to date gets a new time, so that make sees it.
 
@@ -342,6 +400,7 @@ def begin(
         replacing: which artifact, or unfinished run, may go for it.
         keep: an artifact of other settings, or the finished parts of one, is moved aside and not
             removed, but for ``Replace.ALL``; of a damaged one the parts that are whole stay.
+        share: what this process makes of it; where others make the rest nothing is replaced.
 
     Returns:
         A writer, or None when the artifact is up to date.
@@ -353,11 +412,14 @@ def begin(
     disk.refuse_far(path)
     if disk.exists(path) and not disk.is_folder(path):
         raise ConflictError("exists and is not a folder", where=str(path))
+    if not share.whole:
+        return _begin_share(path, plan, share)
     if keep:
         exchange(path, plan, replacing)
     if is_made(path, plan, replacing, keep):
         if not lock_is_held(path):
             disk.remove_file(path / JOURNAL)
+            shards.remove(path)
         disk.touch(path / MANIFEST)
         return None
     refuse_foreign(path)
@@ -376,6 +438,8 @@ def begin(
             manifest = None
         lines, whole = journal_lines(path / JOURNAL)
         journal.truncate(whole)
+        if shards.refuse_other(path, plan, replacing):
+            shards.remove(path)
         stale = [name for line in lines for name in line.get("stale", ())]
         finished = [line for line in lines if "name" in line]
         if manifest is not None or not continues(path, lines, plan, replacing, keep):
@@ -388,17 +452,45 @@ def begin(
             journal.truncate(0)
             append_entry(journal, journal_entry(plan, path))
             flush_to_disk(path)
-            return Writer(path, plan, journal, {}, created)
-        # The records stay as they are: rewriting them could lose them.
-        append_entry(journal, process())
-        done = finished_files(path, finished)
-        remove_hidden(path)
+            done, lines = {}, []
+        else:
+            # The records stay as they are: rewriting them could lose them.
+            append_entry(journal, process())
+            done, created = finished_files(path, finished), []
+            remove_hidden(path)
+        said = {**chosen_before(lines), **shards.chosen(path)}
+        done |= shards.adopt(path, plan, journal)
         if done:
             event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
-        return Writer(path, plan, journal, done, chosen=chosen_before(lines))
+        return Writer(path, plan, Journal(path, journal), done, created, said, share)
     except BaseException:
         journal.close()
         raise
+
+
+def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
+    """Begin, or go on with, what this process makes of an artifact; None: all of it is made.
+
+    Raises:
+        ConflictError: the folder holds something else, or something of other settings, or one
+            process makes all of it just now.
+    """
+    if is_made(path, plan, Replace.NOTHING):
+        return None
+    refuse_foreign(path)
+    if lock_is_held(path):
+        # Raises: the lock is held.
+        lock_journal(path / JOURNAL, path).close()
+    lines: list[dict[str, Any]] = []
+    done: dict[str, Any] = {}
+    if disk.exists(path / JOURNAL):
+        lines, _ = journal_lines(path / JOURNAL)
+        if continues(path, lines, plan, Replace.NOTHING):
+            done = finished_files(path, [line for line in lines if "name" in line])
+    disk.make_folder(path)
+    shelf = shards.Shelf(path, plan, share)
+    said = {**chosen_before(lines), **shards.chosen(path)}
+    return Writer(path, plan, shelf, shards.Records(path, done), chosen=said, share=share)
 
 
 def _reopen(path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str]) -> None:

@@ -1,0 +1,294 @@
+"""Parts of one artifact that several processes make: each is published by itself.
+
+Beside where the parts will lie is a folder of shards. A part's data are written there under a name
+of the process's own; when they are on the disk their *marker*, which names them and holds the
+counts, is created under the part's name. Creation is exclusive: of two processes that made the same
+part one has the marker, and the other is told. There is no lock, no database and no clock: what has
+no marker is not there. Who makes the whole of it takes the marked parts over (:func:`adopt`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import IO, Any
+
+from negmine.engine.shares import Share
+from negmine.errors import ConflictError, InvalidDataError
+from negmine.log import event
+from negmine.table.artifacts import disk
+from negmine.table.artifacts.disk import SHARDS, flush_to_disk, load_json
+from negmine.table.artifacts.journal import append_entry
+from negmine.table.artifacts.plan import Plan
+from negmine.table.artifacts.replace import Replace
+
+_PLAN = "_plan.json"
+_CHOSEN = "_chosen."
+_MARKER = ".json"
+#: What of a marker says where the data are and who made them, and is no record of the part.
+_OF_MARKER = ("name", "file", "fingerprint", "shard", "pid", "host")
+
+
+def header(path: Path) -> dict[str, Any] | None:
+    """What the shards of the artifact at ``path`` make; None where there are none."""
+    found = load_json(path / SHARDS / _PLAN)
+    return found if found is not None and "fingerprint" in found else None
+
+
+def marked(path: Path) -> list[str]:
+    """Names of the parts that shards have finished, in order."""
+    folder = path / SHARDS
+    found = disk.files_in(folder, f"*{_MARKER}") if disk.is_folder(folder) else []
+    parts = (one for one in found if one != _PLAN and not one.startswith(_CHOSEN))
+    return [one.removesuffix(_MARKER) for one in parts if not Path(one).name.startswith(".")]
+
+
+def chosen(path: Path) -> dict[str, Any]:
+    """What shards chose for all parts, by name."""
+    folder = path / SHARDS
+    found = disk.files_in(folder, f"{_CHOSEN}*{_MARKER}") if disk.is_folder(folder) else []
+    told = {one: load_json(folder / one) for one in found}
+    return {
+        one.removeprefix(_CHOSEN).removesuffix(_MARKER): what
+        for one, what in told.items()
+        if what is not None
+    }
+
+
+def refuse_other(path: Path, plan: Plan, replacing: Replace) -> bool:
+    """Whether shards of other settings, or of these that are not wanted, lie there and may go.
+
+    Raises:
+        ConflictError: they may not.
+    """
+    found = header(path)
+    if found is None:
+        return disk.exists(path / SHARDS)
+    if found["fingerprint"] == plan.fingerprint:
+        return replacing is Replace.ALL
+    if replacing is Replace.NOTHING and marked(path):
+        raise ConflictError(
+            f"holds parts of shards with other settings ({plan.differences(found, path)})",
+            where=str(path),
+            hint="Run those shards to their end, choose another -o, or remove "
+            f"{path / SHARDS} if they are not wanted.",
+        )
+    return True
+
+
+def adopt(path: Path, plan: Plan, journal: IO[str]) -> dict[str, Any]:
+    """Take over what shards have finished: recorded in the journal, under its final name.
+
+    Whenever this is cut short, a part is recorded and has its name, or its marker is still there.
+
+    Args:
+        path: the artifact's folder, locked by this process.
+        plan: what is made.
+        journal: its journal.
+
+    Returns:
+        The records of the parts, by name.
+
+    Raises:
+        ConflictError: a marker is of other settings.
+    """
+    folder = path / SHARDS
+    found: dict[str, Any] = {}
+    data: dict[str, Path] = {}
+    for name in marked(path):
+        marker = _read(folder / f"{name}{_MARKER}")
+        if marker["fingerprint"] != plan.fingerprint:
+            raise ConflictError(
+                "was made by a shard with other settings",
+                where=str(folder / f"{name}{_MARKER}"),
+                hint=f"Remove it; negmine collect {path} tells which shard makes it again.",
+            )
+        record = {key: value for key, value in marker.items() if key not in _OF_MARKER}
+        data[name] = folder / marker["file"]
+        if _is_whole(data[name], record):
+            found[name] = record
+        elif not _is_whole(path / name, record):
+            event(
+                f"{data[name]} is missing or was changed: that part is made again",
+                level=30,
+                damaged=str(data[name]),
+            )
+            disk.remove_file(folder / f"{name}{_MARKER}")
+    append_entry(journal, *({"name": name, **record} for name, record in found.items()))
+    for name in found:
+        disk.make_folder((path / name).parent)
+        disk.rename(data[name], path / name)
+    for place in {(path / name).parent for name in found}:
+        flush_to_disk(place)
+    for name in found:
+        disk.remove_file(folder / f"{name}{_MARKER}")
+    return found
+
+
+def _is_whole(file: Path, record: Mapping[str, Any]) -> bool:
+    return (
+        disk.is_file(file)
+        and disk.size_of(file) == record["bytes"]
+        and disk.digest(file) == record["digest"]
+    )
+
+
+def _read(marker: Path) -> dict[str, Any]:
+    """What a marker says.
+
+    Raises:
+        InvalidDataError: it is none.
+    """
+    found = load_json(marker)
+    if found is None or not {"file", "fingerprint", "digest", "bytes"} <= found.keys():
+        raise InvalidDataError(
+            "is no marker of a shard's part",
+            where=str(marker),
+            hint="Remove it, and run that shard again.",
+        )
+    return found
+
+
+def remove(path: Path) -> None:
+    """Remove all that shards have left at ``path``."""
+    if disk.exists(path / SHARDS):
+        # First, so that none of them goes on believing that it is still wanted.
+        disk.remove_file(path / SHARDS / _PLAN)
+        disk.remove(path / SHARDS)
+
+
+class Records(MutableMapping[str, Any]):
+    """The records of finished parts by name; a marker is read when its part is asked about."""
+
+    def __init__(self, path: Path, known: Mapping[str, Any]) -> None:
+        self._folder = path / SHARDS
+        self._known: dict[str, Any] = {**dict.fromkeys(marked(path)), **known}
+
+    def __getitem__(self, name: str) -> Any:
+        if self._known[name] is None:
+            self._known[name] = _read(self._folder / f"{name}{_MARKER}")
+        return self._known[name]
+
+    def __setitem__(self, name: str, record: Any) -> None:
+        self._known[name] = record
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class Shelf:
+    """Where a process that makes a share of an artifact puts its parts."""
+
+    def __init__(self, path: Path, plan: Plan, share: Share) -> None:
+        """Say what is made, or see that it is what others make there.
+
+        Raises:
+            ConflictError: it is not.
+        """
+        self.path, self._plan, self._share = path, plan, share
+        self._folder = path / SHARDS
+        self._token = secrets.token_hex(4)
+        self._marked: set[str] = set()
+        disk.make_folder(self._folder)
+        told = {**plan.identity(path), **share.told()}
+        # Twice: between a look and the creation somebody else may have been there.
+        for _ in range(2):
+            if refuse_other(path, plan, Replace.NOTHING) and header(path) is not None:
+                # Nobody has finished anything of it.
+                disk.remove_file(self._folder / _PLAN)
+            if header(path) is not None or self._create(self._folder / _PLAN, told):
+                break
+        self._check()
+
+    def _check(self) -> None:
+        """See that what others make here is still the same.
+
+        Raises:
+            ConflictError: it is not; or all has been collected, or removed, meanwhile.
+        """
+        found = header(self.path)
+        if found is None or found["fingerprint"] != self._plan.fingerprint:
+            raise ConflictError(
+                "was collected, removed or begun anew with other settings meanwhile",
+                where=str(self.path),
+                hint="Run the same command again: it tells what there is left to do.",
+            )
+
+    def hidden(self, name: str) -> Path:
+        """Where a part's data are written."""
+        return self._folder / f"{name}.{self._token}"
+
+    def checkpoint(self, name: str, of: str) -> Path:
+        """Where the rows of an unfinished part are kept: those of an earlier process go on."""
+        stem = disk.checkpoint_of(self._folder / name, of).name
+        mine = (self._folder / name).with_name(f"{stem}.{self._token}")
+        if not disk.exists(mine):
+            others = disk.beginning_with(mine.parent, f"{stem}.")
+            if others:
+                # Its process may live and write: it keeps its own.
+                disk.make_folder(mine.parent)
+                disk.copy(max(others, key=disk.size_of), mine)
+        return mine
+
+    def publish(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Mark parts whose data are written.
+
+        Raises:
+            ConflictError: another process has marked one of them.
+        """
+        self._check()
+        for name, record in files.items():
+            data, marker = self.hidden(name), self._folder / f"{name}{_MARKER}"
+            flush_to_disk(data)
+            flush_to_disk(data.parent)
+            told = {
+                **{"name": name, **record, "file": str(data.relative_to(self._folder))},
+                **{"fingerprint": self._plan.fingerprint, "shard": str(self._share)},
+                **{"pid": os.getpid(), "host": socket.gethostname()},
+            }
+            if not self._create(marker, told) and _read(marker)["file"] != told["file"]:
+                disk.remove_file(data)
+                raise _lost(name, _read(marker), self.path)
+            self._marked.add(str(told["file"]))
+            for leftover in disk.beginning_with(data.parent, f".{Path(name).name}."):
+                if ".checkpoint." in leftover.name:
+                    disk.remove_file(leftover)
+
+    def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say how all parts are made; what another process said before holds."""
+        file = self._folder / f"{_CHOSEN}{name}{_MARKER}"
+        return what if self._create(file, what) else load_json(file) or what
+
+    def _create(self, file: Path, what: Mapping[str, Any]) -> bool:
+        """Create a file that holds this, whole, unless one of its name is there."""
+        disk.make_folder(file.parent)
+        return disk.create(file, json.dumps(what, indent=1) + "\n", self._token)
+
+    def leave(self) -> None:
+        """Remove what was written and not marked: a later run makes it again."""
+        for file in disk.files_in(self._folder, f"*.{self._token}"):
+            if file not in self._marked and not Path(file).name.startswith("."):
+                disk.remove_file(self._folder / file)
+
+
+def _lost(name: str, marker: Mapping[str, Any], path: Path) -> ConflictError:
+    who = f"{marker.get('shard', '?')}, pid {marker.get('pid', '?')} on {marker.get('host', '?')}"
+    return ConflictError(
+        f"another process finished {name} first ({who})",
+        where=str(path),
+        hint="Nothing is mixed, and what this one has finished stays. If two run the same shard, "
+        "one is enough.",
+    )
