@@ -432,40 +432,53 @@ def begin(
             journal.close()
             disk.touch(path / MANIFEST)
             return None
-        manifest = load_json(path / MANIFEST)
-        if keep and manifest is not None and replacing is Replace.DAMAGED:
-            _reopen(path, plan, manifest, journal)
-            manifest = None
-        lines, whole = journal_lines(path / JOURNAL)
-        journal.truncate(whole)
-        if shards.refuse_other(path, plan, replacing):
-            shards.remove(path)
-        stale = [name for line in lines for name in line.get("stale", ())]
-        finished = [line for line in lines if "name" in line]
-        if manifest is not None or not continues(path, lines, plan, replacing, keep):
-            _tell(path, plan, manifest, lines, replacing)
-            if manifest is not None:
-                stale += manifest.get("files", {})
-                # Were the removal cut short, the next run would find here what is to be removed.
-                append_entry(journal, {"stale": stale})
-            _clear(path, [*stale, *(line["name"] for line in finished)])
-            journal.truncate(0)
-            append_entry(journal, journal_entry(plan, path))
-            flush_to_disk(path)
-            done, lines = {}, []
-        else:
-            # The records stay as they are: rewriting them could lose them.
-            append_entry(journal, process())
-            done, created = finished_files(path, finished), []
-            remove_hidden(path)
-        said = {**chosen_before(lines), **shards.chosen(path)}
-        done |= shards.adopt(path, plan, journal)
-        if done:
-            event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
-        return Writer(path, plan, Journal(path, journal), done, created, said, share)
+        done, said, new = _begun(path, plan, journal, replacing, keep)
+        return Writer(path, plan, Journal(path, journal), done, created if new else (), said, share)
     except BaseException:
         journal.close()
         raise
+
+
+def _begun(
+    path: Path, plan: Plan, journal: IO[str], replacing: Replace, keep: bool
+) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """Clear the folder for a plan, or go on with what is there of it.
+
+    Returns:
+        (records of what is finished, what was chosen for all parts, whether it begins anew).
+    """
+    manifest = load_json(path / MANIFEST)
+    if keep and manifest is not None and replacing is Replace.DAMAGED:
+        _reopen(path, plan, manifest, journal)
+        manifest = None
+    lines, whole = journal_lines(path / JOURNAL)
+    journal.truncate(whole)
+    if shards.refuse_other(path, plan, replacing):
+        shards.remove(path)
+    stale = [name for line in lines for name in line.get("stale", ())]
+    finished = [line for line in lines if "name" in line]
+    new = manifest is not None or not continues(path, lines, plan, replacing, keep)
+    if new:
+        _tell(path, plan, manifest, lines, replacing)
+        if manifest is not None:
+            stale += manifest.get("files", {})
+            # Were the removal cut short, the next run would find here what is to be removed.
+            append_entry(journal, {"stale": stale})
+        _clear(path, [*stale, *(line["name"] for line in finished)])
+        journal.truncate(0)
+        append_entry(journal, journal_entry(plan, path))
+        flush_to_disk(path)
+        done, lines = {}, []
+    else:
+        # The records stay as they are: rewriting them could lose them.
+        append_entry(journal, process())
+        done = finished_files(path, finished)
+        remove_hidden(path)
+    said = {**chosen_before(lines), **shards.chosen(path)}
+    done |= shards.adopt(path, plan, journal)
+    if done:
+        event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
+    return done, said, new
 
 
 def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
