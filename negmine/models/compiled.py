@@ -19,24 +19,17 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from negmine import log, processors
 from negmine.errors import MissingDependencyError, UsageError
 from negmine.models.devices import Placement, openvino_installed
+from negmine.models.reading import NotAsKnown, Read, distance
 
-#: (rows, tokens, tokens of the last row) that a compiled model is tried on; the first is traced.
-_PROBES = ((2, 7, 5), (3, 33, 4), (1, 12, 12), (5, 64, 63))
 #: Largest distance from PyTorch's output, as a share of its norm. bfloat16 gives about 0.01;
 #: a mask or a length that became a constant in tracing gives far more.
 _APART = {"float32": 1e-3, "bfloat16": 0.1}
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
-_FEATURES = ("input_ids", "attention_mask", "token_type_ids")
-
-
-class _NotCompiled(Exception):
-    """Why a model stays with PyTorch."""
 
 
 def compile_model(
@@ -134,26 +127,6 @@ def _stays(spec: str, error: Exception) -> None:
     log.event(f"{spec}: runs with PyTorch, because OpenVINO cannot run it: {_why(error)}")
 
 
-class _Traced(torch.nn.Module):  # type: ignore[misc]
-    """The transformer as a function from features to the one output that is read."""
-
-    def __init__(self, model: torch.nn.Module, output: str) -> None:
-        super().__init__()
-        self.model, self.output = model, output
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        token_type_ids: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        given = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
-            given["token_type_ids"] = token_type_ids
-        read: torch.Tensor = self.model(**given, return_dict=True)[self.output]
-        return read
-
-
 class _Compiled(torch.nn.Module):  # type: ignore[misc]
     """Takes the transformer's place in sentence-transformers' first module."""
 
@@ -171,22 +144,12 @@ def _compiled(transformer: Any, dtype: str, threads: int | None) -> _Compiled:
     """The compiled counterpart of a ``Transformer`` module's model.
 
     Raises:
-        _NotCompiled: it is no plain text model, or what comes out is not what PyTorch gives.
+        NotAsKnown: it is no plain text model, or what comes out is not what PyTorch gives.
     """
-    from negmine.models.torch_models import is_text_transformer
-
-    if not is_text_transformer(transformer):
-        raise _NotCompiled("its inputs are not the output of a tokenizer alone")
-    how = transformer.modality_config["text"]
-    output = how["method_output_name"]
-    if how["method"] != "forward" or not isinstance(output, str):
-        raise _NotCompiled(f"it is read as {how['method']}: {output}")
-    asked = transformer.tokenizer.model_input_names
-    if unknown := sorted(set(asked) - set(_FEATURES)):
-        raise _NotCompiled(f"it asks for {', '.join(unknown)}")
-    names = tuple(name for name in _FEATURES if name in asked)
-    traced = _Traced(transformer.model, output).eval()
-    probes = [_probe(transformer, names, *shape) for shape in _PROBES]
+    traced = Read.of(transformer)
+    output = traced.output
+    # The first is traced.
+    probes = traced.probes()
     with torch.inference_mode():
         expected = [traced(**probe) for probe in probes]
     request, inputs = _request(traced, probes[0], dtype, threads)
@@ -196,24 +159,8 @@ def _compiled(transformer: Any, dtype: str, threads: int | None) -> _Compiled:
     return made
 
 
-def _probe(
-    transformer: Any, names: tuple[str, ...], rows: int, tokens: int, last: int
-) -> dict[str, torch.Tensor]:
-    """Features of random tokens, the last row padded."""
-    tokenizer = transformer.tokenizer
-    tokens = min(tokens, transformer.max_seq_length or tokens)
-    mask = np.ones((rows, tokens), dtype=np.int64)
-    mask[-1, min(last, tokens) :] = 0
-    if tokenizer.padding_side == "left":
-        mask = np.ascontiguousarray(mask[:, ::-1])
-    drawn = np.random.default_rng(rows).integers(0, len(tokenizer), mask.shape)
-    ids = np.where(mask == 1, drawn, tokenizer.pad_token_id or 0)
-    arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    return {name: torch.from_numpy(arrays[name]) for name in names}
-
-
 def _request(
-    traced: _Traced, example: dict[str, torch.Tensor], dtype: str, threads: int | None
+    traced: Read, example: dict[str, torch.Tensor], dtype: str, threads: int | None
 ) -> tuple[Any, tuple[str, ...]]:
     """An inference request of the compiled model, and the features that it takes."""
     with _untold():
@@ -223,7 +170,7 @@ def _request(
             graph = openvino.convert_model(traced, example_input=example)
     inputs = tuple(port.any_name for port in graph.inputs)
     if strange := sorted(set(inputs) - set(example)):
-        raise _NotCompiled(f"its graph asks for {', '.join(strange)}")
+        raise NotAsKnown(f"its graph asks for {', '.join(strange)}")
     compiled = openvino.Core().compile_model(
         graph,
         "CPU",
@@ -276,9 +223,9 @@ def _quiet() -> Iterator[None]:
 def _compare(made: torch.Tensor, want: torch.Tensor, mask: torch.Tensor, dtype: str) -> None:
     """Stop if a compiled output differs from PyTorch's where there are tokens."""
     if made.shape != want.shape:
-        raise _NotCompiled(f"it gives the shape {tuple(made.shape)} for {tuple(want.shape)}")
+        raise NotAsKnown(f"it gives the shape {tuple(made.shape)} for {tuple(want.shape)}")
     if want.ndim == mask.ndim + 1 and want.shape[: mask.ndim] == mask.shape:
         made, want = made[mask == 1], want[mask == 1]
-    apart = float((made - want).norm() / want.norm())
+    apart = distance(made, want)
     if not apart <= _APART[dtype]:
-        raise _NotCompiled(f"its output differs from PyTorch's by {apart:.2g} of its size")
+        raise NotAsKnown(f"its output differs from PyTorch's by {apart:.2g} of its size")

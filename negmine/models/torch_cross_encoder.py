@@ -149,6 +149,7 @@ def load_torch_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> _
     from sentence_transformers import CrossEncoder as Model
 
     from negmine.models.compiled import compile_model
+    from negmine.models.first_token import read_first_token_alone
 
     placement = choose(settings.device, settings.dtype)
     model = load_torch(Model, ref, placement, settings.threads, settings.trust_remote_code)
@@ -166,6 +167,7 @@ def load_torch_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> _
     }[settings.activation]
     name = type(activation).__name__.lower().replace("identity", "none")
     tokenizer = _fast_pairs(model, length)
+    read_first_token_alone(model, placement)
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
     room = Room(ref.spec, "pair")
     return _TorchCrossEncoder(

@@ -94,6 +94,7 @@ def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncode
     from sentence_transformers import SentenceTransformer
 
     from negmine.models.compiled import compile_model
+    from negmine.models.first_token import read_first_token_alone
 
     placement = choose(settings.device, settings.dtype)
     model_type = read_json(Path(ref.location) / "config_sentence_transformers.json").get(
@@ -110,6 +111,7 @@ def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncode
     if dimension is None:
         dimension = len(model.encode("a", show_progress_bar=False))
     dimension = settings.truncated(int(dimension), ref.spec)
+    read_first_token_alone(model, placement)
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
     return _TorchEncoder(
         *(ref, settings, model, placement, length, Room(ref.spec, "text")),

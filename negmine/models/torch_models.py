@@ -47,8 +47,8 @@ class TorchModel:
     @property
     def batch_tokens(self) -> int:
         """Most padded tokens of a batch."""
-        placement = self.placement
-        return token_budget(self.settings.batch_size, placement.device, placement.runtime)
+        where = self.placement
+        return token_budget(self.settings.batch_size, where.device, where.runtime, where.dtype)
 
     def again(self, settings: Settings) -> Self | None:
         """This model as another stage runs it; None where it would have to be loaded for that.
