@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-_GUARD_OFF = [
+GUARD_OFF = [
     "--no-same-text",
     "--no-query-text",
     "--no-near-duplicates",
@@ -35,7 +35,7 @@ _GUARD_OFF = [
 ]
 _RULE = ["--by", "ce", "--relative-margin", "0.05"]
 SETTINGS = {
-    "relative-margin=0.05, no guard": [*_RULE, *_GUARD_OFF],
+    "relative-margin=0.05, no guard": [*_RULE, *GUARD_OFF],
     "relative-margin=0.05, default guard": _RULE,
     "max-fn-rate=0.1, sampler=rank, default guard": [
         *("--by", "ce", "--max-fn-rate", "0.1", "--sampler", "rank", "--rank-by", "dense")

@@ -1,0 +1,198 @@
+"""The plan of a chain: sums by hand, what more machines do, and tables that are fresh."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from negmine.sources import ann
+from tests.conftest import ROOT, run_script
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import _plan
+
+#: Costs of no machine, all different, so that each shows where it belongs.
+UNITS: dict[str, Any] = {
+    "machine": {"processor": "none", "cores": 2, "memory_gib": 8, "load": [0.0, 0.0]},
+    "versions": {"negmine": "0"},
+    "collection": {
+        "text_bytes_per_document": 1_000.0,
+        "rows_per_query_and_source": 101.0,
+        "examples_per_query": 4.0,
+    },
+    "units": {
+        "documents": {"seconds_per_text_byte": 1.1e-8, "documents_per_second": 90_000.0},
+        "bm25_index": {"seconds_per_text_byte": 2.3e-7, "start_seconds": 5.0},
+        "signatures": {"seconds_per_text_byte": 9e-8},
+        "encode": {
+            "seconds_per_token": 4e-4,
+            "tokens_per_second": 2_500.0,
+            "tokens_per_document": 200.0,
+            "start_seconds": 14.0,
+            "peak_bytes": 1.2e9,
+        },
+        "search_bm25": {
+            "seconds_per_query": 2e-3,
+            "seconds_per_query_and_document": 2.1e-8,
+            "start_seconds": 4.0,
+            "peak_bytes": 4e8,
+        },
+        "search_exact": {
+            "seconds_per_query": 3e-3,
+            "seconds_per_query_and_document": 2.5e-8,
+            "start_seconds": 11.0,
+            "peak_bytes": 7e8,
+        },
+        "search_ann": {
+            "seconds_per_query": 3.1e-3,
+            "seconds_per_query_and_document": 1e-9,
+            "start_seconds": 12.0,
+            "peak_bytes": 7e8,
+        },
+        "ann_build": {
+            "lists": 512,
+            "probes": 16,
+            "seconds_per_vector": 5e-5,
+            "training_seconds": 15.0,
+        },
+        "rerank": {
+            "seconds_per_pair": 0.2,
+            "pairs_per_second": 5.0,
+            "start_seconds": 2.4,
+            "peak_bytes": 4e8,
+        },
+        "filter": {"seconds_per_row": 6e-6, "start_seconds": 2.1},
+        "export": {"seconds_per_example": 1.8e-5, "start_seconds": 1.8},
+        "verify": {"seconds_per_byte": 1e-9},
+    },
+    "bytes": {
+        "documents_per_text_byte": 0.3,
+        "lucene_per_text_byte": 0.13,
+        "signatures_per_document": 276.0,
+        "vectors_float16_per_document": 768.0,
+        "vectors_float32_per_document": 1_536.0,
+        "ann_per_document": 57.0,
+        "candidates_per_row": 4.6,
+        "queries_per_query": 30.0,
+        "scored_per_row": 7.4,
+        "ledger_per_row": 4.8,
+        "train_per_example": 330.0,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("units") / "units.json"
+    path.write_text(json.dumps(UNITS))
+    return path
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def plan_of(printed: str) -> dict[str, list[str]]:
+    """The rows of a printed plan, by stage."""
+    rows = [cells(line) for line in printed.splitlines() if line.startswith("| ")]
+    return {row[0]: row[1:] for row in rows[1:]}
+
+
+def test_a_page_gets_its_tables_and_a_stale_one_is_told(file: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Plan\n\n<!-- plan: work -->\n<!-- /plan -->\n\nAnd more.\n")
+    words = [sys.executable, str(ROOT / "scripts" / "plan_scale.py"), str(file)]
+    words += ["--page", str(page)]
+
+    def called(*more: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run([*words, *more], capture_output=True, text=True, env=env, check=False)
+
+    assert called("--check").returncode == 1
+    assert called().returncode == 0
+    made = page.read_text()
+    assert made.startswith("# Plan\n\n<!-- plan: work -->\n\n| core hours |")
+    assert made.endswith("<!-- /plan -->\n\nAnd more.\n")
+    assert called("--check").returncode == 0
+    page.write_text(made.replace("| rerank |", "| rerank | 7 |"))
+    assert "is stale" in called("--check").stderr
+
+
+def test_hours_are_units_times_their_cost(file: Path) -> None:
+    """A plan of one core by hand: counts times seconds, and nothing is divided."""
+    given = ["--documents", 2_000_000, "--queries", 50_000, "-k", 40, "--reranked", 20]
+    printed = run_script("plan_scale.py", file, *given, "--cores", 1, "--search", "exact")
+    told = plan_of(printed)
+    units, collection = UNITS["units"], UNITS["collection"]
+    text = 2_000_000 * collection["text_bytes_per_document"]
+    exact, lexical = units["search_exact"], units["search_bm25"]
+    by_hand = {
+        "documents": text * units["documents"]["seconds_per_text_byte"],
+        "index: BM25": text * units["bm25_index"]["seconds_per_text_byte"],
+        "index: vectors": 2_000_000
+        * units["encode"]["tokens_per_document"]
+        * units["encode"]["seconds_per_token"],
+        "retrieve: exact": 50_000
+        * (exact["seconds_per_query"] + 2_000_000 * exact["seconds_per_query_and_document"]),
+        "retrieve: BM25": 50_000
+        * (lexical["seconds_per_query"] + 2_000_000 * lexical["seconds_per_query_and_document"]),
+        "rerank": 50_000 * 21 * units["rerank"]["seconds_per_pair"],
+        "filter": 50_000 * 81 * units["filter"]["seconds_per_row"],
+    }
+    for stage, seconds in by_hand.items():
+        hours = seconds / 3600
+        shown = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+        assert told[stage][2] == shown, stage
+
+
+def test_a_gpu_is_told_as_unmeasured(file: Path) -> None:
+    given = ["--documents", 1_000_000, "--gpu-tokens-per-second", 1e6]
+    told = plan_of(run_script("plan_scale.py", file, *given))
+    assert "unmeasured" in told["index: vectors"][2]
+    assert "unmeasured" not in told["rerank"][2]
+
+
+@given(
+    documents=st.integers(1, 2_000_000_000),
+    machines=st.integers(1, 64),
+    cores=st.integers(1, 128),
+    search=st.sampled_from(["auto", "exact", "ann"]),
+)
+def test_more_machines_are_never_slower_and_never_less_work(
+    documents: int, machines: int, cores: int, search: str
+) -> None:
+    units = _plan.Units(UNITS)
+    alone = units.task(documents, search=search, machines=1, cores=1)
+    many = units.task(documents, search=search, machines=machines, cores=cores)
+    steps = list(zip(_plan.planned(units, alone), _plan.planned(units, many), strict=True))
+    for one, other in steps:
+        assert one.name == other.name
+        assert one.seconds == other.seconds >= 0
+        # Nothing is faster than all shares of it at once, and what cannot be shared stays.
+        assert other.wall(many) <= one.wall(alone) * (1 + 1e-9)
+        assert other.wall(many) >= one.seconds / (machines * cores) * (1 - 1e-9)
+        if other.how == "one":
+            assert other.wall(many) == one.wall(alone)
+
+
+def test_what_an_approximate_index_learns_from_is_negmines() -> None:
+    assert (_plan.TRAINED_ON, _plan.PER_LIST) == (ann._TRAINED_ON, ann._PER_LIST)
+    assert _plan.RECALL_QUERIES == ann.RECALL_QUERIES
+
+
+def test_exact_search_gives_way_where_it_is_dear() -> None:
+    units = _plan.Units(UNITS)
+    names = {
+        size: [step.name for step in _plan.planned(units, units.task(size))]
+        for size in (100_000, 1_000_000_000)
+    }
+    assert "retrieve: exact" in names[100_000]
+    assert "index: IVF-PQ" in names[1_000_000_000]
