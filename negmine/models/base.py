@@ -29,7 +29,7 @@ class Settings:
         max_length: tokens of a text or pair; ``None`` is the model's own maximum.
         batch_size: most texts or pairs in a batch (fewer when they are long).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``auto``, ``float32``, ``bfloat16``, ``float16`` or ``int8``.
         runtime: ``auto``, ``torch`` or ``openvino``; what runs a PyTorch model.
         threads: CPU threads; ``None`` is what the backend takes by itself.
         trust_remote_code: whether Python code that the model brings may run.

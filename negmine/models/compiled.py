@@ -63,6 +63,12 @@ def compile_model(
             where="--runtime",
             hint="Use --runtime torch there, or --device cpu.",
         )
+    if placement.dtype not in _PRECISION:
+        raise UsageError(
+            f"OpenVINO is given no {placement.dtype} here: PyTorch has the faster kernels",
+            where="--runtime",
+            hint="Use --runtime torch or auto, or --dtype float32.",
+        )
     if not openvino_installed():
         raise MissingDependencyError(
             "OpenVINO is not installed",

@@ -10,7 +10,7 @@ from typing import Literal
 
 from negmine.errors import MissingDependencyError, UsageError
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 #: There where the kernel drives an NVIDIA card.
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -24,7 +24,8 @@ class Placement:
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: ``float32``, ``bfloat16``, ``float16``; for an ONNX graph what it was exported in.
+        dtype: ``float32``, ``bfloat16``, ``float16``, ``int8``; for an ONNX graph what it was
+            exported in.
         reason: one line for the manifest.
         runtime: what computes: ``torch``, ``openvino`` or ``onnx``.
     """
@@ -51,11 +52,21 @@ def openvino_installed() -> bool:
 
 
 def choose(
-    device: str = "auto", dtype: str = "auto", backend: Literal["torch", "onnx"] = "torch"
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: Literal["torch", "onnx"] = "torch",
+    *,
+    int8: bool = False,
 ) -> Placement:
     """The placement for what the user asked for.
 
     For an ONNX graph ``dtype`` stays as asked: the graph decides, and whoever opens it says so.
+
+    Args:
+        device: as asked for.
+        dtype: as asked for.
+        backend: what runs the model.
+        int8: whether a model of its kind can be rounded to that when it is loaded.
 
     Raises:
         UsageError: an unknown name, or a format the device cannot compute in.
@@ -81,6 +92,12 @@ def choose(
             "float16 is not supported on a CPU: it is slow there and loses precision",
             where="--dtype",
             hint="Use --dtype float32, or bfloat16 on a CPU that has it.",
+        )
+    if dtype == "int8" and not (int8 and device == "cpu"):
+        raise UsageError(
+            "int8 is for encoders of vectors and cross-encoders, on a CPU",
+            where="--dtype",
+            hint="Use --dtype auto, or name the model it is for: --dtype NAME=int8 --device cpu.",
         )
     if dtype != "auto":
         return Placement(device, dtype, f"{device}: {why}; {dtype}: asked for")

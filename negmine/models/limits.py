@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from negmine.errors import UsageError
 from negmine.models.base import (
+    CrossEncoderSettings,
     EncoderSettings,
     LateInteractionSettings,
     Settings,
@@ -111,8 +112,9 @@ def check(ref: ModelRef, settings: Settings) -> None:
     Raises:
         UsageError: it cannot.
     """
-    if settings.dtype == "float16" and ref.backend != "http":
-        choose(settings.device, settings.dtype, ref.backend)
+    if settings.dtype in ("float16", "int8") and ref.backend != "http":
+        int8 = isinstance(settings, EncoderSettings | CrossEncoderSettings)
+        choose(settings.device, settings.dtype, ref.backend, int8=int8)
     if settings.max_length is not None:
         config = read_json(local_folder(ref) / "config.json")
         fixed = ref.backend == "onnx" or config.get("model_type") in _LEARNED

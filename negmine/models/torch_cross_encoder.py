@@ -150,8 +150,9 @@ def load_torch_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> _
 
     from negmine.models.compiled import compile_model
     from negmine.models.first_token import read_first_token_alone
+    from negmine.models.int8 import into_int8
 
-    placement = choose(settings.device, settings.dtype)
+    placement = choose(settings.device, settings.dtype, int8=True)
     model = load_torch(Model, ref, placement, settings.threads, settings.trust_remote_code)
     if model.num_labels != 1:
         raise UsageError(
@@ -168,6 +169,8 @@ def load_torch_cross_encoder(ref: ModelRef, settings: CrossEncoderSettings) -> _
     name = type(activation).__name__.lower().replace("identity", "none")
     tokenizer = _fast_pairs(model, length)
     read_first_token_alone(model, placement)
+    if placement.dtype == "int8":
+        into_int8(model, ref.spec)
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
     room = Room(ref.spec, "pair")
     return _TorchCrossEncoder(

@@ -95,8 +95,9 @@ def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncode
 
     from negmine.models.compiled import compile_model
     from negmine.models.first_token import read_first_token_alone
+    from negmine.models.int8 import into_int8
 
-    placement = choose(settings.device, settings.dtype)
+    placement = choose(settings.device, settings.dtype, int8=True)
     model_type = read_json(Path(ref.location) / "config_sentence_transformers.json").get(
         "model_type", "SentenceTransformer"
     )
@@ -112,6 +113,8 @@ def load_torch_encoder(ref: ModelRef, settings: EncoderSettings) -> _TorchEncode
         dimension = len(model.encode("a", show_progress_bar=False))
     dimension = settings.truncated(int(dimension), ref.spec)
     read_first_token_alone(model, placement)
+    if placement.dtype == "int8":
+        into_int8(model, ref.spec)
     placement = compile_model(model, placement, settings.runtime, settings.threads, ref.spec)
     return _TorchEncoder(
         *(ref, settings, model, placement, length, Room(ref.spec, "text")),

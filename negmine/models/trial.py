@@ -1,12 +1,16 @@
-"""Which runtime a model gets for an artifact: tried on the user's own texts, and then kept.
+"""Which runtime and format a model gets for an artifact: tried on the user's own texts, and kept.
 
 In float32 OpenVINO gives what PyTorch gives to five digits, and which of them is faster hangs on
 the processor. So both read a sample of the texts, in turns, about a second, and the faster one is
 taken. What was taken is the artifact's: a run that goes on takes it again and tries nothing, on
 whatever machine, for a part must not hang on when a run was cut short.
 
-A clock decides, so two runs may choose differently. That shows in last digits alone, and only
-where there is so much to read that the trial is worth its time: what is small stays with PyTorch.
+int8 is only ever asked for. It is compared with float32 on such a sample, and gives way to it where
+they agree too little.
+
+A clock decides between runtimes, so two runs may choose differently. That shows in last digits
+alone, and only where there is so much to read that the trial is worth its time: what is small stays
+with PyTorch.
 """
 
 from __future__ import annotations
@@ -38,6 +42,10 @@ _FASTER = 1.03
 _SLOWER = 1.15
 #: Largest distance from PyTorch's output, as a share of its norm: five digits.
 APART = 1e-5
+#: Likewise of a sample on which int8 is compared with float32: some seconds, once.
+_COMPARED = 5e11
+#: Least agreement of int8 with float32, of scores (1 axis) and of vectors (2).
+_AGREE = {1: 0.98, 2: 0.85}
 
 M = TypeVar("M", bound=TorchModel)
 #: What a model makes of some rows.
@@ -54,6 +62,7 @@ class Chosen:
         runtime: ``torch`` or ``openvino``.
         faster: how many times as fast as PyTorch OpenVINO was in the trial; None = not tried.
         apart: how far its output was from PyTorch's, as a share of its norm; None = not tried.
+        agreement: of int8 with float32, by :func:`agreement`; None = not tried.
     """
 
     device: str
@@ -61,6 +70,7 @@ class Chosen:
     runtime: str
     faster: float | None = None
     apart: float | None = None
+    agreement: float | None = None
 
     @classmethod
     def of(cls, placement: Placement) -> Chosen:
@@ -116,16 +126,84 @@ def settle(
             model = load(replace(model.settings, dtype=chosen.dtype, runtime=chosen.runtime))
         return model, chosen.told()
     own = Chosen.of(model.placement)
-    free = model.settings.runtime == "auto" and openvino_installed()
-    if not free or (own.device, own.dtype, own.runtime) != ("cpu", "float32", "torch"):
+    if (own.dtype, own.runtime) == ("int8", "torch"):
+        taken, chosen = _near_enough(model, sample, load)
+        return taken, chosen.told()
+    if not _is_open(model):
         return model, own.told()
     each = _work(model.model)
     lengths, run = sample() if each else (np.empty(0, dtype=np.int64), None)
     if run is None or not len(lengths) or each * lengths.mean() * rows() < WORTH:
         return model, own.told()
-    some = max(_LEAST, int(np.searchsorted(np.cumsum(each * lengths), _SAMPLE)))
+    some = _some(each * lengths, _SAMPLE)
     taken, chosen = _tried(model, lambda one: run(one, np.arange(min(some, len(lengths)))))
     return taken, chosen.told()
+
+
+def will_be_held(model: object, tokens: float) -> bool:
+    """Whether a trial decides what runs a loaded model, if it is to read so many tokens."""
+    if not isinstance(model, TorchModel) or not _is_open(model):
+        return False
+    each = _work(model.model)
+    return each > 0 and each * tokens >= WORTH
+
+
+def _is_open(model: TorchModel) -> bool:
+    own = Chosen.of(model.placement)
+    free = model.settings.runtime == "auto" and openvino_installed()
+    return free and (own.device, own.dtype, own.runtime) == ("cpu", "float32", "torch")
+
+
+def _near_enough(
+    model: M, sample: Callable[[], tuple[Ints, Run[M]]], load: Callable[[Any], M]
+) -> tuple[M, Chosen]:
+    """A model in int8, or in float32 where they agree too little on a sample."""
+    exact = load(replace(model.settings, dtype="float32", runtime="torch"))
+    lengths, run = sample()
+    some = np.arange(min(_some(_work(exact.model) * lengths, _COMPARED), len(lengths)))
+    if len(some) <= _LEAST:
+        return model, Chosen.of(model.placement)
+    made, want = run(model, some), run(exact, some)
+    found = agreement(made, want)
+    least = _AGREE[made.ndim]
+    taken = model if found >= least else exact
+    what = "of the nearest texts are the same" if made.ndim == 2 else "is the rank correlation"
+    told = f"{model.ref.spec}: {found:.3f} {what} in int8 and float32, on a sample of {len(some)}"
+    if taken is exact:
+        log.warn([f"{told} (at least {least} must be): it runs in float32"])
+    else:
+        log.event(f"{told}: it runs in int8")
+    return taken, replace(Chosen.of(taken.placement), agreement=round(found, 4))
+
+
+def agreement(made: npt.NDArray[np.float32], want: npt.NDArray[np.float32]) -> float:
+    """How far two outputs order the same things in the same way, 1 at most.
+
+    Args:
+        made: vectors ``[n, dimension]``, or scores ``[n]``.
+        want: those to compare with.
+
+    Returns:
+        Of vectors the share of each one's nearest others, a sixth of them and ten at most, that are
+        the same in both; of scores the correlation of their ranks (Spearman's).
+    """
+    if made.ndim == 1:
+        middle = (len(made) - 1) / 2
+        left, right = (np.argsort(np.argsort(scores)) - middle for scores in (made, want))
+        return float(left @ right / np.sqrt((left @ left) * (right @ right)))
+    count = max(1, min(10, len(made) // 6))
+    nearest = []
+    for vectors in (made, want):
+        near = vectors @ vectors.T
+        np.fill_diagonal(near, -np.inf)
+        nearest.append(np.argpartition(-near, count - 1, axis=1)[:, :count])
+    same = [len(np.intersect1d(*rows)) for rows in zip(*nearest, strict=True)]
+    return float(np.mean(same)) / count
+
+
+def _some(work: npt.NDArray[Any], most: float) -> int:
+    """How many of the first rows are so much work; :data:`_LEAST` at the least."""
+    return max(_LEAST, int(np.searchsorted(np.cumsum(work), most)))
 
 
 def _work(model: Any) -> int:

@@ -10,8 +10,8 @@ from negmine.params.llm import CallOptions
 from negmine.params.option import (
     COLUMN_HELP,
     DEVICE_HELP,
-    DTYPE_HELP,
     IGNORE_HELP,
+    INT8_HELP,
     MEMORY_HELP,
     ON_ERROR_HELP,
     RUNTIME_HELP,
@@ -19,7 +19,7 @@ from negmine.params.option import (
     TRUNCATE_HELP,
     TRUST_HELP,
     Device,
-    Dtype,
+    DtypeOrInt8,
     OnError,
     Pooling,
     Runtime,
@@ -136,7 +136,7 @@ class IndexOptions:
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
     threads: int | None = opt(None, THREADS_HELP, metavar="N", minimum=1, affects_output=False)
-    dtype: Each[Dtype] = opt("auto", DTYPE_HELP, per_model=True)
+    dtype: Each[DtypeOrInt8] = opt("auto", INT8_HELP, per_model=True)
     runtime: Each[Runtime] = opt("auto", RUNTIME_HELP, per_model=True)
     trust_remote_code: Each[bool] = opt(
         False,

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 Device = str
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+#: Of models that read what can be compared with float32 first.
+DtypeOrInt8 = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Runtime = Literal["auto", "torch", "openvino"]
 Pooling = Literal["auto", "cls", "mean", "last"]
 OnError = Literal["fail", "skip"]
@@ -110,6 +112,11 @@ THREADS_HELP = (
 )
 DTYPE_HELP = (
     "Arithmetic of the models; auto takes bfloat16 where the hardware has it, else float32."
+)
+INT8_HELP = (
+    f"{DTYPE_HELP[:-1]}; int8 (encoders of vectors and cross-encoders, on CPUs) rounds weights and "
+    "every token's vector to 8 bits, unless too little agrees with float32 on a sample of the "
+    "texts."
 )
 RUNTIME_HELP = (
     "What runs PyTorch models; on a CPU auto takes OpenVINO where it is installed "

@@ -10,14 +10,14 @@ from negmine.params.judge import JudgeOptions
 from negmine.params.llm import EndpointOptions
 from negmine.params.option import (
     DEVICE_HELP,
-    DTYPE_HELP,
+    INT8_HELP,
     MEMORY_HELP,
     RUNTIME_HELP,
     THREADS_HELP,
     TRUNCATE_HELP,
     TRUST_HELP,
     Device,
-    Dtype,
+    DtypeOrInt8,
     Pooling,
     Runtime,
     opt,
@@ -126,7 +126,7 @@ class ScoringOptions:
     device: Device = opt("auto", DEVICE_HELP, affects_output=False)
     memory: str | None = opt(None, MEMORY_HELP, metavar="SIZE", affects_output=False)
     threads: int | None = opt(None, THREADS_HELP, metavar="N", minimum=1, affects_output=False)
-    dtype: Each[Dtype] = opt("auto", DTYPE_HELP, per_model=True)
+    dtype: Each[DtypeOrInt8] = opt("auto", INT8_HELP, per_model=True)
     runtime: Each[Runtime] = opt("auto", RUNTIME_HELP, per_model=True)
     trust_remote_code: Each[bool] = opt(
         False,

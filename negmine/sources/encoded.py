@@ -112,7 +112,8 @@ class OfQueries:
             "batch_size": self.batch_size,
             "device": self.device,
             "threads": processors.threads(),
-            "dtype": made_with["dtype"],
+            # Queries are few: they need not be rounded because the documents were.
+            "dtype": "float32" if made_with["dtype"] == "int8" else made_with["dtype"],
             # Indexes from before there was a choice were made by PyTorch.
             "runtime": made_with.get("runtime", "torch"),
             "trust_remote_code": self.trusted and made_with.get("trust_remote_code", False),

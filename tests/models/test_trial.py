@@ -131,6 +131,21 @@ def test_little_to_read_another_runtime_asked_for_and_another_format_are_not_tri
         assert one.settled(lambda: texts(9), lambda: 9, None) == (one, own)
 
 
+def test_a_dry_run_says_where_a_trial_may_take_openvino(
+    tmp_path: Path, tiny_bi: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load_torch_encoder(resolve(str(tiny_bi)), SETTINGS)
+    assert not trial.will_be_held(made, 1000)
+    assert not trial.will_be_held("no model", 1e30)
+    data = make_data(tmp_path / "data")
+    what = ("--corpus", data, "--no-bm25", "--encoder", f"tiny={tiny_bi}", "--device", "cpu")
+    monkeypatch.setattr(trial, "WORTH", 1)
+    for runtime, tried in (("auto", True), ("torch", False)):
+        how = ("--dtype", "float32", "--runtime", runtime, "-o", tmp_path / "index", "--dry-run")
+        told = invoke("index", *what, *how).output
+        assert ("OpenVINO runs it if a trial finds that faster" in told) is tried
+
+
 def test_an_index_keeps_the_first_choice_though_the_clock_says_otherwise(
     tmp_path: Path, tiny_bi: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from negmine.models.base import Encoder
 from negmine.models.devices import gpus
 from negmine.models.random_encoder import RandomEncoder
 from negmine.models.served_encoder import ServedEncoder
+from negmine.models.trial import will_be_held
 from negmine.params.index import IndexParams
 from negmine.params.per_model import of_model
 from negmine.sources.child import DOCUMENTS, Child, Encoding, Trained
@@ -346,7 +347,12 @@ class _Trial:
         devices = len(gpus(self.params.device, encoder.placement.device))
         together = max(1.0, min(parts, devices))
         self.cost.add(f"encode {name}", speed.of_call(part) * parts / together)
-        self.cost.tokens += int(lengths.mean() * count)
+        tokens = int(lengths.mean() * count)
+        self.cost.tokens += tokens
+        if will_be_held(encoder, tokens):
+            self.cost.guesses.append(
+                f"{name}: timed by PyTorch; OpenVINO runs it if a trial finds that faster"
+            )
         # A part is held as text, as Python's strings, as tokens and as what they become.
         around = len(part) * (3 * mean + encoding.bytes_each(encoder)) + 12 * int(part.sum())
         needed = held + speed.memory_of_call(part) + int(around)
