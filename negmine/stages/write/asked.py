@@ -68,8 +68,13 @@ def foresee(setup: Setup, make: Callable[[Group], object]) -> None:
         raise awaited
 
 
-def calls_in_words(failed: int) -> list[str]:
-    """The warning about calls that brought no text, if there are any."""
-    if not failed:
-        return []
-    return [f"{failed} calls brought no text: cut off (--answer-tokens), a refusal, or no JSON"]
+def calls_in_words(counts: Mapping[str, Any]) -> list[str]:
+    """The warnings about calls that brought no text, or not all of it, if there are any."""
+    told = []
+    if failed := counts.get("calls_without_text"):
+        told.append(
+            f"{failed} calls brought no text: cut off (--answer-tokens), a refusal, or no JSON"
+        )
+    if cut := counts.get("calls_cut_off"):
+        told.append(f"{cut} calls were cut off (--answer-tokens): the texts before that are taken")
+    return told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -40,6 +42,10 @@ _SCHEMA = {
 _WORD = 8
 #: Why nothing came of a call, and why a text is left out.
 UNWRITTEN, UNCONFIRMED, BEYOND = "unwritten", "not_confirmed", "beyond_each"
+#: Of a call that was cut off after some texts; and why a text is left out that nobody asked for.
+CUT_OFF, UNASKED = "cut_off", "beyond_variants"
+#: Up to the first text of an answer, and between two.
+_BEGINS, _BETWEEN = re.compile(r'\s*\{\s*"texts"\s*:\s*\[\s*'), re.compile(r"\s*,\s*")
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Writing:
     def drafts(
         self, group: Group, progress: Callable[[int], None] | None = None
     ) -> tuple[list[Draft], Counter[str]]:
-        """The texts for a group, and how many calls brought none."""
+        """The texts for a group, and how many calls brought none, or were cut off after some."""
         asked = self.requests(group)
         answers = self._ask(request for _, request in asked)
         drafts: list[Draft] = []
@@ -100,6 +106,7 @@ class Writing:
         for case, request in asked:
             texts = texts_of(answers[request.key])
             lost[UNWRITTEN] += not texts
+            lost[CUT_OFF] += bool(texts) and is_cut_off(answers[request.key])
             kind = str(self.params.kind)
             drafts += [Draft(case, kind, "", text, writer=self.name) for text in texts]
         return drafts, lost
@@ -151,20 +158,48 @@ def first_each(drafts: Sequence[Draft], each: int) -> Iterator[bool]:
 
 
 def texts_of(answer: Answer | Failure) -> list[str]:
-    """The texts in an answer; none where it is cut off, a refusal or no such JSON."""
+    """The texts in an answer; of one that is cut off those that are whole.
+
+    There are none in a refusal, or where it is no such JSON.
+    """
     if isinstance(answer, Failure):
         return []
     said = chat.read(answer)
-    if said.refusal is not None or said.finish in ("length", "content_filter"):
+    if said.refusal is not None or said.finish == "content_filter":
         return []
+    found = _before_the_cut(said.text) if said.finish == "length" else _listed(said.text)
+    texts = (" ".join(writable(text).split()) for text in found if isinstance(text, str))
+    return [text for text in texts if text]
+
+
+def is_cut_off(answer: Answer | Failure) -> bool:
+    """Whether an answer ends where the limit of its tokens was."""
+    return isinstance(answer, Answer) and chat.read(answer).finish == "length"
+
+
+def _listed(said: str) -> list[Any]:
+    """The entries of a whole answer."""
     try:
-        told = parsed(said.text)
+        told = parsed(said)
     except ValueError:
         return []
     listed = told.get("texts") if isinstance(told, dict) else None
-    found = listed if isinstance(listed, list) else []
-    texts = (" ".join(writable(text).split()) for text in found if isinstance(text, str))
-    return [text for text in texts if text]
+    return listed if isinstance(listed, list) else []
+
+
+def _before_the_cut(said: str) -> list[Any]:
+    """The entries of an answer that ends somewhere: those that are whole."""
+    found: list[Any] = []
+    at = _BEGINS.match(said)
+    reader = json.JSONDecoder()
+    while at is not None:
+        try:
+            entry, end = reader.raw_decode(said, at.end())
+        except ValueError:
+            break
+        found.append(entry)
+        at = _BETWEEN.match(said, end)
+    return found
 
 
 def set_up(params: WriteParams, out: Path, spending: Budget, closing: ExitStack) -> Writing:

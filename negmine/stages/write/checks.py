@@ -11,7 +11,7 @@ import numpy as np
 
 from negmine.scorers import Scorer
 from negmine.stages.write.asked import calls_in_words
-from negmine.stages.write.by_model import BEYOND, UNCONFIRMED, first_each
+from negmine.stages.write.by_model import BEYOND, UNASKED, UNCONFIRMED, first_each
 from negmine.stages.write.cases import Case
 from negmine.stages.write.distinct import REASONS
 from negmine.stages.write.drafts import Draft
@@ -24,7 +24,7 @@ REFUSED = "refused"
 UNJUDGED = "unjudged"
 #: What the count of a reason begins with.
 LEFT_OUT = "left_out."
-_WHY = (*REASONS, UNCONFIRMED, BEYOND, UNJUDGED, REFUSED)
+_WHY = (*REASONS, UNASKED, UNCONFIRMED, BEYOND, UNJUDGED, REFUSED)
 
 
 class Compares(Protocol):
@@ -73,6 +73,9 @@ class Checks:
         writing = self.setup.writing
         if writing is None:
             return drafts
+        asked_for = list(first_each(drafts, writing.params.variants))
+        lost[f"{LEFT_OUT}{UNASKED}"] += len(drafts) - sum(asked_for)
+        drafts = [one for one, first in zip(drafts, asked_for, strict=True) if first]
         sure = writing.confirmed(drafts)
         stays = [one for one, holds in zip(drafts, sure, strict=True) if holds]
         first = list(first_each(stays, writing.asking.each))
@@ -91,4 +94,4 @@ def why_nothing(counts: Mapping[str, Any]) -> str:
     """Why no text is left, in words."""
     lost = ", ".join(f"{count} {reason}" for reason, count in counts["left_out"].items() if count)
     why = f"of {counts['drafts']} texts were left out: {lost}" if lost else "no text could be made"
-    return "; ".join([why, *calls_in_words(counts.get("calls_without_text", 0))])
+    return "; ".join([why, *calls_in_words(counts)])

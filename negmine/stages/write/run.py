@@ -22,7 +22,7 @@ from negmine.stages import cores, examination
 from negmine.stages.outcome import Outcome
 from negmine.stages.write import minimal_pairs, training_sets
 from negmine.stages.write.asked import calls_in_words, examined, foresee, spent, who
-from negmine.stages.write.by_model import UNWRITTEN
+from negmine.stages.write.by_model import CUT_OFF, UNWRITTEN
 from negmine.stages.write.cases import Group
 from negmine.stages.write.checks import Checks, lost_in, why_nothing
 from negmine.stages.write.distinct import Distinct
@@ -87,7 +87,7 @@ def _run(setup: Setup, out: Path, replacing: Replace) -> Outcome:
         warnings = []
         if missing := counts["queries_without_text"]:
             warnings.append(f"{missing} of {counts['queries']} queries have no written text")
-        warnings += calls_in_words(counts.get("calls_without_text", 0))
+        warnings += calls_in_words(counts)
         writer.commit(
             counts,
             warnings=warnings,
@@ -119,7 +119,7 @@ class _Made:
         stays: those that stay.
         scores: of those, by the scorers that verified them.
         lost: how many were left out, by reason.
-        unwritten: calls of a writer that brought no text.
+        unwritten: calls of a writer that brought no text, or were cut off after some.
     """
 
     group: Group
@@ -233,6 +233,7 @@ def _stats(made: _Made, documents: pa.Table) -> dict[str, int]:
         "text_bytes": texts,
         **made.lost,
         "calls_without_text": made.unwritten[UNWRITTEN],
+        "calls_cut_off": made.unwritten[CUT_OFF],
         **Counter(f"{_TYPE}{draft.type}" for draft in stays),
     }
 

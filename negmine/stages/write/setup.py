@@ -34,7 +34,7 @@ from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
 from negmine.table.names import INSTRUCTION, MINIMAL_PAIR, WRITTEN
 
-VERSION = 2
+VERSION = 3
 _BY_MODEL = ("negative", "query", "instruction")
 #: Options that some kinds of texts alone read, and which.
 _OF_KINDS: dict[str, tuple[str, ...]] = {

@@ -22,7 +22,7 @@ from negmine.scorers import Scorer
 from negmine.stages import cores, examination
 from negmine.stages.outcome import Outcome
 from negmine.stages.write.asked import calls_in_words, examined, foresee, spent, who
-from negmine.stages.write.by_model import UNWRITTEN
+from negmine.stages.write.by_model import CUT_OFF, UNWRITTEN
 from negmine.stages.write.cases import Case, Group
 from negmine.stages.write.checks import LEFT_OUT, Checks, lost_in, why_nothing
 from negmine.stages.write.distinct import DistinctInstructions, DistinctQueries
@@ -138,6 +138,7 @@ def _making(setup: Setup, scorers: Mapping[str, Scorer]) -> Callable[[Group], _W
                 "drafts": len(drafts),
                 "written": len(stays),
                 "calls_without_text": unwritten[UNWRITTEN],
+                "calls_cut_off": unwritten[CUT_OFF],
             }
         )
         stats.update(lost)
@@ -222,4 +223,4 @@ def _warnings(counts: Mapping[str, Any]) -> list[str]:
         warnings.append(f"{missing} of {counts['queries']} queries have no written text")
     if plain := counts.get("queries_without_instruction"):
         warnings.append(f"{plain} queries have no instruction: nothing is written for them")
-    return warnings + calls_in_words(counts["calls_without_text"])
+    return warnings + calls_in_words(counts)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from negmine.endpoints.request import Answer, Usage, writable
+from negmine.stages.write.by_model import texts_of
 from tests.conftest import Invoke
 from tests.servers.answers import Said, prompt_of, schema_of
 from tests.servers.chat import MODEL, ChatServer
@@ -117,6 +121,70 @@ def test_a_writer_that_brings_nothing_is_told_of(index: Path, invoke: Invoke) ->
     assert done.exit_code == 5
     assert "no text could be made; 16 calls brought no text: cut off" in done.stderr
     assert not (index.parent / "written" / "_manifest.json").exists()
+
+
+class CutOff:
+    """Writes what it is given as JSON, up to the limit of its tokens; denies all questions."""
+
+    def __init__(self, texts: Callable[[str], list[str]], share: float) -> None:
+        self.texts, self.share = texts, share
+        self.checked = 0
+
+    def __call__(self, body: Mapping[str, Any]) -> Said:
+        if schema_of(body) is None:
+            self.checked += 1
+            return Said("No.", {"No": 1.0})
+        said = json.dumps({"texts": self.texts(prompt_of(body))})
+        cut = said[: int(len(said) * self.share)]
+        return Said(cut, {"{": 1.0}, finish="length" if cut != said else "stop")
+
+
+def test_what_is_whole_before_the_cut_is_taken(index: Path, invoke: Invoke) -> None:
+    def texts(prompt: str) -> list[str]:
+        found = re.search(r"the (\w+) in (\w+) old", prompt)
+        assert found is not None
+        return [f'Guide {n} of {found[2]} calls the {found[1]} "old".' for n in range(4)]
+
+    with ChatServer(CutOff(texts, 0.7)) as server:
+        done = run(invoke, *words(index, server, "written", "--each", 4))
+    assert "16 calls were cut off (--answer-tokens)" in done.stderr
+    told = counts(index.parent / "written")
+    assert (told["calls_cut_off"], told["calls_without_text"]) == (16, 0)
+    found, pairs = written(index.parent / "written")
+    assert len(pairs) == 2 * 16
+    assert all(re.fullmatch(r'Guide [01] .*"old".', one["text"]) for one in found.values())
+
+
+def test_no_more_texts_are_checked_than_were_asked_for(index: Path, invoke: Invoke) -> None:
+    def texts(prompt: str) -> list[str]:
+        found = re.search(r"the (\w+) in (\w+) old", prompt)
+        assert found is not None
+        unlike = ("green", "a long walk", "much rain", "old wine", "no bread", "dark boats")
+        return ["...", "..."] + [f"{found[2]} has {one} by its {found[1]}" for one in unlike]
+
+    writer = CutOff(texts, 1.0)
+    with ChatServer(writer) as server:
+        told = dry_run(invoke, *words(index, server, "written", "--variants", 3))
+        most = "at most 96 check what was written"
+        assert any(most in guess for guess in told["guesses"])
+        run(invoke, *words(index, server, "written", "--variants", 3, "--each", 3))
+    assert writer.checked == 96
+    lost = counts(index.parent / "written")["left_out"]
+    # Of six that say something three were asked for.
+    assert lost == {"empty": 2 * 16, "beyond_variants": 3 * 16}
+
+
+@given(st.lists(st.text(max_size=8)), st.integers(0, 200), st.booleans())
+def test_an_answer_that_ends_anywhere(texts: list[str], at: int, plain: bool) -> None:
+    said = json.dumps({"texts": texts}, ensure_ascii=plain)
+    message = {"choices": [{"message": {"content": said[:at]}, "finish_reason": "length"}]}
+    found = texts_of(Answer(message, Usage(), "m"))
+    whole = [" ".join(writable(text).split()) for text in texts]
+    ends = [
+        len(json.dumps({"texts": texts[:n]}, ensure_ascii=plain)) - 2 for n in range(len(texts) + 1)
+    ]
+    reached = max((n for n, end in enumerate(ends) if end <= at), default=0)
+    assert found == [text for text in whole[:reached] if text]
 
 
 def test_a_budget_stops_and_the_same_command_goes_on(index: Path, invoke: Invoke) -> None:
