@@ -123,7 +123,8 @@ class Batch:
         for file in (self.folder / name for name in disk.names_in(self.folder)):
             if not file.name.endswith(".jsonl") or _OURS.fullmatch(file.name):
                 continue
-            digest = disk.digest(file)
+            # By its name, too: what expires twice may be told in the same bytes.
+            digest = f"{disk.digest(file)} {file.name}"
             if self._store.read("SELECT 1 FROM read_files WHERE digest = ?", digest):
                 continue
             found.files += 1

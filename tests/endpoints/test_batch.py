@@ -99,6 +99,18 @@ def test_questions_are_written_and_answers_read_in_any_order(tmp_path: Path) -> 
         assert_right(ask(one, questions(5)), 5)
 
 
+def test_what_expires_twice_in_the_same_bytes_is_written_again(tmp_path: Path) -> None:
+    paused(tmp_path, 1)
+    for number in (1, 2):
+        rows = written(tmp_path)[-1]
+        put(tmp_path, f"errors-{number}.jsonl", [expired(rows[0])])
+        assert "1 of them new" in paused(tmp_path, 1)
+        assert "0 of them new" in paused(tmp_path, 1)
+    put(tmp_path, "output.jsonl", [result(written(tmp_path)[-1][0])])
+    with by_batch(tmp_path) as one:
+        assert_right(ask(one, questions(1)), 1)
+
+
 def test_all_parts_are_written_before_anything_is_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
