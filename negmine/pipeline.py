@@ -44,7 +44,7 @@ def run_stage(
             "have just made",
             hint="Remove the old result, or choose another -o, before the shards start.",
         )
-    params = _stage_params(stage, flags, config)
+    params = _stage_params(stage, flags, config, share)
     step = Step(stage, params, out)
     try:
         outcome = _call(step, source, replacing, share=share)
@@ -75,7 +75,9 @@ def estimate_stage(
     _estimate([Step(stage, params, out)], source, replacing, as_json)
 
 
-def _stage_params(stage: str, flags: Mapping[str, Any], config: str | None) -> Params:
+def _stage_params(
+    stage: str, flags: Mapping[str, Any], config: str | None, share: Share = WHOLE
+) -> Params:
     loaded = recipe.load(config)
     where = f"{config} [{stage}]" if config else None
     params = params_values.build(
@@ -83,6 +85,13 @@ def _stage_params(stage: str, flags: Mapping[str, Any], config: str | None) -> P
     )
     loaded.check_places(params)
     check_device(params)
+    if share is not WHOLE and any(
+        path == "-" for field in fields(params) for _, path in _entries(params, field)
+    ):
+        raise UsageError(
+            "--shard: nobody else can read this process's standard input",
+            hint="Write it to a file that all shards can read.",
+        )
     return _spooled(params)
 
 

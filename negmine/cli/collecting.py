@@ -31,8 +31,16 @@ def collect(
 
     found: list[collecting.Command] = []
     guarded(lambda: found.extend(collecting.commands_of(Path(artifact))))
+    given = [*(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
     for command in found:
         os.chdir(command.folder)
-        run_words([*command.words, "--shard", shares.COLLECT])
-        return
-    print(artifact, file=sys.stdout, flush=True)
+        name, *words = command.words
+        if log_format != "text" and not any(word.startswith("--log-format") for word in words):
+            given += ["--log-format", log_format]
+        try:
+            run_words([name, *given, "--shard", shares.COLLECT, *words])
+        except SystemExit as ended:
+            if ended.code:
+                raise
+    if not found:
+        print(artifact, file=sys.stdout, flush=True)

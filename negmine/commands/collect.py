@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from negmine import log
 from negmine.engine.shares import LeftToOthers, Share
 from negmine.errors import MissingInputError, UsageError
+from negmine.sources.child import DOCUMENTS
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import Step
 from negmine.table import artifacts
@@ -37,7 +39,8 @@ def left(step: Step, left: LeftToOthers, share: Share) -> Outcome:
     if share.whole:
         raise _missing(step.out, left)
     what = f"{step.stage}: shard {share} of {step.out} is made"
-    rest = f"{len(left.others):,} parts are other shards', and not all there yet"
+    parts = "part is" if len(left.others) == 1 else "parts are"
+    rest = f"{len(left.others):,} {parts} left to others, and not there yet"
     log.event(f"{what} ({rest})" if left.others else what, stage=step.stage, shard=str(share))
     log.event(f"when all shards are: negmine collect {shlex.quote(str(step.out))}")
     return Outcome(step.out, {}, shared=True)
@@ -46,8 +49,9 @@ def left(step: Step, left: LeftToOthers, share: Share) -> Outcome:
 def _missing(out: Path, left: LeftToOthers) -> MissingInputError:
     names = [name for _, name in left.others]
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    told = f"{len(names):,} of {left.made + len(names):,} parts are missing: "
-    found = next(iter(_headers(out)), None)
+    parts = "part is" if left.made + len(names) == 1 else "parts are"
+    told = f"{len(names):,} of {left.made + len(names):,} {parts} missing: "
+    found = next((one for _, one in _headers(out)), None)
     hint = "Run the shards that make them."
     if found is not None and found.get("shards"):
         count = int(found["shards"])
@@ -60,26 +64,56 @@ def _missing(out: Path, left: LeftToOthers) -> MissingInputError:
     return MissingInputError(told + ", ".join(names[:_NAMED]) + more, where=str(out), hint=hint)
 
 
-def _headers(path: Path) -> list[Mapping[str, Any]]:
-    """What shards at ``path``, or in what lies in it, say that they make."""
-    places = [path, *sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
-    found = (shards.header(place) for place in places)
-    return [one for one in found if one is not None]
+def _headers(path: Path) -> list[tuple[Path, Mapping[str, Any]]]:
+    """Where shards of the artifact at ``path``, or of an index's own, lie, and what they make."""
+    places = [path]
+    if (path / DOCUMENTS).is_dir():
+        places += [*sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
+    found = ((place, shards.header(place)) for place in places)
+    return [(place, one) for place, one in found if one is not None]
 
 
 def commands_of(path: Path) -> list[Command]:
-    """The command whose shards lie at ``path``; none where all is collected.
+    """The commands whose shards lie at ``path``; none where all is collected.
 
     Raises:
         MissingInputError: nothing is there.
-        UsageError: they were not made by shards that somebody started one by one.
+        UsageError: they were not made by shards that somebody started one by one, or lie elsewhere
+            than where those were told to put them.
     """
     headers = _headers(path)
     if not headers:
         artifacts.open_artifact(path, purpose="what shards have made")
         log.event(f"{path} is collected already", up_to_date=True)
         return []
-    found = headers[0]
-    if not found.get("command"):
-        raise UsageError("nobody wrote down which command made these shards", where=str(path))
-    return [Command(tuple(found["command"]), str(found["folder"]))]
+    # Of one index several commands may have made shards.
+    return list(dict.fromkeys(_command(place, found) for place, found in headers))
+
+
+def _command(place: Path, found: Mapping[str, Any]) -> Command:
+    """The command that made shards, and the folder from which it finds what it names.
+
+    Raises:
+        UsageError: as :func:`commands_of`.
+    """
+    words = tuple(found.get("command", ()))
+    if not words or "shards" not in found:
+        hint = f"Run it once more: {shlex.join(['negmine', *words])}" if words else None
+        raise UsageError(
+            "no --shard made these parts, but a command that collects them itself",
+            where=str(place),
+            hint=hint,
+        )
+    there = os.path.relpath(str(found["place"]), str(found["folder"]))
+    for folder in (str(found["folder"]), os.getcwd()):
+        if os.path.isdir(os.path.join(folder, there)) and os.path.samefile(
+            os.path.join(folder, there), place
+        ):
+            return Command(words, folder)
+    command = shlex.join(["negmine", *words])
+    raise UsageError(
+        f"its shards were made as {there} of {found['folder']}, and do not lie there",
+        where=str(place),
+        hint=f"Call collect where {there} leads to it, and the files lie that this names: "
+        f"{command}",
+    )

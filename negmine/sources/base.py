@@ -234,11 +234,13 @@ class Workshop:
         folder: holds an artifact for each such source, beside the candidates.
         replacing: what may go for one.
         ceiling: bytes that the process is to take at most.
+        makes: whether it is made here: of several processes that make candidates the first does.
     """
 
     folder: Path
     replacing: Replace
     ceiling: int
+    makes: bool = True
 
 
 #: (what they are of, what else decides them) -> what keeps rows that a model has made until the

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from negmine import log
 from negmine.engine.parts import groups
+from negmine.errors import MissingInputError
 from negmine.memory import Budget
 from negmine.models.base import Side
 from negmine.models.checkpoint import Checkpoint
@@ -244,12 +245,23 @@ class CurSource:
 
     def _anchors(self, workshop: Workshop) -> Artifact:
         folder = workshop.folder / self._model.name
+        if not workshop.makes and self._state(workshop).kind != "made":
+            raise MissingInputError(
+                "the documents are not scored for the anchor queries yet",
+                where=str(folder),
+                hint="The first shard (0/N) does it before its own parts: run the others after it.",
+            )
         writer = artifacts.begin(folder, self._plan(), replacing=workshop.replacing, keep=True)
         if writer is None:
             return artifacts.open_artifact(folder)
         with writer:
             scorers = self._on_every_gpu()
             return anchors.make(writer, self._corpus, scorers, self._drawn, workshop.ceiling)
+
+    def _state(self, workshop: Workshop) -> artifacts.State:
+        """What there is of them."""
+        folder = workshop.folder / self._model.name
+        return artifacts.state_of(folder, self._plan(), replacing=workshop.replacing, keep=True)
 
     def _on_every_gpu(self) -> list[Scorer]:
         first = self.scorer()
@@ -263,12 +275,7 @@ class CurSource:
         queries = len(self._drawn.texts)
         if documents != len(self._corpus):
             return documents * queries
-        state = artifacts.state_of(
-            workshop.folder / self._model.name,
-            self._plan(),
-            replacing=workshop.replacing,
-            keep=True,
-        )
+        state = self._state(workshop)
         if state.kind == "made":
             return 0
         parts = anchors.slices(self._corpus, queries)

@@ -107,8 +107,9 @@ _FORMAT = "stored"
 
 def _agreed(writer: Writer, first: np.ndarray) -> dict[str, Any]:
     """How vectors are stored, by those of the first part: what another process has said holds."""
-    found = rounding(first)
-    return found if writer.share.whole else dict(writer.choose(_FORMAT, found))
+    if writer.share.whole:
+        return dict(writer.chosen(_FORMAT) or rounding(first))
+    return dict(writer.choose(_FORMAT, rounding(first)))
 
 
 def load_query_encoder(vectors: Artifact, name: str, how: OfQueries) -> Encoder:

@@ -108,7 +108,7 @@ def _make(wanted: Sequence[Child], made: Made, documents: Artifact) -> dict[str,
         LeftToOthers: some are not this process's to make, or not all of them.
     """
     children = {DOCUMENTS: documents}
-    finished, others = 0, []
+    finished, others, waits = 0, [], False
     for child in wanted:
         parent = children.get(child.parent)
         if parent is None:
@@ -123,10 +123,9 @@ def _make(wanted: Sequence[Child], made: Made, documents: Artifact) -> dict[str,
             others += [
                 (unit, name if one else f"{child.folder}/{name}") for unit, name in left.others
             ]
-            if not left.others:
-                # All is there; who collects says so.
-                others.append((0, child.folder))
-    if others:
+            # Also where all is there: who collects says so.
+            waits = True
+    if others or waits:
         raise LeftToOthers(finished, others)
     return children
 

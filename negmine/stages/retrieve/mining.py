@@ -115,7 +115,8 @@ def mine(
 
         over_parts(
             named.items(),
-            finished=writer.has,
+            # Either may have been damaged since it was finished.
+            finished=lambda name: writer.has(name) and writer.has(f"_queries/{name}"),
             make=search.made,
             write=write,
             prepare=lambda missing: _found(search, list(named.items()), together, at_once, missing),

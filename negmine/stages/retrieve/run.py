@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def run(
         retrievers = open_sources(params, setup, task, corpus, budget, scratch=out)
         log.warn(task.warnings)
         try:
-            extra = _prepared(retrievers, workshop_of(out, replacing, budget), writer)
+            extra = _prepared(retrievers, _workshop(out, replacing, budget, share), writer)
             tallies = mine(task, retrievers, params, writer, budget.hits)
             spent = spent_by(retrievers)
         finally:
@@ -125,6 +126,11 @@ def workshop_of(out: Path, replacing: Replace, budget: memory.Budget) -> Worksho
         replacing=max(replacing, Replace.OTHER),
         ceiling=budget.ceiling,
     )
+
+
+def _workshop(out: Path, replacing: Replace, budget: memory.Budget, share: Share) -> Workshop:
+    """Where sources find, or make, what they need of the queries, as this process's share is."""
+    return replace(workshop_of(out, replacing, budget), makes=share.mine(0))
 
 
 def _prepared(

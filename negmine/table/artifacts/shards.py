@@ -29,6 +29,8 @@ from negmine.table.artifacts.replace import Replace
 _PLAN = "_plan.json"
 _CHOSEN = "_chosen."
 _MARKER = ".json"
+#: What of the plan says where the artifact lay when it was begun.
+_PLACE = "place"
 #: What of a marker says where the data are and who made them, and is no record of the part.
 _OF_MARKER = ("name", "file", "fingerprint", "shard", "pid", "host")
 
@@ -100,13 +102,7 @@ def adopt(path: Path, plan: Plan, journal: IO[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     data: dict[str, Path] = {}
     for name in marked(path):
-        marker = _read(folder / f"{name}{_MARKER}")
-        if marker["fingerprint"] != plan.fingerprint:
-            raise ConflictError(
-                "was made by a shard with other settings",
-                where=str(folder / f"{name}{_MARKER}"),
-                hint=f"Remove it; negmine collect {path} tells which shard makes it again.",
-            )
+        marker = _of_plan(path, name, plan)
         record = {key: value for key, value in marker.items() if key not in _OF_MARKER}
         data[name] = folder / marker["file"]
         if _is_whole(data[name], record):
@@ -137,6 +133,23 @@ def _is_whole(file: Path, record: Mapping[str, Any]) -> bool:
     )
 
 
+def _of_plan(path: Path, name: str, plan: Plan) -> dict[str, Any]:
+    """What the marker of a part says.
+
+    Raises:
+        ConflictError: it is of other settings.
+    """
+    marker = path / SHARDS / f"{name}{_MARKER}"
+    found = _read(marker)
+    if found["fingerprint"] != plan.fingerprint:
+        raise ConflictError(
+            "was made by a shard with other settings",
+            where=str(marker),
+            hint=f"Remove it; negmine collect {path} tells which shard makes it again.",
+        )
+    return found
+
+
 def _read(marker: Path) -> dict[str, Any]:
     """What a marker says.
 
@@ -155,22 +168,27 @@ def _read(marker: Path) -> dict[str, Any]:
 
 def remove(path: Path) -> None:
     """Remove all that shards have left at ``path``."""
-    if disk.exists(path / SHARDS):
-        # First, so that none of them goes on believing that it is still wanted.
-        disk.remove_file(path / SHARDS / _PLAN)
-        disk.remove(path / SHARDS)
+    folder = path / SHARDS
+    hidden = disk.hidden_name(folder)
+    disk.remove(hidden)
+    if disk.exists(folder):
+        # First, so that none of them goes on believing that it is still wanted; then all at once,
+        # so that who has not heard of it finds no folder to write into.
+        disk.remove_file(folder / _PLAN)
+        disk.rename(folder, hidden)
+        disk.remove(hidden)
 
 
 class Records(MutableMapping[str, Any]):
     """The records of finished parts by name; a marker is read when its part is asked about."""
 
-    def __init__(self, path: Path, known: Mapping[str, Any]) -> None:
-        self._folder = path / SHARDS
+    def __init__(self, path: Path, plan: Plan, known: Mapping[str, Any]) -> None:
+        self._path, self._plan = path, plan
         self._known: dict[str, Any] = {**dict.fromkeys(marked(path)), **known}
 
     def __getitem__(self, name: str) -> Any:
         if self._known[name] is None:
-            self._known[name] = _read(self._folder / f"{name}{_MARKER}")
+            self._known[name] = _of_plan(self._path, name, self._plan)
         return self._known[name]
 
     def __setitem__(self, name: str, record: Any) -> None:
@@ -180,7 +198,8 @@ class Records(MutableMapping[str, Any]):
         del self._known[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known
+        # Read, so that a marker of other settings is no part that can be left out.
+        return name in self._known and bool(self[str(name)])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
@@ -203,7 +222,7 @@ class Shelf:
         self._token = secrets.token_hex(4)
         self._marked: set[str] = set()
         disk.make_folder(self._folder)
-        told = {**plan.identity(path), **share.told()}
+        told = {**plan.identity(path), **share.told(), _PLACE: disk.absolute(path)}
         # Twice: between a look and the creation somebody else may have been there.
         for _ in range(2):
             if refuse_other(path, plan, Replace.NOTHING) and header(path) is not None:
@@ -221,14 +240,23 @@ class Shelf:
         """
         found = header(self.path)
         if found is None or found["fingerprint"] != self._plan.fingerprint:
-            raise ConflictError(
-                "was collected, removed or begun anew with other settings meanwhile",
-                where=str(self.path),
-                hint="Run the same command again: it tells what there is left to do.",
-            )
+            raise self._gone()
+
+    def _gone(self) -> ConflictError:
+        return ConflictError(
+            "was collected, removed or begun anew with other settings meanwhile",
+            where=str(self.path),
+            hint="Run the same command again: it tells what there is left to do.",
+        )
 
     def hidden(self, name: str) -> Path:
-        """Where a part's data are written."""
+        """Where a part's data are written.
+
+        Raises:
+            ConflictError: the folder of the shards is gone: none is begun without a plan.
+        """
+        if not disk.is_folder(self._folder):
+            raise self._gone()
         return self._folder / f"{name}.{self._token}"
 
     def checkpoint(self, name: str, of: str) -> Path:
@@ -246,26 +274,43 @@ class Shelf:
     def publish(self, files: Mapping[str, Mapping[str, Any]]) -> None:
         """Mark parts whose data are written.
 
+        All that nobody else has marked, also where somebody has marked one of them.
+
         Raises:
-            ConflictError: another process has marked one of them.
+            ConflictError: another process has marked one of them, or all is gone.
         """
         self._check()
-        for name, record in files.items():
-            data, marker = self.hidden(name), self._folder / f"{name}{_MARKER}"
-            flush_to_disk(data)
-            flush_to_disk(data.parent)
+        lost = [name for name, record in files.items() if not self._mark(name, record)]
+        for name in lost[:1]:
+            raise _lost(name, _read(self._folder / f"{name}{_MARKER}"), self.path)
+
+    def _mark(self, name: str, record: Mapping[str, Any]) -> bool:
+        """Mark a part whose data are written; False: another process has, and these go."""
+        data, marker = self.hidden(name), self._folder / f"{name}{_MARKER}"
+        file = str(data.relative_to(self._folder))
+        if file not in self._marked:
+            try:
+                flush_to_disk(data)
+                flush_to_disk(data.parent)
+            except FileNotFoundError:
+                if disk.is_file(marker):
+                    # Removed below, when this was tried before.
+                    return False
+                raise self._gone() from None
             told = {
-                **{"name": name, **record, "file": str(data.relative_to(self._folder))},
+                **{"name": name, **record, "file": file},
                 **{"fingerprint": self._plan.fingerprint, "shard": str(self._share)},
                 **{"pid": os.getpid(), "host": socket.gethostname()},
             }
-            if not self._create(marker, told) and _read(marker)["file"] != told["file"]:
+            # What a network file system answers may be of a call that it has heard twice.
+            if not self._create(marker, told) and _read(marker)["file"] != file:
                 disk.remove_file(data)
-                raise _lost(name, _read(marker), self.path)
-            self._marked.add(str(told["file"]))
-            for leftover in disk.beginning_with(data.parent, f".{Path(name).name}."):
-                if ".checkpoint." in leftover.name:
-                    disk.remove_file(leftover)
+                return False
+            self._marked.add(file)
+        for leftover in disk.beginning_with(data.parent, f".{Path(name).name}."):
+            if ".checkpoint." in leftover.name:
+                disk.remove_file(leftover)
+        return True
 
     def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say how all parts are made; what another process said before holds."""
@@ -274,11 +319,15 @@ class Shelf:
 
     def _create(self, file: Path, what: Mapping[str, Any]) -> bool:
         """Create a file that holds this, whole, unless one of its name is there."""
-        disk.make_folder(file.parent)
-        return disk.create(file, json.dumps(what, indent=1) + "\n", self._token)
+        try:
+            return disk.create(file, json.dumps(what, indent=1) + "\n", self._token)
+        except FileNotFoundError:
+            raise self._gone() from None
 
     def leave(self) -> None:
         """Remove what was written and not marked: a later run makes it again."""
+        if not disk.is_folder(self._folder):
+            return
         for file in disk.files_in(self._folder, f"*.{self._token}"):
             if file not in self._marked and not Path(file).name.startswith("."):
                 disk.remove_file(self._folder / file)

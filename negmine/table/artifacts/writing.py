@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from negmine import interrupts
 from negmine.engine.shares import WHOLE, LeftToOthers, Share
-from negmine.errors import ConflictError
+from negmine.errors import ConflictError, InvalidDataError
 from negmine.log import event
 from negmine.table import schemas, writers
 from negmine.table.artifacts import disk, shards
@@ -488,22 +488,29 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
         ConflictError: the folder holds something else, or something of other settings, or one
             process makes all of it just now.
     """
-    if is_made(path, plan, Replace.NOTHING):
-        return None
-    refuse_foreign(path)
-    if lock_is_held(path):
-        # Raises: the lock is held.
-        lock_journal(path / JOURNAL, path).close()
     lines: list[dict[str, Any]] = []
     done: dict[str, Any] = {}
-    if disk.exists(path / JOURNAL):
-        lines, _ = journal_lines(path / JOURNAL)
-        if continues(path, lines, plan, Replace.NOTHING):
-            done = finished_files(path, [line for line in lines if "name" in line])
+    try:
+        if is_made(path, plan, Replace.NOTHING):
+            return None
+        refuse_foreign(path)
+        if lock_is_held(path):
+            # Raises: the lock is held.
+            lock_journal(path / JOURNAL, path).close()
+        if disk.exists(path / JOURNAL):
+            lines, _ = journal_lines(path / JOURNAL)
+            if continues(path, lines, plan, Replace.NOTHING):
+                done = finished_files(path, [line for line in lines if "name" in line])
+    except (ConflictError, InvalidDataError) as error:
+        if "--force" not in (error.hint or ""):
+            raise
+        hint = "Choose another -o, or remove what is there before the shards start: they replace "
+        hint += "nothing."
+        raise type(error)(error.what, where=error.where, hint=hint) from None
     disk.make_folder(path)
     shelf = shards.Shelf(path, plan, share)
     said = {**chosen_before(lines), **shards.chosen(path)}
-    return Writer(path, plan, shelf, shards.Records(path, done), chosen=said, share=share)
+    return Writer(path, plan, shelf, shards.Records(path, plan, done), chosen=said, share=share)
 
 
 def _reopen(path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str]) -> None:

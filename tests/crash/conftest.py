@@ -1,0 +1,13 @@
+"""The command line in this process, for the tests of shards."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Invoke
+from tests.crash.sharded import Here
+
+
+@pytest.fixture
+def here(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> Here:
+    return Here(invoke, monkeypatch)

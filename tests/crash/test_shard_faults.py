@@ -1,0 +1,429 @@
+"""What goes wrong with shards: each fault has its message and exit code, and nothing is mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negmine import log
+from negmine.table.artifacts import shards
+from tests.chains import SMALL_PARTS, call, make_data, small_parts
+from tests.conftest import ROOT
+from tests.crash.sharded import COUNT, FILTER, Here, contents, copied
+
+LEDGER = Path("work/ledger")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Candidates of several parts, and the ledger that one process makes of them."""
+    folder = make_data(tmp_path_factory.mktemp("whole") / "data")
+    asked = ("--queries", "queries.jsonl", "--qrels", "qrels.tsv", "-k", 10)
+    with pytest.MonkeyPatch.context() as patch, small_parts():
+        patch.chdir(folder)
+        for words in (
+            ("index", "--corpus", "corpus.jsonl", "-o", "work/index"),
+            ("retrieve", "work/index", *asked, "-o", "work/candidates"),
+            FILTER,
+        ):
+            code, said = call(*words)
+            assert code == 0, said
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """The same candidates, and no ledger."""
+    folder = copied(whole, tmp_path / "data")
+    shutil.rmtree(folder / LEDGER)
+    return folder
+
+
+def shard(index: int, count: int = COUNT) -> tuple[str, ...]:
+    return (*FILTER, "--shard", f"{index}/{count}")
+
+
+def make(here: Here, folder: Path, *indices: int) -> None:
+    for index in indices:
+        here.done(*shard(index), cwd=folder)
+
+
+def collected(here: Here, folder: Path, whole: Path) -> None:
+    """What is there is collected, and is what one process makes."""
+    here.done("collect", LEDGER, cwd=folder)
+    assert contents(folder / LEDGER) == contents(whole / LEDGER)
+
+
+def marker(folder: Path, part: int) -> Path:
+    return folder / LEDGER / "_shards" / f"part-{part:05d}.parquet.json"
+
+
+def change(path: Path, **told: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+
+
+def beside(*words: object) -> None:
+    """A command that comes between what another one in this process does."""
+    handlers = list(log.logger.handlers)
+    code, said = call(*words)
+    assert code == 0, said
+    log.logger.handlers[:] = handlers
+
+
+# --- two of them -------------------------------------------------------------------------------
+
+
+def test_of_two_shards_of_one_number_one_wins(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one, a process of its own, runs when this one has made its parts."""
+    real = shards.Shelf.publish
+    other: list[subprocess.CompletedProcess[str]] = []
+
+    def late(self: shards.Shelf, files: Any) -> None:
+        if files and not other:
+            words = [sys.executable, "-c", SMALL_PARTS + "cli.main()", *shard(0)]
+            env = {**os.environ, "PYTHONPATH": str(ROOT)}
+            other.append(
+                subprocess.run(
+                    words, cwd=folder, env=env, check=False, capture_output=True, text=True
+                )
+            )
+        real(self, files)
+
+    monkeypatch.setattr(shards.Shelf, "publish", late)
+    said = here.ends(6, *shard(0), cwd=folder)
+    assert other[0].returncode == 0, other[0].stderr
+    assert "another process finished part-00000.parquet first (0/3, pid" in said
+    assert "Nothing is mixed" in said
+    monkeypatch.undo()
+    # Only the winner's parts are there.
+    left = [path.name for path in (folder / LEDGER / "_shards").glob("part-*")]
+    assert len(left) == 2 * len(list((folder / LEDGER / "_shards").glob("part-*.json")))
+    make(here, folder, 1, 2)
+    collected(here, folder, whole)
+
+
+def test_who_loses_one_part_keeps_the_others(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shard 0/1, all parts of which are published at once, when shard 0/3 has made two of them."""
+    real = shards.Shelf.publish
+
+    def late(self: shards.Shelf, files: Any) -> None:
+        monkeypatch.setattr(shards.Shelf, "publish", real)
+        if files:
+            beside(*shard(0))
+        real(self, files)
+
+    monkeypatch.setattr(shards.Shelf, "publish", late)
+    here.ends(6, *shard(0, 1), cwd=folder)
+    collected(here, folder, whole)
+
+
+def test_a_shard_with_other_parameters_is_refused(here: Here, folder: Path, whole: Path) -> None:
+    make(here, folder, 0)
+    other = [word if word != "3" else "4" for word in FILTER]
+    said = here.ends(6, *other, "--shard", f"1/{COUNT}", cwd=folder)
+    assert "parts of shards with other settings (num-negatives: 3 -> 4)" in said
+    assert "_shards" in said
+    # A run of all with other settings is refused as well, and --force is what it takes.
+    assert "other settings" in here.ends(6, *other, cwd=folder)
+    make(here, folder, 1, 2)
+    collected(here, folder, whole)
+    # Beside what is finished, too; what is refused is not advised.
+    said = here.ends(6, *other, "--shard", f"1/{COUNT}", cwd=folder)
+    assert "remove what is there before the shards start" in said
+    assert "--force" not in said
+
+
+def test_nobody_waits_for_shards_that_made_nothing(here: Here, folder: Path, whole: Path) -> None:
+    other = [word if word != "3" else "4" for word in FILTER]
+    # There are four parts: the sixth of six shards has none of them.
+    here.done(*other, "--shard", "5/6", cwd=folder)
+    make(here, folder, 0, 1, 2)
+    collected(here, folder, whole)
+
+
+@pytest.mark.parametrize("option", ["--force", "--rebuild"])
+def test_shards_replace_nothing(here: Here, folder: Path, option: str) -> None:
+    said = here.ends(2, *shard(0), option, cwd=folder)
+    assert "do not go with --shard" in said
+
+
+def test_shards_of_another_number_join_in(here: Here, folder: Path, whole: Path) -> None:
+    make(here, folder, 0)
+    here.done(*shard(1, 2), cwd=folder)
+    said = here.ends(4, "collect", LEDGER, cwd=folder)
+    assert "part-00002.parquet" in said
+    here.done(*shard(0, 2), cwd=folder)
+    collected(here, folder, whole)
+
+
+# --- what is missing, stale or damaged ----------------------------------------------------------
+
+
+def test_a_missing_shard_is_named_with_its_command(here: Here, folder: Path, whole: Path) -> None:
+    make(here, folder, 2, 0)
+    said = here.ends(4, "collect", LEDGER, cwd=folder)
+    assert "1 of 4 parts are missing: part-00001.parquet" in said
+    assert not (folder / LEDGER / "_manifest.json").exists()
+    _, _, command = said.partition("Make them:\n")
+    name, *words = shlex.split(command.strip())
+    assert name == "negmine"
+    # Of what was taken over already nothing is made again.
+    first = folder / LEDGER / "part-00000.parquet"
+    before = first.stat().st_ino
+    here.done(*words, cwd=folder)
+    collected(here, folder, whole)
+    assert first.stat().st_ino == before
+
+
+def test_a_stale_part_of_other_settings_is_refused(here: Here, folder: Path, whole: Path) -> None:
+    make(here, folder, 0, 1, 2)
+    change(marker(folder, 1), fingerprint="0" * 32)
+    for words in (("collect", LEDGER), shard(1), FILTER):
+        said = here.ends(6, *words, cwd=folder)
+        assert f"{marker(Path(), 1)}: was made by a shard with other settings" in said
+    marker(folder, 1).unlink()
+    assert f"--shard 1/{COUNT}" in here.ends(4, "collect", LEDGER, cwd=folder)
+    make(here, folder, 1)
+    collected(here, folder, whole)
+
+
+def test_a_damaged_part_is_told_and_made_again(here: Here, folder: Path, whole: Path) -> None:
+    make(here, folder, 0, 1, 2)
+    data = folder / LEDGER / "_shards" / json.loads(marker(folder, 2).read_text())["file"]
+    data.write_bytes(data.read_bytes() + b"x")
+    said = here.ends(4, "collect", LEDGER, cwd=folder)
+    assert "is missing or was changed" in said
+    assert f"--shard 2/{COUNT}" in said
+    make(here, folder, 2)
+    collected(here, folder, whole)
+
+
+def test_what_is_no_marker_is_told(here: Here, folder: Path, whole: Path) -> None:
+    make(here, folder, 0, 1, 2)
+    marker(folder, 3).write_text("{")
+    for words in (("collect", LEDGER), shard(0)):
+        said = here.ends(5, *words, cwd=folder)
+        assert "is no marker of a shard's part" in said
+    marker(folder, 3).unlink()
+    make(here, folder, 0)
+    collected(here, folder, whole)
+
+
+def test_damaged_queries_are_made_again(here: Here, folder: Path, whole: Path) -> None:
+    """What stands beside a part of candidates is no less a part of it."""
+    shutil.rmtree(folder / "work" / "candidates")
+    asked = ("--queries", "queries.jsonl", "--qrels", "qrels.tsv", "-k", 10)
+    retrieve = ("retrieve", "work/index", *asked, "-o", "work/candidates")
+    here.done(*retrieve, "--shard", "0/1", cwd=folder)
+    place = folder / "work" / "candidates" / "_shards" / "_queries"
+    told = json.loads((place / "part-00001.parquet.json").read_text())
+    (place.parent / told["file"]).unlink()
+    said = here.ends(4, "collect", "work/candidates", cwd=folder)
+    assert "part-00001.parquet" in said
+    here.done(*retrieve, "--shard", "0/1", cwd=folder)
+    here.done("collect", "work/candidates", cwd=folder)
+    assert contents(folder / "work" / "candidates") == contents(whole / "work" / "candidates")
+
+
+# --- clocks, disks, arrays ----------------------------------------------------------------------
+
+
+def test_a_clock_that_differs_means_nothing(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    for index, days in enumerate((-9000, 9000, 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda days=days: now() + 86400 * days)
+            here.done(*shard(index), cwd=folder)
+        for path in (folder / LEDGER / "_shards").iterdir():
+            stamp = now() - 86400 * days
+            os.utime(path, (stamp, stamp))
+    here.done(*shard(0), cwd=folder)
+    collected(here, folder, whole)
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file can be larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_stops_a_shard_that_goes_on_later(
+    here: Here, folder: Path, whole: Path
+) -> None:
+    with small_files(3000):
+        said = here.ends(7, *shard(0), cwd=folder)
+    assert "File too large" in said
+    # What was not finished is gone.
+    assert not list((folder / LEDGER / "_shards").glob("part-*"))
+    make(here, folder, 0, 1, 2)
+    with small_files(3000):
+        here.ends(7, "collect", LEDGER, cwd=folder)
+    collected(here, folder, whole)
+
+
+@pytest.mark.parametrize("system", ["slurm", "kubernetes"])
+def test_an_array_tells_which_shard(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    said = here.ends(2, *FILTER, "--shard", "auto", cwd=folder)
+    assert "no task of a job array" in said
+    for index in (1, 2, 0):
+        asked = "auto"
+        if system == "slurm":
+            told = {"ID": index, "MIN": 0, "MAX": COUNT - 1, "COUNT": COUNT, "STEP": 1}
+            for name, value in told.items():
+                monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+        else:
+            monkeypatch.setenv("JOB_COMPLETION_INDEX", str(index))
+            asked = f"auto/{COUNT}"
+        said = here.done(*FILTER, f"--shard={asked}", cwd=folder)
+        assert f"shard {index}/{COUNT} of work/ledger is made" in said
+    collected(here, folder, whole)
+
+
+# --- all made, collected, elsewhere -------------------------------------------------------------
+
+
+def test_a_shard_that_finds_all_done(here: Here, folder: Path, whole: Path) -> None:
+    make(here, folder, 0, 1, 2)
+    before = sorted((folder / LEDGER / "_shards").iterdir())
+    said = here.done(*shard(1), cwd=folder)
+    assert "is made\n" in said
+    assert f"negmine collect {LEDGER}" in said
+    assert sorted((folder / LEDGER / "_shards").iterdir()) == before
+    collected(here, folder, whole)
+    assert "is up to date" in here.done(*shard(1), cwd=folder)
+    assert "is collected already" in here.done("collect", LEDGER, cwd=folder)
+    assert contents(folder / LEDGER) == contents(whole / LEDGER)
+
+
+def test_the_next_stage_asks_for_what_is_not_collected(here: Here, folder: Path) -> None:
+    make(here, folder, 0, 1, 2)
+    said = here.ends(4, "export", LEDGER, "-o", "work/train", cwd=folder)
+    assert "its shards are not collected yet" in said
+    assert f"negmine collect {LEDGER}" in said
+
+
+def test_one_process_goes_on_with_what_shards_have_left(
+    here: Here, folder: Path, whole: Path
+) -> None:
+    make(here, folder, 1)
+    said = here.done(*FILTER, cwd=folder)
+    assert "1 files are finished" in said
+    assert contents(folder / LEDGER) == contents(whole / LEDGER)
+
+
+def test_force_takes_away_shards_of_other_settings(here: Here, folder: Path, whole: Path) -> None:
+    other = [word if word != "3" else "4" for word in FILTER]
+    here.done(*other, "--shard", f"0/{COUNT}", cwd=folder)
+    here.done(*FILTER, "--force", cwd=folder)
+    assert contents(folder / LEDGER) == contents(whole / LEDGER)
+
+
+def test_who_is_late_for_the_collection_is_told(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is made and collected while a shard makes its parts."""
+    real = shards.Shelf.publish
+
+    def late(self: shards.Shelf, files: Any) -> None:
+        monkeypatch.setattr(shards.Shelf, "publish", real)
+        for words in (shard(0, 1), ("collect", LEDGER)):
+            beside(*words)
+        real(self, files)
+
+    monkeypatch.setattr(shards.Shelf, "publish", late)
+    said = here.ends(6, *shard(0), cwd=folder)
+    assert "was collected, removed or begun anew" in said
+    assert contents(folder / LEDGER) == contents(whole / LEDGER)
+
+
+def test_collect_from_another_folder(here: Here, folder: Path, whole: Path, tmp_path: Path) -> None:
+    make(here, folder, 0, 1, 2)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here.done("collect", folder / LEDGER, cwd=elsewhere)
+    assert contents(folder / LEDGER) == contents(whole / LEDGER)
+    assert not list(elsewhere.iterdir())
+
+
+def test_collect_what_was_moved(here: Here, folder: Path, whole: Path, tmp_path: Path) -> None:
+    make(here, folder, 0, 1, 2)
+    (folder / LEDGER).rename(folder / "work" / "other")
+    said = here.ends(2, "collect", "work/other", cwd=folder)
+    assert "its shards were made as work/ledger" in said
+    assert not (folder / LEDGER).exists()
+    # All of it moved: called where the names lead to the same.
+    (folder / "work" / "other").rename(folder / LEDGER)
+    folder.rename(tmp_path / "moved")
+    said = here.ends(2, "collect", tmp_path / "moved" / LEDGER, cwd=tmp_path)
+    assert "Call collect where work/ledger leads to it" in said
+    collected(here, tmp_path / "moved", whole)
+
+
+def test_collect_nothing(here: Here, folder: Path) -> None:
+    assert "no such folder" in here.ends(4, "collect", "work/nothing", cwd=folder)
+    (folder / "work" / "empty").mkdir()
+    here.ends(4, "collect", "work/empty", cwd=folder)
+
+
+def test_standard_input_is_one_process_s(here: Here, folder: Path) -> None:
+    asked = ("--queries", "-", "--qrels", "qrels.tsv", "-o", "work/more")
+    said = here.ends(2, "retrieve", "work/index", *asked, "--shard", "0/2", cwd=folder)
+    assert "standard input" in said
+
+
+# --- what comes before the parts ----------------------------------------------------------------
+
+
+def test_documents_are_stored_by_one_process_first(here: Here, folder: Path) -> None:
+    index = ("index", "--corpus", "corpus.jsonl", "--no-bm25", "-o", "work/other")
+    said = here.ends(4, *index, "--shard", "0/2", cwd=folder)
+    assert "one process reads a corpus" in said
+    assert not list((folder / "work").glob("other/*/part-*"))
+    here.done(*index, "--no-signatures", cwd=folder)
+    for number in (1, 0):
+        here.done(*index, "--shard", f"{number}/2", cwd=folder)
+    here.done("collect", "work/other", cwd=folder)
+    assert contents(folder / "work" / "other" / "signatures") == contents(
+        folder / "work" / "index" / "signatures"
+    )
+
+
+def test_what_a_source_makes_beforehand_the_first_shard_makes(
+    here: Here, folder: Path, tiny_cross: Path
+) -> None:
+    asked = ("--queries", "queries.jsonl", "--qrels", "qrels.tsv", "-k", 5)
+    source = ("--source", f"cross=cur:{tiny_cross}", "--anchors", "4:4", "--dtype", "float32")
+    retrieve = ("retrieve", "work/index", *asked, *source)
+    out = ("-o", "work/found/candidates")
+    said = here.ends(4, *retrieve, *out, "--shard", "1/2", cwd=folder)
+    assert "The first shard (0/N) does it" in said
+    for number in (0, 1):
+        here.done(*retrieve, *out, "--shard", f"{number}/2", cwd=folder)
+    here.done("collect", "work/found/candidates", cwd=folder)
+    here.done(*retrieve, "-o", "work/alone/candidates", cwd=folder)
+    assert contents(folder / "work" / "found") == contents(folder / "work" / "alone")
