@@ -3,13 +3,15 @@
     python scripts/kill_harness.py OUT --kills 400 --full 100 --interrupts 60
     python scripts/kill_harness.py OUT --seconds 300 --seed 3 --report all.json    # a round
     python scripts/kill_harness.py OUT --stages filter,export-file --kills 20 --plain
+    python scripts/kill_harness.py OUT --stages filter-shards,rerank-shards --kills 100
 
 A stage (or the whole chain, ``run``; or one that replaces the result of other settings,
 ``STAGE-force``) is started in a process group of its own, which is killed with SIGKILL: just
 before the n-th call that changes its output folder (a small library, ``killpoint.c``, is
 preloaded and counts the calls of Python, Arrow and Java alike; every other kill tears the write
 that it hits in two), or after a random time. Some trials are killed again while they resume. Then
-the same command runs to its end, and
+the same command runs to its end (of ``STAGE-shards``: those of four processes in any order, each
+of which may be killed, and ``negmine collect``), and
 
 * every file is byte-identical to that of an uninterrupted run. Manifests are compared without
   their ``run`` section (times, memory); a Lucene index, whose segments carry random ids, by the
@@ -43,7 +45,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kill_trials import ALL, ROOT, TWICE_SHARE, Bench, Result, Trial, product_digest
+from kill_shards import KILLS as KILLS_BY_SHARDS
+from kill_trials import ALL, ROOT, TWICE_SHARE, Bench, Result, Trial, by_shards, product_digest
 
 #: Share of the kills that come at a random moment.
 RANDOM_SHARE = 0.25
@@ -141,7 +144,8 @@ def run(
 
 
 def _shares(stage: str, stages: list[str], wanted: dict[str, int]) -> dict[str, float]:
-    weights = {one: WEIGHTS.get(one.removesuffix("-force"), 3) for one in stages}
+    plain = {one: one.removesuffix("-force").removesuffix("-shards") for one in stages}
+    weights = {one: WEIGHTS.get(plain[one], 3) for one in stages}
     share = weights[stage] / sum(weights.values())
     return {fault: share * number for fault, number in wanted.items()}
 
@@ -162,8 +166,11 @@ def plan(
         step = calls / max(1, number)
         return [1 + int((i + chance.random()) * step) for i in range(number)]
 
+    if by_shards(stage):
+        # Kills only: what the disk and signals do to one process is tried with the others.
+        wanted = {"kills": wanted["kills"], "full": 0, "interrupts": 0}
     # A trial that is killed twice stands for two.
-    kills = wanted["kills"] / (1 + TWICE_SHARE)
+    kills = wanted["kills"] / (KILLS_BY_SHARDS if by_shards(stage) else 1 + TWICE_SHARE)
     found: list[dict[str, Any]] = [
         {"mode": "kt"[number % 2], "at": at}
         for number, at in enumerate(points(kills * (1 - RANDOM_SHARE)))

@@ -26,10 +26,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kill_shards
+
 ROOT = Path(__file__).resolve().parent.parent
+SHARDS = "-shards"
 STAGES = ("index", "retrieve", "rerank", "filter", "export-folder", "export-file")
-#: Whole chain, and replacing the results of other settings.
-ALL = (*STAGES, "run", *(f"{stage}-force" for stage in (*STAGES, "run")))
+#: Those that several processes can make.
+SHARED = tuple(stage for stage in STAGES if stage != "export-file")
+#: Whole chain, replacing the results of other settings, and stages by shards.
+ALL = (
+    *(*STAGES, "run", *(f"{stage}-force" for stage in (*STAGES, "run"))),
+    *(f"{stage}-shards" for stage in SHARED),
+)
 #: Share of the killed runs whose resumption is killed too.
 TWICE_SHARE = 0.3
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -139,6 +147,8 @@ class Bench:
     def __init__(self, base: Path, *, plain: bool = False) -> None:
         self.base = base
         self.plain = plain
+        #: Calls of each process of a stage that several make.
+        self.shares: dict[str, dict[str, int]] = {}
         self.data = base / "data"
         self.models = base / "models"
         self.library = ctypes.CDLL(os.environ["LD_PRELOAD"])
@@ -187,7 +197,7 @@ class Bench:
         other = self.base / "other" / "work"
         if (other / names[-1]).exists():
             return
-        work = self._begin(stage)
+        work = self.begin(stage)
         self._must(stage, work, other=True)
         for name in names:
             _copy(work / name, other / name)
@@ -290,6 +300,10 @@ ids = true
             "run": ["run", self.base / "recipe.toml", "-o", work],
         }
         return [str(word) for word in table[stage]]
+
+    def result_of(self, stage: str, work: Path) -> Path:
+        """The folder that a stage writes."""
+        return work / _RESULTS[stage][0]
 
     def _must(self, stage: str, work: Path, *, other: bool = False) -> Ended:
         work.mkdir(parents=True, exist_ok=True)
@@ -404,34 +418,51 @@ ids = true
         found = json.loads(known.read_text()) if known.is_file() else {}
         for stage in stages:
             if stage not in found:
-                whole = self._whole(stage)
-                found[stage] = whole.calls, whole.seconds
+                whole = self._whole(stage) if not by_shards(stage) else self._whole_by_shards(stage)
+                found[stage] = whole
                 known.write_text(json.dumps(found))
+        self.shares = {stage: found[stage][2] for stage in stages if by_shards(stage)}
         calls, seconds = ({stage: found[stage][i] for stage in stages} for i in (0, 1))
         return calls, seconds
 
-    def _whole(self, stage: str) -> Ended:
-        """An uninterrupted run of a stage, after those before it.
+    def _whole_by_shards(self, stage: str) -> tuple[int, float, dict[str, int]]:
+        """Calls and seconds of all processes that make a stage, none killed; calls of each."""
+        result, work = Result(Trial(stage, "")), self.begin(stage)
+        steps = kill_shards.steps(stage)
+        for step in steps:
+            self.start_as(result, kill_shards.command(self, stage, step, work), work)
+        self.compare(result, work)
+        if result.losses or any(ended.code for ended in result.runs):
+            said = "\n".join(ended.output for ended in result.runs)
+            raise SystemExit(f"{stage} uninterrupted: {result.losses}\n{said}")
+        calls = {step: ended.calls for step, ended in zip(steps, result.runs, strict=True)}
+        seconds = max(ended.seconds for ended in result.runs)
+        return sum(calls.values()), seconds, calls
+
+    def _whole(self, stage: str) -> tuple[int, float]:
+        """Calls and seconds of an uninterrupted run of a stage, after those before it.
 
         Raises:
             SystemExit: it does not come out as the reference did.
         """
         result = Result(Trial(stage, ""))
-        work = self._begin(stage)
+        work = self.begin(stage)
         ended = self._start(result, work)
         if ended.code == 0:
-            self._compare(result, work)
+            self.compare(result, work)
         if ended.code or result.losses:
             raise SystemExit(f"{stage} uninterrupted: {result.losses}\n{ended.output}")
-        return ended
+        return ended.calls, ended.seconds
 
     def attempt(self, trial: Trial, boundaries: int) -> Result:
         """Stop a run as the trial says, perhaps kill the next one too, finish, compare.
 
         What every stopped run left stays in ``trial/left-1`` and ``-2`` until the next trial.
         """
+        if by_shards(trial.stage):
+            return kill_shards.attempt(self, trial)
         result = Result(trial)
-        work = self._begin(trial.stage)
+        work = self.begin(trial.stage)
         ended = self._start(
             result, work, mode=trial.mode, at=trial.at, after=trial.after, signum=trial.signum
         )
@@ -451,7 +482,7 @@ ids = true
                 result.losses.append(f"not one message: {ended.output}")
         elif ended.code not in (0, 128 + trial.signum) or "Traceback" in ended.output:
             result.losses.append(f"exit {ended.code}: {ended.output}")
-        kept = self._left(result, work)
+        kept = self.left(result, work)
         chance = random.Random(trial.seed)
         if trial.fault == "kill" and chance.random() < TWICE_SHARE:
             again = self._start(
@@ -459,11 +490,17 @@ ids = true
             )
             if again.killed:
                 result.kills_while_resuming += 1
-            kept = {**kept, **self._left(result, work)}
+            kept = {**kept, **self.left(result, work)}
         ended = self._start(result, work)
         if ended.code != 0:
             result.losses.append(f"cannot be resumed: exit {ended.code}: {ended.output}")
             return result
+        self.compare_kept(result, kept)
+        self.compare(result, work)
+        return result
+
+    def compare_kept(self, result: Result, kept: dict[Path, tuple[int, int]]) -> None:
+        """That what stopped runs had finished is the same file still."""
         for path, marks in kept.items():
             if not path.exists():
                 result.losses.append(f"{path.name} was finished and is gone")
@@ -471,26 +508,28 @@ ids = true
                 result.losses.append(f"{path} was finished and is made again")
             else:
                 result.parts_kept += 1
-        self._compare(result, work)
-        return result
 
     def _start(self, result: Result, work: Path, **how: Any) -> Ended:
         stage = result.trial.stage
         command = self.command(stage.removesuffix("-force"), work)
         if stage.endswith("-force"):
             command.append("--force")
+        return self.start_as(result, command, work, **how)
+
+    def start_as(self, result: Result, command: list[str], work: Path, **how: Any) -> Ended:
+        """A command of a trial."""
         ended = self.start(command, work, **how)
         result.runs.append(ended)
         if ended.hung:
             result.losses.append(f"hangs: {ended.output}")
         return ended
 
-    def _begin(self, stage: str) -> Path:
+    def begin(self, stage: str) -> Path:
         """A work folder in which everything before ``stage`` is finished."""
         work = self.base / "trial" / "work"
         shutil.rmtree(work.parent, ignore_errors=True)
         work.mkdir(parents=True)
-        plain = stage.removesuffix("-force")
+        plain = _plain(stage)
         done = self.chain[: self.chain.index(plain)] if plain in self.chain else ()
         for earlier in done:
             for name in self._results(earlier):
@@ -501,7 +540,7 @@ ids = true
                     _copy(self.base / "other" / "work" / name, work / name)
         return work
 
-    def _left(self, result: Result, work: Path) -> dict[Path, tuple[int, int]]:
+    def left(self, result: Result, work: Path) -> dict[Path, tuple[int, int]]:
         """Copy what a stopped run left; the files that it had finished, each whole already."""
         shutil.copytree(work, self.base / "trial" / f"left-{len(result.runs)}")
         forced = result.trial.stage.endswith("-force")
@@ -515,6 +554,15 @@ ids = true
                 if path is None or not path.exists() or not _mine(journal, reference, work):
                     continue
                 found[path] = _marks(path)
+        for marker in work.rglob("_shards/**/part-*.json"):
+            told = json.loads(marker.read_text())
+            folder = next(one for one in marker.parents if one.name == "_shards")
+            data, path = folder / told["file"], folder.parent / told["name"]
+            # One that is taken over is in the journal.
+            if data.exists():
+                found[path] = _marks(data)
+                if _digest(data) != _digest(reference / path.relative_to(work)):
+                    result.losses.append(f"{path.relative_to(work)} is marked and not whole")
         wholes = [reference, *([self.base / "other" / "work"] if forced else [])]
         for path in work.rglob("*"):
             place = path.relative_to(work)
@@ -529,9 +577,9 @@ ids = true
                 result.losses.append(f"{place} is not whole under its final name")
         return found
 
-    def _compare(self, result: Result, work: Path) -> None:
+    def compare(self, result: Result, work: Path) -> None:
         """All of the trial's work folder against the reference."""
-        plain = result.trial.stage.removesuffix("-force")
+        plain = _plain(result.trial.stage)
         last = self.chain.index(plain) if plain in self.chain else len(self.chain) - 1
         names = {name for earlier in self.chain[: last + 1] for name in self._results(earlier)}
         if plain in ("run", "export-file"):
@@ -605,6 +653,11 @@ ids = true
         (folder / "failure.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
+def by_shards(stage: str) -> bool:
+    """Whether several processes make it."""
+    return stage.endswith(SHARDS)
+
+
 def product_digest() -> str:
     """A hash of the code under test and of these scripts."""
     hasher = hashlib.blake2b(digest_size=16)
@@ -653,8 +706,14 @@ def _before_it_was_moved(place: Path) -> Path:
 def _is_private(place: Path) -> bool:
     """Journals, unfinished rows and temporary files, the folders of temporary files included."""
     return place.name == "_journal.jsonl" or any(
-        part.startswith(".") and part.endswith((".tmp", ".checkpoint")) for part in place.parts
+        part == "_shards" or (part.startswith(".") and part.endswith((".tmp", ".checkpoint")))
+        for part in place.parts
     )
+
+
+def _plain(stage: str) -> str:
+    """The stage whose result a trial makes."""
+    return stage.removesuffix("-force").removesuffix(SHARDS)
 
 
 def _varies(place: Path) -> bool:

@@ -163,6 +163,18 @@ int renameat(int from_at, const char *from, int to_at, const char *to) {
     return real(from_at, from, to_at, to);
 }
 
+int link(const char *from, const char *to) {
+    REAL(int, link, const char *, const char *);
+    if (mode && watched_path(AT_FDCWD, to) && reached(1, 0)) FULL_DISK;
+    return real(from, to);
+}
+
+int linkat(int from_at, const char *from, int to_at, const char *to, int flags) {
+    REAL(int, linkat, int, const char *, int, const char *, int);
+    if (mode && watched_path(to_at, to) && reached(1, 0)) FULL_DISK;
+    return real(from_at, from, to_at, to, flags);
+}
+
 int mkdir(const char *path, mode_t bits) {
     REAL(int, mkdir, const char *, mode_t);
     if (mode && watched_path(AT_FDCWD, path) && reached(1, 0)) FULL_DISK;

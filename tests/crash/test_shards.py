@@ -35,6 +35,7 @@ def chain(encoder: Path, sparse: Path, scorer: Path) -> dict[str, list[str]]:
         "enough": [
             *("rerank", "work/candidates", *scorers, "--enough", "3"),
             *("--until", "max-fn-rate=0.5", "--until", "fit-sample=12", "--until", "by=ce"),
+            *("--until", "sampler=rank"),
             *("-o", "work/spared"),
         ],
         "filter": ["filter", "work/scored", "--num-negatives", "3", "-o", "work/ledger"],
@@ -68,8 +69,12 @@ def in_shards(here: Here, stage: str, words: list[str], folder: Path, seed: int 
     """A stage by shards one after the other, in any order, and collected."""
     order = list(range(COUNT))
     random.Random(seed).shuffle(order)
-    # Who encodes the first documents comes last: the others have to agree with it beforehand.
-    order.sort(key=lambda index: index == 0)
+    # Who encodes the first documents comes last: the others have to agree with it beforehand. Who
+    # scores what a limit is learned from comes first.
+    order.sort(key=lambda index: (index == 0) != (stage == "enough"))
+    if stage == "enough":
+        said = here.ends(4, *words, "--shard", f"1/{COUNT}", cwd=folder)
+        assert "The first shard (0/N) scores them" in said
     if stage == "index":
         # One process reads a corpus.
         here.done("index", "--corpus", "corpus.jsonl", "--no-bm25", "-o", "work/index", cwd=folder)
