@@ -160,14 +160,14 @@ def _export(
 ) -> Outcome:
     from negmine.stages import export
 
-    if share is not WHOLE:
-        raise UsageError(
-            "--shard: a training set is written by one process",
-            hint="Collect the ledger's shards, and export without --shard.",
-        )
     if params.format == export.AS_INPUT:
+        if share is not WHOLE:
+            raise UsageError(
+                f"--shard: --format {export.AS_INPUT} is one process's work",
+                hint="Export without --shard.",
+            )
         return export.write_back(params, _given(source), out, limits_of, replacing=replacing)
-    return export.run(params, _given(source), out, replacing=replacing)
+    return export.run(params, _given(source), out, replacing=replacing, share=share)
 
 
 def limits_of(ledger: Candidates) -> Callable[[pa.Table], tuple[np.ndarray, np.ndarray]]:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import ROOT, require_packages
 
-QUICK = "filter,export-folder,export-file,filter-force,export-folder-force"
+QUICK = "filter,export-folder,export-file,filter-force,export-folder-force,filter-shards"
 
 
 def test_nothing_is_lost_by_twenty_kills(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_nothing_is_lost_by_twenty_kills(tmp_path: Path) -> None:
         pytest.skip("needs a C compiler")
     report = tmp_path / "report.json"
     script = [sys.executable, str(ROOT / "scripts" / "kill_harness.py"), str(tmp_path / "scratch")]
-    quick = ["--stages", QUICK, "--kills", "17", "--full", "4", "--interrupts", "4"]
+    quick = ["--stages", QUICK, "--kills", "20", "--full", "4", "--interrupts", "4"]
     for wanted in (quick, ["--stages", "retrieve", "--kills", "1"]):
         more = ["--plain", *wanted, "--report", str(report)]
         ended = subprocess.run(
@@ -40,3 +40,4 @@ def test_nothing_is_lost_by_twenty_kills(tmp_path: Path) -> None:
     assert counts["disks_full"] >= 5
     assert counts["interrupts"] >= 5
     assert counts["parts_kept"] > 0
+    assert counts["stages"]["filter-shards"]["kills"] > 0

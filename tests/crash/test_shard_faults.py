@@ -427,3 +427,44 @@ def test_what_a_source_makes_beforehand_the_first_shard_makes(
     here.done("collect", "work/found/candidates", cwd=folder)
     here.done(*retrieve, "-o", "work/alone/candidates", cwd=folder)
     assert contents(folder / "work" / "found") == contents(folder / "work" / "alone")
+
+
+# --- training sets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--split", "0.7"),
+        ("--split", "0.7", "--shuffle", "3", "--max-shard-size", "2kB"),
+        ("--order-by", "score_bm25", "--format", "n-tuple", "--ids", "--max-shard-size", "2kB"),
+    ],
+)
+def test_a_training_set_by_shards(
+    here: Here, whole: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    folder = copied(whole, tmp_path / "data")
+    export = ("export", LEDGER, *options)
+    for index in (2, 0):
+        here.done(*export, "-o", "work/train", "--shard", f"{index}/{COUNT}", cwd=folder)
+    assert "missing" in here.ends(4, "collect", "work/train", cwd=folder)
+    here.done(*export, "-o", "work/train", "--shard", f"1/{COUNT}", cwd=folder)
+    here.done("collect", "work/train", cwd=folder)
+    here.done(*export, "-o", "work/alone", cwd=folder)
+    assert contents(folder / "work" / "train") == contents(folder / "work" / "alone")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "work/train.parquet"), "Name a folder"),
+        (("-o", "-"), "Name a folder"),
+        (("-o", "work/train", "--beir", "work/beir", "--split", "0.5"), "a command of its own"),
+    ],
+)
+def test_what_one_process_writes_is_refused(
+    here: Here, whole: Path, options: tuple[str, ...], said: str
+) -> None:
+    assert said in here.ends(2, "export", LEDGER, *options, "--shard", "0/2", cwd=whole)
+    assert not (whole / "work" / "train").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine.engine.parts import over_parts
+from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.formats import card
 from negmine.formats.base import tables
 from negmine.params import output_affecting
@@ -30,16 +31,21 @@ _METADATA = ".huggingface.yaml"
 _CARD = "_README.md"
 
 
-def export_folder(maker: Maker, plan: Plan, out: Path, replacing: Replace) -> Outcome:
-    """Write a training set as a folder: parts, side files, card."""
-    writer = artifacts.begin(out, plan, replacing=replacing)
+def export_folder(
+    maker: Maker, plan: Plan, out: Path, replacing: Replace, share: Share = WHOLE
+) -> Outcome:
+    """Write a training set as a folder: parts, side files, card; or a share of the parts.
+
+    Raises:
+        LeftToOthers: this process's share of it is made.
+    """
+    writer = artifacts.begin(out, plan, replacing=replacing, share=share)
     if writer is None:
         found = artifacts.open_artifact(out)
         return Outcome(out, dict(found.counts), True, found.warnings)
     sides: list[Side] = ["all"] if maker.params.split is None else ["train", "heldout"]
     with writer:
-        for side in sides:
-            _write_parts(maker, writer, side)
+        _write_sides(maker, writer, sides)
         counts, warnings = maker.counts(sides[0]), maker.warnings(sides[0])
         if maker.layout.sidecars:
             _write_sidecars(maker, writer)
@@ -68,12 +74,38 @@ def of_held_out(warnings: Iterable[str]) -> list[str]:
     return [f"held out: {warning}" for warning in warnings]
 
 
-def _write_parts(maker: Maker, writer: Writer, side: Side) -> None:
-    """Write one side's parts, keeping those that an interrupted run finished."""
-    prefix = f"{_HELD_OUT}/" if side == "heldout" else ""
+def _write_sides(maker: Maker, writer: Writer, sides: Sequence[Side]) -> None:
+    """Write the parts of all sides, or a share of each.
+
+    Raises:
+        LeftToOthers: of any of them something is not this process's to write.
+    """
+    written, others, waits = 0, [], False
+    for side in sides:
+        try:
+            written += _write_parts(maker, writer, side)
+        except LeftToOthers as left:
+            prefix, waits = _prefix(side), True
+            written += left.made
+            others += [(unit, prefix + name) for unit, name in left.others]
+    if waits:
+        raise LeftToOthers(written, others)
+
+
+def _prefix(side: Side) -> str:
+    """What the names of a side's parts begin with."""
+    return f"{_HELD_OUT}/" if side == "heldout" else ""
+
+
+def _write_parts(maker: Maker, writer: Writer, side: Side) -> int:
+    """Write one side's parts, keeping those that are finished; how many there are."""
+    parts = 0
+    prefix = _prefix(side)
     with maker.progress() as bar:
 
         def counted(stats: dict[str, int]) -> None:
+            nonlocal parts
+            parts += 1
             maker.add(side, stats)
             bar.update(1)
 
@@ -93,8 +125,10 @@ def _write_parts(maker: Maker, writer: Writer, side: Side) -> None:
             write=write,
             prepare=maker.with_texts,
             skipped=lambda name, _: counted(writer.stats(prefix + name)),
+            share=writer.share,
         )
     conserve("examples", maker.counts(side)["examples"], rows_written=writer.rows(prefix))
+    return parts
 
 
 def _write_sidecars(maker: Maker, writer: Writer) -> None:
