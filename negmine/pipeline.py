@@ -69,10 +69,11 @@ def estimate_stage(
     config: str | None,
     replacing: Replace,
     as_json: bool,
+    share: Share = WHOLE,
 ) -> None:
     """Tell on stdout what :func:`run_stage` would cost, and write nothing."""
-    params = _stage_params(stage, flags, config)
-    _estimate([Step(stage, params, out)], source, replacing, as_json)
+    params = _stage_params(stage, flags, config, share)
+    _estimate([Step(stage, params, out)], source, replacing, as_json, share)
 
 
 def _stage_params(
@@ -300,7 +301,11 @@ def estimate_recipe(
 
 
 def _estimate(
-    steps: Sequence[Step], source: Path | None, replacing: Replace, as_json: bool
+    steps: Sequence[Step],
+    source: Path | None,
+    replacing: Replace,
+    as_json: bool,
+    share: Share = WHOLE,
 ) -> None:
     for step in steps:
         _check_paths(step.params, source, step.out)
@@ -311,7 +316,8 @@ def _estimate(
 
     imported = time.perf_counter() - started
     costs = estimate.estimate(steps, source, replacing, imported)
-    print(shown(report.as_json(costs) if as_json else report.as_table(costs)), flush=True)
+    told = report.as_json(costs, share) if as_json else report.as_table(costs, share)
+    print(shown(told), flush=True)
 
 
 def _recipe_steps(

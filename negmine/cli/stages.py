@@ -48,7 +48,9 @@ def _register(stage: Stage[Any]) -> None:
             share = share_of(given["shard"])
             if given["dry_run"]:
                 as_json = given["json_"] or given["log_format"] == "json"
-                pipeline.estimate_stage(stage.name, flags, **where, out=out, as_json=as_json)
+                pipeline.estimate_stage(
+                    stage.name, flags, **where, out=out, as_json=as_json, share=share
+                )
             else:
                 pipeline.run_stage(stage.name, flags, **where, out=out, share=share)
 

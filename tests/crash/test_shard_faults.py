@@ -20,7 +20,7 @@ import pytest
 from negmine import log
 from negmine.table.artifacts import shards
 from tests.chains import SMALL_PARTS, call, make_data, small_parts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Invoke
 from tests.crash.sharded import COUNT, FILTER, Here, contents, copied
 
 LEDGER = Path("work/ledger")
@@ -468,3 +468,23 @@ def test_what_one_process_writes_is_refused(
 ) -> None:
     assert said in here.ends(2, "export", LEDGER, *options, "--shard", "0/2", cwd=whole)
     assert not (whole / "work" / "train").exists()
+
+
+# --- what it would cost -------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_of_the_shard_and_of_all(here: Here, whole: Path, invoke: Invoke) -> None:
+    words = ["filter", "work/candidates", "--num-negatives", "4", "-o", "work/new"]
+    here.done(*words, "--shard", "1/4", "--dry-run", cwd=whole)
+    assert not (whole / "work" / "new").exists()
+    told = invoke(*words, "--shard", "1/4", "--dry-run").stdout
+    (line,) = (line for line in told.splitlines() if line.startswith("filter: shard 1/4 "))
+    assert "; all 4 together " in line
+    found = json.loads(invoke(*words, "--shard", "1/4", "--dry-run", "--json").stdout)
+    (stage,) = found["stages"]
+    each = stage["breakdown"]["start"]
+    rules = stage["seconds"] - each
+    # Every process starts; the rules are shared.
+    assert stage["shard"]["one"] == pytest.approx(each + rules / 4, abs=0.02)
+    assert stage["shard"]["all"] == pytest.approx(4 * each + rules, abs=0.02)
+    assert "shard" not in json.loads(invoke(*words, "--dry-run", "--json").stdout)["stages"][0]

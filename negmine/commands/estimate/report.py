@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from negmine.commands.estimate import shares
 from negmine.commands.estimate.cost import Cost
+from negmine.engine.shares import WHOLE, Shard, Share
 from negmine.log import duration, printable, printable_json
 
 _COLUMNS = ("stage", "documents", "queries", "pairs", "tokens", "disk", "memory", "time", "state")
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def as_json(costs: Sequence[Cost]) -> str:
+def as_json(costs: Sequence[Cost], share: Share = WHOLE) -> str:
     """All that is known, machine-readable."""
+    stages = [cost.facts() for cost in costs]
+    if isinstance(share, Shard):
+        for facts, cost in zip(stages, costs, strict=True):
+            facts["shard"] = shares.shared(cost, share.count).facts()
     return printable_json(
         {
-            "stages": [cost.facts() for cost in costs],
+            "stages": stages,
             "seconds": round(sum(cost.seconds for cost in costs), 2),
             "disk_bytes": sum(cost.disk_bytes for cost in costs),
             "memory_bytes": max((cost.memory_bytes for cost in costs), default=0),
@@ -24,8 +30,8 @@ def as_json(costs: Sequence[Cost]) -> str:
     )
 
 
-def as_table(costs: Sequence[Cost]) -> str:
-    """One line per stage, a line for all, and what was guessed."""
+def as_table(costs: Sequence[Cost], share: Share = WHOLE) -> str:
+    """One line per stage, a line for all, what a share of them costs, and what was guessed."""
     rows = [_COLUMNS, *(_row(cost) for cost in costs)]
     if len(costs) > 1:
         rows.append(
@@ -55,6 +61,9 @@ def as_table(costs: Sequence[Cost]) -> str:
         if shown:
             lines.append(f"{cost.stage}: {shown}")
     lines += [_asked(cost) for cost in costs if cost.calls]
+    if isinstance(share, Shard):
+        todo = (cost for cost in costs if not cost.skipped)
+        lines += [shares.told(cost, str(share), shares.shared(cost, share.count)) for cost in todo]
     guesses = {guess: None for cost in costs for guess in cost.guesses}
     lines += [f"guessed: {guess}" for guess in guesses]
     return "\n".join(printable(line) for line in lines)
