@@ -77,11 +77,13 @@ def attempt(bench: Bench, trial: Trial) -> Result:
     chance = random.Random(trial.seed)
     result, work = Result(trial), bench.begin(trial.stage)
     calls = bench.shares[trial.stage]
-    queue, kept = _order(trial.stage, chance), {}
+    queue = _order(trial.stage, chance)
+    kept: dict[Path, tuple[int, int]] = {}
     fated, fate = _planned(trial, calls, chance)
     while queue:
         step = queue.pop(0)
-        how, by_plan = {}, step == fated
+        how: dict[str, Any] = {}
+        by_plan = step == fated
         if by_plan:
             how, fated = fate, ""
         elif result.kills < _MOST and chance.random() < _OTHERS:

@@ -431,12 +431,12 @@ ids = true
         steps = kill_shards.steps(stage)
         for step in steps:
             self.start_as(result, kill_shards.command(self, stage, step, work), work)
+        calls = {step: ended.calls for step, ended in zip(steps, result.runs, strict=True)}
+        seconds = max(ended.seconds for ended in result.runs)
         self.compare(result, work)
         if result.losses or any(ended.code for ended in result.runs):
             said = "\n".join(ended.output for ended in result.runs)
             raise SystemExit(f"{stage} uninterrupted: {result.losses}\n{said}")
-        calls = {step: ended.calls for step, ended in zip(steps, result.runs, strict=True)}
-        seconds = max(ended.seconds for ended in result.runs)
         return sum(calls.values()), seconds, calls
 
     def _whole(self, stage: str) -> tuple[int, float]:
