@@ -109,6 +109,11 @@ class Units:
 
     read: Mapping[str, Any]
 
+    @property
+    def approximate(self) -> bool:
+        """Whether approximate search was measured: without that only exact search is planned."""
+        return {"search_ann", "ann_build"} <= set(self.read["units"])
+
     def of(self, stage: str, key: str) -> float:
         """One figure of a stage; 0 where it was not measured there."""
         return float(self.read["units"][stage].get(key, 0.0))
@@ -169,9 +174,11 @@ def building(units: Units, documents: int, lists: int) -> float:
 
 
 def searching(units: Units, task: Task, lists: int) -> tuple[float, float]:
-    """CPU seconds of searching vectors exactly, and approximately."""
+    """CPU seconds of searching vectors exactly, and approximately (infinite: not measured)."""
     pair = units.of("search_exact", "seconds_per_query_and_document")
     exact = units.of("search_exact", "seconds_per_query") + pair * task.documents
+    if not units.approximate:
+        return task.queries * exact, math.inf
     known, probed = (units.of("ann_build", key) for key in ("lists", "probes"))
     code = units.of("search_ann", "seconds_per_query_and_document") * known / probed
     near = units.of("search_ann", "seconds_per_query") + lists * pair
@@ -223,8 +230,8 @@ def retrieving(units: Units, task: Task, others: Sequence[Step]) -> list[Step]:
     """The searches, and the approximate index where exact search costs too much."""
     lists = lists_for(task.documents)
     exact, near = searching(units, task, lists)
-    built = building(units, task.documents, lists)
-    chosen = task.search
+    built = building(units, task.documents, lists) if units.approximate else math.inf
+    chosen = task.search if units.approximate else "exact"
     if chosen == "auto":
         dear = exact > DEAR * sum(step.seconds for step in others) and near + built < exact
         chosen = "ann" if dear else "exact"
@@ -290,6 +297,8 @@ def collecting(units: Units, plan: Sequence[Step]) -> Step:
 
 
 def planned(units: Units, task: Task) -> list[Step]:
-    """All of it, with what collecting the shards takes."""
+    """All of it, with what collecting the shards takes, where that was measured."""
     plan = steps(units, task)
+    if "verify" not in units.read["units"]:
+        return plan
     return [*plan, collecting(units, plan)]

@@ -84,19 +84,18 @@ def memory(units: Units, task: Task) -> list[tuple[str, str]]:
     lists = lists_for(task.documents)
     width = units.bytes("vectors_float16_per_document") / 2
     sample = min(task.documents, max(TRAINED_ON, PER_LIST * lists))
-    code = units.bytes("ann_per_document")
-    longest = 3 * task.documents / lists
-    return [
+    found = [
         ("index, ids of all documents", gigabytes(HELD_ID * task.documents)),
         ("index --encoder, a shard", gigabytes(units.of("encode", "peak_bytes"))),
         ("index --ann, learning", gigabytes(4 * width * (sample + 2 * min(sample, TRAINED_ON)))),
         ("retrieve, a shard", gigabytes(units.of("search_exact", "peak_bytes"))),
-        (
-            "retrieve --ann, lists of one query beside",
-            gigabytes(PROBED * lists * longest * (code + HELD_CODE)),
-        ),
         ("rerank, a shard", gigabytes(units.of("rerank", "peak_bytes"))),
     ]
+    if units.approximate:
+        longest = 3 * task.documents / lists
+        held = PROBED * lists * longest * (units.bytes("ann_per_document") + HELD_CODE)
+        found.append(("retrieve --ann, lists of one query beside", gigabytes(held)))
+    return found
 
 
 def bottleneck(plan: Sequence[Step], task: Task) -> str:
@@ -159,7 +158,17 @@ def rates(units: Units) -> str:
     searched = units.of("search_exact", "seconds_per_query_and_document")
     rows.append(("search_exact", "vectors x queries", f"{1 / searched:,.4g}"))
     head = ("what", "unit", "units a CPU second")
-    return f"{measured_on(units)}\n\n{table(head, rows)}"
+    return f"{measured_on(units)}\n\n{table(head, rows)}{aside(units)}"
+
+
+def aside(units: Units) -> str:
+    """What was measured otherwise, or not at all."""
+    told = [
+        f"`{stage}`: {one['from']}." for stage, one in units.read["units"].items() if "from" in one
+    ]
+    if not units.approximate:
+        told.append("Approximate search: not measured, and in no plan below.")
+    return "".join(f"\n\n{line}" for line in told)
 
 
 def measured_on(units: Units) -> str:
@@ -196,11 +205,12 @@ def work(units: Units) -> str:
     plans = {size: planned(units, units.task(size)) for size in SIZES}
     either: dict[str, dict[int, Step]] = {}
     for size in SIZES:
-        for search in ("exact", "ann"):
+        for search in ("exact", "ann") if units.approximate else ("exact",):
             for step in planned(units, units.task(size, search=search)):
                 either.setdefault(step.name, {})[size] = step
     order = [step.name for step in planned(units, units.task(SIZES[-1], search="ann"))]
-    order.insert(order.index("retrieve: approximate"), "retrieve: exact")
+    if units.approximate:
+        order.insert(order.index("retrieve: approximate"), "retrieve: exact")
     rows = []
     for name in order:
         chosen = [any(step.name == name for step in plans[size]) for size in SIZES]

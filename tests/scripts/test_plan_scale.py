@@ -196,3 +196,16 @@ def test_exact_search_gives_way_where_it_is_dear() -> None:
     }
     assert "retrieve: exact" in names[100_000]
     assert "index: IVF-PQ" in names[1_000_000_000]
+
+
+def test_what_was_not_measured_is_in_no_plan() -> None:
+    known = {name: one for name, one in UNITS["units"].items() if "ann" not in name}
+    units = _plan.Units({**UNITS, "units": known})
+    names = [step.name for step in _plan.planned(units, units.task(1_000_000_000))]
+    assert "retrieve: exact" in names
+    assert not [name for name in names if "IVF" in name or "approximate" in name]
+
+
+def test_the_page_has_the_tables_that_the_script_makes() -> None:
+    page, units = (ROOT / "docs" / name for name in ("scale.md", "units.json"))
+    run_script("plan_scale.py", units, "--page", page, "--check")
