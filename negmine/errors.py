@@ -74,6 +74,10 @@ class ConflictError(NegmineError):
     exit_code = 6
 
 
+class OvertakenError(ConflictError):
+    """Another process has made what this one was about to make."""
+
+
 class MachineError(NegmineError):
     """The machine does not let negmine go on: disk full, no permission, out of memory."""
 

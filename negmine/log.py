@@ -80,6 +80,68 @@ def warn(messages: Iterable[str]) -> None:
         event(message, logging.WARNING)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of the log, as another process says it again.
+
+    Attributes:
+        level: as of :mod:`logging`.
+        message: the text.
+        fields: what travels with it.
+    """
+
+    level: int
+    message: str
+    fields: dict[str, Any]
+
+    def say(self) -> None:
+        """Log it here."""
+        event(self.message, self.level, **self.fields)
+
+
+class _Gathering(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[Line] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, "fields", {})
+        self.lines.append(Line(record.levelno, record.getMessage(), dict(fields)))
+
+
+@contextmanager
+def gathered(level: int = logging.WARNING) -> Iterator[list[Line]]:
+    """Keep the lines from this level on, and show none: who asked for the work says them."""
+    kept = _Gathering()
+    before, handlers, propagate = logger.level, list(logger.handlers), logger.propagate
+    logger.handlers[:], logger.propagate = [kept], False
+    logger.setLevel(level)
+    try:
+        yield kept.lines
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(before)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Say no line twice meanwhile, where the same work is looked at several times."""
+    said: set[tuple[int, str]] = set()
+
+    def new(record: logging.LogRecord) -> bool:
+        line = (record.levelno, record.getMessage())
+        # Progress is told again and again, with other numbers in its fields.
+        again = line in said and "event" not in getattr(record, "fields", {})
+        said.add(line)
+        return not again
+
+    logger.addFilter(new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(new)
+
+
 @contextmanager
 def silenced() -> Iterator[None]:
     """Let errors through alone: what a command tries on the way is not the user's own run."""

@@ -31,6 +31,14 @@ LEAST_HEAP = 64 * MIB
 LEAST_WORK = 64 * MIB
 #: Share of the free memory that is taken where no ceiling is given.
 _SHARE = 0.5
+#: Processes of one run that have it among them.
+_among = 1
+
+
+def share_among(processes: int) -> None:
+    """Take, where no ceiling is given, no more than each of so many processes on one machine."""
+    global _among
+    _among = max(1, processes)
 
 
 def parse(size: str, option: str) -> int:
@@ -121,7 +129,9 @@ def budget(size: str | None, **fixed: int) -> Budget:
     # A stage after others in one process finds what they left.
     held = {**named, "earlier_stages": max(0, resident() - sum(named.values()))}
     if size is None:
-        return Budget(max(int(available() * _SHARE), sum(held.values()) + 4 * LEAST_WORK), held)
+        return Budget(
+            max(int(available() * _SHARE / _among), sum(held.values()) + 4 * LEAST_WORK), held
+        )
     ceiling = parse(size, "--memory")
     if ceiling < needed:
         listed = ", ".join(f"{name} {shown(amount)}" for name, amount in named.items())

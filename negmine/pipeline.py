@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import Field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from negmine import log, recipe
 from negmine.addresses import located, shown
+from negmine.engine.engines import Asked
 from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.errors import UsageError, did_you_mean
 from negmine.models import devices
@@ -241,6 +244,8 @@ def run_recipe(
     allow_empty: bool = False,
     number: int = 1,
     encoders: Sequence[str] = (),
+    engine: Asked | None = None,
+    command: Sequence[str] = (),
 ) -> None:
     """Run every stage of a recipe; the training set's path goes to stdout.
 
@@ -258,6 +263,8 @@ def run_recipe(
         allow_empty: whether a training set without examples is fine.
         number: of the round.
         encoders: ``NAME=MODEL`` instead of the recipe's.
+        engine: who makes the parts; None = this process.
+        command: the words of the command line, for who finds the parts of an engine uncollected.
     """
     if allow_empty:
         changes = [*changes, "export.allow-empty=true"]
@@ -268,10 +275,17 @@ def run_recipe(
     warnings: list[str] = []
     steps, this = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
     try:
-        with shared.between_stages() as kept:
+        with shared.between_stages() as kept, ExitStack() as stack:
+            driver = None
+            if engine is not None:
+                from negmine.commands import driving
+
+                driver = stack.enter_context(driving.driver(engine, command))
             for place, step in enumerate(steps, 1):
-                kept.turn(*naming_models(steps, place))
-                outcome = _call(step, source, replacing, place, len(steps))
+                now, ahead = naming_models(steps, place)
+                kept.turn(now, ahead)
+                runs = None if driver is None else partial(driver.run, names=now)
+                outcome = _call(step, source, replacing, place, len(steps), driven=runs)
                 warnings += ending.warnings(step, outcome)
                 source = following(step, source)
     finally:
@@ -293,11 +307,12 @@ def estimate_recipe(
     allow_empty: bool = False,
     number: int = 1,
     encoders: Sequence[str] = (),
+    engine: Asked | None = None,
     as_json: bool,
 ) -> None:
     """Tell on stdout what :func:`run_recipe` would cost, and write nothing."""
     steps, _ = _recipe_steps(path, out, inputs, changes, memory, tag, number, encoders)
-    _estimate(steps, None, replacing, as_json)
+    _estimate(steps, None, replacing, as_json, engine=engine)
 
 
 def _estimate(
@@ -306,6 +321,7 @@ def _estimate(
     replacing: Replace,
     as_json: bool,
     share: Share = WHOLE,
+    engine: Asked | None = None,
 ) -> None:
     for step in steps:
         _check_paths(step.params, source, step.out)
@@ -316,7 +332,9 @@ def _estimate(
 
     imported = time.perf_counter() - started
     costs = estimate.estimate(steps, source, replacing, imported)
-    told = report.as_json(costs, share) if as_json else report.as_table(costs, share)
+    among = None if engine is None else estimate.among(costs, engine)
+    shows = report.as_json if as_json else report.as_table
+    told = shows(costs, share, among)
     print(shown(told), flush=True)
 
 
@@ -520,12 +538,17 @@ def _call(
     number: int = 0,
     of: int = 0,
     share: Share = WHOLE,
+    driven: Callable[..., Outcome] | None = None,
 ) -> Outcome:
-    """Run a stage, the ``number``-th of a chain of so many, or alone."""
+    """Run a stage, the ``number``-th of a chain of so many, or alone; ``driven`` by an engine."""
     _check_paths(step.params, source, step.out)
     stage = step.stage
+    run = partial(STAGES[stage].run, step.params, source, step.out)
     with log.working_on(log.Place(stage, str(step.out), number, of)):
-        outcome = STAGES[stage].run(step.params, source, step.out, replacing, share)
+        if driven is not None and STAGES[stage].by_parts:
+            outcome = driven(run, step, source, replacing=replacing)
+        else:
+            outcome = run(replacing, share)
     if outcome.up_to_date:
         log.event(f"{stage}: {outcome.path} is up to date", stage=stage, up_to_date=True)
     else:

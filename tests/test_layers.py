@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "negmine"
 HEAVY = {
     *("torch", "faiss", "jnius", "transformers", "sentence_transformers", "onnxruntime"),
-    *("httpx2", "fsspec", "s3fs", "gcsfs"),
+    *("httpx2", "ray", "fsspec", "s3fs", "gcsfs"),
 }
 
 #: The floors of the house, from the ground up: a room imports from floors below its own. Rooms of

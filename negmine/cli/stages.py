@@ -11,6 +11,14 @@ from negmine.addresses import located
 from negmine.cli import completion
 from negmine.cli.app import command_of, guarded
 from negmine.cli.building import flags_of, positional, register
+from negmine.cli.engines import (
+    AddressOption,
+    EngineOption,
+    GpusOption,
+    WorkersOption,
+    engine_of,
+)
+from negmine.cli.given_once import called_with
 from negmine.cli.options import (
     COMMON,
     TRIAL,
@@ -163,6 +171,10 @@ def run(
             "recipe's tag; all before them is shared.",
         ),
     ] = None,
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
+    address: AddressOption = None,
     force: Annotated[
         bool,
         typer.Option(
@@ -204,8 +216,13 @@ def run(
     }
     if json_ and not dry_run:
         guarded(refuse_json)
-    if dry_run:
-        as_json = json_ or log_format == "json"
-        guarded(lambda: pipeline.estimate_recipe(recipe, **given, as_json=as_json))
-    else:
-        guarded(lambda: pipeline.run_recipe(recipe, **given))
+
+    def call() -> None:
+        asked = engine_of(engine, workers, gpus_per_worker, address)
+        if dry_run:
+            as_json = json_ or log_format == "json"
+            pipeline.estimate_recipe(recipe, **given, engine=asked, as_json=as_json)
+        else:
+            pipeline.run_recipe(recipe, **given, engine=asked, command=tuple(called_with))
+
+    guarded(call)

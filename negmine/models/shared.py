@@ -3,7 +3,8 @@
 Loading and compiling an encoder takes longer than encoding a thousand short texts, and ``index``
 and ``retrieve`` want the same one. Whoever runs a chain of stages says before each what those after
 it name (:meth:`Kept.turn`); only such models are kept, and only on CPUs: a GPU's memory is the next
-model's, and nothing is compiled there. Without a chain nothing is kept.
+model's, and nothing is compiled there. Without a chain nothing is kept. A worker that makes one
+stage a few parts at a time keeps what that names, wherever it is.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ class Kept:
     Attributes:
         models: what loaded a model, and the model.
         ahead: what later stages say, in which the specs of their models are.
+        gpus: whether what is on a GPU is kept, too.
     """
 
     models: list[tuple[Callable[..., Any], TorchModel]] = field(default_factory=list)
     ahead: tuple[str, ...] = ()
+    gpus: bool = False
 
     def turn(self, now: object, ahead: Sequence[object]) -> None:
         """Begin a stage: let go of what neither it nor a later one names.
@@ -58,7 +61,7 @@ class Kept:
         """Keep a model that was loaded just now, if a later stage names it."""
         if (
             isinstance(model, TorchModel)
-            and model.placement.device == "cpu"
+            and (self.gpus or model.placement.device == "cpu")
             and _names(self.ahead, model.ref)
         ):
             self.models.append((load, model))
@@ -68,10 +71,14 @@ _kept: Kept | None = None
 
 
 @contextmanager
-def between_stages() -> Iterator[Kept]:
-    """Within it models are kept as :meth:`Kept.turn` says; at its end all are let go."""
+def between_stages(*, gpus: bool = False) -> Iterator[Kept]:
+    """Within it models are kept as :meth:`Kept.turn` says; at its end all are let go.
+
+    Args:
+        gpus: keep those on GPUs, too: whoever comes back to one stage again and again.
+    """
     global _kept
-    before, _kept = _kept, Kept()
+    before, _kept = _kept, Kept(gpus=gpus)
     try:
         yield _kept
     finally:

@@ -285,6 +285,8 @@ class Encoded(Generic[E]):
         corpus = Documents(documents)
         with writer:
             encoder = self._settled(model.taken(), writer, corpus)
+            if not writer.share.whole:
+                writer.choose(self._told, encoder.describe())
             self.checked(encoder, corpus, made.budget)
             placement = encoder.placement
             on = gpus(self.device, placement.device) or [placement.device]
@@ -304,9 +306,15 @@ class Encoded(Generic[E]):
                 counts,
                 ceiling=made.budget.ceiling,
                 of_run=of_run,
-                encoder=encoder.describe(),
+                # Who encoded the documents knows; who collects may run the model elsewhere.
+                encoder=dict(writer.chosen(self._told) or encoder.describe()),
                 **facts,
             )
+
+    @property
+    def _told(self) -> str:
+        """Where those who encode tell what they have loaded; no name of an encoder has a dot."""
+        return f"{self.name}.told"
 
     def _settled(self, encoder: E, writer: Writer, corpus: Documents) -> E:
         """The model by what runs it for these documents: chosen once, and kept."""

@@ -70,6 +70,7 @@ class Stage(Generic[P]):
         needs: the option without which a chain leaves the stage out.
         alone: the option whose folder may be all that is written, without -o.
         tagged: whether a work folder may hold several of its results, each with its tag.
+        by_parts: whether several processes may make it, part by part.
         beside: whether the stage after it reads what this one read, and its result besides.
         foreseen: refuses what can be seen to be wrong before the stages in front of it have run:
             (parameters, the steps of the chain).
@@ -85,6 +86,7 @@ class Stage(Generic[P]):
     needs: str | None = None
     alone: str | None = None
     tagged: bool = False
+    by_parts: bool = False
     beside: bool = False
     foreseen: Callable[[P, Sequence[Step]], None] | None = None
 
@@ -242,6 +244,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         _index,
         reads=None,
         folder="index",
+        by_parts=True,
         help="Store a corpus: documents, a Lucene BM25 index, and vectors per encoder.",
         example="negmine index --corpus corpus.jsonl --encoder "
         "minilm=sentence-transformers/all-MiniLM-L6-v2 -o work/index",
@@ -269,6 +272,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         _retrieve,
         reads=Reads("index", "The index artifact."),
         folder="candidates",
+        by_parts=True,
         foreseen=_retrieve_foreseen,
         help="Find candidates for every query with every source; positives are scored too.",
         example="negmine retrieve work/index --queries queries.jsonl --qrels qrels.tsv "
@@ -280,6 +284,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         _rerank,
         reads=Reads("candidates", "The candidates artifact, or a scored one to add scores to."),
         folder="scored",
+        by_parts=True,
         help="Score the candidates with cross-encoders or bi-encoders, a column each.",
         example="negmine rerank work/candidates --scorer "
         "ce=cross-encoder/ms-marco-MiniLM-L12-v2 -o work/scored",
@@ -292,6 +297,7 @@ _ROWS: tuple[Stage[Any], ...] = (
         _filter,
         reads=Reads("scored", "The scored (or just retrieved) artifact."),
         folder="ledger",
+        by_parts=True,
         help="Drop false negatives by rule and choose negatives; every row is kept in the ledger.",
         example="negmine filter work/scored --by ce --relative-margin 0.05 "
         "--num-negatives 8 -o work/ledger",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from negmine.commands import estimate
+from negmine.engine.shares import WHOLE
 from negmine.params import values
 from negmine.stages.stage import STAGES, chain
 from negmine.table.artifacts import Replace, reading
@@ -56,4 +57,4 @@ def test_help_tells_what_a_row_says(invoke: Invoke, name: str) -> None:
 def test_a_stage_without_what_it_reads_is_no_silent_run(name: str) -> None:
     stage = STAGES[name]
     with pytest.raises(ValueError, match="reads an artifact"):
-        stage.run(values.build(stage.params, {}, {}), None, Path("out"), Replace.NOTHING)
+        stage.run(values.build(stage.params, {}, {}), None, Path("out"), Replace.NOTHING, WHOLE)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from negmine import log, memory
-from negmine.engine.shares import WHOLE, Share
+from negmine.engine.shares import COLLECTING, WHOLE, LeftToOthers, Share
 from negmine.errors import MissingInputError
 from negmine.learning import fit_sample
+from negmine.learning.fit_sample import FitSample
 from negmine.memory import reset_peak_memory
 from negmine.params.rerank import RerankParams
 from negmine.scorers import Scorer
@@ -20,7 +21,7 @@ from negmine.stages import cascade as cascades
 from negmine.stages import examination, fit_first, verdicts
 from negmine.stages.fit_first import Known
 from negmine.stages.outcome import Outcome
-from negmine.stages.rerank import scoring
+from negmine.stages.rerank import scoring, told
 from negmine.stages.rerank.loading import on_every_gpu
 from negmine.stages.rerank.rows import limited
 from negmine.stages.rerank.scoring import BY_SCORER, score
@@ -28,6 +29,7 @@ from negmine.stages.rerank.settling import settled
 from negmine.stages.rerank.setup import MakeUntil, Setup, plan, set_up
 from negmine.table import artifacts
 from negmine.table.artifacts.replace import Replace
+from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates
 
 
@@ -68,8 +70,9 @@ def _run(
     budget = setup.budget(params.memory)
     planned = plan(params, setup, out)
     state = artifacts.state_of(out, planned, replacing=replacing, keep=True)
-    # Before anything is written: a model may not be able to do what is asked of it.
-    there = state.kind in ("made", "refused")
+    # Before anything is written: a model may not be able to do what is asked of it. Who collects
+    # asks none.
+    there = state.kind in ("made", "refused") or share is COLLECTING
     scorers = [] if there else on_every_gpu(params, setup)
     draw = partial(examination.sample, setup.source, params.examine)
     examined = examination.examine(scorers[0] if scorers else {}, draw, params)
@@ -80,9 +83,14 @@ def _run(
         return Outcome(out, dict(found.counts), True, found.warnings)
     reset_peak_memory()
     with writer:
+        if share is COLLECTING:
+            _leave(params, setup, out, replacing, writer)
+            scorers, examined = told.collected(writer)
         scorers = scorers or on_every_gpu(params, setup)
         setup, scorers = _with_fit(params, setup, scorers, out, replacing, budget, share)
         scorers = settled(params, setup, scorers, writer)
+        if not share.whole:
+            told.tell(scorers[0], examined, writer)
         counts = score(params, setup, scorers, writer, budget.texts)
         warnings = [*verdicts.warnings(counts, scorers[0]), *scoring.warnings(counts)]
         if counts["unscored"] and params.enough is None and params.top is not None:
@@ -128,8 +136,7 @@ def _with_fit(
     count, seed = setup.until.sample
     qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
     sample = fit_sample.drawn(qids, count, seed)
-    alone = replace(params, enough=None, until=(), enough_block=RerankParams().enough_block)
-    whole = replace(setup, until=None, sample=sample)
+    alone, whole = _of_fit(params, setup, sample)
     place = fit_first.place(out)
     planned = plan(alone, whole, place)
     # What other settings have scored is no slip of -o: it steps aside.
@@ -151,6 +158,32 @@ def _with_fit(
     further = {name: tuple(columns_of(one, name)) for name, one in scorers[0].items()}
     known = Known(scored.artifact, sample, further)
     return replace(setup, until=setup.until.learned(scored), known=known), scorers
+
+
+def _of_fit(params: RerankParams, setup: Setup, sample: FitSample) -> tuple[RerankParams, Setup]:
+    """What scores the queries of a sample whole."""
+    alone = replace(params, enough=None, until=(), enough_block=RerankParams().enough_block)
+    return alone, replace(setup, until=None, sample=sample)
+
+
+def _leave(
+    params: RerankParams, setup: Setup, out: Path, replacing: Replace, writer: Writer
+) -> None:
+    """See, before a model is loaded in vain, whether all is there that is collected.
+
+    Raises:
+        LeftToOthers: it is not; where some queries are scored first, that comes first.
+    """
+    names = [name for name, _ in limited(setup.source, params.limit, ["qid"])]
+    others = [(unit, name) for unit, name in enumerate(names) if not writer.has(name)]
+    if others and setup.until is not None and setup.until.sample is not None:
+        qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
+        alone, whole = _of_fit(params, setup, fit_sample.drawn(qids, *setup.until.sample))
+        place, may = fit_first.place(out), max(replacing, Replace.OTHER)
+        if artifacts.state_of(place, plan(alone, whole, place), replacing=may).kind != "made":
+            raise LeftToOthers(0, [(0, str(place))])
+    if others:
+        raise LeftToOthers(len(names) - len(others), others)
 
 
 def _of_run(scorers: Mapping[str, Scorer]) -> dict[str, Any]:

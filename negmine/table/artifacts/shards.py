@@ -13,12 +13,12 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import IO, Any
 
 from negmine.engine.shares import Share
-from negmine.errors import ConflictError, InvalidDataError
+from negmine.errors import ConflictError, InvalidDataError, OvertakenError
 from negmine.log import event
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import SHARDS, flush_to_disk, load_json
@@ -47,6 +47,19 @@ def marked(path: Path) -> list[str]:
     found = disk.files_in(folder, f"*{_MARKER}") if disk.is_folder(folder) else []
     parts = (one for one in found if one != _PLAN and not one.startswith(_CHOSEN))
     return [one.removesuffix(_MARKER) for one in parts if not Path(one).name.startswith(".")]
+
+
+def marked_of(path: Path, names: Iterable[str]) -> set[str]:
+    """Which of these parts shards have finished, named from ``path`` on: ``x/part-00000.npy``."""
+    folders: dict[str, set[str]] = {}
+    found = set()
+    for name in names:
+        folder, _, part = name.rpartition("/")
+        if folder not in folders:
+            folders[folder] = set(marked(path / folder))
+        if part in folders[folder]:
+            found.add(name)
+    return found
 
 
 def chosen(path: Path) -> dict[str, Any]:
@@ -277,7 +290,8 @@ class Shelf:
         All that nobody else has marked, also where somebody has marked one of them.
 
         Raises:
-            ConflictError: another process has marked one of them, or all is gone.
+            OvertakenError: another process has marked one of them.
+            ConflictError: all is gone.
         """
         self._check()
         lost = [name for name, record in files.items() if not self._mark(name, record)]
@@ -333,9 +347,9 @@ class Shelf:
                 disk.remove_file(self._folder / file)
 
 
-def _lost(name: str, marker: Mapping[str, Any], path: Path) -> ConflictError:
+def _lost(name: str, marker: Mapping[str, Any], path: Path) -> OvertakenError:
     who = f"{marker.get('shard', '?')}, pid {marker.get('pid', '?')} on {marker.get('host', '?')}"
-    return ConflictError(
+    return OvertakenError(
         f"another process finished {name} first ({who})",
         where=str(path),
         hint="Nothing is mixed, and what this one has finished stays. If two run the same shard, "

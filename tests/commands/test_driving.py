@@ -1,0 +1,116 @@
+"""``--engine``: what is asked, what is refused, and what a chain would take by workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from negmine.commands import driving
+from negmine.commands.estimate import workers
+from negmine.commands.estimate.cost import Cost
+from negmine.engine.engines import Asked
+from negmine.engine.on_ray import shared_out
+from negmine.errors import MachineError, UsageError
+from tests.chains import make_data
+from tests.conftest import Invoke
+from tests.small_workers import write_recipe
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "2"], "--workers belongs to --engine"),
+        (["--address", "here:1"], "--address belongs to --engine"),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker belongs to --engine"),
+        (["--engine", "local"], "how many workers?"),
+        (["--engine", "local", "--workers", "2", "--address", "x"], "belongs to --engine ray"),
+        (["--engine", "ray", "--dry-run"], "asks no cluster how many workers"),
+    ],
+)
+def test_what_has_no_effect_is_refused(
+    words: list[str], said: str, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_data(tmp_path / "data"))
+    found = invoke("run", write_recipe(Path()), *words)
+    assert found.exit_code == 2, found.stderr
+    assert said in found.stderr
+    assert not Path("work").exists()
+
+
+def test_a_dry_run_tells_each_worker_and_all(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_data(tmp_path / "data"))
+    words = ("run", write_recipe(Path()), "--engine", "ray", "--workers", "4", "--dry-run")
+    found = invoke(*words)
+    assert found.exit_code == 0, found.stderr
+    assert "retrieve by 4 workers: " in found.stdout
+    assert "export: by the process that drives" in found.stdout
+    assert "all by 4 workers: " in found.stdout
+    told = json.loads(invoke(*words, "--json").stdout)["by_workers"]
+    assert told["workers"] == 4
+    assert [one["stage"] for one in told["stages"]] == ["index", "retrieve", "filter", "export"]
+    assert not Path("work").exists()
+
+
+def test_what_is_shared_is_divided_and_nothing_else() -> None:
+    cost = Cost("rerank", Path("scored"))
+    for name, seconds in {"start": 3.0, "load ce": 5.0, "score ce": 800.0, "tables": 40.0}.items():
+        cost.add(name, seconds)
+    export = Cost("export", Path("train"))
+    export.add("examples", 7.0)
+    rerank, alone = workers.among([cost, export], Asked("ray", workers=8))
+    assert (rerank.alone, rerank.worker, rerank.seconds) == (3.0, 110.0, 113.0)
+    assert rerank.spent == 3.0 + 8 * 5.0 + 840.0
+    assert (alone.worker, alone.seconds, alone.spent) == (0.0, 7.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "gpus", "found"),
+    [
+        # One for each machine, with all of it.
+        ([{"CPU": 16}, {"CPU": 16}], None, None, (2, 16, 1)),
+        # As many as were asked for, each with as much as fits so often.
+        ([{"CPU": 16}, {"CPU": 16}], 8, None, (8, 4, 4)),
+        ([{"CPU": 4}, {"CPU": 2}], 3, None, (3, 2, 2)),
+        # No more than there is room for.
+        ([{"CPU": 1}] * 3, 8, None, (3, 1, 1)),
+        # A head without CPUs runs nothing.
+        ([{}, {"CPU": 8}], None, None, (1, 8, 1)),
+        ([{"CPU": 16, "GPU": 8}, {"CPU": 16}], None, 1, (8, 2, 8)),
+        ([{"CPU": 16, "GPU": 8}, {"CPU": 16, "GPU": 4}], None, 2, (6, 4, 4)),
+        ([{"CPU": 16, "GPU": 8}], 2, 4, (2, 8, 2)),
+    ],
+)
+def test_a_cluster_is_shared_out(
+    nodes: list[dict[str, float]],
+    workers: int | None,
+    gpus: int | None,
+    found: tuple[int, int, int],
+) -> None:
+    assert shared_out(nodes, workers, gpus) == found
+
+
+def test_a_cluster_without_room_is_told() -> None:
+    with pytest.raises(MachineError, match="no room for a worker: 1 machines, 4 CPUs, 0 GPUs"):
+        shared_out([{"CPU": 4}], None, 1)
+
+
+def test_a_worker_of_another_version_or_without_the_folder_says_so(tmp_path: Path) -> None:
+    answer = driving.prepare("0.0.0", str(tmp_path), 1)
+    assert answer.error is not None
+    assert "what drives it is 0.0.0" in answer.error.what
+    answer = driving.prepare(driving.__version__, str(tmp_path / "gone"), 1)
+    assert answer.error is not None
+    assert "a worker has no such folder" in answer.error.what
+
+
+def test_an_error_is_one_that_every_process_has() -> None:
+    class OwnError(UsageError):
+        """Of a module that another process may not have."""
+
+    error = driving._plain(OwnError("what", where="where", hint="hint"))
+    assert type(error) is UsageError
+    assert (error.what, error.where, error.hint) == ("what", "where", "hint")

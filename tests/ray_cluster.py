@@ -1,0 +1,41 @@
+"""A Ray cluster of several machines on this one, in a process that ends them by their ids.
+
+``python ray_cluster.py FOLDER COUNT``: prints the address, and then ends the machine whose number
+is read; at the end of its input it ends all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Begin the machines, and do as stdin says."""
+    folder, count = sys.argv[1], int(sys.argv[2])
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": folder,
+        # A machine that is gone is missed sooner.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "3000",
+        "RAY_health_check_failure_threshold": "5",
+    }
+    from ray.cluster_utils import Cluster
+
+    kept = {
+        **{"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False},
+        **{"dashboard_agent_listen_port": 0, "include_log_monitor": False},
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=kept)
+    del kept["include_dashboard"]
+    nodes = [cluster.add_node(**kept) for _ in range(count - 1)]
+    print(cluster.address, flush=True)
+    for line in sys.stdin:
+        cluster.remove_node(nodes[int(line)], allow_graceful=False)
+        print("gone", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""A chain with small parts by an engine: its recipe, and workers with the same small parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.chains import SMALL_PARTS
+from tests.conftest import ROOT
+
+PROGRAM = SMALL_PARTS + "cli.main()\n"
+
+#: What Python reads when it starts, in every process that makes parts and in no other one.
+IN_WORKERS = f"""
+import sys
+words = " ".join(sys.orig_argv)
+if "multiprocessing-fork" in words or "default_worker.py" in words:
+{"".join(f"    {line}" + chr(10) for line in SMALL_PARTS.splitlines() if line)}
+"""
+
+#: A unit of rerank whose worker is always killed: that of a part.
+KILLED = """
+    import os, signal
+    from negmine.stages.rerank import scoring
+    plain = scoring._scored
+    def killed(scorers, name, *more, **given):
+        if name == os.environ["KILLED_PART"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return plain(scorers, name, *more, **given)
+    if "KILLED_PART" in os.environ:
+        scoring._scored = killed
+"""
+
+#: Workers that take their time, so that something can happen meanwhile.
+SLOW = """
+    import os, time
+    from negmine.table.artifacts import writing
+    kept = writing.Writer._add
+    def slow(self, *given):
+        time.sleep(float(os.environ["SLOW_PARTS"]))
+        kept(self, *given)
+        self.settle()
+    if "SLOW_PARTS" in os.environ:
+        writing.Writer._add = slow
+"""
+
+
+def workers_path(folder: Path) -> str:
+    """A search path for Python that makes the parts of workers small."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(IN_WORKERS + KILLED + SLOW)
+    return f"{folder}{os.pathsep}{ROOT}"
+
+
+def write_recipe(
+    folder: Path, encoder: Path | None = None, scorer: str | None = None, more: str = ""
+) -> Path:
+    """The recipe of a chain in the folder of its data.
+
+    Args:
+        folder: with corpus, queries and judgements.
+        encoder: of the dense source; None = BM25 alone, which needs no model.
+        scorer: the one of rerank; None = nothing is scored again.
+        more: lines of ``[rerank]``.
+    """
+    of_index = f'encoder = {{ tiny = "{encoder}" }}\ndtype = "float32"\n' if encoder else ""
+    sources = '["bm25", "tiny"]' if encoder else '["bm25"]'
+    rerank = f'[rerank]\nscorer = {{ ce = "{scorer}" }}\nthreads = 1\n{more}\n' if scorer else ""
+    path = folder / "recipe.toml"
+    path.write_text(
+        f"""work = "work"
+output = "train.parquet"
+
+[index]
+corpus = "corpus.jsonl"
+{of_index}threads = 1
+
+[retrieve]
+queries = "queries.jsonl"
+qrels = "qrels.tsv"
+source = {sources}
+k = 10
+threads = 1
+
+{rerank}
+[filter]
+by = "{"ce" if scorer else "bm25"}"
+num-negatives = 3
+
+[export]
+format = "triplet"
+"""
+    )
+    return path
+
+
+def begun(
+    folder: Path,
+    *words: object,
+    path: str = str(ROOT),
+    env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
+) -> subprocess.Popen[str]:
+    """``negmine run`` with small parts, in a process of its own.
+
+    Args:
+        folder: with the data and the recipe.
+        words: further options.
+        path: where Python looks for modules.
+        env: further variables.
+        within: a command that runs it.
+    """
+    return subprocess.Popen(
+        [*within, sys.executable, "-c", PROGRAM, "run", "recipe.toml", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+    """What it said on stderr; it must end with this exit code."""
+    told, said = process.communicate(timeout=900)
+    assert process.returncode == code, said
+    assert code or told.strip().endswith("train.parquet"), told
+    return said
+
+
+def contents(work: Path) -> dict[str, Any]:
+    """Every file of a work folder: bytes; of manifests what is not of the run itself."""
+    found: dict[str, Any] = {}
+    for path in sorted(work.rglob("*")):
+        name = str(path.relative_to(work))
+        # Lucene's own files have times in them.
+        if path.is_dir() or "lucene" in name:
+            continue
+        if not path.name.endswith("manifest.json"):
+            found[name] = path.read_bytes()
+            continue
+        manifest = json.loads(path.read_text())
+        manifest.pop("run")
+        for record in manifest["inputs"].values():
+            record.pop("path", None), record.pop("inode", None), record.pop("mtime_ns", None)
+        if "bm25" not in name:
+            found[name] = manifest
+    return found
+
+
+def leftovers(work: Path) -> list[str]:
+    """What should have gone when all is made."""
+    names = ("_shards", "_journal.jsonl")
+    return [
+        str(path)
+        for path in work.rglob("*")
+        if path.name in names or (path.name.startswith(".") and path.is_file())
+    ]
