@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from negmine import log
+from negmine.stages.filter import fitting
 from negmine.table.artifacts import shards
 from tests.chains import SMALL_PARTS, call, make_data, small_parts
 from tests.conftest import ROOT, Invoke
@@ -169,6 +170,43 @@ def test_shards_of_another_number_join_in(here: Here, folder: Path, whole: Path)
     said = here.ends(4, "collect", LEDGER, cwd=folder)
     assert "part-00002.parquet" in said
     here.done(*shard(0, 2), cwd=folder)
+    collected(here, folder, whole)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--max-reuse", "2"),
+        ("--max-fn-rate", "0.5"),
+        ("--by", "p_prior"),
+        ("--percentile", "0.6"),
+    ],
+)
+def test_what_is_learned_from_the_whole_table_one_shard_learns(
+    here: Here, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str]
+) -> None:
+    folder = copied(whole, tmp_path / "data")
+    words = (*FILTER[:-1], "work/other", *options)
+    here.done(*words, "--shard", f"1/{COUNT}", cwd=folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "learn", None)
+        for index in (0, 2):
+            here.done(*words, "--shard", f"{index}/{COUNT}", cwd=folder)
+        here.done("collect", "work/other", cwd=folder)
+    here.done(*words[:5], "work/alone", *options, cwd=folder)
+    assert contents(folder / "work" / "other") == contents(folder / "work" / "alone")
+
+
+def test_what_shards_of_other_settings_said_does_not_hold(
+    here: Here, folder: Path, whole: Path
+) -> None:
+    """They learned, and made nothing that would be in the way."""
+    other = (*FILTER, "--percentile", "0.6")
+    here.done(*other, "--shard", "5/6", cwd=folder)
+    (said,) = (folder / LEDGER / "_shards").glob("_told.*")
+    make(here, folder, 0, 1, 2)
+    assert len(list((folder / LEDGER / "_shards").glob("_told.*"))) == 2
+    assert said.exists()
     collected(here, folder, whole)
 
 

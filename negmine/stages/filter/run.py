@@ -14,7 +14,7 @@ import pyarrow as pa
 from negmine import log, memory
 from negmine.engine.parts import over_parts
 from negmine.engine.shares import WHOLE, Share
-from negmine.learning import assumption, prior
+from negmine.learning import assumption, prior, stored
 from negmine.learning.fit import Fit
 from negmine.memory import reset_peak_memory
 from negmine.params.filter import FilterParams
@@ -145,7 +145,7 @@ def judge_all(
     params, columns, source = setup.params, setup.columns, setup.source
     total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
-    fit = _fit(params, source, guard, columns)
+    fit = _agreed(params, source, guard, columns, writer)
     ledger_schema = _ledger_schema(source.schema(), params)
     number = {name: place for place, name in enumerate(source.parts, 1)}
     asked = {one.name: one.places for one in quotas.parse(params.quota)}
@@ -178,6 +178,10 @@ def judge_all(
             overlap=True,
             share=writer.share,
         )
+    if sample is not None and writer.resumed:
+        short = (name for name in source.parts if writer.stats(name)["queries_short"])
+        again = _flagged(params, source, guard, columns, fit, short)
+        _draw_again(sample, (made(None, name, read) for name, read in again))
     for name in source.parts:
         total.update(writer.stats(name))
     counts = _counts(total)
@@ -192,7 +196,38 @@ def judge_all(
     return counts, fit
 
 
+def _draw_again(sample: Sample, judged: Iterable[_Judged]) -> None:
+    """Have the first short queries of all parts in a sample, whoever judged them."""
+    sample.clear()
+    for one in judged:
+        sample.add(one.part, one.table, one.flags)
+        if sample.full:
+            break
+
+
 # --- passes over the table --------------------------------------------------------------------
+
+
+#: Under which name it is told what was learned.
+_LEARNED = "learned"
+
+
+def _agreed(
+    params: FilterParams, source: Candidates, guard: Guard, columns: Columns, writer: Writer
+) -> Fit:
+    """What is known of the whole table: of several processes that judge it the first learns it.
+
+    Those that come while it learns do so, too, and then take what the first one said: another
+    machine may find other last digits.
+    """
+    found = writer.told(_LEARNED)
+    if found is None:
+        fit = _fit(params, source, guard, columns)
+        if writer.share.whole:
+            return fit
+        found = writer.tell(_LEARNED, stored.told(fit))
+    learned: Fit = stored.read(found)
+    return learned
 
 
 def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Columns) -> Fit:

@@ -67,6 +67,16 @@ class Sample:
         self.queries += len(some)
         self.selected += int(chosen[some].sum())
 
+    @property
+    def full(self) -> bool:
+        """Whether no more queries are kept."""
+        return self.queries >= _SAMPLED
+
+    def clear(self) -> None:
+        """Forget all queries."""
+        self.parts.clear()
+        self.queries = self.selected = 0
+
     def tried(self, params: FilterParams, columns: Columns, fit: Fit) -> tuple[int, int]:
         """How many of the queries are short with these settings, and their negatives."""
         made = [

@@ -27,7 +27,8 @@ from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.replace import Replace
 
 _PLAN = "_plan.json"
-_CHOSEN = "_chosen."
+#: What holds for all parts: that stands in the manifest, and that is of use to processes alone.
+_CHOSEN, _TOLD = "_chosen.", "_told."
 _MARKER = ".json"
 #: What of the plan says where the artifact lay when it was begun.
 _PLACE = "place"
@@ -45,7 +46,7 @@ def marked(path: Path) -> list[str]:
     """Names of the parts that shards have finished, in order."""
     folder = path / SHARDS
     found = disk.files_in(folder, f"*{_MARKER}") if disk.is_folder(folder) else []
-    parts = (one for one in found if one != _PLAN and not one.startswith(_CHOSEN))
+    parts = (one for one in found if one != _PLAN and not one.startswith((_CHOSEN, _TOLD)))
     return [one.removesuffix(_MARKER) for one in parts if not Path(one).name.startswith(".")]
 
 
@@ -62,16 +63,26 @@ def marked_of(path: Path, names: Iterable[str]) -> set[str]:
     return found
 
 
-def chosen(path: Path) -> dict[str, Any]:
-    """What shards chose for all parts, by name."""
-    folder = path / SHARDS
-    found = disk.files_in(folder, f"{_CHOSEN}*{_MARKER}") if disk.is_folder(folder) else []
+def chosen(path: Path, plan: Plan) -> dict[str, Any]:
+    """What shards of these settings chose for all parts, by name."""
+    folder, prefix = path / SHARDS, _of_all(_CHOSEN, plan, "")
+    found = disk.files_in(folder, f"{prefix}*{_MARKER}") if disk.is_folder(folder) else []
     told = {one: load_json(folder / one) for one in found}
     return {
-        one.removeprefix(_CHOSEN).removesuffix(_MARKER): what
+        one.removeprefix(prefix).removesuffix(_MARKER): what
         for one, what in told.items()
         if what is not None
     }
+
+
+def told(path: Path, plan: Plan, name: str) -> dict[str, Any] | None:
+    """What a shard of these settings told the others under a name, if any."""
+    return load_json(path / SHARDS / f"{_of_all(_TOLD, plan, name)}{_MARKER}")
+
+
+def _of_all(prefix: str, plan: Plan, name: str) -> str:
+    """The name, without its ending, of a file about all parts; those of other settings differ."""
+    return f"{prefix}{plan.fingerprint[:12]}.{name}"
 
 
 def refuse_other(path: Path, plan: Plan, replacing: Replace) -> bool:
@@ -328,7 +339,15 @@ class Shelf:
 
     def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say how all parts are made; what another process said before holds."""
-        file = self._folder / f"{_CHOSEN}{name}{_MARKER}"
+        return self._first(_CHOSEN, name, what)
+
+    def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say what others need not find out again; what another process said before holds."""
+        return self._first(_TOLD, name, what)
+
+    def _first(self, prefix: str, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the first process that said something says."""
+        file = self._folder / f"{_of_all(prefix, self._plan, name)}{_MARKER}"
         return what if self._create(file, what) else load_json(file) or what
 
     def _create(self, file: Path, what: Mapping[str, Any]) -> bool:

@@ -83,6 +83,9 @@ class Book(Protocol):
     def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Record how all parts are made; what holds."""
 
+    def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Tell other processes what they need not find out again; what holds."""
+
     def leave(self) -> None:
         """The process leaves what is unfinished."""
 
@@ -119,6 +122,10 @@ class Journal:
     def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """A line of the journal."""
         append_entry(self._journal, {CHOSEN: {name: dict(what)}})
+        return what
+
+    def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Nobody else is there."""
         return what
 
     def leave(self) -> None:
@@ -231,6 +238,22 @@ class Writer:
         if name not in self._chosen:
             self._chosen[name] = dict(self._book.choose(name, what))
         return self._chosen[name]
+
+    def told(self, name: str) -> Mapping[str, Any] | None:
+        """What another process that makes parts of this artifact found out about all of it."""
+        return shards.told(self.path, self.plan, name)
+
+    def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Tell other processes what they need not find out again.
+
+        Args:
+            name: of what it is said.
+            what: plain JSON values; in no manifest.
+
+        Returns:
+            What holds: of several processes that tell it at once, what the first one said.
+        """
+        return self._book.tell(name, what)
 
     def checkpoint(self, name: str, made_of: Mapping[str, Any], of: str = "") -> Checkpoint:
         """Where a model keeps the rows that it has made of a file that is not finished.
@@ -474,7 +497,7 @@ def _begun(
         append_entry(journal, process())
         done = finished_files(path, finished)
         remove_hidden(path)
-    said = {**chosen_before(lines), **shards.chosen(path)}
+    said = {**chosen_before(lines), **shards.chosen(path, plan)}
     done |= shards.adopt(path, plan, journal)
     if done:
         event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
@@ -509,7 +532,7 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
         raise type(error)(error.what, where=error.where, hint=hint) from None
     disk.make_folder(path)
     shelf = shards.Shelf(path, plan, share)
-    said = {**chosen_before(lines), **shards.chosen(path)}
+    said = {**chosen_before(lines), **shards.chosen(path, plan)}
     return Writer(path, plan, shelf, shards.Records(path, plan, done), chosen=said, share=share)
 
 
