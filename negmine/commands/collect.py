@@ -16,7 +16,7 @@ from negmine.sources.child import DOCUMENTS
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import Step
 from negmine.table import artifacts
-from negmine.table.artifacts import shards
+from negmine.table.artifacts import shards, writing
 
 #: So many missing parts, and commands that make them, are named.
 _NAMED = 8
@@ -66,11 +66,14 @@ def _missing(out: Path, left: LeftToOthers) -> MissingInputError:
 
 def _headers(path: Path) -> list[tuple[Path, Mapping[str, Any]]]:
     """Where shards of the artifact at ``path``, or of an index's own, lie, and what they make."""
-    places = [path]
-    if (path / DOCUMENTS).is_dir():
-        places += [*sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
-    found = ((place, shards.header(place)) for place in places)
+    found = ((place, shards.header(place)) for place in _places(path))
     return [(place, one) for place, one in found if one is not None]
+
+
+def _places(path: Path) -> list[Path]:
+    """Where shards may lie of the artifact at ``path``: there, and of an index inside."""
+    inside = [*sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
+    return [path, *(inside if (path / DOCUMENTS).is_dir() else [])]
 
 
 def commands_of(path: Path) -> list[Command]:
@@ -84,6 +87,9 @@ def commands_of(path: Path) -> list[Command]:
     headers = _headers(path)
     if not headers:
         artifacts.open_artifact(path, purpose="what shards have made")
+        for place in _places(path):
+            # Who collected may have been killed behind the last word.
+            writing.tidy(place)
         log.event(f"{path} is collected already", up_to_date=True)
         return []
     # Of one index several commands may have made shards.

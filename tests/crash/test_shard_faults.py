@@ -354,6 +354,9 @@ def test_a_shard_that_finds_all_done(here: Here, folder: Path, whole: Path) -> N
     assert sorted((folder / LEDGER / "_shards").iterdir()) == before
     collected(here, folder, whole)
     assert "is up to date" in here.done(*shard(1), cwd=folder)
+    # What a kill behind the last word leaves.
+    (folder / LEDGER / "._shards.tmp").mkdir()
+    (folder / LEDGER / "_journal.jsonl").touch()
     assert "is collected already" in here.done("collect", LEDGER, cwd=folder)
     assert contents(folder / LEDGER) == contents(whole / LEDGER)
 

@@ -407,6 +407,13 @@ class Writer:
         return Artifact(self.path, manifest)
 
 
+def tidy(path: Path) -> None:
+    """Remove what a run has left that was cut short when the artifact was whole already."""
+    if disk.exists(path / MANIFEST) and not lock_is_held(path):
+        disk.remove_file(path / JOURNAL)
+        shards.remove(path)
+
+
 def begin(
     path: str | Path,
     plan: Plan,
@@ -440,9 +447,7 @@ def begin(
     if keep:
         exchange(path, plan, replacing)
     if is_made(path, plan, replacing, keep):
-        if not lock_is_held(path):
-            disk.remove_file(path / JOURNAL)
-            shards.remove(path)
+        tidy(path)
         disk.touch(path / MANIFEST)
         return None
     refuse_foreign(path)
