@@ -45,6 +45,14 @@ class Address:
         """Bucket and key, as fsspec takes them."""
         return f"{self.bucket}/{self.key}" if self.key else self.bucket
 
+    def child(self, name: str) -> Address:
+        """What has this name in it."""
+        return Address(self.scheme, self.bucket, f"{self.key}/{name}" if self.key else name)
+
+    def moved(self, folder: Address, to: Address) -> Address:
+        """The same in ``to``, of what is in ``folder`` or is ``folder`` itself."""
+        return Address(to.scheme, to.bucket, to.key + self.key.removeprefix(folder.key))
+
     @property
     def parent(self) -> Address:
         """The folder that it lies in; the bucket is its own."""

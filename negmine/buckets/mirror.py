@@ -12,9 +12,11 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from negmine.addresses import Address, address_of
@@ -26,6 +28,8 @@ from negmine.log import waiting
 _FRESH = 1.0
 #: Bytes that take a while.
 _LARGE = 64 << 20
+#: So many objects are copied at once.
+_AT_ONCE = 8
 
 
 class _Known:
@@ -35,7 +39,8 @@ class _Known:
         self.lock = threading.Lock()
         self.listings: dict[Address, tuple[float, Mapping[str, Entry]]] = {}
         self.contents: dict[Address, tuple[str, bytes]] = {}
-        self.fetched: set[Address] = set()
+        #: What was here as it lies there, by its mark; an empty one of what this process sent.
+        self.fetched: dict[Address, str] = {}
 
     def entries(self, folder: Address) -> Mapping[str, Entry]:
         """What lies in a folder."""
@@ -97,6 +102,17 @@ class Mirrored:
         """Names of what lies in it, in order."""
         return sorted(_known.entries(self.address))
 
+    def files(self, pattern: str) -> list[str]:
+        """Names of the objects in it and in folders right in it that match a pattern, in order."""
+        found = []
+        for name, entry in _known.entries(self.address).items():
+            if not entry.is_folder:
+                found.append(name)
+                continue
+            inner = _known.entries(self.address.child(name))
+            found += [f"{name}/{one}" for one, of in inner.items() if not of.is_folder]
+        return sorted(one for one in found if fnmatchcase(one.rpartition("/")[2], pattern))
+
     def size(self) -> int:
         """Bytes of the object.
 
@@ -131,33 +147,44 @@ class Mirrored:
         Raises:
             FileNotFoundError: there is no such object, and no copy.
         """
-        if self.path.is_file() and (not anew or self.address in _known.fetched):
-            return False
-        if not self.is_file():
+        entry, mark = None, _known.fetched.get(self.address)
+        if self.path.is_file():
+            if not anew:
+                return False
+            entry = self.entry()
+            if mark is not None and entry is not None and mark in ("", entry.mark):
+                return False
+        entry = entry or self.entry()
+        if entry is None or entry.is_folder:
             raise FileNotFoundError(str(self.address))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may fetch it at once.
         hidden = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            large = self.size() >= _LARGE
+            large = entry.size >= _LARGE
             with waiting(f"fetching {self.address}") if large else nullcontext():
                 transport.fetch(self.address, hidden)
             os.replace(hidden, self.path)
         finally:
             hidden.unlink(missing_ok=True)
-        _known.fetched.add(self.address)
+        _known.fetched[self.address] = entry.mark
         return True
 
     def forget(self) -> None:
         """Take the copies of it, and of all below it, for ones that may be old."""
         prefix = self.address.path
         for known in [one for one in _known.fetched if one.path.startswith(prefix)]:
-            _known.fetched.discard(known)
+            del _known.fetched[known]
 
     def send(self) -> None:
-        """Put the copy that is here into the store, in the place of what is there."""
+        """Put the copy that is here, all of a folder, in the place of what is there."""
+        if self.path.is_dir():
+            for file in sorted(self.path.iterdir()):
+                Mirrored(file, self.address.child(file.name)).send()
+            return
         transport.send(self.path, self.address)
-        _known.fetched.add(self.address)
+        # What is there now is this copy.
+        _known.fetched[self.address] = ""
         _known.changed(self.address)
 
     def write(self, content: bytes) -> None:
@@ -178,9 +205,7 @@ class Mirrored:
         """
         every = sorted(transport.below(self.address), key=lambda one: one.key.endswith(f"/{last}"))
         for one in every:
-            rest = one.key.removeprefix(self.address.key)
-            to = Address(target.address.scheme, target.address.bucket, target.address.key + rest)
-            transport.copy(one, to)
+            transport.copy(one, one.moved(self.address, target.address))
         transport.remove(every[::-1])
         if self.path.exists():
             target.path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,6 +228,27 @@ class Mirrored:
             self.path.unlink(missing_ok=True)
         self.forget()
         _known.removed(self.address)
+
+
+def copy_all(pairs: Sequence[tuple[Mirrored, Mirrored]]) -> None:
+    """Copy objects, and all in folders of them, inside their store; copies here are renamed."""
+
+    def copied(ends: tuple[Mirrored, Mirrored]) -> None:
+        source, target = ends
+        for one in transport.below(source.address):
+            transport.copy(one, one.moved(source.address, target.address))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(copied, pairs))
+    for source, target in pairs:
+        if source.path.exists():
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            if target.path.is_dir():
+                shutil.rmtree(target.path)
+            os.replace(source.path, target.path)
+        source.forget()
+        target.forget()
+        _known.removed(target.address)
 
 
 def mirrored(path: Path) -> Mirrored | None:

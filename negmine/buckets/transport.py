@@ -29,12 +29,17 @@ from negmine.errors import (
 _PACKAGES = {"s3": "negmine[s3]", "gs": "negmine[gcs]"}
 #: What may stand in the environment and in no message.
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-#: A file is sent in pieces of so many bytes, so many at a time: they are held.
+#: A file is sent, and fetched, in pieces of so many bytes, so many at a time: they are held.
 _PIECE, _AT_ONCE = 8 << 20, 4
 #: Pieces that a store takes of one object.
 _MOST_PIECES = 9000
 #: Two puts of one name at the same time: AWS asks one of them to come again.
 _CONFLICT, _TRIES = "ConditionalRequestConflict", 5
+_EXISTS = ("PreconditionFailed", "412")
+
+
+#: Buckets that have refused to create what was there.
+_conditional: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,9 @@ def fetch(file: Address, target: Path) -> None:
     Raises:
         MissingInputError: there is none.
     """
+    pieces = {"chunksize": _PIECE, "max_concurrency": _AT_ONCE} if file.scheme == "s3" else {}
     with _in_words(file):
-        _store(file).get_file(file.path, str(target))
+        _store(file).get_file(file.path, str(target), **pieces)
 
 
 def write(file: Address, content: bytes) -> None:
@@ -111,9 +117,9 @@ def create(file: Address, content: bytes) -> bool:
     for number in range(_TRIES):
         with _in_words(file):
             try:
-                _store(file).pipe_file(file.path, content, mode="create")
-                return True
-            except FileExistsError:
+                if _created(file, content):
+                    _require_conditions(file)
+                    return True
                 # A first try may have come through whose answer got lost: the content tells.
                 return read(file) == content
             except OSError as error:
@@ -121,6 +127,20 @@ def create(file: Address, content: bytes) -> bool:
                     raise
         time.sleep(0.1 * 2**number)
     raise AssertionError
+
+
+def _created(file: Address, content: bytes) -> bool:
+    """Whether an object was created; False where one of its name is there."""
+    try:
+        _store(file).pipe_file(file.path, content, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # As older releases of s3fs say it.
+        if _code(error) not in _EXISTS:
+            raise
+        return False
+    return True
 
 
 def send(source: Path, file: Address) -> None:
@@ -189,8 +209,10 @@ def _file_system(scheme: str) -> Any:
     import fsspec
 
     try:
-        # What is cached of listings is the mirror's to say.
-        return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)
+        # What is cached of listings is the mirror's to say. Amazon's library sends a checksum with
+        # each object; Google's is told to compare one.
+        more = {} if scheme == "s3" else {"consistency": "md5"}
+        return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **more)
     except ImportError:
         raise MissingDependencyError(
             f"{scheme}:// needs a package that is not installed",
@@ -206,6 +228,26 @@ def _require_bucket(fs: Any, address: Address) -> None:
     """
     if not _is_there(fs, address.bucket):
         raise _no_bucket(address)
+
+
+def _require_conditions(file: Address) -> None:
+    """See that a store keeps the condition of a put, by the first object that was created there.
+
+    Raises:
+        UsageError: it does not: of two writers the last would win, in silence.
+    """
+    bucket = file.scheme, file.bucket
+    if bucket in _conditional:
+        return
+    if not _created(file, _store(file).cat_file(file.path)):
+        _conditional.add(bucket)
+        return
+    raise UsageError(
+        "this store writes over an object that was to be created only where there is none "
+        "(If-None-Match is ignored): two writers would not be told apart",
+        where=str(file),
+        hint="Write to a local folder and copy that, or use a store that keeps conditions.",
+    )
 
 
 @cache
@@ -235,18 +277,14 @@ def _in_words(address: Address) -> Iterator[None]:
     except (NegmineError, FileExistsError):
         raise
     except Exception as error:
-        told = _told(error, address)
-        # Whatever they hold besides the message may hold a key.
-        error.__cause__ = error.__context__ = None
-    else:
-        return
-    raise told
+        # Not from it: what libraries say may hold a key.
+        raise _told(error, address) from None
 
 
 def _told(error: Exception, address: Address) -> NegmineError:
     said, name = _cleaned(str(error)), type(error).__name__
     if isinstance(error, FileNotFoundError):
-        if _code(error) == "NoSuchBucket":
+        if _code(error) == "NoSuchBucket" or not _is_there(_store(address), address.bucket):
             return _no_bucket(address)
         return MissingInputError("no such object", where=str(address), hint="Check the address.")
     if "Credentials" in name or "RefreshError" in name:

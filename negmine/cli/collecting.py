@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from negmine import log
+from negmine.addresses import located
 from negmine.cli.app import command_of, guarded
 from negmine.cli.main import run_words
 from negmine.cli.options import LogFormatOption, QuietOption, VerboseOption
@@ -30,7 +30,7 @@ def collect(
     from negmine.commands import collect as collecting
 
     found: list[collecting.Command] = []
-    guarded(lambda: found.extend(collecting.commands_of(Path(artifact))))
+    guarded(lambda: found.extend(collecting.commands_of(located(artifact))))
     given = [*(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
     for command in found:
         os.chdir(command.folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from negmine import log
+from negmine.addresses import is_address
 from negmine.engine.shares import LeftToOthers, Share
 from negmine.errors import MissingInputError, UsageError
 from negmine.sources.child import DOCUMENTS
@@ -72,8 +73,14 @@ def _headers(path: Path) -> list[tuple[Path, Mapping[str, Any]]]:
 
 def _places(path: Path) -> list[Path]:
     """Where shards may lie of the artifact at ``path``: there, and of an index inside."""
-    inside = [*sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
-    return [path, *(inside if (path / DOCUMENTS).is_dir() else [])]
+    inside = _folders(path) if artifacts.is_folder(path / DOCUMENTS) else []
+    return [path, *inside, *(one for folder in inside for one in _folders(folder))]
+
+
+def _folders(path: Path) -> list[Path]:
+    if not artifacts.is_folder(path):
+        return []
+    return [one for name in artifacts.names_in(path) if artifacts.is_folder(one := path / name)]
 
 
 def commands_of(path: Path) -> list[Command]:
@@ -110,6 +117,10 @@ def _command(place: Path, found: Mapping[str, Any]) -> Command:
             where=str(place),
             hint=hint,
         )
+    if is_address(str(found["place"])):
+        # It is the same wherever it is called; what else the command names may not be.
+        folder = str(found["folder"])
+        return Command(words, folder if os.path.isdir(folder) else os.getcwd())
     there = os.path.relpath(str(found["place"]), str(found["folder"]))
     for folder in (str(found["folder"]), os.getcwd()):
         if os.path.isdir(os.path.join(folder, there)) and os.path.samefile(

@@ -127,7 +127,7 @@ def _make(name: str, asked: int, made: Made, vectors: Artifact) -> Artifact:
                 learned = clusters.train(stored, count, spherical)
             writer.add_array(clusters.CENTROIDS, learned)
             writer.settle()
-        written = np.asarray(arrays.mapped(writer.path / clusters.CENTROIDS))
+        written = np.asarray(arrays.mapped(writer.file(clusters.CENTROIDS)))
         centroids = clusters.Centroids(written, spherical, made.budget.search)
         with log.progress(f"clustering {name}", len(stored), " docs") as bar:
             clusters.assign(stored, centroids, writer, bar.update)

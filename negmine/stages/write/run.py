@@ -176,7 +176,7 @@ def _ids_in(writer: Writer, name: str) -> list[str]:
     """Ids of the texts of a part that an interrupted run finished."""
     import pyarrow.parquet as pq
 
-    ids: list[str] = pq.read_table(writer.path / name, columns=["docid"]).column(0).to_pylist()
+    ids: list[str] = pq.read_table(writer.file(name), columns=["docid"]).column(0).to_pylist()
     return ids
 
 

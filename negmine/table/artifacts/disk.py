@@ -16,8 +16,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,7 +29,6 @@ import pyarrow as pa
 
 from negmine import addresses
 from negmine.addresses import address_of, is_address, located
-from negmine.errors import UsageError
 
 if TYPE_CHECKING:
     from negmine.buckets.mirror import Mirrored
@@ -37,6 +38,9 @@ JOURNAL = "_journal.jsonl"
 #: The folder of what several processes make of one artifact.
 SHARDS = "_shards"
 _HASHED_BLOCK = 1 << 22
+_HALF_WRITTEN = re.compile(r"\..*\.(tmp|checkpoint(\..*)?)")
+#: So many small objects are fetched at once.
+_AT_ONCE = 16
 
 
 # --- object stores ----------------------------------------------------------------------------
@@ -54,7 +58,7 @@ def _far(path: Path) -> Mirrored | None:
 
 def _stays_here(path: Path) -> bool:
     """Whether it is what no store is given: a lock, or what is half-written."""
-    return path.name == JOURNAL or path.name.startswith(".") or path.parent.name.startswith(".")
+    return path.name == JOURNAL or any(map(_HALF_WRITTEN.fullmatch, path.parts[-2:]))
 
 
 def is_far(path: Path) -> bool:
@@ -62,22 +66,8 @@ def is_far(path: Path) -> bool:
     return address_of(path) is not None
 
 
-def refuse_far(path: Path) -> None:
-    """Refuse to write into an object store.
-
-    Raises:
-        UsageError: the path stands for something there.
-    """
-    if is_far(path):
-        raise UsageError(
-            "results are not written to object stores yet",
-            where=str(path),
-            hint="Write them here, and copy the folder there: it is read from there.",
-        )
-
-
 def fetch(path: Path, *, anew: bool = False) -> bool:
-    """Have a copy of an object on this machine; whether it was fetched for it.
+    """Have a copy of an object on this machine; whether it was fetched for that.
 
     Args:
         path: a file; what is no object is there or is not.
@@ -121,12 +111,14 @@ def names_in(folder: Path) -> list[str]:
 
 def files_in(folder: Path, pattern: str) -> list[str]:
     """Names of the files in a folder and in those right in it that match a pattern, in order."""
+    if (far := _far(folder)) is not None:
+        return far.files(pattern)
     found = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
     return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
 
 
 def beginning_with(folder: Path, prefix: str) -> list[Path]:
-    """What in a folder, which need not be there, has a name that begins so."""
+    """What in a folder of this machine, which need not be there, has a name that begins so."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     return [folder / name for name in names if name.startswith(prefix)]
 
@@ -181,6 +173,14 @@ def digest(path: Path) -> str:
         while block := file.read(_HASHED_BLOCK):
             hasher.update(block)
     return hasher.hexdigest()
+
+
+def load_all(paths: Sequence[Path]) -> list[dict[str, Any] | None]:
+    """The JSON objects in some files; those of an object store are fetched beside each other."""
+    if paths and is_far(paths[0]):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(load_json, paths))
+    return [load_json(path) for path in paths]
 
 
 def load_json(path: Path) -> dict[str, Any] | None:
@@ -246,6 +246,33 @@ def publish(path: Path) -> None:
         far.send()
 
 
+def draft_of(path: Path) -> Path:
+    """Where a file or folder is written that :func:`lay` gives its name.
+
+    Of one that nobody knows of before it is marked, that is its name itself; in an object store
+    nothing is there before it is whole.
+    """
+    return path if _far(path) is None else hidden_name(path)
+
+
+def lay(path: Path) -> None:
+    """Make what was written as a draft last under its own name."""
+    if (far := _far(path)) is not None:
+        os.rename(hidden_name(path), path)
+        far.send()
+        return
+    flush_to_disk(path)
+    flush_to_disk(path.parent)
+
+
+def copy_far(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Copy objects, and all in folders of them, inside their store; copies here are renamed."""
+    from negmine.buckets.mirror import copy_all, mirrored
+
+    ends = ((mirrored(source), mirrored(target)) for source, target in pairs)
+    copy_all([(source, target) for source, target in ends if source and target])
+
+
 def make_folder(path: Path) -> list[Path]:
     """Make a folder and those above it; returns the new ones, the innermost first."""
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -266,8 +293,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    # Mirrors are this machine's.
-    content = as_bytes(addresses.shown(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
+    content = _as_json(data)
     if (far := _far(path)) is not None:
         far.write(content)
         return
@@ -278,11 +304,38 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     flush_to_disk(path.parent)
 
 
+def finish(
+    path: Path, manifest: Mapping[str, Any], *, before: Mapping[str, Any] | None = None
+) -> bool:
+    """Write the manifest that makes something finished: whether it was written.
+
+    Of several processes that do so in an object store one succeeds; on this machine there is but
+    one, which holds the lock.
+
+    Args:
+        path: where.
+        manifest: plain JSON values.
+        before: what was there when the process began, and may go.
+    """
+    far = _far(path)
+    if far is None:
+        write_json(path, manifest)
+        return True
+    if before is not None and load_json(path) == before:
+        far.remove()
+    return far.create(_as_json(manifest))
+
+
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest that describes other artifacts (the index's own, an export file's)."""
     # None of them need lie in its folder.
     make_folder(path.parent)
     write_json(path, manifest)
+
+
+def _as_json(data: Mapping[str, Any]) -> bytes:
+    # Where a mirror lies is this machine's own.
+    return as_bytes(addresses.shown(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
 
 
 def as_bytes(text: str) -> bytes:
@@ -321,6 +374,8 @@ def create(path: Path, text: str, token: str) -> bool:
         text: UTF-8.
         token: this process's own, for the name under which it is written first.
     """
+    if (far := _far(path)) is not None:
+        return far.create(as_bytes(addresses.shown(text)))
     hidden = path.parent / f".{path.name}.{token}.tmp"
     hidden.write_bytes(as_bytes(text))
     flush_to_disk(hidden)
@@ -456,6 +511,8 @@ def open_locked(file: Path) -> IO[str]:
     Raises:
         LockedError: another process holds the lock.
     """
+    if is_far(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         opened = file.open("a+", encoding="utf-8")
         inode = os.fstat(opened.fileno()).st_ino

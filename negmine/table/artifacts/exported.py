@@ -12,9 +12,9 @@ from negmine.table.artifacts.disk import (
     digest,
     flush_to_disk,
     hidden_name,
+    load_json,
     manifest_of,
     name_place,
-    write_json,
 )
 from negmine.table.artifacts.facts import RunFacts
 from negmine.table.artifacts.journal import lock_journal
@@ -26,11 +26,14 @@ from negmine.table.artifacts.state import is_exported
 class FileWriter:
     """Writes one file (an export) with its manifest beside it; made by :func:`begin_file`."""
 
-    def __init__(self, path: Path, plan: Plan, lock: IO[str]) -> None:
+    def __init__(
+        self, path: Path, plan: Plan, lock: IO[str], before: Mapping[str, Any] | None
+    ) -> None:
         self.path = path
         self.hidden = hidden_name(path)
         self.plan = plan
         self._lock = lock
+        self._before = before
         self._committed = False
         self._run = RunFacts()
 
@@ -76,7 +79,12 @@ class FileWriter:
         manifest["run"] = {**facts, **(of_run or {})}
         # A file of other settings goes first, so that no manifest ever stands beside another file.
         disk.remove_file(self.path)
-        write_json(manifest_of(self.path), manifest)
+        if not disk.finish(manifest_of(self.path), manifest, before=self._before):
+            raise ConflictError(
+                "another process finished it first",
+                where=str(self.path),
+                hint="Nothing is mixed: what is there is that process's.",
+            )
         disk.publish(self.path)
         self._committed = True
         flush_to_disk(self.path.parent)
@@ -90,7 +98,6 @@ def begin_file(
     Raises:
         ConflictError: the file is there with other settings, or another process is writing it.
     """
-    disk.refuse_far(path)
     if disk.is_folder(path):
         raise ConflictError("is a folder", where=str(path), hint="Choose another -o.")
     if is_exported(path, plan, replacing):
@@ -105,7 +112,7 @@ def begin_file(
             lock.close()
             _touch(path)
             return None
-        return FileWriter(path, plan, lock)
+        return FileWriter(path, plan, lock, load_json(manifest_of(path)))
     except BaseException:
         lock.close()
         raise

@@ -102,11 +102,13 @@ def finished_files(path: Path, lines: list[dict[str, Any]]) -> dict[str, Any]:
         name = record.pop("name")
         inner = record.get("files")
         checks = {name: record} if inner is None else {f"{name}/{k}": v for k, v in inner.items()}
-        if all(
-            disk.is_file(path / file)
-            and disk.size_of(path / file) == expected["bytes"]
-            and digest(path / file) == expected["digest"]
-            for file, expected in checks.items()
-        ):
+        if all(_is_whole(path / file, expected) for file, expected in checks.items()):
             done[name] = record
     return done
+
+
+def _is_whole(file: Path, expected: Mapping[str, Any]) -> bool:
+    if not disk.is_file(file) or disk.size_of(file) != expected["bytes"]:
+        return False
+    disk.fetch(file, anew=True)
+    return digest(file) == str(expected["digest"])

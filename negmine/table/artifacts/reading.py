@@ -324,13 +324,13 @@ def open_artifact(
     if not disk.is_file(path / MANIFEST):
         if not disk.is_folder(path):
             what = "no such folder"
-        elif disk.exists(path / SHARDS):
+        elif disk.exists(path / SHARDS) and not _is_one_run(path):
             raise MissingInputError(
                 "its shards are not collected yet",
                 where=str(path),
                 hint=f"Run: negmine collect {path}  (it names the shards that are missing).",
             )
-        elif disk.exists(path / JOURNAL):
+        elif disk.exists(path / JOURNAL) or disk.exists(path / SHARDS):
             what = "unfinished: the run that makes it was interrupted or still goes on"
         else:
             what = f"not a negmine artifact (no {MANIFEST})"
@@ -356,6 +356,11 @@ def open_artifact(
             else f"Make {purpose} with: {expected}",
         )
     return Artifact(path, manifest)
+
+
+def _is_one_run(path: Path) -> bool:
+    """Whether what lies in an object store is a single process's, which goes by shards there."""
+    return disk.is_far(path) and "shards" not in (load_json(path / SHARDS / "_plan.json") or {})
 
 
 def is_finished(path: Path) -> bool:

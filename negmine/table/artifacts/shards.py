@@ -5,6 +5,11 @@ of the process's own; when they are on the disk their *marker*, which names them
 counts, is created under the part's name. Creation is exclusive: of two processes that made the same
 part one has the marker, and the other is told. There is no lock, no database and no clock: what has
 no marker is not there. Who makes the whole of it takes the marked parts over (:func:`adopt`).
+
+In an object store every artifact is made so, also by a process that makes all of it: nobody else
+has its journal, so that a run that was killed goes on by the markers, on whatever machine
+(:meth:`Shelf.found`), and the parts get their names right before the manifest
+(:meth:`Shelf.gather`).
 """
 
 from __future__ import annotations
@@ -47,7 +52,7 @@ def marked(path: Path) -> list[str]:
     folder = path / SHARDS
     found = disk.files_in(folder, f"*{_MARKER}") if disk.is_folder(folder) else []
     parts = (one for one in found if one != _PLAN and not one.startswith((_CHOSEN, _TOLD)))
-    return [one.removesuffix(_MARKER) for one in parts if not Path(one).name.startswith(".")]
+    return [one.removesuffix(_MARKER) for one in parts]
 
 
 def marked_of(path: Path, names: Iterable[str]) -> set[str]:
@@ -127,16 +132,12 @@ def adopt(path: Path, plan: Plan, journal: IO[str]) -> dict[str, Any]:
     data: dict[str, Path] = {}
     for name in marked(path):
         marker = _of_plan(path, name, plan)
-        record = {key: value for key, value in marker.items() if key not in _OF_MARKER}
+        record = record_of(marker)
         data[name] = folder / marker["file"]
         if _is_whole(data[name], record):
             found[name] = record
         elif not _is_whole(path / name, record):
-            event(
-                f"{data[name]} is missing or was changed: that part is made again",
-                level=30,
-                damaged=str(data[name]),
-            )
+            _tell_damaged(data[name])
             disk.remove_file(folder / f"{name}{_MARKER}")
     append_entry(journal, *({"name": name, **record} for name, record in found.items()))
     for name in found:
@@ -164,14 +165,7 @@ def _of_plan(path: Path, name: str, plan: Plan) -> dict[str, Any]:
         ConflictError: it is of other settings.
     """
     marker = path / SHARDS / f"{name}{_MARKER}"
-    found = _read(marker)
-    if found["fingerprint"] != plan.fingerprint:
-        raise ConflictError(
-            "was made by a shard with other settings",
-            where=str(marker),
-            hint=f"Remove it; negmine collect {path} tells which shard makes it again.",
-        )
-    return found
+    return _checked(load_json(marker), marker, plan)
 
 
 def _read(marker: Path) -> dict[str, Any]:
@@ -180,14 +174,44 @@ def _read(marker: Path) -> dict[str, Any]:
     Raises:
         InvalidDataError: it is none.
     """
-    found = load_json(marker)
-    if found is None or not {"file", "fingerprint", "digest", "bytes"} <= found.keys():
+    return _checked(load_json(marker), marker, None)
+
+
+def _checked(found: dict[str, Any] | None, marker: Path, plan: Plan | None) -> dict[str, Any]:
+    """What a marker says.
+
+    Args:
+        found: what is in it.
+        marker: where it is.
+        plan: what it has to be of.
+
+    Raises:
+        InvalidDataError: it is none.
+        ConflictError: it is of other settings.
+    """
+    of_data = found is not None and ("files" in found or {"digest", "bytes"} <= found.keys())
+    if found is None or not of_data or not {"name", "file", "fingerprint"} <= found.keys():
         raise InvalidDataError(
             "is no marker of a shard's part",
             where=str(marker),
             hint="Remove it, and run that shard again.",
         )
+    if plan is not None and found["fingerprint"] != plan.fingerprint:
+        raise ConflictError(
+            "was made by a shard with other settings",
+            where=str(marker),
+            hint="Remove it; negmine collect tells which shard makes it again.",
+        )
     return found
+
+
+def record_of(marker: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a marker is the record of its part."""
+    return {key: value for key, value in marker.items() if key not in _OF_MARKER}
+
+
+def _tell_damaged(data: Path) -> None:
+    event(f"{data} is missing or was changed: that part is made again", level=30, damaged=str(data))
 
 
 def remove(path: Path) -> None:
@@ -195,7 +219,11 @@ def remove(path: Path) -> None:
     folder = path / SHARDS
     hidden = disk.hidden_name(folder)
     disk.remove(hidden)
-    if disk.exists(folder):
+    if disk.is_far(path):
+        # There are no folders: who has not heard of it loses its marker's data, or the manifest.
+        disk.remove_file(folder / _PLAN)
+        disk.remove(folder)
+    elif disk.exists(folder):
         # First, so that none of them goes on believing that it is still wanted; then all at once,
         # so that who has not heard of it finds no folder to write into.
         disk.remove_file(folder / _PLAN)
@@ -235,8 +263,23 @@ class Records(MutableMapping[str, Any]):
 class Shelf:
     """Where a process that makes a share of an artifact puts its parts."""
 
-    def __init__(self, path: Path, plan: Plan, share: Share) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        share: Share,
+        *,
+        stale: Iterable[str] = (),
+        lock: IO[str] | None = None,
+    ) -> None:
         """Say what is made, or see that it is what others make there.
+
+        Args:
+            path: the artifact's folder.
+            plan: what is made.
+            share: what of it this process makes.
+            stale: names of what goes when all is made (:meth:`gather`).
+            lock: held until the process leaves.
 
         Raises:
             ConflictError: it is not.
@@ -245,8 +288,10 @@ class Shelf:
         self._folder = path / SHARDS
         self._token = secrets.token_hex(4)
         self._marked: set[str] = set()
+        self._lock = lock
         disk.make_folder(self._folder)
         told = {**plan.identity(path), **share.told(), _PLACE: disk.absolute(path)}
+        told |= {"stale": sorted(stale)}
         # Twice: between a look and the creation somebody else may have been there.
         for _ in range(2):
             if refuse_other(path, plan, Replace.NOTHING) and header(path) is not None:
@@ -281,7 +326,14 @@ class Shelf:
         """
         if not disk.is_folder(self._folder):
             raise self._gone()
+        return disk.draft_of(self._data(name))
+
+    def _data(self, name: str) -> Path:
         return self._folder / f"{name}.{self._token}"
+
+    def place(self, name: str) -> Path:
+        """Where a finished part's data lie."""
+        return disk.plain(self._folder / str(_read(self._folder / f"{name}{_MARKER}")["file"]))
 
     def checkpoint(self, name: str, of: str) -> Path:
         """Where the rows of an unfinished part are kept: those of an earlier process go on."""
@@ -304,6 +356,8 @@ class Shelf:
             OvertakenError: another process has marked one of them.
             ConflictError: all is gone.
         """
+        if not files:
+            return
         self._check()
         lost = [name for name, record in files.items() if not self._mark(name, record)]
         for name in lost[:1]:
@@ -311,31 +365,93 @@ class Shelf:
 
     def _mark(self, name: str, record: Mapping[str, Any]) -> bool:
         """Mark a part whose data are written; False: another process has, and these go."""
-        data, marker = self.hidden(name), self._folder / f"{name}{_MARKER}"
-        file = str(data.relative_to(self._folder))
-        if file not in self._marked:
+        data = self._data(name)
+        if disk.relative(data, self._folder) not in self._marked:
             try:
-                flush_to_disk(data)
-                flush_to_disk(data.parent)
+                disk.lay(data)
             except FileNotFoundError:
-                if disk.is_file(marker):
+                if disk.is_file(self._folder / f"{name}{_MARKER}"):
                     # Removed below, when this was tried before.
                     return False
                 raise self._gone() from None
-            told = {
-                **{"name": name, **record, "file": file},
-                **{"fingerprint": self._plan.fingerprint, "shard": str(self._share)},
-                **{"pid": os.getpid(), "host": socket.gethostname()},
-            }
-            # What a network file system answers may be of a call that it has heard twice.
-            if not self._create(marker, told) and _read(marker)["file"] != file:
-                disk.remove_file(data)
+            if not self._claimed(name, record, data):
+                disk.remove(data)
                 return False
-            self._marked.add(file)
         for leftover in disk.beginning_with(data.parent, f".{Path(name).name}."):
             if ".checkpoint." in leftover.name:
                 disk.remove_file(leftover)
         return True
+
+    def _claimed(self, name: str, record: Mapping[str, Any], data: Path) -> bool:
+        """Create the marker of a part whose data lie there; False: another process has."""
+        file, marker = disk.relative(data, self._folder), self._folder / f"{name}{_MARKER}"
+        told = {
+            **{"name": name, **record, "file": file},
+            **{"fingerprint": self._plan.fingerprint, "shard": str(self._share)},
+            **{"pid": os.getpid(), "host": socket.gethostname()},
+        }
+        # What a network file system answers may be of a call that it has heard twice.
+        if not self._create(marker, told) and _read(marker)["file"] != file:
+            return False
+        self._marked.add(file)
+        return True
+
+    def keep(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Mark files that have their names already and are whole."""
+        for name, record in files.items():
+            if not self._claimed(name, record, self.path / name):
+                raise _lost(name, _read(self._folder / f"{name}{_MARKER}"), self.path)
+
+    def found(self) -> dict[str, Any]:
+        """The records of what is marked, and is there, in an object store; other markers go.
+
+        Raises:
+            ConflictError: a marker is of other settings.
+        """
+        done = {}
+        for name, marker in self._markers().items():
+            if self._is_there(marker):
+                done[name] = record_of(marker)
+            else:
+                _tell_damaged(disk.plain(self._folder / str(marker["file"])))
+                disk.remove_file(self._folder / f"{name}{_MARKER}")
+        return done
+
+    def _markers(self) -> dict[str, dict[str, Any]]:
+        """What is marked, by name."""
+        files = [self._folder / f"{name}{_MARKER}" for name in marked(self.path)]
+        markers = dict(zip(files, disk.load_all(files), strict=True))
+        checked = [_checked(found, file, self._plan) for file, found in markers.items()]
+        return {str(marker["name"]): marker for marker in checked}
+
+    def _is_there(self, marker: Mapping[str, Any]) -> bool:
+        """Whether an object has its size: the store answers for the rest, until it is read."""
+        data = disk.plain(self._folder / str(marker["file"]))
+        inner = marker.get("files")
+        files = {data: marker} if inner is None else {data / one: of for one, of in inner.items()}
+        return all(
+            disk.is_file(file) and disk.size_of(file) == record["bytes"]
+            for file, record in files.items()
+        )
+
+    def gather(self) -> None:
+        """Give all that is marked its name, and remove what is stale; the markers stay.
+
+        Of several processes that do so each makes the same copies.
+
+        Raises:
+            ConflictError: another process has finished, or removed it.
+        """
+        self._check()
+        markers = self._markers()
+        pairs = [
+            (disk.plain(self._folder / str(marker["file"])), self.path / name)
+            for name, marker in markers.items()
+        ]
+        disk.copy_far((data, file) for data, file in pairs if data != file)
+        for name in (header(self.path) or {}).get("stale", ()):
+            if name not in markers:
+                disk.remove(self.path / name)
 
     def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say how all parts are made; what another process said before holds."""
@@ -359,10 +475,12 @@ class Shelf:
 
     def leave(self) -> None:
         """Remove what was written and not marked: a later run makes it again."""
+        if self._lock is not None:
+            self._lock.close()
         if not disk.is_folder(self._folder):
             return
         for file in disk.files_in(self._folder, f"*.{self._token}"):
-            if file not in self._marked and not Path(file).name.startswith("."):
+            if file not in self._marked and ".checkpoint." not in file:
                 disk.remove_file(self._folder / file)
 
 

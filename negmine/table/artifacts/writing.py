@@ -44,7 +44,6 @@ from negmine.table.artifacts.disk import (
     load_json,
     name_place,
     remove_hidden,
-    write_json,
 )
 from negmine.table.artifacts.facts import RunFacts
 from negmine.table.artifacts.journal import (
@@ -85,6 +84,12 @@ class Book(Protocol):
 
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tell other processes what they need not find out again; what holds."""
+
+    def place(self, name: str) -> Path:
+        """Where a finished file lies now."""
+
+    def gather(self) -> None:
+        """All files get their names, if they have them not: the manifest follows."""
 
     def leave(self) -> None:
         """The process leaves what is unfinished."""
@@ -127,6 +132,13 @@ class Journal:
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Nobody else is there."""
         return what
+
+    def place(self, name: str) -> Path:
+        """Under its name."""
+        return self._path / name
+
+    def gather(self) -> None:
+        """They have their names."""
 
     def leave(self) -> None:
         """Give up the lock."""
@@ -218,6 +230,12 @@ class Writer:
         """The counts recorded with a finished file."""
         stats: dict[str, Any] = self._files[name]["stats"]
         return stats
+
+    def file(self, name: str) -> Path:
+        """A finished file, to be read before the artifact is."""
+        place = self._book.place(name)
+        disk.fetch(place)
+        return place
 
     def chosen(self, name: str) -> Mapping[str, Any] | None:
         """What :meth:`choose` recorded, in this run or in the one that it continues."""
@@ -341,8 +359,7 @@ class Writer:
     ) -> None:
         interrupts.check()
         hidden = self._book.hidden(name)
-        if not disk.exists(hidden.parent):
-            self._subfolders += disk.make_folder(hidden.parent)
+        self._subfolders += disk.make_folder(hidden.parent)
         rows = write(hidden)
         size = disk.size_of(hidden)
         self._files[name] = {
@@ -395,7 +412,13 @@ class Writer:
         manifest["run"] = {**facts, "resumed_files": self.resumed, **(of_run or {})}
         if self._chosen:
             manifest["run"][CHOSEN] = self._chosen
-        write_json(self.path / MANIFEST, manifest)
+        self._book.gather()
+        if not disk.finish(self.path / MANIFEST, manifest):
+            raise ConflictError(
+                "another process finished it first",
+                where=str(self.path),
+                hint="Nothing is mixed: what is there is that process's.",
+            )
         # Those of no single file, too: what they still hold would be written when all is done.
         for checkpoint in chain.from_iterable(self._checkpoints.values()):
             checkpoint.remove()
@@ -439,11 +462,12 @@ def begin(
         ConflictError: the folder holds something else, or another process is writing it.
     """
     path = Path(path)
-    disk.refuse_far(path)
     if disk.exists(path) and not disk.is_folder(path):
         raise ConflictError("exists and is not a folder", where=str(path))
     if not share.whole:
         return _begin_share(path, plan, share)
+    if disk.is_far(path):
+        return _begin_afar(path, plan, replacing, keep, share)
     if keep:
         exchange(path, plan, replacing)
     if is_made(path, plan, replacing, keep):
@@ -539,6 +563,64 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
     shelf = shards.Shelf(path, plan, share)
     said = {**chosen_before(lines), **shards.chosen(path, plan)}
     return Writer(path, plan, shelf, shards.Records(path, plan, done), chosen=said, share=share)
+
+
+def _begin_afar(
+    path: Path, plan: Plan, replacing: Replace, keep: bool, share: Share
+) -> Writer | None:
+    """Begin, or go on with, all of an artifact in an object store; None: it is made.
+
+    Raises:
+        ConflictError: the folder holds something else, or another process of this machine writes.
+    """
+    if keep:
+        exchange(path, plan, replacing)
+    if is_made(path, plan, replacing, keep):
+        if not lock_is_held(path):
+            shards.remove(path)
+        return None
+    refuse_foreign(path)
+    # Processes of one machine need not work for nothing until one of them loses a marker.
+    lock = lock_journal(path / JOURNAL, path)
+    try:
+        stale, whole, said = _room_afar(path, plan, replacing, keep)
+        # First: were the rest cut short, the next run would find here what is to be removed.
+        shelf = shards.Shelf(path, plan, share, stale=stale, lock=lock)
+        shelf.keep(whole)
+        disk.remove_file(path / MANIFEST)
+        done = shelf.found()
+        if done:
+            event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
+        return Writer(
+            path, plan, shelf, done, chosen={**said, **shards.chosen(path, plan)}, share=share
+        )
+    except BaseException:
+        lock.close()
+        raise
+
+
+def _room_afar(
+    path: Path, plan: Plan, replacing: Replace, keep: bool
+) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+    """Remove parts of other settings; what else is there that a plan takes the place of.
+
+    Returns:
+        (names of all that is stale, records of the files that stay, what was chosen for them).
+    """
+    stale: list[str] = []
+    if shards.refuse_other(path, plan, replacing):
+        stale = [*(shards.header(path) or {}).get("stale", ()), *shards.marked(path)]
+        shards.remove(path)
+    manifest = load_json(path / MANIFEST)
+    if manifest is None:
+        return stale, {}, {}
+    stale += manifest.get("files", {})
+    if not (keep and replacing is Replace.DAMAGED):
+        _tell(path, plan, manifest, [], replacing)
+        return stale, {}, {}
+    event(f"{path} is damaged: what is whole of it stays", damaged=str(path))
+    whole = finished_files(path, recorded_lines(manifest))
+    return stale, whole, manifest.get("run", {}).get(CHOSEN, {})
 
 
 def _reopen(path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str]) -> None:
