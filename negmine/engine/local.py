@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -62,7 +61,7 @@ class LocalEngine:
     def give(self, worker: int, call: Call) -> None:
         """Write it into its pipe; where it is gone already, that is seen when it is read."""
         with suppress(OSError):
-            self._workers[worker].pipe.send_bytes(pickle.dumps(call))
+            self._workers[worker].pipe.send(call)
 
     def replies(self, seconds: float) -> Sequence[Reply]:
         """What lies in the pipes; a closed one is a process that has ended."""
@@ -138,24 +137,31 @@ def serve(pipe: Connection) -> None:
     # Results go to stdout, and they are the other process's.
     os.dup2(2, 1)
     signal.signal(signal.SIGTERM, _terminated)
-    calls: SimpleQueue[bytes] = SimpleQueue()
+    calls: SimpleQueue[Call | str] = SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, calls), name="negmine-calls", daemon=True).start()
     while True:
         pipe.send(_answer(calls.get()))
 
 
-def _answer(call: bytes) -> tuple[Any, str | None]:
-    """(what a call returns, what it raises)."""
+def _answer(call: Call | str) -> tuple[Any, str | None]:
+    """(what a call returns, what it raises); of one that could not be read, why not."""
+    if isinstance(call, str):
+        return None, call
     try:
-        return pickle.loads(call).made(), None
+        return call.made(), None
     except Exception:  # of any kind: who asked stops, and says which
         return None, traceback.format_exc()
 
 
-def _listen(pipe: Connection, calls: SimpleQueue[bytes]) -> None:
+def _listen(pipe: Connection, calls: SimpleQueue[Call | str]) -> None:
     try:
         while True:
-            calls.put(pipe.recv_bytes())
+            try:
+                calls.put(pipe.recv())
+            except (EOFError, OSError):
+                raise
+            except Exception:  # what it takes to read a call may be broken here
+                calls.put(traceback.format_exc())
     except (EOFError, OSError):
         # Nobody is there any more who would want what is being made.
         os._exit(1)

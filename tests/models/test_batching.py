@@ -43,5 +43,5 @@ def test_refuses_an_empty_batch() -> None:
 def test_a_cpu_takes_fewer_tokens_at_once_than_a_gpu() -> None:
     assert token_budget(128, "cuda:1") == 128 * 256
     assert token_budget(128, "cpu") == 1024
-    assert token_budget(128, "cpu", "openvino") == 4096
+    assert token_budget(128, "cpu", "openvino", "bfloat16") == 4096
     assert token_budget(2, "cpu") == 2 * 256

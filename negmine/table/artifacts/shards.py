@@ -164,31 +164,38 @@ def _of_plan(path: Path, name: str, plan: Plan) -> dict[str, Any]:
     Raises:
         ConflictError: it is of other settings.
     """
-    marker = path / SHARDS / f"{name}{_MARKER}"
-    return _checked(load_json(marker), marker, plan)
+    return _read(path, name, plan)
 
 
-def _read(marker: Path) -> dict[str, Any]:
-    """What a marker says.
+def _read(path: Path, name: str, plan: Plan | None = None) -> dict[str, Any]:
+    """What the marker of a part says, of whatever settings where no plan is given.
 
     Raises:
         InvalidDataError: it is none.
+        ConflictError: it is of other settings, or gone with all that was here.
     """
-    return _checked(load_json(marker), marker, None)
+    marker = path / SHARDS / f"{name}{_MARKER}"
+    return _checked(path, load_json(marker), marker, plan)
 
 
-def _checked(found: dict[str, Any] | None, marker: Path, plan: Plan | None) -> dict[str, Any]:
+def _checked(
+    path: Path, found: dict[str, Any] | None, marker: Path, plan: Plan | None
+) -> dict[str, Any]:
     """What a marker says.
 
     Args:
+        path: the artifact's folder.
         found: what is in it.
         marker: where it is.
         plan: what it has to be of.
 
     Raises:
         InvalidDataError: it is none.
-        ConflictError: it is of other settings.
+        ConflictError: it is of other settings, or gone with all that was here.
     """
+    if found is None and header(path) is None:
+        # Somebody finished between a look at what there is and a look into it: the plan goes first.
+        raise _gone(path)
     of_data = found is not None and ("files" in found or {"digest", "bytes"} <= found.keys())
     if found is None or not of_data or not {"name", "file", "fingerprint"} <= found.keys():
         raise InvalidDataError(
@@ -203,6 +210,14 @@ def _checked(found: dict[str, Any] | None, marker: Path, plan: Plan | None) -> d
             hint="Remove it; negmine collect tells which shard makes it again.",
         )
     return found
+
+
+def _gone(path: Path) -> ConflictError:
+    return ConflictError(
+        "was collected, removed or begun anew with other settings meanwhile",
+        where=str(path),
+        hint="Run the same command again: it tells what there is left to do.",
+    )
 
 
 def record_of(marker: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,14 +324,7 @@ class Shelf:
         """
         found = header(self.path)
         if found is None or found["fingerprint"] != self._plan.fingerprint:
-            raise self._gone()
-
-    def _gone(self) -> ConflictError:
-        return ConflictError(
-            "was collected, removed or begun anew with other settings meanwhile",
-            where=str(self.path),
-            hint="Run the same command again: it tells what there is left to do.",
-        )
+            raise _gone(self.path)
 
     def hidden(self, name: str) -> Path:
         """Where a part's data are written.
@@ -325,7 +333,7 @@ class Shelf:
             ConflictError: the folder of the shards is gone: none is begun without a plan.
         """
         if not disk.is_folder(self._folder):
-            raise self._gone()
+            raise _gone(self.path)
         return disk.draft_of(self._data(name))
 
     def _data(self, name: str) -> Path:
@@ -333,7 +341,7 @@ class Shelf:
 
     def place(self, name: str) -> Path:
         """Where a finished part's data lie."""
-        return disk.plain(self._folder / str(_read(self._folder / f"{name}{_MARKER}")["file"]))
+        return disk.plain(self._folder / str(_read(self.path, name)["file"]))
 
     def checkpoint(self, name: str, of: str) -> Path:
         """Where the rows of an unfinished part are kept: those of an earlier process go on."""
@@ -361,7 +369,7 @@ class Shelf:
         self._check()
         lost = [name for name, record in files.items() if not self._mark(name, record)]
         for name in lost[:1]:
-            raise _lost(name, _read(self._folder / f"{name}{_MARKER}"), self.path)
+            raise _lost(name, _read(self.path, name), self.path)
 
     def _mark(self, name: str, record: Mapping[str, Any]) -> bool:
         """Mark a part whose data are written; False: another process has, and these go."""
@@ -373,7 +381,7 @@ class Shelf:
                 if disk.is_file(self._folder / f"{name}{_MARKER}"):
                     # Removed below, when this was tried before.
                     return False
-                raise self._gone() from None
+                raise _gone(self.path) from None
             if not self._claimed(name, record, data):
                 disk.remove(data)
                 return False
@@ -391,7 +399,7 @@ class Shelf:
             **{"pid": os.getpid(), "host": socket.gethostname()},
         }
         # What a network file system answers may be of a call that it has heard twice.
-        if not self._create(marker, told) and _read(marker)["file"] != file:
+        if not self._create(marker, told) and _read(self.path, name)["file"] != file:
             return False
         self._marked.add(file)
         return True
@@ -400,7 +408,7 @@ class Shelf:
         """Mark files that have their names already and are whole."""
         for name, record in files.items():
             if not self._claimed(name, record, self.path / name):
-                raise _lost(name, _read(self._folder / f"{name}{_MARKER}"), self.path)
+                raise _lost(name, _read(self.path, name), self.path)
 
     def found(self) -> dict[str, Any]:
         """The records of what is marked, and is there, in an object store; other markers go.
@@ -421,7 +429,7 @@ class Shelf:
         """What is marked, by name."""
         files = [self._folder / f"{name}{_MARKER}" for name in marked(self.path)]
         markers = dict(zip(files, disk.load_all(files), strict=True))
-        checked = [_checked(found, file, self._plan) for file, found in markers.items()]
+        checked = [_checked(self.path, found, file, self._plan) for file, found in markers.items()]
         return {str(marker["name"]): marker for marker in checked}
 
     def _is_there(self, marker: Mapping[str, Any]) -> bool:
@@ -471,7 +479,7 @@ class Shelf:
         try:
             return disk.create(file, json.dumps(what, indent=1) + "\n", self._token)
         except FileNotFoundError:
-            raise self._gone() from None
+            raise _gone(self.path) from None
 
     def leave(self) -> None:
         """Remove what was written and not marked: a later run makes it again."""
