@@ -1,6 +1,6 @@
 """Addresses in object stores, and the local folder that stands for each.
 
-``s3://bucket/work/ledger`` is a path below a folder of this machine's, the *mirror*, as soon as it
+``s3://bucket/mined/ledger`` is a path below a folder of this machine's, the *mirror*, as soon as it
 is read from a command line or a manifest: from then on it is a path as any other. Which address a
 path stands for follows from the path alone, so that a process that is given one needs to be told
 nothing. People are shown the address (:func:`shown`).

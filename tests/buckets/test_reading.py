@@ -151,7 +151,7 @@ def test_what_is_not_there(bucket: Bucket, invoke: Invoke, tmp_path: Path) -> No
     for address, code, said in (
         (f"{bucket.work}/none", 4, "no such folder"),
         (f"{bucket.work}/notes", 4, "not a negmine artifact"),
-        ("s3://there-is-no-such-bucket/work/scored", 4, "no such bucket: there-is-no-such-bucket"),
+        ("s3://there-is-no-such-bucket/mined/scored", 4, "no such bucket: there-is-no-such-bucket"),
     ):
         ended = invoke("filter", address, "-o", out)
         assert ended.exit_code == code, ended.stderr

@@ -52,7 +52,7 @@ def test_a_store_without_conditions_is_found_out(monkeypatch: pytest.MonkeyPatch
     store = Store()
     monkeypatch.setattr(transport, "_file_system", lambda scheme: store)
     with pytest.raises(UsageError, match="If-None-Match is ignored"):
-        transport.create(parse("s3://careless/work/_plan.json"), b"one")
+        transport.create(parse("s3://careless/mined/_plan.json"), b"one")
 
 
 def test_a_writer_that_meets_another_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,13 +82,13 @@ def test_no_key_is_in_a_message(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("s3://bucket/work/", "s3://bucket/work"),
-        ("s3a://bucket/work/../other", "s3://bucket/other"),
+        ("s3://bucket/mined/", "s3://bucket/mined"),
+        ("s3a://bucket/mined/../other", "s3://bucket/other"),
         ("gcs://bucket/a b/ä", "gs://bucket/a b/ä"),
         ("gs://bucket", "gs://bucket"),
         ("s3://bucket/../../x", "s3://bucket/x"),
         # As pathlib writes it.
-        ("s3:/bucket/work", "s3://bucket/work"),
+        ("s3:/bucket/mined", "s3://bucket/mined"),
     ],
 )
 def test_an_address_comes_back(text: str, told: str) -> None:
@@ -100,6 +100,6 @@ def test_an_address_comes_back(text: str, told: str) -> None:
 
 def test_what_is_no_address(cache: Path) -> None:
     assert located("work/ledger") == Path("work/ledger")
-    assert address_of(Path("/work/ledger")) is None
-    assert address_of(kept_here(located("s3://bucket/work"))) is None
+    assert address_of(Path("/mined/ledger")) is None
+    assert address_of(kept_here(located("s3://bucket/mined"))) is None
     assert kept_here(Path("work")) == Path("work")

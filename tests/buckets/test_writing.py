@@ -357,7 +357,7 @@ def test_scores_step_aside_and_come_back(
 def test_nothing_is_written_where_nobody_may(
     data: Path, bucket: Bucket, tmp_path: Path, local: Path, invoke: Invoke
 ) -> None:
-    ended = invoke("filter", local / "scored", "-o", "s3://no-such-bucket-here/work/ledger")
+    ended = invoke("filter", local / "scored", "-o", "s3://no-such-bucket-here/mined/ledger")
     assert ended.exit_code == 4
     assert "no such bucket: no-such-bucket-here" in ended.stderr
 
