@@ -138,6 +138,10 @@ class Mirrored:
             _known.contents[self.address] = known
         return known[1]
 
+    def now(self) -> bytes | None:
+        """The bytes of a small object, asked of no listing; None where there is none."""
+        return transport.read(self.address)
+
     def fetch(self, *, anew: bool = False) -> bool:
         """Have a copy of the object here; whether it was fetched for it.
 

@@ -183,11 +183,19 @@ def load_all(paths: Sequence[Path]) -> list[dict[str, Any] | None]:
     return [load_json(path) for path in paths]
 
 
-def load_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is none."""
+def load_json(path: Path, *, now: bool = False) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is none.
+
+    Args:
+        path: the file.
+        now: in an object store, as it is at this moment: a listing holds for a second.
+    """
     far = _far(path)
     try:
-        content = path.read_bytes() if far is None else far.content()
+        if far is None:
+            content: bytes | None = path.read_bytes()
+        else:
+            content = far.now() if now else far.content()
         data = None if content is None else json.loads(content.decode("utf-8"))
     except (OSError, ValueError):
         return None

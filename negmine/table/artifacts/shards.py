@@ -322,9 +322,13 @@ class Shelf:
         Raises:
             ConflictError: it is not; or all has been collected, or removed, meanwhile.
         """
-        found = header(self.path)
-        if found is None or found["fingerprint"] != self._plan.fingerprint:
+        if not self._is_wanted():
             raise _gone(self.path)
+
+    def _is_wanted(self) -> bool:
+        """Whether what is made here at this moment is what this process makes."""
+        found = load_json(self._folder / _PLAN, now=True)
+        return found is not None and found.get("fingerprint") == self._plan.fingerprint
 
     def hidden(self, name: str) -> Path:
         """Where a part's data are written.
@@ -368,6 +372,8 @@ class Shelf:
             return
         self._check()
         lost = [name for name, record in files.items() if not self._mark(name, record)]
+        # Somebody may have finished, and removed all markers, since: then these are nobody's.
+        self._check()
         for name in lost[:1]:
             raise _lost(name, _read(self.path, name), self.path)
 
@@ -482,14 +488,21 @@ class Shelf:
             raise _gone(self.path) from None
 
     def leave(self) -> None:
-        """Remove what was written and not marked: a later run makes it again."""
+        """Remove what was written and not marked: a later run makes it again.
+
+        What is marked, too, where nobody wants it any more.
+        """
         if self._lock is not None:
             self._lock.close()
         if not disk.is_folder(self._folder):
             return
+        kept = self._marked if self._is_wanted() else set()
         for file in disk.files_in(self._folder, f"*.{self._token}"):
-            if file not in self._marked and ".checkpoint." not in file:
-                disk.remove_file(self._folder / file)
+            if file in kept or ".checkpoint." in file:
+                continue
+            if file in self._marked:
+                disk.remove_file(self._folder / f"{file.removesuffix(f'.{self._token}')}{_MARKER}")
+            disk.remove_file(self._folder / file)
 
 
 def _lost(name: str, marker: Mapping[str, Any], path: Path) -> OvertakenError:

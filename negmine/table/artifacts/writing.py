@@ -586,6 +586,11 @@ def _begin_afar(
         stale, whole, said = _room_afar(path, plan, replacing, keep)
         # First: were the rest cut short, the next run would find here what is to be removed.
         shelf = shards.Shelf(path, plan, share, stale=stale, lock=lock)
+        # Another machine may have finished between the first look and the plan of this one.
+        if is_made(path, plan, replacing, keep):
+            shards.remove(path)
+            lock.close()
+            return None
         shelf.keep(whole)
         disk.remove_file(path / MANIFEST)
         done = shelf.found()
