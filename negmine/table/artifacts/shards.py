@@ -302,7 +302,7 @@ class Shelf:
         self.path, self._plan, self._share = path, plan, share
         self._folder = path / SHARDS
         self._token = secrets.token_hex(4)
-        self._marked: set[str] = set()
+        self._marked: dict[str, str] = {}
         self._lock = lock
         disk.make_folder(self._folder)
         told = {**plan.identity(path), **share.told(), _PLACE: disk.absolute(path)}
@@ -407,7 +407,7 @@ class Shelf:
         # What a network file system answers may be of a call that it has heard twice.
         if not self._create(marker, told) and _read(self.path, name)["file"] != file:
             return False
-        self._marked.add(file)
+        self._marked[file] = name
         return True
 
     def keep(self, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -496,13 +496,19 @@ class Shelf:
             self._lock.close()
         if not disk.is_folder(self._folder):
             return
-        kept = self._marked if self._is_wanted() else set()
+        if not self._is_wanted():
+            self._unmark()
         for file in disk.files_in(self._folder, f"*.{self._token}"):
-            if file in kept or ".checkpoint." in file:
-                continue
-            if file in self._marked:
-                disk.remove_file(self._folder / f"{file.removesuffix(f'.{self._token}')}{_MARKER}")
-            disk.remove_file(self._folder / file)
+            if file not in self._marked and ".checkpoint." not in file:
+                disk.remove_file(self._folder / file)
+
+    def _unmark(self) -> None:
+        """Remove the markers of this process' own data."""
+        for file, name in self._marked.items():
+            marker = self._folder / f"{name}{_MARKER}"
+            if (load_json(marker, now=True) or {}).get("file") == file:
+                disk.remove_file(marker)
+        self._marked.clear()
 
 
 def _lost(name: str, marker: Mapping[str, Any], path: Path) -> OvertakenError:
