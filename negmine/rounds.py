@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from negmine.addresses import shown
 from negmine.errors import MissingInputError, UsageError, did_you_mean
 from negmine.inputs.columns import shell_word
 from negmine.params import Params
@@ -91,8 +92,8 @@ def of_round(params: Mapping[str, Params], this: Round) -> dict[str, Params]:
     found = dict(params)
     ledger = ""
     if this.number > 1:
-        ledger = str(_finished(this, "filter"))
-        base = str(_finished(this, "index"))
+        ledger = shown(str(_finished(this, "filter")))
+        base = shown(str(_finished(this, "index")))
         # What stages write beside their results: an earlier round's stays.
         found = {name: apart(one, f"round-{this.number}") for name, one in found.items()}
         index = found["index"]

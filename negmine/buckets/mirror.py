@@ -38,6 +38,8 @@ class _Known:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.listings: dict[Address, tuple[float, Mapping[str, Entry]]] = {}
+        #: Rises with each change: what was asked for before one is not kept.
+        self.changes = 0
         self.contents: dict[Address, tuple[str, bytes]] = {}
         #: What was here as it lies there, by its mark; an empty one of what this process sent.
         self.fetched: dict[Address, str] = {}
@@ -46,15 +48,18 @@ class _Known:
         """What lies in a folder."""
         with self.lock:
             since, found = self.listings.get(folder, (0.0, {}))
+            changes = self.changes
         if not since or time.monotonic() - since > _FRESH:
             found = transport.listing(folder)
             with self.lock:
-                self.listings[folder] = time.monotonic(), found
+                if changes == self.changes:
+                    self.listings[folder] = time.monotonic(), found
         return found
 
     def changed(self, address: Address) -> None:
         """Forget what was known of an object, and of the folders that it lies in."""
         with self.lock:
+            self.changes += 1
             self.contents.pop(address, None)
             folder = address
             while folder.key:
@@ -64,6 +69,7 @@ class _Known:
     def removed(self, folder: Address) -> None:
         """Forget what was known of all below a folder."""
         with self.lock:
+            self.changes += 1
             for known in [one for one in self.listings if one.path.startswith(folder.path)]:
                 del self.listings[known]
         self.changed(folder)
@@ -173,6 +179,12 @@ class Mirrored:
             hidden.unlink(missing_ok=True)
         _known.fetched[self.address] = entry.mark
         return True
+
+    def look_anew(self) -> None:
+        """Ask its store again what lies in any folder."""
+        with _known.lock:
+            _known.changes += 1
+            _known.listings.clear()
 
     def forget(self) -> None:
         """Take the copies of it, and of all below it, for ones that may be old."""

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from negmine import __version__, errors, interrupts, log, memory
+from negmine.addresses import located, shown
 from negmine.engine.crew import Crew, LostUnitError, Work
 from negmine.engine.engines import Asked, Call, Engine
 from negmine.engine.leases import Lease, Leases
@@ -36,7 +37,7 @@ from negmine.models import shared
 from negmine.params import Params
 from negmine.stages.outcome import Outcome
 from negmine.stages.stage import STAGES, Step
-from negmine.table.artifacts import shards
+from negmine.table.artifacts import disk, shards
 from negmine.table.artifacts.replace import Replace
 
 #: Runs a stage: (what may be replaced, which share).
@@ -148,7 +149,7 @@ class Driver:
             NegmineError: what the stage raises, here or in a worker.
             MachineError: a part of it ends every worker.
         """
-        work = StageWork(step, source, tuple(names), self.folder, self.command)
+        work = StageWork.of(step, source, names, self.folder, self.command)
         before: LeftToOthers | None = None
         with log.once():
             while True:
@@ -160,11 +161,10 @@ class Driver:
                     before = left
                 # What lies there now is what the workers make.
                 replacing = min(replacing, Replace.OTHER)
-                self._hand_out(work, before)
+                self._hand_out(step, work, before)
 
-    def _hand_out(self, work: StageWork, left: LeftToOthers) -> None:
+    def _hand_out(self, step: Step, work: StageWork, left: LeftToOthers) -> None:
         """Have workers make what is missing."""
-        step = work.step
         named: dict[int, list[str]] = {}
         for unit, name in left.others:
             named.setdefault(unit, []).append(name)
@@ -184,6 +184,7 @@ class Driver:
                 )
             except LostUnitError as lost:
                 raise _lost_unit(step, lost, named[lost.unit]) from None
+            disk.look_anew(step.out)
             made.look()
 
 
@@ -219,6 +220,7 @@ class _Made:
 
     def missing(self, lease: Lease) -> Lease:
         """Units of which a part is not there."""
+        disk.look_anew(self.step.out)
         there = shards.marked_of(
             self.step.out, (name for unit in lease for name in self.names[unit])
         )
@@ -272,18 +274,37 @@ class StageWork:
     """What a worker must know of a stage.
 
     Attributes:
-        step: the stage.
-        source: what it reads.
+        stage: its name.
+        params: its parameters.
+        out: where its result goes; where a mirror lies is each machine's own, so of one its
+            address.
+        source: what it reads, in the same way.
         names: what names its models.
         folder: in which relative paths are meant.
         command: the words of the driver's command line.
     """
 
-    step: Step
-    source: Path | None
+    stage: str
+    params: Params
+    out: str
+    source: str | None
     names: tuple[Params, ...]
     folder: str
     command: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        step: Step,
+        source: Path | None,
+        names: Sequence[Params],
+        folder: str,
+        command: tuple[str, ...],
+    ) -> StageWork:
+        """What of a stage is told."""
+        read = None if source is None else shown(str(source))
+        out = shown(str(step.out))
+        return cls(step.stage, step.params, out, read, tuple(names), folder, command)
 
 
 @dataclass(frozen=True)
@@ -354,19 +375,23 @@ def make(work: StageWork, units: Lease) -> Answer:
 
 
 def _made(work: StageWork, units: Lease) -> None:
-    step = work.step
     assert _kept is not None
-    if not step.out.parent.is_dir():
+    out = located(work.out)
+    # What the driver wrote a moment ago is there.
+    disk.look_anew(out)
+    if not disk.is_far(out) and not out.parent.is_dir():
         raise MissingInputError(
             "a worker does not see this folder",
-            where=f"{step.out.parent.resolve()} on {socket.gethostname()}",
-            hint="Every machine must see the work folder, at the same place: on a shared disk.",
+            where=f"{out.parent.resolve()} on {socket.gethostname()}",
+            hint="Every machine must see the work folder, at the same place: on a shared disk, or "
+            "in a bucket.",
         )
     # The next lease is of this stage, too.
     _kept.turn(work.names, work.names)
     share = Units(frozenset(units), work.command, work.folder)
+    source = None if work.source is None else located(work.source)
     try:
-        STAGES[step.stage].run(step.params, work.source, step.out, Replace.NOTHING, share)
+        STAGES[work.stage].run(work.params, source, out, Replace.NOTHING, share)
     except LeftToOthers:
         return
 

