@@ -33,7 +33,7 @@ from negmine.models.torch_models import TorchModel
 WORTH = 5e12
 #: Likewise of a sample: some tenths of a second for each runtime.
 _SAMPLE = 3e10
-#: Fewest rows of a sample.
+#: Fewest rows of that sample.
 _LEAST = 4
 _ROUNDS = 3
 #: How much faster OpenVINO must be. Nearer than that the clock would decide for nothing.
@@ -44,6 +44,8 @@ _SLOWER = 1.15
 APART = 1e-5
 #: Likewise of a sample on which int8 is compared with float32: some seconds, once.
 _COMPARED = 5e11
+#: Fewest rows of that, however large the model, and fewest of which anything is told.
+_COMPARED_ROWS, _TELLING = 24, 5
 #: Least agreement of int8 with float32, of scores (1 axis) and of vectors (2).
 _AGREE = {1: 0.98, 2: 0.85}
 
@@ -135,7 +137,7 @@ def settle(
     lengths, run = sample() if each else (np.empty(0, dtype=np.int64), None)
     if run is None or not len(lengths) or each * lengths.mean() * rows() < WORTH:
         return model, own.told()
-    some = _some(each * lengths, _SAMPLE)
+    some = _some(each * lengths, _SAMPLE, _LEAST)
     taken, chosen = _tried(model, lambda one: run(one, np.arange(min(some, len(lengths)))))
     return taken, chosen.told()
 
@@ -158,11 +160,14 @@ def _near_enough(
     model: M, sample: Callable[[], tuple[Ints, Run[M]]], load: Callable[[Any], M]
 ) -> tuple[M, Chosen]:
     """A model in int8, or in float32 where they agree too little on a sample."""
-    exact = load(replace(model.settings, dtype="float32", runtime="torch"))
     lengths, run = sample()
-    some = np.arange(min(_some(_work(exact.model) * lengths, _COMPARED), len(lengths)))
-    if len(some) <= _LEAST:
+    if len(lengths) < _TELLING:
+        few = f"{len(lengths)} texts are too few to compare that with float32"
+        log.warn([f"{model.ref.spec}: runs in int8; {few}"])
         return model, Chosen.of(model.placement)
+    exact = load(replace(model.settings, dtype="float32", runtime="torch"))
+    enough = _some(_work(exact.model) * lengths, _COMPARED, _COMPARED_ROWS)
+    some = np.arange(min(enough, len(lengths)))
     made, want = run(model, some), run(exact, some)
     found = agreement(made, want)
     least = _AGREE[made.ndim]
@@ -201,9 +206,9 @@ def agreement(made: npt.NDArray[np.float32], want: npt.NDArray[np.float32]) -> f
     return float(np.mean(same)) / count
 
 
-def _some(work: npt.NDArray[Any], most: float) -> int:
-    """How many of the first rows are so much work; :data:`_LEAST` at the least."""
-    return max(_LEAST, int(np.searchsorted(np.cumsum(work), most)))
+def _some(work: npt.NDArray[Any], most: float, least: int) -> int:
+    """How many of the first rows are so much work; so many at the least."""
+    return max(least, int(np.searchsorted(np.cumsum(work), most)))
 
 
 def _work(model: Any) -> int:

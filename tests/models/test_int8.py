@@ -114,12 +114,15 @@ def test_agreement_counts_nearest_texts_and_ranks() -> None:
     assert trial.agreement(-scores, scores) == pytest.approx(-1)
 
 
-def _index(invoke: Invoke, folder: Path, data: Path, model: Path, *more: object) -> dict[str, Any]:
+def _index(
+    invoke: Invoke, folder: Path, data: Path, model: Path, *more: object
+) -> tuple[dict[str, Any], str]:
+    """(the manifest of an index's vectors, what was said)."""
     alone = ("--no-bm25", "--no-signatures", "--vectors", "float32", "--device", "cpu")
     told = ("--encoder", f"tiny={model}", *alone, *more)
-    invoke("index", "--corpus", data, *told, "-o", folder)
-    found: dict[str, Any] = json.loads((folder / "vectors" / "tiny" / "_manifest.json").read_text())
-    return found
+    said = invoke("index", "--corpus", data, *told, "-o", folder).stderr
+    found = json.loads((folder / "vectors" / "tiny" / "_manifest.json").read_text())
+    return found, said
 
 
 def _vectors(folder: Path) -> np.ndarray:
@@ -133,8 +136,9 @@ def test_an_index_is_made_in_int8_unless_too_little_agrees(
 ) -> None:
     monkeypatch.setattr(trial, "_AGREE", {1: least, 2: least})
     data = make_data(tmp_path / "data")
-    exact = _index(invoke, tmp_path / "exact", data, tiny_bi, "--dtype", "float32")
-    made = _index(invoke, tmp_path / "made", data, tiny_bi, "--dtype", "int8")
+    exact, _ = _index(invoke, tmp_path / "exact", data, tiny_bi, "--dtype", "float32")
+    made, said = _index(invoke, tmp_path / "made", data, tiny_bi, "--dtype", "int8")
+    assert f"it runs in {'float32' if least > 1 else 'int8'}" in said
     chosen = made["run"]["chosen"]["tiny"]
     assert 0 < chosen["agreement"] <= 1
     # It changes what comes out, so it is asked for and in the fingerprint, whatever was chosen.
@@ -150,15 +154,20 @@ def test_an_index_is_made_in_int8_unless_too_little_agrees(
     assert list(found.glob("part-*.parquet"))
 
 
-def test_what_falls_back_is_told(
+def test_a_large_model_is_compared_too_and_of_too_few_texts_it_is_said_that_it_is_not(
     tmp_path: Path, tiny_bi: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "_AGREE", {1: 1.1, 2: 1.1})
-    said: list[str] = []
-    monkeypatch.setattr(trial.log, "warn", said.extend)
     data = make_data(tmp_path / "data")
-    _index(invoke, tmp_path / "index", data, tiny_bi, "--dtype", "int8")
-    assert "it runs in float32" in said[0]
+    # Of such a model a single text is more than the sample is to take.
+    monkeypatch.setattr(trial, "_work", lambda model: 10**15)
+    made, said = _index(invoke, tmp_path / "large", data, tiny_bi, "--dtype", "int8")
+    assert "agreement" in made["run"]["chosen"]["tiny"]
+    assert "in int8 and float32, on a sample of 24" in said
+    few = ("--dtype", "int8", "--limit", "3")
+    made, said = _index(invoke, tmp_path / "few", data, tiny_bi, *few)
+    assert "agreement" not in made["run"]["chosen"]["tiny"]
+    assert made["encoder"]["dtype"] == "int8"
+    assert "runs in int8; 3 texts are too few to compare that with float32" in said
 
 
 def test_rerank_scores_in_int8(
