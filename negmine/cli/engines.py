@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal, Optional
 
 import typer
@@ -9,45 +10,37 @@ import typer
 from negmine.engine.engines import Asked
 from negmine.errors import UsageError
 
-_HEADING = "Several processes"
+_option = partial(typer.Option, rich_help_panel="Several processes", show_default=False)
 EngineOption = Annotated[
     Optional[Literal["local", "ray"]],  # noqa: UP045
-    typer.Option(
+    _option(
         help="Have the parts made by workers: processes of this machine, or actors of a Ray "
         "cluster. What comes out is the same. Default: by this process.",
-        rich_help_panel=_HEADING,
-        show_default=False,
     ),
 ]
 WorkersOption = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(
+    _option(
         min=1,
         metavar="N",
         help="How many workers; each loads the models. Default: one for each so many GPUs, or for "
         "each machine of a cluster.",
-        rich_help_panel=_HEADING,
-        show_default=False,
     ),
 ]
 GpusOption = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(
+    _option(
         "--gpus-per-worker",
         min=1,
         metavar="N",
         help="GPUs of each worker, which no other one has.",
-        rich_help_panel=_HEADING,
-        show_default=False,
     ),
 ]
 AddressOption = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(
+    _option(
         metavar="HOST:PORT",
         help="The Ray cluster. Default: RAY_ADDRESS, or the one that this machine is part of.",
-        rich_help_panel=_HEADING,
-        show_default=False,
     ),
 ]
 
