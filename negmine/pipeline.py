@@ -332,7 +332,7 @@ def _estimate(
 
     imported = time.perf_counter() - started
     costs = estimate.estimate(steps, source, replacing, imported)
-    among = None if engine is None else estimate.among(costs, engine)
+    among = None if engine is None else estimate.among(steps, costs, engine)
     shows = report.as_json if as_json else report.as_table
     told = shows(costs, share, among)
     print(shown(told), flush=True)

@@ -144,6 +144,17 @@ def take(asked: int | None) -> Choice:
     return found
 
 
+def shared_by(processes: int) -> int | None:
+    """The threads of each of so many processes that have this machine to themselves.
+
+    Returns:
+        At least one; None where the user's environment says how many: whoever set it has decided.
+    """
+    if _OPENMP is not None:
+        return None
+    return max(1, choose(None, look()).threads // processes)
+
+
 def threads() -> int | None:
     """What :func:`take` decided; None where nobody asked."""
     return _taken

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from negmine import __version__, errors, interrupts, log, memory
+from negmine import __version__, errors, interrupts, log, memory, processors
 from negmine.addresses import located, shown
 from negmine.engine.crew import Crew, LostUnitError, Work
 from negmine.engine.engines import Asked, Call, Engine
@@ -81,16 +81,9 @@ def _opened(asked: Asked) -> Engine:
 
 
 def _threads(workers: int) -> dict[str, str]:
-    """The environment of a worker that has a share of the cores; who has set it has decided."""
-    from negmine import processors
-
-    if "OMP_NUM_THREADS" in os.environ:
-        return {}
-    return {
-        "OMP_NUM_THREADS": str(
-            max(1, processors.choose(None, processors.look()).threads // workers)
-        )
-    }
+    """The environment of a worker that has a share of the cores."""
+    own = processors.shared_by(workers)
+    return {} if own is None else {"OMP_NUM_THREADS": str(own)}
 
 
 def _on_gpus(each: int, workers: int | None) -> tuple[int, list[dict[str, str]]]:
@@ -169,8 +162,10 @@ class Driver:
         for unit, name in left.others:
             named.setdefault(unit, []).append(name)
         parts, of = len(left.others), left.made + len(left.others)
+        # A unit is made by one worker: what is too little for all is made by some.
+        busy = f"{len(named)} of " if len(named) < self.crew.engine.count else ""
         log.event(
-            f"{step.stage}: {parts:,} of {of:,} parts are made by {self.crew.engine.words}",
+            f"{step.stage}: {parts:,} of {of:,} parts are made by {busy}{self.crew.engine.words}",
             stage=step.stage,
             parts=parts,
             workers=self.crew.engine.count,

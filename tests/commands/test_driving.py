@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from negmine import processors
 from negmine.commands import driving
-from negmine.commands.estimate import workers
+from negmine.commands.estimate import several
 from negmine.commands.estimate.cost import Cost
 from negmine.engine.engines import Asked
 from negmine.engine.on_ray import shared_out
 from negmine.errors import MachineError, UsageError
-from tests.chains import make_data
+from negmine.params.export import ExportParams
+from negmine.params.rerank import RerankParams
+from negmine.stages.stage import Step
+from tests.chains import make_data, small_parts
 from tests.conftest import Invoke
 from tests.small_workers import write_recipe
 
@@ -43,28 +47,70 @@ def test_a_dry_run_tells_each_worker_and_all(
     tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(make_data(tmp_path / "data"))
-    words = ("run", write_recipe(Path()), "--engine", "ray", "--workers", "4", "--dry-run")
-    found = invoke(*words)
+    words = ("run", write_recipe(Path()), "--engine", "ray", "--dry-run", "--workers")
+    with small_parts():
+        found = invoke(*words, "2")
     assert found.exit_code == 0, found.stderr
-    assert "retrieve by 4 workers: " in found.stdout
+    assert "retrieve by 2 workers: " in found.stdout
     assert "export: by the process that drives" in found.stdout
-    assert "all by 4 workers: " in found.stdout
-    told = json.loads(invoke(*words, "--json").stdout)["by_workers"]
+    assert "all by 2 workers: " in found.stdout
+    assert "retrieve by 1 of 4 workers: " in invoke(*words, "4").stdout
+    told = json.loads(invoke(*words, "4", "--json").stdout)["by_workers"]
     assert told["workers"] == 4
-    assert [one["stage"] for one in told["stages"]] == ["index", "retrieve", "filter", "export"]
+    # Of parts as large as they are there is one, which one worker makes.
+    busy = {one["stage"]: one["workers"] for one in told["stages"]}
+    assert busy == {"index": 1, "retrieve": 1, "filter": 1, "export": 0}
     assert not Path("work").exists()
 
 
-def test_what_is_shared_is_divided_and_nothing_else() -> None:
-    cost = Cost("rerank", Path("scored"))
+@pytest.mark.parametrize(("units", "most", "busy"), [(0, 1 / 8, 8), (16, 1 / 8, 8), (3, 1 / 3, 3)])
+def test_what_is_shared_is_divided_and_nothing_else(units: int, most: float, busy: int) -> None:
+    """As far as there are units: a unit is made by one process."""
+    cost = Cost("rerank", Path("scored"), units=units)
     for name, seconds in {"start": 3.0, "load ce": 5.0, "score ce": 800.0, "tables": 40.0}.items():
         cost.add(name, seconds)
     export = Cost("export", Path("train"))
     export.add("examples", 7.0)
-    rerank, alone = workers.among([cost, export], Asked("ray", workers=8))
-    assert (rerank.alone, rerank.worker, rerank.seconds) == (3.0, 110.0, 113.0)
-    assert rerank.spent == 3.0 + 8 * 5.0 + 840.0
+    scored = Step("rerank", RerankParams(), cost.target)
+    steps = [scored, Step("export", ExportParams(), export.target)]
+    rerank, alone = several.among(steps, [cost, export], Asked("ray", workers=8))
+    assert (rerank.alone, rerank.worker) == (3.0, pytest.approx(5.0 + 840.0 * most))
+    assert rerank.spent == pytest.approx(3.0 + busy * 5.0 + 840.0)
     assert (alone.worker, alone.seconds, alone.spent) == (0.0, 7.0, 7.0)
+    shards = several.shared(cost, 8)
+    assert shards.one == pytest.approx(8.0 + 840.0 * most)
+    assert shards.all == 8 * 8.0 + 840.0
+
+
+def test_what_one_process_makes_before_is_not_divided() -> None:
+    """The anchors of a cross-encoder's own source are scored once, and not by every shard."""
+    cost = Cost("retrieve", Path("candidates"), units=4)
+    for name, seconds in {"score anchors of ce": 60.0, "score with ce": 40.0, "read": 2.0}.items():
+        cost.add(name, seconds)
+    found = several.shared(cost, 4)
+    assert (found.one, found.all, found.rest) == (12.0, 48.0, 60.0)
+
+
+def test_workers_of_this_machine_have_a_share_of_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = processors.Machine(cores=8, allowed=8, quota=None, busy=0.0)
+    monkeypatch.setattr(processors, "look", lambda: machine)
+    monkeypatch.setattr(processors, "_OPENMP", None)
+    cost = Cost("rerank", Path("scored"), units=1000)
+    cost.add("score ce", 800.0)
+    asked = Asked("local", workers=4)
+
+    def seconds(threads: int | None) -> float:
+        step = Step("rerank", RerankParams(threads=threads), cost.target)
+        (found,) = several.among([step], [cost], asked)
+        return found.seconds
+
+    # All cores are busy with one process already; with one thread each, four do four times as much.
+    assert seconds(None) == pytest.approx(800.0)
+    assert seconds(1) == pytest.approx(200.0)
+    assert driving._threads(4) == {"OMP_NUM_THREADS": "2"}
+    monkeypatch.setattr(processors, "_OPENMP", "1")
+    assert seconds(None) == pytest.approx(200.0)
+    assert driving._threads(4) == {}
 
 
 @pytest.mark.parametrize(

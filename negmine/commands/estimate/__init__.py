@@ -22,7 +22,7 @@ from negmine.commands.estimate.filter import cost_of_filter
 from negmine.commands.estimate.index import cost_of_index
 from negmine.commands.estimate.rerank import cost_of_rerank
 from negmine.commands.estimate.retrieve import cost_of_retrieve
-from negmine.commands.estimate.workers import among
+from negmine.commands.estimate.several import among
 from negmine.commands.estimate.write import cost_of_write
 from negmine.stages.stage import Step
 from negmine.table.artifacts.replace import Replace

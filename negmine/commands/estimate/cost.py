@@ -21,6 +21,7 @@ class Cost:
         target: where its result goes.
         state: up to date, or what would happen.
         documents, queries, rows, tokens: what it goes through; rows are (query, document) pairs.
+        units: what several processes may share it in; 0 = not known.
         disk_bytes: what it writes.
         memory_bytes: the most that the process holds.
         calls: requests to servers, and how many of these are answered already (``calls_stored``).
@@ -37,6 +38,7 @@ class Cost:
     queries: int = 0
     rows: int = 0
     tokens: int = 0
+    units: int = 0
     calls: int = 0
     calls_stored: int = 0
     price: float | None = None

@@ -46,6 +46,7 @@ def cost_of_filter(chain: Chain, params: FilterParams, out: Path) -> Cost:
     made, seconds = twice(setup.source, judged)
     mined = sum(made.rows(name) for name in made.parts)
     cost.add("rules", seconds(chain.rows))
+    cost.units = max(1, round(chain.rows / max(1, mined) * len(made.parts)))
     corpus_bytes = int(documents.artifact.counts["text_bytes"])
     if compares_texts(setup.params) and signatures.stored(documents.artifact) is None:
         # The first part's time holds the description of the whole corpus, where that is small.

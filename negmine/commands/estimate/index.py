@@ -60,6 +60,7 @@ def cost_of_index(chain: Chain, params: IndexParams, out: Path) -> Cost:
         return cost
     corpus = _documents(chain, params, real, cost)
     cost.documents = chain.documents
+    cost.units = -(-chain.documents // _part_documents(chain))
     small = _small(chain, corpus)
     made = index.Made(chain.trial("index"), budget=index.budget(params, wanted))
     trial = _Trial(chain, params, cost, made, small, corpus)
@@ -176,6 +177,12 @@ def _documents(chain: Chain, params: IndexParams, real: Artifact | None, cost: C
     cost.disk_bytes += int(written(made) * grown)
     cost.memory_bytes = max(cost.memory_bytes, peak_memory() or 0)
     return corpus
+
+
+def _part_documents(chain: Chain) -> int:
+    """Documents of a part."""
+    mean = chain.text_bytes / max(1, chain.documents)
+    return min(PART_DOCUMENTS, max(1, int(PART_BYTES / max(1, mean))))
 
 
 def _small(chain: Chain, corpus: Documents) -> Documents:
@@ -341,8 +348,7 @@ class _Trial:
         held = resident_bytes()
         count = round(self.chain.documents * share)
         mean = self.chain.text_bytes / max(1, self.chain.documents)
-        fitting = max(1, int(PART_BYTES / max(1, mean)))
-        part = stretched(lengths, min(count, PART_DOCUMENTS, fitting))
+        part = stretched(lengths, min(count, _part_documents(self.chain)))
         parts = count / max(1, len(part))
         devices = len(gpus(self.params.device, encoder.placement.device))
         together = max(1.0, min(parts, devices))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from negmine.commands.estimate import shares, workers
+from negmine.commands.estimate import several
 from negmine.commands.estimate.cost import Cost
 from negmine.engine.shares import WHOLE, Shard, Share
 from negmine.log import duration, printable, printable_json
@@ -16,14 +16,14 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def as_json(
     costs: Sequence[Cost],
     share: Share = WHOLE,
-    among: Sequence[workers.Share] | None = None,
+    among: Sequence[several.ByWorkers] | None = None,
 ) -> str:
     """All that is known, machine-readable; what workers would take, where some are asked for."""
     stages = [cost.facts() for cost in costs]
     if isinstance(share, Shard):
         for facts, cost in zip(stages, costs, strict=True):
-            facts["shard"] = shares.shared(cost, share.count).facts()
-    by_workers = {} if among is None else {"by_workers": workers.facts(among)}
+            facts["shard"] = several.shared(cost, share.count).facts()
+    by_workers = {} if among is None else {"by_workers": several.facts(among)}
     return printable_json(
         {
             **by_workers,
@@ -39,7 +39,7 @@ def as_json(
 def as_table(
     costs: Sequence[Cost],
     share: Share = WHOLE,
-    among: Sequence[workers.Share] | None = None,
+    among: Sequence[several.ByWorkers] | None = None,
 ) -> str:
     """One line per stage, a line for all, what a share or workers cost, and what was guessed."""
     rows = [_COLUMNS, *(_row(cost) for cost in costs)]
@@ -73,8 +73,10 @@ def as_table(
     lines += [_asked(cost) for cost in costs if cost.calls]
     if isinstance(share, Shard):
         todo = (cost for cost in costs if not cost.skipped)
-        lines += [shares.told(cost, str(share), shares.shared(cost, share.count)) for cost in todo]
-    lines += [] if among is None else workers.lines(among)
+        lines += [
+            several.told(cost, str(share), several.shared(cost, share.count)) for cost in todo
+        ]
+    lines += [] if among is None else several.lines(among)
     guesses = {guess: None for cost in costs for guess in cost.guesses}
     lines += [f"guessed: {guess}" for guess in guesses]
     return "\n".join(printable(line) for line in lines)

@@ -98,6 +98,7 @@ def cost_of_retrieve(chain: Chain, params: RetrieveParams, out: Path) -> Cost:
         cost.add("search", _larger_corpus(chain, stored, extent.hits, count))
         cost.guesses.append("search: timed on a smaller corpus")
     cost.queries, cost.rows, cost.documents = count, rows, chain.documents
+    cost.units = -(-count // retrieve.queries_together(extent))
     cost.disk_bytes = int(written(mined.table) * rows / max(1, mined.rows))
     workshop = retrieve.workshop_of(out, chain.replacing, budget)
     for name, pace in timed.items():

@@ -5,7 +5,12 @@ those of a training set, ``opening`` opens the sources, ``mining`` searches, ``r
 and writes.
 """
 
-from negmine.stages.retrieve.mining import mine, queries_at_once, queries_per_part
+from negmine.stages.retrieve.mining import (
+    mine,
+    queries_at_once,
+    queries_per_part,
+    queries_together,
+)
 from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.run import run, workshop_of
 from negmine.stages.retrieve.setup import VERSION, Setup, check_models, plan, set_up
@@ -23,6 +28,7 @@ __all__ = [
     "plan",
     "queries_at_once",
     "queries_per_part",
+    "queries_together",
     "read_task",
     "run",
     "set_up",
