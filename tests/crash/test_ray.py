@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,11 @@ class Cluster:
     process: subprocess.Popen[str]
     address: str
 
+    @property
+    def within(self) -> tuple[str, ...]:
+        """The command that runs others in the cluster's network."""
+        return "nsenter", "-t", str(self.process.pid), "-n"
+
     def kill(self, machine: int) -> None:
         """End a machine with all that runs there."""
         assert self.process.stdin is not None
@@ -46,8 +52,11 @@ class Cluster:
     ) -> subprocess.Popen[str]:
         """``negmine run`` by three actors, in the cluster's network."""
         asked = ("--engine", "ray", "--workers", str(MACHINES), "--address", self.address)
-        within = ("nsenter", "-t", str(self.process.pid), "-n")
-        return begun(folder, *asked, *words, env=env, within=within)
+        return begun(folder, *asked, *words, env=env, within=self.within)
+
+    def job(self, folder: Path, words: Sequence[str]) -> subprocess.Popen[str]:
+        """``negmine run`` as a job of the cluster, which tells it where that is."""
+        return begun(folder, *words, env={"RAY_ADDRESS": self.address}, within=self.within)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +93,38 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_job_of_kuberay_makes_the_bytes_of_one_process(
+    cluster: Cluster, tmp_path: Path, tiny_bi: Path, tiny_cross: Path
+) -> None:
+    """Its entrypoint, as the head of the cluster runs it: the folder of the volume is another."""
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load((ROOT / "docs" / "examples" / "kuberay.yml").read_text("utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    spec = job["spec"]["rayClusterSpec"]
+    head, (workers,) = spec["headGroupSpec"], spec["workerGroupSpecs"]
+    pods = [group["template"]["spec"] for group in (head, workers)]
+    # What all machines see at the same place, and of the same versions.
+    (data,) = pods[0]["containers"][0]["volumeMounts"]
+    for pod in pods:
+        (container,) = pod["containers"]
+        assert container["volumeMounts"] == [data]
+        assert container["image"] == pods[0]["containers"][0]["image"]
+        assert pod["volumes"] == pods[0]["volumes"]
+    words = shlex.split(job["spec"]["entrypoint"])
+    assert words[:6] == ["env", "-C", data["mountPath"], "negmine", "run", "recipe.toml"]
+    assert words[6:] == ["--engine", "ray", "--workers", str(workers["replicas"])]
+    # Nothing of it is of a shell, whoever splits it.
+    assert words == job["spec"]["entrypoint"].split()
+    folder = make_data(tmp_path / "data")
+    write_recipe(folder, tiny_bi, str(tiny_cross))
+    alone = copied(folder, tmp_path / "alone")
+    ended(begun(alone))
+    said = ended(cluster.job(folder, words[6:]))
+    assert f"are made by {MACHINES} actors on {MACHINES} machines of a Ray cluster" in said
+    assert contents(folder / "work") == contents(alone / "work")
+    assert leftovers(folder / "work") == []
 
 
 def test_a_machine_and_the_driver_are_killed_and_the_bytes_are_those_of_one_process(
