@@ -5,6 +5,10 @@ its processes after a random time, a worker or the driver, and goes on until the
 every file is compared with those that one process made::
 
     python scripts/kill_engines.py WORK --trials 20 --workers 2
+    python scripts/kill_engines.py WORK --trials 20 --bucket
+
+With ``--bucket`` the work folder is in a bucket of an S3 stand-in, and every driver, with its
+workers, starts with an empty cache.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from kill_buckets import BUCKET, Store
 
 from tests.chains import make_data
 from tests.small_workers import (
@@ -42,7 +49,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20.0, help="a kill comes within so many")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bucket", action="store_true", help="the work folder is in a bucket")
     options = parser.parse_args()
+    store = Store() if options.bucket else None
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
     path = workers_path(options.work / "workers")
@@ -56,7 +65,13 @@ def main() -> int:
     for trial in range(options.trials):
         folder = options.work / f"trial-{trial}"
         shutil.copytree(data, folder)
+        if store is not None:
+            store.clear()
+            recipe = folder / "recipe.toml"
+            recipe.write_text(recipe.read_text().replace('"work"', f'"s3://{BUCKET}/work"'))
         counts += _trial(folder, path, options, rng)
+        if store is not None:
+            store.get(folder / "work")
         same = contents(folder / "work") == whole and not leftovers(folder / "work")
         counts["trials" if same else "losses"] += 1
         print(
@@ -74,23 +89,36 @@ def _trial(
     counts: Counter[str] = Counter()
     while True:
         words = ("--engine", "local", "--workers", str(options.workers))
-        driver = begun(folder, *words, path=path, env={"SLOW_PARTS": "0.1"})
-        until = time.monotonic() + rng.uniform(0, options.seconds)
-        while time.monotonic() < until and driver.poll() is None:
-            time.sleep(0.05)
-        workers = _workers(driver.pid)
-        if workers and rng.random() < 0.6:
-            counts["workers killed"] += 1
-            with suppress(ProcessLookupError):
-                os.kill(rng.choice(workers), signal.SIGKILL)
-        elif driver.poll() is None:
-            counts["drivers killed"] += 1
-            driver.kill()
-        _, said = driver.communicate()
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as cache:
+            env = {"SLOW_PARTS": "0.1", "NEGMINE_CACHE": cache}
+            driver = begun(folder, *words, path=path, env=env)
+            said = _ended(driver, options, rng, counts)
         if driver.returncode == 0:
             return counts
         if driver.returncode != -signal.SIGKILL:
             raise SystemExit(said)
+
+
+def _ended(
+    driver: subprocess.Popen[str],
+    options: argparse.Namespace,
+    rng: random.Random,
+    counts: Counter[str],
+) -> str:
+    """Kill a worker or the driver after some time; what the driver said when it had ended."""
+    until = time.monotonic() + rng.uniform(0, options.seconds)
+    while time.monotonic() < until and driver.poll() is None:
+        time.sleep(0.05)
+    workers = _workers(driver.pid)
+    if workers and rng.random() < 0.6:
+        counts["workers killed"] += 1
+        with suppress(ProcessLookupError):
+            os.kill(rng.choice(workers), signal.SIGKILL)
+    elif driver.poll() is None:
+        counts["drivers killed"] += 1
+        driver.kill()
+    _, said = driver.communicate()
+    return said
 
 
 def _workers(driver: int) -> list[int]:

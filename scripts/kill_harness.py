@@ -4,6 +4,7 @@
     python scripts/kill_harness.py OUT --seconds 300 --seed 3 --report all.json    # a round
     python scripts/kill_harness.py OUT --stages filter,export-file --kills 20 --plain
     python scripts/kill_harness.py OUT --stages filter-shards,rerank-shards --kills 100
+    python scripts/kill_harness.py OUT --stages filter-shards --bucket --every 0/4
 
 A stage (or the whole chain, ``run``; or one that replaces the result of other settings,
 ``STAGE-force``) is started in a process group of its own, which is killed with SIGKILL: just
@@ -23,6 +24,10 @@ of which may be killed, and ``negmine collect``), and
 With ``--full`` the n-th call that needs space, and every one after it, fails with ENOSPC: one
 message and exit code 7 are expected; with ``--interrupts`` SIGINT and SIGTERM come at random
 moments (exit codes 130 and 143). Both end with the same resumption and comparison.
+
+With ``--bucket`` the work folder is in a bucket (:mod:`kill_buckets`), and what is counted are the
+requests that change it. With ``--every 0/1`` there is one trial before, and one amid, every call;
+with ``--every I/N`` of every N-th, beginning with number I, so that all of them may be cut up, too.
 
 A long run may be cut into rounds: another ``--seed`` draws other moments, and a ``--report`` that
 is there already gains a round and new sums. Every trial that lost something is kept under
@@ -45,6 +50,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kill_buckets import BucketBench
 from kill_shards import KILLS as KILLS_BY_SHARDS
 from kill_trials import ALL, ROOT, TWICE_SHARE, Bench, Result, Trial, by_shards, product_digest
 
@@ -67,20 +73,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no trial after")
     parser.add_argument("--report", type=Path, help="JSON; a file that is there gains a round")
+    parser.add_argument("--bucket", action="store_true", help="the work folder is in a bucket")
+    parser.add_argument("--every", metavar="I/N", help="kill at every N-th call, both ways")
     given = parser.parse_args()
+    if given.bucket and given.full:
+        parser.error("--full is of disks")
     stages = given.stages.split(",")
     if unknown := set(stages) - set(ALL):
         parser.error(f"unknown stages {sorted(unknown)}; known: {', '.join(ALL)}")
     if "killpoint" not in os.environ.get("LD_PRELOAD", ""):
         return _again_with_library(given.out)
     started = time.monotonic()
-    bench = Bench(given.out.resolve(), plain=given.plain)
+    kind = BucketBench if given.bucket else Bench
+    bench = kind(given.out.resolve(), plain=given.plain)
     bench.prepare(stages)
     wanted = {fault: getattr(given, fault) for fault in FAULTS}
     earlier = _rounds(given.report)
     round_: dict[str, Any] = {}
     # After every trial, so that a run that is stopped has told what it knew.
-    for round_ in run(bench, stages, wanted, given.seed, started + given.seconds):
+    for round_ in run(bench, stages, given.every or wanted, given.seed, started + given.seconds):
         if given.report:
             _write(given.report, [*earlier, round_])
     print(json.dumps({k: v for k, v in round_.items() if k != "stages"}, indent=2))
@@ -113,9 +124,17 @@ def _again_with_library(out: Path) -> int:
 
 
 def run(
-    bench: Bench, stages: list[str], wanted: dict[str, int], seed: int, deadline: float
+    bench: Bench, stages: list[str], wanted: dict[str, int] | str, seed: int, deadline: float
 ) -> Iterator[dict[str, Any]]:
-    """All trials in random order, as many as the time allows; the report so far after each."""
+    """All trials in random order, as many as the time allows; the report so far after each.
+
+    Args:
+        bench: where they take place.
+        stages: of which stages.
+        wanted: how many of each fault, or at which of all calls a kill.
+        seed: what is drawn comes from it.
+        deadline: none is begun after it.
+    """
     started = time.monotonic()
     boundaries, times = bench.measure(stages)
     facts = {"revision": revision(), "product": product_digest(), "seed": seed}
@@ -125,7 +144,11 @@ def run(
     planned = [
         trial
         for stage in stages
-        for trial in plan(stage, _shares(stage, stages, wanted), boundaries, times, seed, chance)
+        for trial in (
+            at_every(stage, wanted, boundaries[stage], seed)
+            if isinstance(wanted, str)
+            else plan(stage, _shares(stage, stages, wanted), boundaries, times, seed, chance)
+        )
     ]
     chance.shuffle(planned)
     yield _round(facts, tallies, losses, len(planned), started)
@@ -148,6 +171,13 @@ def _shares(stage: str, stages: list[str], wanted: dict[str, int]) -> dict[str, 
     weights = {one: WEIGHTS.get(plain[one], 3) for one in stages}
     share = weights[stage] / sum(weights.values())
     return {fault: share * number for fault, number in wanted.items()}
+
+
+def at_every(stage: str, which: str, calls: int, seed: int) -> list[Trial]:
+    """Two trials for each of so many calls, of which only every so-manieth is asked for."""
+    first, _, step = which.partition("/")
+    numbers = range(1 + int(first), calls + 1, int(step))
+    return [Trial(stage, f"{seed}/{stage}/{mode}{n}", mode, n) for n in numbers for mode in "kt"]
 
 
 def plan(

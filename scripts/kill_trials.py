@@ -144,6 +144,8 @@ class Bench:
         plain: no models: neither vectors nor a reranker's scores.
     """
 
+    MEASURED = "measured.json"
+
     def __init__(self, base: Path, *, plain: bool = False) -> None:
         self.base = base
         self.plain = plain
@@ -179,7 +181,7 @@ class Bench:
         self._write_recipe()
         mark, now = self.base / "prepared", f"{product_digest()} {self.plain}"
         if not mark.is_file() or mark.read_text() != now:
-            for stale in (mark, self.base / "measured.json"):
+            for stale in (mark, *self.base.glob("measured*.json")):
                 stale.unlink(missing_ok=True)
             for old in ("reference", "other"):
                 shutil.rmtree(self.base / old, ignore_errors=True)
@@ -394,13 +396,13 @@ ids = true
             limits.MAX_BATCH_ROWS = BATCH_ROWS
             mining.PART_ROWS = QUERY_COLUMN_ROWS
             mining.GROUP_HITS = 2 * QUERY_COLUMN_ROWS
-            self.library.killpoint_arm(str(work).encode(), mode.encode(), at)
+            self.arm(work, mode, at)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             try:
                 cli.main()
             except SystemExit as exit_:
                 code = exit_.code if isinstance(exit_.code, int) else 0 if not exit_.code else 1
-            counted.write_text(str(self.library.killpoint_calls()))
+            counted.write_text(str(self.calls()))
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:
@@ -410,11 +412,19 @@ ids = true
         finally:
             os._exit(code)
 
+    def arm(self, work: Path, mode: str, at: int) -> None:
+        """In the forked process: count the calls that change the work folder, and die at one."""
+        self.library.killpoint_arm(str(work).encode(), mode.encode(), at)
+
+    def calls(self) -> int:
+        """How many there were."""
+        return int(self.library.killpoint_calls())
+
     # --- trials -------------------------------------------------------------------------------
 
     def measure(self, stages: list[str]) -> tuple[dict[str, int], dict[str, float]]:
         """Calls and seconds of uninterrupted runs; what an earlier round measured stands."""
-        known = self.base / "measured.json"
+        known = self.base / self.MEASURED
         found = json.loads(known.read_text()) if known.is_file() else {}
         for stage in stages:
             if stage not in found:

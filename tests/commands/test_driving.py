@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 
 from negmine import processors
+from negmine.addresses import located
 from negmine.commands import driving
 from negmine.commands.estimate import several
 from negmine.commands.estimate.cost import Cost
@@ -160,3 +162,17 @@ def test_an_error_is_one_that_every_process_has() -> None:
     error = driving._plain(OwnError("what", where="where", hint="hint"))
     assert type(error) is UsageError
     assert (error.what, error.where, error.hint) == ("what", "where", "hint")
+
+
+def test_a_worker_is_told_addresses_and_no_mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a mirror lies is each machine's own."""
+    monkeypatch.setenv("NEGMINE_CACHE", str(tmp_path / "here"))
+    work = located("s3://bucket/mined")
+    step = Step("rerank", RerankParams(), work / "scored")
+    told = driving.StageWork.of(step, work / "candidates", [], "/", ())
+    assert str(tmp_path).encode() not in pickle.dumps(told)
+    monkeypatch.setenv("NEGMINE_CACHE", str(tmp_path / "there"))
+    assert located(told.out).is_relative_to(tmp_path / "there")
+    assert (told.out, told.source) == ("s3://bucket/mined/scored", "s3://bucket/mined/candidates")
