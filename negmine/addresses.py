@@ -81,7 +81,7 @@ def located(spec: str | Path) -> Path:
     if not is_address(text):
         return Path(spec)
     address = parse(text)
-    return Path(_mirrors(), address.scheme, address.path)
+    return mirrors() / address.scheme / address.path
 
 
 def address_of(path: Path) -> Address | None:
@@ -107,6 +107,16 @@ def kept_here(folder: Path) -> Path:
     """Where what goes with a folder and is no artifact lies: of a mirror beside all mirrors."""
     address = address_of(folder)
     return folder if address is None else Path(_cache(), _KEPT, address.scheme, address.path)
+
+
+def cache_folder() -> Path:
+    """Where copies, and what belongs to no artifact, lie on this machine."""
+    return Path(_cache())
+
+
+def mirrors() -> Path:
+    """The folder of all mirrors."""
+    return Path(_mirrors())
 
 
 def _mirrors() -> str:

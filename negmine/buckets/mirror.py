@@ -12,15 +12,15 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from negmine.addresses import Address, address_of
-from negmine.buckets import transport
+from negmine.buckets import copies, transport
 from negmine.buckets.transport import Entry
 from negmine.log import waiting
 
@@ -157,16 +157,27 @@ class Mirrored:
         Raises:
             FileNotFoundError: there is no such object, and no copy.
         """
-        entry, mark = None, _known.fetched.get(self.address)
-        if self.path.is_file():
-            if not anew:
+        with copies.held(self.path):
+            if self._is_here(anew):
+                copies.used(self.path)
                 return False
-            entry = self.entry()
-            if mark is not None and entry is not None and mark in ("", entry.mark):
-                return False
-        entry = entry or self.entry()
+            self._fetch()
+            return True
+
+    def _is_here(self, anew: bool) -> bool:
+        """Whether there is a copy; if one that was here before may not do, whether another is."""
+        if not self.path.is_file():
+            return False
+        if not anew:
+            return True
+        entry, mark = self.entry(), _known.fetched.get(self.address)
+        return mark is not None and entry is not None and mark in ("", entry.mark)
+
+    def _fetch(self) -> None:
+        entry = self.entry()
         if entry is None or entry.is_folder:
             raise FileNotFoundError(str(self.address))
+        copies.make_room(entry.size)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Several processes may fetch it at once.
         hidden = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
@@ -178,7 +189,16 @@ class Mirrored:
         finally:
             hidden.unlink(missing_ok=True)
         _known.fetched[self.address] = entry.mark
-        return True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have a copy, once it is here, stay while the block runs."""
+        with copies.held(self.path):
+            yield
+
+    def hold(self) -> None:
+        """Have a copy, once it is here, stay until this process ends."""
+        copies.hold(self.path)
 
     def look_anew(self) -> None:
         """Ask its store again what lies in any folder."""
@@ -192,6 +212,14 @@ class Mirrored:
         for known in [one for one in _known.fetched if one.path.startswith(prefix)]:
             del _known.fetched[known]
 
+    def publish(self, draft: Path) -> None:
+        """Give a file or folder that was made here its name, and put it into the store."""
+        with self.held():
+            if draft.is_dir():
+                copies.use(self.path / draft.name)
+            os.rename(draft, self.path)
+            self.send()
+
     def send(self) -> None:
         """Put the copy that is here, all of a folder, in the place of what is there."""
         if self.path.is_dir():
@@ -199,6 +227,7 @@ class Mirrored:
                 Mirrored(file, self.address.child(file.name)).send()
             return
         transport.send(self.path, self.address)
+        copies.made(self.path.stat().st_size)
         # What is there now is this copy.
         _known.fetched[self.address] = ""
         _known.changed(self.address)
@@ -225,7 +254,9 @@ class Mirrored:
         transport.remove(every[::-1])
         if self.path.exists():
             target.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.replace(target.path)
+            # A copy may go at any moment.
+            with suppress(FileNotFoundError):
+                self.path.replace(target.path)
         for end in (self, target):
             end.forget()
             _known.removed(end.address)
@@ -261,7 +292,8 @@ def copy_all(pairs: Sequence[tuple[Mirrored, Mirrored]]) -> None:
             target.path.parent.mkdir(parents=True, exist_ok=True)
             if target.path.is_dir():
                 shutil.rmtree(target.path)
-            os.replace(source.path, target.path)
+            with suppress(FileNotFoundError):
+                os.replace(source.path, target.path)
         source.forget()
         target.forget()
         _known.removed(target.address)

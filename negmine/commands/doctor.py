@@ -10,8 +10,10 @@ import shutil
 from contextlib import suppress
 from typing import Any
 
-from negmine import __version__, plugins, processors
-from negmine.errors import NegmineError
+from negmine import __version__, memory, plugins, processors
+from negmine.addresses import cache_folder
+from negmine.buckets import copies
+from negmine.errors import NegmineError, UsageError
 
 #: Package -> what it is needed for.
 _PACKAGES = {
@@ -84,9 +86,21 @@ def examine() -> tuple[dict[str, Any], list[str]]:
             }
         except (NegmineError, ImportError) as error:
             problems.append(f"torch does not work: {error}")
+    facts["cache"] = _cache(problems)
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     facts["model_hub"] = "offline (HF_HUB_OFFLINE)" if offline else "asked when a hub id is given"
     return facts, problems
+
+
+def _cache(problems: list[str]) -> dict[str, str]:
+    """Where the copies of objects lie, and what they take."""
+    taken = copies.taken()
+    told = {"folder": str(cache_folder()), "copies": memory.shown(taken)}
+    try:
+        told["may hold"] = memory.shown(copies.limit(taken))
+    except UsageError as error:
+        problems.append(str(error).replace("\n", " "))
+    return told
 
 
 def report(*, as_json: bool) -> int:

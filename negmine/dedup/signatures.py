@@ -132,7 +132,8 @@ class Signatures:
         found = []
         if self._stored is not None:
             for name in self._stored.files:
-                part = arrays.mapped(self._stored.file(name))
+                with self._stored.held(name) as path:
+                    part = arrays.mapped(path)
                 found += [part["content"].copy(), part["untitled"].copy()]
         first = 0 if self._stored is None else self._documents.written_from
         for row, table in self._documents.parts(["docid", "title", "text"]):
@@ -156,7 +157,8 @@ class Signatures:
             after = first + self._stored.rows(name)
             low, high = np.searchsorted(ordered, [first, after])
             if high > low:
-                part = arrays.mapped(self._stored.file(name))
+                with self._stored.held(name) as path:
+                    part = arrays.mapped(path)
                 found[order[low:high]] = part[ordered[low:high] - first]
             first = after
         return found

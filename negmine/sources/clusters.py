@@ -242,7 +242,8 @@ class Clusters:
 
     def part(self, number: int) -> Ints:
         """Nearest and second-nearest cluster of a part's documents, a memory map."""
-        return arrays.mapped(self.artifact.file(self.names[number]))
+        with self.artifact.held(self.names[number]) as path:
+            return arrays.mapped(path)
 
     def parts(self) -> Iterator[tuple[int, Ints]]:
         """(first row, :meth:`part`) in order."""

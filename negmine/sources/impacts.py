@@ -112,7 +112,7 @@ class StoredImpacts:
             first += rows
 
     def _read(self, name: str, group: int) -> Impacts:
-        with disk.mapped(self.artifact.file(name)) as file:
+        with self.artifact.held(name) as path, disk.mapped(path) as file:
             table = pq.ParquetFile(file).read_row_group(group, use_threads=False)
         terms, values = (table.column(field.name).combine_chunks() for field in SCHEMA)
         return Impacts(

@@ -192,7 +192,8 @@ class Vectors(Rows):
 
     def part(self, number: int) -> np.ndarray:
         """A part's matrix as stored, a memory map."""
-        return arrays.mapped(self.artifact.file(self.names[number]))
+        with self.artifact.held(self.names[number]) as path:
+            return arrays.mapped(path)
 
 
 class Spilled(Rows):

@@ -13,6 +13,7 @@ import pytest
 from negmine.addresses import parse
 from negmine.buckets import transport
 from tests.buckets.conftest import forget
+from tests.buckets.test_writing import WAITS, started
 from tests.chains import call, make_data, parts, small_parts
 
 
@@ -82,6 +83,41 @@ def test_a_chain_of_a_run_file(
     exported = transport.read(parse(f"{bucket}/train.jsonl"))
     assert exported == (tmp_path / "work" / "train.jsonl").read_bytes()
     assert not [one for one in transport.below(parse(bucket)) if "_shards" in one.key]
+
+
+def test_shards_one_of_which_is_killed_in_little_room(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each on a machine of its own, whose copies may take next to nothing; and who collects."""
+    data = make_data(tmp_path / "data")
+    rows = (f"q{n % 24} Q0 d{(7 * n) % 90} {n} {1000 - n} r\n" for n in range(1, 300))
+    (data / "run.trec").write_text("".join(rows))
+    monkeypatch.chdir(data)
+    monkeypatch.setenv("NEGMINE_CACHE_SIZE", "1K")
+    work, place = f"{bucket}-shards", f"{bucket}-shards/candidates"
+    asked = ["--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--run", "r=run.trec"]
+    index = ["index", "--corpus", "corpus.jsonl", "--no-bm25", "-o"]
+    with small_parts():
+        for folder in (str(tmp_path / "work"), work):
+            assert call(*index, f"{folder}/index")[0] == 0
+        here = tmp_path / "work"
+        assert call("retrieve", here / "index", *asked, "-o", here / "candidates")[0] == 0
+    words = ["retrieve", f"{work}/index", *asked, "-o", place]
+    killed = started(*words, "--shard", "0/2", cwd=data, cache=tmp_path / "one", before=WAITS)
+    assert killed.stdout is not None
+    assert "WAITING" in killed.stdout.readline()
+    killed.kill()
+    killed.communicate(timeout=60)
+    for number, shard in enumerate(("1/2", "0/2")):
+        ended = started(*words, "--shard", shard, cwd=data, cache=tmp_path / f"two-{number}")
+        _, said = ended.communicate(timeout=300)
+        assert ended.returncode == 0, said
+    ended = started("collect", place, cwd=data, cache=tmp_path / "three")
+    _, said = ended.communicate(timeout=300)
+    assert ended.returncode == 0, said
+    for part, content in parts(here / "candidates").items():
+        assert transport.read(parse(f"{place}/{part}")) == content
+    assert not [one for one in transport.below(parse(place)) if "_shards" in one.key]
 
 
 def test_what_is_not_there(bucket: str) -> None:

@@ -25,7 +25,7 @@ def test_shards_are_killed_and_collected_with_an_empty_cache(tmp_path: Path) -> 
     ended = subprocess.run(
         [
             *(sys.executable, str(ROOT / "scripts" / "kill_harness.py"), str(tmp_path / "scratch")),
-            *("--bucket", "--plain", "--stages", "filter-shards", "--kills", "10"),
+            *("--bucket", "--plain", "--stages", "filter-shards", "--kills", "6"),
             *("--report", str(report)),
         ],
         capture_output=True,
@@ -39,6 +39,6 @@ def test_shards_are_killed_and_collected_with_an_empty_cache(tmp_path: Path) -> 
     counts = json.loads(report.read_text())
     assert counts["losses"] == []
     # A process may be through before the random moment comes.
-    assert counts["kills"] >= 5
+    assert counts["kills"] >= 3
     assert counts["parts_kept"] > 0
     assert counts["files_compared"] > 100

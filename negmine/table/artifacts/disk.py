@@ -16,11 +16,10 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,16 +28,16 @@ import pyarrow as pa
 
 from negmine import addresses
 from negmine.addresses import address_of, is_address, located
+from negmine.buckets.copies import HALF_WRITTEN, LOCK
 
 if TYPE_CHECKING:
     from negmine.buckets.mirror import Mirrored
 
 MANIFEST = "_manifest.json"
-JOURNAL = "_journal.jsonl"
+JOURNAL = LOCK
 #: The folder of what several processes make of one artifact.
 SHARDS = "_shards"
 _HASHED_BLOCK = 1 << 22
-_HALF_WRITTEN = re.compile(r"\..*\.(tmp|checkpoint(\..*)?)")
 #: So many small objects are fetched at once.
 _AT_ONCE = 16
 
@@ -58,7 +57,7 @@ def _far(path: Path) -> Mirrored | None:
 
 def _stays_here(path: Path) -> bool:
     """Whether it is what no store is given: a lock, or what is half-written."""
-    return path.name == JOURNAL or any(map(_HALF_WRITTEN.fullmatch, path.parts[-2:]))
+    return path.name == JOURNAL or any(map(HALF_WRITTEN.fullmatch, path.parts[-2:]))
 
 
 def is_far(path: Path) -> bool:
@@ -84,6 +83,32 @@ def fetch(path: Path, *, anew: bool = False) -> bool:
     """
     far = _far(path)
     return far is not None and far.fetch(anew=anew)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Have the copy of an object, or those of a folder, stay on this machine in the block."""
+    far = _far(path)
+    with nullcontext() if far is None else far.held():
+        yield
+
+
+def hold(path: Path) -> None:
+    """Have the copy of an object, or those of a folder, stay here until this process ends."""
+    if (far := _far(path)) is not None:
+        far.hold()
+
+
+def drop_copies(folder: Path, names: Iterable[str]) -> None:
+    """Remove the copies in a folder of an object store that are of none of these names.
+
+    They are of what lay there before: whoever opens the folder as a whole would take them for its
+    own.
+    """
+    if is_far(folder) and folder.is_dir():
+        for name in {path.name for path in folder.iterdir()} - set(names):
+            if not HALF_WRITTEN.fullmatch(name):
+                (folder / name).unlink(missing_ok=True)
 
 
 # --- looking ----------------------------------------------------------------------------------
@@ -137,8 +162,9 @@ def size_of(path: Path) -> int:
 
 def status_of(path: Path) -> os.stat_result:
     """Size, time and inode of a file; of an object those of its copy here."""
-    fetch(path)
-    return path.stat()
+    with held(path):
+        fetch(path)
+        return path.stat()
 
 
 def absolute(path: str | Path) -> str:
@@ -173,9 +199,8 @@ def plain(path: Path) -> Path:
 
 def digest(path: Path) -> str:
     """Hex BLAKE2b-128 of a file's bytes; of an object those of its copy here."""
-    fetch(path)
     hasher = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
+    with opened(path, there=True) as file:
         while block := file.read(_HASHED_BLOCK):
             hasher.update(block)
     return hasher.hexdigest()
@@ -208,12 +233,19 @@ def load_json(path: Path, *, now: bool = False) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def opened(path: Path) -> IO[bytes]:
-    """A file's bytes, to be read piece by piece; none where there is no file."""
-    if is_file(path):
+def opened(path: Path, *, there: bool = False) -> IO[bytes]:
+    """A file's bytes, to be read piece by piece; none where there is no file.
+
+    Args:
+        path: the file.
+        there: whether it is, so that it is an error if it is not.
+    """
+    if not there and not is_file(path):
+        return io.BytesIO()
+    # A copy that goes while it is open can be read all the same.
+    with held(path):
         fetch(path)
         return path.open("rb")
-    return io.BytesIO()
 
 
 def whole_lines(path: Path) -> list[bytes]:
@@ -227,9 +259,10 @@ def whole_lines(path: Path) -> list[bytes]:
 @contextmanager
 def mapped(path: Path) -> Iterator[pa.MemoryMappedFile]:
     """A file's bytes, mapped while the block runs."""
-    fetch(path)
-    with pa.memory_map(str(path)) as opened:
-        yield opened
+    with held(path):
+        fetch(path)
+        with pa.memory_map(str(path)) as opened:
+            yield opened
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -255,9 +288,10 @@ def manifest_of(path: Path) -> Path:
 
 def publish(path: Path) -> None:
     """Give what was made under the hidden name its own."""
-    os.rename(hidden_name(path), path)
     if (far := _far(path)) is not None:
-        far.send()
+        far.publish(hidden_name(path))
+        return
+    os.rename(hidden_name(path), path)
 
 
 def draft_of(path: Path) -> Path:
@@ -272,8 +306,7 @@ def draft_of(path: Path) -> Path:
 def lay(path: Path) -> None:
     """Make what was written as a draft last under its own name."""
     if (far := _far(path)) is not None:
-        os.rename(hidden_name(path), path)
-        far.send()
+        far.publish(hidden_name(path))
         return
     flush_to_disk(path)
     flush_to_disk(path.parent)

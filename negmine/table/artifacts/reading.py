@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,12 +156,20 @@ class Artifact:
     def file(self, name: str) -> Path:
         """Path of a file of this artifact, its content checked against the manifest.
 
-        A recorded folder is checked whole, or by ``folder/file`` one file of it.
+        A recorded folder is checked whole, or by ``folder/file`` one file of it. The copy of an
+        object stays on this machine until the process ends: of many files :meth:`held` is better.
 
         Raises:
             InvalidDataError: it is missing, or its bytes changed after it was written.
         """
+        disk.hold(self.path / name)
         return self._checked(name)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[Path]:
+        """A file as :meth:`file` gives it, to be opened in the block; it may be read after it."""
+        with disk.held(self.path / name):
+            yield self._checked(name)
 
     def _checked(self, name: str, *, anew: bool = False) -> Path:
         path = self.path / name
@@ -172,6 +180,7 @@ class Artifact:
             return path
         record = files[name]
         if "files" in record:
+            disk.drop_copies(path, record["files"])
             for inner, inner_record in record["files"].items():
                 _verify(path / inner, inner_record, self, anew)
         else:
@@ -180,20 +189,20 @@ class Artifact:
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One part as a table; ``columns`` projects."""
-        path = self.file(name)
-        try:
-            # Not read_table(): that imports pyarrow.dataset, and with it pandas. A part is small:
-            # sharing its columns out to threads costs as much as decoding them.
-            with disk.mapped(path) as file:
-                table = pq.ParquetFile(file).read(columns=columns, use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            # The machine's doing, not the file's; Arrow tells it in words alone.
-            for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-                if os.strerror(number) in str(error):
-                    raise OSError(number, os.strerror(number), str(path)) from error
-            raise InvalidDataError(
-                f"not a readable Parquet file: {error}", where=str(path)
-            ) from error
+        with self.held(name) as path:
+            try:
+                # Not read_table(): that imports pyarrow.dataset, and with it pandas. A part is
+                # small: sharing its columns out to threads costs as much as decoding them.
+                with disk.mapped(path) as file:
+                    table = pq.ParquetFile(file).read(columns=columns, use_threads=False)
+            except (pa.ArrowInvalid, OSError) as error:
+                # The machine's doing, not the file's; Arrow tells it in words alone.
+                for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+                    if os.strerror(number) in str(error):
+                        raise OSError(number, os.strerror(number), str(path)) from error
+                raise InvalidDataError(
+                    f"not a readable Parquet file: {error}", where=str(path)
+                ) from error
         return table.replace_schema_metadata(None)
 
     def tables(self, what: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
@@ -279,20 +288,21 @@ def _verify(path: Path, record: Mapping[str, Any], artifact: Artifact, anew: boo
         anew: whether a copy that was here before this process is fetched again in any case.
     """
     hint = f"Make it again: {_MADE_BY.get(artifact.stage.split('.')[0], 'negmine')} ... --force"
-    try:
-        disk.fetch(path, anew=anew)
-        status = disk.status_of(path)
-    except OSError as error:
-        raise InvalidDataError("a part is missing", where=str(path), hint=hint) from error
-    key = (str(path), status.st_size, status.st_mtime_ns, record["digest"])
-    if key in _verified:
-        return
-    # Of an object the copy here may be an old one.
-    if not (_is(path, record) or (disk.fetch(path, anew=True) and _is(path, record))):
-        raise InvalidDataError(
-            "changed since it was written (wrong checksum)", where=str(path), hint=hint
-        )
-    _verified.add(key)
+    with disk.held(path):
+        try:
+            disk.fetch(path, anew=anew)
+            status = disk.status_of(path)
+        except OSError as error:
+            raise InvalidDataError("a part is missing", where=str(path), hint=hint) from error
+        key = (str(path), status.st_size, status.st_mtime_ns, record["digest"])
+        if key in _verified:
+            return
+        # Of an object the copy here may be an old one.
+        if not (_is(path, record) or (disk.fetch(path, anew=True) and _is(path, record))):
+            raise InvalidDataError(
+                "changed since it was written (wrong checksum)", where=str(path), hint=hint
+            )
+        _verified.add(key)
 
 
 def _is(path: Path, record: Mapping[str, Any]) -> bool:

@@ -210,7 +210,8 @@ def is_made(path: Path, plan: Plan, replacing: Replace, keep: bool = False) -> b
     if not same:
         found = Artifact(path, manifest)
         for name in found.files:
-            found.file(name)
+            with found.held(name):
+                pass
     return same
 
 

@@ -234,6 +234,7 @@ class Writer:
     def file(self, name: str) -> Path:
         """A finished file, to be read before the artifact is."""
         place = self._book.place(name)
+        disk.hold(place)
         disk.fetch(place)
         return place
 
