@@ -127,3 +127,47 @@ def test_files_take_the_place_of_calls(
     assert len(written) == 2
     # Who answers is not asked over files: the fingerprint is another, and the rows are the same.
     assert judged.rows_of(out) == judged.rows_of(whole)
+
+
+def test_what_expires_in_a_batch_is_written_again_and_what_is_refused_has_no_verdict(
+    folder: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    """An error file that says the same of two parts, and one beside the answers."""
+    with judged.server(folder / "data") as server:
+        whole = tmp_path / "whole" / "scored"
+        assert rerank(invoke, folder, server, whole).exit_code == 0
+    out, batch = tmp_path / "scored", tmp_path / "batch" / "judge"
+
+    def asked(number: int) -> list[dict[str, Any]]:
+        text = (batch / f"requests-{number:05d}.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def waits() -> str:
+        done = rerank(invoke, folder, server, out, "--via", "batch")
+        assert done.exit_code == 9, done.output
+        return " ".join(done.stderr.split())
+
+    waits()
+    for number in (1, 2):
+        late = {"code": "batch_expired", "message": "not in time"}
+        rows = [{"custom_id": row["custom_id"], "error": late} for row in asked(number)]
+        (batch / f"errors-{number}.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
+        assert f"to be asked again: {len(rows)} batch_expired" in waits()
+        assert asked(number + 1) == asked(1)
+        (batch / f"output-of-requests-{number:05d}.jsonl").write_text("")
+    answer(batch, server, 0)
+    waits()
+    answer(batch, server, 1)
+    # The last answer is of the first question of the table.
+    *rest, last = (batch / "output-of-requests-00004.jsonl").read_text().splitlines()
+    (batch / "output-of-requests-00004.jsonl").write_text("".join(f"{row}\n" for row in rest))
+    body = {"error": {"message": "It is not to be answered."}}
+    refusal = {**json.loads(last), "response": {"status_code": 400, "body": body}}
+    (batch / "errors-4.jsonl").write_text(json.dumps(refusal) + "\n")
+    done = rerank(invoke, folder, server, out, "--via", "batch")
+    assert done.exit_code == 0, done.output
+    assert "1 failed for good" in done.stderr
+    pairs = zip(judged.rows_of(out), judged.rows_of(whole), strict=True)
+    [(other, _)] = [(row, right) for row, right in pairs if row != right]
+    assert (other["verdict_judge"], other["reason_judge"]) == ("unjudged", "failed")
+    assert other["score_judge"] is None
