@@ -6,8 +6,8 @@ from negmine.stages.export.as_input import dialect as dialect_of_set
 from negmine.stages.export.as_input import diff_file, foresee
 from negmine.stages.export.as_input import plans as plans_of_set
 from negmine.stages.export.as_input import run as write_back
-from negmine.stages.export.batching import calls_for
 from negmine.stages.export.choices import NEGATIVES
+from negmine.stages.export.compared import calls_for
 from negmine.stages.export.maker import Maker
 from negmine.stages.export.options import only_beir
 from negmine.stages.export.run import make, run

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from negmine import log
-from negmine.endpoints.budget import Budget
-from negmine.errors import UsageError, did_you_mean
 from negmine.formats.base import Chosen, Column, Examples
 from negmine.params.export import ExportParams
-from negmine.params.llm import idle
-from negmine.params.per_model import names_in, recorded
-from negmine.params.values import per_name
 from negmine.sampling import batchers, orders
 from negmine.sampling.batchers import Items, Lists
-from negmine.stages import cores
+from negmine.stages.export import compared
 from negmine.stages.export.choices import Choices
-from negmine.table.artifacts.reading import Artifact
-from negmine.table.candidates import Candidates
+from negmine.stages.export.compared import Servers
 from negmine.table.ranking import group_starts
 
 #: Random batches that the batches are compared with: about so many, in at most so many orders.
@@ -38,71 +30,6 @@ def numbered(examples: Examples, batch_size: int | None) -> Examples:
     if batch_size is not None:
         batch = np.arange(examples.count) // batch_size
     return replace(examples, columns=[*examples.columns, Column("batch", "label", batch)])
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Encoders behind HTTP that encode the queries of batches.
-
-    Attributes:
-        spending: what all that the command asks may take together.
-        place: the folder in which their answers are kept.
-        trial: whether nobody is asked, because the work is only estimated.
-        spent: takes what was asked, by encoder.
-    """
-
-    spending: Budget
-    place: Path
-    trial: bool = False
-    spent: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def check(params: ExportParams, ledger: Candidates) -> None:
-    """See, before anything is read, which encoder's vectors are compared, and where it is.
-
-    Raises:
-        UsageError: there is none, or no such one, or it is said to be elsewhere and is not.
-    """
-    from negmine.sources.encoded import check_elsewhere, is_behind
-
-    name, vectors = _compared(params, ledger)
-    check_elsewhere(params.encoder, {name: vectors}, "--batcher compares no vectors")
-    if (told := idle(params)) and not is_behind(vectors, name):
-        log.warn(told)
-
-
-def calls_for(params: ExportParams, ledger: Candidates, queries: int) -> int:
-    """Most calls that encoding so many queries for batches takes; 0 where no server is asked."""
-    from negmine.sources.encoded import calls_of
-
-    if params.batcher is None:
-        return 0
-    name, vectors = _compared(params, ledger)
-    calls = calls_of(vectors, name, _batch_size(ledger, name))
-    return 0 if calls is None else calls(queries)
-
-
-def _batch_size(ledger: Candidates, name: str) -> int:
-    """Most queries in a model call, as when the candidates were retrieved."""
-    return int(recorded(ledger.retrieved.params.get("batch_size", 128), name))
-
-
-def _compared(params: ExportParams, ledger: Candidates) -> tuple[str, Artifact]:
-    """The encoder whose vectors the batcher compares, and these.
-
-    Raises:
-        UsageError: there is none, or no such one.
-    """
-    known = ledger.dense
-    name = params.batch_by or (known[0] if known else None)
-    if name is None:
-        raise UsageError(
-            "--batcher compares vectors, and the candidates came from no encoder",
-            hint="Index with --encoder NAME=MODEL, and retrieve with --source NAME.",
-        )
-    if name not in known:
-        raise UsageError(f"--batch-by: no encoder '{name}'", hint=did_you_mean(name, known))
-    return name, ledger.vectors(name)
 
 
 @dataclass(frozen=True)
@@ -216,15 +143,10 @@ def _inputs(
     params: ExportParams, choices: Choices, chosen: Chosen, items: Items, servers: Servers
 ) -> _Inputs:
     """What the batcher reads."""
-    from negmine.sources.vectors import Vectors
-
     active, asks = np.unique(items.query, return_inverse=True)
-    name, artifact = _compared(params, choices.ledger)
-    corpus = choices.ledger.documents
-    first = chosen.docids.take(_first_positive(chosen, active))
-    positives = Vectors(artifact).take(corpus.rows(first))
     texts = chosen.query_texts.take(active).to_pylist()
-    vectors = _encoded(texts, name, artifact, params, choices, servers), positives
+    positives = chosen.docids.take(_first_positive(chosen, active))
+    vectors = compared.vectors(texts, positives, params, choices.ledger, servers)
     assert params.batcher is not None
     margins = orders.batcher(params.batcher).margins
     return _Inputs(items, asks, *vectors, _margins(items, chosen) if margins else np.empty(0))
@@ -307,37 +229,3 @@ def _margins(items: Items, chosen: Chosen) -> np.ndarray:
     total = np.add.reduceat(found, items.documents.offsets[:-1])
     with np.errstate(invalid="ignore"):
         return np.where(lengths > 1, first - (total - first) / np.maximum(lengths - 1, 1), np.nan)
-
-
-def _encoded(
-    texts: list[str],
-    name: str,
-    artifact: Artifact,
-    params: ExportParams,
-    choices: Choices,
-    servers: Servers,
-) -> np.ndarray:
-    """A vector per query, by the encoder that made the documents'."""
-    from negmine.models.random_encoder import RandomEncoder
-    from negmine.sources.dense import load_query_encoder
-    from negmine.sources.encoded import Behind, OfQueries, Server, is_behind
-
-    known, asked = choices.ledger.dense, choices.ledger.retrieved.params
-    said = tuple(asked.get("query_prompt", ()))
-    # Others' names are known: what begins with one is no prompt for all.
-    prompts = per_name(said, dict.fromkeys([*known, *names_in(said)], ""), "--query-prompt")
-    cores.take(params.threads)
-    batch_size = _batch_size(choices.ledger, name)
-    server = Server(params, params.encoder, servers.place, servers.spending)
-    how = OfQueries(prompts.get(name), batch_size, params.device, params.trust_remote_code, server)
-    if servers.trial and is_behind(artifact, name):
-        return RandomEncoder(int(artifact.counts["dimension"])).encode(texts, "query")
-    encoder = load_query_encoder(artifact, name, how)
-    log.event(f"encoding {len(texts)} queries with {name} for the batches")
-    if not isinstance(encoder, Behind):
-        return encoder.encode(texts, "query")
-    try:
-        return encoder.encode(texts, "query")
-    finally:
-        servers.spent[name] = encoder.spent()
-        encoder.close()

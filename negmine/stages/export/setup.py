@@ -12,10 +12,10 @@ from negmine.errors import UsageError
 from negmine.params import output_affecting
 from negmine.params.export import ExportParams
 from negmine.stages import rank_only
-from negmine.stages.export import batching
+from negmine.stages.export import compared
 from negmine.stages.export import options as export_options
-from negmine.stages.export.batching import Servers
 from negmine.stages.export.choices import Side
+from negmine.stages.export.compared import Servers
 from negmine.table import artifacts, joins, schemas, writers
 from negmine.table.artifacts.plan import Plan
 from negmine.table.candidates import Candidates, open_candidates
@@ -60,7 +60,7 @@ def set_up(params: ExportParams, ledger: Path, out: Path) -> Setup:
         _refuse_unscored(params, source, by)
     servers = Servers(Budget(*limits_of(params)), source.artifact.path.parent)
     if params.batcher is not None:
-        batching.check(params, source)
+        compared.check(params, source)
     return Setup(layout, suffix, source, by, servers)
 
 
