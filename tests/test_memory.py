@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,61 @@ def test_sizes(text: str, size: int) -> None:
 def test_no_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="--some-option"):
         memory.parse(text, "--some-option")
+
+
+#: Makes and frees outputs of a layer, and tells how many pages were mapped for them.
+OUTPUTS = """
+import resource, sys
+import numpy as np
+from negmine import memory
+
+if sys.argv[1] == "kept":
+    memory.keep_freed()
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(40):
+        wide = np.ones((1024, 1536), dtype=np.float32)
+        narrow = [wide[:, :384] + number for number in range(3)]
+        active = wide * 2
+        del wide, narrow, active
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults())
+"""
+#: Of what there is at a time: 16.5 MiB.
+PAGES = 4_224
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc's malloc")
+def test_what_a_layer_frees_is_kept_unless_the_user_has_decided() -> None:
+    def faults(how: str, **decided: str) -> int:
+        ran = subprocess.run(
+            [sys.executable, "-c", OUTPUTS, how],
+            env={**os.environ, **decided},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(ran.stdout)
+
+    assert faults("kept") < PAGES
+    assert faults("as it is") > 10 * PAGES
+    assert faults("kept", MALLOC_TRIM_THRESHOLD_="131072") > 10 * PAGES
+
+
+def test_who_loads_a_model_on_a_cpu_keeps_what_it_frees(
+    tmp_path: Path, invoke: Invoke, tiny_bi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(memory, "keep_freed", lambda: kept.append(True))
+    data = make_data(tmp_path / "data")
+    words = ("index", "--corpus", data / "corpus.jsonl", "--no-bm25", "-o", tmp_path / "index")
+    assert invoke(*words).exit_code == 0
+    assert not kept
+    assert invoke(*words, "--encoder", f"tiny={tiny_bi}").exit_code == 0
+    assert kept
 
 
 def test_a_ceiling_below_the_floor_is_refused_and_says_what_is_needed() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from negmine import log
+from negmine import log, memory
 from negmine.errors import MissingInputError, UsageError
 from negmine.models.base import Settings, Side
 from negmine.models.batching import token_budget
@@ -106,6 +106,8 @@ def load_torch(
     transformers_logging.disable_progress_bar()
     if threads:
         torch.set_num_threads(threads)
+    if placement.device == "cpu":
+        memory.keep_freed()
     dtype = torch.float32 if placement.device == "cpu" else getattr(torch, placement.dtype)
     with loading(ref.spec, placement):
         model = _constructed(kind, ref, placement, dtype, trusted)
