@@ -156,7 +156,7 @@ def started(*words: object, cwd: Path, cache: Path, before: str = "") -> subproc
     )
 
 
-#: Stops after the second marker and waits to be killed.
+#: Stops after the second marker and waits.
 WAITS = """
 import time
 from negmine.table.artifacts import shards
@@ -167,12 +167,23 @@ def waits(self, files):
     marked.extend(files)
     if len(marked) > 2:
         print("WAITING", flush=True)
-        time.sleep(600)
+        time.sleep(SECONDS)
 
 shards.Shelf.publish = waits
 from negmine.table.artifacts import writing
 writing._SETTLE_SECONDS = 0.0
 """
+
+
+def in_the_middle(
+    *words: object, cwd: Path, cache: Path, seconds: int = 600
+) -> subprocess.Popen[str]:
+    """A process that has marked some parts, and goes on after so many seconds."""
+    before = WAITS.replace("SECONDS)", f"{seconds})")
+    process = started(*words, cwd=cwd, cache=cache, before=before)
+    assert process.stdout is not None
+    assert "WAITING" in process.stdout.readline()
+    return process
 
 
 def mining(index: object, out: object) -> list[str]:
@@ -219,9 +230,7 @@ def test_a_run_that_was_killed_goes_on_elsewhere(
 ) -> None:
     """With an empty cache: what was finished is not made again, and the bytes are the same."""
     words = mining(f"{indexed.work}/index", f"{indexed.work}/candidates")
-    killed = started(*words, cwd=data, cache=tmp_path / "one", before=WAITS)
-    assert killed.stdout is not None
-    assert "WAITING" in killed.stdout.readline()
+    killed = in_the_middle(*words, cwd=data, cache=tmp_path / "one")
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=60)
     left = indexed.objects("work/candidates/")
@@ -264,10 +273,7 @@ def test_a_writer_that_comes_late_stops(
 ) -> None:
     """One that waits in the middle while another one finishes: it must not take that away."""
     words = mining(f"{indexed.work}/index", f"{indexed.work}/candidates")
-    slow = WAITS.replace("time.sleep(600)", "time.sleep(20)")
-    late = started(*words, cwd=data, cache=tmp_path / "late", before=slow)
-    assert late.stdout is not None
-    assert "WAITING" in late.stdout.readline()
+    late = in_the_middle(*words, cwd=data, cache=tmp_path / "late", seconds=20)
     quick = started(*words, cwd=data, cache=tmp_path / "quick")
     _, said = quick.communicate(timeout=300)
     assert quick.returncode == 0, said
