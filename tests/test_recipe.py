@@ -12,7 +12,9 @@ from negmine import pipeline, recipe
 from negmine.errors import InvalidDataError, MissingDependencyError, MissingInputError, UsageError
 from negmine.params import FilterParams, IndexParams, RetrieveParams, values
 from negmine.stages.stage import STAGES
+from tests.chains import make_data
 from tests.conftest import Invoke, write_jsonl
+from tests.small_workers import write_recipe
 
 
 def written(folder: Path, text: str) -> Path:
@@ -264,3 +266,45 @@ def test_prompts_and_judges_lie_beside_the_recipe(
         "c": "causal:o/m",
     }
     assert found["prompt-file"] == {"a": "sub/mine.toml", "b": "de"}
+
+
+NAMES_NOBODY = {
+    "by = 'bm52'": "--by: the table has no score 'bm52'",
+    "sample-by = 'tinny'": "--sample-by: the table has no score 'tinny'",
+    "by = 'p_relevnt'\nmax-score = 0.5": "--by: the table has no score 'p_relevnt'",
+    "consensus = ['bm25', 'cross']": "--consensus: the table has no score 'cross'",
+    "rank-by = 'ce'\nrange-min = 1": "--rank-by: no source 'ce'",
+    "max-fn-rate = 0.1\nbias-from = ['bm52']": "--bias-from: no source 'bm52'",
+}
+NAMES_THERE = (
+    "by = 'p_prior'",
+    "sample-by = 'ce'",
+    "consensus = ['all']",
+    "consensus = ['bm25', 'tiny', 'ce']\nrank-by = 'tiny'\nrange-min = 1",
+    "by = 'score_tiny'",
+)
+
+
+@pytest.mark.parametrize("text", [*NAMES_NOBODY, *NAMES_THERE])
+def test_a_score_that_no_stage_makes_is_told_before_the_first_begins(
+    tmp_path: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_bi: Path,
+    tiny_cross: Path,
+    text: str,
+) -> None:
+    """Behind `index` and `rerank` it would be told when these have been paid for."""
+    monkeypatch.chdir(make_data(tmp_path / "data"))
+    path = write_recipe(Path(), encoder=tiny_bi, scorer=str(tiny_cross))
+    whole = path.read_text()
+    own = 'by = "ce"\n'
+    assert own in whole
+    path.write_text(whole.replace(own, f"{text}\n"))
+    found = invoke("run", path, "--allow-empty")
+    if text in NAMES_THERE:
+        assert found.exit_code == 0, found.stderr
+        return
+    assert found.exit_code == 2
+    assert NAMES_NOBODY[text] in found.stderr
+    assert not Path("work").exists()

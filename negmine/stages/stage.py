@@ -206,12 +206,21 @@ def _write_foreseen(params: WriteParams, steps: Sequence[Step]) -> None:
 
 
 def _filter_foreseen(params: FilterParams, steps: Sequence[Step]) -> None:
-    from negmine.stages.filter import differing
+    from negmine.stages import retrieve
+    from negmine.stages.filter import differing, options
+    from negmine.table import schemas
 
-    (retrieve,) = (step.params for step in steps if isinstance(step.params, RetrieveParams))
-    assert isinstance(retrieve, RetrieveParams)
-    if any(one.partition("=")[2].startswith(_OF_THE_CHAIN) for one in retrieve.source):
+    given = {step.stage: step for step in steps}
+    mining, index = given["retrieve"].params, given["index"]
+    assert isinstance(mining, RetrieveParams)
+    assert isinstance(index.params, IndexParams)
+    if any(one.partition("=")[2].startswith(_OF_THE_CHAIN) for one in mining.source):
         differing.refuse_written(params)
+    sources = retrieve.will_have(mining, index.params, index.out)
+    scorers = given["rerank"].params if "rerank" in given else RerankParams()
+    assert isinstance(scorers, RerankParams)
+    names = [entry.partition("=")[0] for entry in scorers.scorer]
+    options.foresee(params, schemas.with_scores(schemas.candidates(sources), names))
 
 
 def _export_foreseen(params: ExportParams, steps: Sequence[Step]) -> None:

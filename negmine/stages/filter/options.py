@@ -116,6 +116,27 @@ def resolve(
     return params, columns
 
 
+def foresee(params: FilterParams, schema: pa.Schema) -> None:
+    """See, before there is a table, that the scores and sources that options name will be in it.
+
+    Args:
+        params: settings.
+        schema: of a table with every score and source that may be there.
+
+    Raises:
+        UsageError: an option names another one.
+    """
+    full = schemas.with_scores(schema, LEARNED)
+    for option in ("by", "sample_by", "guide", "weight_by", "weight_student"):
+        if (name := getattr(params, option)) is not None:
+            schemas.pick_score(full, name, f"--{option.replace('_', '-')}")
+    consensus.named(params, full, ())
+    if params.rank_by is not None:
+        _rank_by(params, schema, "")
+    if params.bias_from:
+        _bias_from(params, schema)
+
+
 def _rank_by(params: FilterParams, schema: pa.Schema, by: str) -> str | None:
     """The source whose rank counts: the one that is named, or the one that a rule needs."""
     if params.rank_by is not None:

@@ -13,7 +13,7 @@ from negmine.stages.retrieve.mining import (
 )
 from negmine.stages.retrieve.opening import open_sources
 from negmine.stages.retrieve.run import run, workshop_of
-from negmine.stages.retrieve.setup import VERSION, Setup, check_models, plan, set_up
+from negmine.stages.retrieve.setup import VERSION, Setup, check_models, plan, set_up, will_have
 from negmine.stages.retrieve.task import Task, read_task
 from negmine.stages.set_ids import Corpus
 
@@ -32,5 +32,6 @@ __all__ = [
     "read_task",
     "run",
     "set_up",
+    "will_have",
     "workshop_of",
 ]

@@ -139,6 +139,26 @@ def check_models(params: RetrieveParams, made: IndexParams, index: Path) -> None
         bands.parse(params)
 
 
+def will_have(params: RetrieveParams, made: IndexParams, index: Path) -> list[str]:
+    """The sources that a table may have, before there is an index: those it will have, and perhaps
+    others that an index there has or that are asked wherever they have something to say.
+
+    Args:
+        params: what is asked.
+        made: how the index will be made.
+        index: where.
+    """
+    every = kinds.every()
+    known = [name for kind in every for name in kind.declared(params)]
+    if params.source:
+        known += [entry.partition("=")[0] for entry in params.source]
+    else:
+        known += [*named(made.encoder, "--encoder"), *(["bm25"] if made.bm25 else [])]
+        places = [kind.own_place for kind in every if kind.own_place is not None]
+        known += [name for place in places for name, _ in place.found(index)]
+    return list(dict.fromkeys([*known, *sorted(NOT_SEARCHED)]))
+
+
 def _declared(
     params: RetrieveParams, every: Iterable[Kind], offered: Sequence[str]
 ) -> dict[str, tuple[Kind, str]]:
