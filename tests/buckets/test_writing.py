@@ -156,9 +156,10 @@ def started(*words: object, cwd: Path, cache: Path, before: str = "") -> subproc
     )
 
 
-#: Stops after the second marker and waits.
+#: Stops after the second marker and waits until a file is there.
 WAITS = """
 import time
+from pathlib import Path
 from negmine.table.artifacts import shards
 publish, marked = shards.Shelf.publish, []
 
@@ -167,7 +168,8 @@ def waits(self, files):
     marked.extend(files)
     if len(marked) > 2:
         print("WAITING", flush=True)
-        time.sleep(SECONDS)
+        while not Path(GO).exists():
+            time.sleep(0.1)
 
 shards.Shelf.publish = waits
 from negmine.table.artifacts import writing
@@ -175,11 +177,9 @@ writing._SETTLE_SECONDS = 0.0
 """
 
 
-def in_the_middle(
-    *words: object, cwd: Path, cache: Path, seconds: int = 600
-) -> subprocess.Popen[str]:
-    """A process that has marked some parts, and goes on after so many seconds."""
-    before = WAITS.replace("SECONDS)", f"{seconds})")
+def in_the_middle(*words: object, cwd: Path, cache: Path, go: Path) -> subprocess.Popen[str]:
+    """A process that has marked some parts, and goes on when ``go`` is there."""
+    before = WAITS.replace("GO", repr(str(go)))
     process = started(*words, cwd=cwd, cache=cache, before=before)
     assert process.stdout is not None
     assert "WAITING" in process.stdout.readline()
@@ -230,7 +230,7 @@ def test_a_run_that_was_killed_goes_on_elsewhere(
 ) -> None:
     """With an empty cache: what was finished is not made again, and the bytes are the same."""
     words = mining(f"{indexed.work}/index", f"{indexed.work}/candidates")
-    killed = in_the_middle(*words, cwd=data, cache=tmp_path / "one")
+    killed = in_the_middle(*words, cwd=data, cache=tmp_path / "one", go=tmp_path / "never")
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=60)
     left = indexed.objects("work/candidates/")
@@ -273,10 +273,12 @@ def test_a_writer_that_comes_late_stops(
 ) -> None:
     """One that waits in the middle while another one finishes: it must not take that away."""
     words = mining(f"{indexed.work}/index", f"{indexed.work}/candidates")
-    late = in_the_middle(*words, cwd=data, cache=tmp_path / "late", seconds=20)
+    go = tmp_path / "go"
+    late = in_the_middle(*words, cwd=data, cache=tmp_path / "late", go=go)
     quick = started(*words, cwd=data, cache=tmp_path / "quick")
     _, said = quick.communicate(timeout=300)
     assert quick.returncode == 0, said
+    go.touch()
     _, said = late.communicate(timeout=300)
     assert late.returncode == 6, said
     assert f"{indexed.work}/candidates" in said
