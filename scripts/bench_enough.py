@@ -47,14 +47,18 @@ _LIMIT = ['by = "ce"', "max-score = -4.0"]
 _PRIOR = ['by = "p_prior"', "max-score = 0.15"]
 #: In whose name the graph scores instead of the weights in float32.
 INT8 = ", int8"
+#: Encoder and scorer are PyTorch's, with weights rounded when they are loaded.
+DTYPE = ", --dtype int8"
 #: What is asked for: lines of [rerank] beside its scorer (None: no such stage), lines of [filter].
 SIDES: dict[str, tuple[list[str] | None, list[str]]] = {
     "margin, all scored": ([], _MARGIN),
     "margin, --enough": (["enough = {n}"], _MARGIN),
     "margin, --enough, int8": (["enough = {n}"], _MARGIN),
+    "margin, --enough, --dtype int8": (["enough = {n}"], _MARGIN),
     "limit, all scored": ([], _LIMIT),
     "limit, --enough": (["enough = {n}"], _LIMIT),
     "limit, --enough, int8": (["enough = {n}"], _LIMIT),
+    "limit, --enough, --dtype int8": (["enough = {n}"], _LIMIT),
     "p_prior, all scored": ([], _PRIOR),
     "p_prior, --enough": (["enough = {n}"], [*_PRIOR, "prior-pool = 24"]),
     "p_prior, --enough, int8": (["enough = {n}"], [*_PRIOR, "prior-pool = 24"]),
@@ -145,11 +149,12 @@ def _run(options: argparse.Namespace, work: Path, side: str) -> Run:
     if side == PEER:
         told = _bench.worker(__file__, "peer", *sys.argv[1:], "--task", str(task))
         return Run(told["wall"], told["cpu"], told["pairs"], told["chosen"])
-    index = _index(options, work)
+    dtype = _dtype(side)
+    index = _index(options, work, dtype)
     folder = work / _slug(side)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "work").mkdir(parents=True)
-    shutil.copytree(work / "index", folder / "work" / "index")
+    shutil.copytree(work / dtype / "index", folder / "work" / "index")
     (folder / "mine.toml").write_text(_recipe(options, task, side))
     ran = _bench.negmine("run", str(folder / "mine.toml"), "--quiet")
     ledger = pq.read_table(folder / "work" / "ledger", columns=["qid", "docid", "selected"])
@@ -159,14 +164,19 @@ def _run(options: argparse.Namespace, work: Path, side: str) -> Run:
     return Run(index.seconds + ran.seconds, index.cpu + ran.cpu_seconds, pairs, chosen)
 
 
-def _index(options: argparse.Namespace, work: Path) -> Run:
+def _dtype(side: str) -> str:
+    return "int8" if side.endswith(DTYPE) else "auto"
+
+
+def _index(options: argparse.Namespace, work: Path, dtype: str) -> Run:
     """The corpus encoded, unless an earlier side has it, and what that took."""
-    told = work / "index.json"
+    index = work / dtype / "index"
+    told = index.with_suffix(".json")
     if not told.exists():
-        shutil.rmtree(work / "index", ignore_errors=True)
+        shutil.rmtree(index, ignore_errors=True)
         corpus, encoder = work / "task" / "corpus.jsonl", f"minilm={options.encoder}"
-        given = ("--corpus", str(corpus), "--encoder", encoder, "--no-bm25")
-        ran = _bench.negmine("index", *given, "-o", str(work / "index"), "--quiet")
+        given = ("--corpus", str(corpus), "--encoder", encoder, "--no-bm25", "--dtype", dtype)
+        ran = _bench.negmine("index", *given, "-o", str(index), "--quiet")
         told.write_text(json.dumps(asdict(Run(ran.seconds, ran.cpu_seconds, 0, []))))
     return Run(**json.loads(told.read_text()))
 
@@ -179,6 +189,7 @@ def _recipe(options: argparse.Namespace, task: Path, side: str) -> str:
         f'corpus = "{(task / "corpus.jsonl").resolve()}"',
         f'encoder = {{ minilm = "{options.encoder}" }}',
         "bm25 = false",
+        f'dtype = "{_dtype(side)}"',
         "[retrieve]",
         f'queries = "{(task / "queries.jsonl").resolve()}"',
         f'qrels = "{(task / "qrels.tsv").resolve()}"',
@@ -186,7 +197,7 @@ def _recipe(options: argparse.Namespace, task: Path, side: str) -> str:
     ]
     if lazily is not None:
         own = options.graph if side.endswith(INT8) else Path(options.scorer).resolve()
-        lines += ["[rerank]", f'scorer = {{ ce = "{own}" }}']
+        lines += ["[rerank]", f'scorer = {{ ce = "{own}" }}', f'dtype = "{_dtype(side)}"']
         lines += [line.format(n=options.num_negatives) for line in lazily]
     lines += ["[filter]", f"num-negatives = {options.num_negatives}", 'sampler = "rank"']
     return "\n".join([*lines, *rules, "[export]", 'format = "triplet"', ""])

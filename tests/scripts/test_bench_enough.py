@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.chains import make_data
 from tests.conftest import run_script
 
-SIDES = ("peer", "p_prior, --enough")
+SIDES = ("peer", "p_prior, --enough", "limit, --enough, --dtype int8")
 
 
 def test_its_short_form_tells_all_sides(tmp_path: Path, tiny_bi: Path, tiny_cross: Path) -> None:
@@ -22,6 +22,7 @@ def test_its_short_form_tells_all_sides(tmp_path: Path, tiny_bi: Path, tiny_cros
     lines = [line.split("|") for line in printed.splitlines() if line.startswith("|")]
     told = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines}
     peer, own = told["mine_hard_negatives"], told[f"negmine, {SIDES[1]}"]
+    assert float(told[f"negmine, {SIDES[2]}"][2]) > 0
     # CPU seconds, times the peer's, pairs, false ones and how many there are per query.
     assert float(peer[2]) == 1.0
     assert float(own[2]) > 0
@@ -38,6 +39,6 @@ def test_its_short_form_tells_all_sides(tmp_path: Path, tiny_bi: Path, tiny_cros
     side = tmp_path / "out" / "p_prior-enough" / "work"
     shared, mine = (
         json.loads((folder / "index" / "_manifest.json").read_text())["fingerprint"]
-        for folder in (tmp_path / "out", side)
+        for folder in (tmp_path / "out" / "auto", side)
     )
     assert shared == mine
