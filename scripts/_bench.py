@@ -127,6 +127,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def significant(value: Any) -> Any:
+    """Four digits of every fraction: more were not measured."""
+    if isinstance(value, dict):
+        return {name: significant(one) for name, one in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def operators(profiled: Any, most: int = 8) -> str:
     """The operators of a torch profile that take most time, as a Markdown table."""
     found = sorted(profiled.key_averages(), key=lambda one: -one.self_cpu_time_total)

@@ -46,8 +46,8 @@ PER_SOURCE, NEGATIVES, PASSAGE = 100, 4, 15
 #: here makes; it takes minutes of one thread, however small the corpus.
 CODES = "PQ48np"
 PROBES = 16
-#: Queries that a search by an approximate index asks exactly, too.
-RECALL_QUERIES = 200
+#: How often files are read, where the quickest counts: so little is soon read.
+READ = 5
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Sizes:
         pairs: queries with ``top`` candidates each for the cross-encoder.
         top: these.
         grown: documents that are searched.
-        asked: queries of these searches, few for BM25 alone.
+        asked: queries of these searches.
         lists: of the approximate index. No corpus has fewer documents than FAISS learns from.
     """
 
-    documents: tuple[int, int] = (2_000, 10_000)
+    documents: tuple[int, int] = (2_000, 16_000)
     encoded: tuple[int, int] = (100, 600)
     queries: tuple[int, int] = (500, 3_000)
-    pairs: tuple[int, int] = (2, 12)
-    top: int = 16
+    pairs: tuple[int, int] = (4, 24)
+    top: int = 8
     grown: tuple[int, int] = (66_000, 132_000)
-    asked: tuple[int, int] = (200, 1_000)
+    asked: tuple[int, int] = (200, 8_000)
     lists: int = 512
 
 
@@ -152,13 +152,6 @@ def start(run: Made, *work: float) -> float:
     return max(0.0, run.cpu - sum(work))
 
 
-def significant(value: Any) -> Any:
-    """Four digits of every fraction: more were not measured."""
-    if isinstance(value, dict):
-        return {name: significant(one) for name, one in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def section(out: Path, name: str, measure: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """What was measured in a folder of its own; where that was finished, as it was then."""
     kept = out / f"{name}.json"
@@ -174,6 +167,17 @@ def section(out: Path, name: str, measure: Callable[[Path], dict[str, Any]]) -> 
 
 
 # --- texts ------------------------------------------------------------------------------------
+
+
+def shuffled(data: Path, folder: Path, name: str) -> Path:
+    """A file's records at random: they lie by their origin and so by length, and the first ones are
+    those that ``--limit`` takes."""
+    records = list(_bench.records(data / name))
+    random.Random(1).shuffle(records)
+    path = folder / name
+    with path.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in records)
+    return path
 
 
 def of_texts(out: Path, sizes: Sizes, data: Path) -> dict[str, Any]:
@@ -217,13 +221,15 @@ def tokens_of(texts: Sequence[str], model: str, longest: int) -> int:
 
 def of_encoder(out: Path, sizes: Sizes, data: Path, model: str, runtime: str) -> dict[str, Any]:
     """An encoder, by the token and by the document."""
+    corpus = shuffled(data, out, "corpus.jsonl")
     runs = []
     for number in sizes.encoded:
-        given = ["--corpus", data, "--limit", number, "--no-bm25", "--no-signatures", *ONE]
+        given = ["--corpus", corpus, "--limit", number, "--no-bm25", "--no-signatures", *ONE]
         given += ["--encoder", f"encoder={model}", "--runtime", runtime]
         runs.append(made("index", *given, out=out / f"encoded-{number}"))
     longest = int(runs[1].manifests["index.vectors"]["encoder"]["max_length"])
-    read = [_bench.corpus(data)[1][:number] for number in sizes.encoded]
+    texts = _bench.corpus(out)[1]
+    read = [texts[:number] for number in sizes.encoded]
     tokens = [tokens_of(texts, model, longest) for texts in read]
     per_token = unit(runs, "index.vectors", tokens)
     per_document = unit(runs, "index.vectors", sizes.encoded)
@@ -291,12 +297,16 @@ def of_table(out: Path, sizes: Sizes, data: Path) -> dict[str, Any]:
     }
 
 
-def of_reranker(out: Path, sizes: Sizes, model: str) -> dict[str, Any]:
+def of_reranker(out: Path, sizes: Sizes, data: Path, model: str) -> dict[str, Any]:
     """A cross-encoder, by the pair and by the token."""
-    source = out.parent / "table" / f"candidates-{sizes.queries[0]}"
+    index = out.parent / "texts" / f"text-{sizes.documents[1]}"
+    queries = shuffled(data, out, "queries.jsonl")
+    asked = ["--queries", queries, "--qrels", data, "--source", "bm25", "-k", PER_SOURCE, *ONE]
     runs = []
     for number in sizes.pairs:
-        given = [source, "--scorer", f"ce={model}", "--top", sizes.top, "--limit", number, *ONE]
+        source = out / f"candidates-{number}"
+        made("retrieve", index, *asked, "--limit", number, out=source)
+        given = [source, "--scorer", f"ce={model}", "--top", sizes.top, *ONE]
         runs.append(made("rerank", *given, out=out / f"scored-{number}"))
     # How long pairs are is what a dry run counts.
     dry = _bench.negmine("rerank", *map(str, given), "-o", f"{out / 'dry'}", "--dry-run", "--json")
@@ -391,40 +401,46 @@ def searched(data: Path, folder: Path, static: Path, documents: int, sizes: Size
         given = [*asked, *options, "--limit", number]
         return made("retrieve", folder / "index", *given, out=folder / f"{kind}-{number}")
 
-    many = sizes.asked[1]
+    kinds = {
+        "bm25": ("--source", "bm25"),
+        "exact": ("--source", "static"),
+        "ann": ("--source", "static", "--ann", f"nprobe={PROBES}"),
+    }
     runs = {
-        "bm25": [run("bm25", number, "--source", "bm25") for number in sizes.asked],
-        "exact": [run("exact", many, "--source", "static")],
-        "ann": [run("ann", many, "--source", "static", "--ann", f"nprobe={PROBES}")],
+        kind: [run(kind, number, *options) for number in sizes.asked]
+        for kind, options in kinds.items()
     }
     return Searched(documents, index, runs)
 
 
-def by_size(kind: str, found: Sequence[Searched], sizes: Sizes, beside: float) -> dict[str, float]:
+def by_size(kind: str, found: Sequence[Searched], sizes: Sizes) -> dict[str, float]:
     """What a query costs, and what each document adds to it.
+
+    Two sizes tell that of exact search alone: Lucene passes by what cannot be among the best, and
+    an inverted file looks at little. Of these all that a query takes in the larger corpus is taken
+    for its documents', an upper bound in larger ones.
 
     Args:
         kind: of search.
         found: the smaller corpus, and the larger one.
         sizes: how many queries were asked.
-        beside: CPU seconds for each document that are no search's: those of telling the recall.
     """
     few, many = sizes.asked
     counts = [one.documents for one in found]
-    if len(found[0].runs[kind]) > 1:
-        of_query = [(one.seconds(kind) - one.seconds(kind, 0)) / (many - few) for one in found]
-    else:
-        of_query = [(one.seconds(kind) - beside * one.documents) / many for one in found]
+    # What tells the recall is asked of few and of many queries alike.
+    of_query = [(one.seconds(kind) - one.seconds(kind, 0)) / (many - few) for one in found]
     per_pair = max(0.0, of_query[1] - of_query[0]) / (counts[1] - counts[0])
-    per_query = max(0.0, of_query[0] - per_pair * counts[0])
-    run = found[0].runs[kind][-1]
+    if kind != "exact":
+        per_pair = max(0.0, of_query[1]) / counts[1]
+    run = found[0].runs[kind][0]
+    beside = max(0.0, of_query[0]) * few
     return {
-        "seconds_per_query": per_query,
+        "seconds_per_query": max(0.0, of_query[1] - per_pair * counts[1]),
         "seconds_per_query_and_document": per_pair,
         "queries_per_second": rate(max(0.0, of_query[1])),
         "documents": counts[1],
-        "start_seconds": start(run, found[0].seconds(kind)),
-        "peak_bytes": run.peak,
+        "start_seconds": start(run, beside),
+        "peak_bytes": found[0].runs[kind][-1].peak,
     }
 
 
@@ -439,9 +455,7 @@ def of_searches(out: Path, sizes: Sizes, data: Path, model: str) -> dict[str, An
                 lambda size: searched(data, out / f"grown-{size}", static, size, sizes), sizes.grown
             )
         )
-    units = {f"search_{kind}": by_size(kind, found, sizes, 0.0) for kind in ("bm25", "exact")}
-    recall = RECALL_QUERIES * units["search_exact"]["seconds_per_query_and_document"]
-    units["search_ann"] = by_size("ann", found, sizes, recall)
+    units = {f"search_{kind}": by_size(kind, found, sizes) for kind in ("bm25", "exact", "ann")}
     return {
         "units": {**units, **of_building(found, sizes)},
         "bytes": of_vectors(found[1]),
@@ -480,8 +494,14 @@ def of_checking(out: Path, sizes: Sizes) -> dict[str, Any]:
         sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         for folder in folders
     ]
-    spent = [_bench.negmine("inspect", str(one), "--verify", "--quiet") for one in folders]
-    per_byte = max(1e-12, spent[1].cpu_seconds - spent[0].cpu_seconds) / (weights[1] - weights[0])
+    spent = [
+        min(
+            _bench.negmine("inspect", str(one), "--verify", "--quiet").cpu_seconds
+            for _ in range(READ)
+        )
+        for one in folders
+    ]
+    per_byte = max(0.0, spent[1] - spent[0]) / (weights[1] - weights[0])
     return {"verify": {"seconds_per_byte": per_byte, "bytes_per_second": rate(per_byte)}}
 
 
@@ -494,7 +514,7 @@ def measured(arguments: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
 
     texts = of("texts", of_texts, data)
     table = of("table", of_table, data)
-    reranked = of("reranker", of_reranker, arguments.scorer)
+    reranked = of("reranker", of_reranker, data, arguments.scorer)
     encoded = of("encoder", of_encoder, data, encoder, arguments.runtime)
     searches = of("searches", of_searches, data, encoder)
     checked = of("checking", of_checking)
@@ -563,7 +583,7 @@ def main() -> int:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
-        **significant(found),
+        **_bench.significant(found),
     }
     arguments.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"{_bench.machine(*PACKAGES)}\n\n{shown(facts)}")
