@@ -29,10 +29,12 @@ import _bench
 PROGRAM = """
 import sys
 from negmine import cli
+from negmine.inputs import limits
 from negmine.stages.retrieve import mining
 from negmine.table import documents
 size = int(sys.argv.pop(1))
-documents.PART_DOCUMENTS, mining.PART_ROWS = size, 4 * size
+limits.MAX_BATCH_ROWS = documents.PART_DOCUMENTS = size
+mining.PART_ROWS = 4 * size
 cli.main()
 """
 SHARDS = 2

@@ -35,6 +35,7 @@ from _plan import (
     lists_for,
     planned,
 )
+from bench_engines import shown_models, shown_parts
 
 HOUR, GB = 3600.0, 1e9
 SIZES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
@@ -388,6 +389,16 @@ def shared(units: Units) -> str:
     return table(("figure", *(f"`{stage}`" for stage in found)), rows)
 
 
+def driven(units: Units) -> str:
+    """What workers of an engine gained."""
+    return shown_models(units.read["engines"])
+
+
+def by_parts(units: Units) -> str:
+    """What an engine adds to a part."""
+    return shown_parts(units.read["engine_parts"])
+
+
 TABLES: Mapping[str, Callable[[Units], str]] = {
     "rates": rates,
     "starts": starts,
@@ -400,6 +411,8 @@ TABLES: Mapping[str, Callable[[Units], str]] = {
     "gpus": gpus,
     "runs": compared,
     "shards": shared,
+    "engines": driven,
+    "engine parts": by_parts,
 }
 
 
