@@ -35,10 +35,10 @@ def collect(
     for command in found:
         os.chdir(command.folder)
         name, *words = command.words
-        if log_format != "text" and not any(word.startswith("--log-format") for word in words):
-            given += ["--log-format", log_format]
+        said = any(word.startswith("--log-format") for word in words)
+        form = [] if said or log_format == "text" else ["--log-format", log_format]
         try:
-            run_words([name, *given, "--shard", shares.COLLECT, *words])
+            run_words([name, *given, *form, "--shard", shares.COLLECT, *words])
         except SystemExit as ended:
             if ended.code:
                 raise

@@ -32,7 +32,7 @@ from negmine.cli.options import (
     refuse_json,
     replacing,
 )
-from negmine.cli.sharing import share_of
+from negmine.cli.sharing import share_of, shown_words
 from negmine.stages.stage import STAGES, Stage
 
 
@@ -223,6 +223,7 @@ def run(
             as_json = json_ or log_format == "json"
             pipeline.estimate_recipe(recipe, **given, engine=asked, as_json=as_json)
         else:
-            pipeline.run_recipe(recipe, **given, engine=asked, command=tuple(called_with))
+            words = () if asked is None else shown_words(called_with)
+            pipeline.run_recipe(recipe, **given, engine=asked, command=words)
 
     guarded(call)

@@ -425,6 +425,31 @@ def test_collect_what_was_moved(here: Here, folder: Path, whole: Path, tmp_path:
     collected(here, tmp_path / "moved", whole)
 
 
+def test_collect_what_two_commands_have_made(
+    here: Here, whole: Path, tmp_path: Path, tiny_splade: Path
+) -> None:
+    """Each is called once more, with what collect was given."""
+    folder = copied(whole, tmp_path / "data")
+    index = ("index", "--corpus", "corpus.jsonl", "--no-bm25", "-o", "work/other")
+    encoder = ("--encoder", f"words={tiny_splade}", "--no-signatures")
+    here.done(*index, "--no-signatures", cwd=folder)
+    here.done(*index, "--quiet", "--shard", "0/1", cwd=folder)
+    here.done(*index, *encoder, "--shard", "0/1", cwd=folder)
+    said = here.done("collect", "work/other", "--quiet", "--log-format", "json", cwd=folder)
+    assert all(json.loads(line)["level"] == "warning" for line in said.splitlines())
+    found = json.loads((folder / "work" / "other" / "_manifest.json").read_text())
+    assert found["counts"]["signatures"]
+    assert not list((folder / "work").rglob("_shards"))
+
+
+def test_no_secret_of_an_address_lies_beside_the_parts(here: Here, folder: Path) -> None:
+    asked = ("--queries", "https://me:word@example.invalid/q.jsonl?key=1", "--qrels", "qrels.tsv")
+    said = here.ends(2, "retrieve", "work/index", *asked, "-o", "x", "--shard", "0/2", cwd=folder)
+    assert "https://example.invalid/q.jsonl: the address holds a password or a key" in said
+    assert "word" not in said.replace("password", "")
+    assert not (folder / "x").exists()
+
+
 def test_collect_nothing(here: Here, folder: Path) -> None:
     assert "no such folder" in here.ends(4, "collect", "work/nothing", cwd=folder)
     (folder / "work" / "empty").mkdir()
