@@ -32,29 +32,14 @@ class Share(Protocol):
 
 
 @dataclass(frozen=True)
-class Whole:
-    """All of it: nobody else makes anything."""
+class Alone:
+    """All of it, or nothing of what others have made: this process says what the whole is.
 
-    @property
-    def whole(self) -> bool:
-        """It commits."""
-        return True
+    Attributes:
+        makes: whether it makes the units, too.
+    """
 
-    def mine(self, unit: int) -> bool:
-        """Every unit is."""
-        return True
-
-    def told(self) -> Mapping[str, Any]:
-        """Nobody collects."""
-        return {}
-
-    def __str__(self) -> str:
-        return "all"
-
-
-@dataclass(frozen=True)
-class Collecting:
-    """Nothing of it: others have made the parts, and this process makes an artifact of them."""
+    makes: bool
 
     @property
     def whole(self) -> bool:
@@ -62,15 +47,15 @@ class Collecting:
         return True
 
     def mine(self, unit: int) -> bool:
-        """No unit is."""
-        return False
+        """Every unit is, or none."""
+        return self.makes
 
     def told(self) -> Mapping[str, Any]:
-        """Nothing is made."""
+        """Nobody else collects."""
         return {}
 
     def __str__(self) -> str:
-        return "none"
+        return "all" if self.makes else "none"
 
 
 @dataclass(frozen=True)
@@ -139,8 +124,7 @@ class Units:
 
 #: What ``--shard`` is given in the place of I/N to collect.
 COLLECT = "collect"
-WHOLE = Whole()
-COLLECTING = Collecting()
+WHOLE, COLLECTING = Alone(makes=True), Alone(makes=False)
 
 
 class LeftToOthers(Exception):
