@@ -29,6 +29,7 @@ import pyarrow as pa
 from negmine import addresses
 from negmine.addresses import address_of, is_address, located
 from negmine.buckets.copies import HALF_WRITTEN, LOCK
+from negmine.errors import ConflictError
 
 if TYPE_CHECKING:
     from negmine.buckets.mirror import Mirrored
@@ -352,9 +353,9 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def finish(
-    path: Path, manifest: Mapping[str, Any], *, before: Mapping[str, Any] | None = None
-) -> bool:
-    """Write the manifest that makes something finished: whether it was written.
+    path: Path, manifest: Mapping[str, Any], of: Path, *, before: Mapping[str, Any] | None = None
+) -> None:
+    """Write the manifest that makes something finished.
 
     Of several processes that do so in an object store one succeeds; on this machine there is but
     one, which holds the lock.
@@ -362,15 +363,24 @@ def finish(
     Args:
         path: where.
         manifest: plain JSON values.
+        of: what is finished.
         before: what was there when the process began, and may go.
+
+    Raises:
+        ConflictError: another process has finished it.
     """
     far = _far(path)
     if far is None:
         write_json(path, manifest)
-        return True
+        return
     if before is not None and load_json(path) == before:
         far.remove()
-    return far.create(_as_json(manifest))
+    if not far.create(_as_json(manifest)):
+        raise ConflictError(
+            "another process finished it first",
+            where=str(of),
+            hint="Nothing is mixed: what is there is that process's.",
+        )
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

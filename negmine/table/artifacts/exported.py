@@ -79,12 +79,7 @@ class FileWriter:
         manifest["run"] = {**facts, **(of_run or {})}
         # A file of other settings goes first, so that no manifest ever stands beside another file.
         disk.remove_file(self.path)
-        if not disk.finish(manifest_of(self.path), manifest, before=self._before):
-            raise ConflictError(
-                "another process finished it first",
-                where=str(self.path),
-                hint="Nothing is mixed: what is there is that process's.",
-            )
+        disk.finish(manifest_of(self.path), manifest, self.path, before=self._before)
         disk.publish(self.path)
         self._committed = True
         flush_to_disk(self.path.parent)

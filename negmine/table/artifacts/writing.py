@@ -414,12 +414,7 @@ class Writer:
         if self._chosen:
             manifest["run"][CHOSEN] = self._chosen
         self._book.gather()
-        if not disk.finish(self.path / MANIFEST, manifest):
-            raise ConflictError(
-                "another process finished it first",
-                where=str(self.path),
-                hint="Nothing is mixed: what is there is that process's.",
-            )
+        disk.finish(self.path / MANIFEST, manifest, self.path)
         # Those of no single file, too: what they still hold would be written when all is done.
         for checkpoint in chain.from_iterable(self._checkpoints.values()):
             checkpoint.remove()
