@@ -19,7 +19,7 @@ import pytest
 
 from negmine import log
 from negmine.stages.filter import fitting
-from negmine.table.artifacts import shards
+from negmine.table.artifacts import journal, shards
 from tests.chains import SMALL_PARTS, call, make_data, small_parts
 from tests.conftest import ROOT, Invoke
 from tests.crash.sharded import COUNT, FILTER, Here, contents, copied
@@ -249,6 +249,24 @@ def test_a_damaged_part_is_told_and_made_again(here: Here, folder: Path, whole: 
     assert "is missing or was changed" in said
     assert f"--shard 2/{COUNT}" in said
     make(here, folder, 2)
+    collected(here, folder, whole)
+
+
+def test_shards_read_nothing_of_what_was_taken_over_and_damage_is_found_by_who_collects(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(here, folder, 0, 1)
+    here.ends(4, "collect", LEDGER, cwd=folder)
+    taken = folder / LEDGER / "part-00000.parquet"
+    content = taken.read_bytes()
+    # Of the same size.
+    taken.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "digest", None)
+        make(here, folder, 2, 0)
+    said = here.ends(4, "collect", LEDGER, cwd=folder)
+    assert f"part-00000.parquet\nMake them:\n  negmine {' '.join(shard(0))}" in said
+    make(here, folder, 0)
     collected(here, folder, whole)
 
 

@@ -24,6 +24,7 @@ from negmine.table.artifacts.journal import (
     journal_lines,
     lock_is_held,
     lock_journal,
+    recorded,
 )
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -102,7 +103,7 @@ def _state(path: Path, plan: Plan, replacing: Replace, keep: bool = False) -> St
         replaced = load_json(path / MANIFEST) is not None
         if replaced or not continues(path, lines, plan, replacing, keep):
             return State("resume" if of_shards else "start", of_shards)
-        names = [line["name"] for line in lines if "name" in line]
+        names = [line["name"] for line in recorded(lines)]
         done = [name for name in names if disk.exists(path / name)]
         done += [name for name in of_shards if name not in done]
         return State("resume" if done else "start", tuple(done))

@@ -48,6 +48,7 @@ from negmine.table.artifacts.disk import (
 from negmine.table.artifacts.facts import RunFacts
 from negmine.table.artifacts.journal import (
     CHOSEN,
+    LOST,
     append_entry,
     chosen_before,
     finished_files,
@@ -56,6 +57,7 @@ from negmine.table.artifacts.journal import (
     lock_is_held,
     lock_journal,
     process,
+    recorded,
 )
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -504,7 +506,7 @@ def _begun(
     if shards.refuse_other(path, plan, replacing):
         shards.remove(path)
     stale = [name for line in lines for name in line.get("stale", ())]
-    finished = [line for line in lines if "name" in line]
+    finished = recorded(lines)
     new = manifest is not None or not continues(path, lines, plan, replacing, keep)
     if new:
         _tell(path, plan, manifest, lines, replacing)
@@ -512,7 +514,7 @@ def _begun(
             stale += manifest.get("files", {})
             # Were the removal cut short, the next run would find here what is to be removed.
             append_entry(journal, {"stale": stale})
-        _clear(path, [*stale, *(line["name"] for line in finished)])
+        _clear(path, [*stale, *(line["name"] for line in lines if "name" in line)])
         journal.truncate(0)
         append_entry(journal, journal_entry(plan, path))
         flush_to_disk(path)
@@ -521,6 +523,9 @@ def _begun(
         # The records stay as they are: rewriting them could lose them.
         append_entry(journal, process())
         done = finished_files(path, finished)
+        if lost := [line["name"] for line in finished if line["name"] not in done]:
+            # Shards believe the rest: they read nothing of what is finished.
+            append_entry(journal, {LOST: lost})
         remove_hidden(path)
     said = {**chosen_before(lines), **shards.chosen(path, plan)}
     done |= shards.adopt(path, plan, journal)
@@ -548,7 +553,8 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
         if disk.exists(path / JOURNAL):
             lines, _ = journal_lines(path / JOURNAL)
             if continues(path, lines, plan, Replace.NOTHING):
-                done = finished_files(path, [line for line in lines if "name" in line])
+                # Who collects reads it all, and records what is damaged.
+                done = finished_files(path, recorded(lines), by_size=True)
     except (ConflictError, InvalidDataError) as error:
         if "--force" not in (error.hint or ""):
             raise
