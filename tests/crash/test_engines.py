@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chains import make_data
+from tests.chains import call, make_data
 from tests.hashed_scorer import SCORER
 from tests.small_workers import (
     begun,
@@ -151,6 +151,10 @@ def test_a_part_that_ends_every_worker_is_named_and_what_was_made_stays(
     parts = {one.name for one in (whole / "scored").glob("part-*")}
     made = {one.name.removesuffix(".json") for one in markers(folder / "work", "scored")}
     assert made == parts - {bad}
+    # It is not for collect to make a whole of it.
+    code, said = call("filter", folder / "work" / "scored", "-o", folder / "ledger")
+    assert code == 4
+    assert "unfinished: the run that makes it was interrupted" in said
     # Without workers the same recipe takes over what they have made.
     ended(begun(folder, path=path))
     assert contents(folder / "work") == contents(whole)

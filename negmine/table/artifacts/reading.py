@@ -334,7 +334,7 @@ def open_artifact(
     if not disk.is_file(path / MANIFEST):
         if not disk.is_folder(path):
             what = "no such folder"
-        elif disk.exists(path / SHARDS) and not _is_one_run(path):
+        elif "shards" in (load_json(path / SHARDS / "_plan.json") or {}):
             raise MissingInputError(
                 "its shards are not collected yet",
                 where=str(path),
@@ -366,11 +366,6 @@ def open_artifact(
             else f"Make {purpose} with: {expected}",
         )
     return Artifact(path, manifest)
-
-
-def _is_one_run(path: Path) -> bool:
-    """Whether what lies in an object store is a single process's, which goes by shards there."""
-    return disk.is_far(path) and "shards" not in (load_json(path / SHARDS / "_plan.json") or {})
 
 
 def is_finished(path: Path) -> bool:
