@@ -211,11 +211,14 @@ class HasCapabilities(Protocol):
 
 @runtime_checkable
 class HasRecall(Protocol):
-    """A source whose search may be approximate."""
+    """A source whose search may be approximate.
 
-    @property
-    def recall(self) -> Mapping[str, Any] | None:
-        """What was measured against exact search; None where the search is exact."""
+    Attributes:
+        recall: what was measured against exact search, which is not measured again where another
+            process has told it; None where the search is exact.
+    """
+
+    recall: Mapping[str, Any] | None
 
 
 @runtime_checkable

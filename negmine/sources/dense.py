@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -178,7 +178,7 @@ class DenseSource:
         self._vectors = vectors.of(len(documents))
         self._memory = memory
         self._ann = ann
-        self.recall: dict[str, Any] | None = None
+        self.recall: Mapping[str, Any] | None = None
         self._device = device
         self._queries: EncodedQueries[Encoder, np.ndarray] = EncodedQueries(
             load, np.concatenate, together

@@ -13,6 +13,7 @@ from tests.crash.sharded import COUNT, Here, contents, copied
 ARTIFACTS = {
     "index": "work/index",
     "retrieve": "work/candidates",
+    "near": "work/near",
     "rerank": "work/scored",
     "enough": "work/spared",
     "filter": "work/ledger",
@@ -30,6 +31,10 @@ def chain(encoder: Path, sparse: Path, scorer: Path) -> dict[str, list[str]]:
             *("retrieve", "work/index", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"),
             *("--source", "bm25", "--source", "tiny", "--source", "words"),
             *("-k", "10", "-o", "work/candidates"),
+        ],
+        "near": [
+            *("retrieve", "work/index", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"),
+            *("--source", "tiny", "--ann", "efSearch=4", "-k", "10", "-o", "work/near"),
         ],
         "rerank": ["rerank", "work/candidates", *scorers, "-o", "work/scored"],
         "enough": [
@@ -70,8 +75,9 @@ def in_shards(here: Here, stage: str, words: list[str], folder: Path, seed: int 
     order = list(range(COUNT))
     random.Random(seed).shuffle(order)
     # Who encodes the first documents comes last: the others have to agree with it beforehand. Who
-    # scores what a limit is learned from comes first.
-    order.sort(key=lambda index: (index == 0) != (stage == "enough"))
+    # scores what a limit is learned from comes first, and so does who measures what an approximate
+    # search misses, for the queries to be the same.
+    order.sort(key=lambda index: (index == 0) != (stage in ("enough", "near")))
     if stage == "enough":
         said = here.ends(4, *words, "--shard", f"1/{COUNT}", cwd=folder)
         assert "The first shard (0/N) scores them" in said
@@ -96,7 +102,13 @@ def test_a_chain_by_shards_has_the_bytes_of_one_process(
     for stage, words in chain(tiny_bi, tiny_splade, tiny_cross).items():
         in_shards(here, stage, words, folder)
         made = folder / ARTIFACTS[stage]
-        assert contents(made) == contents(whole / ARTIFACTS[stage])
+        found, expected = contents(made), contents(whole / ARTIFACTS[stage])
+        if stage == "near":
+            # Of the queries that the first shard searches at once: one process searches more.
+            recall, alone = (one["_manifest.json"].pop("ann")["tiny"] for one in (found, expected))
+            assert 0 < recall["queries"] <= alone["queries"]
+            assert recall.keys() == alone.keys()
+        assert found == expected
         # All is said and done: the command has nothing left to do, and nothing lies about.
         assert "is up to date" in here.done(*words, cwd=folder)
         assert not list(made.rglob("_shards"))

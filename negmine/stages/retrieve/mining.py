@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +17,7 @@ from negmine import log
 from negmine.engine.parts import groups, over_parts
 from negmine.params.retrieve import RetrieveParams
 from negmine.sources import Asked, HasColumns, Hits, ScoresPairs, Source, capabilities_of
+from negmine.sources.base import HasRecall
 from negmine.sources.union import Candidates, Judgements, gather, union
 from negmine.stages.retrieve import bands
 from negmine.stages.retrieve.bands import Band, Extent
@@ -37,6 +38,9 @@ GROUP_QUERIES = 4096
 #: Bytes of a hit while a source's hits are ranked, and of a row while another source scores it;
 #: then of a candidate while all are held, by itself and for each source.
 _RANKED_HIT, _SCORED_ROW, _HELD_ROW, _HELD_SCORE = 160, 120, 90, 12
+
+#: Under which names it is told what approximate searches miss.
+_RECALL = "recall."
 
 
 def _part_name(number: int) -> str:
@@ -100,10 +104,12 @@ def mine(
     at_once = 0 if costly else memory_bytes // _bytes_of_rank(len(sources))
     search = _Search(task, sources, params, extent.hits, schema)
     asked_bands = bands.parse(params)
+    recalls = _agreed_recalls(sources, writer)
     with log.progress("retrieving", len(task.texts), " queries") as bar:
 
         def write(name: str, table: pa.Table) -> None:
             part = named[name]
+            recalls()
             if not writer.has(f"_queries/{name}"):
                 asked = schemas.queries(list(task.kept))
                 columns = [task.qids, task.texts, *task.kept.values()]
@@ -126,6 +132,26 @@ def mine(
             together=together,
         )
     return _totals(task, writer, named)
+
+
+def _agreed_recalls(sources: Mapping[str, Source], writer: Writer) -> Callable[[], None]:
+    """Have the sources know what approximate searches miss, if another process has told it.
+
+    Returns:
+        What tells others of what was measured here, before there is a part that was searched so:
+        who collects searches nothing, and tells it of the whole.
+    """
+    approximate = {name: one for name, one in sources.items() if isinstance(one, HasRecall)}
+    for name, one in approximate.items():
+        one.recall = writer.told(_RECALL + name) or one.recall
+    new = {name for name, one in approximate.items() if one.recall is None}
+
+    def tell() -> None:
+        for name in [name for name in new if approximate[name].recall is not None]:
+            approximate[name].recall = writer.tell(_RECALL + name, approximate[name].recall or {})
+            new.remove(name)
+
+    return tell
 
 
 def schema_of(sources: Mapping[str, Source]) -> pa.Schema:
