@@ -93,6 +93,30 @@ def over_parts(
         raise LeftToOthers(seen - len(others), others)
 
 
+def leave_idle(
+    names: Iterable[str], finished: Callable[[str], bool], share: Share, together: int = 1
+) -> None:
+    """End where nothing is left for this process to make: before a model is loaded for it.
+
+    Args:
+        names: of all parts, in order.
+        finished: as of :func:`over_parts`.
+        share: likewise.
+        together: likewise.
+
+    Raises:
+        LeftToOthers: as :func:`over_parts` does.
+    """
+    parts = list(names)
+    missing = [
+        (number // together, name) for number, name in enumerate(parts) if not finished(name)
+    ]
+    if any(share.mine(unit) for unit, _ in missing):
+        return
+    if missing or not share.whole:
+        raise LeftToOthers(len(parts) - len(missing), missing)
+
+
 def groups(
     items: Iterable[Asked], size: Callable[[Asked], int], most: int
 ) -> Iterator[list[Asked]]:

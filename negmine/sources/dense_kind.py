@@ -118,6 +118,7 @@ def _vectors_child(
         load,
         fill=partial(_fill, name, stored),
         checked=checked,
+        suffix=".npy",
     )
     model = OneModel(lambda: load(settings.device))
 

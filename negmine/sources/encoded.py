@@ -14,12 +14,14 @@ import pyarrow as pa
 from negmine import log, memory, processors
 from negmine.endpoints.budget import Budget
 from negmine.endpoints.settings import Options, limits_of, without_secrets
+from negmine.engine.parts import leave_idle
+from negmine.engine.shares import COLLECTING, WHOLE, LeftToOthers
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.models.base import SAMPLE, Settles, Side
 from negmine.models.counting import Progress
 from negmine.models.devices import Placement, gpus
 from negmine.models.resolve import ModelRef, resolve
-from negmine.models.served_encoder import Served, calls_for, served, shape_of
+from negmine.models.served_encoder import PROBED, Served, calls_for, served, shape_of
 from negmine.models.tokens import Ints
 from negmine.params.per_model import of_model
 from negmine.params.retrieve import RetrieveParams
@@ -222,6 +224,23 @@ class EncodedQueries(Generic[E, T]):
 
 
 @dataclass(frozen=True)
+class Told:
+    """A model that somebody else has loaded, who has encoded everything.
+
+    Attributes:
+        said: what its manifest says of it.
+        dimension: of what it makes.
+    """
+
+    said: Mapping[str, Any]
+    dimension: int
+
+    def describe(self) -> dict[str, Any]:
+        """As it was said."""
+        return dict(self.said)
+
+
+@dataclass(frozen=True)
 class Encoded(Generic[E]):
     """A child of an index that a model makes of every document.
 
@@ -236,6 +255,7 @@ class Encoded(Generic[E]):
         fill: (corpus, writer, models, progress): writes all parts; counts, and what else the
             manifest tells.
         checked: (model, corpus, budget): sees that what comes after can be made.
+        suffix: of its parts, each named as the part of the documents that it is made of.
     """
 
     name: str
@@ -249,6 +269,7 @@ class Encoded(Generic[E]):
         [Documents, Writer, Sequence[E], log.Progress], tuple[dict[str, int], dict[str, Any]]
     ]
     checked: Callable[[E, Documents, memory.Budget], None] = lambda *_: None
+    suffix: str = ".parquet"
 
     def plan(self, documents: Artifact) -> Plan:
         """What it is made from."""
@@ -263,6 +284,8 @@ class Encoded(Generic[E]):
     def tried(self, model: OneModel[E], made: Made) -> None:
         """Load the model before anything is written, if it is going to encode."""
         folder, base = self.place.path(self.name), made.base
+        if made.share is not WHOLE and not self._is_left(made, folder):
+            return
         if base is not None and made.taken(self.name, folder, self.plan(base.input(DOCUMENTS))):
             return
         there = made.out / folder
@@ -273,32 +296,33 @@ class Encoded(Generic[E]):
             model.ready()
 
     def make(self, model: OneModel[E], made: Made, documents: Artifact) -> Artifact:
-        """Encode the documents, unless it is done."""
+        """Encode the documents, unless it is done.
+
+        Raises:
+            LeftToOthers: this process's share of it is made.
+        """
         folder, plan = self.place.path(self.name), self.plan(documents)
-        state = artifacts.state_of(made.out / folder, plan, replacing=made.replacing)
-        if state.kind not in ("made", "refused"):
-            # Before what is there goes: the model may not be able to do what is asked of it.
-            model.ready()
+        if made.share is WHOLE:
+            state = artifacts.state_of(made.out / folder, plan, replacing=made.replacing)
+            if state.kind not in ("made", "refused"):
+                # Before what is there goes: the model may not be able to do what is asked of it.
+                model.ready()
         writer = made.begin(folder, plan, shared=True)
         if writer is None:
             return artifacts.open_artifact(made.out / folder)
         corpus = Documents(documents)
         with writer:
-            encoder = self._settled(model.taken(), writer, corpus)
-            if not writer.share.whole:
-                writer.choose(self._told, encoder.describe())
+            if made.share is not WHOLE:
+                leave_idle(self._parts(corpus), writer.has, made.share)
+            encoder = self._loaded(model, writer, corpus)
             self.checked(encoder, corpus, made.budget)
-            placement = encoder.placement
-            on = gpus(self.device, placement.device) or [placement.device]
-            log.event(
-                f"{self.name}: encoding {len(corpus):,} documents with {self.reference.spec} "
-                f"({', '.join(on)}, {placement.dtype}, {placement.runtime})"
-            )
-            every = [encoder, *map(self.load, on[1:])]
+            every = [encoder, *map(self.load, self._further(encoder, corpus))]
             with log.progress(f"encoding with {self.name}", len(corpus), " docs") as bar:
                 counts, facts = self.fill(corpus, writer, every, bar)
             conserve("documents", len(corpus), encoded=writer.rows())
-            of_run = None
+            # Who encoded the documents knows; who collects may run the model elsewhere.
+            told = writer.chosen(self._told) or {}
+            of_run = {ENDPOINT: told[ENDPOINT]} if ENDPOINT in told else None
             if isinstance(encoder, Behind):
                 of_run = {ENDPOINT: encoder.spent()}
                 encoder.close()
@@ -306,10 +330,56 @@ class Encoded(Generic[E]):
                 counts,
                 ceiling=made.budget.ceiling,
                 of_run=of_run,
-                # Who encoded the documents knows; who collects may run the model elsewhere.
-                encoder=dict(writer.chosen(self._told) or encoder.describe()),
+                encoder=dict(told.get("described") or encoder.describe()),
                 **facts,
             )
+
+    def _parts(self, corpus: Documents) -> list[str]:
+        return [Path(name).stem + self.suffix for name in corpus.names]
+
+    def _is_left(self, made: Made, folder: str) -> bool:
+        """Whether this process has any of the documents to encode, which are there already."""
+        if made.share is COLLECTING or not artifacts.is_finished(made.out / DOCUMENTS):
+            return False
+        documents = artifacts.open_artifact(made.out / DOCUMENTS)
+        state = artifacts.state_of(made.out / folder, self.plan(documents))
+        if state.kind in ("made", "refused"):
+            return False
+        try:
+            leave_idle(self._parts(Documents(documents)), set(state.done).__contains__, made.share)
+        except LeftToOthers:
+            return False
+        return True
+
+    def _loaded(self, model: OneModel[E], writer: Writer, corpus: Documents) -> E:
+        """The model as it runs for these documents.
+
+        Who collects loads none where those who encoded the documents have told of theirs.
+        """
+        told = writer.chosen(self._told)
+        if writer.share is COLLECTING and told is not None:
+            return cast(E, Told(told["described"], told["dimension"]))
+        model.ready()
+        encoder = self._settled(model.taken(), writer, corpus)
+        if not writer.share.whole:
+            said = {"described": encoder.describe(), "dimension": cast(Any, encoder).dimension}
+            if isinstance(encoder, Behind):
+                spent = encoder.spent()
+                said[ENDPOINT] = {key: spent[key] for key in ("url", PROBED)}
+            writer.choose(self._told, said)
+        return encoder
+
+    def _further(self, encoder: E, corpus: Documents) -> list[str]:
+        """The other GPUs on which the model is loaded as well; where it runs is told."""
+        if isinstance(encoder, Told):
+            return []
+        placement = encoder.placement
+        on = gpus(self.device, placement.device) or [placement.device]
+        log.event(
+            f"{self.name}: encoding {len(corpus):,} documents with {self.reference.spec} "
+            f"({', '.join(on)}, {placement.dtype}, {placement.runtime})"
+        )
+        return on[1:]
 
     @property
     def _told(self) -> str:

@@ -200,9 +200,14 @@ def test_what_is_learned_from_the_whole_table_one_shard_learns(
 def test_what_shards_of_other_settings_said_does_not_hold(
     here: Here, folder: Path, whole: Path
 ) -> None:
-    """They learned, and made nothing that would be in the way."""
+    """They learned, and nothing of what they made is in the way."""
     other = (*FILTER, "--percentile", "0.6")
+    # Who has nothing to make learns nothing.
     here.done(*other, "--shard", "5/6", cwd=folder)
+    assert not list((folder / LEDGER / "_shards").glob("_told.*"))
+    here.done(*other, "--shard", "0/6", cwd=folder)
+    for made in (folder / LEDGER / "_shards").glob("part-*"):
+        made.unlink()
     (said,) = (folder / LEDGER / "_shards").glob("_told.*")
     make(here, folder, 0, 1, 2)
     assert len(list((folder / LEDGER / "_shards").glob("_told.*"))) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from pathlib import Path
 
@@ -18,6 +19,13 @@ ARTIFACTS = {
     "enough": "work/spared",
     "filter": "work/ledger",
 }
+#: What loads models.
+LOADERS = (
+    ("negmine.models.encoders", "load_encoder"),
+    ("negmine.sources.dense", "load_encoder"),
+    ("negmine.models.sparse_encoder", "load_sparse_encoder"),
+    ("negmine.stages.rerank.run", "on_every_gpu"),
+)
 
 
 def chain(encoder: Path, sparse: Path, scorer: Path) -> dict[str, list[str]]:
@@ -86,7 +94,12 @@ def in_shards(here: Here, stage: str, words: list[str], folder: Path, seed: int 
         here.done("index", "--corpus", "corpus.jsonl", "--no-bm25", "-o", "work/index", cwd=folder)
     for index in order:
         here.done(*words, "--shard", f"{index}/{COUNT}", cwd=folder)
-    here.done("collect", ARTIFACTS[stage], cwd=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in LOADERS:
+            patch.setattr(importlib.import_module(module), name, None)
+        # Neither who comes again nor who collects loads a model.
+        here.done(*words, "--shard", f"0/{COUNT}", cwd=folder)
+        here.done("collect", ARTIFACTS[stage], cwd=folder)
 
 
 def test_a_chain_by_shards_has_the_bytes_of_one_process(

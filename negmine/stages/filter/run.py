@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine import log, memory
-from negmine.engine.parts import over_parts
+from negmine.engine.parts import leave_idle, over_parts
 from negmine.engine.shares import WHOLE, Share
 from negmine.learning import assumption, prior, stored
 from negmine.learning.fit import Fit
@@ -85,6 +85,8 @@ def run(
         return Outcome(out, dict(found.counts), True, found.warnings)
     reset_peak_memory()
     with writer:
+        # Before anything is learned of the whole table.
+        leave_idle(setup.source.parts, writer.has, share)
         sample = Sample(params.num_negatives) if advise else None
         counts, fit = judge_all(setup, guard, writer, sample)
         warnings = advice(counts, params, setup.columns, fit, sample, setup.source)

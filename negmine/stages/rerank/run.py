@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from negmine import log, memory
+from negmine.engine.parts import leave_idle
 from negmine.engine.shares import COLLECTING, WHOLE, LeftToOthers, Share
 from negmine.errors import MissingInputError
 from negmine.learning import fit_sample
@@ -28,6 +29,7 @@ from negmine.stages.rerank.scoring import BY_SCORER, score
 from negmine.stages.rerank.settling import settled
 from negmine.stages.rerank.setup import MakeUntil, Setup, plan, set_up
 from negmine.table import artifacts
+from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.writing import Writer
 from negmine.table.candidates import Candidates
@@ -69,13 +71,13 @@ def _run(
     """Examine the judges, then score."""
     budget = setup.budget(params.memory)
     planned = plan(params, setup, out)
-    state = artifacts.state_of(out, planned, replacing=replacing, keep=True)
-    # Before anything is written: a model may not be able to do what is asked of it. Who collects
-    # asks none.
-    there = state.kind in ("made", "refused") or share is COLLECTING
-    scorers = [] if there else on_every_gpu(params, setup)
-    draw = partial(examination.sample, setup.source, params.examine)
-    examined = examination.examine(scorers[0] if scorers else {}, draw, params)
+    scorers: list[dict[str, Scorer]] = []
+    examined: dict[str, dict[str, Any]] = {}
+    if share is WHOLE:
+        state = artifacts.state_of(out, planned, replacing=replacing, keep=True)
+        if state.kind not in ("made", "refused"):
+            # Before what is there goes: a model may not be able to do what is asked of it.
+            scorers, examined = _examined(params, setup)
     writer = artifacts.begin(out, planned, replacing=replacing, keep=True, share=share)
     if writer is None:
         found = artifacts.open_artifact(out)
@@ -83,11 +85,14 @@ def _run(
         return Outcome(out, dict(found.counts), True, found.warnings)
     reset_peak_memory()
     with writer:
+        first = _first(params, setup, out, replacing)
+        if share is not WHOLE:
+            _leave(params, setup, first, writer)
         if share is COLLECTING:
-            _leave(params, setup, out, replacing, writer)
             scorers, examined = told.collected(writer)
-        scorers = scorers or on_every_gpu(params, setup)
-        setup, scorers = _with_fit(params, setup, scorers, out, replacing, budget, share)
+        if not scorers:
+            scorers, examined = _examined(params, setup)
+        setup, scorers = _with_fit(params, setup, scorers, first, budget)
         scorers = settled(params, setup, scorers, writer)
         if not share.whole:
             told.tell(scorers[0], examined, writer)
@@ -114,14 +119,60 @@ def _run(
     return Outcome(out, counts, warnings=warnings)
 
 
+def _examined(
+    params: RerankParams, setup: Setup
+) -> tuple[list[dict[str, Scorer]], dict[str, dict[str, Any]]]:
+    """The scorers, loaded, and how the judges among them did."""
+    scorers = on_every_gpu(params, setup)
+    draw = partial(examination.sample, setup.source, params.examine)
+    return scorers, examination.examine(scorers[0], draw, params)
+
+
+@dataclass(frozen=True)
+class _First:
+    """Queries that are scored whole, to learn when one has enough: an artifact beside the result.
+
+    Attributes:
+        params: as they are scored.
+        setup: likewise.
+        sample: which they are.
+        place: where the artifact is.
+        plan: what it is made from.
+        replacing: what may go for it.
+    """
+
+    params: RerankParams
+    setup: Setup
+    sample: FitSample
+    place: Path
+    plan: Plan
+    replacing: Replace
+
+    @property
+    def is_made(self) -> bool:
+        """Whether they are scored."""
+        return artifacts.state_of(self.place, self.plan, replacing=self.replacing).kind == "made"
+
+
+def _first(params: RerankParams, setup: Setup, out: Path, replacing: Replace) -> _First | None:
+    """What is scored first, if anything is learned of it."""
+    if setup.until is None or setup.until.sample is None:
+        return None
+    qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
+    sample = fit_sample.drawn(qids, *setup.until.sample)
+    alone = replace(params, enough=None, until=(), enough_block=RerankParams().enough_block)
+    whole, place = replace(setup, until=None, sample=sample), fit_first.place(out)
+    # What other settings have scored is no slip of -o: it steps aside.
+    may = max(replacing, Replace.OTHER)
+    return _First(alone, whole, sample, place, plan(alone, whole, place), may)
+
+
 def _with_fit(
     params: RerankParams,
     setup: Setup,
     scorers: list[dict[str, Scorer]],
-    out: Path,
-    replacing: Replace,
+    first: _First | None,
     budget: memory.Budget,
-    share: Share,
 ) -> tuple[Setup, list[dict[str, Scorer]]]:
     """The setup of which it is known when a query has enough: some queries are scored whole for it.
 
@@ -130,60 +181,47 @@ def _with_fit(
     """
     if setup.until is None:
         return setup, scorers
-    if setup.until.sample is None:
+    if first is None:
         tables = (table for _, table in limited(setup.source, params.limit))
         return replace(setup, until=setup.until.anchored(tables)), scorers
-    count, seed = setup.until.sample
-    qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
-    sample = fit_sample.drawn(qids, count, seed)
-    alone, whole = _of_fit(params, setup, sample)
-    place = fit_first.place(out)
-    planned = plan(alone, whole, place)
-    # What other settings have scored is no slip of -o: it steps aside.
-    may = max(replacing, Replace.OTHER)
-    if not share.mine(0) and artifacts.state_of(place, planned, replacing=may).kind != "made":
-        raise MissingInputError(
-            "the queries that are scored whole first, to learn the limit from, are not scored yet",
-            where=str(place),
-            hint="The first shard (0/N) scores them before its own parts: run the others after it.",
-        )
+    sample = first.sample
     log.event(f"{sample.queries:,} of {sample.of:,} queries are scored whole, for what is learned")
-    writer = artifacts.begin(place, planned, replacing=may, keep=True)
+    writer = artifacts.begin(first.place, first.plan, replacing=first.replacing, keep=True)
     if writer is not None:
         with writer:
             scorers = settled(params, setup, scorers, writer)
-            counts = score(alone, whole, scorers, writer, budget.texts)
+            counts = score(first.params, first.setup, scorers, writer, budget.texts)
             writer.commit(counts, ceiling=budget.ceiling)
-    scored = Candidates(artifacts.open_artifact(place))
+    scored = Candidates(artifacts.open_artifact(first.place))
     further = {name: tuple(columns_of(one, name)) for name, one in scorers[0].items()}
     known = Known(scored.artifact, sample, further)
     return replace(setup, until=setup.until.learned(scored), known=known), scorers
 
 
-def _of_fit(params: RerankParams, setup: Setup, sample: FitSample) -> tuple[RerankParams, Setup]:
-    """What scores the queries of a sample whole."""
-    alone = replace(params, enough=None, until=(), enough_block=RerankParams().enough_block)
-    return alone, replace(setup, until=None, sample=sample)
-
-
-def _leave(
-    params: RerankParams, setup: Setup, out: Path, replacing: Replace, writer: Writer
-) -> None:
-    """See, before a model is loaded in vain, whether all is there that is collected.
+def _leave(params: RerankParams, setup: Setup, first: _First | None, writer: Writer) -> None:
+    """End, before a model is loaded in vain, where nothing can be scored here.
 
     Raises:
-        LeftToOthers: it is not; where some queries are scored first, that comes first.
+        LeftToOthers: nothing is left to this process; where some queries are scored first, that
+            comes first.
+        MissingInputError: something is, and those queries are not scored yet, by whose it is.
     """
-    names = [name for name, _ in limited(setup.source, params.limit, ["qid"])]
-    others = [(unit, name) for unit, name in enumerate(names) if not writer.has(name)]
-    if others and setup.until is not None and setup.until.sample is not None:
-        qids = (table for _, table in limited(setup.source, params.limit, ["qid"]))
-        alone, whole = _of_fit(params, setup, fit_sample.drawn(qids, *setup.until.sample))
-        place, may = fit_first.place(out), max(replacing, Replace.OTHER)
-        if artifacts.state_of(place, plan(alone, whole, place), replacing=may).kind != "made":
-            raise LeftToOthers(0, [(0, str(place))])
-    if others:
-        raise LeftToOthers(len(names) - len(others), others)
+    share = writer.share
+    waits = first is not None and not share.mine(0) and not first.is_made
+    place = "" if first is None else str(first.place)
+    try:
+        names = (name for name, _ in limited(setup.source, params.limit, ["qid"]))
+        leave_idle(names, writer.has, share)
+    except LeftToOthers as left:
+        if share is COLLECTING and left.others and waits:
+            raise LeftToOthers(0, [(0, place)]) from None
+        raise
+    if waits:
+        raise MissingInputError(
+            "the queries that are scored whole first, to learn the limit from, are not scored yet",
+            where=place,
+            hint="The first shard (0/N) scores them before its own parts: run the others after it.",
+        )
 
 
 def _of_run(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
