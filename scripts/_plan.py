@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from negmine.stages.retrieve.mining import GROUP_HITS, GROUP_QUERIES, PART_ROWS
+from negmine.stages.retrieve.bands import Extent
+from negmine.stages.retrieve.mining import queries_per_part, queries_together
 from negmine.table.documents import PART_BYTES, PART_DOCUMENTS
 
 #: What an approximate index learns from: vectors a list, at the least, and how often it goes over
@@ -68,6 +69,12 @@ class Task:
     def shards(self) -> int:
         """Processes of one thread each."""
         return self.machines * self.cores
+
+    @property
+    def extent(self) -> Extent:
+        """How much is searched and kept of a query, which decides what a part is."""
+        of_source = max(1, round((self.rows / max(1, self.queries) - 1.0) / self.sources))
+        return Extent(self.sources, of_source, of_source)
 
 
 @dataclass(frozen=True)
@@ -235,11 +242,7 @@ def retrieving(units: Units, task: Task, others: Sequence[Step]) -> list[Step]:
     if chosen == "auto":
         dear = exact > DEAR * sum(step.seconds for step in others) and near + built < exact
         chosen = "ann" if dear else "exact"
-    per_query = max(1, round(task.rows / max(1, task.queries)))
-    of_source = max(1, per_query // task.sources)
-    in_part = max(1, min(PART_ROWS // per_query, GROUP_HITS // of_source))
-    together = max(1, min(GROUP_QUERIES, GROUP_HITS // of_source) // in_part) * in_part
-    shares = math.ceil(task.queries / together)
+    shares = math.ceil(task.queries / queries_together(task.extent))
     lexical = units.of("search_bm25", "seconds_per_query")
     lexical += units.of("search_bm25", "seconds_per_query_and_document") * task.documents
     found: list[Step] = []
@@ -259,8 +262,7 @@ def retrieving(units: Units, task: Task, others: Sequence[Step]) -> list[Step]:
 
 def behind_retrieve(units: Units, task: Task) -> list[Step]:
     """Rerank, filter and export."""
-    per_query = max(1, round(task.rows / max(1, task.queries)))
-    parts = math.ceil(task.queries / max(1, PART_ROWS // per_query))
+    parts = math.ceil(task.queries / queries_per_part(task.extent))
     more = ANOTHER_SOURCE * (task.sources - 1)
     return [
         Step(
