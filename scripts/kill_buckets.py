@@ -95,8 +95,8 @@ class BucketBench(Bench):
 
     MEASURED = "measured-in-bucket.json"
 
-    def __init__(self, base: Path, *, plain: bool = False) -> None:
-        super().__init__(base, plain=plain)
+    def __init__(self, base: Path, *, plain: bool = False, patience: float = 600.0) -> None:
+        super().__init__(base, plain=plain, patience=patience)
         self._store = Store()
         self._sent = base / "requests.txt"
         self._here = base / "trial" / "work"

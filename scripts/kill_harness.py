@@ -72,6 +72,9 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="no models: much faster")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no trial after")
+    parser.add_argument(
+        "--patience", type=float, default=600.0, help="seconds; a run that takes longer hangs"
+    )
     parser.add_argument("--report", type=Path, help="JSON; a file that is there gains a round")
     parser.add_argument("--bucket", action="store_true", help="the work folder is in a bucket")
     parser.add_argument("--every", metavar="I/N", help="kill at every N-th call, both ways")
@@ -85,7 +88,7 @@ def main() -> int:
         return _again_with_library(given.out)
     started = time.monotonic()
     kind = BucketBench if given.bucket else Bench
-    bench = kind(given.out.resolve(), plain=given.plain)
+    bench = kind(given.out.resolve(), plain=given.plain, patience=given.patience)
     bench.prepare(stages)
     wanted = {fault: getattr(given, fault) for fault in FAULTS}
     earlier = _rounds(given.report)

@@ -41,8 +41,6 @@ ALL = (
 #: Share of the killed runs whose resumption is killed too.
 TWICE_SHARE = 0.3
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-#: No run takes longer: a hang is a failure.
-PATIENCE = 180
 
 #: Of the source of a cross-encoder; its scores for them make several parts.
 ANCHORS, ANCHOR_PAIRS = "6:4", 600
@@ -142,13 +140,15 @@ class Bench:
     Args:
         base: the folder.
         plain: no models: neither vectors nor a reranker's scores.
+        patience: seconds that no run takes longer than: a hang is a failure.
     """
 
     MEASURED = "measured.json"
 
-    def __init__(self, base: Path, *, plain: bool = False) -> None:
+    def __init__(self, base: Path, *, plain: bool = False, patience: float = 600.0) -> None:
         self.base = base
         self.plain = plain
+        self.patience = patience
         #: Calls of each process of a stage that several make.
         self.shares: dict[str, dict[str, int]] = {}
         self.data = base / "data"
@@ -341,7 +341,7 @@ ids = true
         # Here too, whichever comes first: a group that is not there yet cannot be killed.
         with contextlib.suppress(OSError):
             os.setpgid(child, child)
-        deadline = started + (PATIENCE if after is None else after)
+        deadline = started + (self.patience if after is None else after)
         sent, hung = after is None, False
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
@@ -353,7 +353,7 @@ ids = true
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child, last if sent else signum)
                 hung = sent
-                deadline = time.monotonic() + (5 if hung else PATIENCE)
+                deadline = time.monotonic() + (5 if hung else self.patience)
                 sent = True
             time.sleep(0.002)
         return Ended(
