@@ -19,7 +19,7 @@ import pytest
 
 from negmine import log
 from negmine.stages.filter import fitting
-from negmine.table.artifacts import journal, shards
+from negmine.table.artifacts import disk, journal, shards
 from tests.chains import SMALL_PARTS, call, make_data, small_parts
 from tests.conftest import ROOT, Invoke
 from tests.crash.sharded import COUNT, FILTER, Here, contents, copied
@@ -131,6 +131,40 @@ def test_who_loses_one_part_keeps_the_others(
 
     monkeypatch.setattr(shards.Shelf, "publish", late)
     here.ends(6, *shard(0, 1), cwd=folder)
+    collected(here, folder, whole)
+
+
+def test_who_begins_at_once_with_another_leaves_the_plan_that_is_there(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one says what is made right behind the first look for it: in its absence the other
+    would find that what it makes is not wanted any more."""
+    looks, made, remove = shards.load_json, shards.Shelf.__init__, disk.remove_file
+    removed: list[str] = []
+
+    def first(path: Path, **how: bool) -> dict[str, Any] | None:
+        found = looks(path, **how)
+        if path.name == "_plan.json":
+            monkeypatch.setattr(shards, "load_json", looks)
+            assert found is None
+            beside(*shard(1))
+        return found
+
+    def beginning(self: shards.Shelf, *given: Any, **how: Any) -> None:
+        monkeypatch.setattr(shards.Shelf, "__init__", made)
+        monkeypatch.setattr(shards, "load_json", first)
+        made(self, *given, **how)
+
+    def removing(path: Path) -> None:
+        removed.append(path.name)
+        remove(path)
+
+    monkeypatch.setattr(disk, "remove_file", removing)
+    monkeypatch.setattr(shards.Shelf, "__init__", beginning)
+    make(here, folder, 0)
+    assert shards.load_json is looks
+    assert "_plan.json" not in removed
+    make(here, folder, 2)
     collected(here, folder, whole)
 
 

@@ -35,6 +35,8 @@ _PLAN = "_plan.json"
 #: What holds for all parts: that stands in the manifest, and that is of use to processes alone.
 _CHOSEN, _TOLD = "_chosen.", "_told."
 _MARKER = ".json"
+#: How often a process looks whether what it makes is said, before it gives up.
+_LOOKS = 5
 #: What of the plan says where the artifact lay when it was begun.
 _PLACE = "place"
 #: What of a marker says where the data are and who made them, and is no record of the part.
@@ -307,14 +309,27 @@ class Shelf:
         disk.make_folder(self._folder)
         told = {**plan.identity(path), **share.told(), _PLACE: disk.absolute(path)}
         told |= {"stale": sorted(stale)}
-        # Twice: between a look and the creation somebody else may have been there.
-        for _ in range(2):
-            if refuse_other(path, plan, Replace.NOTHING) and header(path) is not None:
-                # Nobody has finished anything of it.
-                disk.remove_file(self._folder / _PLAN)
-            if header(path) is not None or self._create(self._folder / _PLAN, told):
-                break
-        self._check()
+        self._begin(told)
+
+    def _begin(self, told: Mapping[str, Any]) -> None:
+        """Say what is made here, unless somebody has.
+
+        Raises:
+            ConflictError: it is another thing, of which something is finished.
+        """
+        file = self._folder / _PLAN
+        # Between a look and the creation somebody else may have been there.
+        for _ in range(_LOOKS):
+            found = load_json(file, now=True)
+            if found is None:
+                self._create(file, told)
+            elif found.get("fingerprint") == self._plan.fingerprint:
+                return
+            elif refuse_other(self.path, self._plan, Replace.NOTHING) and "fingerprint" in found:
+                # Nobody has finished anything of it. What was not there at this look stays: it is
+                # of another process that begins the same.
+                disk.remove_file(file)
+        raise _gone(self.path)
 
     def _check(self) -> None:
         """See that what others make here is still the same.
