@@ -19,7 +19,7 @@ import pytest
 
 from negmine import log
 from negmine.stages.filter import fitting
-from negmine.table.artifacts import disk, journal, shards
+from negmine.table.artifacts import disk, journal, shards, writing
 from tests.chains import SMALL_PARTS, call, make_data, small_parts
 from tests.conftest import ROOT, Invoke
 from tests.crash.sharded import COUNT, FILTER, Here, contents, copied
@@ -165,6 +165,33 @@ def test_who_begins_at_once_with_another_leaves_the_plan_that_is_there(
     assert shards.load_json is looks
     assert "_plan.json" not in removed
     make(here, folder, 2)
+    collected(here, folder, whole)
+
+
+@pytest.mark.parametrize("look", ["is_folder", "exists", "names_in"])
+def test_what_another_one_begins_meanwhile_is_not_foreign(
+    here: Here, folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """Where the folder was empty at the first look, whichever that is."""
+    (folder / LEDGER).mkdir()
+    refuse, looks = writing.refuse_foreign, getattr(disk, look)
+
+    def first(path: Path) -> Any:
+        found = looks(path)
+        if path.name in (LEDGER.name, "_shards"):
+            monkeypatch.setattr(disk, look, looks)
+            beside(*shard(1))
+        return found
+
+    def refusing(path: Path) -> None:
+        monkeypatch.setattr(writing, "refuse_foreign", refuse)
+        monkeypatch.setattr(disk, look, first)
+        refuse(path)
+        monkeypatch.setattr(disk, look, looks)
+
+    monkeypatch.setattr(writing, "refuse_foreign", refusing)
+    make(here, folder, 0)
+    make(here, folder, 1, 2)
     collected(here, folder, whole)
 
 

@@ -132,12 +132,14 @@ def refuse_foreign(path: Path) -> None:
     Raises:
         ConflictError: it does.
     """
-    # In this order: a run that finishes meanwhile writes its manifest, then removes its journal.
+    # In this order: a run that begins meanwhile makes its journal, or the folder of its shards, in
+    # what was empty; one that finishes writes its manifest, then removes its journal.
+    names = set(disk.names_in(path)) if disk.is_folder(path) else set()
     if (
-        disk.is_folder(path)
+        names
+        and names.isdisjoint((JOURNAL, SHARDS))
         and not disk.exists(path / JOURNAL)
         and not disk.exists(path / SHARDS)
-        and disk.names_in(path)
         and load_json(path / MANIFEST) is None
     ):
         raise ConflictError(
