@@ -1,11 +1,12 @@
-"""A chain by local workers whose processes are killed at random: the bytes of one process.
+"""A chain by workers that are killed at random: the bytes of one process.
 
-Each trial runs a small chain (BM25, many parts) by workers, kills one of
-its processes after a random time, a worker or the driver, and goes on until the chain is made; then
-every file is compared with those that one process made::
+Each trial runs a small chain (BM25, a scorer without a model, many parts) by an engine's workers,
+kills something after a random time (a worker, the driver; on Ray one of three machines), and goes
+on until the chain is made; then every file is compared with those that one process made::
 
-    python scripts/kill_engines.py WORK --trials 20 --workers 2
-    python scripts/kill_engines.py WORK --trials 20 --bucket
+    python scripts/kill_engines.py WORK --kills 100
+    python scripts/kill_engines.py WORK --engine ray --kills 100
+    python scripts/kill_engines.py WORK --kills 100 --bucket
 
 With ``--bucket`` the work folder is in a bucket of an S3 stand-in, and every driver, with its
 workers, starts with an empty cache.
@@ -23,113 +24,189 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kill_buckets import BUCKET, Store
 
-from tests.chains import make_data
+from tests.ray_machines import Cluster, machines
 from tests.small_workers import (
     begun,
+    children,
     contents,
+    copied,
     ended,
     leftovers,
-    workers_path,
-    write_recipe,
+    scorers_path,
+    until,
+    without_models,
 )
+
+#: What is killed, and how often of ten times.
+ODDS = {"workers": 5, "drivers": 3, "machines": 2}
+#: What is said where a part, or the beginning of a worker, was killed three times by chance.
+GIVEN_UP = ("ended 3 workers (", "3 workers in a row ended before")
+#: Seconds that a worker sleeps before each part, and within which one that has begun is killed.
+SLOW, MOMENT = "0.1", 2.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How an engine runs here.
+
+    Attributes:
+        begin: the chain in a folder.
+        workers: its workers, of this driver.
+        cluster: where they are, if not on this machine alone.
+    """
+
+    begin: Callable[[Path], subprocess.Popen[str]]
+    workers: Callable[[subprocess.Popen[str]], list[int]]
+    cluster: Cluster | None = None
+
+    def kill(self, driver: subprocess.Popen[str], rng: random.Random) -> str | None:
+        """End something of a chain that is being made; what it was, None where it came to an end.
+
+        A worker is waited for: it is there for a part of the time.
+        """
+        odds = {what: often for what, often in ODDS.items() if what != "machines" or self.cluster}
+        (what,) = rng.choices(list(odds), list(odds.values()))
+        if what == "workers":
+            until(lambda: driver.poll() is not None or self.workers(driver))
+            time.sleep(rng.uniform(0, MOMENT))
+            workers = self.workers(driver)
+            if not workers:
+                return None
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(workers), signal.SIGKILL)
+        elif what == "machines" and self.cluster is not None:
+            self.cluster.kill(rng.choice(self.cluster.others))
+            self.cluster.add()
+        elif driver.poll() is not None:
+            return None
+        else:
+            driver.kill()
+        return what
+
+    def trial(self, folder: Path, seconds: float, rng: random.Random) -> Counter[str]:
+        """A chain, whatever is killed within so many seconds each; how often what was.
+
+        Raises:
+            SystemExit: a driver ends by itself before all is made.
+        """
+        counts: Counter[str] = Counter()
+        while True:
+            driver = self.begin(folder)
+            while driver.poll() is None:
+                moment = time.monotonic() + rng.uniform(0, seconds)
+                while time.monotonic() < moment and driver.poll() is None:
+                    time.sleep(0.05)
+                if driver.poll() is None and (what := self.kill(driver, rng)):
+                    counts[f"{what} killed"] += 1
+                    # One that is killed has not ended yet.
+                    time.sleep(0.2)
+            _, said = driver.communicate()
+            if driver.returncode == 0:
+                return counts
+            if driver.returncode != -signal.SIGKILL:
+                if not any(words in said for words in GIVEN_UP):
+                    raise SystemExit(f"{folder}: exit {driver.returncode}\n{said}")
+                counts["given up and begun again"] += 1
+
+
+@contextmanager
+def bench_of(engine: str, path: str, workers: int) -> Iterator[Bench]:
+    """The engine, ready to make chains."""
+    if engine == "local":
+        words = ("--engine", "local", "--workers", str(workers))
+
+        def begin(folder: Path) -> subprocess.Popen[str]:
+            env = {"SLOW_PARTS": SLOW, "NEGMINE_CACHE": tempfile.mkdtemp(dir=folder)}
+            return begun(folder, *words, path=path, env=env)
+
+        yield Bench(begin, lambda driver: children(driver.pid))
+        return
+    with machines(path, SLOW) as cluster:
+        there = {"PYTHONPATH": path}
+        yield Bench(
+            lambda folder: cluster.run(folder, env=there), lambda _: cluster.workers(), cluster
+        )
 
 
 def main() -> int:
     """Run the trials; 1 if one of them differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("work", type=Path, help="a folder of the trials' own")
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=20.0, help="a kill comes within so many")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local")
+    parser.add_argument("--kills", type=int, default=20, help="begin no trial after so many")
+    parser.add_argument("--workers", type=int, default=2, help="of the local engine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bucket", action="store_true", help="the work folder is in a bucket")
     options = parser.parse_args()
+    if options.bucket and options.engine == "ray":
+        parser.error("--bucket is for the local engine: the cluster has a network of its own")
     store = Store() if options.bucket else None
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
-    path = workers_path(options.work / "workers")
-    data = make_data(options.work / "data")
-    write_recipe(data)
-    shutil.copytree(data, options.work / "whole")
-    ended(begun(options.work / "whole", path=path))
-    whole = contents(options.work / "whole" / "work")
+    path = scorers_path(options.work / "path")
+    data = without_models(options.work / "data")
+    alone = copied(data, options.work / "whole")
+    ended(begun(alone, path=path))
     rng = random.Random(options.seed)
+    try:
+        with bench_of(options.engine, path, options.workers) as bench:
+            return _trials(bench, data, contents(alone / "work"), options.kills, rng, store)
+    except pytest.skip.Exception as lacking:
+        raise SystemExit(str(lacking)) from None
+
+
+def _trials(
+    bench: Bench,
+    data: Path,
+    whole: dict[str, object],
+    kills: int,
+    rng: random.Random,
+    store: Store | None,
+) -> int:
+    """Trials until so much was killed; 1 if one of them differs."""
+    begin = time.monotonic()
+    ended(bench.begin(_new(data, "undisturbed", store)))
+    seconds = time.monotonic() - begin
+    print(f"undisturbed: {seconds:.0f} s", flush=True)
     counts: Counter[str] = Counter()
-    for trial in range(options.trials):
-        folder = options.work / f"trial-{trial}"
-        shutil.copytree(data, folder)
-        if store is not None:
-            store.clear()
-            recipe = folder / "recipe.toml"
-            recipe.write_text(recipe.read_text().replace('"work"', f'"s3://{BUCKET}/work"'))
-        counts += _trial(folder, path, options, rng)
+    while sum(count for what, count in counts.items() if what.endswith("killed")) < kills:
+        folder = _new(data, f"trial-{counts['trials']}", store)
+        counts += bench.trial(folder, seconds / 2, rng)
         if store is not None:
             store.get(folder / "work")
-        same = contents(folder / "work") == whole and not leftovers(folder / "work")
-        counts["trials" if same else "losses"] += 1
-        print(
-            f"trial {trial}: {'the same bytes' if same else 'DIFFERS'}; {dict(counts)}", flush=True
-        )
+        found = contents(folder / "work")
+        same = found == whole and not leftovers(folder / "work")
+        counts["trials"] += 1
+        counts["files compared"] += len(found)
+        counts["losses"] += not same
+        print(f"{'the same bytes' if same else f'{folder} DIFFERS'}; {dict(counts)}", flush=True)
         if same:
             shutil.rmtree(folder)
     return 1 if counts["losses"] else 0
 
 
-def _trial(
-    folder: Path, path: str, options: argparse.Namespace, rng: random.Random
-) -> Counter[str]:
-    """A chain, whatever is killed; how often what was."""
-    counts: Counter[str] = Counter()
-    while True:
-        words = ("--engine", "local", "--workers", str(options.workers))
-        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as cache:
-            env = {"SLOW_PARTS": "0.1", "NEGMINE_CACHE": cache}
-            driver = begun(folder, *words, path=path, env=env)
-            said = _ended(driver, options, rng, counts)
-        if driver.returncode == 0:
-            return counts
-        if driver.returncode != -signal.SIGKILL:
-            raise SystemExit(said)
-
-
-def _ended(
-    driver: subprocess.Popen[str],
-    options: argparse.Namespace,
-    rng: random.Random,
-    counts: Counter[str],
-) -> str:
-    """Kill a worker or the driver after some time; what the driver said when it had ended."""
-    until = time.monotonic() + rng.uniform(0, options.seconds)
-    while time.monotonic() < until and driver.poll() is None:
-        time.sleep(0.05)
-    workers = _workers(driver.pid)
-    if workers and rng.random() < 0.6:
-        counts["workers killed"] += 1
-        with suppress(ProcessLookupError):
-            os.kill(rng.choice(workers), signal.SIGKILL)
-    elif driver.poll() is None:
-        counts["drivers killed"] += 1
-        driver.kill()
-    _, said = driver.communicate()
-    return said
-
-
-def _workers(driver: int) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-ww", "--ppid", str(driver), "-o", "pid=,args="],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, words in lines if "multiprocessing-fork" in words]
+def _new(data: Path, name: str, store: Store | None) -> Path:
+    """A folder of the data, whose work folder is empty, here or in the bucket."""
+    folder = copied(data, data.parent / name)
+    if store is not None:
+        store.clear()
+        recipe = folder / "recipe.toml"
+        text = recipe.read_text().replace('"work"', f'"s3://{BUCKET}/work"')
+        # It is the same file as that of all.
+        recipe.unlink()
+        recipe.write_text(text)
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A Ray cluster of several machines on this one, in a process that ends them by their ids.
 
 ``python ray_cluster.py FOLDER COUNT``: prints the address, and then ends the machine whose number
-is read; at the end of its input it ends all.
+is read, or begins another one at the word ``more`` and prints its number; at the end of its input
+it ends all.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def main() -> None:
     nodes = [cluster.add_node(**kept) for _ in range(count - 1)]
     print(cluster.address, flush=True)
     for line in sys.stdin:
+        if line.strip() == "more":
+            # It is there when it is: on a busy machine that takes longer than Ray waits.
+            nodes.append(cluster.add_node(wait=False, **kept))
+            print(f"there {len(nodes) - 1}", flush=True)
+            continue
         cluster.remove_node(nodes[int(line)], allow_graceful=False)
         print("gone", flush=True)
     cluster.shutdown()

@@ -6,14 +6,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.chains import SMALL_PARTS
+import pytest
+
+from tests.chains import SMALL_PARTS, make_data
 from tests.conftest import ROOT
+from tests.hashed_scorer import SCORER
+from tests.test_plugins import install
 
 PROGRAM = SMALL_PARTS + "cli.main()\n"
+
+TWO = ("--engine", "local", "--workers", "2")
 
 #: What Python reads when it starts, in every process that makes parts and in no other one.
 IN_WORKERS = f"""
@@ -55,6 +62,21 @@ def workers_path(folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(IN_WORKERS + KILLED + SLOW)
     return f"{folder}{os.pathsep}{ROOT}"
+
+
+def scorers_path(folder: Path) -> str:
+    """That, and a scorer without a model: ``plugin:hashed/FILE``."""
+    point = {"negmine.scorers": {"hashed": "hashed_scorer:load"}}
+    project = {"name": "hashed", "version": "1", "entry-points": point}
+    with pytest.MonkeyPatch.context() as patch:
+        install(folder / "site", patch, project, {"hashed_scorer": SCORER})
+    return f"{workers_path(folder / 'workers')}{os.pathsep}{folder / 'site'}"
+
+
+def without_models(folder: Path) -> Path:
+    """Data and recipe of a chain without models, which take longer to load than it takes to run."""
+    write_recipe(make_data(folder), None, "plugin:hashed/asked.log")
+    return folder
 
 
 def write_recipe(
@@ -131,6 +153,47 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
     assert process.returncode == code, said
     assert code or told.strip().endswith("train.parquet"), told
     return said
+
+
+def copied(data: Path, folder: Path) -> Path:
+    """A folder of the same data."""
+    folder.mkdir(parents=True)
+    for path in data.iterdir():
+        os.link(path, folder / path.name)
+    return folder
+
+
+def children(pid: int) -> list[int]:
+    """Workers of a process."""
+    listed = subprocess.run(
+        ["ps", "-ww", "--ppid", str(pid), "-o", "pid=,args="],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, words in lines if "multiprocessing-fork" in words]
+
+
+def until(true: Callable[[], object], seconds: float = 600) -> None:
+    """Wait until something is so."""
+    late = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < late
+        time.sleep(0.02)
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process lives."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def markers(work: Path, folder: str) -> list[Path]:
+    """What workers have finished of an artifact that is not collected."""
+    return list((work / folder / "_shards").glob("part-*.json"))
 
 
 def contents(work: Path) -> dict[str, Any]:

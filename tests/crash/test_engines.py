@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.chains import call, make_data
-from tests.hashed_scorer import SCORER
 from tests.small_workers import (
+    TWO,
     begun,
+    children,
     contents,
+    copied,
     ended,
+    is_there,
     leftovers,
-    workers_path,
+    markers,
+    scorers_path,
+    until,
+    without_models,
     write_recipe,
 )
-from tests.test_plugins import install
-
-TWO = ("--engine", "local", "--workers", "2")
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where Python looks for modules: workers with small parts, and a scorer without a model."""
-    folder = tmp_path_factory.mktemp("path")
-    point = {"negmine.scorers": {"hashed": "hashed_scorer:load"}}
-    project = {"name": "hashed", "version": "1", "entry-points": point}
-    with pytest.MonkeyPatch.context() as patch:
-        install(folder / "site", patch, project, {"hashed_scorer": SCORER})
-    return f"{workers_path(folder / 'workers')}{os.pathsep}{folder / 'site'}"
+    """Where Python looks for modules."""
+    return scorers_path(tmp_path_factory.mktemp("path"))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A chain without models, which take longer to load than it takes to run."""
-    folder = make_data(tmp_path_factory.mktemp("data") / "data")
-    write_recipe(folder, None, "plugin:hashed/asked.log")
-    return folder
+    return without_models(tmp_path_factory.mktemp("data") / "data")
 
 
 @pytest.fixture(scope="module")
@@ -51,44 +43,6 @@ def whole(data: Path, path: str, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = copied(data, tmp_path_factory.mktemp("whole") / "data")
     ended(begun(folder, path=path))
     return folder / "work"
-
-
-def copied(data: Path, folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for path in data.iterdir():
-        os.link(path, folder / path.name)
-    return folder
-
-
-def children(pid: int) -> list[int]:
-    """Workers of a process."""
-    listed = subprocess.run(
-        ["ps", "-ww", "--ppid", str(pid), "-o", "pid=,args="],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, words in lines if "multiprocessing-fork" in words]
-
-
-def until(true: Callable[[], object], seconds: float = 600) -> None:
-    """Wait until something is so."""
-    late = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < late
-        time.sleep(0.02)
-
-
-def is_there(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def markers(work: Path, folder: str) -> list[Path]:
-    return list((work / folder / "_shards").glob("part-*.json"))
 
 
 def test_two_workers_with_models_make_the_bytes_of_one_process(

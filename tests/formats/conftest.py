@@ -50,7 +50,8 @@ def make_ledger(
 ) -> Path:
     """A ledger of queries with one or two positives; ids are integers, the texts tell them."""
     per_part: list[list[dict[str, Any]]] = [[] for _ in range(parts)]
-    texts, asked = {}, {}
+    texts: dict[str, str] = {}
+    asked: dict[str, str] = {}
     for q in range(queries):
         rows = [row(str(q), str(1000 + q), 1, 9.0, 1)]
         if q % 2:
@@ -65,7 +66,8 @@ def make_ledger(
     scored = make_scored(
         folder, per_part, sources=("bm25",), scorers=("ce",), doc_texts=texts, query_texts=asked
     )
-    settings = {"num_negatives": negatives, "same_text": False, "near_duplicates": False}
+    settings: dict[str, Any] = {"num_negatives": negatives}
+    settings |= {"same_text": False, "near_duplicates": False}
     settings |= {"query_text": False, "duplicate_queries": False} | params
     filtering.run(FilterParams(**settings), scored, folder / "ledger")
     return folder / "ledger"
