@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.chains import make_data
 from tests.conftest import run_script
 
-SIDES = ("peer", "p_prior, --enough", "limit, --enough, --dtype int8")
+SIDES = ("peer", "p_prior, --enough", "margin, --enough, --dtype int8")
 
 
 def test_its_short_form_tells_all_sides(tmp_path: Path, tiny_bi: Path, tiny_cross: Path) -> None:

@@ -48,8 +48,8 @@ def check(params: ExportParams, ledger: Candidates) -> None:
 
     name, made = _compared(params, ledger)
     check_elsewhere(params.encoder, {name: made}, "--batcher compares no vectors")
-    if not is_behind(made, name):
-        log.warn(idle(params))
+    if (told := idle(params)) and not is_behind(made, name):
+        log.warn(told)
 
 
 def calls_for(params: ExportParams, ledger: Candidates, queries: int) -> int:

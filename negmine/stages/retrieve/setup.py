@@ -153,8 +153,9 @@ def will_have(params: RetrieveParams, made: IndexParams, index: Path) -> list[st
     if params.source:
         known += [entry.partition("=")[0] for entry in params.source]
     else:
-        known += [*named(made.encoder, "--encoder"), *(["bm25"] if made.bm25 else [])]
         places = [kind.own_place for kind in every if kind.own_place is not None]
+        known += [place.only for place in places if place.only is not None]
+        known += named(made.encoder, "--encoder")
         known += [name for place in places for name, _ in place.found(index)]
     return list(dict.fromkeys([*known, *sorted(NOT_SEARCHED)]))
 
