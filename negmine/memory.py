@@ -7,7 +7,6 @@ interpreter, torch, Java, a model's weights) is told beforehand by the stage; bl
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import sys
@@ -223,6 +222,9 @@ def keep_freed() -> None:
     """
     if sys.platform != "linux" or any(name in os.environ for name in _OF_MALLOC):
         return
+    # Not above: every command imports this module, and few load a model.
+    import ctypes
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for number, size in _KEEPING.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -189,6 +190,30 @@ def is_there(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def killed_one_after_the_other(
+    driver: subprocess.Popen[str], marked: Callable[[str], object]
+) -> list[int]:
+    """Kill a worker when candidates are made, and the driver when scores are.
+
+    Args:
+        driver: of two workers.
+        marked: whether parts of an artifact are made.
+
+    Returns:
+        The workers that the driver had when it was killed.
+    """
+    until(lambda: marked("candidates") or driver.poll() is not None)
+    assert driver.poll() is None, driver.communicate()
+    os.kill(children(driver.pid)[0], signal.SIGKILL)
+    until(lambda: marked("scored") or driver.poll() is not None)
+    workers = children(driver.pid)
+    driver.kill()
+    _, said = driver.communicate()
+    assert workers, said
+    assert "retrieve: a worker ended (killed by SIGKILL)" in said
+    return workers
 
 
 def markers(work: Path, folder: str) -> list[Path]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from tests.conftest import require_packages
 from tests.small_workers import (
     TWO,
     begun,
-    children,
     contents,
     ended,
+    killed_one_after_the_other,
     scorers_path,
-    until,
     without_models,
 )
 
@@ -74,15 +72,7 @@ def test_workers_and_the_driver_are_killed_and_the_bytes_are_those_of_one_proces
     folder = shutil.copytree(data, tmp_path / "data")
     moved(folder, bucket.work)
     driver = begun(folder, *TWO, path=path, env={"SLOW_PARTS": "1"})
-    until(lambda: markers(bucket, "candidates") or driver.poll() is not None)
-    assert driver.poll() is None, driver.communicate()
-    os.kill(children(driver.pid)[0], signal.SIGKILL)
-    until(lambda: markers(bucket, "scored") or driver.poll() is not None)
-    workers = children(driver.pid)
-    driver.kill()
-    _, said = driver.communicate()
-    assert workers, said
-    assert "retrieve: a worker ended (killed by SIGKILL)" in said
+    killed_one_after_the_other(driver, partial(markers, bucket))
     shutil.rmtree(cache)
     said = ended(begun(folder, *TWO, path=path))
     assert str(cache) not in said

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.small_workers import (
     copied,
     ended,
     is_there,
+    killed_one_after_the_other,
     leftovers,
     markers,
     scorers_path,
@@ -75,15 +76,7 @@ def test_workers_and_then_the_driver_are_killed_and_nothing_is_lost(
     folder = copied(data, tmp_path / "data")
     driver = begun(folder, *TWO, path=path, env={"SLOW_PARTS": "2"})
     work = folder / "work"
-    until(lambda: markers(work, "candidates") or driver.poll() is not None)
-    assert driver.poll() is None, driver.communicate()
-    os.kill(children(driver.pid)[0], signal.SIGKILL)
-    until(lambda: markers(work, "scored") or driver.poll() is not None)
-    workers = children(driver.pid)
-    driver.kill()
-    _, said = driver.communicate()
-    assert workers, said
-    assert "retrieve: a worker ended (killed by SIGKILL)" in said
+    workers = killed_one_after_the_other(driver, partial(markers, work))
     until(lambda: not any(map(is_there, workers)))
     kept = markers(work, "scored")
     assert kept

@@ -37,13 +37,19 @@ def rerank(invoke: Invoke, folder: Path, server: ChatServer | str, out: Path, *m
     return invoke("rerank", folder / "candidates", *scorer, *more, "-o", out)
 
 
+def undisturbed(invoke: Invoke, folder: Path, tmp_path: Path) -> tuple[Path, ChatServer]:
+    """The table of a run that nothing stops, and the server that answered it."""
+    whole = tmp_path / "whole" / "scored"
+    with judged.server(folder / "data") as server:
+        assert rerank(invoke, folder, server, whole).exit_code == 0
+    return whole, server
+
+
 def test_a_limit_stops_it_and_the_same_command_goes_on(
     folder: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
-    with judged.server(folder / "data") as server:
-        whole = tmp_path / "whole" / "scored"
-        assert rerank(invoke, folder, server, whole).exit_code == 0
-        calls = server.journal.count("answered")
+    whole, server = undisturbed(invoke, folder, tmp_path)
+    calls = server.journal.count("answered")
     limit = calls // 3 + 1
     with judged.server(folder / "data") as server:
         out = tmp_path / "scored"
@@ -109,9 +115,7 @@ def answer(batch: Path, server: ChatServer, rounds: int) -> int:
 def test_files_take_the_place_of_calls(
     folder: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with judged.server(folder / "data") as server:
-        whole = tmp_path / "whole" / "scored"
-        assert rerank(invoke, folder, server, whole).exit_code == 0
+    whole, server = undisturbed(invoke, folder, tmp_path)
 
     def refused(*_: object) -> None:
         raise AssertionError("a connection")
@@ -133,9 +137,7 @@ def test_what_expires_in_a_batch_is_written_again_and_what_is_refused_has_no_ver
     folder: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
     """An error file that says the same of two parts, and one beside the answers."""
-    with judged.server(folder / "data") as server:
-        whole = tmp_path / "whole" / "scored"
-        assert rerank(invoke, folder, server, whole).exit_code == 0
+    whole, server = undisturbed(invoke, folder, tmp_path)
     out, batch = tmp_path / "scored", tmp_path / "batch" / "judge"
 
     def asked(number: int) -> list[dict[str, Any]]:

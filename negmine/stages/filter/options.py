@@ -28,6 +28,9 @@ from negmine.table.names import (
     score_column,
 )
 
+#: Options that name a score.
+_SCORES = ("by", "sample_by", "guide", "weight_by", "weight_student")
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -127,7 +130,7 @@ def foresee(params: FilterParams, schema: pa.Schema) -> None:
         UsageError: an option names another one.
     """
     full = schemas.with_scores(schema, LEARNED)
-    for option in ("by", "sample_by", "guide", "weight_by", "weight_student"):
+    for option in _SCORES:
         if (name := getattr(params, option)) is not None:
             schemas.pick_score(full, name, f"--{option.replace('_', '-')}")
     consensus.named(params, full, ())
@@ -231,8 +234,7 @@ def wants_prior(params: FilterParams) -> bool:
 
 def _named(params: FilterParams) -> set[str]:
     """The scores that the options name; what is learned here is read only where it is named."""
-    named = (params.by, params.sample_by, params.guide, params.weight_by, params.weight_student)
-    every = (*named, *params.consensus)
+    every = (*(getattr(params, option) for option in _SCORES), *params.consensus)
     read = {name.removeprefix(score_column("")) for name in every if name is not None}
     return read | label_conditions.learned(params)
 
