@@ -1,9 +1,10 @@
 """From a command to the first training examples: ``negmine run`` against ``mine_hard_negatives``.
 
 Few pairs, one encoder, no cross-encoder: most of it is what any run pays, imports and loading the
-model. Each side is a fresh process, in turns, with the same pairs and model, and ends with a
-Parquet file of triplets. negmine keeps its text guard and its ledger, which the peer has not. CPU
-seconds, of one thread each with ``OMP_NUM_THREADS=1``, compare the sides on a busy machine, too::
+model; with the encoder in what ``auto`` takes, and in int8. Each side is a fresh process, in turns,
+with the same pairs and model, and ends with a Parquet file of triplets. negmine keeps its text
+guard and its ledger, which the peer has not. CPU seconds, of one thread each with
+``OMP_NUM_THREADS=1``, compare the sides on a busy machine, too::
 
     python scripts/bench_first_example.py DATA/medquad --out FOLDER
 """
@@ -19,7 +20,9 @@ import _bench
 import bench_chain
 from bench_select import depths
 
-SIDES = ("mine_hard_negatives", "negmine run")
+PEER = "mine_hard_negatives"
+#: What is asked of the encoder, by side.
+SIDES = {"negmine run": "auto", "negmine run, --dtype int8": "int8"}
 
 
 def main() -> int:
@@ -38,24 +41,31 @@ def main() -> int:
     work, file = options.out, options.out / "pairs.jsonl"
     _bench.write_pairs(_bench.pairs(options.data)[: options.pairs], file)
     depth = depths(file, options.num_negatives)[1]
-    (work / "recipe.toml").write_text(bench_chain.recipe(file, depth, options, guard=True))
+    written = bench_chain.recipe(file, depth, options, guard=True)
+    for number, dtype in enumerate(SIDES.values()):
+        asked = written.replace("[index]", f'[index]\ndtype = "{dtype}"')
+        (work / f"recipe-{number}.toml").write_text(asked)
     # The peer reads the folder; which model it is has been settled.
     model = _bench.model_folder(options.model)
     peer = [str(options.data), "--out", str(work), "--model", model]
     peer += ["--num-negatives", str(options.num_negatives)]
-    ran: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    ran: dict[str, list[dict[str, float]]] = {side: [] for side in (PEER, *SIDES)}
     for turn in range(options.rounds + 1):
         theirs = _bench.worker(bench_chain.__file__, "peer", *peer)
-        shutil.rmtree(work / "run", ignore_errors=True)
-        own = _bench.negmine("run", f"{work}/recipe.toml", "-o", f"{work}/run", "--quiet")
+        found = {PEER: {"seconds": theirs["wall"], "cpu": theirs["cpu"]}}
+        for number, side in enumerate(SIDES):
+            shutil.rmtree(work / "run", ignore_errors=True)
+            recipe = f"{work}/recipe-{number}.toml"
+            own = _bench.negmine("run", recipe, "-o", f"{work}/run", "--quiet")
+            found[side] = {"seconds": own.seconds, "cpu": own.cpu_seconds}
         # The first turn fills the file cache.
         if turn or not options.rounds:
-            ran[SIDES[0]].append({"seconds": theirs["wall"], "cpu": theirs["cpu"]})
-            ran[SIDES[1]].append({"seconds": own.seconds, "cpu": own.cpu_seconds})
+            for side, one in found.items():
+                ran[side].append(one)
     print(_bench.machine("sentence-transformers", "torch", "openvino", "pyarrow") + "\n")
     print(f"{options.pairs:,} pairs of {options.data.name}\n")
     head = ("side", "seconds (least to most)", "of the peer's", "CPU seconds", "of the peer's")
-    print(_bench.table(head, [_row(side, ran[side], ran[SIDES[0]]) for side in SIDES]))
+    print(_bench.table(head, [_row(side, ran[side], ran[PEER]) for side in ran]))
     return 0
 
 

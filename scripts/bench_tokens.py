@@ -3,7 +3,9 @@
 Of an encoder over a corpus and its queries, and of a cross-encoder over candidates: CPU seconds to
 tokenise each text once, those that the model takes (of a sample, by its tokens), the padding that
 batches of similar length leave and that batches in the given order would, and how many texts are
-there more than once. So it shows what could be gained by tokenising less often::
+there more than once. So it shows what could be gained by tokenising less often, and a second table
+what is: documents that another encoder with the same tokenizer has read, and texts of candidates
+that are remembered from one part to the next::
 
     negmine index --corpus DATA/medquad --limit 2000 -o WORK/index
     negmine retrieve WORK/index --queries DATA/medquad --qrels DATA/medquad -k 60 --limit 100 \\
@@ -14,18 +16,22 @@ there more than once. So it shows what could be gained by tokenising less often:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import _bench
 import numpy as np
 import pyarrow.compute as pc
 
+from negmine.models import tokenised
 from negmine.models.base import CrossEncoderSettings, EncoderSettings, Side
 from negmine.models.batching import length_batches
 from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
+from negmine.models.token_files import FOLDER, between_encoders
 from negmine.table.candidates import open_candidates
 from negmine.table.documents import PART_DOCUMENTS
 
@@ -36,10 +42,40 @@ _HEAD = (
     *("what", "rows", "tokens", "tokenising, CPU s", "the model, CPU s", "tokenising's share"),
     *("padding", "padding unsorted", "texts", "of them again"),
 )
+_BEFORE = ("what", "texts", "of them tokenised", "CPU s", "MB in files")
+
+
+class _Counted(tokenised.Recent):
+    """Counts the texts that it is asked for, and those that it does not know."""
+
+    asked = made = 0
+
+    def of(self, texts: Sequence[str], tokenise: tokenised.Tokenise) -> tokenised.Tokens:
+        """Likewise, counted."""
+
+        def counted(some: Sequence[str]) -> tokenised.Tokens:
+            _Counted.made += len(some)
+            return tokenise(some)
+
+        _Counted.asked += len(texts)
+        return super().of(texts, counted)
+
+
+@contextmanager
+def _counting(size: int = tokenised.RECENT_BYTES) -> Iterator[None]:
+    """Nothing is remembered at its beginning, so many bytes at most afterwards."""
+    _Counted.asked = _Counted.made = 0
+    before, tokenised.Recent = tokenised.Recent, lambda: _Counted(size)  # type: ignore
+    tokenised.recent.cache_clear()
+    try:
+        yield
+    finally:
+        tokenised.Recent = before  # type: ignore[misc]
+        tokenised.recent.cache_clear()
 
 
 def main() -> int:
-    """Measure both and print one table."""
+    """Measure both and print two tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, help="folder in BEIR layout")
     parser.add_argument("--candidates", type=Path, help="candidates, to score them")
@@ -47,12 +83,39 @@ def main() -> int:
     parser.add_argument("--scorer", default=_bench.RERANKER)
     parser.add_argument("--limit", type=int, help="documents and queries, at even distances")
     options = parser.parse_args()
-    rows = _texts(options)
+    before = _again(options)
+    with _counting(0):
+        rows = _texts(options)
+        if options.candidates is not None:
+            row, without = _pairs(options, "none remembered")
+            rows.append(row)
+            before.append(without)
     if options.candidates is not None:
-        rows += _pairs(options)
+        with _counting():
+            before.append(_pairs(options, "remembered")[1])
     print(_bench.machine("negmine", "torch", "tokenizers", "onnxruntime"))
-    print(_bench.table(_HEAD, rows))
+    print(f"{_bench.table(_HEAD, rows)}\n\n{_bench.table(_BEFORE, before)}")
     return 0
+
+
+def _again(options: argparse.Namespace) -> list[tuple[str, ...]]:
+    """Rows of the documents as two encoders with one tokenizer read them, one after the other."""
+    reference = resolve(options.encoder)
+    encoder = load_encoder(reference, EncoderSettings(threads=1))
+    texts = _bench.corpus(options.data, options.limit)[1]
+    parts = [texts[at : at + PART_DOCUMENTS] for at in range(0, len(texts), PART_DOCUMENTS)]
+    encoder.lengths(texts[:64], "document")
+    told: list[tuple[str, ...]] = []
+    with tempfile.TemporaryDirectory() as place, between_encoders(Path(place), [reference] * 2):
+        for turn in ("an encoder", "another encoder with its tokenizer"):
+            with _counting(0), _bench.timed() as took:
+                for part in parts:
+                    encoder.lengths(part, "document")
+                made = _Counted.made
+            size = sum(path.stat().st_size for path in (Path(place) / FOLDER).iterdir())
+            counts = (f"{len(texts):,}", f"{made:,}", f"{took['work']:.2f}", f"{size / 1e6:.1f}")
+            told.append((f"documents of {options.data.name}, {turn}", *counts))
+    return told
 
 
 def _texts(options: argparse.Namespace) -> list[tuple[str, ...]]:
@@ -86,11 +149,12 @@ def _texts(options: argparse.Namespace) -> list[tuple[str, ...]]:
     return told
 
 
-def _pairs(options: argparse.Namespace) -> list[tuple[str, ...]]:
-    """A row of the candidates' pairs, part by part as they are scored."""
+def _pairs(options: argparse.Namespace, what: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A row of each table: the candidates' pairs, part by part as they are scored."""
     model = load_cross_encoder(resolve(options.scorer), CrossEncoderSettings(threads=1))
     source = open_candidates(options.candidates, ["retrieve"])
     lengths, took, texts, every = [], 0.0, 0, set[str]()
+    _Counted.asked = _Counted.made = 0
     sample: tuple[list[str], list[str], np.ndarray] | None = None
     for name in source.parts:
         table, queries = source.read(name), source.queries(name)
@@ -112,6 +176,8 @@ def _pairs(options: argparse.Namespace) -> list[tuple[str, ...]]:
         spread = np.linspace(0, len(pairs) - 1, min(len(pairs), _SAMPLE)).astype(np.int64)
         sample = sample or (asked, documents, pairs[spread])
     assert sample is not None
+    counts = (f"{_Counted.asked:,}", f"{_Counted.made:,}", f"{took:.2f}", "0")
+    before = (f"texts of {options.candidates.name}, {what}", *counts)
     asked, documents, some = sample
     model.score(asked, documents, some[:4])
     of_some = int(model.lengths(asked, documents, some).sum())
@@ -125,7 +191,7 @@ def _pairs(options: argparse.Namespace) -> list[tuple[str, ...]]:
         (model.batch_tokens, 64),
         (texts, texts - len(every)),
     )
-    return [row]
+    return row, before
 
 
 def _row(

@@ -5,7 +5,8 @@ Batches come longest first, so a tenth of the rows may be half of the work.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -33,6 +34,69 @@ def tell_resumed(progress: Progress, count: int) -> None:
         progress.there(count)
     else:
         progress(count)
+
+
+@runtime_checkable
+class TellsTokens(Protocol):
+    """One that is told how long what a model reads is, before it is read."""
+
+    def reads(self, tokens: int, at_limit: int) -> None:
+        """Add tokens that are read, and rows that have as many as the model reads, or more."""
+
+
+def tell_tokens(progress: object, lengths: Ints, most: int) -> None:
+    """Tell who wants to know how long rows are.
+
+    Args:
+        progress: who may want to.
+        lengths: tokens of each row, none of them cut off beyond ``most``.
+        most: tokens of a row that the model reads.
+    """
+    if isinstance(progress, TellsTokens):
+        progress.reads(int(lengths.sum()), int((lengths >= most).sum()))
+
+
+class Reading:
+    """Progress that also counts what is read.
+
+    Args:
+        progress: whom it is told further.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._read: dict[str, int] = {}
+
+    def __call__(self, count: int) -> None:
+        """Add finished units."""
+        self._progress(count)
+
+    def there(self, count: int) -> None:
+        """Add units that an earlier run has finished."""
+        tell_resumed(self._progress, count)
+
+    def reads(self, tokens: int, at_limit: int) -> None:
+        """Add tokens that are read, and rows that have as many as the model reads, or more."""
+        for name, more in zip(READ, (tokens, at_limit), strict=True):
+            self._read[name] = self._read.get(name, 0) + more
+
+    def counts(self) -> dict[str, int]:
+        """What was told, by the names of :data:`READ`; nothing of who counts no tokens."""
+        return dict(self._read)
+
+
+#: Counts of what a model reads: tokens, and rows of which it may not have read all.
+TOKENS, AT_LIMIT = READ = ("tokens", "at_limit")
+
+
+def read_of(stats: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """The sums of what was read of several parts; nothing where it was not counted of all."""
+    every = list(stats)
+    return {
+        name: sum(int(one[name]) for one in every)
+        for name in READ
+        if every and all(name in one for one in every)
+    }
 
 
 class Scaled:

@@ -13,7 +13,7 @@ from negmine.errors import UsageError
 from negmine.models import onnx_graph
 from negmine.models.base import CrossEncoderSettings, Scores, checked
 from negmine.models.checkpoint import Checkpoint
-from negmine.models.counting import Progress
+from negmine.models.counting import Progress, tell_tokens
 from negmine.models.devices import Placement
 from negmine.models.pairs import PairTokenizer, pair_tokenizer
 from negmine.models.resolve import ModelRef, local_folder, onnx_file
@@ -80,6 +80,7 @@ class _OnnxCrossEncoder:
             return out
         made = self.tokenizer.rows(queries, documents, pairs)
         lengths = made.lengths
+        tell_tokens(progress, lengths, self.max_length)
 
         def logits(rows: Ints) -> Scores:
             ids, types = made.batch(rows, self.pad_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from negmine.errors import UsageError
 from negmine.models import onnx_graph
 from negmine.models.base import DOCUMENT_PROMPTS, EncoderSettings, Pooling, Side, Vectors
 from negmine.models.checkpoint import Checkpoint
-from negmine.models.counting import Progress
+from negmine.models.counting import Progress, tell_tokens
 from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.room import Room
 from negmine.models.running import fill
-from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
+from negmine.models.token_files import once
+from negmine.models.tokenised import Tokens, name_of, way
+from negmine.models.tokens import Ints, attention_mask, chunks, concatenate, from_lists
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,10 @@ class _OnnxEncoder:
     ) -> Vectors:
         """One C-contiguous float32 row per text, in the order of the texts."""
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        tokens, token_types = self._tokens(texts, side)
+        made = self._tokens(texts, side).columns
+        tokens, token_types = made["ids"], made["types"]
         lengths = tokens.lengths
+        tell_tokens(progress, lengths, self.max_length)
 
         def vectors(rows: Ints) -> Vectors:
             return self.graph.run(
@@ -88,17 +93,26 @@ class _OnnxEncoder:
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:
         """Tokens of each text as the model reads it, by which batches are cut."""
-        return self._tokens(texts, side)[0].lengths
+        return self._tokens(texts, side).columns["ids"].lengths
 
-    def _tokens(self, texts: Sequence[str], side: Side) -> tuple[Ragged, Ragged]:
+    def _tokens(self, texts: Sequence[str], side: Side) -> Tokens:
         """Token ids and token types of each text."""
         prompt = self.prompts[side]
-        ids, types = [], []
-        for chunk in chunks(texts):
-            encodings = self.tokenizer.encode_batch_fast([prompt + text for text in chunk])
-            ids.append(from_lists([encoding.ids for encoding in encodings]))
-            types.append(from_lists([encoding.type_ids for encoding in encodings]))
-        return concatenate(ids), concatenate(types)
+
+        def tokenised(some: Sequence[str]) -> Tokens:
+            ids, types = [], []
+            for chunk in chunks(some):
+                encodings = self.tokenizer.encode_batch_fast([prompt + text for text in chunk])
+                ids.append(from_lists([encoding.ids for encoding in encodings]))
+                types.append(from_lists([encoding.type_ids for encoding in encodings]))
+            return Tokens({"ids": concatenate(ids), "types": concatenate(types)})
+
+        how = way(self._tokenizer, prompt, self.max_length)
+        return once(self.ref, side, how, texts, tokenised)
+
+    @cached_property
+    def _tokenizer(self) -> str:
+        return name_of(self.tokenizer)
 
     def _pool(self, output: npt.NDArray[Any], lengths: Ints) -> Vectors:
         hidden = output.astype(np.float32, copy=False)

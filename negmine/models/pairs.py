@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from negmine.models.tokenised import Tokens, name_of, recent, way
 from negmine.models.tokens import Ints, Ragged, concatenate, from_lists
 
 _CHUNK = 2048
@@ -167,17 +169,26 @@ class PairTokenizer:
 
     def _tokens(self, texts: Sequence[str], room: int) -> tuple[Ragged, Ints]:
         """The texts' ids, no more of each than a pair can hold, and their full lengths."""
+        made = recent(way(self._name, room)).of(texts, partial(self._tokenised, room))
+        return made.columns["ids"], made.columns["length"].values.astype(np.int64)
+
+    def _tokenised(self, room: int, texts: Sequence[str]) -> Tokens:
         self.tokenizer.no_truncation()
-        parts = []
-        lengths = [np.zeros(0, dtype=np.int64)]
+        parts = [from_lists([])]
+        lengths = [np.zeros(0, dtype=np.int32)]
         for start in range(0, len(texts), _CHUNK):
             encodings = self.tokenizer.encode_batch_fast(
                 list(texts[start : start + _CHUNK]), add_special_tokens=False
             )
             ids = [encoding.ids for encoding in encodings]
-            lengths.append(np.fromiter((len(row) for row in ids), np.int64, count=len(ids)))
+            lengths.append(np.fromiter((len(row) for row in ids), np.int32, count=len(ids)))
             parts.append(from_lists([row[:room] for row in ids]))
-        return concatenate(parts), np.concatenate(lengths)
+        length = Ragged(np.concatenate(lengths), np.arange(len(texts) + 1))
+        return Tokens({"ids": concatenate(parts), "length": length})
+
+    @cached_property
+    def _name(self) -> str:
+        return name_of(self.tokenizer)
 
     def _post_processed(
         self, queries: Sequence[str], documents: Sequence[str], index: Ints

@@ -83,7 +83,7 @@ class _TorchSparse(TorchTextModel):
         import torch
 
         out = Rows(len(texts))
-        lengths, make = self.texts(side).batch_maker(texts)
+        lengths, make = self.texts(side).batch_maker(texts, progress)
 
         def work(rows: Ints) -> None:
             features = on_device(make(rows), self.placement.device)

@@ -19,10 +19,28 @@ class Ragged:
     values: npt.NDArray[np.int32]
     offsets: Ints
 
+    @classmethod
+    def of(cls, rows: Sequence[npt.NDArray[np.int32]]) -> Ragged:
+        """Rows that are arrays already."""
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+        values = np.concatenate(rows) if rows else np.empty(0, dtype=np.int32)
+        return cls(values, _offsets(lengths))
+
     @property
     def lengths(self) -> Ints:
         """Items per row."""
         return np.diff(self.offsets)
+
+    def row(self, number: int) -> npt.NDArray[np.int32]:
+        """One of the rows: a view."""
+        return self.values[self.offsets[number] : self.offsets[number + 1]]
+
+    def take(self, rows: Ints) -> Ragged:
+        """The rows of these numbers."""
+        lengths = self.lengths[rows]
+        offsets = _offsets(lengths)
+        source = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Ragged(self.values[source], offsets)
 
     def pad(self, rows: Ints, fill: int = 0, left: bool = False) -> Ints:
         """The chosen rows as one rectangle, filled up on the right (or the left)."""
@@ -39,7 +57,7 @@ class Ragged:
 def from_lists(rows: Sequence[Sequence[int]]) -> Ragged:
     """The rows as one :class:`Ragged`."""
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    offsets = _offsets(lengths)
     values = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
     return Ragged(values, offsets)
 
@@ -49,8 +67,12 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
     if not parts:
         return from_lists([])
     lengths = np.concatenate([part.lengths for part in parts])
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    return Ragged(np.concatenate([part.values for part in parts]), offsets)
+    return Ragged(np.concatenate([part.values for part in parts]), _offsets(lengths))
+
+
+def _offsets(lengths: Ints) -> Ints:
+    """Where each row begins, and where the last one ends."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
 
 
 def attention_mask(lengths: Ints, left: bool = False) -> Ints:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from negmine.errors import UsageError
 from negmine.models.base import CrossEncoderSettings, PairTexts, Scores, checked
 from negmine.models.checkpoint import Checkpoint
-from negmine.models.counting import Progress
+from negmine.models.counting import Progress, tell_tokens
 from negmine.models.devices import choose
 from negmine.models.pairs import PairRows, PairTokenizer, pair_tokenizer, probes
 from negmine.models.resolve import ModelRef
@@ -59,6 +59,8 @@ class _TorchCrossEncoder(TorchModel):
         if not len(pairs):
             return out
         lengths, make = self._batch_maker(queries, documents, pairs)
+        if self.tokenizer is not None:
+            tell_tokens(progress, lengths, self.max_length)
 
         def scores(rows: Ints) -> Scores:
             features = on_device(make(rows), self.placement.device)

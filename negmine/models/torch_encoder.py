@@ -54,7 +54,7 @@ class _TorchEncoder(TorchTextModel):
         import torch
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
-        lengths, make = self.texts(side).batch_maker(texts)
+        lengths, make = self.texts(side).batch_maker(texts, progress)
 
         def vectors(rows: Ints) -> Vectors:
             features = on_device(make(rows), self.placement.device)

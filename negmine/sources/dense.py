@@ -12,7 +12,7 @@ import pyarrow as pa
 from negmine import log
 from negmine.engine.parts import over_parts
 from negmine.models.base import Encoder, EncoderSettings
-from negmine.models.counting import Progress, tell_resumed
+from negmine.models.counting import READ, Progress, Reading, tell_resumed
 from negmine.models.devices import gpus
 from negmine.models.encoders import load_encoder
 from negmine.models.served_encoder import PROBED, ServedEncoder
@@ -60,10 +60,10 @@ def build(
     targets = {name.replace(".parquet", ".npy"): name for name in names}
     number = {target: place for place, target in enumerate(targets, 1)}
 
-    def encoded(encoder: Encoder, target: str, name: str) -> np.ndarray:
+    def encoded(encoder: Encoder, target: str, name: str) -> tuple[np.ndarray, dict[str, int]]:
         texts = full_text(documents.artifact.read(name)).to_pylist()
-        kept = writer.checkpoint(target, encoder.describe())
-        return encoder.encode(texts, "document", progress, kept)
+        kept, reading = writer.checkpoint(target, encoder.describe()), Reading(progress)
+        return encoder.encode(texts, "document", reading, kept), reading.counts()
 
     def skipped(target: str, name: str) -> None:
         tell_resumed(progress, documents.artifact.rows(name))
@@ -71,22 +71,25 @@ def build(
 
     def settled(found: dict[str, Any]) -> None:
         if not facts:
-            facts.update(found)
+            facts.update({key: value for key, value in found.items() if key not in READ})
 
-    def write(target: str, vectors: np.ndarray) -> None:
+    def write(target: str, made: tuple[np.ndarray, dict[str, int]]) -> None:
+        vectors, read = made
         if not facts:
             settled(_agreed(writer, vectors))
         if facts["dtype"] == "float16":
             refuse_overflow(vectors, targets[target])
         # Told with the first part: a run that was cut short goes on in its format.
-        told = facts if targets[target] == names[0] else None
-        writer.add_array(target, vectors.astype(facts["dtype"]), told)
+        told = facts if targets[target] == names[0] else {}
+        writer.add_array(target, vectors.astype(facts["dtype"]), {**told, **read})
 
     first, *_ = targets
     if not (writer.share.whole or facts or writer.share.mine(0)):
         # Who encodes the first part decides, and may not have come to it.
         before = writer.chosen(_FORMAT)
-        settled(dict(before) if before else _agreed(writer, encoded(encoders[0], first, names[0])))
+        settled(
+            dict(before) if before else _agreed(writer, encoded(encoders[0], first, names[0])[0])
+        )
 
     over_parts(
         targets.items(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ from negmine.engine.parts import leave_idle
 from negmine.engine.shares import COLLECTING, WHOLE, LeftToOthers
 from negmine.errors import InvalidDataError, UsageError, did_you_mean
 from negmine.models.base import SAMPLE, Settles, Side
-from negmine.models.counting import Progress
+from negmine.models.counting import AT_LIMIT, Progress, Reading, read_of
 from negmine.models.devices import Placement, gpus
 from negmine.models.resolve import ModelRef, resolve
 from negmine.models.served_encoder import PROBED, Served, calls_for, served, shape_of
@@ -185,6 +186,7 @@ class EncodedQueries(Generic[E, T]):
         self._load, self._join, self._together = load, join, together
         self._model: E | None = None
         self._encoded: tuple[Sequence[str], T] | None = None
+        self._read: Counter[str] = Counter()
 
     @property
     def model(self) -> E:
@@ -201,10 +203,12 @@ class EncodedQueries(Generic[E, T]):
         if self._encoded is None or self._encoded[0] is not queries:
             model = self.model
             with log.progress("encoding queries", len(queries), " queries") as bar:
+                reading = Reading(bar)
                 pieces = [
-                    model.encode(queries[start : start + self._together], "query", bar)
+                    model.encode(queries[start : start + self._together], "query", reading)
                     for start in range(0, max(1, len(queries)), self._together)
                 ]
+            self._read.update({"queries": len(queries), **reading.counts()})
             self._encoded = (queries, self._join(pieces))
         return self._encoded[1], rows
 
@@ -217,10 +221,18 @@ class EncodedQueries(Generic[E, T]):
         return self._model.spent() if isinstance(self._model, Behind) else {}
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Let go of the model, and say of how many queries the end may have been cut off."""
         if isinstance(self._model, Behind):
             self._model.close()
+        if self._model is not None and (long := self._read[AT_LIMIT]):
+            most = self._model.describe()["max_length"]
+            log.event(
+                f"{long:,} of {self._read['queries']:,} queries have {most} tokens or more, and no "
+                "more of them are read (index --max-length)",
+                **self._read,
+            )
         self._model = self._encoded = None
+        self._read.clear()
 
 
 @dataclass(frozen=True)
@@ -320,18 +332,30 @@ class Encoded(Generic[E]):
             with log.progress(f"encoding with {self.name}", len(corpus), " docs") as bar:
                 counts, facts = self.fill(corpus, writer, every, bar)
             conserve("documents", len(corpus), encoded=writer.rows())
+            read = read_of(map(writer.stats, self._parts(corpus)))
             # Who encoded the documents knows; who collects may run the model elsewhere.
             told = writer.chosen(self._told) or {}
             of_run = {ENDPOINT: told[ENDPOINT]} if ENDPOINT in told else None
             if isinstance(encoder, Behind):
                 of_run = {ENDPOINT: encoder.spent()}
                 encoder.close()
+            described = dict(told.get("described") or encoder.describe())
+            self._tell_read(read, len(corpus), described)
             return writer.commit(
-                counts,
+                {**counts, **read},
                 ceiling=made.budget.ceiling,
                 of_run=of_run,
-                encoder=dict(told.get("described") or encoder.describe()),
+                encoder=described,
                 **facts,
+            )
+
+    def _tell_read(self, read: Mapping[str, int], documents: int, by: Mapping[str, Any]) -> None:
+        """Say of how many documents the end may have been cut off."""
+        if long := read.get(AT_LIMIT, 0):
+            log.event(
+                f"{self.name}: {long:,} of {documents:,} documents have {by['max_length']} tokens "
+                "or more, and no more of them are read (--max-length)",
+                **read,
             )
 
     def _parts(self, corpus: Documents) -> list[str]:

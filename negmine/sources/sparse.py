@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from negmine.engine.parts import over_parts
 from negmine.models.base import SparseSettings
-from negmine.models.counting import Progress, tell_resumed
+from negmine.models.counting import Progress, Reading, tell_resumed
 from negmine.models.impacts import Impacts
 from negmine.models.impacts import joined as joined_rows
 from negmine.models.sparse_encoder import SparseEncoder, load_sparse_encoder
@@ -44,14 +44,15 @@ def build(
     """
     number = {name: place for place, name in enumerate(documents.names, 1)}
 
-    def encoded(encoder: SparseEncoder, name: str, _: str) -> Impacts:
+    def encoded(encoder: SparseEncoder, name: str, _: str) -> tuple[Impacts, dict[str, int]]:
         texts = full_text(documents.artifact.read(name)).to_pylist()
-        kept = writer.checkpoint(name, encoder.describe())
-        return encoder.encode(texts, "document", progress, kept)
+        kept, reading = writer.checkpoint(name, encoder.describe()), Reading(progress)
+        return encoder.encode(texts, "document", reading, kept), reading.counts()
 
-    def write(name: str, made: Impacts) -> None:
+    def write(name: str, found: tuple[Impacts, dict[str, int]]) -> None:
+        made, read = found
         empty = int((np.diff(made.starts) == 0).sum())
-        counts = {"impacts": len(made.terms), "without_terms": empty}
+        counts = {"impacts": len(made.terms), "without_terms": empty, **read}
         writer.add_tables(name, tables(made), SCHEMA, counts)
 
     over_parts(

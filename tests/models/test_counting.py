@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pyarrow.parquet as pq
 
 from negmine.models.batching import length_batches
-from negmine.models.counting import ByTokens, Scaled
+from negmine.models.counting import ByTokens, Reading, Scaled, read_of, tell_tokens
+from tests.conftest import Invoke, write_jsonl
+from tests.tiny_models import texts
 
 
 class Seen:
@@ -53,3 +61,91 @@ def test_documents_told_in_pairs() -> None:
         scaled(1)
     assert sum(seen.made) == 10
     Scaled(None, 0, 0)(1)
+
+
+def test_tokens_are_told_to_who_wants_to_know() -> None:
+    seen: list[int] = []
+    reading = Reading(seen.append)
+    assert reading.counts() == {}
+    for lengths in ([3, 8, 8], [8, 1]):
+        tell_tokens(reading, np.array(lengths), 8)
+    assert reading.counts() == {"tokens": 28, "at_limit": 3}
+    reading(2)
+    reading.there(1)
+    assert seen == [2, 1]
+    tell_tokens(None, np.array([1]), 1)
+    tell_tokens(seen.append, np.array([1]), 1)
+
+
+def test_a_sum_of_what_was_not_counted_is_none() -> None:
+    counted = {"tokens": 3, "at_limit": 1, "rows": 7}
+    assert read_of([counted, counted]) == {"tokens": 6, "at_limit": 2}
+    # A part that an earlier version has made.
+    assert read_of([counted, {"rows": 7}]) == {}
+    assert read_of([]) == {}
+
+
+# --- what a user reads of it --------------------------------------------------------------------
+
+
+def lengths_by_library(model: Path, most: int, *columns: Iterable[str]) -> np.ndarray:
+    """Tokens of each text or pair, by transformers."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    made = tokenizer(*map(list, columns), truncation="longest_first", max_length=most)
+    return np.array([len(row) for row in made["input_ids"]])
+
+
+def counts(artifact: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((artifact / "_manifest.json").read_text())["counts"]
+    return found
+
+
+def test_of_documents_and_pairs_it_is_told_how_many_may_be_cut_off(
+    invoke: Invoke, tmp_path: Path, tiny_bi: Path, tiny_splade: Path, tiny_cross: Path
+) -> None:
+    documents = [f"of {text}" for text in texts(40)]
+    queries = [f"what {text}" for text in texts(6, seed=1, longest=20)]
+    corpus = [{"_id": str(n), "text": text} for n, text in enumerate(documents)]
+    asked = [{"_id": f"q{n}", "text": text} for n, text in enumerate(queries)]
+    given = {"corpus": corpus, "queries": asked}
+    paths = {name: write_jsonl(tmp_path / f"{name}.jsonl", rows) for name, rows in given.items()}
+    qrels = tmp_path / "qrels.tsv"
+    qrels.write_text("".join(f"q{n}\t{n}\t1\n" for n in range(6)))
+    encoders = ("--encoder", f"dense={tiny_bi}", "--encoder", f"sparse={tiny_splade}")
+    options = ("--doc-prompt", "", "--max-length", "dense=16", "--max-length", "sparse=24")
+    index, found, scored = (tmp_path / name for name in ("index", "candidates", "scored"))
+    told = invoke(
+        "index", "--corpus", paths["corpus"], "--no-bm25", *encoders, *options, "-o", index
+    ).stderr
+    for place, model, most in (("vectors/dense", tiny_bi, 16), ("sparse/sparse", tiny_splade, 24)):
+        lengths = lengths_by_library(model, most, documents)
+        cut = int((lengths == most).sum())
+        of_it = counts(index / place)
+        assert (of_it["tokens"], of_it["at_limit"]) == (lengths.sum(), cut)
+        assert 0 < cut < len(documents)
+        assert f"{cut} of 40 documents have {most} tokens or more" in told
+        assert (
+            f"tokens {lengths.sum():,}, at limit {cut}" in invoke("inspect", index / place).stdout
+        )
+    searched = ("--queries", paths["queries"], "--qrels", qrels, "-k", "5", "-o", found)
+    told = invoke("retrieve", index, "--source", "dense", "--query-prompt", "", *searched).stderr
+    long = int((lengths_by_library(tiny_bi, 16, queries) == 16).sum())
+    assert 0 < long < len(queries)
+    assert f"{long} of 6 queries have 16 tokens or more" in told
+    told = invoke(
+        "rerank", found, "--scorer", f"ce={tiny_cross}", "--max-length", "32", "-o", scored
+    ).stderr
+    pairs = pq.read_table(sorted(found.glob("part-*.parquet"))).to_pydict()
+    lengths = lengths_by_library(
+        tiny_cross,
+        32,
+        [queries[int(qid[1:])] for qid in pairs["qid"]],
+        [documents[int(docid)] for docid in pairs["docid"]],
+    )
+    cut = int((lengths == 32).sum())
+    assert counts(scored)["tokens"] == {"ce": lengths.sum()}
+    assert counts(scored)["at_limit"] == {"ce": cut}
+    assert 0 < cut < len(lengths)
+    assert f"ce: {cut} pairs have 32 tokens or more" in told

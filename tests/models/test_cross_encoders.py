@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.errors import UsageError
+from negmine.models import tokenised
 from negmine.models.base import CrossEncoder, CrossEncoderSettings
 from negmine.models.cross_encoders import load_cross_encoder
-from negmine.models.pairs import longest_first, pair_tokenizer
+from negmine.models.pairs import PairTokenizer, longest_first, pair_tokenizer
 from negmine.models.resolve import resolve
 from negmine.models.torch_models import is_plain_text_model
 from tests.tiny_models import texts
@@ -203,3 +206,31 @@ def test_an_encoder_graph_is_no_reranker(bge: Path, tmp_path: Path) -> None:
     ref = replace(resolve(str(bge)), kind="unknown")
     with pytest.raises(UsageError, match="hidden states"):
         load_cross_encoder(ref, replace(CPU, dtype="auto"))
+
+
+def test_a_second_scorer_reads_the_tokens_of_the_first(
+    tiny_cross: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cascade: the second one sees some of the pairs, and the next part has some again."""
+    other = shutil.copytree(tiny_cross, tmp_path / "other")
+    first, second, shorter = load(tiny_cross), load(other), load(other, max_length=20)
+    expected = load(other).score(QUERIES, DOCUMENTS, PAIRS)
+    tokenised.recent.cache_clear()
+    asked: list[str] = []
+    real = PairTokenizer._tokenised
+
+    def counted(self: PairTokenizer, room: int, some: Sequence[str]) -> tokenised.Tokens:
+        asked.extend(some)
+        return real(self, room, some)
+
+    monkeypatch.setattr(PairTokenizer, "_tokenised", counted)
+    first.score(QUERIES, DOCUMENTS, PAIRS)
+    used = {QUERIES[q] for q, _ in PAIRS} | {DOCUMENTS[d] for _, d in PAIRS}
+    assert sorted(asked) == sorted(used)
+    asked.clear()
+    np.testing.assert_array_equal(second.score(QUERIES, DOCUMENTS, PAIRS), expected)
+    first.score(QUERIES, DOCUMENTS, PAIRS[::-1])
+    assert asked == []
+    # Another length cuts elsewhere.
+    shorter.score(QUERIES, DOCUMENTS, PAIRS)
+    assert sorted(asked) == sorted(used)

@@ -14,6 +14,9 @@ from negmine import log
 from negmine.addresses import located
 from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.errors import ConflictError, MissingInputError, UsageError
+from negmine.models.resolve import ModelRef
+from negmine.models.token_files import FOLDER as TOKENS
+from negmine.models.token_files import between_encoders
 from negmine.params.index import IndexParams
 from negmine.sources import kinds
 from negmine.sources.child import DOCUMENTS, Child, Made
@@ -76,11 +79,18 @@ def run(
             hint="Run the same command once without --shard, --encoder and --bm25 first: it stores "
             "the documents that the shards encode.",
         ) from None
-    children = _make(wanted, made, documents)
+    with between_encoders(out, _to_encode(wanted, out)):
+        children = _make(wanted, made, documents)
     _tell(made, children)
     for child in wanted:
         warnings = [*warnings, *children[child.role].warnings]
     return finish(out, children, made.changed, warnings)
+
+
+def _to_encode(wanted: Sequence[Child], out: Path) -> list[ModelRef]:
+    """The models of encoders that have yet to read the documents, in the order of their turns."""
+    left = (one for one in wanted if one.encoding and not artifacts.is_finished(out / one.folder))
+    return [model for child in left for model in child.needs.models]
 
 
 def _refuse_other_kinds(out: Path, wanted: Sequence[Child]) -> None:
@@ -154,7 +164,7 @@ def is_foreign(params: IndexParams, out: Path) -> bool:
     if params.base is None:
         return bool(there)
     # Its documents may lie elsewhere, so that any other part of an index must do.
-    known = {artifacts.MANIFEST, *(Path(place.folder).parts[0] for place in places())}
+    known = {artifacts.MANIFEST, TOKENS, *(Path(place.folder).parts[0] for place in places())}
     return not there <= known
 
 

@@ -106,7 +106,11 @@ def _run(
             )
         if params.enough is not None:
             log.event(_spared(counts, params.enough))
-        for said in cascades.told(setup.cascade, counts.get(BY_SCORER, {}), counts["candidates"]):
+        screened = counts.get(BY_SCORER, {})
+        for said in (
+            *cascades.told(setup.cascade, screened, counts["candidates"]),
+            *scoring.told(counts, scorers[0]),
+        ):
             log.event(said)
         writer.commit(
             counts,

@@ -16,6 +16,7 @@ from negmine import log
 from negmine.engine.parts import groups, over_parts
 from negmine.errors import InvalidDataError
 from negmine.models.checkpoint import Checkpoint
+from negmine.models.counting import AT_LIMIT, READ, Reading
 from negmine.params.rerank import RerankParams
 from negmine.scorers import GoesOn, Scorer, Scores
 from negmine.scorers.base import checked, columns_of
@@ -105,7 +106,23 @@ def score(
     failed = {name: total[_without(name)] for name in scorers[0] if total[_without(name)]}
     if failed:
         counts[WITHOUT_SCORE] = failed
+    counts |= {what: each for what in READ if (each := _read(total, what, scorers[0]))}
     return {**counts, **verdicts.tables(total)}
+
+
+def _read(total: Mapping[str, int], what: str, scorers: Iterable[str]) -> dict[str, int]:
+    """By scorer one of the counts of what it has read; nothing of who counts no tokens."""
+    return {name: total[key] for name in scorers if (key := f"{what}.{name}") in total}
+
+
+def told(counts: Mapping[str, Any], scorers: Mapping[str, Scorer]) -> list[str]:
+    """Of each scorer, how many pairs may have been cut off."""
+    return [
+        f"{name}: {long:,} pairs have {scorers[name].describe()['max_length']} tokens or more, and "
+        "no more of them are read (--max-length)"
+        for name, long in counts.get(AT_LIMIT, {}).items()
+        if long
+    ]
 
 
 def warnings(counts: Mapping[str, Any]) -> list[str]:
@@ -227,11 +244,14 @@ def _scored(
 ) -> tuple[pa.Table, dict[str, int]]:
     """One part with its new columns, and its counts; scorers see only this part's texts."""
 
+    reading: dict[str, Reading] = {}
+
     def ask(scorer: str, rows: np.ndarray, turn: int) -> Scores:
         # What a model has in its batch is a turn's: so much of it is kept where a run is cut short.
         of = scorer if setup.until is None else f"{scorer}-{turn}"
+        read = reading.setdefault(scorer, Reading(bar))
         return _asked(
-            scorers[scorer], scorer, part, rows, bar, partial(writer.checkpoint, name, of=of)
+            scorers[scorer], scorer, part, rows, read, partial(writer.checkpoint, name, of=of)
         )
 
     table, by = lazily.score(
@@ -245,6 +265,8 @@ def _scored(
     stats = {"scored": int(scored.sum())}
     stats |= {_by(one): int(by[one].sum()) for one in setup.cascade.screens}
     stats |= _without_scores(table, by)
+    for one, read in reading.items():
+        stats |= {f"{what}.{one}": count for what, count in read.counts().items()}
     stats = {key: count + before.get(key, 0) for key, count in stats.items()}
     return table, {
         "candidates": table.num_rows,
@@ -261,7 +283,7 @@ def _asked(
     name: str,
     part: _Part,
     rows: np.ndarray,
-    bar: log.Progress,
+    bar: Callable[[int], None],
     checkpoint: Callable[[dict[str, Any]], Checkpoint],
 ) -> Scores:
     """What a scorer says of some rows of a part; of no rows nobody is asked."""
