@@ -103,7 +103,8 @@ def learned(
     if alike:
         parts: Iterator[Any] = iter(zip(masked.parts, tables, strict=True))
         tables = [table for _, table in likeness.join(parts, Candidates(masked), seed, 128 << 20)]
-    model = relevance.learn(tables, sum(table.num_rows for table in tables), seed)
+    rows = sum(table.num_rows for table in tables)
+    model = relevance.learn([relevance.taught(table, rows, seed) for table in tables], seed)
     score = [model.predict(table).to_numpy(zero_copy_only=False) for table in tables]
     query, positive, queries = [], [], 0
     for table in tables:

@@ -148,15 +148,29 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
     Locality-sensitive hashing finds pairs that agree in a band of their signatures; a pair of at
     least ``at`` joins their clusters. Empty texts are alone.
     """
+    return clusters_of(*signatures(texts), at)
+
+
+def signatures(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """What queries are compared by, each by itself.
+
+    Returns:
+        (signatures, uint32 [n, permutations]; how many shingles each has, int64 [n]).
+    """
     signature = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
     size = np.empty(len(texts), dtype=np.int64)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         some = slice(start, start + _TEXTS_AT_ONCE)
         tokens, offsets = shingles(normalise(texts.slice(start, _TEXTS_AT_ONCE)), QUERY)
         signature[some], size[some] = minhash(tokens, offsets), np.diff(offsets)
+    return signature, size
+
+
+def clusters_of(signature: np.ndarray, size: np.ndarray, at: float) -> np.ndarray:
+    """:func:`clusters` of the texts of these :func:`signatures`."""
     told = np.flatnonzero(size > 0)
     if len(told) == 0:
-        return np.full(len(texts), -1, dtype=np.int64)
+        return np.full(len(size), -1, dtype=np.int64)
     width = PERMUTATIONS // _BANDS
     pairs = []
     for band in range(_BANDS):
@@ -177,7 +191,7 @@ def clusters(texts: pa.Array, at: float) -> np.ndarray:
         near = similarity(signature, left, right) >= at
         pairs.append(np.stack([left[near], right[near]]))
     left, right = np.concatenate(pairs, axis=1)
-    return linked(left, right, len(texts))
+    return linked(left, right, len(size))
 
 
 def linked(left: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:

@@ -59,8 +59,32 @@ def drawn(tables: Iterable[pa.Table], count: int, seed: int) -> FitSample:
         count: how many.
         seed: decides the draw.
     """
-    found = [np.empty(0), *(np.unique(_numbers(table, seed)) for table in tables)]
-    numbers = np.sort(np.concatenate(found))
+    return among((queries(table, seed)[0] for table in tables), count, seed)
+
+
+def queries(table: pa.Table, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers that the queries of a part have in the draw, each once, and their rows.
+
+    Args:
+        table: the part; ``qid`` suffices.
+        seed: decides the draw.
+
+    Returns:
+        (numbers, float64 [queries]; how many rows each has, int64 [queries]).
+    """
+    numbers, rows = np.unique(_numbers(table, seed), return_counts=True)
+    return numbers, rows
+
+
+def among(parts: Iterable[np.ndarray], count: int, seed: int) -> FitSample:
+    """``count`` queries of a table.
+
+    Args:
+        parts: the numbers of each part's :func:`queries`.
+        count: how many.
+        seed: decides the draw.
+    """
+    numbers = np.sort(np.concatenate([np.empty(0), *parts]))
     if len(numbers) <= count:
         return FitSample(seed, 1.0, len(numbers), len(numbers))
     return FitSample(seed, float(numbers[count - 1]), count, len(numbers))

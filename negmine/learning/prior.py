@@ -171,8 +171,21 @@ def anchor(
         fitted: other weights than those that negmine comes with.
         among: which rows a row is compared with.
     """
+    return anchored([stand_in(table, among) for table in tables], fitted, among)
+
+
+def anchored(
+    stands: Iterable[tuple[float, int]], fitted: Weights | None = None, among: Among = EVERY
+) -> Prior:
+    """The model for one table, by what :func:`stand_in` says of its parts.
+
+    Args:
+        stands: that, in their order.
+        fitted: see :func:`anchor`.
+        among: see :func:`anchor`.
+    """
     fitted = fitted or shipped()
-    mean, count = stand(tables, among)
+    mean, count = _mean(stands)
     mean = mean if count else fitted.z_positives
     facts = {
         "fitted_to": list(fitted.collections),
@@ -191,12 +204,22 @@ def stand(tables: Iterable[pa.Table], among: Among = EVERY) -> tuple[float, int]
     Returns:
         (mean z-score of those that a source retrieved, 0 where there are none; their number).
     """
+    return _mean(stand_in(table, among) for table in tables)
+
+
+def stand_in(table: pa.Table, among: Among = EVERY) -> tuple[float, int]:
+    """Of a part: the sum of these z-scores, and how many they are."""
+    part = Part(table)
+    rows = among.by_sources(part)
+    known = part.positive & rows
+    return float(z_scores(part, source_scores(part), rows)[known].sum()), int(known.sum())
+
+
+def _mean(stands: Iterable[tuple[float, int]]) -> tuple[float, int]:
     total, count = 0.0, 0
-    for part in map(Part, tables):
-        rows = among.by_sources(part)
-        known = part.positive & rows
-        total += float(z_scores(part, source_scores(part), rows)[known].sum())
-        count += int(known.sum())
+    for some, known in stands:
+        total += some
+        count += known
     return total / max(1, count), count
 
 

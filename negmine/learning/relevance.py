@@ -22,7 +22,7 @@ those queries, the first answers for the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,19 +207,18 @@ def teachable(table: pa.Table) -> np.ndarray:
     return usable & (~positive | (best <= deepest[query]))
 
 
-def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
+def learn(parts: Sequence[Mapping[str, np.ndarray]], seed: int) -> Relevance:
     """Fit the models.
 
     Args:
-        tables: the table's parts.
-        rows: how many rows they have together.
-        seed: deals the folds and draws the rows that are fitted to.
+        parts: what each part of the table teaches (:func:`taught`).
+        seed: deals the folds.
 
     Raises:
         UsageError: too few positives that a source retrieved.
         MissingDependencyError: scikit-learn is not installed.
     """
-    data = _learned_from(tables, rows, seed)
+    data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     y, fold, w = data["y"], data["fold"], data["w"]
     outside = [int(y[fold != number].sum()) for number in range(_FOLDS)]
     if min(outside) < _FEWEST or all(y):
@@ -249,34 +248,39 @@ def learn(tables: Iterable[pa.Table], rows: int, seed: int) -> Relevance:
     return Relevance(seed, models, exposures, alike, facts)
 
 
-def _learned_from(tables: Iterable[pa.Table], rows: int, seed: int) -> dict[str, np.ndarray]:
-    """What the models are fitted to, an entry per row: of many rows a sample, the judged all.
+def taught(table: pa.Table, rows: int, seed: int) -> dict[str, np.ndarray]:
+    """What the models are fitted to in a part, an entry per row: of many a sample, the judged all.
 
-    By name: the features ``x``, ``ranks`` and ``like``, whether likeness is ``told``, the label
-    ``y``, ``judged``, the ``fold`` and the weight ``w``.
+    Args:
+        table: the part.
+        rows: how many rows all parts have.
+        seed: deals the folds and draws the rows that are fitted to.
+
+    Returns:
+        By name: the features ``x``, ``ranks`` and ``like``, whether likeness is ``told``, the label
+        ``y``, ``judged``, the ``fold`` and the weight ``w``.
     """
     rate = min(1.0, _ROWS / max(1, rows))
-    names = ("x", "ranks", "like", "told", "y", "judged", "fold", "w")
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for table in tables:
-        part = Part(table)
-        positive = part.positive
-        judged = positive | part.valid("grade")
-        chosen = teachable(table)
-        if rate < 1:
-            draw = draws.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
-            chosen &= judged | (draw < rate)
-        kept["x"].append(features(table)[chosen])
-        kept["ranks"].append(rank_features(table)[chosen])
-        like, told = likeness(table)
-        kept["like"].append(like[chosen])
-        kept["told"].append(told[chosen])
-        kept["y"].append(positive[chosen])
-        kept["judged"].append(judged[chosen])
-        kept["fold"].append(folds(table, seed)[chosen])
+    part = Part(table)
+    positive = part.positive
+    judged = positive | part.valid("grade")
+    chosen = teachable(table)
+    if rate < 1:
+        draw = draws.draws(table.column("qid"), table.column("docid"), seed + _ROW_DRAW)
+        chosen &= judged | (draw < rate)
+    like, told = likeness(table)
+    found = {
+        "x": features(table),
+        "ranks": rank_features(table),
+        "like": like,
+        "told": told,
+        "y": positive,
+        "judged": judged,
+        "fold": folds(table, seed),
         # What was thinned out counts for what was left out.
-        kept["w"].append(np.where(judged, 1.0, 1 / rate)[chosen])
-    return {name: np.concatenate(arrays) for name, arrays in kept.items()}
+        "w": np.where(judged, 1.0, 1 / rate),
+    }
+    return {name: values[chosen] for name, values in found.items()}
 
 
 def _learn_alike(

@@ -164,16 +164,22 @@ def check(params: FilterParams) -> None:
         reason.check(params)
 
 
-def fit(tables: passes.Tables, params: FilterParams, by: str) -> Fit:
+def fit(over: passes.Over, rows: int, params: FilterParams, by: str) -> Fit:
     """What the active rules need to know of the whole table.
+
+    Args:
+        over: goes over the table.
+        rows: how many rows it has.
+        params: settings.
+        by: the score that they read.
 
     Raises:
         UsageError: the settings do not suit the scores, or there are too few positives.
     """
-    for rule in asked(params):
-        if rule.no_logits and params.transform == "none":
-            passes.refuse_logits(tables, by, rule.option, rule.no_logits)
-    return passes.fit(tables, params, by)
+    logits = {}
+    if params.transform == "none":
+        logits = {rule.option: rule.no_logits for rule in asked(params) if rule.no_logits}
+    return passes.fit(over, rows, params, by, logits)
 
 
 # --- what there is to say ---------------------------------------------------------------------

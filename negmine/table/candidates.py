@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,9 +96,11 @@ class Candidates:
         """Likewise, as aligned arrays."""
         return Part(self.read(name, columns))
 
-    def tables(self, what: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
-        """(name, part) in order, with a progress bar that says ``what`` is done."""
-        return self.artifact.tables(what, columns)
+    def tables(
+        self, what: str, columns: list[str] | None = None, names: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """(name, part) in order, of all or some, with a progress bar that says ``what`` is done."""
+        return self.artifact.tables(what, columns, names)
 
     # --- texts ------------------------------------------------------------------------------------
 

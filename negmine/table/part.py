@@ -150,9 +150,12 @@ def known_scores(tables: Iterable[pa.Table], name: str, transform: str = "none")
         name: the score's name.
         transform: see :meth:`Part.score`.
     """
-    scores = [np.empty(0)]
-    for table in tables:
-        known = Part(table.filter(pc.equal(table.column("label"), 1)))
-        score = known.score(name, transform)
-        scores.append(score[~np.isnan(score)])
-    return np.sort(np.concatenate(scores))
+    scores = (positives_scores(table, name, transform) for table in tables)
+    return np.sort(np.concatenate([np.empty(0), *scores]))
+
+
+def positives_scores(table: pa.Table, name: str, transform: str = "none") -> np.ndarray:
+    """Likewise those of one part, as they come."""
+    known = Part(table.filter(pc.equal(table.column("label"), 1)))
+    score = known.score(name, transform)
+    return score[~np.isnan(score)]

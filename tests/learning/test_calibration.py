@@ -8,7 +8,7 @@ import pytest
 
 from negmine.errors import UsageError
 from negmine.learning import calibration, passes
-from negmine.learning.calibration import Positives
+from negmine.learning.calibration import Bound, Positives
 from negmine.params import FilterParams
 
 
@@ -140,19 +140,23 @@ def table(queries: int, positives_each: int, seed: int = 0) -> pa.Table:
     )
 
 
+def bound_of(whole: pa.Table, params: FilterParams) -> Bound:
+    bound = passes.fit(passes.of_tables([whole]), whole.num_rows, params, "bm25").bound
+    assert bound is not None
+    return bound
+
+
 def test_auto_takes_the_margin_where_that_keeps_more() -> None:
     several = table(200, 3)
     params = FilterParams(max_fn_rate=0.1)
-    bound = passes.fit_bound(lambda: [several], params, "bm25")
+    bound = bound_of(several, params)
     assert bound.form == "margin"
     # A fifth of the queries chose the form and do not calibrate.
     assert 140 <= bound.facts["queries"] <= 180
-    forced = passes.fit_bound(
-        lambda: [several], FilterParams(max_fn_rate=0.1, fn_form="score"), "bm25"
-    )
+    forced = bound_of(several, FilterParams(max_fn_rate=0.1, fn_form="score"))
     assert (forced.form, forced.facts["queries"]) == ("score", 200)
     # Without two positives there is no margin to calibrate, and no query is spent on choosing.
-    single = passes.fit_bound(lambda: [table(200, 1)], params, "bm25")
+    single = bound_of(table(200, 1), params)
     assert (single.form, single.facts["queries"]) == ("score", 200)
 
 
@@ -162,10 +166,8 @@ def test_groups_have_their_own_threshold() -> None:
     grade = np.where(one.column("label").to_numpy() == 1, 1, 0) + np.repeat([0, 1], 180)
     graded = one.set_column(3, "grade", pa.array(grade.astype(np.float64)))
     with pytest.raises(UsageError, match="in group 0"):
-        passes.fit_bound(
-            lambda: [graded], FilterParams(max_fn_rate=0.2, calibrate_by="grade"), "bm25"
-        )
+        bound_of(graded, FilterParams(max_fn_rate=0.2, calibrate_by="grade"))
     # Rank 1 and rank 2 hold a positive of every query, ranks 3 to 6 none: they count together.
-    bound = passes.fit_bound(lambda: [one], params, "bm25")
+    bound = bound_of(one, params)
     assert bound.groups == ("up to 1", "up to 10")
     assert len(bound.thresholds) == 2

@@ -68,7 +68,7 @@ def auc(
 ) -> float:
     cosine = np.einsum("ij,ij->i", vectors[pairs.left], vectors[pairs.right])
     made = table((pairs.mean(cosine), pairs.greatest(cosine)), query, label)
-    facts = relevance.learn([made], made.num_rows, 0).facts
+    facts = relevance.learn([relevance.taught(made, made.num_rows, 0)], 0).facts
     return float(facts["similar_to_positives"]["auc"])
 
 

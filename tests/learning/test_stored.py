@@ -7,15 +7,18 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from negmine.learning import stored
-from negmine.learning.calibration import Bound
+from negmine.learning.calibration import Bound, Positives
 from negmine.learning.fit import Fit
+from negmine.learning.passes import Seen
 from negmine.learning.prior import Among, Prior, Weights
 from negmine.learning.relevance import Linear, Relevance
+from negmine.learning.selection import Pool
 from negmine.sampling.samplers import ReuseCut
 
 NUMBERS = st.floats(width=64)
@@ -45,6 +48,22 @@ FITS = st.builds(
     | st.builds(Prior, WEIGHTS, NUMBERS, FACTS, st.builds(Among, st.none() | st.integers())),
 )
 
+BY_NAME = st.dictionaries(st.text(), ARRAYS, max_size=2)
+SEEN = st.builds(
+    Seen,
+    st.integers(),
+    low=NUMBERS,
+    high=NUMBERS,
+    known=ARRAYS,
+    positives=st.none() | st.builds(Positives, *[ARRAYS] * 6, depth=BY_NAME),
+    above=BY_NAME,
+    pool=st.none() | st.builds(Pool, *[ARRAYS] * 6),
+    groups=NAMES,
+)
+#: What else summaries hold: of ``p_relevant``, ``p_prior``, queries and survivors.
+HELD = st.tuples(st.none() | BY_NAME, st.tuples(NUMBERS, st.integers()))
+TEXTS = st.lists(st.text(), max_size=3).map(lambda texts: pa.array(texts, pa.string()))
+
 
 def same(one: Any, other: Any) -> bool:
     """Of one type, and bit for bit the same."""
@@ -54,6 +73,8 @@ def same(one: Any, other: Any) -> bool:
         return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    if isinstance(one, pa.Array):
+        return bool(one.equals(other))
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict):
@@ -61,6 +82,6 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other or (one != one and other != other))
 
 
-@given(FITS)
-def test_a_fit_is_read_as_it_was_told(fit: Fit) -> None:
-    assert same(stored.read(json.loads(json.dumps(stored.told(fit)))), fit)
+@given(st.one_of(FITS, SEEN, HELD, TEXTS, BY_NAME))
+def test_a_fit_or_a_summary_is_read_as_it_was_told(found: Any) -> None:
+    assert same(stored.read(json.loads(json.dumps(stored.told(found)))), found)

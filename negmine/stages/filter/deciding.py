@@ -223,7 +223,7 @@ def judge(
         flags: what the guard says of the rows; by default nothing.
     """
     if fit is None:
-        fit = rules.fit(lambda: [table], params, columns.by)
+        fit = rules.fit(passes.of_tables([table]), table.num_rows, params, columns.by)
     decided = decide(with_learned(table, fit), params, columns, fit, flags)
     table, view, reason, names = decided.table, decided.view, decided.reason, decided.names
     place = decided.place

@@ -20,12 +20,14 @@ from negmine.dedup import copies, minhash
 from negmine.dedup.normal import normalise
 from negmine.dedup.signatures import Signatures, outdated
 from negmine.errors import MissingInputError, UsageError
+from negmine.learning.summaries import Summaries
 from negmine.params.filter import FilterParams
 from negmine.rules.identity import BARRED, BETWEEN, CONTENT, COPIES, KNOWN_COPIES
 from negmine.sources.vectors import pair_cosines
-from negmine.stages.filter import contents, differing, own_documents
+from negmine.stages.filter import contents, differing, surveying
 from negmine.stages.filter.own_documents import SameIds
 from negmine.stages.filter.relabelling import Flags, Relabelled
+from negmine.stages.filter.surveying import Survey
 from negmine.table import joins, ranking
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
@@ -65,62 +67,6 @@ class _Group:
     held: contents.Held | None = None
 
 
-@dataclass(frozen=True)
-class _Duplicates:
-    """Near-duplicate queries.
-
-    Attributes:
-        parts: of each part, its qids and the cluster of each, -1 = alone.
-        keys: keys of (cluster, document) positives, ascending.
-    """
-
-    parts: dict[str, tuple[pa.Array, np.ndarray]]
-    keys: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Survey:
-    """What is known of all parts: near-duplicate queries, and what equal ids mean."""
-
-    duplicates: _Duplicates | None = None
-    same_ids: SameIds | None = None
-
-
-class _Queries:
-    """The queries of all parts, with their known positives."""
-
-    def __init__(self) -> None:
-        self._qids: dict[str, pa.Array] = {}
-        self._texts: list[pa.Array] = []
-        self._owner: list[pa.Array] = []
-        self._docs: list[np.ndarray] = []
-
-    def add(self, name: str, table: pa.Table, asked: pa.Table) -> None:
-        """Take in a part: its qid, docid and label, and its queries' texts."""
-        known = table.filter(pc.equal(table.column("label"), 1))
-        qids = self._qids[name] = table.column("qid").combine_chunks().unique()
-        at = pc.index_in(qids, value_set=asked.column("qid").combine_chunks())
-        self._texts.append(asked.column("text").combine_chunks().take(at))
-        self._owner.append(known.column("qid").combine_chunks())
-        self._docs.append(digests_of(known.column("docid")))
-
-    def duplicates(self, at: float) -> _Duplicates:
-        """Clusters of near-duplicate queries over all parts, with their known positives."""
-        every = pa.chunked_array(list(self._qids.values()), pa.string()).combine_chunks()
-        texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
-        cluster = minhash.clusters(texts, at)
-        shared = np.flatnonzero(cluster >= 0)
-        near = every.take(pa.array(shared))
-        number = pc.index_in(pa.chunked_array(self._owner, pa.string()), value_set=near)
-        mine = number.is_valid().to_numpy(zero_copy_only=False)
-        keys = minhash.pair_keys(
-            cluster[shared][number.drop_null().to_numpy()], np.concatenate(self._docs)[mine]
-        )
-        stops = np.cumsum([len(some) for some in self._qids.values()])
-        parts = zip(self._qids.items(), np.split(cluster, stops[:-1]), strict=True)
-        return _Duplicates({name: (some, own) for (name, some), own in parts}, np.unique(keys))
-
-
 class Guard:
     """Answers for the parts of one scored artifact.
 
@@ -150,6 +96,10 @@ class Guard:
             name: source.unit_vectors(name)
             for name in (*self._cosines, *params.closer_than_positive)
         }
+
+    def survey(self, summaries: Summaries) -> None:
+        """Find out what must be known of all parts, with others who go over them."""
+        self._survey = surveying.survey(self._params, self._source, summaries)
 
     def flags(self, parts: Iterable[joins.NamedTable], label: Label) -> Iterator[Flagged]:
         """The masks of each part, in order.
@@ -211,8 +161,7 @@ class Guard:
             found["sibling"] = shared | found.get("sibling", False)
         if (duplicates := self._survey.duplicates) is not None:
             # By part: a set of all queries would be hashed again for every one.
-            asked, clusters = duplicates.parts[name]
-            cluster = clusters[pc.index_in(qids, value_set=asked).to_numpy()]
+            cluster = duplicates.clusters(name, qids)
             asked_twice = np.flatnonzero(~positive & (cluster >= 0))
             docids = table.column("docid").take(pa.array(asked_twice))
             keys = minhash.pair_keys(cluster[asked_twice], digests_of(docids))
@@ -401,22 +350,9 @@ class Guard:
         }
 
     @cached_property
-    def _survey(self) -> _Survey:
+    def _survey(self) -> Survey:
         """What must be known of all parts before the first of them is looked at."""
-        by_id = self._params.own_document == "auto"
-        if not (self._params.duplicate_queries or by_id):
-            return _Survey()
-        bearers: dict[str, pa.Array] = {}
-        queries = _Queries()
-        for name, table in self._source.tables("reading queries", ["qid", "docid", "label"]):
-            if by_id:
-                bearers[name] = own_documents.bearing(table)
-            if self._params.duplicate_queries:
-                queries.add(name, table, self._source.queries(name))
-        same = own_documents.decide(bearers, self._source) if by_id else None
-        if not self._params.duplicate_queries:
-            return _Survey(same_ids=same)
-        return _Survey(queries.duplicates(self._params.duplicate_query_at), same)
+        return surveying.survey(self._params, self._source, Summaries(self._source.parts))
 
     # --- vectors ------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import pyarrow as pa
 from negmine import log, memory
 from negmine.engine.parts import leave_idle, over_parts
 from negmine.engine.shares import WHOLE, Share
-from negmine.learning import assumption, prior, stored
+from negmine.learning import assumption, prior
 from negmine.learning.fit import Fit
+from negmine.learning.summaries import Summaries
 from negmine.memory import reset_peak_memory
 from negmine.params.filter import FilterParams
 from negmine.rules.base import GIVEN
@@ -147,7 +148,9 @@ def judge_all(
     params, columns, source = setup.params, setup.columns, setup.source
     total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
-    fit = _agreed(params, source, guard, columns, writer)
+    summaries = Summaries(source.parts, writer)
+    guard.survey(summaries)
+    fit = summaries.agreed("learned", lambda: _fit(params, source, guard, columns, summaries))
     ledger_schema = _ledger_schema(source.schema(), params)
     number = {name: place for place, name in enumerate(source.parts, 1)}
     asked = {one.name: one.places for one in quotas.parse(params.quota)}
@@ -210,50 +213,40 @@ def _draw_again(sample: Sample, judged: Iterable[_Judged]) -> None:
 # --- passes over the table --------------------------------------------------------------------
 
 
-#: Under which name it is told what was learned.
-_LEARNED = "learned"
-
-
-def _agreed(
-    params: FilterParams, source: Candidates, guard: Guard, columns: Columns, writer: Writer
+def _fit(
+    params: FilterParams,
+    source: Candidates,
+    guard: Guard,
+    columns: Columns,
+    summaries: Summaries,
 ) -> Fit:
-    """What is known of the whole table: of several processes that judge it the first learns it.
-
-    Those that come while it learns do so, too, and then take what the first one said: another
-    machine may find other last digits.
-    """
-    found = writer.told(_LEARNED)
-    if found is None:
-        fit = _fit(params, source, guard, columns)
-        if writer.share.whole:
-            return fit
-        found = writer.tell(_LEARNED, stored.told(fit))
-    learned: Fit = stored.read(found)
-    return learned
-
-
-def _fit(params: FilterParams, source: Candidates, guard: Guard, columns: Columns) -> Fit:
     """Everything that must be known of the whole table before a part can be judged."""
-    fit = fitting.learn(params, source, columns, guard.at_once)
+
+    def learned() -> Fit:
+        return fitting.learn(params, source, columns, guard.at_once, summaries)
+
     if params.max_reuse is None:
-        return fit
-    parts = []
-    queries = 0
-    for _, (table, flags) in _flagged(params, source, guard, columns, fit, source.parts):
+        return learned()
+    # Who survives in a part is asked with the same limits by all.
+    fit = summaries.agreed("limits", learned)
+
+    def read(names: Sequence[str]) -> Iterator[tuple[str, tuple[pa.Table, Flags]]]:
+        return _flagged(params, source, guard, columns, fit, names)
+
+    def survivors(part: tuple[pa.Table, Flags]) -> tuple[int, tuple[np.ndarray, ...]]:
+        """How many queries a part has, and who wants which document."""
+        table, flags = part
         decided = decide(table, params, columns, fit, flags)
         rows = np.flatnonzero(decided.place)
-        docs = table.column("docid").combine_chunks()
-        parts.append(
-            (
-                decided.view.query[rows] + queries,
-                draws.digests(docs.take(pa.array(rows))),
-                decided.place[rows],
-                claims(table, params)[rows],
-                decided.kinds[rows],
-            )
-        )
-        queries += len(decided.view.starts)
-    query, doc, place, draw, kinds = (np.concatenate(of) for of in zip(*parts, strict=True))
+        docs = draws.digests(table.column("docid").combine_chunks().take(pa.array(rows)))
+        claim = claims(table, params)[rows]
+        wants = (decided.view.query[rows], docs, decided.place[rows], claim, decided.kinds[rows])
+        return len(decided.view.starts), wants
+
+    sizes, wants = zip(*summaries.over("survivors", read, survivors), strict=True)
+    query, doc, place, draw, kinds = (np.concatenate(of) for of in zip(*wants, strict=True))
+    # Queries are numbered through.
+    query = query + np.repeat(np.cumsum([0, *sizes[:-1]]), [len(one[0]) for one in wants])
     wanted = quotas.wanted(params)
     cut = samplers.reuse_cut(
         query, doc, place, draw, kinds=kinds, wanted=wanted, limit=params.max_reuse

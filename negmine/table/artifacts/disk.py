@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -207,12 +208,18 @@ def digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def load_all(paths: Sequence[Path]) -> list[dict[str, Any] | None]:
-    """The JSON objects in some files; those of an object store are fetched beside each other."""
+def load_all(paths: Sequence[Path], *, now: bool = False) -> list[dict[str, Any] | None]:
+    """The JSON objects in some files; those of an object store are fetched beside each other.
+
+    Args:
+        paths: the files.
+        now: see :func:`load_json`.
+    """
+    load = partial(load_json, now=now)
     if paths and is_far(paths[0]):
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(load_json, paths))
-    return [load_json(path) for path in paths]
+            return list(pool.map(load, paths))
+    return [load(path) for path in paths]
 
 
 def load_json(path: Path, *, now: bool = False) -> dict[str, Any] | None:

@@ -205,11 +205,20 @@ class Artifact:
                 ) from error
         return table.replace_schema_metadata(None)
 
-    def tables(self, what: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
-        """(name, part) in order, with a progress bar that says ``what`` is done."""
-        with progress(what, sum(map(self.rows, self.parts)), " rows") as bar:
-            for number, name in enumerate(self.parts, 1):
-                bar.part(number, len(self.parts))
+    def tables(
+        self, what: str, columns: list[str] | None = None, names: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """(name, part) in order, with a progress bar that says ``what`` is done.
+
+        Args:
+            what: the words.
+            columns: projects.
+            names: which parts; None = all.
+        """
+        names = self.parts if names is None else names
+        with progress(what, sum(map(self.rows, names)), " rows") as bar:
+            for number, name in enumerate(names, 1):
+                bar.part(number, len(names))
                 table = self.read(name, columns)
                 yield name, table
                 bar.update(table.num_rows)

@@ -87,6 +87,19 @@ def told(path: Path, plan: Plan, name: str) -> dict[str, Any] | None:
     return load_json(path / SHARDS / f"{_of_all(_TOLD, plan, name)}{_MARKER}")
 
 
+def all_told(path: Path, plan: Plan, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What shards of these settings told the others under some of these names."""
+    folder = path / SHARDS
+    if not disk.is_folder(folder):
+        return {}
+    # One look for all of them, however long it takes to read them.
+    there = set(disk.files_in(folder, f"{_of_all(_TOLD, plan, '')}*{_MARKER}"))
+    files = {name: f"{_of_all(_TOLD, plan, name)}{_MARKER}" for name in names}
+    files = {name: file for name, file in files.items() if file in there}
+    found = disk.load_all([folder / file for file in files.values()], now=True)
+    return {name: what for name, what in zip(files, found, strict=True) if what is not None}
+
+
 def _of_all(prefix: str, plan: Plan, name: str) -> str:
     """The name, without its ending, of a file about all parts; those of other settings differ."""
     return f"{prefix}{plan.fingerprint[:12]}.{name}"

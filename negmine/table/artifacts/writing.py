@@ -264,6 +264,10 @@ class Writer:
         """What another process that makes parts of this artifact found out about all of it."""
         return shards.told(self.path, self.plan, name)
 
+    def all_told(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+        """What other processes have told under some of these names: one look for all of them."""
+        return shards.all_told(self.path, self.plan, names)
+
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tell other processes what they need not find out again.
 
