@@ -93,7 +93,7 @@ def all_told(path: Path, plan: Plan, names: Iterable[str]) -> dict[str, dict[str
     if not disk.is_folder(folder):
         return {}
     # One look for all of them, however long it takes to read them.
-    there = set(disk.files_in(folder, f"{_of_all(_TOLD, plan, '')}*{_MARKER}"))
+    there = set(disk.names_in(folder))
     files = {name: f"{_of_all(_TOLD, plan, name)}{_MARKER}" for name in names}
     files = {name: file for name, file in files.items() if file in there}
     found = disk.load_all([folder / file for file in files.values()], now=True)
@@ -497,21 +497,24 @@ class Shelf:
 
     def choose(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say how all parts are made; what another process said before holds."""
-        return self._first(_CHOSEN, name, what)
+        return self._first(_CHOSEN, name, what, indent=1)
 
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say what others need not find out again; what another process said before holds."""
-        return self._first(_TOLD, name, what)
+        # For no eyes, and much of it: with indents json's encoder in Python would write it.
+        return self._first(_TOLD, name, what, indent=None)
 
-    def _first(self, prefix: str, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _first(
+        self, prefix: str, name: str, what: Mapping[str, Any], indent: int | None
+    ) -> Mapping[str, Any]:
         """What the first process that said something says."""
         file = self._folder / f"{_of_all(prefix, self._plan, name)}{_MARKER}"
-        return what if self._create(file, what) else load_json(file) or what
+        return what if self._create(file, what, indent) else load_json(file) or what
 
-    def _create(self, file: Path, what: Mapping[str, Any]) -> bool:
+    def _create(self, file: Path, what: Mapping[str, Any], indent: int | None = 1) -> bool:
         """Create a file that holds this, whole, unless one of its name is there."""
         try:
-            return disk.create(file, json.dumps(what, indent=1) + "\n", self._token)
+            return disk.create(file, json.dumps(what, indent=indent) + "\n", self._token)
         except FileNotFoundError:
             raise _gone(self.path) from None
 
