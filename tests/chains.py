@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -131,6 +131,15 @@ def call(*arguments: object) -> tuple[int, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.output
+
+
+def run_here(folder: Path, *lines: Sequence[object]) -> None:
+    """Run commands with small parts in a folder, in this process, which has imported it all."""
+    with pytest.MonkeyPatch.context() as patch, small_parts():
+        patch.chdir(folder)
+        for words in lines:
+            code, said = call(*words)
+            assert code == 0, said
 
 
 def run_recipe(name: str, data: Path, work: Path, *more: object) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.chains import SMALL_PARTS, make_data
+from tests.chains import SMALL_PARTS, make_data, run_here
 from tests.conftest import ROOT
 from tests.hashed_scorer import SCORER
 from tests.test_plugins import install
@@ -122,6 +122,14 @@ format = "triplet"
     return path
 
 
+def move_work(folder: Path, work: str) -> None:
+    """Have the recipe of a folder, which others may share, work somewhere else."""
+    recipe = folder / "recipe.toml"
+    text = recipe.read_text().replace('work = "work"', f'work = "{work}"')
+    recipe.unlink()
+    recipe.write_text(text)
+
+
 def begun(
     folder: Path,
     *words: object,
@@ -154,6 +162,12 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
     assert process.returncode == code, said
     assert code or told.strip().endswith("train.parquet"), told
     return said
+
+
+def made_here(folder: Path) -> dict[str, Any]:
+    """What this process makes of the recipe of a folder: its models may be loaded already."""
+    run_here(folder, ["run", "recipe.toml"])
+    return contents(folder / "work")
 
 
 def copied(data: Path, folder: Path) -> Path:

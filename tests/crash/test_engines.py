@@ -19,6 +19,7 @@ from tests.small_workers import (
     is_there,
     killed_one_after_the_other,
     leftovers,
+    made_here,
     markers,
     scorers_path,
     until,
@@ -52,12 +53,11 @@ def test_two_workers_with_models_make_the_bytes_of_one_process(
     data = make_data(tmp_path / "data")
     write_recipe(data, tiny_bi, str(tiny_cross))
     alone, folder = copied(data, tmp_path / "alone"), copied(data, tmp_path / "two")
-    ended(begun(alone))
-    whole = alone / "work"
+    whole = made_here(alone)
     said = ended(begun(folder, *TWO, path=path))
-    assert contents(folder / "work") == contents(whole)
+    assert contents(folder / "work") == whole
     assert leftovers(folder / "work") == []
-    parts = len(list((whole / "scored").glob("part-*")))
+    parts = len(list((alone / "work" / "scored").glob("part-*")))
     assert f"rerank: {parts} of {parts} parts are made by 2 processes of this machine" in said
     # Of each stage one line says that it begins, one that it is there: as of one process.
     assert said.count("stage 3 of 5, rerank") == 1

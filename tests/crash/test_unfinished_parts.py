@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from negmine.models import room
+from negmine.table.artifacts import checkpoint
+from tests.chains import call
 from tests.conftest import ROOT, write_jsonl
 from tests.tiny_models import texts
 
@@ -18,24 +25,22 @@ from negmine import cli
 from negmine.models import room
 from negmine.table.artifacts import checkpoint
 checkpoint.SECONDS = 0.0
-batches, most = 0, int(sys.argv.pop(1))
+left = int(sys.argv.pop(1))
 fits = room.Room._fits
 def counted(*given):
-    global batches
-    batches += 1
-    if batches > most:
+    global left
+    if not left:
         os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
     return fits(*given)
 room.Room._fits = counted
-try:
-    cli.main()
-finally:
-    print("BATCHES", batches)
+cli.main()
 """
 
 
-def run(most: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def killed(most: int, arguments: Sequence[object]) -> None:
+    """Run negmine in a process of its own until its models have made so many batches."""
+    ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(most), *map(str, arguments)],
         capture_output=True,
         text=True,
@@ -43,13 +48,25 @@ def run(most: int, *arguments: object) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
-def batches(ended: subprocess.CompletedProcess[str]) -> int:
-    assert ended.returncode == 0, ended.stderr
-    found = re.search(r"BATCHES (\d+)", ended.stdout)
-    assert found is not None
-    return int(found[1])
+def batches(arguments: Sequence[object]) -> int:
+    """Run negmine to its end, in this process; how many batches its models have made."""
+    made = 0
+    fits = room.Room._fits
+
+    def counted(*given: Any) -> bool:
+        nonlocal made
+        made += 1
+        return fits(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "SECONDS", 0.0)
+        patch.setattr(room.Room, "_fits", counted)
+        code, said = call(*arguments)
+    assert code == 0, said
+    return made
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -75,30 +92,26 @@ def test_encoding_and_scoring_go_on_within_a_part(
 
     def index(out: Path) -> list[object]:
         return ["index", "--corpus", corpus, "--no-bm25", "--encoder", f"tiny={tiny_bi}",
-                "--batch-size", 8, "-o", out]  # fmt: skip
+                "--batch-size", 8, "--threads", 1, "-o", out]  # fmt: skip
 
-    plain = run(10**9, *index(tmp_path / "plain"))
-    whole = batches(plain)
+    whole = batches(index(tmp_path / "plain"))
     assert whole > 20
-    killed = run(whole // 2, *index(tmp_path / "index"))
-    assert killed.returncode != 0
+    killed(whole // 2, index(tmp_path / "index"))
     vectors = tmp_path / "index" / "vectors" / "tiny"
     assert list(vectors.glob("part-*")) == []
-    rest = batches(run(10**9, *index(tmp_path / "index")))
+    rest = batches(index(tmp_path / "index"))
     assert rest <= whole - whole // 2 + 1
     assert contents(tmp_path / "index") == contents(tmp_path / "plain")
     assert list((tmp_path / "index").rglob("*.checkpoint")) == []
 
-    made = ["retrieve", tmp_path / "index", "--pairs", pairs, "-k", 20, "-o", tmp_path / "c"]
-    batches(run(10**9, *made))
+    batches(["retrieve", tmp_path / "index", "--pairs", pairs, "-k", 20, "-o", tmp_path / "c"])
 
     def rerank(out: Path) -> list[object]:
         return ["rerank", tmp_path / "c", "--scorer", f"ce={tiny_cross}", "--scorer",
-                f"bi={tiny_bi}", "--batch-size", 4, "-o", out]  # fmt: skip
+                f"bi={tiny_bi}", "--batch-size", 4, "--threads", 1, "-o", out]  # fmt: skip
 
-    whole = batches(run(10**9, *rerank(tmp_path / "scored-plain")))
-    killed = run(whole // 2, *rerank(tmp_path / "scored"))
-    assert killed.returncode != 0
-    rest = batches(run(10**9, *rerank(tmp_path / "scored")))
+    whole = batches(rerank(tmp_path / "scored-plain"))
+    killed(whole // 2, rerank(tmp_path / "scored"))
+    rest = batches(rerank(tmp_path / "scored"))
     assert rest <= whole - whole // 2 + 12
     assert contents(tmp_path / "scored") == contents(tmp_path / "scored-plain")
