@@ -32,19 +32,33 @@ _SERVER = """
 import logging, sys
 from moto.server import ThreadedMotoServer
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=int(sys.argv[1]), verbose=False)
 server.start()
 print("http://%s:%s" % server.get_host_and_port(), flush=True)
 sys.stdin.read()
 """
 
 
-class Store:
-    """The stand-in: it ends when this process does."""
+def environment(url: str) -> dict[str, str]:
+    """What a process needs to reach the stand-in."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
 
-    def __init__(self) -> None:
+
+class Store:
+    """The stand-in: it ends when this process does.
+
+    Args:
+        port: where it listens; 0 = somewhere.
+    """
+
+    def __init__(self, port: int = 0) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
+            [sys.executable, "-c", _SERVER, str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -52,12 +66,7 @@ class Store:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        os.environ |= {
-            "AWS_ENDPOINT_URL": self._process.stdout.readline().strip(),
-            "AWS_ACCESS_KEY_ID": "none",
-            "AWS_SECRET_ACCESS_KEY": "none",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+        os.environ |= environment(self._process.stdout.readline().strip())
         import boto3
 
         self._client = boto3.client("s3")

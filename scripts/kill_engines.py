@@ -7,9 +7,10 @@ on until the chain is made; then every file is compared with those that one proc
     python scripts/kill_engines.py WORK --kills 100
     python scripts/kill_engines.py WORK --engine ray --kills 100
     python scripts/kill_engines.py WORK --kills 100 --bucket
+    python scripts/kill_engines.py WORK --engine ray --kills 30 --bucket
 
-With ``--bucket`` the work folder is in a bucket of an S3 stand-in, and every driver, with its
-workers, starts with an empty cache.
+With ``--bucket`` the work folder is in a bucket of an S3 stand-in, and every driver starts with an
+empty cache: the workers of this machine share it, a machine of Ray has its own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kill_buckets import BUCKET, Store
+from kill_buckets import BUCKET, Store, environment
 
-from tests.ray_machines import Cluster, machines
+from tests.ray_machines import STORE, Cluster, machines
 from tests.small_workers import (
     begun,
     children,
@@ -43,6 +44,7 @@ from tests.small_workers import (
     copied,
     ended,
     leftovers,
+    move_work,
     scorers_path,
     until,
     without_models,
@@ -64,11 +66,13 @@ class Bench:
         begin: the chain in a folder.
         workers: its workers, of this driver.
         cluster: where they are, if not on this machine alone.
+        store: where the work folders are, if not on the disk.
     """
 
     begin: Callable[[Path], subprocess.Popen[str]]
     workers: Callable[[subprocess.Popen[str]], list[int]]
     cluster: Cluster | None = None
+    store: Store | None = None
 
     def kill(self, driver: subprocess.Popen[str], rng: random.Random) -> str | None:
         """End something of a chain that is being made; what it was, None where it came to an end.
@@ -121,22 +125,26 @@ class Bench:
 
 
 @contextmanager
-def bench_of(engine: str, path: str, workers: int) -> Iterator[Bench]:
+def bench_of(engine: str, path: str, workers: int, in_bucket: bool) -> Iterator[Bench]:
     """The engine, ready to make chains."""
-    if engine == "local":
-        words = ("--engine", "local", "--workers", str(workers))
+    words = ("--engine", "local", "--workers", str(workers))
 
-        def begin(folder: Path) -> subprocess.Popen[str]:
-            env = {"SLOW_PARTS": SLOW, "NEGMINE_CACHE": tempfile.mkdtemp(dir=folder)}
-            return begun(folder, *words, path=path, env=env)
+    def begin(folder: Path) -> subprocess.Popen[str]:
+        cache = {"NEGMINE_CACHE": tempfile.mkdtemp(dir=folder)}
+        if cluster is not None:
+            return cluster.run(folder, env={"PYTHONPATH": path, **cache})
+        return begun(folder, *words, path=path, env={"SLOW_PARTS": SLOW, **cache})
 
-        yield Bench(begin, lambda driver: children(driver.pid))
-        return
-    with machines(path, SLOW) as cluster:
-        there = {"PYTHONPATH": path}
-        yield Bench(
-            lambda folder: cluster.run(folder, env=there), lambda _: cluster.workers(), cluster
-        )
+    def found(driver: subprocess.Popen[str]) -> list[int]:
+        return children(driver.pid) if cluster is None else cluster.workers()
+
+    cluster = None
+    with ExitStack() as ends:
+        if engine == "ray":
+            there = environment(f"http://127.0.0.1:{STORE}") if in_bucket else {}
+            cluster = ends.enter_context(machines(path, SLOW, there))
+            ends.enter_context(cluster.network())
+        yield Bench(begin, found, cluster, Store(STORE if cluster else 0) if in_bucket else None)
 
 
 def main() -> int:
@@ -149,9 +157,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bucket", action="store_true", help="the work folder is in a bucket")
     options = parser.parse_args()
-    if options.bucket and options.engine == "ray":
-        parser.error("--bucket is for the local engine: the cluster has a network of its own")
-    store = Store() if options.bucket else None
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
     path = scorers_path(options.work / "path")
@@ -160,8 +165,8 @@ def main() -> int:
     ended(begun(alone, path=path))
     rng = random.Random(options.seed)
     try:
-        with bench_of(options.engine, path, options.workers) as bench:
-            return _trials(bench, data, contents(alone / "work"), options.kills, rng, store)
+        with bench_of(options.engine, path, options.workers, options.bucket) as bench:
+            return _trials(bench, data, contents(alone / "work"), options.kills, rng)
     except pytest.skip.Exception as lacking:
         raise SystemExit(str(lacking)) from None
 
@@ -172,10 +177,9 @@ def _trials(
     whole: dict[str, object],
     kills: int,
     rng: random.Random,
-    store: Store | None,
 ) -> int:
     """Trials until so much was killed; 1 if one of them differs."""
-    begin = time.monotonic()
+    store, begin = bench.store, time.monotonic()
     ended(bench.begin(_new(data, "undisturbed", store)))
     seconds = time.monotonic() - begin
     print(f"undisturbed: {seconds:.0f} s", flush=True)
@@ -201,11 +205,7 @@ def _new(data: Path, name: str, store: Store | None) -> Path:
     folder = copied(data, data.parent / name)
     if store is not None:
         store.clear()
-        recipe = folder / "recipe.toml"
-        text = recipe.read_text().replace('"work"', f'"s3://{BUCKET}/work"')
-        # It is the same file as that of all.
-        recipe.unlink()
-        recipe.write_text(text)
+        move_work(folder, f"s3://{BUCKET}/work")
     return folder
 
 

@@ -28,14 +28,23 @@ def main() -> None:
         **{"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False},
         **{"dashboard_agent_listen_port": 0, "include_log_monitor": False},
     }
+    # What a machine has read of a bucket is on no other one.
+    os.environ["NEGMINE_CACHE"] = f"{folder}/cache-of-head"
     cluster = Cluster(initialize_head=True, head_node_args=kept)
     del kept["include_dashboard"]
-    nodes = [cluster.add_node(**kept) for _ in range(count - 1)]
+    nodes: list[object] = []
+
+    def add(**how: bool) -> None:
+        os.environ["NEGMINE_CACHE"] = f"{folder}/cache-{len(nodes)}"
+        nodes.append(cluster.add_node(**kept, **how))
+
+    for _ in range(count - 1):
+        add()
     print(cluster.address, flush=True)
     for line in sys.stdin:
         if line.strip() == "more":
             # It is there when it is: on a busy machine that takes longer than Ray waits.
-            nodes.append(cluster.add_node(wait=False, **kept))
+            add(wait=False)
             print(f"there {len(nodes) - 1}", flush=True)
             continue
         cluster.remove_node(nodes[int(line)], allow_graceful=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import select
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -21,6 +23,8 @@ from tests.conftest import ROOT
 from tests.small_workers import begun
 
 MACHINES = 3
+#: Where a stand-in for S3 listens in the cluster's network, if one does: Ray takes no such port.
+STORE = 4566
 #: A network of its own, where all addresses are this machine's: Ray takes no loopback elsewhere.
 ALONE = ["unshare", "-n", "bash", "-c", 'ip link set lo up; exec "$@"', "bash"]
 
@@ -80,6 +84,25 @@ class Cluster:
         """The command that runs others in the cluster's network."""
         return "nsenter", "-t", str(self.process.pid), "-n"
 
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """This thread, and what it begins, in the cluster's network."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with (
+            Path("/proc/thread-self/ns/net").open() as here,
+            Path(f"/proc/{self.process.pid}/ns/net").open() as there,
+        ):
+
+            def enter(place: IO[str]) -> None:
+                if libc.setns(place.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), place.name)
+
+            enter(there)
+            try:
+                yield
+            finally:
+                enter(here)
+
     def run(
         self, folder: Path, *words: str, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[str]:
@@ -93,12 +116,13 @@ class Cluster:
 
 
 @contextmanager
-def machines(path: str, slow: str) -> Iterator[Cluster]:
+def machines(path: str, slow: str, env: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """Three of them, or the test is skipped.
 
     Args:
         path: where Python looks for modules there.
         slow: seconds that a worker sleeps before each part.
+        env: further variables there.
     """
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs the package ray")
@@ -109,13 +133,14 @@ def machines(path: str, slow: str) -> Iterator[Cluster]:
     # Names of sockets are short.
     with tempfile.TemporaryDirectory(prefix="nr", dir="/tmp") as folder:
         script = [sys.executable, str(ROOT / "tests" / "ray_cluster.py"), folder, str(MACHINES)]
+        there = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "SLOW_PARTS": slow, **(env or {})}
         process = subprocess.Popen(
             [*ALONE, *script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "SLOW_PARTS": slow},
+            env={**os.environ, **there},
             start_new_session=True,
         )
         try:

@@ -14,6 +14,17 @@ import pytest
 KEY, SECRET, TOKEN = "AKCANARYKEY7", "c4n4ry/s3cr3t+key", "c4n4rysessiontoken"
 
 
+def environment_of(endpoint: str) -> dict[str, str]:
+    """The environment of a process that may read and write there."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": TOKEN,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 @dataclass(frozen=True)
 class Bucket:
     """A bucket of the stand-in.
@@ -50,6 +61,20 @@ class Bucket:
         ]
         return {key.removeprefix(prefix): self.read(key) for key in keys}
 
+    def fetched(self, folder: Path) -> Path:
+        """A folder of this machine with what lies in the work folder."""
+        for name, content in self.objects("work/").items():
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        return folder
+
+    def markers(self, name: str) -> list[str]:
+        """Parts of an artifact in the work folder that are marked."""
+        prefix = f"work/{name}/_shards/part-"
+        found = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix)
+        return [one["Key"] for one in found.get("Contents", []) if one["Key"].endswith(".json")]
+
     def read(self, key: str) -> bytes:
         found: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
         return found
@@ -72,13 +97,7 @@ def endpoint() -> Iterator[str]:
 @pytest.fixture
 def credentials(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of a process that may read and write there."""
-    environment = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_SESSION_TOKEN": TOKEN,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
+    environment = environment_of(endpoint)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return environment

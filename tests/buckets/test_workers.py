@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tests.small_workers import (
     contents,
     ended,
     killed_one_after_the_other,
+    move_work,
     scorers_path,
     without_models,
 )
@@ -44,39 +44,18 @@ def whole(data: Path, path: str, tmp_path_factory: pytest.TempPathFactory) -> di
     return contents(folder / "work")
 
 
-def moved(folder: Path, work: str) -> None:
-    """Have a recipe work somewhere else."""
-    recipe = folder / "recipe.toml"
-    recipe.write_text(recipe.read_text().replace('work = "work"', f'work = "{work}"'))
-
-
-def fetched(bucket: Bucket, folder: Path) -> dict[str, Any]:
-    """What lies in the work folder of a bucket, read as one of this machine."""
-    for name, content in bucket.objects("work/").items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-    return contents(folder)
-
-
-def markers(bucket: Bucket, name: str) -> list[str]:
-    """Parts of an artifact that are marked."""
-    found = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix=f"work/{name}/_shards/part-")
-    return [one["Key"] for one in found.get("Contents", []) if one["Key"].endswith(".json")]
-
-
 def test_workers_and_the_driver_are_killed_and_the_bytes_are_those_of_one_process(
     data: Path, whole: dict[str, Any], path: str, bucket: Bucket, cache: Path, tmp_path: Path
 ) -> None:
     """The driver goes on with an empty cache, as on another machine."""
     folder = shutil.copytree(data, tmp_path / "data")
-    moved(folder, bucket.work)
+    move_work(folder, bucket.work)
     driver = begun(folder, *TWO, path=path, env={"SLOW_PARTS": "1"})
-    killed_one_after_the_other(driver, partial(markers, bucket))
+    killed_one_after_the_other(driver, bucket.markers)
     shutil.rmtree(cache)
     said = ended(begun(folder, *TWO, path=path))
     assert str(cache) not in said
-    assert fetched(bucket, tmp_path / "found") == whole
+    assert contents(bucket.fetched(tmp_path / "found")) == whole
     again = ended(begun(folder, *TWO, path=path))
     assert again.count("is up to date") == 5
     assert "are made by" not in again
