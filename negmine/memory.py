@@ -23,6 +23,8 @@ _UNITS = {"": 1, "K": 1 << 10, "M": MIB, "G": 1 << 30}
 #: What is resident after the imports, rounded up (Linux x86-64; see docs/architecture.md).
 INTERPRETER = 176 * MIB
 TORCH = 512 * MIB
+#: Tokens of texts that models have read last.
+TOKENS = 40 * MIB
 ONNX = 64 * MIB
 OPENVINO = 192 * MIB
 JAVA = 96 * MIB

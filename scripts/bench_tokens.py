@@ -25,13 +25,13 @@ import _bench
 import numpy as np
 import pyarrow.compute as pc
 
-from negmine.models import tokenised
+from negmine.models import token_cache
 from negmine.models.base import CrossEncoderSettings, EncoderSettings, Side
 from negmine.models.batching import length_batches
 from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.encoders import load_encoder
 from negmine.models.resolve import resolve
-from negmine.models.token_files import FOLDER, between_encoders
+from negmine.models.token_files import FOLDER, Turn, between_encoders
 from negmine.table.candidates import open_candidates
 from negmine.table.documents import PART_DOCUMENTS
 
@@ -45,15 +45,15 @@ _HEAD = (
 _BEFORE = ("what", "texts", "of them tokenised", "CPU s", "MB in files")
 
 
-class _Counted(tokenised.Recent):
+class _Counted(token_cache.TokenCache):
     """Counts the texts that it is asked for, and those that it does not know."""
 
     asked = made = 0
 
-    def of(self, texts: Sequence[str], tokenise: tokenised.Tokenise) -> tokenised.Tokens:
+    def of(self, texts: Sequence[str], tokenise: token_cache.Tokenise) -> token_cache.Tokens:
         """Likewise, counted."""
 
-        def counted(some: Sequence[str]) -> tokenised.Tokens:
+        def counted(some: Sequence[str]) -> token_cache.Tokens:
             _Counted.made += len(some)
             return tokenise(some)
 
@@ -62,16 +62,16 @@ class _Counted(tokenised.Recent):
 
 
 @contextmanager
-def _counting(size: int = tokenised.RECENT_BYTES) -> Iterator[None]:
+def _counting(size: int = token_cache.CACHE_BYTES) -> Iterator[None]:
     """Nothing is remembered at its beginning, so many bytes at most afterwards."""
     _Counted.asked = _Counted.made = 0
-    before, tokenised.Recent = tokenised.Recent, lambda: _Counted(size)  # type: ignore
-    tokenised.recent.cache_clear()
+    before, token_cache.TokenCache = token_cache.TokenCache, lambda: _Counted(size)  # type: ignore
+    token_cache.cache_of.cache_clear()
     try:
         yield
     finally:
-        tokenised.Recent = before  # type: ignore[misc]
-        tokenised.recent.cache_clear()
+        token_cache.TokenCache = before  # type: ignore[misc]
+        token_cache.cache_of.cache_clear()
 
 
 def main() -> int:
@@ -106,7 +106,10 @@ def _again(options: argparse.Namespace) -> list[tuple[str, ...]]:
     parts = [texts[at : at + PART_DOCUMENTS] for at in range(0, len(texts), PART_DOCUMENTS)]
     encoder.lengths(texts[:64], "document")
     told: list[tuple[str, ...]] = []
-    with tempfile.TemporaryDirectory() as place, between_encoders(Path(place), [reference] * 2):
+    with (
+        tempfile.TemporaryDirectory() as place,
+        between_encoders(Path(place), [Turn(reference)] * 2),
+    ):
         for turn in ("an encoder", "another encoder with its tokenizer"):
             with _counting(0), _bench.timed() as took:
                 for part in parts:

@@ -86,7 +86,8 @@ class Reading:
 
 
 #: Counts of what a model reads: tokens, and rows of which it may not have read all.
-TOKENS, AT_LIMIT = READ = ("tokens", "at_limit")
+READ = ("tokens", "at_limit")
+AT_LIMIT = READ[1]
 
 
 def read_of(stats: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -121,6 +122,11 @@ class Scaled:
         """Add units that an earlier run has finished."""
         if self._progress is not None and (more := self._more(count)):
             tell_resumed(self._progress, more)
+
+    def reads(self, tokens: int, at_limit: int) -> None:
+        """Tell of what is read, which is no unit of either."""
+        if isinstance(self._progress, TellsTokens):
+            self._progress.reads(tokens, at_limit)
 
     def _more(self, count: int) -> int:
         self._done += count

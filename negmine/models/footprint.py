@@ -17,5 +17,6 @@ def models_memory(references: Iterable[ModelRef]) -> dict[str, int]:
         "torch": memory.TORCH if "torch" in backends else 0,
         "OpenVINO": memory.OPENVINO if "torch" in backends and openvino_installed() else 0,
         "onnxruntime": memory.ONNX if "onnx" in backends else 0,
+        "tokens": memory.TOKENS if backends & {"torch", "onnx"} else 0,
         "the_models": sum(map(weight_bytes, references)),
     }

@@ -79,7 +79,8 @@ class LateInteraction(TorchTextModel):
         places = _Places.of(document)
         with torch.inference_mode(), autocast(self.placement):
             left = self._encoded([queries[i] for i in asked.tolist()], "query")
-            lengths, encode = self._encoder([documents[i] for i in used.tolist()], "document")
+            texts = [documents[i] for i in used.tolist()]
+            lengths, encode = self._encoder(texts, "document", progress)
 
             def work(rows: Ints) -> None:
                 vectors = encode(rows)
@@ -97,10 +98,10 @@ class LateInteraction(TorchTextModel):
         return out
 
     def _encoder(
-        self, texts: Sequence[str], side: Side
+        self, texts: Sequence[str], side: Side, progress: Progress | None = None
     ) -> tuple[Ints, Callable[[Ints], list[Any]]]:
         """Tokens of each text, and what gives the token vectors [tokens, dim] of some of them."""
-        lengths, make = self.texts(side).batch_maker(texts)
+        lengths, make = self.texts(side).batch_maker(texts, progress)
 
         def encode(rows: Ints) -> list[Any]:
             made = self.model(on_device(make(rows), self.placement.device), task=side)

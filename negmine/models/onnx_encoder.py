@@ -20,8 +20,8 @@ from negmine.models.devices import Placement
 from negmine.models.resolve import ModelRef, local_folder, onnx_file, read_json
 from negmine.models.room import Room
 from negmine.models.running import fill
-from negmine.models.token_files import once
-from negmine.models.tokenised import Tokens, name_of, way
+from negmine.models.token_cache import Tokens, key_of, tokenizer_name
+from negmine.models.token_files import tokens_of
 from negmine.models.tokens import Ints, attention_mask, chunks, concatenate, from_lists
 
 
@@ -107,12 +107,13 @@ class _OnnxEncoder:
                 types.append(from_lists([encoding.type_ids for encoding in encodings]))
             return Tokens({"ids": concatenate(ids), "types": concatenate(types)})
 
-        how = way(self._tokenizer, prompt, self.max_length)
-        return once(self.ref, side, how, texts, tokenised)
+        name = self._tokenizer
+        key = None if name is None else key_of(name, prompt, self.max_length)
+        return tokens_of(self.ref, side, key, texts, tokenised)
 
     @cached_property
-    def _tokenizer(self) -> str:
-        return name_of(self.tokenizer)
+    def _tokenizer(self) -> str | None:
+        return tokenizer_name(self.tokenizer)
 
     def _pool(self, output: npt.NDArray[Any], lengths: Ints) -> Vectors:
         hidden = output.astype(np.float32, copy=False)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from negmine.models.tokenised import Tokens, name_of, recent, way
+from negmine.models.token_cache import Tokens, cache_of, key_of, tokenizer_name
 from negmine.models.tokens import Ints, Ragged, concatenate, from_lists
 
 _CHUNK = 2048
@@ -169,7 +169,9 @@ class PairTokenizer:
 
     def _tokens(self, texts: Sequence[str], room: int) -> tuple[Ragged, Ints]:
         """The texts' ids, no more of each than a pair can hold, and their full lengths."""
-        made = recent(way(self._name, room)).of(texts, partial(self._tokenised, room))
+        tokenise = partial(self._tokenised, room)
+        name = self._name
+        made = tokenise(texts) if name is None else cache_of(key_of(name, room)).of(texts, tokenise)
         return made.columns["ids"], made.columns["length"].values.astype(np.int64)
 
     def _tokenised(self, room: int, texts: Sequence[str]) -> Tokens:
@@ -187,8 +189,8 @@ class PairTokenizer:
         return Tokens({"ids": concatenate(parts), "length": length})
 
     @cached_property
-    def _name(self) -> str:
-        return name_of(self.tokenizer)
+    def _name(self) -> str | None:
+        return tokenizer_name(self.tokenizer)
 
     def _post_processed(
         self, queries: Sequence[str], documents: Sequence[str], index: Ints

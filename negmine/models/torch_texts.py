@@ -10,10 +10,15 @@ from typing import Any
 from negmine.models.base import DOCUMENT_PROMPTS, PromptedSettings, Side
 from negmine.models.counting import Progress, tell_tokens
 from negmine.models.resolve import ModelRef
-from negmine.models.token_files import once
-from negmine.models.tokenised import Tokens, name_of, way
+from negmine.models.token_cache import Tokens, key_of, tokenizer_name
+from negmine.models.token_files import tokens_of
 from negmine.models.tokens import Ints, Ragged, attention_mask, chunks, concatenate, from_lists
 from negmine.models.torch_models import TorchModel, characters, is_plain_text_model
+
+#: Texts that show how a model reads: empty, special tokens, accents and capitals, spaces.
+_PROBES = ("", "A [MASK] <mask> [SEP] </s> Naïve  Text, of course.", " a\nb ")
+#: Of a model that reads more, it is not tried whether it does.
+_LONGEST = 8192
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,6 @@ class TorchTexts:
         side: whose prompt, length limit and route the texts get.
         prompt: what is put before each; None is nothing.
         max_length: most tokens of a text.
-        tokenizer: gives the name of the tokenizer, where there is a fast one.
     """
 
     ref: ModelRef
@@ -34,7 +38,6 @@ class TorchTexts:
     side: Side
     prompt: str | None
     max_length: int
-    tokenizer: Callable[[], str]
 
     def lengths(self, texts: Sequence[str]) -> Ints:
         """Tokens of each text as the model reads it, by which batches are cut."""
@@ -55,7 +58,7 @@ class TorchTexts:
         made = self._tokens(texts)
         if made is not None:
             lengths = made.columns["input_ids"].lengths
-            tell_tokens(progress, lengths, self.max_length)
+            tell_tokens(progress, lengths, self._most)
             return lengths, partial(self._padded, made)
 
         def by_the_model(rows: Ints) -> dict[str, Any]:
@@ -75,9 +78,42 @@ class TorchTexts:
         """
         if not texts or not is_plain_text_model(self.model, self.side):
             return None
-        config = self.model[0].get_config_dict()
-        how = way(self.tokenizer(), self.side, self.prompt, self.max_length, config)
-        return once(self.ref, self.side, how, texts, self._tokenised)
+        return tokens_of(self.ref, self.side, self._key, texts, self._tokenised)
+
+    @cached_property
+    def _probes(self) -> Tokens:
+        """What is made of texts that show how a model reads, the first of them too long to be read.
+
+        What decides is said in many places, of the tokenizer, the model and the library.
+        """
+        numbers = " ".join(map(str, range(min(self.max_length, _LONGEST) + 1)))
+        return self._tokenised([numbers, *_PROBES])
+
+    @cached_property
+    def _most(self) -> int:
+        """Tokens that are read of a text; ``max_length`` unless the library is told less."""
+        length = int(self._probes.columns["input_ids"].lengths[0])
+        return min(self.max_length, length) if self.max_length <= _LONGEST else self.max_length
+
+    @cached_property
+    def _key(self) -> str | None:
+        """Names all that decides what is made of a text; None where that cannot be told."""
+        first = self.model[0]
+        tokenizer = first.tokenizer
+        name = tokenizer_name(tokenizer.backend_tokenizer)
+        if name is None:
+            return None
+        made = self._probes
+        probed = [
+            (column, rows.values.tobytes(), rows.offsets.tobytes())
+            for column, rows in made.columns.items()
+        ]
+        settings = (
+            *(type(tokenizer).__name__, tokenizer.truncation_side, tokenizer.split_special_tokens),
+            tokenizer.model_input_names,
+        )
+        how = (self.side, self.prompt, self.max_length, first.get_config_dict(), made.constants)
+        return key_of(name, settings, how, probed)
 
     def _tokenised(self, texts: Sequence[str]) -> Tokens:
         columns: dict[str, list[Ragged]] = {}
@@ -139,15 +175,21 @@ class TorchTextModel(TorchModel):
 
     def texts(self, side: Side) -> TorchTexts:
         """How the texts of a side are read."""
-        settings = self.settings
-        asked = settings.query_prompt if side == "query" else settings.doc_prompt
-        prompt = prompt_of(self.model, side, asked)
-        length, name = self.max_length, lambda: self._tokenizer
-        return TorchTexts(self.ref, self.model, side, prompt, length, name)
+        return self._sides[side]
 
     @cached_property
-    def _tokenizer(self) -> str:
-        return name_of(self.model[0].tokenizer.backend_tokenizer)
+    def _sides(self) -> dict[Side, TorchTexts]:
+        settings = self.settings
+        asked: dict[Side, str | None] = {
+            "query": settings.query_prompt,
+            "document": settings.doc_prompt,
+        }
+        return {
+            side: TorchTexts(
+                self.ref, self.model, side, prompt_of(self.model, side, prompt), self.max_length
+            )
+            for side, prompt in asked.items()
+        }
 
     def lengths(self, texts: Sequence[str], side: Side) -> Ints:
         """Tokens of each text as the model reads it, by which batches are cut."""

@@ -13,6 +13,7 @@ from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.errors import UsageError
 from negmine.models.footprint import models_memory
 from negmine.models.resolve import ModelRef
+from negmine.models.token_files import Turn
 from negmine.table import artifacts
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -190,10 +191,12 @@ class Encoding:
         stand_in: (model, some texts): what stands in for it where only the size of what it makes
             matters; without it random vectors do.
         bytes_each: what it makes of a document takes so many while its part is held.
+        turn: how it will read the documents, as far as is known.
     """
 
     load: Callable[[], Any]
     fill: Callable[[Documents, Writer, Any], dict[str, int]]
+    turn: Turn
     stand_in: Callable[[Any, Sequence[str]], Any] | None = None
     bytes_each: Callable[[Any], int] = lambda encoder: 4 * int(encoder.dimension)
 

@@ -162,6 +162,7 @@ class DenseSource:
         device: where models run; the search goes where the encoder does.
         together: queries encoded together: what else is in a model's batch shows in the last
             digits of a vector, so this must not depend on how many are searched together.
+        name: of the source, for messages.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(vectors=True)
@@ -176,6 +177,7 @@ class DenseSource:
         ann: Approximate | None = None,
         device: str = "auto",
         together: int = 4096,
+        name: str = "encoder",
     ) -> None:
         self._documents = documents
         self._vectors = vectors.of(len(documents))
@@ -184,7 +186,7 @@ class DenseSource:
         self.recall: Mapping[str, Any] | None = None
         self._device = device
         self._queries: EncodedQueries[Encoder, np.ndarray] = EncodedQueries(
-            load, np.concatenate, together
+            name, load, np.concatenate, together
         )
 
     def vectors_of(self, asked: Asked) -> np.ndarray:

@@ -17,6 +17,7 @@ from negmine.models.random_encoder import RandomEncoder
 from negmine.models.resolve import ModelRef, resolve
 from negmine.models.served_encoder import Served, ServedEncoder, served
 from negmine.models.served_encoder import check as check_served
+from negmine.models.token_files import Turn
 from negmine.params.index import IndexParams
 from negmine.params.llm import CallOptions
 from negmine.params.model_options import model_options
@@ -139,7 +140,7 @@ def _vectors_child(
         make=partial(made_of.make, model),
         tried=tried,
         needs=Needs(models=(reference,)),
-        encoding=Encoding(model.taken, filled),
+        encoding=Encoding(model.taken, filled, Turn(reference, settings.max_length, prompt)),
     )
 
 
@@ -338,6 +339,7 @@ def _open(
         else open_index(approximate, params.ann or "", opening.lists),
         device=params.device,
         together=opening.together,
+        name=name,
     )
 
 

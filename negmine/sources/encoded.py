@@ -171,6 +171,7 @@ class EncodedQueries(Generic[E, T]):
     """The queries of a search as a model encodes them: a batch at once, whoever is searched.
 
     Args:
+        name: of the source.
         load: loads the model.
         join: puts together what the model made of one piece of a batch after the other.
         together: queries encoded together: what else is in a model's batch shows in the last
@@ -179,11 +180,12 @@ class EncodedQueries(Generic[E, T]):
 
     def __init__(
         self,
+        name: str,
         load: Callable[[], E],
         join: Callable[[Sequence[T]], T],
         together: int,
     ) -> None:
-        self._load, self._join, self._together = load, join, together
+        self._name, self._load, self._join, self._together = name, load, join, together
         self._model: E | None = None
         self._encoded: tuple[Sequence[str], T] | None = None
         self._read: Counter[str] = Counter()
@@ -225,10 +227,9 @@ class EncodedQueries(Generic[E, T]):
         if isinstance(self._model, Behind):
             self._model.close()
         if self._model is not None and (long := self._read[AT_LIMIT]):
-            most = self._model.describe()["max_length"]
             log.event(
-                f"{long:,} of {self._read['queries']:,} queries have {most} tokens or more, and no "
-                "more of them are read (index --max-length)",
+                f"{self._name}: {long:,} of {self._read['queries']:,} queries have as many tokens "
+                "as it reads, so their ends may be cut off (index --max-length)",
                 **self._read,
             )
         self._model = self._encoded = None
@@ -340,7 +341,7 @@ class Encoded(Generic[E]):
                 of_run = {ENDPOINT: encoder.spent()}
                 encoder.close()
             described = dict(told.get("described") or encoder.describe())
-            self._tell_read(read, len(corpus), described)
+            self._tell_read(read, len(corpus))
             return writer.commit(
                 {**counts, **read},
                 ceiling=made.budget.ceiling,
@@ -349,12 +350,12 @@ class Encoded(Generic[E]):
                 **facts,
             )
 
-    def _tell_read(self, read: Mapping[str, int], documents: int, by: Mapping[str, Any]) -> None:
+    def _tell_read(self, read: Mapping[str, int], documents: int) -> None:
         """Say of how many documents the end may have been cut off."""
         if long := read.get(AT_LIMIT, 0):
             log.event(
-                f"{self.name}: {long:,} of {documents:,} documents have {by['max_length']} tokens "
-                "or more, and no more of them are read (--max-length)",
+                f"{self.name}: {long:,} of {documents:,} documents have as many tokens as it "
+                "reads, so their ends may be cut off (--max-length)",
                 **read,
             )
 

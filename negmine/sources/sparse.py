@@ -92,6 +92,7 @@ class SparseSource:
         load: loads the encoder of queries.
         memory: bytes for a search, beside the queries and the answer.
         together: queries encoded together, see :class:`negmine.sources.encoded.EncodedQueries`.
+        name: of the source, for messages.
     """
 
     def __init__(
@@ -102,11 +103,12 @@ class SparseSource:
         *,
         memory: int = MEMORY,
         together: int = 4096,
+        name: str = "encoder",
     ) -> None:
         self._documents = documents
         self._search = ImpactSearch(stored.of(len(documents)), documents.ids, memory)
         self._queries: EncodedQueries[SparseEncoder, Impacts] = EncodedQueries(
-            load, joined_rows, together
+            name, load, joined_rows, together
         )
 
     def tokens(self, queries: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from negmine.errors import UsageError
 from negmine.models import limits
 from negmine.models.base import Side, SparseSettings
 from negmine.models.resolve import ModelRef, resolve
+from negmine.models.token_files import Turn
 from negmine.params.index import IndexParams
 from negmine.params.model_options import model_options
 from negmine.params.per_model import names_in, of_model
@@ -102,7 +103,13 @@ def _child(params: IndexParams, name: str, spec: str, prompt: str | None) -> Chi
         make=partial(made_of.make, model),
         tried=partial(made_of.tried, model),
         needs=Needs(models=(reference,)),
-        encoding=Encoding(model.taken, _filled, stand_in=_Sampled, bytes_each=lambda _: _ROW_BYTES),
+        encoding=Encoding(
+            model.taken,
+            _filled,
+            Turn(reference, settings.max_length, settings.doc_prompt),
+            stand_in=_Sampled,
+            bytes_each=lambda _: _ROW_BYTES,
+        ),
     )
 
 
@@ -204,6 +211,7 @@ def _open(name: str, made: Artifact, prompt: str | None, opening: Opening) -> So
         lambda: load_query_encoder(made, name, OfQueries.of(opening.params, name, prompt)),
         memory=opening.budget.search,
         together=opening.together,
+        name=name,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from negmine.models.batching import length_batches
 from negmine.models.counting import ByTokens, Reading, Scaled, read_of, tell_tokens
+from negmine.stages.rerank import scoring
 from tests.conftest import Invoke, write_jsonl
 from tests.tiny_models import texts
 
@@ -125,7 +126,7 @@ def test_of_documents_and_pairs_it_is_told_how_many_may_be_cut_off(
         of_it = counts(index / place)
         assert (of_it["tokens"], of_it["at_limit"]) == (lengths.sum(), cut)
         assert 0 < cut < len(documents)
-        assert f"{cut} of 40 documents have {most} tokens or more" in told
+        assert f"{place.partition('/')[2]}: {cut} of 40 documents have as many tokens" in told
         assert (
             f"tokens {lengths.sum():,}, at limit {cut}" in invoke("inspect", index / place).stdout
         )
@@ -133,19 +134,41 @@ def test_of_documents_and_pairs_it_is_told_how_many_may_be_cut_off(
     told = invoke("retrieve", index, "--source", "dense", "--query-prompt", "", *searched).stderr
     long = int((lengths_by_library(tiny_bi, 16, queries) == 16).sum())
     assert 0 < long < len(queries)
-    assert f"{long} of 6 queries have 16 tokens or more" in told
+    assert f"dense: {long} of 6 queries have as many tokens as it reads" in told
     told = invoke(
         "rerank", found, "--scorer", f"ce={tiny_cross}", "--max-length", "32", "-o", scored
     ).stderr
-    pairs = pq.read_table(sorted(found.glob("part-*.parquet"))).to_pydict()
-    lengths = lengths_by_library(
-        tiny_cross,
-        32,
-        [queries[int(qid[1:])] for qid in pairs["qid"]],
-        [documents[int(docid)] for docid in pairs["docid"]],
-    )
-    cut = int((lengths == 32).sum())
-    assert counts(scored)["tokens"] == {"ce": lengths.sum()}
+    every = pair_lengths(scored, tiny_cross, queries, documents)
+    cut = int((every == 32).sum())
+    assert counts(scored)["tokens"] == {"ce": every.sum()}
     assert counts(scored)["at_limit"] == {"ce": cut}
-    assert 0 < cut < len(lengths)
-    assert f"ce: {cut} pairs have 32 tokens or more" in told
+    assert 0 < cut < len(every)
+    assert f"ce: {cut} pairs, or documents that it reads by themselves, have as many" in told
+    # Some queries are scored whole for the limit first: all of them, or half.
+    for sample in (100, 3):
+        learned = tmp_path / f"learned-{sample}"
+        until = ("sampler=rank", "percentile=0.9", f"fit-sample={sample}")
+        limit = ("--enough", "1", *(word for one in until for word in ("--until", one)))
+        words = ("--scorer", f"ce={tiny_cross}", "--max-length", "32", *limit, "-o", learned)
+        made = invoke("rerank", found, *words)
+        assert made.exit_code == 0, made.stderr
+        some = pair_lengths(learned, tiny_cross, queries, documents)
+        assert counts(learned)["tokens"] == {"ce": some.sum()}
+        assert counts(learned)["at_limit"] == {"ce": int((some == 32).sum())}
+
+
+def pair_lengths(
+    scored: Path, model: Path, queries: Sequence[str], documents: Sequence[str]
+) -> np.ndarray:
+    """Tokens of each pair that has a score."""
+    parts = [pq.read_table(path) for path in sorted(scored.glob("part-*.parquet"))]
+    pairs = [row for part in parts for row in part.to_pylist() if row["score_ce"] is not None]
+    asked = [queries[int(row["qid"][1:])] for row in pairs]
+    return lengths_by_library(model, 32, asked, [documents[int(row["docid"])] for row in pairs])
+
+
+def test_what_was_not_counted_of_all_is_not_told() -> None:
+    """A part that an earlier version has scored; a scorer that counts no tokens."""
+    counted = {"tokens.a": 3, "tokens.b": 2, "scored": 1}
+    assert scoring._read([counted, {"tokens.a": 0}], "tokens", ["a", "b", "c"]) == {"a": 3}
+    assert scoring._read([], "tokens", ["a"]) == {}

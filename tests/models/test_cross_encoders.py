@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.errors import UsageError
-from negmine.models import tokenised
+from negmine.models import token_cache
 from negmine.models.base import CrossEncoder, CrossEncoderSettings
 from negmine.models.cross_encoders import load_cross_encoder
 from negmine.models.pairs import PairTokenizer, longest_first, pair_tokenizer
@@ -215,11 +215,11 @@ def test_a_second_scorer_reads_the_tokens_of_the_first(
     other = shutil.copytree(tiny_cross, tmp_path / "other")
     first, second, shorter = load(tiny_cross), load(other), load(other, max_length=20)
     expected = load(other).score(QUERIES, DOCUMENTS, PAIRS)
-    tokenised.recent.cache_clear()
+    token_cache.cache_of.cache_clear()
     asked: list[str] = []
     real = PairTokenizer._tokenised
 
-    def counted(self: PairTokenizer, room: int, some: Sequence[str]) -> tokenised.Tokens:
+    def counted(self: PairTokenizer, room: int, some: Sequence[str]) -> token_cache.Tokens:
         asked.extend(some)
         return real(self, room, some)
 

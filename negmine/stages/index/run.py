@@ -14,9 +14,8 @@ from negmine import log
 from negmine.addresses import located
 from negmine.engine.shares import WHOLE, LeftToOthers, Share
 from negmine.errors import ConflictError, MissingInputError, UsageError
-from negmine.models.resolve import ModelRef
-from negmine.models.token_files import FOLDER as TOKENS
-from negmine.models.token_files import between_encoders
+from negmine.models.token_files import FOLDER as TOKEN_FILES
+from negmine.models.token_files import Turn, between_encoders
 from negmine.params.index import IndexParams
 from negmine.sources import kinds
 from negmine.sources.child import DOCUMENTS, Child, Made
@@ -79,7 +78,7 @@ def run(
             hint="Run the same command once without --shard, --encoder and --bm25 first: it stores "
             "the documents that the shards encode.",
         ) from None
-    with between_encoders(out, _to_encode(wanted, out)):
+    with between_encoders(out, _turns(wanted, made, documents)):
         children = _make(wanted, made, documents)
     _tell(made, children)
     for child in wanted:
@@ -87,10 +86,17 @@ def run(
     return finish(out, children, made.changed, warnings)
 
 
-def _to_encode(wanted: Sequence[Child], out: Path) -> list[ModelRef]:
-    """The models of encoders that have yet to read the documents, in the order of their turns."""
-    left = (one for one in wanted if one.encoding and not artifacts.is_finished(out / one.folder))
-    return [model for child in left for model in child.needs.models]
+def _turns(wanted: Sequence[Child], made: Made, documents: Artifact) -> list[Turn]:
+    """The encoders that have yet to read the documents, in their order."""
+    found = []
+    for child in wanted:
+        if child.encoding is None or child.taken(made, documents) is not None:
+            continue
+        plan = child.plan(documents)
+        state = artifacts.state_of(made.out / child.folder, plan, replacing=made.replacing)
+        if state.kind != "made":
+            found.append(child.encoding.turn)
+    return found
 
 
 def _refuse_other_kinds(out: Path, wanted: Sequence[Child]) -> None:
@@ -164,7 +170,7 @@ def is_foreign(params: IndexParams, out: Path) -> bool:
     if params.base is None:
         return bool(there)
     # Its documents may lie elsewhere, so that any other part of an index must do.
-    known = {artifacts.MANIFEST, TOKENS, *(Path(place.folder).parts[0] for place in places())}
+    known = {artifacts.MANIFEST, TOKEN_FILES, *(Path(place.folder).parts[0] for place in places())}
     return not there <= known
 
 

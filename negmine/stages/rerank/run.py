@@ -109,7 +109,7 @@ def _run(
         screened = counts.get(BY_SCORER, {})
         for said in (
             *cascades.told(setup.cascade, screened, counts["candidates"]),
-            *scoring.told(counts, scorers[0]),
+            *scoring.told(counts),
         ):
             log.event(said)
         writer.commit(

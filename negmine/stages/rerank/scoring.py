@@ -34,6 +34,8 @@ from negmine.table.names import score_column, scorer_column
 BY_SCORER = "scored_by"
 #: Likewise of pairs that a scorer was asked about, and gave no score.
 WITHOUT_SCORE = "without_score"
+#: Counts by scorer that are there only where something was counted.
+_SUMMED = frozenset({WITHOUT_SCORE, *READ})
 
 
 def score(
@@ -106,20 +108,28 @@ def score(
     failed = {name: total[_without(name)] for name in scorers[0] if total[_without(name)]}
     if failed:
         counts[WITHOUT_SCORE] = failed
-    counts |= {what: each for what in READ if (each := _read(total, what, scorers[0]))}
+    parts = [writer.stats(name) for name in source.parts if writer.has(name)]
+    counts |= {what: each for what in READ if (each := _read(parts, what, scorers[0]))}
     return {**counts, **verdicts.tables(total)}
 
 
-def _read(total: Mapping[str, int], what: str, scorers: Iterable[str]) -> dict[str, int]:
-    """By scorer one of the counts of what it has read; nothing of who counts no tokens."""
-    return {name: total[key] for name in scorers if (key := f"{what}.{name}") in total}
+def _read(parts: Sequence[Mapping[str, int]], what: str, scorers: Iterable[str]) -> dict[str, int]:
+    """By scorer one of the counts of what it has read; nothing where not all of it was counted."""
+    found = {}
+    for name in scorers:
+        each = [part.get(f"{what}.{name}") for part in parts]
+        known = [count for count in each if count is not None]
+        if known and len(known) == len(each):
+            found[name] = sum(known)
+    return found
 
 
-def told(counts: Mapping[str, Any], scorers: Mapping[str, Scorer]) -> list[str]:
-    """Of each scorer, how many pairs may have been cut off."""
+def told(counts: Mapping[str, Any]) -> list[str]:
+    """Of each scorer, of how many pairs (or documents) the end may have been cut off."""
+    pairs = "pairs, or documents that it reads by themselves,"
     return [
-        f"{name}: {long:,} pairs have {scorers[name].describe()['max_length']} tokens or more, and "
-        "no more of them are read (--max-length)"
+        f"{name}: {long:,} {pairs} have as many tokens as it reads, so their ends may be cut off "
+        "(--max-length)"
         for name, long in counts.get(AT_LIMIT, {}).items()
         if long
     ]
@@ -206,8 +216,14 @@ def _with_texts(
     source = setup.source
     chosen = _in_turns(parts, params, setup)
     for group in groups(chosen, lambda part: int((part[2].asked >= 0).sum()), at_once):
+        # With its type: of no row at all there is no document.
         docids = pa.chunked_array(
-            [table.column("docid").filter(pa.array(one.asked >= 0)) for _, table, one, _ in group]
+            [
+                chunk
+                for _, table, one, _ in group
+                for chunk in table.column("docid").filter(pa.array(one.asked >= 0)).chunks
+            ],
+            pa.string(),
         ).unique()
         texts = source.documents.texts(docids)
         for name, table, turns, flags in group:
@@ -243,13 +259,14 @@ def _scored(
     setup: Setup,
 ) -> tuple[pa.Table, dict[str, int]]:
     """One part with its new columns, and its counts; scorers see only this part's texts."""
-
     reading: dict[str, Reading] = {}
 
     def ask(scorer: str, rows: np.ndarray, turn: int) -> Scores:
         # What a model has in its batch is a turn's: so much of it is kept where a run is cut short.
         of = scorer if setup.until is None else f"{scorer}-{turn}"
         read = reading.setdefault(scorer, Reading(bar))
+        if not len(rows):
+            read.reads(0, 0)
         return _asked(
             scorers[scorer], scorer, part, rows, read, partial(writer.checkpoint, name, of=of)
         )
@@ -267,7 +284,8 @@ def _scored(
     stats |= _without_scores(table, by)
     for one, read in reading.items():
         stats |= {f"{what}.{one}": count for what, count in read.counts().items()}
-    stats = {key: count + before.get(key, 0) for key, count in stats.items()}
+    of_both = [*stats, *(key for key in before if key.partition(".")[0] in _SUMMED)]
+    stats = {key: stats.get(key, 0) + before.get(key, 0) for key in dict.fromkeys(of_both)}
     return table, {
         "candidates": table.num_rows,
         "scored": stats.pop("scored"),

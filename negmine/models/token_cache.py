@@ -1,4 +1,4 @@
-"""Texts that were tokenised before: by this model, or by another one that reads them alike.
+"""Tokens of texts that were read before: by this model, or by another one that reads them alike.
 
 What a tokenizer makes of a text hangs on nothing else: not on the batch, the part or the turn. So
 it is made once of texts that are equal, and of those that come again soon: documents of several
@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from negmine import memory
 from negmine.models.tokens import Ints, Ragged, concatenate
 
-RECENT_BYTES = 8 << 20
-"""What is remembered for one way to read texts, about: some thousand documents."""
-_ENTRY_BYTES = 300
-"""What Python takes for a text that is remembered, beside its tokens."""
-_WAYS = 3
-"""Ways to read texts that are remembered: queries, documents, and another model's."""
+KEYS = 2
+"""Ways to read texts of which tokens are kept: a model's documents and its queries."""
+CACHE_BYTES = memory.TOKENS // KEYS
+"""What is kept of texts that are read in one way, about."""
+_ENTRY_BYTES = 450
+"""What Python takes for a text that is kept, beside its tokens."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ Tokenise = Callable[[Sequence[str]], Tokens]
 _Row = tuple[np.ndarray, ...]
 
 
-class Recent:
+class TokenCache:
     """Tokens of texts that were read last, by one way to read them; for several threads.
 
     Args:
         size: bytes that are remembered, about.
     """
 
-    def __init__(self, size: int = RECENT_BYTES) -> None:
+    def __init__(self, size: int = CACHE_BYTES) -> None:
         # Of two halves the older one goes: who is asked for again moves to the younger one.
         self._half, self._held = size // 2, 0
         self._young: dict[bytes, _Row] = {}
@@ -74,6 +75,12 @@ class Recent:
         if not texts:
             return tokenise(texts)
         keys = [digest(text) for text in texts]
+        if len(set(keys)) == len(keys) and not any(map(self._holds, keys)):
+            # As of a corpus: nothing is put together.
+            made = tokenise(texts)
+            with self._lock:
+                self._remember(keys, made)
+            return made
         with self._lock:
             known = {key: row for key in keys if (row := self._known(key)) is not None}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
@@ -88,6 +95,9 @@ class Recent:
         place = {key: row for row, key in enumerate((*new, *known))}
         rows = np.fromiter((place[key] for key in keys), dtype=np.int64, count=len(keys))
         return _one_after_the_other(parts).take(rows)
+
+    def _holds(self, key: bytes) -> bool:
+        return key in self._young or key in self._old
 
     def _known(self, key: bytes) -> _Row | None:
         found = self._young.get(key)
@@ -122,10 +132,10 @@ def _one_after_the_other(parts: Sequence[Tokens]) -> Tokens:
     return Tokens(columns, first.constants)
 
 
-@lru_cache(maxsize=_WAYS)
-def recent(how: str) -> Recent:
-    """What is remembered of texts that are read in one way (:func:`way`)."""
-    return Recent()
+@lru_cache(maxsize=KEYS)
+def cache_of(key: str) -> TokenCache:
+    """What is kept of texts that are read in one way (:func:`key_of`)."""
+    return TokenCache()
 
 
 def digest(*texts: str) -> bytes:
@@ -139,23 +149,32 @@ def digest(*texts: str) -> bytes:
     return made.digest()
 
 
-def name_of(tokenizer: Any) -> str:
+def tokenizer_name(tokenizer: Any) -> str | None:
     """The same for tokenizers that make the same of a text, however they pad and truncate now.
 
     Args:
         tokenizer: a ``tokenizers.Tokenizer``.
+
+    Returns:
+        None of one with parts in Python, of which nothing can be told.
     """
     padding, truncation = tokenizer.padding, tokenizer.truncation
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    held = tokenizer.to_str()
-    if padding is not None:
-        tokenizer.enable_padding(**padding)
-    if truncation is not None:
-        tokenizer.enable_truncation(**truncation)
-    return digest(held).hex()
+    try:
+        held = tokenizer.to_str()
+    except Exception:
+        # The library raises nothing more special: "Custom PreTokenizer cannot be serialized".
+        return None
+    finally:
+        if padding is not None:
+            tokenizer.enable_padding(**padding)
+        if truncation is not None:
+            tokenizer.enable_truncation(**truncation)
+    # Whether special tokens in a text are read as such is no part of what is saved.
+    return digest(held, str(tokenizer.encode_special_tokens)).hex()
 
 
-def way(*how: object) -> str:
-    """A name of a way to read texts: the name of a tokenizer, and all else that decides."""
+def key_of(*how: object) -> str:
+    """A key of a way to read texts: the name of a tokenizer, and all else that decides."""
     return digest(*map(repr, how)).hex()
