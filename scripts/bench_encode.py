@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--runtime", default="auto", help="of negmine: auto, torch or openvino")
     parser.add_argument("--batch-size", type=int, default=128, help="negmine's (its default: 128)")
+    parser.add_argument("--device", default="cpu", help="of both sides: cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="of the models; default: all cores")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="where negmine's time goes")
@@ -96,7 +97,7 @@ def _work(options: argparse.Namespace) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(_bench.model_folder(options.model), device="cpu")
+        model = SentenceTransformer(_bench.model_folder(options.model), device=options.device)
         torch.set_num_threads(options.threads or torch.get_num_threads())
         model.encode(texts[:8], show_progress_bar=False)
         with _bench.timed() as spent:
@@ -112,6 +113,7 @@ def _work(options: argparse.Namespace) -> None:
         spec = options.onnx if options.worker == "onnx" else options.model
         settings = EncoderSettings(
             batch_size=options.batch_size,
+            device=options.device,
             dtype=options.dtype,
             runtime=options.runtime,
             threads=options.threads,

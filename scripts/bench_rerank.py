@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--runtime", default="auto", help="of negmine: auto, torch or openvino")
     parser.add_argument("--batch-size", type=int, default=64, help="negmine's (its default: 64)")
+    parser.add_argument("--device", default="cpu", help="of both sides: cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="of the models; default: all cores")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--profile", action="store_true", help="where negmine's time goes")
@@ -183,7 +184,7 @@ def _work(options: argparse.Namespace) -> None:
         import torch
         from sentence_transformers import CrossEncoder
 
-        model = CrossEncoder(_bench.model_folder(options.model), device="cpu")
+        model = CrossEncoder(_bench.model_folder(options.model), device=options.device)
         torch.set_num_threads(options.threads or torch.get_num_threads())
         model.predict([(queries[0], documents[0])])
         scores = np.empty(len(pairs), dtype=np.float32)
@@ -191,7 +192,8 @@ def _work(options: argparse.Namespace) -> None:
             for number, query in enumerate(queries):
                 rows = np.flatnonzero(pairs[:, 0] == number)
                 batch = [(query, documents[document]) for document in pairs[rows, 1]]
-                scores[rows] = model.predict(batch, batch_size=32, convert_to_tensor=True).numpy()
+                made = model.predict(batch, batch_size=32, convert_to_tensor=True)
+                scores[rows] = made.cpu().numpy()
         texts = [[queries[q], documents[d]] for q, d in pairs.tolist()]
         lengths = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)
         tokens = sum(map(len, lengths["input_ids"]))
@@ -204,6 +206,7 @@ def _work(options: argparse.Namespace) -> None:
         spec = options.onnx if options.worker == "onnx" else options.model
         settings = CrossEncoderSettings(
             batch_size=options.batch_size,
+            device=options.device,
             dtype=options.dtype,
             runtime=options.runtime,
             threads=options.threads,

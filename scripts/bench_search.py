@@ -51,10 +51,10 @@ class Lookup:
 
     max_length = 1
     batch_tokens = 1
-    placement = Placement("cpu", "float32", "generated")
 
-    def __init__(self, vectors: np.ndarray) -> None:
+    def __init__(self, vectors: np.ndarray, device: str) -> None:
         self.vectors = vectors
+        self.placement = Placement(device, "float32", "generated")
         self.dimension = vectors.shape[1]
 
     def describe(self) -> dict[str, object]:
@@ -120,13 +120,18 @@ def queries_of(folder: Path, count: int) -> np.ndarray:
     return unit(np.random.default_rng(SEED - 1), count, dimension)
 
 
-def streamed(folder: Path, count: int, k: int, size: str) -> dict[str, Any]:
+def streamed(folder: Path, count: int, k: int, size: str, device: str) -> dict[str, Any]:
     """Search as ``retrieve`` does, some groups of queries at a time."""
     budget = memory.budget(size)
     documents, vectors = opened(folder)
     queries = queries_of(folder, count)
     source = dense.DenseSource(
-        documents, vectors, lambda: Lookup(queries), memory=budget.search, together=count
+        documents,
+        vectors,
+        lambda: Lookup(queries, device),
+        memory=budget.search,
+        device=device,
+        together=count,
     )
     at_once = retrieve.queries_at_once(k, 1, budget.hits)
     rows, scores = [], []
@@ -180,6 +185,7 @@ def measured(mode: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One side in its own process, with its peak memory in MiB."""
     command = [sys.executable, __file__, mode, str(arguments.folder), "-k", str(arguments.k)]
     command += ["--queries", str(arguments.queries), "--memory", arguments.memory]
+    command += ["--device", arguments.device]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     told = process.stdout.read()
@@ -235,12 +241,13 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("-k", type=int, default=100)
     parser.add_argument("--memory", default="1GB")
+    parser.add_argument("--device", default="cpu", help="where negmine searches: cpu, cuda:N")
     arguments = parser.parse_args()
     folder, queries, k = arguments.folder, arguments.queries, arguments.k
     if arguments.mode == "make":
         make(folder, arguments.documents, arguments.dimension, arguments.dtype)
     elif arguments.mode == "streamed":
-        print(json.dumps(streamed(folder, queries, k, arguments.memory)))
+        print(json.dumps(streamed(folder, queries, k, arguments.memory, arguments.device)))
     elif arguments.mode == "flat":
         print(json.dumps(flat(folder, queries, k)))
     elif arguments.mode == "differences":
