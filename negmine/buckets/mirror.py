@@ -248,10 +248,11 @@ class Mirrored:
 
         What has the name ``last`` is there when all else is, and goes before all else.
         """
-        every = sorted(transport.below(self.address), key=lambda one: one.key.endswith(f"/{last}"))
-        for one in every:
+        named, others = _parted(transport.below(self.address), last)
+        for one in [*others, *named]:
             transport.copy(one, one.moved(self.address, target.address))
-        transport.remove(every[::-1])
+        transport.remove(named)
+        transport.remove_all(self.address, others)
         if self.path.exists():
             target.path.parent.mkdir(parents=True, exist_ok=True)
             # A copy may go at any moment.
@@ -267,14 +268,23 @@ class Mirrored:
         Args:
             first: the name of what has to go before all else.
         """
-        every = transport.below(self.address)
-        transport.remove(sorted(every, key=lambda one: not one.key.endswith(f"/{first}")))
+        named, others = _parted(transport.below(self.address), first)
+        transport.remove(named)
+        transport.remove_all(self.address, others)
         if self.path.is_dir():
             shutil.rmtree(self.path)
         else:
             self.path.unlink(missing_ok=True)
         self.forget()
         _known.removed(self.address)
+
+
+def _parted(objects: Sequence[Address], name: str) -> tuple[list[Address], list[Address]]:
+    """The objects of a name, and the others."""
+    found: tuple[list[Address], list[Address]] = [], []
+    for one in objects:
+        found[not one.key.endswith(f"/{name}")].append(one)
+    return found
 
 
 def copy_all(pairs: Sequence[tuple[Mirrored, Mirrored]]) -> None:

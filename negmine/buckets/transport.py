@@ -10,7 +10,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,10 @@ _MOST_PIECES = 9000
 #: Two puts of one name at the same time: AWS asks one of them to come again.
 _CONFLICT, _TRIES = "ConditionalRequestConflict", 5
 _EXISTS = ("PreconditionFailed", "412")
+#: With one of these in it fsspec takes a name for a pattern, which others may match.
+_OF_PATTERNS = frozenset("*?[")
+#: So few objects go as soon one by one as together.
+_FEW = 2
 
 
 #: Buckets that have refused to create what was there.
@@ -170,6 +174,22 @@ def remove(files: Sequence[Address]) -> None:
                 _store(file).rm_file(file.path)
             except FileNotFoundError:
                 continue
+
+
+def remove_all(folder: Address, files: Sequence[Address]) -> None:
+    """Remove objects below a folder, many with one request, in no order.
+
+    What is not there is no error.
+    """
+    together = [file.path for file in files if not _OF_PATTERNS.intersection(file.path)]
+    if len(together) > _FEW:
+        # A store may know no such request, or keep some of the objects, which s3fs does not tell:
+        # these go one by one, and that tells.
+        with suppress(NegmineError), _in_words(folder):
+            _store(folder).rm(together)
+        left = set(below(folder))
+        files = [file for file in files if file in left]
+    remove(files)
 
 
 def below(folder: Address) -> list[Address]:

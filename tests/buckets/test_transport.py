@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from negmine.addresses import address_of, kept_here, located, parse, shown
 from negmine.buckets import transport
 from negmine.errors import MachineError, UsageError
+from negmine.table.artifacts import disk
 from tests.buckets.conftest import KEY, SECRET, Bucket
 
 
@@ -31,6 +33,76 @@ def test_what_is_sent_in_pieces_arrives_whole(bucket: Bucket, tmp_path: Path) ->
     transport.copy(file, copy)
     transport.fetch(copy, target)
     assert target.read_bytes() == source.read_bytes()
+
+
+def put_many(bucket: Bucket, folder: str) -> None:
+    """A manifest and 1,100 other objects."""
+    for name in ("_manifest.json", *(f"_shards/_told.{number}.json" for number in range(1100))):
+        bucket.client.put_object(Bucket=bucket.name, Key=f"{folder}/{name}", Body=b"x")
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """What is asked of the store from now on to remove something: how, and which objects."""
+    s3fs = pytest.importorskip("s3fs")
+    asked: list[tuple[str, list[str]]] = []
+    plain = s3fs.S3FileSystem._call_s3
+
+    async def noted(store: Any, method: str, *given: Any, **named: Any) -> Any:
+        if method == "delete_object":
+            asked.append((method, [named["Key"]]))
+        if method == "delete_objects":
+            asked.append((method, [one["Key"] for one in named["Delete"]["Objects"]]))
+        return await plain(store, method, *given, **named)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", noted)
+    return asked
+
+
+def test_a_folder_goes_in_few_requests_and_its_manifest_first(
+    bucket: Bucket, requests: list[tuple[str, list[str]]]
+) -> None:
+    put_many(bucket, "work/ledger")
+    bucket.client.put_object(Bucket=bucket.name, Key="work/ledger2/_manifest.json", Body=b"x")
+    disk.remove(located(f"{bucket.work}/ledger"))
+    assert bucket.objects("work/").keys() == {"ledger2/_manifest.json"}
+    assert requests[0] == ("delete_object", ["work/ledger/_manifest.json"])
+    assert sorted((how, len(keys)) for how, keys in requests[1:]) == [
+        *(("delete_objects", 100), ("delete_objects", 1000)),
+    ]
+
+
+def test_a_name_that_reads_as_a_pattern_stands_for_itself_alone(
+    bucket: Bucket, requests: list[tuple[str, list[str]]]
+) -> None:
+    for folder in ("work/[ab]*", "work/axe"):
+        for number in range(4):
+            bucket.client.put_object(Bucket=bucket.name, Key=f"{folder}/{number}", Body=b"x")
+    disk.remove(located(f"{bucket.work}/[ab]*"))
+    assert bucket.objects("work/").keys() == {f"axe/{number}" for number in range(4)}
+
+
+@pytest.mark.parametrize("refusal", ["error", "silence"])
+def test_what_a_request_for_many_does_not_remove_goes_one_by_one(
+    refusal: str,
+    bucket: Bucket,
+    requests: list[tuple[str, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A store may not know it; and what it keeps, s3fs does not tell."""
+    s3fs = pytest.importorskip("s3fs")
+
+    async def refused(store: Any, paths: list[str], **named: Any) -> list[str]:
+        if refusal == "error":
+            raise OSError("MissingContentMD5")
+        return []
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_bulk_delete", refused)
+    for number in range(5):
+        bucket.client.put_object(Bucket=bucket.name, Key=f"work/ledger/{number}", Body=b"x")
+    disk.remove(located(f"{bucket.work}/ledger"))
+    assert bucket.objects("work/") == {}
+    assert [how for how, _ in requests] == ["delete_object"] * 5
 
 
 class Store:
