@@ -233,6 +233,21 @@ def keep_freed() -> None:
             mallopt(number, size)
 
 
+def give_back() -> None:
+    """Have malloc give the system all pages that are freed.
+
+    By itself it keeps what lies below something that is used. Elsewhere than with glibc nothing is
+    done.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 # --- facts about the run ----------------------------------------------------------------------
 
 

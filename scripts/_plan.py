@@ -26,6 +26,10 @@ RECALL_QUERIES = 200
 HELD_ID, HELD_CODE = 16, 20
 #: Rank and score of another source, in a row.
 ANOTHER_SOURCE = 8
+#: Bytes of a query in what shards of ``filter`` tell each other to find near-duplicates ("What
+#: shards learn together" in docs/scale.md), and at the most in the memory of each that learns
+#: (``scripts/bench_summaries.py``).
+TOLD_QUERY, HELD_QUERY = 770, 1_490
 #: Above this share of all other work exact search gives way to an approximate one.
 DEAR = 0.25
 
@@ -156,6 +160,30 @@ class Units:
             queries * known["examples_per_query"],
             **given,
         )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What shards of ``filter`` tell each other in a round, all of which begin at once.
+
+    Attributes:
+        parts: that are summarised; each is put once.
+        told: bytes of all summaries of queries.
+        gets: summaries of others that a shard gets.
+        shards: that have something to make.
+    """
+
+    parts: int
+    told: float
+    gets: int
+    shards: int
+
+
+def learned(task: Task) -> Learned:
+    """The round that ``filter`` makes with its defaults: near-duplicate queries, and equal ids."""
+    parts = math.ceil(task.queries / queries_per_part(task.extent))
+    shards = min(task.shards, parts)
+    return Learned(parts, TOLD_QUERY * task.queries, parts - parts // shards, shards)
 
 
 # --- what each stage takes ----------------------------------------------------------------------

@@ -26,12 +26,14 @@ from _bench import table
 from _plan import (
     HELD_CODE,
     HELD_ID,
+    HELD_QUERY,
     PER_LIST,
     PROBED,
     TRAINED_ON,
     Step,
     Task,
     Units,
+    learned,
     lists_for,
     planned,
 )
@@ -91,6 +93,7 @@ def memory(units: Units, task: Task) -> list[tuple[str, str]]:
         ("index --ann, learning", gigabytes(4 * width * (sample + 2 * min(sample, TRAINED_ON)))),
         ("retrieve, a shard", gigabytes(units.of("search_exact", "peak_bytes"))),
         ("rerank, a shard", gigabytes(units.of("rerank", "peak_bytes"))),
+        ("filter, what shards tell of all queries", gigabytes(HELD_QUERY * task.queries)),
     ]
     if units.approximate:
         longest = 3 * task.documents / lists
@@ -142,6 +145,18 @@ def one(units: Units, task: Task) -> str:
         f"{millions(task.rows)} candidates, {millions(task.pairs)} pairs reranked; "
         f"{task.machines} machines of {task.cores} cores\n\n{table(head, rows)}\n\n"
         f"Bottleneck: {bottleneck(plan, task)}.\nOptions: {'; '.join(options(plan, task))}.\n"
+        f"{together(task)}\n"
+    )
+
+
+def together(task: Task) -> str:
+    """What shards of ``filter`` that begin at once tell each other."""
+    found = learned(task)
+    return (
+        f"Shards of filter that begin at once: each of {found.shards:,} reads "
+        f"{gigabytes(found.told)} GB of summaries of queries and holds "
+        f"{gigabytes(HELD_QUERY * task.queries)} GB of them; in a bucket {found.parts:,} PUTs and "
+        f"{found.gets * found.shards:,} GETs a round."
     )
 
 
@@ -256,6 +271,28 @@ def memories(units: Units) -> str:
         (name, *(column[at][1] for column in columns)) for at, (name, _) in enumerate(columns[0])
     ]
     return table(("GB resident", *map(millions, SIZES)), rows)
+
+
+def learning(units: Units) -> str:
+    """What shards of ``filter`` read of each other's summaries, on a cluster of the middle size."""
+    rows = []
+    for size in SIZES:
+        task = units.task(size, machines=CLUSTERS[1][0], cores=CLUSTERS[1][1])
+        found = learned(task)
+        rows.append(
+            (
+                millions(size),
+                millions(task.queries),
+                f"{found.parts:,}",
+                f"{found.shards:,}",
+                gigabytes(found.told),
+                gigabytes(found.told * found.shards),
+                f"{found.parts:,}",
+                f"{found.gets * found.shards:,}",
+            )
+        )
+    head = ("documents", "queries", "parts", "shards", "GB a shard", "GB all", "PUTs", "GETs all")
+    return table(head, rows)
 
 
 def settings(units: Units) -> str:
@@ -407,6 +444,7 @@ TABLES: Mapping[str, Callable[[Units], str]] = {
     "walls": walls,
     "disks": disks,
     "memory": memories,
+    "learned": learning,
     "options": settings,
     "gpus": gpus,
     "runs": compared,

@@ -22,6 +22,20 @@ from tests.conftest import Invoke, require_packages
 GIB = 1 << 30
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
+def test_what_is_freed_below_something_used_is_given_back() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    pairs = [(bytearray(b"x" * 40_000), bytearray(b"y" * 600)) for _ in range(2000)]
+    stays = [small for _, small in pairs]
+    del pairs
+    held = resident()
+    memory.give_back()
+    assert held - resident() > 50 << 20
+    assert all(one == b"y" * 600 for one in stays)
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [("500MB", 500 << 20), ("2g", 2 << 30), ("1.5 KiB", 1536), ("77", 77)]
 )

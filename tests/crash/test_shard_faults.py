@@ -636,9 +636,10 @@ def test_a_dry_run_tells_of_the_shard_and_of_all(here: Here, whole: Path, invoke
     assert "; all 4 together " in line
     found = json.loads(invoke(*words, "--shard", "1/4", "--dry-run", "--json").stdout)
     (stage,) = found["stages"]
-    each = stage["breakdown"]["start"]
+    each = stage["breakdown"]["start"] + stage["breakdown"]["learn from all parts"]
     rules = stage["seconds"] - each
-    # Every process starts; the rules are shared, as far as there are parts.
+    # Every process starts, and finds what comes of all parts; rules are shared, as far as there are
+    # parts.
     parts = len(list((whole / "work" / "candidates").glob("part-*.parquet")))
     assert stage["units"] == parts
     most = -(-parts // 4) / parts

@@ -206,6 +206,34 @@ def test_what_was_not_measured_is_in_no_plan() -> None:
     assert not [name for name in names if "IVF" in name or "approximate" in name]
 
 
+def test_what_shards_of_filter_tell_each_other(file: Path) -> None:
+    """A part is put once, and read by every shard but its own; all that is told, by every shard."""
+    # A query has 8,192 // 201 = 40 in a part.
+    given = ["--documents", 20_000_000, "--queries", 1_000, "--machines", 2, "--cores", 2]
+    said = run_script("plan_scale.py", file, *given)
+    (line,) = (line for line in said.splitlines() if line.startswith("Shards of filter"))
+    parts, shards = -(-1_000 // _plan.queries_per_part(_plan.Units(UNITS).task(1_000).extent)), 4
+    assert f"each of {shards} reads " in line
+    assert f"{parts} PUTs and {(parts - parts // shards) * shards} GETs" in line
+    assert f"{1_000 * _plan.TOLD_QUERY / 1e9:.2g} GB of summaries" in line
+    assert f"holds {1_000 * _plan.HELD_QUERY / 1e9:.2g} GB" in line
+
+
+def test_what_is_told_of_a_query_is_what_is_planned(tmp_path: Path) -> None:
+    found = json.loads(run_script("bench_summaries.py", tmp_path / "told", "--queries", 400))
+    assert found["told"] == pytest.approx(_plan.TOLD_QUERY, rel=0.1)
+    assert found["queries"] == 400
+
+
+@given(queries=st.integers(1, 1_000_000), shards=st.integers(1, 4096))
+def test_more_shards_read_more_and_one_reads_nothing(queries: int, shards: int) -> None:
+    units = _plan.Units(UNITS)
+    found = _plan.learned(units.task(10**9, queries=queries, machines=shards, cores=1))
+    assert 1 <= found.shards <= min(shards, found.parts)
+    assert 0 <= found.gets < found.parts
+    assert (found.gets == 0) == (found.shards == 1)
+
+
 def test_the_page_has_the_tables_that_the_script_makes() -> None:
     page, units = (ROOT / "docs" / name for name in ("scale.md", "units.json"))
     run_script("plan_scale.py", units, "--page", page, "--check")

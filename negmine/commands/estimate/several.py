@@ -17,8 +17,10 @@ from negmine.log import duration
 from negmine.stages.stage import STAGES, Step
 
 _LOAD = "load "
+#: What comes of the summaries of all parts, where processes learn of the whole table together.
+OF_ALL = "learn from all parts"
 #: What each process does for itself, whatever its share.
-_EACH = ("start", "read", _LOAD)
+_EACH = ("start", "read", _LOAD, OF_ALL)
 #: What of an index is made part by part; the rest one process makes, before or when it collects.
 _OF_INDEX = ("encode ", "signatures")
 #: What of other stages one process makes before the parts.
@@ -173,8 +175,9 @@ def _by_workers(step: Step, cost: Cost, asked: Asked, workers: int) -> ByWorkers
     if not STAGES[step.stage].by_parts:
         return ByWorkers(step.stage, cost.seconds, workers=workers)
     found = _divided(cost)
-    # The model stays loaded; what else it takes to set the stage up is not known for each lease.
-    each = _spent(cost, _LOAD)
+    # The model stays loaded, and what was learned is told; what else it takes to set the stage up
+    # is not known for each lease.
+    each = _spent(cost, _LOAD, OF_ALL)
     slower = _slower(step, asked, workers)
     shared = found.shared * slower
     busy = min(workers, cost.units) if cost.units else workers

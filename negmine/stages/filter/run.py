@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,11 @@ class _Judged:
 
 
 def judge_all(
-    setup: Setup, guard: Guard, writer: Writer, sample: Sample | None = None
+    setup: Setup,
+    guard: Guard,
+    writer: Writer,
+    sample: Sample | None = None,
+    summaries: Summaries | None = None,
 ) -> tuple[dict[str, Any], Fit]:
     """Write every part of the table with the ledger's columns.
 
@@ -141,14 +145,14 @@ def judge_all(
         guard: answers for the parts.
         writer: where they go.
         sample: takes some of the queries that are left short.
+        summaries: goes over the table before; by default with those who share the writer.
 
     Returns:
         (counts, what was learned from the whole table).
     """
     params, columns, source = setup.params, setup.columns, setup.source
-    total: Counter[str] = Counter()
     rows = sum(source.rows(name) for name in source.parts)
-    summaries = Summaries(source.parts, writer)
+    summaries = summaries or Summaries(source.parts, writer)
     guard.survey(summaries)
     fit = summaries.agreed("learned", lambda: _fit(params, source, guard, columns, summaries))
     ledger_schema = _ledger_schema(source.schema(), params)
@@ -187,18 +191,7 @@ def judge_all(
         short = (name for name in source.parts if writer.stats(name)["queries_short"])
         again = _flagged(params, source, guard, columns, fit, short)
         _draw_again(sample, (made(None, name, read) for name, read in again))
-    for name in source.parts:
-        total.update(writer.stats(name))
-    counts = _counts(total)
-    dropped: dict[str, int] = counts["dropped"]
-    conserve("candidate rows", rows, read=counts["candidates"])
-    conserve(
-        "candidates",
-        counts["candidates"],
-        survivors=counts["survivors"],
-        **{f"dropped_by_{name}": count for name, count in dropped.items()},
-    )
-    return counts, fit
+    return _conserved([writer.stats(name) for name in source.parts], rows), fit
 
 
 def _draw_again(sample: Sample, judged: Iterable[_Judged]) -> None:
@@ -285,6 +278,28 @@ def _ledger_schema(schema: pa.Schema, params: FilterParams) -> pa.Schema:
     learned = [name for name, wants in wanted.items() if wants(params)]
     schema = schemas.with_scores(schema, learned)
     return schemas.with_ledger(schema, optional_columns(params))
+
+
+def _conserved(stats: Iterable[Mapping[str, int]], rows: int) -> dict[str, Any]:
+    """The counts of all parts, of which every row is one.
+
+    Args:
+        stats: those of each part.
+        rows: how many there are.
+    """
+    total: Counter[str] = Counter()
+    for one in stats:
+        total.update(one)
+    counts = _counts(total)
+    dropped: dict[str, int] = counts["dropped"]
+    conserve("candidate rows", rows, read=counts["candidates"])
+    conserve(
+        "candidates",
+        counts["candidates"],
+        survivors=counts["survivors"],
+        **{f"dropped_by_{name}": count for name, count in dropped.items()},
+    )
+    return counts
 
 
 def _counts(total: Counter[str]) -> dict[str, Any]:

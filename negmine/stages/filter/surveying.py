@@ -6,7 +6,7 @@ document means that bears its query's id.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from negmine import memory
 from negmine.dedup import minhash
 from negmine.learning.summaries import Summaries
 from negmine.params.filter import FilterParams
@@ -22,6 +23,8 @@ from negmine.stages.filter.own_documents import SameIds
 from negmine.table.candidates import Candidates
 from negmine.table.draws import digests_of
 
+#: Bytes that are let go of before they are given back.
+_GIVEN_BACK = 16 << 20
 #: Under which name it is told what was found, and the round.
 _SURVEY = "queries"
 
@@ -118,11 +121,16 @@ def _queries(table: pa.Table, asked: pa.Table) -> dict[str, Any]:
     }
 
 
-def _duplicates(parts: Mapping[str, Mapping[str, Any]], at: float) -> dict[str, Any]:
-    """Clusters of near-duplicate queries over all parts, with their known positives."""
+def _duplicates(parts: Mapping[str, dict[str, Any]], at: float) -> dict[str, Any]:
+    """Clusters of near-duplicate queries over all parts, with their known positives.
+
+    Args:
+        parts: the :func:`_queries` of each; they are left without what is large in them.
+        at: similarity.
+    """
 
     def joined(name: str) -> np.ndarray:
-        return np.concatenate([one[name] for one in parts.values()])
+        return _joined(parts.values(), name)
 
     cluster = minhash.clusters_of(joined("signature"), joined("size"), at)
     of_part = np.split(cluster, np.cumsum([len(one["qids"]) for one in parts.values()])[:-1])
@@ -134,3 +142,21 @@ def _duplicates(parts: Mapping[str, Mapping[str, Any]], at: float) -> dict[str, 
     owner = np.concatenate(owners)
     keys = minhash.pair_keys(owner[owner >= 0], joined("docs")[owner >= 0])
     return {"near": near, "keys": np.unique(keys)}
+
+
+def _joined(parts: Collection[dict[str, Any]], name: str) -> np.ndarray:
+    """An array of all parts, each of which lets go of its own: a row is held once."""
+    first = next(iter(parts))[name]
+    rows = sum(len(one[name]) for one in parts)
+    found = np.empty((rows, *first.shape[1:]), dtype=first.dtype)
+    at = freed = 0
+    for one in parts:
+        own = one.pop(name)
+        found[at : at + len(own)] = own
+        at, freed = at + len(own), freed + own.nbytes
+        # Small arrays lie among what stays, where malloc would keep their pages.
+        if freed > _GIVEN_BACK:
+            del own
+            memory.give_back()
+            freed = 0
+    return found

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from negmine.commands.estimate import cost
+from negmine.commands.estimate import filter as of_filter
 from tests.chains import DOCUMENTS, QUERIES, call, commands, make_data, small_parts
 from tests.conftest import Invoke
 
@@ -68,10 +72,37 @@ def test_a_recipe_from_nothing(invoke: Invoke, data: Path, tmp_path: Path) -> No
     manifest = json.loads((tmp_path / "work" / "_train.parquet.manifest.json").read_text())
     assert told["index"]["documents"] == DOCUMENTS
     assert told["export"]["rows"] == manifest["counts"]["examples"]
+    # By each of several processes, and by all together.
+    assert {"learn from all parts", "rules"} <= told["filter"]["breakdown"].keys()
     for stage in told.values():
         assert stage["seconds"] > 0
         assert stage["disk_bytes"] > 0
         assert stage["memory_bytes"] > 1 << 20
+
+
+def test_what_comes_of_all_parts_is_told_from_reading_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def spend(seconds: float) -> str:
+        clock[0] += seconds
+        return "spent"
+
+    def read(names: Sequence[str]) -> Iterator[tuple[str, float]]:
+        for name in names:
+            spend(10.0)
+            yield name, 2.0
+
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    timed = of_filter._Timed(["a", "b"])
+    assert timed.agreed("queries", lambda: timed.over("queries", read, spend)) == ["spent"] * 2
+
+    def learned() -> str:
+        timed.agreed("scores", lambda: [timed.over("scores", read, spend), spend(5.0)])
+        timed.over("limits", read, spend)
+        return spend(0.5)
+
+    timed.agreed("learned", learned)
+    assert (timed.seconds, clock[0]) == (5.5, 3 * 24.0 + 5.5)
 
 
 def test_what_is_up_to_date_costs_nothing(invoke: Invoke, data: Path, tmp_path: Path) -> None:

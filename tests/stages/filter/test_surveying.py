@@ -99,6 +99,34 @@ def test_queries_of_other_parts_and_what_is_right_for_them(scored: Path) -> None
             )
 
 
+def test_parts_let_go_of_their_signatures_when_they_are_joined() -> None:
+    """So that a query is held once while clusters are found."""
+    random = np.random.default_rng(1)
+    signature = random.integers(0, 2**32, (8, minhash.PERMUTATIONS), dtype=np.uint32)
+    signature[6] = signature[1]
+    parts = {
+        f"part-{number}": {
+            "qids": pa.array([f"q{number}0", f"q{number}1"]),
+            "signature": signature[2 * number : 2 * number + 2],
+            "size": np.array([3, 4]),
+            "owner": np.array([1, 0]),
+            "docs": np.array([10 + number, 20 + number], dtype=np.uint64),
+        }
+        for number in range(4)
+    }
+    found = surveying._duplicates(parts, 0.9)
+    assert all(one.keys() == {"qids", "owner"} for one in parts.values())
+    assert {name: near.to_pylist() for name, (near, _) in found["near"].items()} == {
+        "part-0": ["q01"],
+        "part-1": [],
+        "part-2": [],
+        "part-3": ["q30"],
+    }
+    (cluster,) = {int(own[0]) for _, own in found["near"].values() if len(own)}
+    right = np.array([10, 23], dtype=np.uint64)
+    assert set(found["keys"]) == set(minhash.pair_keys(np.full(2, cluster), right))
+
+
 def test_nothing_is_read_where_nothing_asks() -> None:
     params = FilterParams(duplicate_queries=False, own_document="text")
     found = surveying.survey(params, None, None)  # type: ignore[arg-type]
