@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,9 @@ from negmine.stages.stage import STAGES, Step
 from negmine.table.artifacts import disk, shards
 from negmine.table.artifacts.replace import Replace
 
+#: A look at what is there, for the bar alone, takes at most one in so many seconds: of a folder of
+#: many files, or pages of a bucket's listings, it may take some.
+_SELDOM = 20
 #: Runs a stage: (what may be replaced, which share).
 RunsStage = Callable[[Replace, Share], Outcome]
 
@@ -180,7 +184,7 @@ class Driver:
             except LostUnitError as lost:
                 raise _lost_unit(step, lost, named[lost.unit]) from None
             disk.look_anew(step.out)
-            made.look()
+            made.look(now=True)
 
 
 def _not_made(step: Step, left: LeftToOthers) -> NegmineError:
@@ -212,6 +216,7 @@ class _Made:
     names: dict[int, list[str]]
     bar: log.Progress
     _seen: set[str] = field(default_factory=set)
+    _next: float = 0.0
 
     def missing(self, lease: Lease) -> Lease:
         """Units of which a part is not there."""
@@ -231,14 +236,23 @@ class _Made:
             parts=again,
         )
 
-    def look(self) -> None:
-        """Tell how many parts are there."""
+    def look(self, *, now: bool = False) -> None:
+        """Tell how many parts are there.
+
+        Args:
+            now: also if the last look was a moment ago, for how long that took.
+        """
         interrupts.check()
+        started = time.monotonic()
+        if not now and started < self._next:
+            return
         there = shards.marked_of(
             self.step.out, (name for own in self.names.values() for name in own)
         )
         self.bar.update(len(there - self._seen))
         self._seen |= there
+        ended = time.monotonic()
+        self._next = ended + _SELDOM * (ended - started)
 
 
 def _call(work: StageWork, lease: Lease) -> Call:

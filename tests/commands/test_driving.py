@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +19,7 @@ from negmine.engine.engines import Asked
 from negmine.engine.on_ray import shared_out
 from negmine.errors import MachineError, UsageError
 from negmine.params.export import ExportParams
+from negmine.params.filter import FilterParams
 from negmine.params.rerank import RerankParams
 from negmine.stages.stage import Step
 from tests.chains import make_data, small_parts
@@ -82,6 +85,17 @@ def test_what_is_shared_is_divided_and_nothing_else(units: int, most: float, bus
     shards = several.shared(cost, 8)
     assert shards.one == pytest.approx(8.0 + 840.0 * most)
     assert shards.all == 8 * 8.0 + 840.0
+
+
+def test_what_comes_of_all_parts_every_process_finds_for_itself() -> None:
+    cost = Cost("filter", Path("ledger"), units=100)
+    for name, seconds in {several.OF_ALL: 30.0, "rules": 400.0, "start": 2.0}.items():
+        cost.add(name, seconds)
+    found = several.shared(cost, 4)
+    assert (found.one, found.all, found.rest) == (132.0, 528.0, 0.0)
+    step = Step("filter", FilterParams(), cost.target)
+    (told,) = several.among([step], [cost], Asked("ray", workers=4))
+    assert (told.alone, told.worker, told.spent) == (2.0, 130.0, 522.0)
 
 
 def test_what_one_process_makes_before_is_not_divided() -> None:
@@ -153,6 +167,51 @@ def test_a_worker_of_another_version_or_without_the_folder_says_so(tmp_path: Pat
     answer = driving.prepare(driving.__version__, str(tmp_path / "gone"), 1)
     assert answer.error is not None
     assert "a worker has no such folder" in answer.error.what
+
+
+@pytest.mark.parametrize(("takes", "looks"), [(0.0, 100), (2.0, 2)])
+def test_a_look_that_takes_long_is_made_seldom(
+    takes: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in the end once more, so that the bar tells of all."""
+    clock, made = [100.0], list[str]()
+    seen = list[int]()
+
+    def marked_of(path: Path, names: Iterable[str]) -> set[str]:
+        seen.append(len(made))
+        clock[0] += takes
+        return set(made)
+
+    monkeypatch.setattr(driving.shards, "marked_of", marked_of)
+    monkeypatch.setattr(driving, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    bar = Counted()
+    step = Step("rerank", RerankParams(), Path("scored"))
+    watched = driving._Made(step, {0: [f"part-{n}" for n in range(100)]}, bar)  # type: ignore[arg-type]
+    for number in range(100):
+        made.append(f"part-{number}")
+        watched.look()
+        clock[0] += 0.5
+    assert len(seen) == looks
+    watched.look(now=True)
+    assert bar.count == 100
+
+
+class Counted:
+    """A bar that counts."""
+
+    count = 0
+
+    def update(self, count: int) -> None:
+        self.count += count
+
+
+def test_markers_are_seen_among_what_shards_tell(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors" / "a" / "_shards"
+    folder.mkdir(parents=True)
+    for name in ("_plan.json", "_told.0.x.json", "part-0.npy.json", "part-1.npy.token"):
+        (folder / name).touch()
+    asked = ["vectors/a/part-0.npy", "vectors/a/part-1.npy", "vectors/b/part-0.npy", "part-0.npy"]
+    assert driving.shards.marked_of(tmp_path, asked) == {"vectors/a/part-0.npy"}
 
 
 def test_an_error_is_one_that_every_process_has() -> None:

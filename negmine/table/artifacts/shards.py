@@ -64,8 +64,10 @@ def marked_of(path: Path, names: Iterable[str]) -> set[str]:
     for name in names:
         folder, _, part = name.rpartition("/")
         if folder not in folders:
-            folders[folder] = set(marked(path / folder))
-        if part in folders[folder]:
+            # Names alone: there may be many more files of what shards tell each other.
+            place = path / folder / SHARDS
+            folders[folder] = set(disk.names_in(place)) if disk.is_folder(place) else set()
+        if f"{part}{_MARKER}" in folders[folder]:
             found.add(name)
     return found
 
