@@ -104,8 +104,10 @@ class BucketBench(Bench):
 
     MEASURED = "measured-in-bucket.json"
 
-    def __init__(self, base: Path, *, plain: bool = False, patience: float = 600.0) -> None:
-        super().__init__(base, plain=plain, patience=patience)
+    def __init__(
+        self, base: Path, *, plain: bool = False, learns: bool = False, patience: float = 600.0
+    ) -> None:
+        super().__init__(base, plain=plain, learns=learns, patience=patience)
         self._store = Store()
         self._sent = base / "requests.txt"
         self._here = base / "trial" / "work"

@@ -5,6 +5,7 @@
     python scripts/kill_harness.py OUT --stages filter,export-file --kills 20 --plain
     python scripts/kill_harness.py OUT --stages filter-shards,rerank-shards --kills 100
     python scripts/kill_harness.py OUT --stages filter-shards --bucket --every 0/4
+    python scripts/kill_harness.py OUT --stages filter-shards --plain --learns --kills 60
 
 A stage (or the whole chain, ``run``; or one that replaces the result of other settings,
 ``STAGE-force``) is started in a process group of its own, which is killed with SIGKILL: just
@@ -70,6 +71,7 @@ def main() -> int:
     parser.add_argument("--interrupts", type=int, default=0, help="how many SIGINT and SIGTERM")
     parser.add_argument("--stages", default=",".join(ALL), help="which, between commas")
     parser.add_argument("--plain", action="store_true", help="no models: much faster")
+    parser.add_argument("--learns", action="store_true", help="filter learns of the whole table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no trial after")
     parser.add_argument(
@@ -88,7 +90,9 @@ def main() -> int:
         return _again_with_library(given.out)
     started = time.monotonic()
     kind = BucketBench if given.bucket else Bench
-    bench = kind(given.out.resolve(), plain=given.plain, patience=given.patience)
+    bench = kind(
+        given.out.resolve(), plain=given.plain, learns=given.learns, patience=given.patience
+    )
     bench.prepare(stages)
     wanted = {fault: getattr(given, fault) for fault in FAULTS}
     earlier = _rounds(given.report)

@@ -46,6 +46,8 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 ANCHORS, ANCHOR_PAIRS = "6:4", 600
 #: Of which rows another scorer says something that filter does not read.
 FEW = "ce >= positive - 0.2"
+#: What a filter learns in every round that there is.
+LEARNS = ("--by", "p_prior", "--max-fn-rate", "0.3", "--max-reuse", "20")
 CASCADE = f'only-if = {{ few = "{FEW}" }}'
 #: What each stage leaves in the work folder.
 _RESULTS = {
@@ -140,14 +142,18 @@ class Bench:
     Args:
         base: the folder.
         plain: no models: neither vectors nor a reranker's scores.
+        learns: what the filter's limits hang on is learned of the whole table, in several rounds.
         patience: seconds that no run takes longer than: a hang is a failure.
     """
 
     MEASURED = "measured.json"
 
-    def __init__(self, base: Path, *, plain: bool = False, patience: float = 600.0) -> None:
+    def __init__(
+        self, base: Path, *, plain: bool = False, learns: bool = False, patience: float = 600.0
+    ) -> None:
         self.base = base
         self.plain = plain
+        self.learns = learns
         self.patience = patience
         #: Calls of each process of a stage that several make.
         self.shares: dict[str, dict[str, int]] = {}
@@ -179,7 +185,7 @@ class Bench:
             subprocess.run([sys.executable, "-c", code], check=True)
         _import_everything(plain=self.plain)
         self._write_recipe()
-        mark, now = self.base / "prepared", f"{product_digest()} {self.plain}"
+        mark, now = self.base / "prepared", f"{product_digest()} {self.plain} {self.learns}"
         if not mark.is_file() or mark.read_text() != now:
             for stale in (mark, *self.base.glob("measured*.json")):
                 stale.unlink(missing_ok=True)
@@ -289,7 +295,8 @@ ids = true
             ],
             "filter": [
                 *("filter", work / ("candidates" if self.plain else "scored")),
-                *("--num-negatives", 4 if other else 3, "-o", work / "ledger"),
+                *("--num-negatives", 4 if other else 3, *(LEARNS if self.learns else ())),
+                *("-o", work / "ledger"),
             ],
             "export-folder": [
                 *("export", work / "ledger", *(() if other else ("--ids",))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -286,3 +287,56 @@ def test_only_one_module_of_the_artifacts_touches_files() -> None:
                 continue
             assert node.func.attr not in TOUCHES, f"{path.name}: {called}"
             assert not called.startswith("os."), f"{path.name}: {called}"
+
+
+def test_a_chain_on_this_machine_needs_no_cluster_and_no_server(tmp_path: Path) -> None:
+    """As where neither is installed: an import of one of them ends the run."""
+    texts = [f"alpha {'beta ' * (n % 3)}gamma {n}" for n in range(20)]
+    rows = [{"_id": f"d{n}", "text": text} for n, text in enumerate(texts)]
+    queries = [{"_id": f"q{n}", "text": f"beta gamma {n}"} for n in range(3)]
+    for name, found in (("corpus", rows), ("queries", queries)):
+        lines = "".join(json.dumps(row) + "\n" for row in found)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{n}\td{n}\t1\n" for n in range(3)))
+    (tmp_path / "mine.toml").write_text(
+        """
+work = "work"
+output = "train.parquet"
+[index]
+corpus = "corpus.jsonl"
+[retrieve]
+queries = "queries.jsonl"
+qrels = "qrels.tsv"
+source = ["bm25"]
+k = 10
+[filter]
+num-negatives = 2
+[export]
+format = "triplet"
+"""
+    )
+    missing = ("ray", "httpx2", "fsspec", "s3fs", "gcsfs")
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({missing!r}))
+from negmine.cli import main
+main()
+"""
+    words = ("run", "mine.toml", "--engine", "local", "--workers", "1")
+    for more in ((), words[2:]):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, *words[:2], *more, "--force"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert "train.parquet" in ran.stdout + ran.stderr
+    refused = subprocess.run(
+        [sys.executable, "-c", program, *words[:2], "--engine", "ray"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode not in (0, 1), refused.stderr
+    assert "negmine[ray]" in refused.stderr

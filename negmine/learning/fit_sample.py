@@ -42,10 +42,6 @@ class FitSample:
         """The rows of these queries, bool [rows]."""
         return _numbers(table, self.seed) <= self.limit
 
-    def count(self, table: pa.Table) -> int:
-        """How many rows are of these queries."""
-        return int(self.rows(table).sum())
-
     def of_table(self, table: pa.Table) -> pa.Table:
         """The rows of these queries, in their order."""
         return table.filter(pa.array(self.rows(table)))

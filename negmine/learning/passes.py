@@ -243,7 +243,8 @@ def _refuse_logits(found: Sequence[Seen], by: str, options: Mapping[str, str]) -
     Raises:
         UsageError: the score has negative values, and values that are no cosine's.
     """
-    low, high = min(one.low for one in found), max(one.high for one in found)
+    low = min((one.low for one in found), default=np.inf)
+    high = max((one.high for one in found), default=-np.inf)
     if not (low < 0 and (low < -1 - _ROUNDING or high > 1 + _ROUNDING)):
         return
     option, hint = next(iter(options.items()))
@@ -259,9 +260,12 @@ def _bound(over: Over, found: Sequence[Seen], params: FilterParams, by: str) -> 
 
     Raises:
         UsageError: there are too few positives for the level, in all or in a group.
+        InvalidDataError: there is nothing.
     """
     alpha = params.max_fn_rate
     assert alpha is not None
+    if not found:
+        raise InvalidDataError("--max-fn-rate: there are no candidates to learn it from")
     groups = tuple(sorted({name for one in found for name in one.groups}))
     positives, pools, above = _together(found, groups)
     form: Form = "score"
@@ -291,8 +295,9 @@ def _together(
     pools: list[selection.Pool] = []
     above: dict[str, list[np.ndarray]] = {}
     queries = 0
+    of_all = {name: place for place, name in enumerate(groups)}
     for one in found:
-        number = np.array([groups.index(name) for name in one.groups], dtype=np.int64)
+        number = np.array([of_all[name] for name in one.groups], dtype=np.int64)
         for name, shares in one.above.items():
             above.setdefault(name, []).append(shares)
         if (known := one.positives) is not None:

@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import expit
 
-from negmine.errors import MissingDependencyError, UsageError
+from negmine.errors import InvalidDataError, MissingDependencyError, UsageError
 from negmine.learning import in_query
 from negmine.table import draws, ranking, schemas
 from negmine.table.names import (
@@ -216,8 +216,11 @@ def learn(parts: Sequence[Mapping[str, np.ndarray]], seed: int) -> Relevance:
 
     Raises:
         UsageError: too few positives that a source retrieved.
+        InvalidDataError: there is nothing.
         MissingDependencyError: scikit-learn is not installed.
     """
+    if not parts:
+        raise InvalidDataError(f"{NAME}: there are no candidates to learn it from")
     data = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     y, fold, w = data["y"], data["fold"], data["w"]
     outside = [int(y[fold != number].sum()) for number in range(_FOLDS)]

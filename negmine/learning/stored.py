@@ -19,6 +19,9 @@ from negmine.learning.relevance import Linear, Relevance
 from negmine.learning.selection import Pool
 from negmine.sampling.samplers import ReuseCut
 
+#: Raised when anything here, or in a class that is told, changes: what another version told is
+#: nothing to this one.
+FORMAT = 2
 _FITS = (Fit, Bound, Relevance, Linear, Prior, Weights, Among, ReuseCut)
 _SUMMARIES = (Seen, Positives, Pool)
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*_FITS, *_SUMMARIES)}

@@ -4,16 +4,21 @@ What needs the whole table goes in rounds: a summary of each part, which hangs o
 settings and on what earlier rounds have found alone, and what is made of all summaries in the order
 of the parts. A process that makes a share of the parts summarises these first and tells each; then
 it takes what others have told, and makes what is still missing: nobody waits for a process that may
-never begin. What was told first holds for all, so that all find the same, on whatever machine.
+never begin. What was told first holds for all, so that all go by the same limits, on whatever
+machine. What is told has a digest, and a number of how it is told, which another version of negmine
+that shares the artifact does not read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from negmine.engine.shares import Share
+from negmine.errors import InvalidDataError
 from negmine.learning import stored
 
 Item = TypeVar("Item")
@@ -22,7 +27,7 @@ Found = TypeVar("Found")
 
 #: Of what is missing, a process takes no more at once than one in so many: others may be at it.
 _AT_ONCE = 8
-_TOLD = "of"
+_TOLD, _DIGEST = "of", "digest"
 
 
 class Book(Protocol):
@@ -67,10 +72,10 @@ class Summaries:
             name: what it is.
             find: finds it; called where nobody has told it.
         """
-        told = None if self._book is None else self._book.told(name)
+        told = None if self._book is None else self._book.told(_under(name))
         if told is None:
             return self._say(name, find())
-        found: Found = stored.read(told[_TOLD])
+        found: Found = _read(name, told)
         return found
 
     def over(
@@ -106,17 +111,43 @@ class Summaries:
         """What others have told of some parts in a round, by the part's name."""
         if self._book is None:
             return {}
-        names = {f"{round_}.{part}": part for part in parts}
+        names = {_under(f"{round_}.{part}"): part for part in parts}
         told = self._book.all_told(names)
-        return {names[name]: stored.read(what[_TOLD]) for name, what in told.items()}
+        return {
+            names[under]: _read(f"{round_}.{names[under]}", what) for under, what in told.items()
+        }
 
     def _say(self, name: str, found: Found) -> Found:
         """Tell what was found; what holds."""
         if self._book is None or self._book.share.whole:
             return found
-        mine = {_TOLD: stored.told(found)}
-        told = self._book.tell(name, mine)
+        held = stored.told(found)
+        mine = {_TOLD: held, _DIGEST: _digest(held)}
+        told = self._book.tell(_under(name), mine)
         if told is mine:
             return found
-        holds: Found = stored.read(told[_TOLD])
+        holds: Found = _read(name, told)
         return holds
+
+
+def _under(name: str) -> str:
+    """The name under which something is told: another one where it is told otherwise."""
+    return f"{stored.FORMAT}.{name}"
+
+
+def _digest(held: Any) -> str:
+    return hashlib.blake2b(json.dumps(held).encode(), digest_size=16).hexdigest()
+
+
+def _read(name: str, told: Mapping[str, Any]) -> Any:
+    """What was told.
+
+    Raises:
+        InvalidDataError: it is not what was told.
+    """
+    if _digest(told.get(_TOLD)) != told.get(_DIGEST):
+        raise InvalidDataError(
+            f"what another process has told of '{name}' is damaged",
+            hint=f"Remove _shards/*.{_under(name)}.json of the artifact: it is found again.",
+        )
+    return stored.read(told[_TOLD])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from negmine import log
+from negmine.learning import stored
 from negmine.table.artifacts import open_artifact
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.artifacts.shards import Shelf
@@ -46,6 +47,16 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         *("--by", "p_relevant", "--similar-to-positives", "--max-fn-rate", "0.3"),
         *("--fit-sample", "50", "--max-reuse", "2", "--difficulty"),
     ),
+}
+#: In which rounds each learns, beside what it asks of the queries.
+ROUNDS = {
+    **dict.fromkeys(("score", "margin", "groups", "bias", "percentile"), "limits"),
+    "auto": "limits form",
+    "p_relevant": "scores limits form",
+    **dict.fromkeys(("likeness", "p_prior"), "scores"),
+    "sample": "sample scores limits",
+    **dict.fromkeys(("reuse", "quota"), "survivors"),
+    "all": "sample scores limits form survivors",
 }
 
 
@@ -113,7 +124,7 @@ class Heard:
         def telling(shelf: Shelf, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
             mine = self.told[str(shelf._share)]
             self.before.pop((str(shelf._share), len(mine)), bool)()
-            mine.append(name)
+            mine.append(name.removeprefix(f"{stored.FORMAT}."))
             return tell(shelf, name, what)
 
         def reading(artifact: Artifact, name: str, columns: list[str] | None = None) -> Any:
@@ -161,6 +172,7 @@ def test_the_first_shard_learns_for_all(
     first, *others = (f"{index}/{COUNT}" for index in order)
     # A summary of each part in each round, and what came of it.
     rounds = {one.rpartition(".part-")[0] for one in heard.told[first]} - {""}
+    assert rounds == {"queries", *ROUNDS.get(name, "").split()}
     said = [one for one in heard.told[first] if ".part-" not in one]
     assert "learned" in said
     assert len(parts) > 3 * COUNT
@@ -189,12 +201,14 @@ def test_shards_at_once_one_of_them_killed_while_it_learns(
     with monkeypatch.context() as patch, small_parts():
         patch.chdir(folder)
         heard = Heard(patch)
-        heard.before[f"{killed}/{COUNT}", rng.randrange(1, len(parts))] = kill
+        rounds = 1 + len(ROUNDS.get(name, "").split())
+        heard.before[f"{killed}/{COUNT}", rng.randrange(1, rounds * len(parts))] = kill
         assert heard.shard(name, killed) == 130
         left = list(heard.told[f"{killed}/{COUNT}"])
         assert left
         # All of another one happens between two things that the next one tells.
-        at = rng.randrange(1, len(parts) - len(left))
+        missing = rounds * len(parts) - sum(".part-" in one for one in left)
+        at = rng.randrange(missing)
         heard.before[f"{early}/{COUNT}", at] = lambda: heard.shard(name, late)
         assert heard.shard(name, early) == 0
         assert not heard.before

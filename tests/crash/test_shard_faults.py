@@ -273,8 +273,8 @@ def test_what_shards_of_other_settings_said_does_not_hold(
     make(here, folder, 0, 1, 2)
     # Of each name there is another one of these settings; limits were not learned with them.
     now = {one.name for one in (folder / LEDGER / "_shards").glob("_told.*")}
-    asked = {one.split(".", 2)[2] for one in now - said}
-    assert asked == {one.split(".", 2)[2] for one in said if ".limits." not in one}
+    asked = {one.split(".", 3)[3] for one in now - said}
+    assert asked == {one.split(".", 3)[3] for one in said if ".limits." not in one}
     assert "learned.json" in asked
     assert said < now
     collected(here, folder, whole)

@@ -133,3 +133,16 @@ def test_the_first_option_that_suits_no_logits_is_named() -> None:
     nothing = passes.of_tables([made(0).filter(np.zeros(QUERIES * ROWS, dtype=bool))])
     with pytest.raises(InvalidDataError, match="no positive has a score 'ce'"):
         passes.fit(nothing, 0, params, "ce")
+
+
+@pytest.mark.parametrize("options", [{"--one": ""}, {}])
+def test_of_no_rows_at_all_nothing_is_learned(options: dict[str, str]) -> None:
+    """A table whose parts are all empty gives no summaries."""
+    nothing = passes.of_tables([])
+    with pytest.raises(InvalidDataError, match="no positive has a score 'ce'"):
+        passes.fit(nothing, 0, FilterParams(percentile=0.4), "ce", options)
+    with pytest.raises(InvalidDataError, match="no candidates to learn it from"):
+        passes.fit(nothing, 0, FilterParams(max_fn_rate=0.1), "ce", options)
+    with pytest.raises(InvalidDataError, match="no candidates to learn it from"):
+        relevance.learn([], 0)
+    assert not len(passes.fit(nothing, 0, FilterParams(difficulty=True), "ce", options).margins)

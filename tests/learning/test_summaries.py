@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negmine.engine.shares import COLLECTING, WHOLE, Shard, Share, Units
+from negmine.errors import InvalidDataError
+from negmine.learning import stored
 from negmine.learning.summaries import Summaries
 
 PARTS = [f"part-{number}" for number in range(9)]
@@ -193,3 +195,29 @@ def test_whoever_goes_over_it_in_whatever_order_all_find_the_same(
     processes = [Process(Book(wall, Shard(*one))) for one in shards]
     assert {one.found() for one in processes} == {ALL}
     assert sorted(chained(one.read for one in processes)) == PARTS
+
+
+def test_what_another_version_has_told_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = Wall()
+    monkeypatch.setattr(stored, "FORMAT", 1)
+    assert Process(Book(wall, Shard(0, 2))).found("x") == "".join(
+        f"{one}x".upper() for one in PARTS
+    )
+    monkeypatch.setattr(stored, "FORMAT", 2)
+    later = Process(Book(wall, Shard(1, 2)))
+    assert later.found("y").startswith("PART-0YPART-1Y")
+    assert sorted(later.read) == PARTS
+
+
+@pytest.mark.parametrize("name", ["all", f"round.{PARTS[4]}"])
+def test_what_is_damaged_is_named(name: str) -> None:
+    wall = Wall()
+    Process(Book(wall, Shard(0, 2))).found()
+    (file,) = (said for said in wall.said if said.endswith(name))
+    wall.said[file] = wall.said[file].replace("PART-4", "PART-5")
+    del wall.said[next(said for said in wall.said if said.endswith(PARTS[0]))]
+    if name != "all":
+        del wall.said[next(said for said in wall.said if said.endswith("all"))]
+    with pytest.raises(InvalidDataError, match=f"told of '{name}' is damaged") as told:
+        Process(Book(wall, Shard(1, 2))).found()
+    assert f"{file}.json" in (told.value.hint or "")

@@ -95,7 +95,10 @@ def all_told(path: Path, plan: Plan, names: Iterable[str]) -> dict[str, dict[str
     if not disk.is_folder(folder):
         return {}
     # One look for all of them, however long it takes to read them.
-    there = set(disk.names_in(folder))
+    try:
+        there = set(disk.names_in(folder))
+    except FileNotFoundError:
+        raise _gone(path) from None
     files = {name: f"{_of_all(_TOLD, plan, name)}{_MARKER}" for name in names}
     files = {name: file for name, file in files.items() if file in there}
     found = disk.load_all([folder / file for file in files.values()], now=True)
@@ -511,7 +514,11 @@ class Shelf:
     ) -> Mapping[str, Any]:
         """What the first process that said something says."""
         file = self._folder / f"{_of_all(prefix, self._plan, name)}{_MARKER}"
-        return what if self._create(file, what, indent) else load_json(file) or what
+        if self._create(file, what, indent):
+            return what
+        if (holds := load_json(file, now=True)) is None:
+            raise _gone(self.path)
+        return holds
 
     def _create(self, file: Path, what: Mapping[str, Any], indent: int | None = 1) -> bool:
         """Create a file that holds this, whole, unless one of its name is there."""
