@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conftest import run_script
 
-DOCUMENTS, QUERIES, CEILING = 6000, 40, 960
+DOCUMENTS, QUERIES, CEILING = 6000, 40, 1000
 
 
 def test_sources_over_stored_vectors_stay_below_a_small_ceiling(
