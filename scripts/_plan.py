@@ -29,7 +29,7 @@ ANOTHER_SOURCE = 8
 #: Bytes of a query in what shards of ``filter`` tell each other to find near-duplicates ("What
 #: shards learn together" in docs/scale.md), and at the most in the memory of each that learns
 #: (``scripts/bench_summaries.py``).
-TOLD_QUERY, HELD_QUERY = 770, 1_490
+TOLD_QUERY, HELD_QUERY = 770, 780
 #: Above this share of all other work exact search gives way to an approximate one.
 DEAR = 0.25
 

@@ -40,12 +40,12 @@ class Folder:
 
     def told(self, name: str) -> Mapping[str, Any] | None:
         """What is told under a name."""
-        return self.all_told([name]).get(name)
+        return dict(self.all_told([name])).get(name)
 
-    def all_told(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+    def all_told(self, names: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What is told under some names."""
-        there = {name: self.path / name for name in names if (self.path / name).exists()}
-        return {name: json.loads(file.read_text()) for name, file in there.items()}
+        there = [(name, self.path / name) for name in names if (self.path / name).exists()]
+        return ((name, json.loads(file.read_text())) for name, file in there)
 
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tell something."""

@@ -38,8 +38,8 @@ class Book(Protocol):
     def told(self, name: str) -> Mapping[str, Any] | None:
         """What is told under a name, if anything."""
 
-    def all_told(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
-        """What is told under some of these names."""
+    def all_told(self, names: Iterable[str]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        """What is told under some of these names, each with its name."""
 
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tell something under a name; what holds."""
@@ -112,9 +112,9 @@ class Summaries:
         if self._book is None:
             return {}
         names = {_under(f"{round_}.{part}"): part for part in parts}
-        told = self._book.all_told(names)
         return {
-            names[under]: _read(f"{round_}.{names[under]}", what) for under, what in told.items()
+            names[under]: _read(f"{round_}.{names[under]}", what)
+            for under, what in self._book.all_told(names)
         }
 
     def _say(self, name: str, found: Found) -> Found:

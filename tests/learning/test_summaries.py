@@ -45,14 +45,14 @@ class Book:
         said = self._wall.said.get(name)
         return None if said is None else json.loads(said)
 
-    def all_told(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+    def all_told(self, names: Iterable[str]) -> list[tuple[str, Mapping[str, Any]]]:
         self.looks += 1
         if self.looks > 1:
             self._looking()
         found = {name: self.told(name) for name in names}
         if self.looks == 1:
             self._looking()
-        return {name: what for name, what in found.items() if what is not None}
+        return [(name, what) for name, what in found.items() if what is not None]
 
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         assert not self.share.whole

@@ -35,6 +35,8 @@ _PLAN = "_plan.json"
 #: What holds for all parts: that stands in the manifest, and that is of use to processes alone.
 _CHOSEN, _TOLD = "_chosen.", "_told."
 _MARKER = ".json"
+#: What is told under so many names is read beside each other.
+_READ_AT_ONCE = 64
 #: How often a process looks whether what it makes is said, before it gives up.
 _LOOKS = 5
 #: What of the plan says where the artifact lay when it was begun.
@@ -89,20 +91,26 @@ def told(path: Path, plan: Plan, name: str) -> dict[str, Any] | None:
     return load_json(path / SHARDS / f"{_of_all(_TOLD, plan, name)}{_MARKER}")
 
 
-def all_told(path: Path, plan: Plan, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What shards of these settings told the others under some of these names."""
+def all_told(path: Path, plan: Plan, names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What shards of these settings told the others under some of these names, one by one.
+
+    One look for all of them, however long it takes to read them; few are held at a time.
+    """
     folder = path / SHARDS
     if not disk.is_folder(folder):
-        return {}
-    # One look for all of them, however long it takes to read them.
+        return
     try:
         there = set(disk.names_in(folder))
     except FileNotFoundError:
         raise _gone(path) from None
-    files = {name: f"{_of_all(_TOLD, plan, name)}{_MARKER}" for name in names}
-    files = {name: file for name, file in files.items() if file in there}
-    found = disk.load_all([folder / file for file in files.values()], now=True)
-    return {name: what for name, what in zip(files, found, strict=True) if what is not None}
+    files = ((name, f"{_of_all(_TOLD, plan, name)}{_MARKER}") for name in names)
+    told = [(name, file) for name, file in files if file in there]
+    for start in range(0, len(told), _READ_AT_ONCE):
+        some = told[start : start + _READ_AT_ONCE]
+        found = disk.load_all([folder / file for _, file in some], now=True)
+        for (name, _), what in zip(some, found, strict=True):
+            if what is not None:
+                yield name, what
 
 
 def _of_all(prefix: str, plan: Plan, name: str) -> str:

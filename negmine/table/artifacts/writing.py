@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -264,7 +264,7 @@ class Writer:
         """What another process that makes parts of this artifact found out about all of it."""
         return shards.told(self.path, self.plan, name)
 
-    def all_told(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+    def all_told(self, names: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What other processes have told under some of these names: one look for all of them."""
         return shards.all_told(self.path, self.plan, names)
 

@@ -41,8 +41,8 @@ class Board:
     def told(self, name: str) -> Mapping[str, Any] | None:
         return json.loads(self.said[name]) if name in self.said else None
 
-    def all_told(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
-        return {name: json.loads(self.said[name]) for name in names if name in self.said}
+    def all_told(self, names: Iterable[str]) -> list[tuple[str, Mapping[str, Any]]]:
+        return [(name, json.loads(self.said[name])) for name in names if name in self.said]
 
     def tell(self, name: str, what: Mapping[str, Any]) -> Mapping[str, Any]:
         return json.loads(self.said.setdefault(name, json.dumps(what)))
