@@ -286,7 +286,7 @@ def rates() -> dict[str, dict[str, list[int]]]:
         same = told & (made.content[left] == made.content[right])
         near = told & (minhash.similarity(made.signature, left, right) >= NEAR) & ~same
         for row, one, other in zip(rows, same, near, strict=True):
-            asked = minhash.clusters(pa.array(row[2:]), DUPLICATE)
+            asked = minhash.clusters(*minhash.signatures(pa.array(row[2:])), DUPLICATE)
             counts = found.setdefault(kind, {}).setdefault(f"{row[0]} {row[1]}", [0, 0, 0, 0])
             for place, hit in enumerate((True, one, other, asked[0] >= 0)):
                 counts[place] += int(hit)

@@ -141,16 +141,6 @@ def similar(signature: np.ndarray, left: np.ndarray, right: np.ndarray, at: floa
     return found
 
 
-def clusters(texts: pa.Array, at: float) -> np.ndarray:
-    """Number of each text's cluster of near-duplicates, int64 [n]; -1 = alone.
-
-    Compared are the sets of their words, or short runs of characters (:data:`QUERY`).
-    Locality-sensitive hashing finds pairs that agree in a band of their signatures; a pair of at
-    least ``at`` joins their clusters. Empty texts are alone.
-    """
-    return clusters_of(*signatures(texts), at)
-
-
 def signatures(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """What queries are compared by, each by itself.
 
@@ -166,8 +156,18 @@ def signatures(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return signature, size
 
 
-def clusters_of(signature: np.ndarray, size: np.ndarray, at: float) -> np.ndarray:
-    """:func:`clusters` of the texts of these :func:`signatures`."""
+def clusters(signature: np.ndarray, size: np.ndarray, at: float) -> np.ndarray:
+    """Number of each text's cluster of near-duplicates, int64 [n]; -1 = alone.
+
+    Compared are the sets of their words, or short runs of characters (:data:`QUERY`).
+    Locality-sensitive hashing finds pairs that agree in a band of their signatures; a pair of at
+    least ``at`` joins their clusters. Empty texts are alone.
+
+    Args:
+        signature: of each text, and
+        size: its shingles, as :func:`signatures` gives them.
+        at: similarity.
+    """
     told = np.flatnonzero(size > 0)
     if len(told) == 0:
         return np.full(len(size), -1, dtype=np.int64)

@@ -90,13 +90,18 @@ READ = ("tokens", "at_limit")
 AT_LIMIT = READ[1]
 
 
-def read_of(stats: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """The sums of what was read of several parts; nothing where it was not counted of all."""
+def read_of(stats: Iterable[Mapping[str, Any]], of: str = "") -> dict[str, int]:
+    """The sums of what was read of several parts; nothing where it was not counted of all.
+
+    Args:
+        stats: the counts of each part.
+        of: who has read it, where a part has counts of several: ``.NAME`` behind each.
+    """
     every = list(stats)
     return {
-        name: sum(int(one[name]) for one in every)
+        name: sum(int(one[f"{name}{of}"]) for one in every)
         for name in READ
-        if every and all(name in one for one in every)
+        if every and all(f"{name}{of}" in one for one in every)
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -257,3 +259,21 @@ def test_processes_that_begin_together_one_of_which_is_killed(
     assert "Traceback" not in again.communicate(timeout=600)[1]
     assert again.returncode == 0
     collected(here, folder, "all")
+
+
+def test_what_is_told_and_damaged_is_named(here: Here, data: Path, tmp_path: Path) -> None:
+    """Through the command line: the shard that comes next says which file has to go."""
+    folder = copied(data, tmp_path / "data")
+    shard = (*command("percentile"), "--shard")
+    here.done(*shard, "0/2", cwd=folder)
+    (said,) = (folder / LEDGER / "_shards").glob("_told.*.learned.json")
+    whole = json.loads(said.read_text())
+    said.write_text(json.dumps({**whole, "digest": "0" * 32}))
+    told = here.ends(5, *shard, "1/2", cwd=folder)
+    assert "told of 'learned' is damaged" in told
+    # As it would be found by what is said.
+    (pattern,) = re.findall(r"Remove (_shards/\S+) of", told)
+    assert list((folder / LEDGER).glob(pattern)) == [said]
+    said.unlink()
+    here.done(*shard, "1/2", cwd=folder)
+    collected(here, folder, "percentile")

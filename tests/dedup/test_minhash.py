@@ -82,7 +82,7 @@ def test_positive_pairs_stay_within_the_query() -> None:
     assert list(zip(left.tolist(), right.tolist(), strict=True)) == [(1, 0), (1, 2)]
 
 
-def test_clusters_of_queries() -> None:
+def test_clusters_queries() -> None:
     texts = [
         "What is the boundary layer of a flat plate?",
         "something else entirely",
@@ -92,7 +92,7 @@ def test_clusters_of_queries() -> None:
         "",
         "",
     ]
-    found = minhash.clusters(pa.array(texts), 0.9)
+    found = minhash.clusters(*minhash.signatures(pa.array(texts)), 0.9)
     assert found[0] == found[2] == found[3] >= 0
     assert found[[1, 4, 5, 6]].tolist() == [-1, -1, -1, -1]
 
@@ -107,7 +107,7 @@ def test_siblings() -> None:
 
 def test_texts_without_a_letter_are_alone() -> None:
     texts = pa.array(["???", "", "..."])
-    assert minhash.clusters(texts, 0.9).tolist() == [-1, -1, -1]
+    assert minhash.clusters(*minhash.signatures(texts), 0.9).tolist() == [-1, -1, -1]
 
 
 # What is nearly the same, by runs of characters where there are no spaces.
@@ -145,8 +145,8 @@ def test_one_word_of_a_short_question_makes_another() -> None:
         ("return a + b - c", "return a - b + c"),
     ]
     texts = pa.array([text for pair in pairs for text in pair])
-    assert (minhash.clusters(texts, 0.9) == -1).all()
+    assert (minhash.clusters(*minhash.signatures(texts), 0.9) == -1).all()
     copies = pa.array([f"{text}?" for pair in pairs for text in pair])
-    both = minhash.clusters(pa.concat_arrays([texts, copies]), 0.9)
+    both = minhash.clusters(*minhash.signatures(pa.concat_arrays([texts, copies])), 0.9)
     assert (both[: len(texts)] == both[len(texts) :]).all()
     assert len(set(both.tolist())) == len(texts)

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from negmine.models.batching import length_batches
 from negmine.models.counting import ByTokens, Reading, Scaled, read_of, tell_tokens
-from negmine.stages.rerank import scoring
 from tests.conftest import Invoke, write_jsonl
 from tests.tiny_models import texts
 
@@ -169,6 +168,7 @@ def pair_lengths(
 
 def test_what_was_not_counted_of_all_is_not_told() -> None:
     """A part that an earlier version has scored; a scorer that counts no tokens."""
-    counted = {"tokens.a": 3, "tokens.b": 2, "scored": 1}
-    assert scoring._read([counted, {"tokens.a": 0}], "tokens", ["a", "b", "c"]) == {"a": 3}
-    assert scoring._read([], "tokens", ["a"]) == {}
+    counted = {"tokens.a": 3, "at_limit.a": 1, "tokens.b": 2, "at_limit.b": 0, "scored": 1}
+    other = {"tokens.a": 0, "at_limit.a": 0}
+    assert read_of([counted, other], ".a") == {"tokens": 3, "at_limit": 1}
+    assert read_of([counted, other], ".b") == read_of([counted], ".c") == read_of([], ".a") == {}

@@ -132,7 +132,7 @@ def _duplicates(parts: Mapping[str, dict[str, Any]], at: float) -> dict[str, Any
     def joined(name: str) -> np.ndarray:
         return _joined(parts.values(), name)
 
-    cluster = minhash.clusters_of(joined("signature"), joined("size"), at)
+    cluster = minhash.clusters(joined("signature"), joined("size"), at)
     of_part = np.split(cluster, np.cumsum([len(one["qids"]) for one in parts.values()])[:-1])
     near = {
         name: (one["qids"].filter(pa.array(own >= 0)), own[own >= 0])

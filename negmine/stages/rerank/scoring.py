@@ -16,7 +16,7 @@ from negmine import log
 from negmine.engine.parts import groups, over_parts
 from negmine.errors import InvalidDataError
 from negmine.models.checkpoint import Checkpoint
-from negmine.models.counting import AT_LIMIT, READ, Reading
+from negmine.models.counting import AT_LIMIT, READ, Reading, read_of
 from negmine.params.rerank import RerankParams
 from negmine.scorers import GoesOn, Scorer, Scores
 from negmine.scorers.base import checked, columns_of
@@ -108,20 +108,14 @@ def score(
     failed = {name: total[_without(name)] for name in scorers[0] if total[_without(name)]}
     if failed:
         counts[WITHOUT_SCORE] = failed
-    parts = [writer.stats(name) for name in source.parts if writer.has(name)]
-    counts |= {what: each for what in READ if (each := _read(parts, what, scorers[0]))}
-    return {**counts, **verdicts.tables(total)}
+    made = [writer.stats(name) for name in source.parts if writer.has(name)]
+    return {**counts, **_read(made, scorers[0]), **verdicts.tables(total)}
 
 
-def _read(parts: Sequence[Mapping[str, int]], what: str, scorers: Iterable[str]) -> dict[str, int]:
-    """By scorer one of the counts of what it has read; nothing where not all of it was counted."""
-    found = {}
-    for name in scorers:
-        each = [part.get(f"{what}.{name}") for part in parts]
-        known = [count for count in each if count is not None]
-        if known and len(known) == len(each):
-            found[name] = sum(known)
-    return found
+def _read(parts: Sequence[Mapping[str, int]], scorers: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Each count of what was read, by scorer; nothing of who counts no tokens."""
+    found = {name: read for name in scorers if (read := read_of(parts, f".{name}"))}
+    return {what: {name: read[what] for name, read in found.items()} for what in READ if found}
 
 
 def told(counts: Mapping[str, Any]) -> list[str]:
