@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS parts_back (part TEXT PRIMARY KEY) WITHOUT ROWID;
 _AT_ONCE = 500
 #: Seconds to wait for another process that writes.
 _PATIENCE = 60.0
+#: Seconds between two attempts to open the file where SQLite does not wait by itself.
+_AGAIN = 0.01
 
 T = TypeVar("T")
 
@@ -207,12 +209,26 @@ class Store:
 
     def _opened(self) -> sqlite3.Connection:
         disk.make_folder(self.folder)
-        connection = sqlite3.connect(self.file, timeout=_PATIENCE, check_same_thread=False)
-        # Readers do not wait for a writer, and a commit is one flush.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_SCHEMA)
-        return connection
+        until = time.monotonic() + _PATIENCE
+        while True:
+            connection = sqlite3.connect(self.file, timeout=_PATIENCE, check_same_thread=False)
+            try:
+                # Readers do not wait for a writer, and a commit is one flush.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(_SCHEMA)
+            except sqlite3.OperationalError as error:
+                connection.close()
+                # SQLite waits for nobody where it changes the mode of a file that another process
+                # has just made, too: shards and workers begin at the same moment.
+                if not _is_held(error) or time.monotonic() > until:
+                    raise
+                time.sleep(_AGAIN)
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -220,11 +236,13 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as error:
+            mend = "Free space or check the permissions"
+            if _is_held(error):
+                mend = f"Another program has held it for {_PATIENCE:g} s: let it end or stop it"
             raise MachineError(
                 f"the stored answers cannot be read or written: {error}",
                 where=str(self.file),
-                hint="Free space or check the permissions, then run the same command again: what "
-                "is stored stays.",
+                hint=f"{mend}, then run the same command again: what is stored stays.",
             ) from None
         except sqlite3.DatabaseError as error:
             raise InvalidDataError(
@@ -233,6 +251,11 @@ class Store:
                 hint="Move the file away (sqlite3 FILE .recover may save what is in it), then run "
                 "the same command again: what is lost is asked again.",
             ) from None
+
+
+def _is_held(error: sqlite3.Error) -> bool:
+    """Whether somebody else has the file; the low byte is the kind, the others say more."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class Nothing(Store):

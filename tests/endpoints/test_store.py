@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -74,6 +75,44 @@ def test_several_threads_and_connections_write(tmp_path: Path) -> None:
         thread.join()
     assert shared.known(request.key for request in asked) == 80
     shared.close()
+
+
+def test_many_begin_with_a_file_at_the_same_moment(tmp_path: Path) -> None:
+    """As shards of a judge do. SQLite itself does not wait where the mode of a file changes."""
+    asked, told = questions(6), []
+    for trial in range(60):
+        begin = threading.Barrier(6)
+
+        def write(number: int, trial: int = trial, begin: threading.Barrier = begin) -> None:
+            with Store(tmp_path / str(trial)) as store:
+                begin.wait()
+                try:
+                    store.put([(asked[number], answer("x"))])
+                except MachineError as error:
+                    told.append(str(error))
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with Store(tmp_path / str(trial)) as store:
+            assert (store.known(one.key for one in asked), told) == (6, [])
+
+
+def test_who_holds_a_file_is_waited_for_and_no_longer_than_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("negmine.endpoints.store._PATIENCE", 0.2)
+    with Store(tmp_path) as store:
+        store.put([(questions(1)[0], answer("x"))])
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(MachineError, match=r"(?s)database is locked.*Another program has held it"):
+        Store(tmp_path).put([(questions(1)[0], answer("x"))])
+    other.close()
+    assert Store(tmp_path).known([questions(1)[0].key]) == 1
 
 
 def test_a_damaged_file_and_a_place_that_is_none_are_told(tmp_path: Path) -> None:
