@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from negmine.stages.retrieve.bands import Extent
@@ -32,6 +32,17 @@ ANOTHER_SOURCE = 8
 TOLD_QUERY, HELD_QUERY = 770, 780
 #: Above this share of all other work exact search gives way to an approximate one.
 DEAR = 0.25
+#: Most queries that are looked at for that.
+MANY_QUERIES = 10**12
+#: The commands that shards share, and the steps that are a shard's of each.
+SHARED = {
+    "index": ("index: signatures", "index: vectors"),
+    "retrieve": ("retrieve: BM25", "retrieve: exact", "retrieve: approximate"),
+    "rerank": ("rerank",),
+    "filter": ("filter",),
+}
+#: Seconds of work that a shard should have: its start and what it checks are to be little of that.
+WORTH_A_SHARD = 600.0
 
 
 @dataclass(frozen=True)
@@ -324,6 +335,52 @@ def collecting(units: Units, plan: Sequence[Step]) -> Step:
     """Checking what shards have made, by one process each time."""
     shared = sum(step.disk for step in plan if step.how == "shards")
     return Step("collect", shared * units.of("verify", "seconds_per_byte"), "one")
+
+
+def shards_of(plan: Sequence[Step], task: Task) -> dict[str, int]:
+    """Into how many shards each command is worth dividing.
+
+    As many as there are processes, and no more than parts, nor than have ten minutes' work each.
+    """
+    found = {}
+    for command, names in SHARED.items():
+        own = [step for step in plan if step.name in names]
+        # Where a GPU does the work nobody else of its machine can.
+        most = task.machines if any(step.gpu is not None for step in own) else task.shards
+        work = sum(step.seconds if step.gpu is None else step.gpu for step in own)
+        units = max(step.units for step in own)
+        found[command] = max(1, min(most, units, math.ceil(work / WORTH_A_SHARD)))
+    return found
+
+
+def dear_from(units: Units, task: Task) -> float:
+    """From how many queries on exact search gives way to an approximate one; infinite = never.
+
+    Args:
+        units: measured.
+        task: as it is, but for the number of queries.
+    """
+
+    def is_dear(queries: int) -> bool:
+        times = queries / task.queries
+        many = replace(
+            task,
+            queries=queries,
+            rows=times * task.rows,
+            pairs=times * task.pairs,
+            examples=times * task.examples,
+        )
+        return any(step.name == "index: IVF-PQ" for step in steps(units, many))
+
+    low, high = 0, 1
+    while not is_dear(high):
+        low, high = high, 2 * high
+        if high > MANY_QUERIES:
+            return math.inf
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_dear(middle) else (middle, high)
+    return high
 
 
 def planned(units: Units, task: Task) -> list[Step]:

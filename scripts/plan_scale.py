@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,16 @@ from _plan import (
     HELD_QUERY,
     PER_LIST,
     PROBED,
+    SHARED,
     TRAINED_ON,
     Step,
     Task,
     Units,
+    dear_from,
     learned,
     lists_for,
     planned,
+    shards_of,
 )
 from bench_engines import shown_models, shown_parts
 
@@ -70,16 +75,27 @@ def millions(count: float) -> str:
     return f"{count:g}"
 
 
+def approximately(task: Task) -> str:
+    """The options of an approximate search of so many documents."""
+    lists = lists_for(task.documents)
+    return (
+        f"`index --ann IVF{lists},PQ48np`, `retrieve --ann nprobe={max(1, round(lists * PROBED))}`"
+    )
+
+
 def options(plan: Sequence[Step], task: Task) -> list[str]:
-    """Which options to set, and why."""
+    """Which options to set."""
     told = []
     if any(step.name == "index: IVF-PQ" for step in plan):
-        lists = lists_for(task.documents)
-        told.append(f"`index --ann IVF{lists},PQ48np`, `retrieve --ann nprobe={lists // 64}`")
+        told.append(approximately(task))
+    for command, shards in shards_of(plan, task).items():
+        if shards > 1:
+            told.append(f"`{command} --shard I/{shards}`")
     if task.shards > 1:
-        told.append(f"`--shard I/{min(task.shards, max(step.units for step in plan))}`")
-    told.append(f"`--memory` of 1/{task.cores} of a machine's, `--threads 1`")
-    return told
+        told.append(
+            f"for each shard `--threads 1` and a `--memory` of 1/{task.cores} of a machine's"
+        )
+    return told or ["none"]
 
 
 def memory(units: Units, task: Task) -> list[tuple[str, str]]:
@@ -300,8 +316,25 @@ def settings(units: Units) -> str:
     rows = []
     for size in SIZES:
         task = units.task(size, machines=CLUSTERS[1][0], cores=CLUSTERS[1][1])
-        rows.append((millions(size), "; ".join(options(planned(units, task), task))))
-    return table(("documents", "options"), rows)
+        plan = planned(units, task)
+        search = approximately(task) if "index: IVF-PQ" in {step.name for step in plan} else "exact"
+        rows.append(
+            (millions(size), *(f"{one:,}" for one in shards_of(plan, task).values()), search)
+        )
+    head = (*(f"`{command} --shard I/N`, N" for command in SHARED), "search")
+    return table(("documents", *head), rows)
+
+
+def turning(units: Units) -> str:
+    """From how many queries on the other search is taken, and its options."""
+    rows = []
+    for size in SIZES:
+        task = units.task(size)
+        found = (dear_from(units, one) for one in (task, replace(task, pairs=0.0)))
+        told = ["never" if math.isinf(one) else millions(float(f"{one:.2g}")) for one in found]
+        rows.append((millions(size), *told, approximately(task)))
+    head = ("documents", "reranked: queries", "not reranked: queries", "then")
+    return table(head, rows)
 
 
 def gpus(units: Units) -> str:
@@ -446,6 +479,7 @@ TABLES: Mapping[str, Callable[[Units], str]] = {
     "memory": memories,
     "learned": learning,
     "options": settings,
+    "turning": turning,
     "gpus": gpus,
     "runs": compared,
     "shards": shared,

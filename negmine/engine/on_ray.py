@@ -9,15 +9,24 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from negmine import log
 from negmine.engine.engines import Call, Reply
 from negmine.errors import EndpointError, MachineError, MissingDependencyError
 
 #: The cluster that a machine is part of, as Ray finds it.
 _AUTO = "auto"
+#: Seconds in which it may begin to answer.
+_PATIENCE = 20.0
+_START = (
+    "Start one (ray start --head, and ray start --address=HOST:6379 on the other machines), or "
+    "work on this machine alone: --engine local --workers 2."
+)
 
 
 class Worker:
@@ -156,6 +165,7 @@ def _connected(address: str | None) -> Any:
             "--engine ray needs the package ray", hint="pip install 'negmine[ray]'"
         ) from None
     asked = address or os.environ.get("RAY_ADDRESS") or _AUTO
+    _await(ray, asked)
     with _own_signals():
         try:
             ray.init(address=asked, log_to_driver=False, logging_level=logging.ERROR)
@@ -163,10 +173,43 @@ def _connected(address: str | None) -> Any:
             raise EndpointError(
                 f"no Ray cluster is there: {_first_line(error)}",
                 where=f"--address {asked}",
-                hint="Start one (ray start --head, and ray start --address=HOST:6379 on the other "
-                "machines), or work on this machine alone: --engine local --workers 2.",
+                hint=_START,
             ) from error
     return ray
+
+
+def _await(ray: Any, asked: str) -> None:
+    """Wait until somebody answers at an address, not long: Ray would, minutes, without a word.
+
+    Raises:
+        EndpointError: nobody does.
+    """
+    host, _, port = asked.rpartition(":")
+    if "://" in asked or not host or not port.isdigit():
+        return
+    hosts = [host.strip("[]")]
+    if hosts[0] in ("localhost", "127.0.0.1", "::1"):
+        # As Ray reads it, too.
+        hosts.append(ray.util.get_node_ip_address())
+    until, waits = time.monotonic() + _PATIENCE, False
+    while True:
+        for one in hosts:
+            try:
+                socket.create_connection((one, int(port)), timeout=_PATIENCE / 4).close()
+            except (OSError, OverflowError) as error:
+                why = error
+            else:
+                return
+        if time.monotonic() > until:
+            raise EndpointError(
+                f"no Ray cluster is there: {why}", where=f"--address {asked}", hint=_START
+            )
+        if not waits:
+            log.event(
+                f"waits {_PATIENCE:g} s at most for a Ray cluster to answer at {asked}: {why}"
+            )
+        waits = True
+        time.sleep(1)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,6 +160,29 @@ def test_a_cluster_is_shared_out(
 def test_a_cluster_without_room_is_told() -> None:
     with pytest.raises(MachineError, match="no room for a worker: 1 machines, 4 CPUs, 0 GPUs"):
         shared_out([{"CPU": 4}], None, 1)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "no-such-host.invalid:6379", "nonsense"])
+def test_a_cluster_that_is_not_there_is_told_soon(
+    address: str, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray alone tries for minutes."""
+    pytest.importorskip("ray")
+    monkeypatch.chdir(make_data(tmp_path / "data"))
+    monkeypatch.setattr("negmine.engine.on_ray._PATIENCE", 0.2)
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    with socket.socket() as nobody:
+        # Taken, and nobody listens.
+        nobody.bind(("127.0.0.1", 0))
+        asked = address.format(port=nobody.getsockname()[1])
+        words = ("--engine", "ray", "--workers", "2", "--address", asked)
+        found = invoke("run", write_recipe(Path()), *words)
+    assert found.exit_code == 10, found.stderr
+    assert f"--address {asked}: no Ray cluster is there" in found.stderr
+    assert "ray start --head" in found.stderr
+    assert not Path("work").exists()
+    # Ray's makers are told of nothing.
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 def test_a_worker_of_another_version_or_without_the_folder_says_so(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def test_the_job_of_kuberay_makes_the_bytes_of_one_process(
         assert container["volumeMounts"] == [volume]
         assert container["image"] == pods[0]["containers"][0]["image"]
         assert pod["volumes"] == pods[0]["volumes"]
+        # Ray tells its makers nothing.
+        assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
     words = shlex.split(job["spec"]["entrypoint"])
     assert words[:6] == ["env", "-C", volume["mountPath"], "negmine", "run", "recipe.toml"]
     assert words[6:] == ["--engine", "ray", "--workers", str(workers["replicas"])]

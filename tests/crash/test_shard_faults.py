@@ -627,7 +627,9 @@ def test_what_one_process_writes_is_refused(
 # --- what it would cost -------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_of_the_shard_and_of_all(here: Here, whole: Path, invoke: Invoke) -> None:
+def test_a_dry_run_tells_of_the_shard_and_of_all(
+    here: Here, whole: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["filter", "work/candidates", "--num-negatives", "4", "-o", "work/new"]
     here.done(*words, "--shard", "1/4", "--dry-run", cwd=whole)
     assert not (whole / "work" / "new").exists()
@@ -646,3 +648,9 @@ def test_a_dry_run_tells_of_the_shard_and_of_all(here: Here, whole: Path, invoke
     assert stage["shard"]["one"] == pytest.approx(each + rules * most, abs=0.02)
     assert stage["shard"]["all"] == pytest.approx(4 * each + rules, abs=0.02)
     assert "shard" not in json.loads(invoke(*words, "--dry-run", "--json").stdout)["stages"][0]
+    # A task of an array is told of its own shard and of all, too.
+    for name, value in {"ID": 1, "MIN": 0, "MAX": 3, "COUNT": 4, "STEP": 1}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+    of_task = json.loads(invoke(*words, "--shard", "auto", "--dry-run", "--json").stdout)
+    assert of_task["stages"][0]["shard"] == stage["shard"]
+    assert "filter: shard 1/4 " in invoke(*words, "--shard", "auto", "--dry-run").stdout

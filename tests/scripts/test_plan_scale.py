@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,60 @@ def test_exact_search_gives_way_where_it_is_dear() -> None:
     }
     assert "retrieve: exact" in names[100_000]
     assert "index: IVF-PQ" in names[1_000_000_000]
+
+
+@pytest.mark.parametrize("documents", [1_000_000, 100_000_000, 1_000_000_000])
+def test_from_so_many_queries_on_and_not_from_fewer(documents: int) -> None:
+    units = _plan.Units(UNITS)
+    turns = _plan.dear_from(units, replace(units.task(documents), pairs=0.0))
+    assert turns < float("inf")
+    for queries, there in ((turns, True), (0.97 * turns, False)):
+        task = replace(units.task(documents, queries=round(queries)), pairs=0.0)
+        names = {step.name for step in _plan.planned(units, task)}
+        assert ("index: IVF-PQ" in names) == there
+
+
+def test_exact_search_that_is_never_dear_is_told() -> None:
+    slow = {**UNITS["units"], "rerank": {**UNITS["units"]["rerank"], "seconds_per_pair": 9.0}}
+    units = _plan.Units({**UNITS, "units": slow})
+    assert _plan.dear_from(units, units.task(1_000_000)) == float("inf")
+
+
+@given(
+    documents=st.integers(1, 2_000_000_000),
+    queries=st.integers(1, 10_000_000),
+    machines=st.integers(1, 64),
+    cores=st.integers(1, 128),
+    reranker=st.none() | st.floats(10, 1e6),
+)
+def test_a_shard_has_a_part_and_ten_minutes(
+    documents: int, queries: int, machines: int, cores: int, reranker: float | None
+) -> None:
+    units = _plan.Units(UNITS)
+    task = units.task(documents, queries=queries, machines=machines, cores=cores, reranker=reranker)
+    plan = _plan.planned(units, task)
+    for command, shards in _plan.shards_of(plan, task).items():
+        own = [step for step in plan if step.name in _plan.SHARED[command]]
+        assert own
+        assert 1 <= shards <= min(task.shards, max(step.units for step in own))
+        work = sum(step.seconds if step.gpu is None else step.gpu for step in own)
+        assert shards == 1 or work > 600 * (shards - 1)
+        if command == "rerank" and reranker:
+            assert shards <= machines
+
+
+def test_options_by_hand(file: Path) -> None:
+    """Rerank: 50,000 queries, 21 pairs each of .2 s: 350 shards of ten minutes."""
+    given = ["--documents", 2_000_000, "--queries", 50_000, "-k", 40, "--reranked", 20]
+    told = run_script("plan_scale.py", file, *given, "--cores", 500, "--search", "ann")
+    (line,) = (line for line in told.splitlines() if line.startswith("Options: "))
+    assert "`rerank --shard I/350`" in line
+    # 50,000 rows of 81 take 24 s to filter: one process.
+    assert "`filter --shard" not in line
+    assert "`index --ann IVF4096,PQ48np`, `retrieve --ann nprobe=64`" in line
+    assert "`--threads 1` and a `--memory` of 1/500 of a machine's" in line
+    alone = run_script("plan_scale.py", file, "--documents", 1_000, "--cores", 1)
+    assert "Options: none." in alone
 
 
 def test_what_was_not_measured_is_in_no_plan() -> None:
