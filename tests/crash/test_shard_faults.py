@@ -651,7 +651,12 @@ def test_a_dry_run_tells_of_the_shard_and_of_all(
     # A task of an array is told of its own shard and of all, too.
     for name, value in {"ID": 1, "MIN": 0, "MAX": 3, "COUNT": 4, "STEP": 1}.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
-    of_task = json.loads(invoke(*words, "--shard", "auto", "--dry-run", "--json").stdout)
-    # How fast a reader is gets measured each time.
-    assert of_task["stages"][0]["shard"] == pytest.approx(stage["shard"], rel=0.3)
+    (of_task,) = json.loads(invoke(*words, "--shard", "auto", "--dry-run", "--json").stdout)[
+        "stages"
+    ]
+    # How fast the disk is gets measured each time, and the seconds hang on that.
+    measured = ("one", "all")
+    for told, value in stage["shard"].items():
+        near = pytest.approx(value, rel=2.0) if told in measured else value
+        assert of_task["shard"][told] == near, told
     assert "filter: shard 1/4 " in invoke(*words, "--shard", "auto", "--dry-run").stdout
