@@ -75,7 +75,7 @@ def _opened(asked: Asked) -> Engine:
     if asked.engine == "ray":
         from negmine.engine.on_ray import RayEngine
 
-        return RayEngine(asked.address, asked.workers, asked.gpus)
+        return RayEngine(asked.address, asked.workers, asked.gpus, log.event)
     from negmine.engine.local import LocalEngine
 
     if asked.gpus:

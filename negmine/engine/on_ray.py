@@ -11,11 +11,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from negmine import log
 from negmine.engine.engines import Call, Reply
 from negmine.errors import EndpointError, MachineError, MissingDependencyError
 
@@ -44,6 +43,7 @@ class RayEngine:
         address: of the cluster; None = the one that this machine is part of.
         workers: how many actors; None = one for each so many GPUs, or for each machine.
         gpus: GPUs of each actor; None = none.
+        tell: what is said while it waits for the cluster goes there.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -51,8 +51,14 @@ class RayEngine:
         MachineError: it has no room for one actor.
     """
 
-    def __init__(self, address: str | None, workers: int | None, gpus: int | None) -> None:
-        self._ray = _connected(address)
+    def __init__(
+        self,
+        address: str | None,
+        workers: int | None,
+        gpus: int | None,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._ray = _connected(address, tell)
         nodes = [dict(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
         self.count, cpus, self.beside = shared_out(nodes, workers, gpus)
         self.words = f"{self.count} actors on {len(nodes)} machines of a Ray cluster"
@@ -147,7 +153,7 @@ def shared_out(
     return count, cpus, min(count, max(fitting(cpus)))
 
 
-def _connected(address: str | None) -> Any:
+def _connected(address: str | None, tell: Callable[[str], None]) -> Any:
     """Ray, connected to the cluster.
 
     Raises:
@@ -165,7 +171,7 @@ def _connected(address: str | None) -> Any:
             "--engine ray needs the package ray", hint="pip install 'negmine[ray]'"
         ) from None
     asked = address or os.environ.get("RAY_ADDRESS") or _AUTO
-    _await(ray, asked)
+    _await(ray, asked, tell)
     with _own_signals():
         try:
             ray.init(address=asked, log_to_driver=False, logging_level=logging.ERROR)
@@ -178,7 +184,7 @@ def _connected(address: str | None) -> Any:
     return ray
 
 
-def _await(ray: Any, asked: str) -> None:
+def _await(ray: Any, asked: str, tell: Callable[[str], None]) -> None:
     """Wait until somebody answers at an address, not long: Ray would, minutes, without a word.
 
     Raises:
@@ -205,9 +211,7 @@ def _await(ray: Any, asked: str) -> None:
                 f"no Ray cluster is there: {why}", where=f"--address {asked}", hint=_START
             )
         if not waits:
-            log.event(
-                f"waits {_PATIENCE:g} s at most for a Ray cluster to answer at {asked}: {why}"
-            )
+            tell(f"waits {_PATIENCE:g} s at most for a Ray cluster to answer at {asked}: {why}")
         waits = True
         time.sleep(1)
 
