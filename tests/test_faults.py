@@ -540,14 +540,14 @@ def test_a_writer_that_finishes_meanwhile_is_not_undone(
             writer.add_table("part-00000.parquet", pa.table({"qid": ["a"]}, schema=schema), schema)
             writer.commit({})
 
-    real = journal.lock_journal
+    real = journal.lock_in_new
 
-    def late(file: Path, target: Path) -> Any:
-        monkeypatch.setattr(writing, "lock_journal", real)
+    def late(folder: Path, file: Path, target: Path) -> Any:
+        monkeypatch.setattr(writing, "lock_in_new", real)
         make()
-        return real(file, target)
+        return real(folder, file, target)
 
-    monkeypatch.setattr(writing, "lock_journal", late)
+    monkeypatch.setattr(writing, "lock_in_new", late)
     assert artifacts.begin(tmp_path / "a", plan) is None
     assert (tmp_path / "a" / "part-00000.parquet").exists()
     assert leftovers(tmp_path) == []

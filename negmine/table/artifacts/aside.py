@@ -7,6 +7,7 @@ finds it there and takes it back, finished or not.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,7 @@ def exchange(path: Path, plan: Plan, replacing: Replace) -> None:
     """
     kept, held = found_aside(path, plan, replacing), worth_keeping(path)
     if held is not None and steps_aside(held, plan, replacing):
-        target = free_name(path, held["fingerprint"])
-        _move(path, target)
+        target = _moved(path, held["fingerprint"], None)
         event(
             f"{path} was made with other settings ({plan.differences(held, path)}): kept as "
             f"{target}, remove it when it is not wanted any more",
@@ -71,7 +71,7 @@ def exchange(path: Path, plan: Plan, replacing: Replace) -> None:
     if kept is not None:
         if disk.exists(path):
             _give_up(path)
-        _move(kept, path)
+        _moved(kept, plan.fingerprint, path)
         event(f"{path} was made with these settings before: taken back from {kept}")
 
 
@@ -92,16 +92,44 @@ def worth_keeping(path: Path) -> dict[str, Any] | None:
     return lines[0] if begun else None
 
 
-def _move(path: Path, target: Path) -> None:
-    """Rename an artifact's folder, unless it is being written."""
-    lock = lock_journal(path / JOURNAL, path)
+def _moved(path: Path, fingerprint: str, target: Path | None) -> Path:
+    """Rename an artifact's folder, unless it is being written; its new name.
+
+    Args:
+        path: the folder.
+        fingerprint: of what was seen there.
+        target: where it goes; None = to a name that is free.
+
+    Raises:
+        ConflictError: another process writes it, or has exchanged it meanwhile.
+    """
     try:
+        lock = lock_journal(path / JOURNAL, path)
+    except FileNotFoundError:
+        raise _meanwhile(path) from None
+    with lock:
         if disk.exists(path / MANIFEST):
             disk.remove_file(path / JOURNAL)
-        disk.rename(path, target)
+        held = worth_keeping(path)
+        if held is None or held["fingerprint"] != fingerprint:
+            raise _meanwhile(path)
+        target = free_name(path, fingerprint) if target is None else target
+        try:
+            disk.rename(path, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise _meanwhile(target) from None
         flush_to_disk(target.parent)
-    finally:
-        lock.close()
+    return target
+
+
+def _meanwhile(path: Path) -> ConflictError:
+    return ConflictError(
+        "another process has written, moved or removed something there meanwhile",
+        where=str(path),
+        hint="Run the same command again.",
+    )
 
 
 def _give_up(path: Path) -> None:
@@ -110,18 +138,15 @@ def _give_up(path: Path) -> None:
     Raises:
         ConflictError: another process wrote something there meanwhile.
     """
-    lock = lock_journal(path / JOURNAL, path)
     try:
+        lock = lock_journal(path / JOURNAL, path)
+    except FileNotFoundError:
+        return
+    with lock:
         if not _is_bare(path):
-            raise ConflictError(
-                "something was written there meanwhile",
-                where=str(path),
-                hint="Run the same command again.",
-            )
+            raise _meanwhile(path)
         disk.remove_file(path / JOURNAL)
         disk.remove_empty(path)
-    finally:
-        lock.close()
 
 
 def _is_bare(path: Path) -> bool:

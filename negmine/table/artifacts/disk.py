@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -137,29 +138,55 @@ def is_folder(path: Path) -> bool:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of what lies in a folder, in order."""
+    """Names of what lies in a folder, in order; none where there is no folder.
+
+    Another process may remove it at any moment, also behind a look whether it is there.
+    """
     far = _far(folder)
-    return sorted(path.name for path in folder.iterdir()) if far is None else far.names()
+    return sorted(_entries(folder)) if far is None else far.names()
 
 
 def files_in(folder: Path, pattern: str) -> list[str]:
     """Names of the files in a folder and in those right in it that match a pattern, in order."""
     if (far := _far(folder)) is not None:
         return far.files(pattern)
-    found = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
-    return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
+    found = []
+    for name, is_folder in _entries(folder).items():
+        if is_folder:
+            inner = _entries(folder / name)
+            found += [f"{name}/{one}" for one, another in inner.items() if not another]
+        else:
+            found.append(name)
+    return sorted(one for one in found if fnmatchcase(one.rpartition("/")[2], pattern))
+
+
+def _entries(folder: Path) -> dict[str, bool]:
+    """What lies in a folder of this machine, if there is one: names, and which are folders."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.is_dir() for entry in entries}
+    except FileNotFoundError:
+        return {}
 
 
 def beginning_with(folder: Path, prefix: str) -> list[Path]:
     """What in a folder of this machine, which need not be there, has a name that begins so."""
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    return [folder / name for name in names if name.startswith(prefix)]
+    return [folder / name for name in sorted(_entries(folder)) if name.startswith(prefix)]
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file."""
     far = _far(path)
     return path.stat().st_size if far is None else far.size()
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether a file of so many bytes is there."""
+    try:
+        return is_file(path) and size_of(path) == size
+    except FileNotFoundError:
+        # Another process has removed it between the two looks.
+        return False
 
 
 def status_of(path: Path) -> os.stat_result:
@@ -257,11 +284,15 @@ def opened(path: Path, *, there: bool = False) -> IO[bytes]:
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file without a last one that no line end closes."""
+    """The lines of a file, if there is one, without a last one that no line end closes."""
     if path.name == JOURNAL and is_far(path):
         # Another machine's is not here, and this one's may be of long ago.
         return []
-    return path.read_bytes().split(b"\n")[:-1]
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        # A journal goes when its run has ended, at any moment.
+        return []
 
 
 @contextmanager
@@ -394,7 +425,12 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest that describes other artifacts (the index's own, an export file's)."""
     # None of them need lie in its folder.
     make_folder(path.parent)
-    write_json(path, manifest)
+    if is_far(path):
+        write_json(path, manifest)
+        return
+    # No journal is locked for it: two processes may write it at once, under the same hidden name.
+    with open_locked(hidden_name(path), waits=True):
+        write_json(path, manifest)
 
 
 def _as_json(data: Mapping[str, Any]) -> bytes:
@@ -510,29 +546,38 @@ def remove(path: Path) -> None:
         far.remove(first=MANIFEST)
         return
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_unless_gone)
     else:
         remove_file(path)
 
 
+def _unless_gone(call: object, path: str, raised: tuple[Any, BaseException, Any]) -> None:
+    """What was to be removed and is gone is no error: another process removes the same."""
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
+
+
 def remove_empty(folder: Path) -> bool:
-    """Remove a folder if nothing is in it; whether that was so."""
-    if not folder.is_dir() and is_far(folder):
+    """Remove a folder if nothing is in it; whether that was so, or none was there."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
         return True
-    if any(folder.iterdir()):
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
         return False
-    folder.rmdir()
     return True
 
 
 def remove_hidden(path: Path) -> None:
     """Remove what an interrupted run left half-written."""
-    for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
-        if leftover.parent.name == SHARDS:
-            # Other processes may be writing there.
-            continue
-        if leftover.parent == path or not leftover.parent.is_symlink():
-            remove(leftover)
+    for folder in [path, *(path / name for name, inner in _entries(path).items() if inner)]:
+        # Other processes may be writing in the folder of shards.
+        if folder == path or not (folder.name == SHARDS or folder.is_symlink()):
+            for leftover in beginning_with(folder, "."):
+                if leftover.suffix == ".tmp":
+                    remove(leftover)
 
 
 def checkpoint_of(path: Path, of: str = "") -> Path:
@@ -542,7 +587,7 @@ def checkpoint_of(path: Path, of: str = "") -> Path:
 
 def checkpoints_in(path: Path) -> list[Path]:
     """The unfinished rows of all parts in a folder."""
-    return list(path.glob(".*.checkpoint"))
+    return [one for one in beginning_with(path, ".") if one.suffix == ".checkpoint"]
 
 
 def remove_checkpoints(path: Path) -> None:
@@ -569,22 +614,31 @@ class LockedError(OSError):
         self.inode = inode
 
 
-def open_locked(file: Path) -> IO[str]:
+def open_locked(file: Path, *, waits: bool = False) -> IO[str]:
     """Open a file to append to it, and lock it; the lock dies with the process.
+
+    Args:
+        file: which; it is made where there is none, its folder is not.
+        waits: for another process to give up the lock.
 
     Raises:
         LockedError: another process holds the lock.
+        FileNotFoundError: there is no such folder: it may have gone a moment ago.
     """
     if is_far(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         opened = file.open("a+", encoding="utf-8")
         inode = os.fstat(opened.fileno()).st_ino
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if waits:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        elif not _locked(opened, fcntl.LOCK_EX):
+            looked_at = _locked(opened, fcntl.LOCK_SH)
             opened.close()
-            raise LockedError(inode) from error
+            if looked_at:
+                # By others, for a moment, to see whether it is locked.
+                continue
+            raise LockedError(inode)
         try:
             if inode == file.stat().st_ino:
                 return opened
@@ -594,16 +648,36 @@ def open_locked(file: Path) -> IO[str]:
         opened.close()
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Have no other process of this machine be in such a block for a folder meanwhile."""
+    gate = hidden_name(folder / "gate")
+    with open_locked(gate, waits=True):
+        try:
+            yield
+        finally:
+            remove_file(gate)
+
+
 def is_locked(file: Path) -> bool:
     """Whether a living process holds the lock of a file."""
     try:
         with file.open("r") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared: two that look at once do not take each other for a writer.
+            return not _locked(opened, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    return False
+
+
+def _locked(opened: IO[str], how: int) -> bool:
+    """Lock an open file, unless another process holds it; whether it is locked now."""
+    try:
+        fcntl.flock(opened, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock_holder(inode: int) -> str | None:

@@ -17,7 +17,7 @@ from negmine.table.artifacts.disk import (
     name_place,
 )
 from negmine.table.artifacts.facts import RunFacts
-from negmine.table.artifacts.journal import lock_journal
+from negmine.table.artifacts.journal import lock_in_new
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.replace import Replace
 from negmine.table.artifacts.state import is_exported
@@ -98,8 +98,7 @@ def begin_file(
     if is_exported(path, plan, replacing):
         _touch(path)
         return None
-    disk.make_folder(path.parent)
-    lock = lock_journal(hidden_name(path), path)
+    _, lock = lock_in_new(path.parent, hidden_name(path), path)
     try:
         # Another process may have finished between the first look and the lock.
         if is_exported(path, plan, replacing):

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,8 @@ from negmine.table.artifacts.plan import Plan
 CHOSEN = "chosen"
 #: Files that were recorded, and are not what they were.
 LOST = "lost"
+#: How often a folder is made again that others remove.
+_TRIES = 4
 
 
 def journal_entry(plan: Plan, path: Path) -> dict[str, Any]:
@@ -46,11 +49,49 @@ def lock_journal(file: Path, target: Path) -> IO[str]:
     try:
         return disk.open_locked(file)
     except disk.LockedError as error:
-        raise ConflictError(
-            f"another process is writing it ({_holder(file, error.inode)})",
-            where=str(target),
-            hint="Wait for it, or choose another -o.",
-        ) from error
+        raise _is_written(file, error.inode, target) from error
+
+
+def lock_in_new(folder: Path, file: Path, target: Path) -> tuple[list[Path], IO[str]]:
+    """Make a folder, if there is none, and lock a file in it.
+
+    Args:
+        folder: which.
+        file: see :func:`lock_journal`.
+        target: likewise.
+
+    Returns:
+        (new folders, the innermost first; the locked file).
+
+    Raises:
+        ConflictError: another process holds the lock.
+    """
+    for _ in range(_TRIES):
+        # Who made it and finished nothing there removes it, who has other settings may rename it.
+        with suppress(FileNotFoundError):
+            return disk.make_folder(folder), lock_journal(file, target)
+    return disk.make_folder(folder), lock_journal(file, target)
+
+
+def refuse_written(path: Path) -> None:
+    """Refuse an artifact that a living process writes; nothing is locked or made.
+
+    Raises:
+        ConflictError: one does.
+    """
+    file = path / JOURNAL
+    with suppress(FileNotFoundError):
+        inode = disk.status_of(file).st_ino
+        if disk.is_locked(file):
+            raise _is_written(file, inode, path)
+
+
+def _is_written(file: Path, inode: int, target: Path) -> ConflictError:
+    return ConflictError(
+        f"another process is writing it ({_holder(file, inode)})",
+        where=str(target),
+        hint="Wait for it, or choose another -o.",
+    )
 
 
 def _holder(file: Path, inode: int) -> str:
@@ -129,7 +170,7 @@ def finished_files(
 
 
 def _is_whole(file: Path, expected: Mapping[str, Any], by_size: bool) -> bool:
-    if not disk.is_file(file) or disk.size_of(file) != expected["bytes"]:
+    if not disk.has_size(file, expected["bytes"]):
         return False
     if by_size:
         return True

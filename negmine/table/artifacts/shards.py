@@ -19,6 +19,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,8 +27,8 @@ from negmine.engine.shares import Share
 from negmine.errors import ConflictError, InvalidDataError, OvertakenError
 from negmine.log import event
 from negmine.table.artifacts import disk
-from negmine.table.artifacts.disk import SHARDS, flush_to_disk, load_json
-from negmine.table.artifacts.journal import append_entry
+from negmine.table.artifacts.disk import JOURNAL, SHARDS, flush_to_disk, load_json
+from negmine.table.artifacts.journal import append_entry, finished_files, journal_lines, recorded
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.replace import Replace
 
@@ -74,6 +75,11 @@ def marked_of(path: Path, names: Iterable[str]) -> set[str]:
     return found
 
 
+def are_left(path: Path) -> bool:
+    """Whether shards, or who removed what they have left, have left anything."""
+    return disk.exists(path / SHARDS) or bool(disk.beginning_with(path, f".{SHARDS}."))
+
+
 def chosen(path: Path, plan: Plan) -> dict[str, Any]:
     """What shards of these settings chose for all parts, by name."""
     folder, prefix = path / SHARDS, _of_all(_CHOSEN, plan, "")
@@ -97,12 +103,7 @@ def all_told(path: Path, plan: Plan, names: Iterable[str]) -> Iterator[tuple[str
     One look for all of them, however long it takes to read them; few are held at a time.
     """
     folder = path / SHARDS
-    if not disk.is_folder(folder):
-        return
-    try:
-        there = set(disk.names_in(folder))
-    except FileNotFoundError:
-        raise _gone(path) from None
+    there = set(disk.names_in(folder)) if disk.is_folder(folder) else set()
     files = ((name, f"{_of_all(_TOLD, plan, name)}{_MARKER}") for name in names)
     told = [(name, file) for name, file in files if file in there]
     for start in range(0, len(told), _READ_AT_ONCE):
@@ -126,7 +127,11 @@ def refuse_other(path: Path, plan: Plan, replacing: Replace) -> bool:
     """
     found = header(path)
     if found is None:
-        return disk.exists(path / SHARDS)
+        # Without a plan, and without a part, it is of a process that begins there just now, or was
+        # killed then: what that will say is of the plan that it says first. Parts are of one that
+        # was killed while it removed them; the plan goes first.
+        left = replacing is Replace.ALL or bool(marked(path))
+        return left and disk.exists(path / SHARDS) and header(path) is None
     if found["fingerprint"] == plan.fingerprint:
         return replacing is Replace.ALL
     if replacing is Replace.NOTHING and marked(path):
@@ -159,7 +164,7 @@ def adopt(path: Path, plan: Plan, journal: IO[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     data: dict[str, Path] = {}
     for name in marked(path):
-        marker = _of_plan(path, name, plan)
+        marker = _read(path, name, plan)
         record = record_of(marker)
         data[name] = folder / marker["file"]
         if _is_whole(data[name], record):
@@ -179,20 +184,23 @@ def adopt(path: Path, plan: Plan, journal: IO[str]) -> dict[str, Any]:
 
 
 def _is_whole(file: Path, record: Mapping[str, Any]) -> bool:
-    return (
-        disk.is_file(file)
-        and disk.size_of(file) == record["bytes"]
-        and disk.digest(file) == record["digest"]
-    )
+    return disk.has_size(file, record["bytes"]) and disk.digest(file) == record["digest"]
 
 
-def _of_plan(path: Path, name: str, plan: Plan) -> dict[str, Any]:
-    """What the marker of a part says.
+def _record(path: Path, name: str, plan: Plan) -> dict[str, Any]:
+    """The record of a part that was marked; an empty one where it was damaged, and is not there.
 
     Raises:
-        ConflictError: it is of other settings.
+        ConflictError: it is of other settings, or gone with all that was here.
     """
-    return _read(path, name, plan)
+    marker = path / SHARDS / f"{name}{_MARKER}"
+    found = load_json(marker)
+    if found is None and not disk.exists(marker) and header(path) is not None:
+        # Taken over by who collects, between a look at what is marked and this one.
+        lines = recorded(journal_lines(path / JOURNAL)[0])
+        own = [line for line in lines if line["name"] == name]
+        return dict(finished_files(path, own, by_size=True).get(name, {}))
+    return record_of(_checked(path, found, marker, plan))
 
 
 def _read(path: Path, name: str, plan: Plan | None = None) -> dict[str, Any]:
@@ -253,6 +261,10 @@ def record_of(marker: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in marker.items() if key not in _OF_MARKER}
 
 
+def _text(what: Mapping[str, Any], indent: int | None = 1) -> str:
+    return json.dumps(what, indent=indent) + "\n"
+
+
 def _tell_damaged(data: Path) -> None:
     event(f"{data} is missing or was changed: that part is made again", level=30, damaged=str(data))
 
@@ -260,8 +272,8 @@ def _tell_damaged(data: Path) -> None:
 def remove(path: Path) -> None:
     """Remove all that shards have left at ``path``."""
     folder = path / SHARDS
-    hidden = disk.hidden_name(folder)
-    disk.remove(hidden)
+    for leftover in disk.beginning_with(path, f".{SHARDS}."):
+        disk.remove(leftover)
     if disk.is_far(path):
         # There are no folders: who has not heard of it loses its marker's data, or the manifest.
         disk.remove_file(folder / _PLAN)
@@ -270,7 +282,10 @@ def remove(path: Path) -> None:
         # First, so that none of them goes on believing that it is still wanted; then all at once,
         # so that who has not heard of it finds no folder to write into.
         disk.remove_file(folder / _PLAN)
-        disk.rename(folder, hidden)
+        hidden = disk.hidden_name(path / f"{SHARDS}.{secrets.token_hex(4)}")
+        with suppress(FileNotFoundError):
+            # Another process removes the same.
+            disk.rename(folder, hidden)
         disk.remove(hidden)
 
 
@@ -283,7 +298,7 @@ class Records(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if self._known[name] is None:
-            self._known[name] = _of_plan(self._path, name, self._plan)
+            self._known[name] = _record(self._path, name, self._plan)
         return self._known[name]
 
     def __setitem__(self, name: str, record: Any) -> None:
@@ -332,7 +347,6 @@ class Shelf:
         self._token = secrets.token_hex(4)
         self._marked: dict[str, str] = {}
         self._lock = lock
-        disk.make_folder(self._folder)
         told = {**plan.identity(path), **share.told(), _PLACE: disk.absolute(path)}
         told |= {"stale": sorted(stale)}
         self._begin(told)
@@ -344,11 +358,14 @@ class Shelf:
             ConflictError: it is another thing, of which something is finished.
         """
         file = self._folder / _PLAN
-        # Between a look and the creation somebody else may have been there.
+        # Between a look and the creation somebody else may have been there, or have removed the
+        # folder, in which nothing was said yet.
         for _ in range(_LOOKS):
+            disk.make_folder(self._folder)
             found = load_json(file, now=True)
             if found is None:
-                self._create(file, told)
+                with suppress(FileNotFoundError):
+                    disk.create(file, _text(told), self._token)
             elif found.get("fingerprint") == self._plan.fingerprint:
                 return
             elif refuse_other(self.path, self._plan, Replace.NOTHING) and "fingerprint" in found:
@@ -357,7 +374,7 @@ class Shelf:
                 disk.remove_file(file)
         raise _gone(self.path)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """See that what others make here is still the same.
 
         Raises:
@@ -394,10 +411,10 @@ class Shelf:
         mine = (self._folder / name).with_name(f"{stem}.{self._token}")
         if not disk.exists(mine):
             others = disk.beginning_with(mine.parent, f"{stem}.")
-            if others:
-                # Its process may live and write: it keeps its own.
-                disk.make_folder(mine.parent)
-                disk.copy(max(others, key=disk.size_of), mine)
+            # Its process may live and write: it keeps its own; or end meanwhile, and remove it.
+            with suppress(FileNotFoundError):
+                if others:
+                    disk.copy(max(others, key=disk.size_of), mine)
         return mine
 
     def publish(self, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -411,12 +428,12 @@ class Shelf:
         """
         if not files:
             return
-        self._check()
+        self.check()
         lost = [name for name, record in files.items() if not self._mark(name, record)]
         # Somebody may have finished, and removed all markers, since: then these are nobody's.
-        self._check()
+        self.check()
         for name in lost[:1]:
-            raise _lost(name, _read(self.path, name), self.path)
+            raise self._lost(name)
 
     def _mark(self, name: str, record: Mapping[str, Any]) -> bool:
         """Mark a part whose data are written; False: another process has, and these go."""
@@ -446,16 +463,34 @@ class Shelf:
             **{"pid": os.getpid(), "host": socket.gethostname()},
         }
         # What a network file system answers may be of a call that it has heard twice.
-        if not self._create(marker, told) and _read(self.path, name)["file"] != file:
+        if not self._create(marker, told) and self._marker(name).get("file") != file:
             return False
         self._marked[file] = name
         return True
+
+    def _marker(self, name: str) -> dict[str, Any]:
+        """What the marker of a part says; nothing where who collects has taken it over."""
+        file = self._folder / f"{name}{_MARKER}"
+        found = load_json(file, now=True)
+        there = found is not None or disk.exists(file)
+        return _checked(self.path, found, file, None) if there else {}
 
     def keep(self, files: Mapping[str, Mapping[str, Any]]) -> None:
         """Mark files that have their names already and are whole."""
         for name, record in files.items():
             if not self._claimed(name, record, self.path / name):
-                raise _lost(name, _read(self.path, name), self.path)
+                raise self._lost(name)
+
+    def _lost(self, name: str) -> OvertakenError:
+        """That another process has a part."""
+        marker = self._marker(name)
+        who = "{shard}, pid {pid} on {host}".format_map(marker) if marker else "it is collected"
+        return OvertakenError(
+            f"another process finished {name} first ({who})",
+            where=str(self.path),
+            hint="Nothing is mixed, and what this one has finished stays. If two run the same "
+            "shard, one is enough.",
+        )
 
     def found(self) -> dict[str, Any]:
         """The records of what is marked, and is there, in an object store; other markers go.
@@ -497,7 +532,7 @@ class Shelf:
         Raises:
             ConflictError: another process has finished, or removed it.
         """
-        self._check()
+        self.check()
         markers = self._markers()
         pairs = [
             (disk.plain(self._folder / str(marker["file"])), self.path / name)
@@ -531,7 +566,7 @@ class Shelf:
     def _create(self, file: Path, what: Mapping[str, Any], indent: int | None = 1) -> bool:
         """Create a file that holds this, whole, unless one of its name is there."""
         try:
-            return disk.create(file, json.dumps(what, indent=indent) + "\n", self._token)
+            return disk.create(file, _text(what, indent), self._token)
         except FileNotFoundError:
             raise _gone(self.path) from None
 
@@ -544,11 +579,18 @@ class Shelf:
             self._lock.close()
         if not disk.is_folder(self._folder):
             return
-        if not self._is_wanted():
+        wanted = self._is_wanted()
+        if not wanted:
             self._unmark()
         for file in disk.files_in(self._folder, f"*.{self._token}"):
-            if file not in self._marked and ".checkpoint." not in file:
+            if file not in self._marked and not (wanted and ".checkpoint." in file):
                 disk.remove_file(self._folder / file)
+        if header(self.path) is None and not disk.is_far(self.path):
+            # All was removed, and what this process wrote then made these anew.
+            for name in disk.names_in(self._folder):
+                if disk.is_folder(self._folder / name):
+                    disk.remove_empty(self._folder / name)
+            disk.remove_empty(self._folder)
 
     def _unmark(self) -> None:
         """Remove the markers of this process' own data."""
@@ -557,13 +599,3 @@ class Shelf:
             if (load_json(marker, now=True) or {}).get("file") == file:
                 disk.remove_file(marker)
         self._marked.clear()
-
-
-def _lost(name: str, marker: Mapping[str, Any], path: Path) -> OvertakenError:
-    who = f"{marker.get('shard', '?')}, pid {marker.get('pid', '?')} on {marker.get('host', '?')}"
-    return OvertakenError(
-        f"another process finished {name} first ({who})",
-        where=str(path),
-        hint="Nothing is mixed, and what this one has finished stays. If two run the same shard, "
-        "one is enough.",
-    )

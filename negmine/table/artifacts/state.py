@@ -23,8 +23,8 @@ from negmine.table.artifacts.journal import (
     journal_header,
     journal_lines,
     lock_is_held,
-    lock_journal,
     recorded,
+    refuse_written,
 )
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -93,9 +93,7 @@ def _state(path: Path, plan: Plan, replacing: Replace, keep: bool = False) -> St
         if is_made(path, plan, replacing, keep):
             return State("made")
         refuse_foreign(path)
-        if lock_is_held(path):
-            # Raises: the lock is held.
-            lock_journal(path / JOURNAL, path).close()
+        refuse_written(path)
         of_shards = () if shards.refuse_other(path, plan, replacing) else tuple(shards.marked(path))
         if not disk.exists(path / JOURNAL):
             return State("resume" if of_shards else "start", of_shards)
@@ -245,7 +243,7 @@ def is_exported(path: Path, plan: Plan, replacing: Replace) -> bool:
         )
     recorded = manifest["files"][path.name]["bytes"]
     # One that would go is read: a change by hand may leave its size.
-    if not (disk.size_of(path) == recorded if same else _is_whole(path.parent, manifest)):
+    if not (disk.has_size(path, recorded) if same else _is_whole(path.parent, manifest)):
         raise InvalidDataError(
             "changed since it was written",
             where=str(path),
@@ -267,7 +265,7 @@ def _is_whole(path: Path, manifest: Mapping[str, Any]) -> bool:
 def _check_complete(path: Path, manifest: Mapping[str, Any]) -> None:
     for name, record in manifest["files"].items():
         file = path / name
-        if not disk.exists(file) or ("bytes" in record and disk.size_of(file) != record["bytes"]):
+        if not (disk.has_size(file, record["bytes"]) if "bytes" in record else disk.exists(file)):
             raise InvalidDataError(
                 "a part is missing or was changed",
                 where=str(file),

@@ -54,10 +54,11 @@ from negmine.table.artifacts.journal import (
     finished_files,
     journal_entry,
     journal_lines,
-    lock_is_held,
+    lock_in_new,
     lock_journal,
     process,
     recorded,
+    refuse_written,
 )
 from negmine.table.artifacts.plan import Plan
 from negmine.table.artifacts.reading import Artifact
@@ -89,6 +90,13 @@ class Book(Protocol):
 
     def place(self, name: str) -> Path:
         """Where a finished file lies now."""
+
+    def check(self) -> None:
+        """See that what is written here is still wanted.
+
+        Raises:
+            ConflictError: it is not.
+        """
 
     def gather(self) -> None:
         """All files get their names, if they have them not: the manifest follows."""
@@ -138,6 +146,9 @@ class Journal:
     def place(self, name: str) -> Path:
         """Under its name."""
         return self._path / name
+
+    def check(self) -> None:
+        """Nobody else may remove it."""
 
     def gather(self) -> None:
         """They have their names."""
@@ -198,6 +209,9 @@ class Writer:
         # What a full disk did not take is still in the buffer, and refused again.
         with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
             self._book.leave()
+        if isinstance(error, FileNotFoundError):
+            # The folder of shards may have gone below what was written: it is no machine's fault.
+            self._book.check()
 
     def _leave_nothing(self) -> None:
         """Remove the traces of a run that made nothing: a mistake costs no --force."""
@@ -434,9 +448,17 @@ class Writer:
 
 def tidy(path: Path) -> None:
     """Remove what a run has left that was cut short when the artifact was whole already."""
-    if disk.exists(path / MANIFEST) and not lock_is_held(path):
-        disk.remove_file(path / JOURNAL)
-        shards.remove(path)
+    if not (disk.exists(path / JOURNAL) or shards.are_left(path)):
+        return
+    try:
+        # Who replaces what is there writes in its journal, and in its folder of shards.
+        lock = lock_journal(path / JOURNAL, path)
+    except (ConflictError, FileNotFoundError):
+        return
+    with lock:
+        if disk.exists(path / MANIFEST):
+            shards.remove(path)
+            disk.remove_file(path / JOURNAL)
 
 
 def begin(
@@ -477,8 +499,7 @@ def begin(
         disk.touch(path / MANIFEST)
         return None
     refuse_foreign(path)
-    created = disk.make_folder(path)
-    journal = lock_journal(path / JOURNAL, path)
+    created, journal = lock_in_new(path, path / JOURNAL, path)
     try:
         # Another process may have finished between the first look and the lock.
         if is_made(path, plan, replacing, keep):
@@ -551,9 +572,7 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
         if is_made(path, plan, Replace.NOTHING):
             return None
         refuse_foreign(path)
-        if lock_is_held(path):
-            # Raises: the lock is held.
-            lock_journal(path / JOURNAL, path).close()
+        refuse_written(path)
         if disk.exists(path / JOURNAL):
             lines, _ = journal_lines(path / JOURNAL)
             if continues(path, lines, plan, Replace.NOTHING):
@@ -567,6 +586,10 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
         raise type(error)(error.what, where=error.where, hint=hint) from None
     disk.make_folder(path)
     shelf = shards.Shelf(path, plan, share)
+    # Who collects may have finished between the first look and the plan of this one.
+    if is_made(path, plan, Replace.NOTHING):
+        shards.remove(path)
+        return None
     said = {**chosen_before(lines), **shards.chosen(path, plan)}
     return Writer(path, plan, shelf, shards.Records(path, plan, done), chosen=said, share=share)
 
@@ -582,8 +605,7 @@ def _begin_afar(
     if keep:
         exchange(path, plan, replacing)
     if is_made(path, plan, replacing, keep):
-        if not lock_is_held(path):
-            shards.remove(path)
+        tidy(path)
         return None
     refuse_foreign(path)
     # Processes of one machine need not work for nothing until one of them loses a marker.
