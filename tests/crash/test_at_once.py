@@ -5,6 +5,7 @@ What the other one does comes where it would hurt: between two looks of the firs
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,9 +18,9 @@ from typing import Any
 import pytest
 
 from negmine import log
-from negmine.table import writers
+from negmine.table import artifacts, writers
 from negmine.table.artifacts import aside, disk, journal, shards
-from tests.chains import SMALL_PARTS, call
+from tests.chains import SMALL_PARTS, call, make_data
 from tests.conftest import ROOT
 from tests.crash.sharded import FILTER, Here, contents
 from tests.crash.test_shard_faults import (  # noqa: F401 (fixtures)
@@ -285,6 +286,92 @@ def test_what_several_remove_at_once_is_gone(
         disk.remove(tmp_path / "._shards.tmp")
         assert not list(tmp_path.iterdir())
     assert not failed
+
+
+# --- an index that several commands add to --------------------------------------------------------
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return make_data(tmp_path / "data")
+
+
+INDEX = ("index", "--corpus", "corpus.jsonl", "-o", "work/index")
+#: What adds BM25 to the documents, and what adds signatures.
+WORDS, SIGNATURES = (*INDEX, "--no-signatures"), (*INDEX, "--no-bm25")
+
+
+def children(data: Path) -> set[str]:
+    return set(json.loads((data / "work/index/_manifest.json").read_text())["inputs"])
+
+
+def test_of_two_commands_that_end_at_once_the_index_names_what_both_made(
+    here: Here, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one ends when this one has looked what there is, and before it writes it down."""
+    other = once(monkeypatch, artifacts, "write_manifest", lambda: beside(*WORDS))
+    here.done(*SIGNATURES, cwd=corpus)
+    assert other()
+    assert children(corpus) == {"documents", "bm25", "signatures"}
+    assert "is up to date" in here.done(*INDEX, cwd=corpus)
+
+
+def test_a_manifest_that_two_processes_write_at_once_is_whole(tmp_path: Path) -> None:
+    """Whatever they interrupt each other in: one of both is there, and nothing else."""
+    path, failed = tmp_path / "index" / "_manifest.json", list[BaseException]()
+
+    def write(number: int) -> None:
+        try:
+            for _ in range(60):
+                artifacts.write_manifest(path, {"of": number, "more": "x" * 2000})
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert json.loads(path.read_text())["of"] in range(4)
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_an_index_that_another_one_begins_meanwhile_is_not_foreign(
+    here: Here, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is there at the first look, and the documents' at the second."""
+    (corpus / "work/index").mkdir(parents=True)
+    real = artifacts.is_folder
+
+    def looked(path: Path) -> bool:
+        found = real(path)
+        if path.name == "documents":
+            monkeypatch.setattr(artifacts, "is_folder", real)
+            beside(*SIGNATURES)
+        return found
+
+    monkeypatch.setattr(artifacts, "is_folder", looked)
+    assert "is up to date" in here.done(*SIGNATURES, cwd=corpus)
+    assert artifacts.is_folder is real
+
+
+def test_a_child_that_is_begun_anew_is_left_out_and_ends_nobody(
+    here: Here, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was whole when the index was looked through, and is made anew when it is opened."""
+    here.done(*WORDS, cwd=corpus)
+    gone = corpus / "work/index/bm25/_manifest.json"
+    real = artifacts.open_artifact
+
+    def opened(path: Path, *given: Any, **how: Any) -> Any:
+        if path.name == "bm25" and gone.exists():
+            gone.unlink()
+        return real(path, *given, **how)
+
+    monkeypatch.setattr(artifacts, "open_artifact", opened)
+    here.done(*SIGNATURES, cwd=corpus)
+    assert children(corpus) == {"documents", "signatures"}
 
 
 # --- scores that step aside -----------------------------------------------------------------------

@@ -164,9 +164,10 @@ def open_base(params: IndexParams, out: Path) -> Artifact | None:
 
 def is_foreign(params: IndexParams, out: Path) -> bool:
     """Whether a folder holds something else than an index, finished or not."""
-    if not artifacts.is_folder(out) or artifacts.is_folder(out / DOCUMENTS):
+    # The names first: a command that begins meanwhile makes the documents' folder before all else.
+    there = set(artifacts.names_in(out)) if artifacts.is_folder(out) else set()
+    if artifacts.is_folder(out / DOCUMENTS):
         return False
-    there = set(artifacts.names_in(out))
     if params.base is None:
         return bool(there)
     # Its documents may lie elsewhere, so that any other part of an index must do.
@@ -188,29 +189,47 @@ def _tell(made: Made, children: Mapping[str, Artifact]) -> None:
     log.event(f"{told}; its own: {', '.join(others) or 'nothing'}", taken=taken, own=others)
 
 
-def finish(out: Path, children: dict[str, Artifact], changed: bool, warnings: list[str]) -> Outcome:
-    """Write the index's own manifest: its children, and those an earlier run added."""
-    warnings = [*warnings, *_add_earlier(out, children)]
-    ordered = {role: children[role] for role in sorted(children, key=_order)}
-    plan = Plan("index", 1, {}, artifacts=ordered)
-    counts = _counts(ordered)
-    path = out / artifacts.MANIFEST
-    # A child may have come to lie elsewhere, and be the same.
-    current = (
-        artifacts.is_file(path)
-        and artifacts.open_artifact(out).inputs == plan.identity(out)["inputs"]
-    )
-    if current:
-        artifacts.touch(path)
-    else:
-        artifacts.write_manifest(
-            path,
-            {**plan.identity(out), "counts": counts, "warnings": warnings, "files": {}, "run": {}},
-        )
-    return Outcome(out, counts, up_to_date=current and not changed, warnings=warnings)
+def finish(
+    out: Path, children: Mapping[str, Artifact], changed: bool, warnings: list[str]
+) -> Outcome:
+    """Write the index's own manifest: its children, and those that other commands added."""
+    every, left_out = _with_others(out, children)
+    wrote = False
+    while True:
+        plan = Plan("index", 1, {}, artifacts=every)
+        counts, told = _counts(every), [*warnings, *left_out]
+        if _is_current(out, plan):
+            artifacts.touch(out / artifacts.MANIFEST)
+        else:
+            wrote = True
+            what = {"counts": counts, "warnings": told, "files": {}, "run": {}}
+            artifacts.write_manifest(out / artifacts.MANIFEST, {**plan.identity(out), **what})
+        # Another command may have finished a child since, and not this one, when it wrote:
+        # whoever writes last has seen all of them.
+        before, (every, left_out) = every, _with_others(out, children)
+        if every == before:
+            return Outcome(out, counts, up_to_date=not (wrote or changed), warnings=told)
 
 
-def _add_earlier(out: Path, children: dict[str, Artifact]) -> list[str]:
+def _is_current(out: Path, plan: Plan) -> bool:
+    """Whether the index's manifest names these children, where they lie now."""
+    try:
+        # A child may have come to lie elsewhere, and be the same.
+        return artifacts.open_artifact(out).inputs == plan.identity(out)["inputs"]
+    except MissingInputError:
+        return False
+
+
+def _with_others(
+    out: Path, children: Mapping[str, Artifact]
+) -> tuple[dict[str, Artifact], list[str]]:
+    """These children, in order, with what lies in the index and belongs to them; what does not."""
+    every = dict(children)
+    warnings = _add_others(out, every)
+    return {role: every[role] for role in sorted(every, key=_order)}, warnings
+
+
+def _add_others(out: Path, children: dict[str, Artifact]) -> list[str]:
     """Add what lies in the index and belongs to these children; tell of what does not."""
     warnings = []
     for place in places():
@@ -218,7 +237,11 @@ def _add_earlier(out: Path, children: dict[str, Artifact]) -> list[str]:
             role = place.role(name)
             if role in children:
                 continue
-            found = artifacts.open_artifact(folder)
+            try:
+                found = artifacts.open_artifact(folder)
+            except MissingInputError:
+                # Another command has just begun to make it anew.
+                continue
             parent = children.get(place.parent(name))
             made_from = found.inputs[place.of]["fingerprint"]
             if parent is not None and parent.fingerprint == made_from:
