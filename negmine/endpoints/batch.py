@@ -213,15 +213,27 @@ class Batch:
         if not self._lines:
             return
         disk.make_folder(self.folder)
+        # Of one number there is one file, and what all shards ask (an examination) is asked once.
+        with disk.alone_in(self.folder):
+            awaited = self._awaited(self._keys)
+            asked = dict(zip(self._keys, self._lines, strict=True))
+            self._write({key: line for key, line in asked.items() if key not in awaited})
+        self._waiting |= awaited
+        self._written -= awaited
+        self._lines, self._keys, self._size = [], [], 0
+
+    def _write(self, lines: Mapping[str, bytes]) -> None:
+        """Write a file of requests, by their keys."""
+        if not lines:
+            return
         file = self.folder / f"requests-{self._next():05d}.jsonl"
         part = f"{self.name}/{file.name}"
         # The file last: what is told of one that is not there does not count.
         self._store.write("DELETE FROM asked WHERE part = ?", [(part,)])
         self._store.write("DELETE FROM parts_back WHERE part = ?", [(part,)])
-        self._store.write("INSERT INTO asked VALUES (?, ?)", [(key, part) for key in self._keys])
-        disk.write_whole(file, self._lines)
-        log.event(f"{len(self._lines):,} requests written to {file}")
-        self._lines, self._keys, self._size = [], [], 0
+        self._store.write("INSERT INTO asked VALUES (?, ?)", [(key, part) for key in lines])
+        disk.write_whole(file, lines.values())
+        log.event(f"{len(lines):,} requests written to {file}")
 
     def _next(self) -> int:
         """The number of the next file: beyond all that are there, or were."""

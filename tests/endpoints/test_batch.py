@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from negmine.endpoints import batch, chat, identity
 from negmine.endpoints.asking import Client
 from negmine.endpoints.budget import Budget, Limits, Prices
 from negmine.endpoints.request import Answer, Failure
+from negmine.endpoints.store import Store
 from negmine.errors import PausedError, UsageError
 from tests.endpoints.asked import ask, assert_right, client, questions, text
 from tests.servers.chat import MODEL
@@ -97,6 +99,40 @@ def test_questions_are_written_and_answers_read_in_any_order(tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "batch")
     with by_batch(tmp_path) as one:
         assert_right(ask(one, questions(5)), 5)
+
+
+def test_of_several_that_write_at_once_each_request_is_in_one_file(tmp_path: Path) -> None:
+    """As shards do, which all ask what an examination asks, and each what its own parts ask."""
+    for trial in range(4):
+        folder, begin = tmp_path / str(trial), threading.Barrier(4)
+
+        def write(number: int, folder: Path, begin: threading.Barrier) -> None:
+            with by_batch(folder) as one:
+                for some in (questions(20), questions(5, 100 * (number + 1))):
+                    one.collect(some, chat.problem)
+                # It is written when the client is closed.
+                begin.wait()
+
+        threads = [
+            threading.Thread(target=write, args=(number, folder, begin)) for number in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        files = sorted((folder / "batch" / "judge").iterdir())
+        lines = {file.name: file.read_text().splitlines() for file in files}
+        keys = {
+            name: [json.loads(one)["custom_id"] for one in some] for name, some in lines.items()
+        }
+        every = [key for some in keys.values() for key in some]
+        expected = [*questions(20), *(one for n in range(1, 5) for one in questions(5, 100 * n))]
+        assert sorted(every) == sorted(request.key for request in expected)
+        with Store(folder / "answers") as store:
+            told = store.read("SELECT key, part FROM asked")
+        assert sorted(told) == sorted(
+            (key, f"judge/{name}") for name, some in keys.items() for key in some
+        )
 
 
 def test_what_expires_twice_in_the_same_bytes_is_written_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from negmine.endpoints.store import Store
 from tests.conftest import Invoke
 from tests.scorers import judged
 from tests.servers.answers import Words
@@ -249,6 +250,23 @@ def test_a_server_without_either_gives_words(folder: Path, run: Run) -> None:
         assert done.exit_code == 0, done.output
     assert judged.manifest_of(run.out)["scorers"]["judge"]["judged_by"] == "word"
     assert {row["score_judge"] for row in judged.rows_of(run.out)} == {0, 1}
+
+
+def test_of_several_that_find_out_how_to_ask_the_first_one_s_way_holds(
+    served: ChatServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards begin at once, and a server may fail one of them for a moment: one table, one way."""
+    real = Store.settle
+
+    def second(self: Store, what: str, how: str) -> None:
+        real(self, what, "grade")
+        real(self, what, how)
+
+    monkeypatch.setattr(Store, "settle", second)
+    done = run(served)
+    assert done.exit_code == 0, done.output
+    found = judged.manifest_of(run.out)["scorers"]["judge"]
+    assert found["judged_by"] == "grade"
 
 
 def test_a_judge_of_another_language(folder: Path, run: Run) -> None:
