@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from negmine.addresses import located
+from negmine.buckets import mirror
+from negmine.table.artifacts import disk, shards
 from tests.buckets.conftest import KEY, SECRET, TOKEN, Bucket, forget
 from tests.chains import SMALL_PARTS, make_data, small_parts
 from tests.conftest import ROOT, Invoke, require_packages
@@ -417,4 +420,66 @@ def test_shards_and_who_collects_them(
     assert code == 0, said
     code, said = ends(*collect, cache="who")
     assert code == 0, said
+    assert contents(indexed.objects("work/candidates")) == contents(files_of(mined / "candidates"))
+
+
+def test_a_shard_sees_what_another_one_said_a_moment_ago(
+    data: Path,
+    mined: Path,
+    indexed: Bucket,
+    tmp_path: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both begin at once: what is listed of the folder is older than what the other one makes."""
+    out = f"{indexed.work}/candidates"
+    words = mining(f"{indexed.work}/index", out)
+    real, said = shards.Shelf.__init__, list[str]()
+
+    def beginning(self: shards.Shelf, *given: Any, **how: Any) -> None:
+        monkeypatch.setattr(shards.Shelf, "__init__", real)
+        assert not disk.exists(located(out) / disk.SHARDS)
+        other = started(*words, "--shard", "1/2", cwd=data, cache=tmp_path / "other")
+        said.append(other.communicate(timeout=300)[1])
+        real(self, *given, **how)
+
+    monkeypatch.setattr(mirror, "_FRESH", 3600.0)
+    monkeypatch.setattr(shards.Shelf, "__init__", beginning)
+    monkeypatch.chdir(data)
+    with small_parts():
+        ended = invoke(*words, "--shard", "0/2")
+    assert ended.exit_code == 0, ended.stderr
+    assert "shard 1/2" in said[0]
+    forget()
+    with small_parts():
+        assert invoke("collect", out).exit_code == 0
+    assert contents(indexed.objects("work/candidates")) == contents(files_of(mined / "candidates"))
+
+
+def test_what_another_machine_finishes_while_this_one_begins_stays(
+    data: Path,
+    mined: Path,
+    indexed: Bucket,
+    tmp_path: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Right behind the last look whether it is there: it is nothing that this one may replace."""
+    out = f"{indexed.work}/candidates"
+    words = mining(f"{indexed.work}/index", out)
+    real, said = shards.Shelf.keep, list[str]()
+
+    def keeping(self: shards.Shelf, *given: Any) -> None:
+        monkeypatch.setattr(shards.Shelf, "keep", real)
+        other = started(*words, cwd=data, cache=tmp_path / "other")
+        said.append(other.communicate(timeout=300)[1])
+        disk.look_anew(located(out))
+        real(self, *given)
+
+    monkeypatch.setattr(shards.Shelf, "keep", keeping)
+    monkeypatch.chdir(data)
+    with small_parts():
+        ended = invoke(*words)
+    assert ended.exit_code == 6, ended.stderr
+    assert "wrote" in said[0]
     assert contents(indexed.objects("work/candidates")) == contents(files_of(mined / "candidates"))

@@ -5,6 +5,7 @@ What the other one does comes where it would hurt: between two looks of the firs
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -35,6 +36,8 @@ from tests.crash.test_shard_faults import (  # noqa: F401 (fixtures)
 from tests.hashed_scorer import hashed  # noqa: F401 (a fixture)
 
 COLLECTING = (*FILTER, "--shard", "collect")
+# The package has a function of this module's name.
+filtering = importlib.import_module("negmine.stages.filter.run")
 
 
 def once(
@@ -76,6 +79,34 @@ def test_an_early_collection_ends_no_shard_that_begins(
     assert early()
     make(here, folder, 1, 2)
     collected(here, folder, whole)
+
+
+def test_shards_begin_while_somebody_collects(
+    here: Here,
+    folder: Path,  # noqa: F811
+    whole: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Too early: all is not there. What it takes over meanwhile is not made again."""
+    make(here, folder, 1)
+    said: list[str] = []
+
+    def look() -> None:
+        for index in (0, 1):
+            beside(*shard(index))
+        said.extend(one.name for one in (folder / LEDGER).glob("part-*"))
+
+    begun = once(monkeypatch, filtering, "leave_idle", look)
+    said.append(here.ends(4, *COLLECTING, cwd=folder))
+    assert begun()
+    assert "parts are missing" in said[-1]
+    assert len(said) > 1, "taken over"
+    # What makes all of it is in nobody's company.
+    monkeypatch.undo()
+    whole_one = once(monkeypatch, filtering, "leave_idle", lambda: refused(6, *shard(2)))
+    here.done(*FILTER, cwd=folder)
+    assert whole_one()
+    assert contents(folder / LEDGER) == contents(whole / LEDGER)
 
 
 def test_a_folder_of_shards_that_goes_before_anything_is_said_is_made_again(

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from negmine.engine.shares import COLLECTING, WHOLE, Share
 from negmine.errors import ConflictError
 from negmine.table.artifacts import disk
 from negmine.table.artifacts.disk import JOURNAL, digest
@@ -19,18 +20,21 @@ from negmine.table.artifacts.plan import Plan
 CHOSEN = "chosen"
 #: Files that were recorded, and are not what they were.
 LOST = "lost"
+#: Of who writes: that it takes over what others have made.
+_COLLECTS = "collects"
 #: How often a folder is made again that others remove.
 _TRIES = 4
 
 
-def journal_entry(plan: Plan, path: Path) -> dict[str, Any]:
+def journal_entry(plan: Plan, path: Path, share: Share) -> dict[str, Any]:
     """A journal's first line: what is made, and who makes it."""
-    return {**plan.identity(path), **process()}
+    return {**plan.identity(path), **process(share)}
 
 
-def process() -> dict[str, Any]:
+def process(share: Share) -> dict[str, Any]:
     """Who writes, for those who find the artifact locked."""
-    return {"pid": os.getpid(), "host": socket.gethostname()}
+    told: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname()}
+    return {**told, _COLLECTS: True} if share is COLLECTING else told
 
 
 def append_entry(journal: IO[str], *lines: Mapping[str, Any]) -> None:
@@ -73,8 +77,13 @@ def lock_in_new(folder: Path, file: Path, target: Path) -> tuple[list[Path], IO[
     return disk.make_folder(folder), lock_journal(file, target)
 
 
-def refuse_written(path: Path) -> None:
+def refuse_written(path: Path, share: Share = WHOLE) -> None:
     """Refuse an artifact that a living process writes; nothing is locked or made.
+
+    Args:
+        path: its folder.
+        share: what is to be made there. Shards go on while somebody collects, and begin then, too:
+            where all is not there it is too early, and they have nothing to wait for.
 
     Raises:
         ConflictError: one does.
@@ -82,8 +91,17 @@ def refuse_written(path: Path) -> None:
     file = path / JOURNAL
     with suppress(FileNotFoundError):
         inode = disk.status_of(file).st_ino
-        if disk.is_locked(file):
+        if disk.is_locked(file) and (share.whole or not _is_collected(file)):
             raise _is_written(file, inode, path)
+
+
+def _is_collected(file: Path) -> bool:
+    return any(line.get(_COLLECTS) for line in _writers(file)[-1:])
+
+
+def _writers(file: Path) -> list[dict[str, Any]]:
+    """Who wrote a journal, in order: the last one has its lock, if anybody has."""
+    return [line for line in journal_lines(file)[0] if "pid" in line]
 
 
 def _is_written(file: Path, inode: int, target: Path) -> ConflictError:
@@ -97,7 +115,7 @@ def _is_written(file: Path, inode: int, target: Path) -> ConflictError:
 def _holder(file: Path, inode: int) -> str:
     """Who holds the lock of ``file``: as its journal says, else as the kernel does."""
     if file.name == JOURNAL:
-        told = [line for line in journal_lines(file)[0] if "pid" in line]
+        told = _writers(file)
         if told:
             return f"pid {told[-1]['pid']} on {told[-1]['host']}"
     return f"pid {disk.lock_holder(inode) or 'unknown'}"

@@ -292,9 +292,9 @@ def remove(path: Path) -> None:
 class Records(MutableMapping[str, Any]):
     """The records of finished parts by name; a marker is read when its part is asked about."""
 
-    def __init__(self, path: Path, plan: Plan, known: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, plan: Plan) -> None:
         self._path, self._plan = path, plan
-        self._known: dict[str, Any] = {**dict.fromkeys(marked(path)), **known}
+        self._known: dict[str, Any] = dict.fromkeys(marked(path))
 
     def __getitem__(self, name: str) -> Any:
         if self._known[name] is None:
@@ -363,6 +363,8 @@ class Shelf:
         for _ in range(_LOOKS):
             disk.make_folder(self._folder)
             found = load_json(file, now=True)
+            # In an object store: what was listed a moment ago has no folder of shards in it.
+            disk.look_anew(file)
             if found is None:
                 with suppress(FileNotFoundError):
                     disk.create(file, _text(told), self._token)

@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from negmine import interrupts
-from negmine.engine.shares import WHOLE, LeftToOthers, Share
+from negmine.engine.shares import COLLECTING, WHOLE, LeftToOthers, Share
 from negmine.errors import ConflictError, InvalidDataError
 from negmine.log import event
 from negmine.table import schemas, writers
@@ -501,13 +501,16 @@ def begin(
     refuse_foreign(path)
     created, journal = lock_in_new(path, path / JOURNAL, path)
     try:
+        if share is COLLECTING:
+            # Before all else: shards that begin at this moment need not wait.
+            append_entry(journal, process(share))
         # Another process may have finished between the first look and the lock.
         if is_made(path, plan, replacing, keep):
             disk.remove_file(path / JOURNAL)
             journal.close()
             disk.touch(path / MANIFEST)
             return None
-        done, said, new = _begun(path, plan, journal, replacing, keep)
+        done, said, new = _begun(path, plan, journal, replacing, keep, share)
         return Writer(path, plan, Journal(path, journal), done, created if new else (), said, share)
     except BaseException:
         journal.close()
@@ -515,7 +518,7 @@ def begin(
 
 
 def _begun(
-    path: Path, plan: Plan, journal: IO[str], replacing: Replace, keep: bool
+    path: Path, plan: Plan, journal: IO[str], replacing: Replace, keep: bool, share: Share
 ) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """Clear the folder for a plan, or go on with what is there of it.
 
@@ -524,7 +527,7 @@ def _begun(
     """
     manifest = load_json(path / MANIFEST)
     if keep and manifest is not None and replacing is Replace.DAMAGED:
-        _reopen(path, plan, manifest, journal)
+        _reopen(path, plan, manifest, journal, share)
         manifest = None
     lines, whole = journal_lines(path / JOURNAL)
     journal.truncate(whole)
@@ -541,12 +544,12 @@ def _begun(
             append_entry(journal, {"stale": stale})
         _clear(path, [*stale, *(line["name"] for line in lines if "name" in line)])
         journal.truncate(0)
-        append_entry(journal, journal_entry(plan, path))
+        append_entry(journal, journal_entry(plan, path, share))
         flush_to_disk(path)
         done, lines = {}, []
     else:
         # The records stay as they are: rewriting them could lose them.
-        append_entry(journal, process())
+        append_entry(journal, process(share))
         done = finished_files(path, finished)
         if lost := [line["name"] for line in finished if line["name"] not in done]:
             # Shards believe the rest: they read nothing of what is finished.
@@ -566,18 +569,12 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
         ConflictError: the folder holds something else, or something of other settings, or one
             process makes all of it just now.
     """
-    lines: list[dict[str, Any]] = []
-    done: dict[str, Any] = {}
     try:
         if is_made(path, plan, Replace.NOTHING):
             return None
         refuse_foreign(path)
-        refuse_written(path)
-        if disk.exists(path / JOURNAL):
-            lines, _ = journal_lines(path / JOURNAL)
-            if continues(path, lines, plan, Replace.NOTHING):
-                # Who collects reads it all, and records what is damaged.
-                done = finished_files(path, recorded(lines), by_size=True)
+        refuse_written(path, share)
+        continues(path, journal_lines(path / JOURNAL)[0], plan, Replace.NOTHING)
     except (ConflictError, InvalidDataError) as error:
         if "--force" not in (error.hint or ""):
             raise
@@ -590,8 +587,14 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
     if is_made(path, plan, Replace.NOTHING):
         shards.remove(path)
         return None
+    # In this order: who collects records what it takes over, and removes the marker then.
+    done = shards.Records(path, plan)
+    lines, _ = journal_lines(path / JOURNAL)
+    if continues(path, lines, plan, Replace.NOTHING):
+        # Who collects reads it all, and records what is damaged.
+        done.update(finished_files(path, recorded(lines), by_size=True))
     said = {**chosen_before(lines), **shards.chosen(path, plan)}
-    return Writer(path, plan, shelf, shards.Records(path, plan, done), chosen=said, share=share)
+    return Writer(path, plan, shelf, done, chosen=said, share=share)
 
 
 def _begin_afar(
@@ -608,19 +611,24 @@ def _begin_afar(
         tidy(path)
         return None
     refuse_foreign(path)
-    # Processes of one machine need not work for nothing until one of them loses a marker.
-    lock = lock_journal(path / JOURNAL, path)
+    # Processes of one machine need not work for nothing until one of them loses a marker. Who
+    # collects does not work, and shards begin meanwhile.
+    lock = None if share is COLLECTING else lock_journal(path / JOURNAL, path)
     try:
-        stale, whole, said = _room_afar(path, plan, replacing, keep)
+        before = load_json(path / MANIFEST)
+        stale, whole, said = _room_afar(path, plan, before, replacing, keep)
         # First: were the rest cut short, the next run would find here what is to be removed.
         shelf = shards.Shelf(path, plan, share, stale=stale, lock=lock)
         # Another machine may have finished between the first look and the plan of this one.
         if is_made(path, plan, replacing, keep):
             shards.remove(path)
-            lock.close()
+            if lock is not None:
+                lock.close()
             return None
         shelf.keep(whole)
-        disk.remove_file(path / MANIFEST)
+        if before is not None and load_json(path / MANIFEST, now=True) == before:
+            # One that is there since then is another machine's, which has finished.
+            disk.remove_file(path / MANIFEST)
         done = shelf.found()
         if done:
             event(f"resuming {path}: {len(done)} files are finished", resumed=len(done))
@@ -628,12 +636,13 @@ def _begin_afar(
             path, plan, shelf, done, chosen={**said, **shards.chosen(path, plan)}, share=share
         )
     except BaseException:
-        lock.close()
+        if lock is not None:
+            lock.close()
         raise
 
 
 def _room_afar(
-    path: Path, plan: Plan, replacing: Replace, keep: bool
+    path: Path, plan: Plan, manifest: Mapping[str, Any] | None, replacing: Replace, keep: bool
 ) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
     """Remove parts of other settings; what else is there that a plan takes the place of.
 
@@ -644,7 +653,6 @@ def _room_afar(
     if shards.refuse_other(path, plan, replacing):
         stale = [*(shards.header(path) or {}).get("stale", ()), *shards.marked(path)]
         shards.remove(path)
-    manifest = load_json(path / MANIFEST)
     if manifest is None:
         return stale, {}, {}
     stale += manifest.get("files", {})
@@ -656,12 +664,14 @@ def _room_afar(
     return stale, whole, manifest.get("run", {}).get(CHOSEN, {})
 
 
-def _reopen(path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str]) -> None:
+def _reopen(
+    path: Path, plan: Plan, manifest: Mapping[str, Any], journal: IO[str], share: Share
+) -> None:
     """Make a damaged artifact an unfinished one, whose whole files stay."""
     event(f"{path} is damaged: what is whole of it stays", damaged=str(path))
     journal.truncate(0)
     chosen = {CHOSEN: manifest.get("run", {}).get(CHOSEN, {})}
-    append_entry(journal, journal_entry(plan, path), chosen, *recorded_lines(manifest))
+    append_entry(journal, journal_entry(plan, path, share), chosen, *recorded_lines(manifest))
     disk.remove_file(path / MANIFEST)
     flush_to_disk(path)
 
