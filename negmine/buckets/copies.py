@@ -11,6 +11,7 @@ Nobody begins to use a folder while somebody removes copies: there is a gate for
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import json
 import logging
@@ -25,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from negmine import memory
 from negmine.addresses import cache_folder, mirrors
@@ -277,6 +278,33 @@ def _copies(folder: Path, place: Path | None = None) -> Iterator[_Copy]:
                 # What is written is not read.
                 last = status.st_mtime_ns if half else max(status.st_atime_ns, status.st_mtime_ns)
                 yield _Copy(path, hidden or path, status.st_size, last, half)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove the copies in a folder, but for what other processes fetch into it meanwhile."""
+
+    def goes_on(call: object, path: str, raised: tuple[Any, BaseException, Any]) -> None:
+        error = raised[1]
+        if not isinstance(error, FileNotFoundError) and not _is_full(error):
+            raise error
+
+    shutil.rmtree(folder, onerror=goes_on)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a copy, or a folder of copies, another name, unless it went or others have put some."""
+    try:
+        os.replace(path, target)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if not _is_full(error):
+            raise
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a folder was to go in which another process has put something meanwhile."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)
 
 
 def _removed(path: Path) -> bool:

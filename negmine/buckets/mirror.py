@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 from negmine.addresses import Address, address_of
 from negmine.buckets import copies, transport
 from negmine.buckets.transport import Entry
+from negmine.errors import MissingInputError
 from negmine.log import waiting
 
 #: Seconds that a listing holds.
@@ -178,17 +178,28 @@ class Mirrored:
         if entry is None or entry.is_folder:
             raise FileNotFoundError(str(self.address))
         copies.make_room(entry.size)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._fetch_into(entry.size)
+                break
+            except (FileNotFoundError, MissingInputError):
+                # Another process may have removed the folder with all copies in it meanwhile.
+                if self.path.parent.is_dir():
+                    raise
+        _known.fetched[self.address] = entry.mark
+
+    def _fetch_into(self, size: int) -> None:
+        """Put a copy of the object into the folder of this machine, whole or not at all."""
         # Several processes may fetch it at once.
         hidden = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            large = entry.size >= _LARGE
+            large = size >= _LARGE
             with waiting(f"fetching {self.address}") if large else nullcontext():
                 transport.fetch(self.address, hidden)
             os.replace(hidden, self.path)
         finally:
             hidden.unlink(missing_ok=True)
-        _known.fetched[self.address] = entry.mark
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -255,9 +266,7 @@ class Mirrored:
         transport.remove_all(self.address, others)
         if self.path.exists():
             target.path.parent.mkdir(parents=True, exist_ok=True)
-            # A copy may go at any moment.
-            with suppress(FileNotFoundError):
-                self.path.replace(target.path)
+            copies.rename(self.path, target.path)
         for end in (self, target):
             end.forget()
             _known.removed(end.address)
@@ -272,7 +281,7 @@ class Mirrored:
         transport.remove(named)
         transport.remove_all(self.address, others)
         if self.path.is_dir():
-            shutil.rmtree(self.path)
+            copies.remove_folder(self.path)
         else:
             self.path.unlink(missing_ok=True)
         self.forget()
@@ -301,9 +310,8 @@ def copy_all(pairs: Sequence[tuple[Mirrored, Mirrored]]) -> None:
         if source.path.exists():
             target.path.parent.mkdir(parents=True, exist_ok=True)
             if target.path.is_dir():
-                shutil.rmtree(target.path)
-            with suppress(FileNotFoundError):
-                os.replace(source.path, target.path)
+                copies.remove_folder(target.path)
+            copies.rename(source.path, target.path)
         source.forget()
         target.forget()
         _known.removed(target.address)

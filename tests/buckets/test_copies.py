@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from negmine.addresses import located, mirrors
-from negmine.buckets import copies
+from negmine.addresses import Address, located, mirrors
+from negmine.buckets import copies, transport
 from negmine.table import artifacts
 from negmine.table.artifacts import open_artifact
 from negmine.table.artifacts.plan import Plan
@@ -220,6 +221,53 @@ def test_of_a_folder_nothing_is_left_of_what_lay_there_before(bucket: Bucket, ca
     forget()
     folder = open_artifact(path).file("lucene")
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == made[1]
+
+
+def test_copies_come_into_a_folder_that_another_process_removes(
+    stored: Bucket, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has replaced what lies there: what it fetched of it goes, and what others fetch comes."""
+    found = open_artifact(located(f"{stored.work}/candidates"))
+    fetch, removed = transport.fetch, list[Path]()
+
+    def removed_first(file: Address, target: Path) -> None:
+        if not removed:
+            removed.append(target.parent)
+            copies.remove_folder(target.parent)
+        fetch(file, target)
+
+    monkeypatch.setattr(transport, "fetch", removed_first)
+    assert found.read(found.parts[0]).num_rows == found.rows(found.parts[0])
+    assert removed
+
+
+def test_a_folder_of_copies_keeps_what_comes_while_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process fetches an object into it, and yet another one has removed a copy of it."""
+    folder, rmdir, unlink = tmp_path / "folder", os.rmdir, os.unlink
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).touch()
+
+    def fetched(path: Any, **how: Any) -> None:
+        (folder / "new").touch()
+        rmdir(path, **how)
+
+    def twice(path: Any, **how: Any) -> None:
+        unlink(path, **how)
+        unlink(path, **how)
+
+    monkeypatch.setattr(os, "rmdir", fetched)
+    monkeypatch.setattr(os, "unlink", twice)
+    copies.remove_folder(folder)
+    monkeypatch.undo()
+    assert [one.name for one in folder.iterdir()] == ["new"]
+    copies.rename(folder, tmp_path / "gone" / "folder")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "full").touch()
+    copies.rename(folder, tmp_path / "other")
+    assert [one.name for one in folder.iterdir()] == ["new"]
 
 
 def test_what_is_no_size_is_refused(stored: Bucket, cache: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from negmine import log
 from negmine.table import artifacts, writers
-from negmine.table.artifacts import aside, disk, journal, shards
+from negmine.table.artifacts import aside, disk, journal, reading, shards
 from tests.chains import SMALL_PARTS, call, make_data
 from tests.conftest import ROOT
 from tests.crash.sharded import FILTER, Here, contents
@@ -317,6 +317,25 @@ def test_what_several_remove_at_once_is_gone(
         disk.remove(tmp_path / "._shards.tmp")
         assert not list(tmp_path.iterdir())
     assert not failed
+
+
+def test_what_is_replaced_when_it_is_opened_is_unfinished(
+    here: Here,
+    folder: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its manifest goes first: it is no damaged one."""
+    here.done(*FILTER, cwd=folder)
+    real, manifest = reading.load_json, folder / LEDGER / "_manifest.json"
+
+    def loaded(path: Path, **how: Any) -> dict[str, Any] | None:
+        if path.parent.name == LEDGER.name and manifest.exists():
+            manifest.unlink()
+        return real(path, **how)
+
+    monkeypatch.setattr(reading, "load_json", loaded)
+    said = here.ends(4, "export", LEDGER, "-o", "work/train", cwd=folder)
+    assert "not a negmine artifact (no _manifest.json)" in said
 
 
 # --- an index that several commands add to --------------------------------------------------------

@@ -340,7 +340,11 @@ def open_artifact(
     """
     path = located(path)
     expected = " or ".join(_MADE_BY.get(stage, stage) for stage in stages or ())
-    if not disk.is_file(path / MANIFEST):
+    manifest = load_json(path / MANIFEST)
+    if manifest is None:
+        # Who replaces it removes it first, at any moment.
+        disk.look_anew(path)
+    if manifest is None and not disk.is_file(path / MANIFEST):
         if not disk.is_folder(path):
             what = "no such folder"
         elif "shards" in (load_json(path / SHARDS / "_plan.json") or {}):
@@ -355,7 +359,6 @@ def open_artifact(
             what = f"not a negmine artifact (no {MANIFEST})"
         hint = f"Make {purpose} with: {expected}" if expected else f"It should be {purpose}."
         raise MissingInputError(what, where=str(path), hint=hint)
-    manifest = load_json(path / MANIFEST)
     if manifest is None or not {"stage", "fingerprint", "files", "inputs"} <= manifest.keys():
         raise InvalidDataError("not a negmine manifest", where=str(path / MANIFEST))
     if manifest.get("schema") != schemas.SCHEMA_VERSION:
