@@ -6,7 +6,8 @@ taken. What was taken is the artifact's: a run that goes on takes it again and t
 whatever machine, for a part must not hang on when a run was cut short.
 
 int8 is only ever asked for. It is compared with float32 on such a sample, and gives way to it where
-they agree too little.
+they agree too little. How much faster it is there is told, and decides nothing: it shows in more
+than last digits, which must not hang on a clock.
 
 A clock decides between runtimes, so two runs may choose differently. That shows in last digits
 alone, and only where there is so much to read that the trial is worth its time: what is small stays
@@ -62,7 +63,8 @@ class Chosen:
         device: ``cpu`` or ``cuda``; the choice holds there alone.
         dtype: number format.
         runtime: ``torch`` or ``openvino``.
-        faster: how many times as fast as PyTorch OpenVINO was in the trial; None = not tried.
+        faster: how many times as fast as float32 by PyTorch the other one was in the trial,
+            OpenVINO or int8; None = not tried.
         apart: how far its output was from PyTorch's, as a share of its norm; None = not tried.
         agreement: of int8 with float32, by :func:`agreement`; None = not tried.
     """
@@ -168,7 +170,9 @@ def _near_enough(
     exact = load(replace(model.settings, dtype="float32", runtime="torch"))
     enough = _some(_work(exact.model) * lengths, _COMPARED, _COMPARED_ROWS)
     some = np.arange(min(enough, len(lengths)))
-    made, want = run(model, some), run(exact, some)
+    made, seconds = _timed(lambda rows: run(model, rows), some)
+    want, exact_seconds = _timed(lambda rows: run(exact, rows), some)
+    faster = exact_seconds / seconds
     found = agreement(made, want)
     least = _AGREE[made.ndim]
     taken = model if found >= least else exact
@@ -176,9 +180,23 @@ def _near_enough(
     told = f"{model.ref.spec}: {found:.3f} {what} in int8 and float32, on a sample of {len(some)}"
     if taken is exact:
         log.warn([f"{told} (at least {least} must be): it runs in float32"])
+    elif faster < 1:
+        log.warn(
+            [f"{told}; it runs in int8, {faster:.2f} times as fast: --dtype float32 is better"]
+        )
     else:
-        log.event(f"{told}: it runs in int8")
-    return taken, replace(Chosen.of(taken.placement), agreement=round(found, 4))
+        log.event(f"{told}: it runs in int8, {faster:.2f} times as fast")
+    chosen = replace(Chosen.of(taken.placement), agreement=round(found, 4), faster=round(faster, 2))
+    return taken, chosen
+
+
+def _timed(
+    run: Callable[[Ints], npt.NDArray[np.float32]], rows: Ints
+) -> tuple[npt.NDArray[np.float32], float]:
+    """What a model makes of rows, and in how many seconds: it is warmed up by the first few."""
+    run(rows[:_LEAST])
+    started = time.perf_counter()
+    return run(rows), time.perf_counter() - started
 
 
 def agreement(made: npt.NDArray[np.float32], want: npt.NDArray[np.float32]) -> float:

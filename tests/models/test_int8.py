@@ -141,6 +141,7 @@ def test_an_index_is_made_in_int8_unless_too_little_agrees(
     assert f"it runs in {'float32' if least > 1 else 'int8'}" in said
     chosen = made["run"]["chosen"]["tiny"]
     assert 0 < chosen["agreement"] <= 1
+    assert chosen["faster"] > 0
     # It changes what comes out, so it is asked for and in the fingerprint, whatever was chosen.
     assert made["params"]["dtype"] == "int8"
     assert made["fingerprint"] != exact["fingerprint"]
@@ -168,6 +169,22 @@ def test_a_large_model_is_compared_too_and_of_too_few_texts_it_is_said_that_it_i
     assert "agreement" not in made["run"]["chosen"]["tiny"]
     assert made["encoder"]["dtype"] == "int8"
     assert "runs in int8; 3 texts are too few to compare that with float32" in said
+
+
+@pytest.mark.parametrize("faster", [0.5, 2.0])
+def test_how_fast_it_is_is_told_and_decides_nothing(
+    tmp_path: Path, tiny_bi: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, faster: float
+) -> None:
+    monkeypatch.setattr(trial, "_AGREE", {1: 0.0, 2: 0.0})
+    timed, seconds = trial._timed, iter([1.0, faster])
+    monkeypatch.setattr(trial, "_timed", lambda run, rows: (timed(run, rows)[0], next(seconds)))
+    made, said = _index(
+        invoke, tmp_path / "a", make_data(tmp_path / "b"), tiny_bi, "--dtype", "int8"
+    )
+    assert f"runs in int8, {faster:.2f} times as fast" in said
+    assert ("--dtype float32 is better" in said) is (faster < 1)
+    assert made["run"]["chosen"]["tiny"]["faster"] == faster
+    assert made["encoder"]["dtype"] == "int8"
 
 
 def test_rerank_scores_in_int8(
