@@ -17,6 +17,8 @@ from negmine.table.draws import splitmix
 REPEATED = "repeated_text"
 #: Values of a band.
 _BAND = 4
+#: Up to so many rows that may be copies every pair is looked at.
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,15 @@ def groups(
             may be among them: they change nothing.
         at: estimated Jaccard similarity from which two texts are near.
     """
-    rows = _related(query, candidate, banded.family[document])
+    rows, place, size = _related(query, candidate, banded.family[document])
     found = np.full(len(query), -1, dtype=np.int64)
     if len(rows) == 0:
         return found
     of = document[rows]
-    left, right = _meeting(query[rows], banded, of)
+    many = np.flatnonzero(size > _FEW)
+    few = _among_few(place, size, banded, of)
+    meeting = _meeting(query[rows[many]], banded, of[many])
+    left, right = (np.concatenate([a, many[b]]) for a, b in zip(few, meeting, strict=True))
     near = similarity(signature, of[left], of[right]) >= at
     found[rows] = linked(left[near], right[near], len(rows))
     return found
@@ -95,6 +100,29 @@ def groups_of_one(candidate: np.ndarray, signature: np.ndarray, at: float) -> np
     rows = np.arange(len(signature))
     query = np.zeros(len(rows), dtype=np.int64)
     return groups(query, candidate, rows, signature, bands(signature), at)
+
+
+def _among_few(
+    place: np.ndarray, size: np.ndarray, banded: Bands, document: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows that share a band, each once, where a query has but a few of a family.
+
+    They are :func:`_meeting`'s, which are all pairs of so few, and found without sorting bands:
+    most rows of real texts are among two or three.
+
+    Args:
+        place: of each row among those of its query and family, which stand together; from 0.
+        size: how many these are.
+        banded: see :func:`groups`.
+        document: each row's.
+    """
+    left, right = [], []
+    for step in range(1, _FEW):
+        first = np.flatnonzero((size <= _FEW) & (place + step < size))
+        shares = (banded.keys[document[first]] == banded.keys[document[first + step]]).any(axis=1)
+        left.append(first[shares])
+        right.append(first[shares] + step)
+    return np.concatenate(left), np.concatenate(right)
 
 
 def _meeting(
@@ -117,24 +145,31 @@ def _meeting(
     first = np.maximum.accumulate(np.where(same, 0, np.arange(len(row))))
     other = np.flatnonzero(same)
     mine, before = row[other], np.concatenate([row[other - 1], row[first[other]]])
-    pairs = np.unique(before * count + np.concatenate([mine, mine]))
-    left, right = np.divmod(pairs, count)
+    pairs = np.sort(before * count + np.concatenate([mine, mine]))
+    left, right = np.divmod(pairs[np.flatnonzero(np.diff(pairs, prepend=-1))], max(count, 1))
     # What is left of a key stands for three numbers: who shares it by chance is told apart, here
     # or by the signatures.
     kept = (left != right) & (query[left] == query[right])
     return left[kept], right[kept]
 
 
-def _related(query: np.ndarray, candidate: np.ndarray, family: np.ndarray) -> np.ndarray:
-    """Rows, ascending, whose query has another one of their family."""
+def _related(
+    query: np.ndarray, candidate: np.ndarray, family: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows whose query has another one of their family.
+
+    Returns:
+        (rows, those of a query and family together, ascending; each one's place among these, from
+        0; how many these are).
+    """
     rows = np.flatnonzero(candidate & (family >= 0))
     key = query[rows] * (family.max(initial=0) + 1) + family[rows]
-    order = np.argsort(key)
-    same = key[order][1:] == key[order][:-1]
-    found = np.zeros(len(rows), dtype=bool)
-    found[order[1:][same]] = True
-    found[order[:-1][same]] = True
-    return rows[found]
+    order = np.argsort(key, kind="stable")
+    begins = np.flatnonzero(np.diff(key[order], prepend=-1))
+    sizes = np.diff(begins, append=len(rows))
+    place, size = np.arange(len(rows)) - np.repeat(begins, sizes), np.repeat(sizes, sizes)
+    several = size > 1
+    return rows[order[several]], place[several], size[several]
 
 
 def repeats(group: np.ndarray, place: np.ndarray) -> np.ndarray:

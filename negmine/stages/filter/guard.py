@@ -305,16 +305,19 @@ class Guard:
         group: list[joins.NamedTable] = []
         # At most so many documents: counted only when rows alone could exceed what fits, and then
         # seldom again, because a group that is more than half full is closed.
-        size = held = 0
+        size = held = counted = 0
+        known = pa.array([], pa.string())
         for part in parts:
             more = part[1].num_rows
             full = size + part[1].nbytes > self.at_once
             if group and not full and held + more > at_once:
-                held = len(distinct([table.column("docid") for _, table in group])[0])
+                new = [table.column("docid") for _, table in group[counted:]]
+                known, counted = distinct([known, *new])[0], len(group)
+                held = len(known)
                 full = held > at_once // 2 or held + more > at_once
             if group and full:
                 yield self._group(group, documents, signatures)
-                group, size, held = [], 0, 0
+                group, size, held, counted, known = [], 0, 0, 0, known[:0]
             group.append(part)
             size += part[1].nbytes
             held += more

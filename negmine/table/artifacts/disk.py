@@ -361,6 +361,8 @@ def copy_far(pairs: Iterable[tuple[Path, Path]]) -> None:
 
 def make_folder(path: Path) -> list[Path]:
     """Make a folder and those above it; returns the new ones, the innermost first."""
+    if path.is_dir():
+        return []
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     return created

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Plan:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     again: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of stage, version, parameters and inputs."""
         inputs = {role: artifact.fingerprint for role, artifact in self.artifacts.items()}
