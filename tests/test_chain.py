@@ -14,7 +14,7 @@ from tests.conftest import MINILM, RERANKER, Invoke, data_folder, require_packag
 
 pytestmark = pytest.mark.real
 
-QUERIES = 12
+QUERIES = 8
 K = 10
 
 
@@ -48,7 +48,7 @@ def chain(
     name = request.param
     qrels = "qrels.train.tsv" if name == "scifact" else "qrels.tsv"
     base = tmp_path_factory.mktemp(name)
-    data = make_slice(data_folder(name), base / "data", qrels, 80)
+    data = make_slice(data_folder(name), base / "data", qrels, 50)
     work = base / "work"
     runner = CliRunner()
 
