@@ -22,11 +22,13 @@ from negmine.scorers.base import columns_of
 from negmine.scorers.rows import HasRows, ModelRows
 from negmine.stages import cores, rerank
 from negmine.stages.cascade import of_all
+from negmine.stages.lazily import Until
 from negmine.stages.stage import until_of
 from negmine.table import artifacts
 from negmine.table.artifacts.reading import Artifact
 from negmine.table.candidates import Candidates
 from negmine.table.documents import Documents
+from negmine.table.part import Part
 
 _PAIRS = 3_000
 #: Pairs that another package's scorer is tried on at most.
@@ -49,16 +51,16 @@ def _cost(chain: Chain, params: RerankParams, setup: rerank.Setup, out: Path) ->
     plan = (lambda: rerank.plan(params, setup, out)) if chain.real else None
     if known_to_be_made(chain, cost, out, plan, ["rerank"], keep=True):
         return cost
-    if params.enough is not None:
-        cost.guesses.append("pairs: every candidate, though --enough will stop before")
     budget = setup.budget(params.memory)
     documents = chain.corpus_of(setup.source)
     queries, rows = chain.queries, chain.rows
     if params.limit is not None and params.limit < queries:
         queries, rows = params.limit, round(rows * params.limit / queries)
     source = restricted(setup.source, setup.source.parts[:2])
-    sample = _sample(params, source, documents)
+    sample = _sample(params, source, documents, setup.until)
     pairs = round(rows * sample.share)
+    if params.enough is not None:
+        cost.guesses.append(_fewest(params.enough, setup, sample, pairs, queries))
     cost.units = max(1, round(rows / max(1, sample.rows) * len(source.parts)))
     seen = _seen(cost, params, setup, source, real)
     loaded = _loaded(cost, params, setup)
@@ -90,6 +92,7 @@ class _Sample:
         pairs: (query index, document index) of those that would be scored, int [n, 2].
         rows: of the parts that they are from.
         share: of these rows that would be scored.
+        fewest: share of those that ``--enough`` scores at the least; 1 without it.
         seconds: what fetching the texts took.
     """
 
@@ -98,10 +101,30 @@ class _Sample:
     pairs: np.ndarray
     rows: int
     share: float
+    fewest: float
     seconds: float
 
 
-def _sample(params: RerankParams, source: Candidates, documents: Documents) -> _Sample:
+def _fewest(enough: int, setup: rerank.Setup, sample: _Sample, pairs: int, queries: int) -> str:
+    """What ``--enough`` scores at the least, in words: every query's first candidates will do."""
+    share = 0.0
+    whole = setup.until.sample if setup.until is not None else None
+    if whole is not None:
+        # What is learned first is learned of whole queries.
+        share = min(1.0, whole[0] / max(1, queries))
+    least = round(pairs * (share + (1 - share) * sample.fewest))
+    told = "what is scored first, and so many of each query's candidates"
+    if whole is not None:
+        told += f", all of {round(share * queries):,} queries"
+    return (
+        f"pairs: every candidate, though --enough will stop before: for {enough} behind about "
+        f"{least:,} of {pairs:,} at the earliest ({told})"
+    )
+
+
+def _sample(
+    params: RerankParams, source: Candidates, documents: Documents, until: Until | None
+) -> _Sample:
     """The pairs of the first part; the share that would be scored is all parts'."""
     tables = [source.read(name) for name in source.parts]
     wanted = [rerank.wanted(table, params) for table in tables]
@@ -118,9 +141,26 @@ def _sample(params: RerankParams, source: Candidates, documents: Documents) -> _
         ],
         axis=1,
     )
-    share = sum(int(mask.sum()) for mask in wanted) / max(1, rows)
+    scored = sum(int(mask.sum()) for mask in wanted)
+    share = scored / max(1, rows)
+    fewest = 1.0
+    if until is not None and params.enough is not None:
+        least = (
+            _first_ones(table, mask, until, params.enough)
+            for table, mask in zip(tables, wanted, strict=True)
+        )
+        fewest = sum(least) / max(1, scored)
     texts = asked.column("text").to_pylist()
-    return _Sample(texts, found, pairs, rows, share, reading.seconds)
+    return _Sample(texts, found, pairs, rows, share, fewest, reading.seconds)
+
+
+def _first_ones(table: pa.Table, wanted: np.ndarray, until: Until, enough: int) -> int:
+    """Of the rows that would be scored those that are before all others, and enough of a query."""
+    part = Part(table)
+    first = wanted & until.first(table)
+    there = np.bincount(part.query[first & ~part.positive], minlength=part.queries)
+    more = np.bincount(part.query[wanted & ~first], minlength=part.queries)
+    return int(first.sum() + np.minimum(more, np.maximum(enough - there, 0)).sum())
 
 
 def _seen(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from negmine.commands.estimate import cost
@@ -174,6 +176,30 @@ def test_a_mistake_is_told_as_the_run_would(invoke: Invoke, data: Path, tmp_path
     assert unknown.exit_code == 4
 
 
+def _of_enough(invoke: Invoke, candidates: Path, scorer: str) -> None:
+    """How deep the pool is, beside what is surely needed of it, counted by hand."""
+    rows = pq.read_table(candidates, columns=["qid", "label"]).to_pylist()
+    positive = sum(row["label"] == 1 for row in rows)
+    others = Counter(row["qid"] for row in rows if row["label"] != 1)
+    least = positive + sum(min(count, 4) for count in others.values())
+    plain = ("rerank", candidates, "--scorer", scorer, "--enough", 4, "--until", "sampler=rank")
+    plain = (*plain, "-o", candidates.parent / "lazily")
+    asked = (*plain, "--until", "by=ce")
+    told = stages(invoke, *asked, "--until", "max-score=3")["rerank"]["guesses"]
+    (line,) = (one for one in told if "--enough" in one)
+    assert f"behind about {least:,} of {len(rows):,} at the earliest" in line
+    # All that is learned from is scored whole.
+    told = stages(invoke, *asked, "--until", "max-fn-rate=0.1", "--until", "fit-sample=100000")
+    (line,) = (one for one in told["rerank"]["guesses"] if "--enough" in one)
+    assert f"behind about {len(rows):,} of {len(rows):,} at the earliest" in line
+    assert f"all of {len(others):,} queries" in line
+    # Those that are drawn are scored first: eight of a query, of which some may be positives.
+    told = stages(invoke, *plain, "--until", "by=p_prior", "--until", "prior-pool=8")
+    (line,) = (one for one in told["rerank"]["guesses"] if "--enough" in one)
+    behind = int(line.partition("behind about ")[2].partition(" ")[0].replace(",", ""))
+    assert least < behind <= positive + sum(min(count, 8) for count in others.values())
+
+
 @pytest.mark.real
 def test_models_are_tried(
     invoke: Invoke, data: Path, tmp_path: Path, tiny_bi: Path, tiny_cross: Path
@@ -210,6 +236,7 @@ def test_models_are_tried(
         == 0
     )
     manifest = json.loads((tmp_path / "other" / "_manifest.json").read_text())
+    _of_enough(invoke, tmp_path / "work" / "candidates", f"ce={tiny_cross}")
     assert other["rows"] == manifest["counts"]["scored"]
 
 
