@@ -28,6 +28,8 @@ from negmine.log import waiting
 _FRESH = 1.0
 #: Bytes that take a while.
 _LARGE = 64 << 20
+#: How often an object is fetched whose folder of copies goes meanwhile.
+_TRIES = 4
 #: So many objects are copied at once.
 _AT_ONCE = 8
 
@@ -178,14 +180,15 @@ class Mirrored:
         if entry is None or entry.is_folder:
             raise FileNotFoundError(str(self.address))
         copies.make_room(entry.size)
-        while True:
+        for left in reversed(range(_TRIES)):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._fetch_into(entry.size)
                 break
             except (FileNotFoundError, MissingInputError):
-                # Another process may have removed the folder with all copies in it meanwhile.
-                if self.path.parent.is_dir():
+                # Another process may have removed the folder with all copies in it meanwhile, and
+                # yet another have made it again.
+                if not left:
                     raise
         _known.fetched[self.address] = entry.mark
 

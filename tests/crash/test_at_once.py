@@ -5,6 +5,7 @@ What the other one does comes where it would hurt: between two looks of the firs
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -149,7 +150,7 @@ def test_a_part_that_is_taken_over_while_a_shard_looks_is_there(
 ) -> None:
     """Its marker goes between the listing of all markers and the reading of this one."""
     make(here, folder, 0)
-    taken = once(monkeypatch, shards, "_record", lambda: refused(4, *COLLECTING))
+    taken = once(monkeypatch, shards.Records, "_record", lambda: refused(4, *COLLECTING))
     said = here.done(*shard(0), cwd=folder)
     assert taken()
     assert "is made" in said
@@ -239,6 +240,24 @@ def test_who_looks_whether_a_file_is_locked_is_in_nobody_s_way(tmp_path: Path) -
         for thread in looking:
             thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_nobody_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Shards need none; a killed process's journal beside them is nobody's that lives."""
+    file = tmp_path / "_journal.jsonl"
+    file.touch()
+
+    def refused_(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(disk.fcntl, "flock", refused_)
+    assert not disk.is_locked(file)
+    with disk.alone_in(tmp_path):
+        pass
+    assert [one.name for one in tmp_path.iterdir()] == [file.name]
 
 
 def test_the_holder_of_a_lock_ends_before_it_is_named(
@@ -338,6 +357,26 @@ def test_what_is_replaced_when_it_is_opened_is_unfinished(
     assert "not a negmine artifact (no _manifest.json)" in said
 
 
+def test_what_is_finished_again_when_it_is_opened_is_whole(
+    here: Here,
+    folder: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its manifest is gone at the first look and there at the second: it is no damaged one."""
+    here.done(*FILTER, cwd=folder)
+    real, manifest = reading.load_json, folder / LEDGER / "_manifest.json"
+    aside_ = manifest.rename(manifest.with_name("aside"))
+
+    def loaded(path: Path, **how: Any) -> dict[str, Any] | None:
+        found = real(path, **how)
+        if path.name == manifest.name and path.parent.name == LEDGER.name and aside_.exists():
+            aside_.rename(manifest)
+        return found
+
+    monkeypatch.setattr(reading, "load_json", loaded)
+    here.done("export", LEDGER, "-o", "work/train", cwd=folder)
+
+
 # --- an index that several commands add to --------------------------------------------------------
 
 
@@ -420,8 +459,9 @@ def test_a_child_that_is_begun_anew_is_left_out_and_ends_nobody(
         return real(path, *given, **how)
 
     monkeypatch.setattr(artifacts, "open_artifact", opened)
-    here.done(*SIGNATURES, cwd=corpus)
+    said = here.done(*SIGNATURES, cwd=corpus)
     assert children(corpus) == {"documents", "signatures"}
+    assert "bm25 was part of work/index, and is gone or being made anew" in said
 
 
 # --- scores that step aside -----------------------------------------------------------------------

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from negmine.engine.shares import Shard
 from negmine.models.checkpoint import resumed
 from negmine.table import artifacts
-from negmine.table.artifacts import Plan
+from negmine.table.artifacts import Plan, shards
 from negmine.table.artifacts.checkpoint import Checkpoint
 
 ROWS, WIDTH = 12, 3
@@ -117,6 +122,34 @@ def test_a_run_that_dies_in_its_first_part_leaves_it_and_a_finished_one_does_not
         writer.add_array("part-00000.npy", EXPECTED)
         writer.commit({"vectors": ROWS})
     assert sorted(path.name for path in folder.iterdir()) == ["_manifest.json", "part-00000.npy"]
+
+
+@pytest.mark.parametrize("state", ["unreadable", "of-others", "gone"])
+def test_a_shard_s_unfinished_rows_stay_while_they_are_of_use(
+    tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """A disk that fails ends a shard, and must not cost what it has paid for."""
+    folder = tmp_path / "vectors"
+    said, real = folder / "_shards" / "_plan.json", shards.load_json
+
+    def meanwhile(path: Path, **how: Any) -> dict[str, Any] | None:
+        if state == "unreadable" and path == said:
+            return None
+        return real(path, **how)
+
+    writer = artifacts.begin(folder, plan, share=Shard(0, 2))
+    assert writer is not None
+    kept = writer.checkpoint("part-00000.npy", {"model": "a"})
+    kept.restore(EXPECTED.copy())
+    kept.add(BATCHES[0])
+    if state == "gone":
+        said.unlink()
+    elif state == "of-others":
+        said.write_text(json.dumps({"fingerprint": "another", "shards": 2}))
+    monkeypatch.setattr(shards, "load_json", meanwhile)
+    writer.__exit__(None, OSError(errno.EIO, os.strerror(errno.EIO)))
+    left = list(folder.glob("_shards/.part-00000.npy.checkpoint.*"))
+    assert bool(left) is (state != "gone")
 
 
 def test_other_settings_take_the_place_of_unfinished_rows(tmp_path: Path, plan: Plan) -> None:

@@ -66,6 +66,7 @@ def run(
         )
 
     _refuse_other_kinds(out, wanted)
+    named = _named(out)
     made = Made(out, replacing, budget(params, wanted), open_base(params, out), share)
     for child in wanted:
         child.tried(made)
@@ -83,7 +84,7 @@ def run(
     _tell(made, children)
     for child in wanted:
         warnings = [*warnings, *children[child.role].warnings]
-    return finish(out, children, made.changed, warnings)
+    return finish(out, children, made.changed, warnings, named)
 
 
 def _turns(wanted: Sequence[Child], made: Made, documents: Artifact) -> list[Turn]:
@@ -166,6 +167,8 @@ def is_foreign(params: IndexParams, out: Path) -> bool:
     """Whether a folder holds something else than an index, finished or not."""
     # The names first: a command that begins meanwhile makes the documents' folder before all else.
     there = set(artifacts.names_in(out)) if artifacts.is_folder(out) else set()
+    # What a killed command left half-written is negmine's.
+    there = {name for name in there if not artifacts.is_half_written(name)}
     if artifacts.is_folder(out / DOCUMENTS):
         return False
     if params.base is None:
@@ -189,15 +192,38 @@ def _tell(made: Made, children: Mapping[str, Artifact]) -> None:
     log.event(f"{told}; its own: {', '.join(others) or 'nothing'}", taken=taken, own=others)
 
 
+def _named(out: Path) -> list[str]:
+    """The children that the index's manifest names."""
+    try:
+        return list(artifacts.open_artifact(out).inputs)
+    except MissingInputError:
+        return []
+
+
 def finish(
-    out: Path, children: Mapping[str, Artifact], changed: bool, warnings: list[str]
+    out: Path,
+    children: Mapping[str, Artifact],
+    changed: bool,
+    warnings: list[str],
+    named: Sequence[str] = (),
 ) -> Outcome:
-    """Write the index's own manifest: its children, and those that other commands added."""
+    """Write the index's own manifest: its children, and those that other commands added.
+
+    Args:
+        out: the index.
+        children: of this command, by role.
+        changed: whether one of them was made.
+        warnings: that were told.
+        named: children that it had before.
+    """
     every, left_out = _with_others(out, children)
     wrote = False
     while True:
         plan = Plan("index", 1, {}, artifacts=every)
-        counts, told = _counts(every), [*warnings, *left_out]
+        lost = (role for role in named if role not in every and role not in left_out)
+        counts, new = _counts(every), list(left_out.values())
+        new += [f"{role} was part of {out}, and is gone or being made anew" for role in lost]
+        told = [*warnings, *new]
         if _is_current(out, plan):
             artifacts.touch(out / artifacts.MANIFEST)
         else:
@@ -208,6 +234,7 @@ def finish(
         # whoever writes last has seen all of them.
         before, (every, left_out) = every, _with_others(out, children)
         if every == before:
+            log.warn(new)
             return Outcome(out, counts, up_to_date=not (wrote or changed), warnings=told)
 
 
@@ -222,16 +249,20 @@ def _is_current(out: Path, plan: Plan) -> bool:
 
 def _with_others(
     out: Path, children: Mapping[str, Artifact]
-) -> tuple[dict[str, Artifact], list[str]]:
-    """These children, in order, with what lies in the index and belongs to them; what does not."""
+) -> tuple[dict[str, Artifact], dict[str, str]]:
+    """These children, in order, with what lies in the index and belongs to them.
+
+    Returns:
+        (all of them, by role; what does not belong to them, by role, in words).
+    """
     every = dict(children)
     warnings = _add_others(out, every)
     return {role: every[role] for role in sorted(every, key=_order)}, warnings
 
 
-def _add_others(out: Path, children: dict[str, Artifact]) -> list[str]:
+def _add_others(out: Path, children: dict[str, Artifact]) -> dict[str, str]:
     """Add what lies in the index and belongs to these children; tell of what does not."""
-    warnings = []
+    warnings = {}
     for place in places():
         for name, folder in place.found(out):
             role = place.role(name)
@@ -248,7 +279,7 @@ def _add_others(out: Path, children: dict[str, Artifact]) -> list[str]:
                 children[role] = found
             else:
                 other = "another corpus" if place.of == DOCUMENTS else f"other {place.of}"
-                warnings.append(f"{folder} belongs to {other} and is left out")
+                warnings[role] = f"{folder} belongs to {other} and is left out"
     return warnings
 
 

@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ JOURNAL = LOCK
 #: The folder of what several processes make of one artifact.
 SHARDS = "_shards"
 _HASHED_BLOCK = 1 << 22
+#: What a file system answers that knows no locks, or has lost their keeper.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 #: So many small objects are fetched at once.
 _AT_ONCE = 16
 
@@ -61,6 +64,11 @@ def _far(path: Path) -> Mirrored | None:
 def _stays_here(path: Path) -> bool:
     """Whether it is what no store is given: a lock, or what is half-written."""
     return path.name == JOURNAL or any(map(HALF_WRITTEN.fullmatch, path.parts[-2:]))
+
+
+def is_half_written(name: str) -> bool:
+    """Whether it is a name under which something is written before it has its own."""
+    return HALF_WRITTEN.fullmatch(name) is not None
 
 
 def is_far(path: Path) -> bool:
@@ -430,9 +438,12 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     if is_far(path):
         write_json(path, manifest)
         return
-    # No journal is locked for it: two processes may write it at once, under the same hidden name.
-    with open_locked(hidden_name(path), waits=True):
-        write_json(path, manifest)
+    # No journal is locked for it: two processes may write it at once, each under a name of its own.
+    hidden = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    hidden.write_bytes(_as_json(manifest))
+    flush_to_disk(hidden)
+    os.rename(hidden, path)
+    flush_to_disk(path.parent)
 
 
 def _as_json(data: Mapping[str, Any]) -> bytes:
@@ -654,11 +665,25 @@ def open_locked(file: Path, *, waits: bool = False) -> IO[str]:
 def alone_in(folder: Path) -> Iterator[None]:
     """Have no other process of this machine be in such a block for a folder meanwhile."""
     gate = hidden_name(folder / "gate")
-    with open_locked(gate, waits=True):
-        try:
+    try:
+        with _locked_or_not(gate):
             yield
-        finally:
-            remove_file(gate)
+    finally:
+        remove_file(gate)
+
+
+@contextmanager
+def _locked_or_not(file: Path) -> Iterator[None]:
+    """Wait for the lock of a file, where its file system has locks."""
+    try:
+        opened = open_locked(file, waits=True)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        yield
+        return
+    with opened:
+        yield
 
 
 def is_locked(file: Path) -> bool:
@@ -669,8 +694,9 @@ def is_locked(file: Path) -> bool:
             return not _locked(opened, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        # Who has no locks keeps nobody out: none is to be waited for.
+        return error.errno not in _WITHOUT_LOCKS
 
 
 def _locked(opened: IO[str], how: int) -> bool:

@@ -342,8 +342,9 @@ def open_artifact(
     expected = " or ".join(_MADE_BY.get(stage, stage) for stage in stages or ())
     manifest = load_json(path / MANIFEST)
     if manifest is None:
-        # Who replaces it removes it first, at any moment.
+        # Who replaces it removes it first, at any moment, and it may be there again by now.
         disk.look_anew(path)
+        manifest = load_json(path / MANIFEST)
     if manifest is None and not disk.is_file(path / MANIFEST):
         if not disk.is_folder(path):
             what = "no such folder"

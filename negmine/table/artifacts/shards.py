@@ -187,22 +187,6 @@ def _is_whole(file: Path, record: Mapping[str, Any]) -> bool:
     return disk.has_size(file, record["bytes"]) and disk.digest(file) == record["digest"]
 
 
-def _record(path: Path, name: str, plan: Plan) -> dict[str, Any]:
-    """The record of a part that was marked; an empty one where it was damaged, and is not there.
-
-    Raises:
-        ConflictError: it is of other settings, or gone with all that was here.
-    """
-    marker = path / SHARDS / f"{name}{_MARKER}"
-    found = load_json(marker)
-    if found is None and not disk.exists(marker) and header(path) is not None:
-        # Taken over by who collects, between a look at what is marked and this one.
-        lines = recorded(journal_lines(path / JOURNAL)[0])
-        own = [line for line in lines if line["name"] == name]
-        return dict(finished_files(path, own, by_size=True).get(name, {}))
-    return record_of(_checked(path, found, marker, plan))
-
-
 def _read(path: Path, name: str, plan: Plan | None = None) -> dict[str, Any]:
     """What the marker of a part says, of whatever settings where no plan is given.
 
@@ -295,11 +279,29 @@ class Records(MutableMapping[str, Any]):
     def __init__(self, path: Path, plan: Plan) -> None:
         self._path, self._plan = path, plan
         self._known: dict[str, Any] = dict.fromkeys(marked(path))
+        self._journal: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> Any:
         if self._known[name] is None:
-            self._known[name] = _record(self._path, name, self._plan)
+            self._known[name] = self._record(name)
         return self._known[name]
+
+    def _record(self, name: str) -> dict[str, Any]:
+        """What a marker says; nothing where it was damaged, and is not there.
+
+        Raises:
+            ConflictError: it is of other settings, or gone with all that was here.
+        """
+        marker = self._path / SHARDS / f"{name}{_MARKER}"
+        found = load_json(marker)
+        if found is None and not disk.exists(marker) and header(self._path) is not None:
+            # Taken over by who collects, between a look at what is marked and this one.
+            if name not in self._journal:
+                lines = recorded(journal_lines(self._path / JOURNAL)[0])
+                self._journal = {line["name"]: line for line in lines}
+            own = [self._journal[name]] if name in self._journal else []
+            return dict(finished_files(self._path, own, by_size=True).get(name, {}))
+        return record_of(_checked(self._path, found, marker, self._plan))
 
     def __setitem__(self, name: str, record: Any) -> None:
         self._known[name] = record
@@ -412,11 +414,15 @@ class Shelf:
         stem = disk.checkpoint_of(self._folder / name, of).name
         mine = (self._folder / name).with_name(f"{stem}.{self._token}")
         if not disk.exists(mine):
-            others = disk.beginning_with(mine.parent, f"{stem}.")
             # Its process may live and write: it keeps its own; or end meanwhile, and remove it.
-            with suppress(FileNotFoundError):
-                if others:
-                    disk.copy(max(others, key=disk.size_of), mine)
+            sized = []
+            for other in disk.beginning_with(mine.parent, f"{stem}."):
+                with suppress(FileNotFoundError):
+                    sized.append((disk.size_of(other), other))
+            for _, other in sorted(sized, reverse=True):
+                with suppress(FileNotFoundError):
+                    disk.copy(other, mine)
+                    break
         return mine
 
     def publish(self, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -486,7 +492,8 @@ class Shelf:
     def _lost(self, name: str) -> OvertakenError:
         """That another process has a part."""
         marker = self._marker(name)
-        who = "{shard}, pid {pid} on {host}".format_map(marker) if marker else "it is collected"
+        told = {"shard": "?", "pid": "?", "host": "?", **marker}
+        who = "{shard}, pid {pid} on {host}".format_map(told) if marker else "it is collected"
         return OvertakenError(
             f"another process finished {name} first ({who})",
             where=str(self.path),
@@ -581,11 +588,13 @@ class Shelf:
             self._lock.close()
         if not disk.is_folder(self._folder):
             return
-        wanted = self._is_wanted()
-        if not wanted:
+        # What cannot be read just now is still there: a disk that fails must not cost more.
+        gone = not disk.exists(self._folder / _PLAN)
+        if gone or (load_json(self._folder / _PLAN, now=True) and not self._is_wanted()):
             self._unmark()
         for file in disk.files_in(self._folder, f"*.{self._token}"):
-            if file not in self._marked and not (wanted and ".checkpoint." in file):
+            # Rows of other settings are of use when these come again.
+            if file not in self._marked and (gone or ".checkpoint." not in file):
                 disk.remove_file(self._folder / file)
         if header(self.path) is None and not disk.is_far(self.path):
             # All was removed, and what this process wrote then made these anew.

@@ -450,6 +450,8 @@ def tidy(path: Path) -> None:
     """Remove what a run has left that was cut short when the artifact was whole already."""
     if not (disk.exists(path / JOURNAL) or shards.are_left(path)):
         return
+    if not disk.exists(path / MANIFEST):
+        return
     try:
         # Who replaces what is there writes in its journal, and in its folder of shards.
         lock = lock_journal(path / JOURNAL, path)
@@ -583,16 +585,20 @@ def _begin_share(path: Path, plan: Plan, share: Share) -> Writer | None:
         raise type(error)(error.what, where=error.where, hint=hint) from None
     disk.make_folder(path)
     shelf = shards.Shelf(path, plan, share)
-    # Who collects may have finished between the first look and the plan of this one.
-    if is_made(path, plan, Replace.NOTHING):
-        shards.remove(path)
-        return None
-    # In this order: who collects records what it takes over, and removes the marker then.
-    done = shards.Records(path, plan)
-    lines, _ = journal_lines(path / JOURNAL)
-    if continues(path, lines, plan, Replace.NOTHING):
-        # Who collects reads it all, and records what is damaged.
-        done.update(finished_files(path, recorded(lines), by_size=True))
+    try:
+        # Who collects may have finished between the first look and the plan of this one.
+        if is_made(path, plan, Replace.NOTHING):
+            shards.remove(path)
+            return None
+        # In this order: who collects records what it takes over, and removes the marker then.
+        done = shards.Records(path, plan)
+        lines, _ = journal_lines(path / JOURNAL)
+        if continues(path, lines, plan, Replace.NOTHING):
+            # Who collects reads it all, and records what is damaged.
+            done.update(finished_files(path, recorded(lines), by_size=True))
+    except BaseException:
+        shelf.leave()
+        raise
     said = {**chosen_before(lines), **shards.chosen(path, plan)}
     return Writer(path, plan, shelf, done, chosen=said, share=share)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,27 @@ def test_a_model_on_several_devices_writes_the_same_vectors(
         written.append({path.name: path.read_bytes() for path in files})
     assert len(written[0]) > 3
     assert written[0] == written[1]
+
+
+def test_what_is_left_out_of_an_index_is_told(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stderr, where the user looks, and in the manifest: of another corpus, or gone."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"_id": f"d{n}", "text": f"text number {n}"} for n in range(30)]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    write_jsonl(tmp_path / "b.jsonl", rows[:20])
+    plain = ("--no-bm25", "--no-signatures", "-o", "index")
+    assert invoke("index", "--corpus", "a.jsonl", "--no-bm25", "-o", "index").exit_code == 0
+    other = "index/signatures belongs to another corpus and is left out"
+    made = invoke("index", "--corpus", "b.jsonl", "--force", *plain)
+    assert made.exit_code == 0
+    assert other in made.stderr
+    assert other in Path("index/_manifest.json").read_text()
+    new = invoke("index", "--corpus", "b.jsonl", "--no-bm25", "--force", "-o", "index")
+    assert new.exit_code == 0
+    shutil.rmtree("index/signatures")
+    gone = "signatures was part of index, and is gone or being made anew"
+    again = invoke("index", "--corpus", "b.jsonl", *plain)
+    assert gone in again.stderr
+    assert gone in Path("index/_manifest.json").read_text()
