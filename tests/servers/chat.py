@@ -155,6 +155,8 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     server: ChatServer
+    #: The request that is not answered yet.
+    working: Entry | None = None
 
     def log_message(self, format: str, *arguments: object) -> None:
         """The journal has it."""
@@ -195,6 +197,8 @@ class Handler(BaseHTTPRequestHandler):
         announced: int | None = None,
     ) -> None:
         """A response; ``announced`` is another length than it has."""
+        if self.working is not None:
+            self.server.journal.answering(self.working)
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)
@@ -230,13 +234,14 @@ Respond = Callable[["ChatServer", Body, Entry, Fault | None], Any]
 def _serve(handler: Handler, body: bytes, read: Callable[[Body], str], respond: Respond) -> None:
     """Journal, then a fault or an answer; ``read`` tells the text that faults may hold on to."""
     server = handler.server
-    entry = server.journal.asked(key_of(handler.path, body))
+    entry = handler.working = server.journal.asked(key_of(handler.path, body))
     event, fault = "gone", None
     try:
         event, fault = _served(handler, body, entry, read, respond)
     except ConnectionError:
         handler.close_connection = True
     finally:
+        handler.working = None
         server.journal.ended(entry, event, fault)
 
 

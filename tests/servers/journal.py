@@ -65,25 +65,39 @@ class Journal:
         before = [entry for entry in self.entries if entry.event == "asked"]
         self._attempts = Counter(entry.key for entry in before)
         self._number = max((entry.number for entry in before), default=0)
-        self.in_flight = 0
+        # Numbers of those that are worked on, and of those of which the end is not written down.
+        self._working: set[int] = set()
+        self._open: set[int] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being worked on."""
+        return len(self._working)
 
     def asked(self, key: str) -> Entry:
         """A request has arrived."""
         with self._lock:
             self._number += 1
-            self.in_flight += 1
+            self._working.add(self._number)
+            self._open.add(self._number)
             attempt = self._attempts[key]
             self._attempts[key] += 1
             entry = Entry("asked", self._number, key, attempt, None, self.in_flight, time.time())
             self._write(entry)
             return entry
 
+    def answering(self, asked: Entry) -> None:
+        """Its work is done, and the answer goes out: who has that may ask again at once."""
+        with self._lock:
+            self._working.discard(asked.number)
+
     def ended(self, asked: Entry, event: str, fault: str | None = None) -> None:
         """What became of it."""
         with self._lock:
             told = {**asdict(asked), "event": event, "fault": fault}
             self._write(Entry(**{**told, "in_flight": self.in_flight, "when": time.time()}))
-            self.in_flight -= 1
+            self._working.discard(asked.number)
+            self._open.discard(asked.number)
 
     def _write(self, entry: Entry) -> None:
         self.entries.append(entry)
@@ -97,7 +111,7 @@ class Journal:
             patience: seconds; requests that hang are not waited for beyond.
         """
         until = time.monotonic() + patience
-        while self.in_flight and time.monotonic() < until:
+        while self._open and time.monotonic() < until:
             time.sleep(0.005)
 
     def count(self, event: str) -> int:

@@ -664,26 +664,19 @@ def open_locked(file: Path, *, waits: bool = False) -> IO[str]:
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Have no other process of this machine be in such a block for a folder meanwhile."""
-    gate = hidden_name(folder / "gate")
+    gate, opened = hidden_name(folder / "gate"), None
     try:
-        with _locked_or_not(gate):
-            yield
-    finally:
-        remove_file(gate)
-
-
-@contextmanager
-def _locked_or_not(file: Path) -> Iterator[None]:
-    """Wait for the lock of a file, where its file system has locks."""
-    try:
-        opened = open_locked(file, waits=True)
+        opened = open_locked(gate, waits=True)
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise
+    try:
         yield
-        return
-    with opened:
-        yield
+    finally:
+        # Before the lock goes: another one's would be removed otherwise.
+        remove_file(gate)
+        if opened is not None:
+            opened.close()
 
 
 def is_locked(file: Path) -> bool:
