@@ -202,7 +202,7 @@ def _await(ray: Any, asked: str, tell: Callable[[str], None]) -> None:
         for one in hosts:
             try:
                 socket.create_connection((one, int(port)), timeout=_PATIENCE / 4).close()
-            except (OSError, OverflowError) as error:
+            except (OSError, OverflowError, UnicodeError) as error:
                 why = error
             else:
                 return

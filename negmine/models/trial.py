@@ -172,7 +172,7 @@ def _near_enough(
     some = np.arange(min(enough, len(lengths)))
     made, seconds = _timed(lambda rows: run(model, rows), some)
     want, exact_seconds = _timed(lambda rows: run(exact, rows), some)
-    faster = exact_seconds / seconds
+    faster = round(exact_seconds / max(seconds, 1e-9), 2)
     found = agreement(made, want)
     least = _AGREE[made.ndim]
     taken = model if found >= least else exact
@@ -186,7 +186,7 @@ def _near_enough(
         )
     else:
         log.event(f"{told}: it runs in int8, {faster:.2f} times as fast")
-    chosen = replace(Chosen.of(taken.placement), agreement=round(found, 4), faster=round(faster, 2))
+    chosen = replace(Chosen.of(taken.placement), agreement=round(found, 4), faster=faster)
     return taken, chosen
 
 

@@ -162,7 +162,9 @@ def test_a_cluster_without_room_is_told() -> None:
         shared_out([{"CPU": 4}], None, 1)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "no-such-host.invalid:6379", "nonsense"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:{port}", "no-such-host.invalid:6379", "a..b:6379", "nonsense"]
+)
 def test_a_cluster_that_is_not_there_is_told_soon(
     address: str, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,19 @@ def test_a_shard_s_unfinished_rows_stay_while_they_are_of_use(
     writer.__exit__(None, OSError(errno.EIO, os.strerror(errno.EIO)))
     left = list(folder.glob("_shards/.part-00000.npy.checkpoint.*"))
     assert bool(left) is (state != "gone")
+    # Another one's rows, of other settings, are in nobody's way.
+    monkeypatch.undo()
+    other = Plan("index.vectors", 1, {"n": 2})
+    for restored in (0, len(BATCHES[1])):
+        said.unlink(missing_ok=True)
+        again = artifacts.begin(folder, other, share=Shard(0, 2))
+        assert again is not None
+        kept = again.checkpoint("part-00000.npy", {"model": "a"})
+        assert kept.restore(np.empty((ROWS, WIDTH), dtype=np.float32)).sum() == restored
+        if not restored:
+            kept.add(BATCHES[1])
+        # And it is killed.
+        kept.flush()
 
 
 def test_other_settings_take_the_place_of_unfinished_rows(tmp_path: Path, plan: Plan) -> None:

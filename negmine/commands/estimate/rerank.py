@@ -118,7 +118,7 @@ def _fewest(enough: int, setup: rerank.Setup, sample: _Sample, pairs: int, queri
         told += f", all of {round(share * queries):,} queries"
     return (
         f"pairs: every candidate, though --enough will stop before: for {enough} behind about "
-        f"{least:,} of {pairs:,} at the earliest ({told})"
+        f"{least:,} of {pairs:,} at the earliest ({told}; where no rule drops them unscored)"
     )
 
 

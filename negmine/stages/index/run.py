@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from negmine import log
-from negmine.addresses import located
+from negmine.addresses import is_address, located
 from negmine.engine.shares import WHOLE, LeftToOthers, Share
-from negmine.errors import ConflictError, MissingInputError, UsageError
+from negmine.errors import ConflictError, InvalidDataError, MissingInputError, UsageError
 from negmine.models.token_files import FOLDER as TOKEN_FILES
 from negmine.models.token_files import Turn, between_encoders
 from negmine.params.index import IndexParams
@@ -193,11 +193,19 @@ def _tell(made: Made, children: Mapping[str, Artifact]) -> None:
 
 
 def _named(out: Path) -> list[str]:
-    """The children that the index's manifest names."""
+    """The children that the index's manifest names and that lie in it."""
     try:
-        return list(artifacts.open_artifact(out).inputs)
-    except MissingInputError:
+        index = artifacts.open_artifact(out)
+    except (MissingInputError, InvalidDataError):
+        # There is none, or one that is written anew.
         return []
+    # Those of a base index lie elsewhere, and another command need not ask for them.
+    paths = {role: str(record["path"]) for role, record in index.inputs.items()}
+    return [
+        role
+        for role, path in paths.items()
+        if not (is_address(path) or Path(path).parts[0] in ("..", "/"))
+    ]
 
 
 def finish(
@@ -243,7 +251,7 @@ def _is_current(out: Path, plan: Plan) -> bool:
     try:
         # A child may have come to lie elsewhere, and be the same.
         return artifacts.open_artifact(out).inputs == plan.identity(out)["inputs"]
-    except MissingInputError:
+    except (MissingInputError, InvalidDataError):
         return False
 
 

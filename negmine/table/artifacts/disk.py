@@ -439,10 +439,13 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
         write_json(path, manifest)
         return
     # No journal is locked for it: two processes may write it at once, each under a name of its own.
-    hidden = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    hidden.write_bytes(_as_json(manifest))
-    flush_to_disk(hidden)
-    os.rename(hidden, path)
+    hidden = path.parent / f".{secrets.token_hex(6)}.tmp"
+    try:
+        hidden.write_bytes(_as_json(manifest))
+        flush_to_disk(hidden)
+        os.rename(hidden, path)
+    finally:
+        remove_file(hidden)
     flush_to_disk(path.parent)
 
 
@@ -642,23 +645,33 @@ def open_locked(file: Path, *, waits: bool = False) -> IO[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         opened = file.open("a+", encoding="utf-8")
-        inode = os.fstat(opened.fileno()).st_ino
-        if waits:
-            fcntl.flock(opened, fcntl.LOCK_EX)
-        elif not _locked(opened, fcntl.LOCK_EX):
-            looked_at = _locked(opened, fcntl.LOCK_SH)
-            opened.close()
-            if looked_at:
-                # By others, for a moment, to see whether it is locked.
-                continue
-            raise LockedError(inode)
         try:
-            if inode == file.stat().st_ino:
+            if _taken(opened, waits) and os.fstat(opened.fileno()).st_ino == file.stat().st_ino:
                 return opened
         except FileNotFoundError:
             pass
-        # The holder finished and moved the file between our open and our lock.
+        except BaseException:
+            opened.close()
+            raise
+        # Others looked at it, or the holder finished and moved the file between our open and our
+        # lock.
         opened.close()
+
+
+def _taken(opened: IO[str], waits: bool) -> bool:
+    """Lock an open file; False where others look at it for a moment.
+
+    Raises:
+        LockedError: another process holds the lock.
+    """
+    if waits:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        return True
+    if _locked(opened, fcntl.LOCK_EX):
+        return True
+    if _locked(opened, fcntl.LOCK_SH):
+        return False
+    raise LockedError(os.fstat(opened.fileno()).st_ino)
 
 
 @contextmanager
@@ -673,10 +686,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the lock goes: another one's would be removed otherwise.
-        remove_file(gate)
-        if opened is not None:
-            opened.close()
+        with nullcontext() if opened is None else opened:
+            # Before the lock goes: another one's would be removed otherwise.
+            remove_file(gate)
 
 
 def is_locked(file: Path) -> bool:

@@ -411,7 +411,8 @@ class Shelf:
 
     def checkpoint(self, name: str, of: str) -> Path:
         """Where the rows of an unfinished part are kept: those of an earlier process go on."""
-        stem = disk.checkpoint_of(self._folder / name, of).name
+        # Those of other settings may lie beside them.
+        stem = f"{disk.checkpoint_of(self._folder / name, of).name}.{self._plan.fingerprint[:12]}"
         mine = (self._folder / name).with_name(f"{stem}.{self._token}")
         if not disk.exists(mine):
             # Its process may live and write: it keeps its own; or end meanwhile, and remove it.
@@ -590,7 +591,8 @@ class Shelf:
             return
         # What cannot be read just now is still there: a disk that fails must not cost more.
         gone = not disk.exists(self._folder / _PLAN)
-        if gone or (load_json(self._folder / _PLAN, now=True) and not self._is_wanted()):
+        found = load_json(self._folder / _PLAN, now=True)
+        if gone or (found and found.get("fingerprint") != self._plan.fingerprint):
             self._unmark()
         for file in disk.files_in(self._folder, f"*.{self._token}"):
             # Rows of other settings are of use when these come again.

@@ -62,3 +62,32 @@ def test_what_is_left_out_of_an_index_is_told(
     again = invoke("index", "--corpus", "b.jsonl", *plain)
     assert gone in again.stderr
     assert gone in Path("index/_manifest.json").read_text()
+
+
+@pytest.mark.parametrize("damage", ['{"schema": 1}', "{"])
+def test_an_index_manifest_that_cannot_be_read_is_written_anew(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "a.jsonl", [{"_id": f"d{n}", "text": f"number {n}"} for n in range(9)])
+    command = ("index", "--corpus", "a.jsonl", "--no-bm25", "-o", "index")
+    assert invoke(*command).exit_code == 0
+    before = Path("index/_manifest.json").read_text()
+    Path("index/_manifest.json").write_text(damage)
+    again = invoke(*command)
+    assert again.exit_code == 0, again.stderr
+    assert Path("index/_manifest.json").read_text() == before
+
+
+def test_what_a_base_index_has_and_nobody_asks_for_is_not_missed(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "a.jsonl", [{"_id": f"d{n}", "text": f"number {n}"} for n in range(9)])
+    command = ("index", "--corpus", "a.jsonl")
+    assert invoke(*command, "--no-bm25", "-o", "base").exit_code == 0
+    based = (*command, "--base", "base", "--no-bm25", "-o", "index")
+    assert invoke(*based).exit_code == 0
+    less = invoke(*based, "--no-signatures")
+    assert less.exit_code == 0
+    assert "was part of" not in less.stderr
