@@ -393,11 +393,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     if (far := _far(path)) is not None:
         far.write(content)
         return
-    hidden = hidden_name(path)
-    hidden.write_bytes(content)
-    flush_to_disk(hidden)
-    publish(path)
-    flush_to_disk(path.parent)
+    write_whole(path, [content])
 
 
 def finish(
@@ -439,14 +435,11 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
         write_json(path, manifest)
         return
     # No journal is locked for it: two processes may write it at once, each under a name of its own.
-    hidden = path.parent / f".{secrets.token_hex(6)}.tmp"
+    own = path.parent / f".{secrets.token_hex(6)}.tmp"
     try:
-        hidden.write_bytes(_as_json(manifest))
-        flush_to_disk(hidden)
-        os.rename(hidden, path)
+        write_whole(path, [_as_json(manifest)], own)
     finally:
-        remove_file(hidden)
-    flush_to_disk(path.parent)
+        remove_file(own)
 
 
 def _as_json(data: Mapping[str, Any]) -> bytes:
@@ -470,13 +463,19 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file whole or not at all."""
-    hidden = hidden_name(path)
+def write_whole(path: Path, pieces: Iterable[bytes], hidden: Path | None = None) -> None:
+    """Write a file of this machine whole or not at all.
+
+    Args:
+        path: its name.
+        pieces: what it holds.
+        hidden: where it is written first; by default under its hidden name.
+    """
+    hidden = hidden or hidden_name(path)
     with hidden.open("wb") as file:
         file.writelines(pieces)
     flush_to_disk(hidden)
-    publish(path)
+    os.rename(hidden, path)
     flush_to_disk(path.parent)
 
 
