@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,8 @@ from typing import Any
 import pytest
 
 from negmine.endpoints.store import Store
-from tests.conftest import Invoke
+from tests.chains import small_parts
+from tests.conftest import ROOT, Invoke
 from tests.scorers import judged
 from tests.servers.answers import Words
 from tests.servers.chat import MODEL, ChatServer, Settings
@@ -373,3 +377,29 @@ def test_a_dry_run_counts_calls_and_asks_nothing(served: ChatServer, run: Run) -
     assert planned("--top", 3)["price"] is None
     assert served.journal.count("asked") == asked
     assert MODEL in judged.judge_of(served)
+
+
+def test_shards_of_a_judge_that_begin_at_once_make_what_one_process_makes(
+    served: ChatServer, invoke: Invoke, tmp_path: Path
+) -> None:
+    """Four processes with one folder of stored answers, which none of them finds there."""
+    with small_parts():
+        candidates = judged.make_candidates(tmp_path, invoke)
+    run, out = Run(tmp_path, tmp_path / "alone" / "scored", invoke), tmp_path / "shared" / "scored"
+    assert run(served).exit_code == 0
+    command = ["rerank", candidates, "--scorer", judged.judge_of(served), "-o", out]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def begun(index: int) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "negmine", *map(str, command), "--shard", f"{index}/4"]
+        return subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True)
+
+    shards = [begun(index) for index in range(4)]
+    for index, shard in enumerate(shards):
+        _, said = shard.communicate(timeout=300)
+        assert shard.returncode == 0, said
+        assert f"shard {index}/4 of {out} is made" in said
+        assert "examination" in said or "AUC" in said, said
+    assert invoke("collect", out).exit_code == 0
+    assert len(list(out.glob("part-*"))) >= len(shards)
+    assert judged.rows_of(out) == judged.rows_of(run.out)
